@@ -1,0 +1,1 @@
+//! Background work that must not get lost.
