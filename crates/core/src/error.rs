@@ -1,0 +1,88 @@
+//! The one error of this crate: what was refused, why, and what to do about it.
+
+use std::fmt;
+
+/// A rule of the domain that was not kept.
+///
+/// The type is opaque; ask it with the `is_*` predicates. [`Display`](fmt::Display) gives one sentence of what and
+/// why; [`fix`](Error::fix) says what to do, and the binary prints it on a line of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inner {
+    area: Area,
+    what: String,
+    why: String,
+    fix: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Area {
+    Invalid,
+    TooLarge,
+    Transition,
+}
+
+impl Error {
+    /// A value that can never be accepted: a malformed name, arguments that are not JSON, and so on.
+    pub fn invalid(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(Area::Invalid, what, why, fix)
+    }
+
+    /// A value over one of the limits in [`limit`](crate::limit).
+    pub fn too_large(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(Area::TooLarge, what, why, fix)
+    }
+
+    /// A move that the transition table does not have.
+    pub(crate) fn transition(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self::new(Area::Transition, what, why, fix)
+    }
+
+    fn new(area: Area, what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self(Box::new(Inner { area, what: what.into(), why: why.into(), fix: fix.into() }))
+    }
+
+    /// What was refused, for instance `the name "a b"`.
+    pub fn what(&self) -> &str {
+        &self.0.what
+    }
+
+    /// Why it was refused.
+    pub fn why(&self) -> &str {
+        &self.0.why
+    }
+
+    /// What the caller can do about it.
+    pub fn fix(&self) -> &str {
+        &self.0.fix
+    }
+
+    /// Whether a value was malformed.
+    pub fn is_invalid(&self) -> bool {
+        self.0.area == Area::Invalid
+    }
+
+    /// Whether a value was over a limit.
+    pub fn is_too_large(&self) -> bool {
+        self.0.area == Area::TooLarge
+    }
+
+    /// Whether a job was asked to make a move that the transition table does not have.
+    pub fn is_illegal_transition(&self) -> bool {
+        self.0.area == Area::Transition
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.what, self.0.why)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,34 @@
+//! A limit on everything, in one place. Bytes are bytes of UTF-8; every limit is inclusive.
+
+use std::time::Duration;
+
+/// Arguments of one job, as stored: 1 MiB.
+pub const ARGS_BYTES_MAX: usize = 1 << 20;
+/// How deep the arguments may nest. The parser's own bound, so that no reader can be driven off its stack.
+pub const ARGS_DEPTH_MAX: usize = 127;
+/// Result of one job: 1 MiB.
+pub const RESULT_BYTES_MAX: usize = 1 << 20;
+/// Log of one attempt: 1 MiB; what comes after is counted and dropped, with a marker at the cut.
+pub const LOG_BYTES_MAX: usize = 1 << 20;
+/// Error text of one attempt: 16 KiB; longer ones are cut with a marker.
+pub const ERROR_BYTES_MAX: usize = 16 << 10;
+/// Kind, queue, namespace: 128 bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Owner, actor, reason, message of a progress report: 1,024 bytes.
+pub const TEXT_BYTES_MAX: usize = 1_024;
+/// Unique key: 512 bytes.
+pub const KEY_BYTES_MAX: usize = 512;
+/// Jobs of one enqueue call that are committed together: 10,000. Iterators are cut into batches of this size or less.
+pub const ENQUEUE_JOBS_MAX: usize = 10_000;
+/// Jobs of one claim: 1,000.
+pub const CLAIM_JOBS_MAX: usize = 1_000;
+/// Rows of one page of a listing: 1,000.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Executions of one job unless it says `none`: 1,000,000.
+pub const ATTEMPTS_MAX: u32 = 1_000_000;
+/// The shortest snooze: one millisecond, so that no handler can spin by asking for nothing.
+pub const SNOOZE_MIN: Duration = Duration::from_millis(1);
+/// Lost workers in a row after which a job is quarantined.
+pub const LOST_IN_A_ROW_MAX: u32 = 3;
+/// How long a held job may wait for its release before it is dropped: 1 h.
+pub const HOLD_MAX: Duration = Duration::from_secs(3_600);

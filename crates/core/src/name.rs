@@ -1,0 +1,232 @@
+//! Names and texts: what is accepted as a kind, a queue, a namespace, an owner, an actor.
+//!
+//! Parse, don't validate: a value of these types is right by construction, on every store.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::limit::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
+
+/// The form of a machine-readable name: what the error says, and what [`check_name`] checks.
+const NAME_FORM: &str = "start with a letter or digit and go on with letters, digits and . _ : / -";
+
+macro_rules! text_type {
+    ($(#[$doc:meta])* $name:ident, $noun:literal, $check:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Parses the text.
+            ///
+            /// # Errors
+            ///
+            /// When the text has not the form that the type's documentation gives.
+            pub fn new(text: &str) -> Result<Self, Error> {
+                $check($noun, text)?;
+                Ok(Self(text.into()))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                Self::new(text)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", self.0)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                Self::new(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+text_type! {
+    /// Names a task, for instance `email.welcome`: at most 128 bytes, a letter or digit first, then letters, digits
+    /// and `. _ : / -`.
+    Kind, "kind", check_name
+}
+
+text_type! {
+    /// Names a queue: at most 128 bytes, a letter or digit first, then letters, digits and `. _ : / -`.
+    QueueName, "queue", check_name
+}
+
+text_type! {
+    /// Names a tenant or product that jobs belong to: at most 128 bytes, a letter or digit first, then letters,
+    /// digits and `. _ : / -`.
+    Namespace, "namespace", check_name
+}
+
+text_type! {
+    /// Who a job belongs to, free text: 1 to 1,024 bytes without control characters.
+    Owner, "owner", check_text
+}
+
+text_type! {
+    /// Who did something, free text: 1 to 1,024 bytes without control characters. `system` is Taskwright itself.
+    Actor, "actor", check_text
+}
+
+impl Default for QueueName {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+impl Actor {
+    /// Taskwright itself: duties, the worker loop.
+    pub fn system() -> Self {
+        Self("system".into())
+    }
+}
+
+fn check_name(noun: &str, text: &str) -> Result<(), Error> {
+    let mut bytes = text.bytes();
+    let why = if text.is_empty() {
+        "it is empty".to_owned()
+    } else if text.len() > NAME_BYTES_MAX {
+        format!("it has {} bytes, {NAME_BYTES_MAX} are allowed", text.len())
+    } else if !bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
+        || !bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'/' | b'-'))
+    {
+        format!("a {noun} must {NAME_FORM}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(
+        format!("the {noun} {:?}", shown(text)),
+        why,
+        format!("choose a {noun} such as reports.daily"),
+    ))
+}
+
+fn check_text(noun: &str, text: &str) -> Result<(), Error> {
+    let why = if text.is_empty() {
+        "it is empty".to_owned()
+    } else if text.len() > TEXT_BYTES_MAX {
+        format!("it has {} bytes, {TEXT_BYTES_MAX} are allowed", text.len())
+    } else if text.chars().any(is_unprintable) {
+        "it has a control or direction character".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(format!("the {noun} {:?}", shown(text)), why, "use printable text on one line"))
+}
+
+/// Control characters, and the ones that turn the direction of the text after them: both let a name lie about itself
+/// on a screen.
+fn is_unprintable(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The start of a text that came from outside, short enough for a message.
+pub fn shown(text: &str) -> &str {
+    const SHOWN_BYTES_MAX: usize = 60;
+    let mut end = text.len().min(SHOWN_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Cuts a text that may be longer to the limit, at a character, and says so in its last words.
+pub fn clipped(text: &str, bytes_max: usize) -> String {
+    const MARK: &str = " [cut]";
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let mut end = bytes_max.saturating_sub(MARK.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{MARK}", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_names_are_accepted() {
+        for name in ["email.welcome", "a", "9", "billing:invoice/pdf-v2_x"] {
+            assert_eq!(Kind::new(name).unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn names_that_could_lie_or_break_are_refused() {
+        let long = "x".repeat(129);
+        for name in [
+            "",
+            "-rf",
+            "../etc",
+            "a b",
+            "a\nb",
+            "a\0",
+            "naïve",
+            "<script>",
+            "';DROP",
+            "=cmd()",
+            "\u{202e}a",
+            &long,
+        ] {
+            assert!(Kind::new(name).unwrap_err().is_invalid(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn an_owner_is_free_text_without_control_characters() {
+        assert!(Owner::new("Zoë <zoe@example.org>").is_ok());
+        for text in ["", "a\u{1b}[31m", "a\nb", "\u{202e}evil"] {
+            assert!(Owner::new(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character() {
+        assert_eq!(clipped("äääää", 100), "äääää");
+        assert_eq!(clipped(&"ä".repeat(20), 11), "ää [cut]");
+    }
+}

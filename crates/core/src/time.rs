@@ -1,0 +1,173 @@
+//! Moments: microseconds since the Unix epoch, UTC, in an `i64`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// A moment in UTC, counted in whole microseconds since 1970-01-01T00:00:00Z.
+///
+/// It is what every store keeps and every rule compares; it reads and prints as RFC 3339.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The last moment that can be written in RFC 3339 with a year of four digits: 9999-12-30T22:00:00Z.
+    pub const MAX: Self = Self(253_402_207_200_000_000);
+
+    /// Takes microseconds since the Unix epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whole milliseconds since the Unix epoch; 0 for anything before it.
+    pub fn as_unix_millis(self) -> u64 {
+        u64::try_from(self.0 / 1_000).unwrap_or(0)
+    }
+
+    /// This moment plus a duration, held at [`MAX`](Self::MAX) rather than wrapping.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(micros).min(Self::MAX.0))
+    }
+
+    /// This moment minus a duration, held at `i64::MIN` rather than wrapping.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(micros))
+    }
+
+    /// How much time has passed since `earlier`; zero when that lies ahead.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(moment) => write!(f, "{moment:.6}"),
+            Err(_) => write!(f, "{} us since 1970", self.0),
+        }
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let moment: jiff::Timestamp = text.trim().parse().map_err(|_| {
+            Error::invalid(
+                format!("the time {:?}", crate::name::shown(text)),
+                "it is not in RFC 3339 form with a zone",
+                "write it like 2026-11-24T18:30:00Z or 2026-11-24T18:30:00+01:00",
+            )
+        })?;
+        Ok(Self(moment.as_microsecond()))
+    }
+}
+
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Reads a duration as people write it: `90`, `250ms`, `30s`, `5m`, `2h`, `7d`, `1h30m`; a bare number is seconds.
+///
+/// # Errors
+///
+/// When the text is empty, has an unknown unit, or is longer than 100 years.
+pub fn parse_duration(text: &str) -> Result<Duration, Error> {
+    let refuse = |why: &str| {
+        Error::invalid(
+            format!("the duration {:?}", crate::name::shown(text)),
+            why.to_owned(),
+            "write it like 250ms, 30s, 5m, 2h, 7d or 1h30m",
+        )
+    };
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Err(refuse("it is empty"));
+    }
+    let mut total_us: u128 = 0;
+    let mut rest = trimmed;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let number: u64 = rest[..digits].parse().map_err(|_| refuse("a number is missing or too large"))?;
+        rest = &rest[digits..];
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let unit_us: u128 = match &rest[..letters] {
+            "us" => 1,
+            "ms" => 1_000,
+            "" if letters == rest.len() && digits == trimmed.len() => 1_000_000,
+            "s" => 1_000_000,
+            "m" | "min" => 60_000_000,
+            "h" => 3_600_000_000,
+            "d" => 86_400_000_000,
+            "w" => 604_800_000_000,
+            _ => return Err(refuse("its unit is not one of us, ms, s, m, h, d, w")),
+        };
+        rest = &rest[letters..];
+        total_us += u128::from(number) * unit_us;
+    }
+    match u64::try_from(total_us) {
+        Ok(us) if us <= 100 * 366 * 86_400_000_000 => Ok(Duration::from_micros(us)),
+        _ => Err(refuse("it is longer than 100 years")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_prints_as_rfc_3339_and_reads_back() {
+        let moment = Timestamp::from_micros(1_700_000_000_123_456);
+        assert_eq!(moment.to_string(), "2023-11-14T22:13:20.123456Z");
+        assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment);
+        assert_eq!("2023-11-14T23:13:20.123456+01:00".parse::<Timestamp>().unwrap(), moment);
+    }
+
+    #[test]
+    fn a_moment_without_a_zone_is_refused() {
+        assert!("2023-11-14T22:13:20".parse::<Timestamp>().unwrap_err().is_invalid());
+    }
+
+    #[test]
+    fn adding_past_the_end_of_time_holds_there() {
+        assert_eq!(Timestamp::from_micros(0).plus(Duration::MAX), Timestamp::MAX);
+        assert!(Timestamp::MAX.to_string().starts_with("9999-12-30"));
+    }
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        for (text, us) in [
+            ("90", 90_000_000),
+            ("250ms", 250_000),
+            ("30s", 30_000_000),
+            ("1h30m", 5_400_000_000),
+            ("7d", 604_800_000_000),
+        ] {
+            assert_eq!(parse_duration(text).unwrap(), Duration::from_micros(us), "{text}");
+        }
+        for text in ["", "s", "5 m", "5x", "-1s", "1h30", "99999999999999999999s", "40000d"] {
+            assert!(parse_duration(text).is_err(), "{text:?}");
+        }
+    }
+}
