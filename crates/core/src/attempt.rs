@@ -159,7 +159,8 @@ pub struct Decision {
     pub cause: Cause,
     /// Where it moves to.
     pub to: State,
-    /// When it may run again, for a job that waits.
+    /// When it may run again, for a job that is scheduled or retryable. A job that becomes available again keeps the
+    /// place it had in its queue.
     pub run_at: Option<Timestamp>,
     /// How the attempt ended; `None` when it does not count and leaves no row.
     pub end: Option<AttemptEnd>,
@@ -235,7 +236,32 @@ pub fn decide(outcome: Outcome, facts: &Facts) -> Decision {
             let run_at = facts.now.plus(delay.max(SNOOZE_MIN));
             again(Cause::Snooze, State::Scheduled, run_at, None, "snoozed by its handler".to_owned())
         }
-        Outcome::GiveBack { reason } => again(Cause::GiveBack, State::Available, facts.now, None, reason),
+        Outcome::GiveBack { reason } => give_back(reason),
+    }
+}
+
+/// The job goes back to where it was, and the attempt does not count.
+pub fn give_back(reason: String) -> Decision {
+    Decision {
+        cause: Cause::GiveBack,
+        to: State::Available,
+        run_at: None,
+        end: None,
+        reason: Some(clipped(&reason, ERROR_BYTES_MAX)),
+        result: None,
+    }
+}
+
+impl Decision {
+    /// The same decision for a job that somebody asked to cancel before it could be written down: nothing may start
+    /// after a cancel was acknowledged, so what would wait for another attempt ends here.
+    #[must_use]
+    pub fn under_cancel(self) -> Self {
+        if self.to.is_terminal() {
+            return self;
+        }
+        let end = self.end.or(Some(AttemptEnd::Cancelled));
+        Self { cause: Cause::Cancel, to: State::Cancelled, run_at: None, end, ..self }
     }
 }
 
@@ -272,8 +298,6 @@ pub struct LossFacts {
     pub delivery: Delivery,
     /// Whether somebody asked for the job to be cancelled.
     pub cancel_requested: bool,
-    /// Now.
-    pub now: Timestamp,
 }
 
 /// Turns the loss of a worker into what becomes of one job that it held.
@@ -287,7 +311,7 @@ pub fn decide_loss(facts: &LossFacts) -> Decision {
     let lost = |to, reason: String| Decision {
         cause: Cause::Lose,
         to,
-        run_at: (to == State::Available).then_some(facts.now),
+        run_at: None,
         end: Some(AttemptEnd::Lost),
         reason: Some(reason),
         result: None,
@@ -296,14 +320,7 @@ pub fn decide_loss(facts: &LossFacts) -> Decision {
     if facts.cancel_requested {
         lost(State::Cancelled, "worker lost after a cancel request".to_owned())
     } else if !facts.started {
-        Decision {
-            cause: Cause::GiveBack,
-            to: State::Available,
-            run_at: Some(facts.now),
-            end: None,
-            reason: Some("worker lost before the job was started".to_owned()),
-            result: None,
-        }
+        give_back("worker lost before the job was started".to_owned())
     } else if facts.delivery == Delivery::AtMostOnce {
         lost(State::Dropped, "worker lost, and the job must not run twice".to_owned())
     } else if lost_in_a_row >= LOST_IN_A_ROW_MAX {
@@ -389,7 +406,11 @@ mod tests {
                 ] {
                     let decision = decide(outcome, &Facts { cancel_requested, ..facts(attempt) });
                     crate::state::check(State::Running, decision.cause, decision.to).unwrap();
-                    assert_eq!(decision.run_at.is_some(), decision.to.is_waiting());
+                    let later = matches!(decision.to, State::Scheduled | State::Retryable);
+                    assert_eq!(decision.run_at.is_some(), later);
+                    let cancelled = decision.under_cancel();
+                    assert!(cancelled.to.is_terminal() && cancelled.end.is_some());
+                    crate::state::check(State::Running, cancelled.cause, cancelled.to).unwrap();
                 }
             }
         }
@@ -403,7 +424,6 @@ mod tests {
             started: true,
             delivery: Delivery::AtLeastOnce,
             cancel_requested: false,
-            now: Timestamp::from_micros(0),
         }
     }
 

@@ -38,6 +38,15 @@ impl MaxAttempts {
         }
     }
 
+    /// The limit of a job that runs again on request after `spent` attempts: as many as it had at first, on top.
+    #[must_use]
+    pub fn on_top_of(self, spent: u32) -> Self {
+        match self {
+            Self::Limited(n) => Self::Limited(n.saturating_add(spent)),
+            Self::Unlimited => Self::Unlimited,
+        }
+    }
+
     /// The number that stores keep: 0 for unlimited.
     pub fn code(self) -> u32 {
         match self {

@@ -1,1 +1,213 @@
-//! Where jobs live.
+//! Where jobs live: the [`Store`] trait, and its implementations.
+//!
+//! A store makes *whole decisions in batches*: it claims up to n jobs, it finishes these 300, it finds the lost
+//! workers. It is never asked to read a row so that the caller may write it back. Each call is one transaction: it
+//! took place whole, and durably, or it did not take place.
+//!
+//! No rule lives here. A store asks [`taskwright_core`] which move is legal, what becomes of a lost job, how waiting
+//! ages a priority, and writes down the answer; two stores that keep the same jobs give the same answers, and the
+//! [`conformance`] suite holds them to it.
+//!
+//! Time comes in with every call. Two clocks are in use:
+//! - [`Timestamp`](taskwright_core::Timestamp), the wall clock, for everything that people see or plan;
+//! - monotonic microseconds, for leases. They never jump, and are compared only with each other.
+#![deny(unsafe_code)]
+
+mod change;
+mod claim;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod error;
+mod finish;
+pub mod memory;
+mod query;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+mod sweep;
+mod worker;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+
+pub use change::{Change, Changed};
+pub use claim::{Claim, Claimed, ClaimedJob, JobKey};
+pub use error::Error;
+pub use finish::{Finish, LogEntry, LogStream, Progress, ProgressReport};
+pub use query::{
+    Filter, JobDetail, JobView, LogChunk, Owners, Page, Paged, Pattern, QueueView, TimelineEntry, WorkerView,
+};
+pub use sweep::{LostWorker, Promoted, Pruned, Reclaimed};
+pub use worker::{CancelRequest, NewWorker, Order, Registration, Signals, StartMarks, WorkerState};
+
+/// What a store's calls return: boxed, because a call is a batch and the box is paid once for hundreds of jobs.
+pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// A place where jobs live. See the [crate documentation](crate).
+///
+/// All calls may be made concurrently. Dropping a reply before it is ready does not undo the call: what had been
+/// asked may still take place.
+///
+/// # Errors
+///
+/// Every call may fail with an [`Error`] of its own accord: [busy](Error::is_busy), [full](Error::is_full),
+/// [read-only](Error::is_read_only) or [closed](Error::is_closed). After such an error it is unknown whether the call
+/// took place, and every call may safely be repeated. Further errors are named at the call.
+pub trait Store: Send + Sync + 'static {
+    /// Stores new jobs, all or none, and answers in their order.
+    ///
+    /// A job whose id is stored already is left alone and answered as existing; so is a job whose unique key is held
+    /// by another, which is then named. At most [`ENQUEUE_JOBS_MAX`](taskwright_core::limit::ENQUEUE_JOBS_MAX).
+    fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>>;
+
+    /// Gives a worker up to `claim.limit` available jobs of kinds and queues that it serves, the most urgent first:
+    /// by [aged](taskwright_core::Priority::aged) priority, then the moment it became available, then insertion.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_lost`] when the worker is not registered or was declared lost.
+    fn claim(&self, claim: Claim) -> Reply<'_, Claimed>;
+
+    /// Ends attempts. Each one is fenced for itself: a stale one changes nothing and is answered so.
+    fn finish(&self, now: Timestamp, worker: WorkerId, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>>;
+
+    /// Hands back jobs that were claimed and not started; the attempt does not count.
+    fn give_back(
+        &self,
+        now: Timestamp,
+        worker: WorkerId,
+        jobs: Vec<(JobKey, u32)>,
+        reason: String,
+    ) -> Reply<'_, Vec<Verdict>>;
+
+    /// Stores how far running attempts are; the newest report of an attempt replaces the one before.
+    fn report(&self, worker: WorkerId, reports: Vec<ProgressReport>) -> Reply<'_, Vec<Verdict>>;
+
+    /// Appends to the logs of running attempts.
+    fn log(&self, worker: WorkerId, entries: Vec<LogEntry>) -> Reply<'_, Vec<Verdict>>;
+
+    /// Makes a worker known, with a lease from now on.
+    fn register(&self, now: Timestamp, monotonic_us: u64, worker: NewWorker) -> Reply<'_, Registration>;
+
+    /// Renews a worker's lease, and tells it what it must know.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_lost`] when the worker is not registered or was declared lost.
+    fn renew(&self, now: Timestamp, monotonic_us: u64, worker: WorkerId) -> Reply<'_, Signals>;
+
+    /// What a worker must know, without renewing.
+    fn signals(&self, worker: WorkerId) -> Reply<'_, Signals>;
+
+    /// Ends a worker's registration in good order. What it still holds is given back uncounted.
+    fn unregister(&self, now: Timestamp, worker: WorkerId) -> Reply<'_, ()>;
+
+    /// Asks workers to quiet or stop; answers per worker whether there was one to ask.
+    fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>>;
+
+    /// Changes jobs on somebody's behalf, each for itself, and answers in the order of the ids.
+    fn change(
+        &self,
+        now: Timestamp,
+        ids: Vec<JobId>,
+        change: Change,
+        actor: Actor,
+        reason: Option<String>,
+    ) -> Reply<'_, Vec<Changed>>;
+
+    /// Pauses or resumes a queue, which need not have had jobs yet. `true` when that changed something.
+    fn pause(
+        &self,
+        now: Timestamp,
+        namespace: Namespace,
+        queue: QueueName,
+        paused: bool,
+        actor: Actor,
+    ) -> Reply<'_, bool>;
+
+    /// Cancels up to `limit` waiting jobs of a queue, oldest first. Running ones are left alone.
+    fn purge(
+        &self,
+        now: Timestamp,
+        namespace: Namespace,
+        queue: QueueName,
+        actor: Actor,
+        limit: usize,
+    ) -> Reply<'_, usize>;
+
+    /// Duty: makes up to `limit` jobs available whose time has come, and drops held ones whose hold has expired.
+    fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted>;
+
+    /// Duty: finds workers that are gone, by presence or by lease, and decides about every job they held.
+    fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed>;
+
+    /// Duty: removes up to `limit` jobs that are over for longer than they are to be kept, and forgets workers that
+    /// have been gone for a week.
+    fn prune(&self, now: Timestamp, keep: Retention, limit: usize) -> Reply<'_, Pruned>;
+
+    /// One job with everything about it but its log.
+    fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>>;
+
+    /// One page of jobs.
+    fn list(&self, filter: Filter, page: Page) -> Reply<'_, Paged>;
+
+    /// The log of a job from entry `from` on, at most `limit` entries.
+    fn logs(&self, id: JobId, from: u64, limit: usize) -> Reply<'_, Vec<LogChunk>>;
+
+    /// All queues, of one namespace or of all.
+    fn queues(&self, now: Timestamp, namespace: Option<Namespace>) -> Reply<'_, Vec<QueueView>>;
+
+    /// All workers that are known, the living first.
+    fn workers(&self) -> Reply<'_, Vec<WorkerView>>;
+
+    /// A number that moves when there may be something new to claim or to be told: a hint. Missing one is harmless,
+    /// because whoever waits also looks now and then.
+    fn hints(&self) -> tokio::sync::watch::Receiver<u64>;
+
+    /// What kind of store it is and where.
+    fn info(&self) -> StoreInfo;
+
+    /// What the store has done since it was opened.
+    fn counters(&self) -> Counters;
+
+    /// Finishes what was asked and closes the store; later calls fail with [`Error::is_closed`].
+    fn close(&self) -> Reply<'_, ()>;
+}
+
+/// A store that can be shared.
+pub type SharedStore = Arc<dyn Store>;
+
+/// What became of one job of an enqueue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The job that stands for the request: the new one, or the one that exists.
+    pub id: JobId,
+    /// Whether nothing was stored, because the id or the unique key was there already.
+    pub existing: bool,
+}
+
+/// What kind of store it is and where.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct StoreInfo {
+    /// `memory`, `sqlite` or `postgres`.
+    pub kind: &'static str,
+    /// The URL without secrets.
+    pub url: String,
+    /// The engine and its version.
+    pub engine: String,
+    /// The schema version.
+    pub schema: u32,
+}
+
+/// What a store has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counters {
+    /// Calls that write.
+    pub calls: u64,
+    /// SQL statements executed by calls that write.
+    pub statements: u64,
+    /// Transactions committed; each is one flush to the disk where the store is durable.
+    pub commits: u64,
+}

@@ -1,0 +1,252 @@
+//! What can be asked, and what comes back.
+
+use taskwright_core::{
+    Actor, Args, AttemptRecord, Backoff, Cause, Delivery, JobId, Kind, MaxAttempts, Namespace, Owner,
+    Priority, QueueName, State, Timestamp, WorkerId,
+};
+
+use crate::finish::{LogStream, Progress};
+use crate::worker::{Order, WorkerState};
+
+/// Which jobs: AND between the fields, OR within one. An empty list means any.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// These ids.
+    pub ids: Vec<JobId>,
+    /// This namespace; `None` is all.
+    pub namespace: Option<Namespace>,
+    /// Kinds.
+    pub kinds: Vec<Pattern>,
+    /// Queues.
+    pub queues: Vec<Pattern>,
+    /// States.
+    pub states: Vec<State>,
+    /// Running on one of these workers now.
+    pub workers: Vec<WorkerId>,
+    /// Owners.
+    pub owners: Owners,
+    /// Created at this moment or later.
+    pub created_from: Option<Timestamp>,
+    /// Created at this moment or earlier.
+    pub created_to: Option<Timestamp>,
+}
+
+/// Which owners.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Owners {
+    /// Any, and none.
+    #[default]
+    Any,
+    /// Only jobs without an owner.
+    Nobody,
+    /// One of these.
+    Of(Vec<Pattern>),
+}
+
+/// A text to compare names with: letters of either case, and `*` for any number of any characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Takes the text.
+    pub fn new(text: &str) -> Self {
+        Self(text.to_lowercase())
+    }
+
+    /// Whether a name matches.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use taskwright_store::Pattern;
+    ///
+    /// assert!(Pattern::new("email.*").matches("Email.Welcome"));
+    /// assert!(!Pattern::new("email").matches("email.welcome"));
+    /// ```
+    pub fn matches(&self, name: &str) -> bool {
+        let name = name.to_lowercase();
+        let mut parts = self.0.split('*');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = name.strip_prefix(first) else { return false };
+        let mut last = None;
+        for part in parts {
+            if let Some(middle) = last.replace(part) {
+                let Some(at) = rest.find(middle) else { return false };
+                rest = &rest[at + middle.len()..];
+            }
+        }
+        last.map_or(rest.is_empty(), |last| rest.ends_with(last))
+    }
+
+    /// The text, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Which part of a listing. Jobs come in the order of their insertion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Go on after this job.
+    pub after: Option<JobId>,
+    /// How many at most; held at [`PAGE_ROWS_MAX`](taskwright_core::limit::PAGE_ROWS_MAX).
+    pub limit: usize,
+    /// Whether the oldest come first instead of the newest.
+    pub oldest_first: bool,
+}
+
+/// A part of a listing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Paged {
+    /// The jobs.
+    pub jobs: Vec<JobView>,
+    /// Where to go on; `None` at the end. A page may be short, even empty, and still go on: a store looks at a
+    /// bounded number of rows for one page.
+    pub next: Option<JobId>,
+}
+
+/// A job in a listing.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct JobView {
+    /// Its id.
+    pub id: JobId,
+    /// The task.
+    pub kind: Kind,
+    /// Where it is in its life.
+    pub state: State,
+    /// The queue.
+    pub queue: QueueName,
+    /// The priority.
+    pub priority: Priority,
+    /// The tenant.
+    pub namespace: Namespace,
+    /// Whose it is.
+    pub owner: Option<Owner>,
+    /// Attempts used, with the one that runs.
+    pub attempt: u32,
+    /// How many executions it gets; `none` is no limit.
+    #[serde(serialize_with = "as_text")]
+    pub max_attempts: MaxAttempts,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// When it may run, or could have.
+    pub run_at: Timestamp,
+    /// When the newest attempt was claimed.
+    pub claimed_at: Option<Timestamp>,
+    /// When it reached its terminal state.
+    pub ended_at: Option<Timestamp>,
+    /// Who runs it now, or ran it last.
+    pub worker: Option<WorkerId>,
+    /// How far it is, while it runs.
+    pub progress: Option<Progress>,
+    /// Whether somebody asked for it to be cancelled.
+    pub cancel_requested: bool,
+    /// What went wrong last, or why it ended.
+    pub error: Option<String>,
+}
+
+fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// Everything about a job but its log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobDetail {
+    /// What a listing shows.
+    pub view: JobView,
+    /// The arguments.
+    pub args: Args,
+    /// Its own back-off.
+    pub backoff: Option<Backoff>,
+    /// Its own time limit.
+    pub timeout: Option<std::time::Duration>,
+    /// What happens when its worker is lost.
+    pub delivery: Delivery,
+    /// Its unique key, while it holds it.
+    pub unique: Option<String>,
+    /// Its result.
+    pub result: Option<String>,
+    /// Its attempts, oldest first, without the one that runs.
+    pub attempts: Vec<AttemptRecord>,
+    /// Its moves, oldest first.
+    pub timeline: Vec<TimelineEntry>,
+}
+
+/// One move of a job.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct TimelineEntry {
+    /// When.
+    pub at: Timestamp,
+    /// Why; `None` for its creation, and for a change that moved nothing (its priority).
+    pub cause: Option<Cause>,
+    /// The state it moved to.
+    pub to: State,
+    /// Who moved it.
+    pub actor: Actor,
+    /// Why, in words.
+    pub reason: Option<String>,
+}
+
+/// A piece of a job's log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogChunk {
+    /// Its number within the job, from 0.
+    pub number: u64,
+    /// The attempt that wrote it.
+    pub attempt: u32,
+    /// When.
+    pub at: Timestamp,
+    /// Where it came from.
+    pub stream: LogStream,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A queue.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct QueueView {
+    /// The tenant.
+    pub namespace: Namespace,
+    /// The name.
+    pub name: QueueName,
+    /// Whether nothing is claimed from it.
+    pub paused: bool,
+    /// Available jobs, counted up to [`COUNT_MAX`](Self::COUNT_MAX).
+    pub available: u64,
+    /// Running jobs.
+    pub running: u64,
+    /// Scheduled, retryable, held and blocked jobs, counted up to [`COUNT_MAX`](Self::COUNT_MAX).
+    pub waiting: u64,
+    /// Since when the job waits that has been available for longest.
+    pub oldest_available: Option<Timestamp>,
+}
+
+impl QueueView {
+    /// Counts stop here: nobody acts differently on a larger number, and counting on would read the whole table.
+    pub const COUNT_MAX: u64 = 100_000;
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct WorkerView {
+    /// This incarnation.
+    pub id: WorkerId,
+    /// The machine.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+    /// What is known about its life.
+    pub state: WorkerState,
+    /// What it was told to do.
+    pub order: Option<Order>,
+    /// How many jobs it runs at once.
+    pub concurrency: u32,
+    /// The queues it serves; empty is all.
+    pub queues: Vec<String>,
+    /// Jobs that it holds.
+    pub running: u64,
+    /// When it registered.
+    pub started_at: Timestamp,
+    /// When it was heard of last.
+    pub seen_at: Timestamp,
+}

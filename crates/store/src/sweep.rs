@@ -1,0 +1,49 @@
+//! What the duties find.
+
+use taskwright_core::{Timestamp, WorkerId};
+
+/// What a promotion did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Promoted {
+    /// Jobs that are available now.
+    pub promoted: usize,
+    /// Held jobs that were dropped.
+    pub expired: usize,
+    /// When the next one is due; a moment that has passed when the limit cut the work short.
+    pub next_due: Option<Timestamp>,
+}
+
+/// What a reclaim found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// The workers that were found gone by this call.
+    pub workers: Vec<LostWorker>,
+}
+
+/// One worker that is gone, and what became of its jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostWorker {
+    /// The worker.
+    pub id: WorkerId,
+    /// Its process.
+    pub pid: u32,
+    /// How its loss was noticed, in words.
+    pub how: String,
+    /// Jobs that had been started and are available again.
+    pub requeued: usize,
+    /// Jobs that had not been started and are available again, their attempt unspent.
+    pub given_back: usize,
+    /// Jobs that ended: failed, dropped or cancelled.
+    pub ended: usize,
+}
+
+/// What a pruning did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Jobs removed.
+    pub jobs: usize,
+    /// Workers forgotten.
+    pub workers: usize,
+    /// Whether the limit cut the work short.
+    pub more: bool,
+}
