@@ -1,1 +1,268 @@
 //! The reference model: a store in memory, of plain ordered maps.
+//!
+//! It is what the other stores are held against, so it is written to be obviously right and not to be fast: one
+//! lock, one [`World`] behind it, and every call a plain function on that world, in the file of its verb. It is also
+//! a store for programs and tests that need nothing to outlive them.
+//!
+//! Each [`MemoryStore`] value stands for one process. What [`handle`](MemoryStore::handle) gives is a second process
+//! on the same jobs; dropping or closing a value is the death of its process.
+
+mod change;
+mod claim;
+mod enqueue;
+mod finish;
+mod job;
+mod query;
+mod sweep;
+mod worker;
+mod world;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+use tokio::sync::watch;
+
+use crate::change::{Change, Changed};
+use crate::claim::{Claim, Claimed, JobKey};
+use crate::error::Error;
+use crate::finish::{Finish, LogEntry, ProgressReport};
+use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
+use crate::sweep::{Promoted, Pruned, Reclaimed};
+use crate::worker::{NewWorker, Order, Registration, Signals};
+use crate::{Counters, Enqueued, Reply, Store, StoreInfo};
+
+use self::worker::Marks;
+use self::world::{ProcessId, World};
+
+/// A store in memory: gone when its last handle is.
+///
+/// # Example
+///
+/// ```
+/// use taskwright_store::Store;
+/// use taskwright_store::memory::MemoryStore;
+///
+/// let store = MemoryStore::new();
+/// let another_process = store.handle();
+/// assert_eq!(another_process.info().kind, "memory");
+/// ```
+#[derive(Debug)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    process: ProcessId,
+    closed: AtomicBool,
+    calls: AtomicU64,
+}
+
+/// What all handles on the same jobs have in common.
+#[derive(Debug)]
+struct Shared {
+    world: Mutex<World>,
+    hints: watch::Sender<u64>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::on(Arc::new(Shared { world: Mutex::default(), hints: watch::Sender::new(0) }))
+    }
+
+    /// A second handle on the same jobs, standing for another process: workers that register through it are present
+    /// for as long as it is neither dropped nor closed.
+    #[must_use]
+    pub fn handle(&self) -> Self {
+        Self::on(Arc::clone(&self.shared))
+    }
+
+    fn on(shared: Arc<Shared>) -> Self {
+        let process = shared.lock().start_process();
+        Self { shared, process, closed: AtomicBool::new(false), calls: AtomicU64::new(0) }
+    }
+
+    fn ask<T: Send + 'static>(&self, query: impl FnOnce(&World) -> Result<T, Error>) -> Reply<'_, T> {
+        let answer = if self.is_closed() { Err(Error::closed()) } else { query(&self.shared.lock()) };
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn act<T: Send + 'static>(&self, call: impl FnOnce(&mut World) -> Result<T, Error>) -> Reply<'_, T> {
+        let answer = if self.is_closed() {
+            Err(Error::closed())
+        } else {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            let mut world = self.shared.lock();
+            let answer = call(&mut world);
+            let news = world.take_news();
+            drop(world);
+            if news {
+                self.shared.hints.send_modify(|number| *number += 1);
+            }
+            answer
+        };
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, World> {
+        // A call that panicked half-way has left a world that no answer should be built on.
+        self.world.lock().expect("a call on the memory store panicked")
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for MemoryStore {
+    fn drop(&mut self) {
+        if let Ok(mut world) = self.shared.world.lock() {
+            world.end_process(self.process);
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
+        self.act(|world| world.enqueue(now, jobs))
+    }
+
+    fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
+        self.act(|world| world.claim(&claim))
+    }
+
+    fn finish(&self, now: Timestamp, worker: WorkerId, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>> {
+        self.act(|world| world.finish(now, worker, ends))
+    }
+
+    fn give_back(
+        &self,
+        now: Timestamp,
+        worker: WorkerId,
+        jobs: Vec<(JobKey, u32)>,
+        reason: String,
+    ) -> Reply<'_, Vec<Verdict>> {
+        self.act(|world| world.give_back(now, worker, &jobs, &reason))
+    }
+
+    fn report(&self, worker: WorkerId, reports: Vec<ProgressReport>) -> Reply<'_, Vec<Verdict>> {
+        self.act(|world| Ok(world.report(worker, reports)))
+    }
+
+    fn log(&self, worker: WorkerId, entries: Vec<LogEntry>) -> Reply<'_, Vec<Verdict>> {
+        self.act(|world| Ok(world.log(worker, entries)))
+    }
+
+    fn register(&self, now: Timestamp, monotonic_us: u64, worker: NewWorker) -> Reply<'_, Registration> {
+        let marks = Arc::new(Marks { shared: Arc::clone(&self.shared), worker: worker.id });
+        self.act(|world| {
+            world.register(self.process, now, monotonic_us, worker).map(|()| Registration { marks })
+        })
+    }
+
+    fn renew(&self, now: Timestamp, monotonic_us: u64, worker: WorkerId) -> Reply<'_, Signals> {
+        self.act(|world| world.renew(now, monotonic_us, worker))
+    }
+
+    fn signals(&self, worker: WorkerId) -> Reply<'_, Signals> {
+        self.ask(|world| Ok(world.signals(worker)))
+    }
+
+    fn unregister(&self, now: Timestamp, worker: WorkerId) -> Reply<'_, ()> {
+        self.act(|world| world.unregister(now, worker))
+    }
+
+    fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {
+        self.act(|world| Ok(world.order(&workers, order)))
+    }
+
+    fn change(
+        &self,
+        now: Timestamp,
+        ids: Vec<JobId>,
+        change: Change,
+        actor: Actor,
+        reason: Option<String>,
+    ) -> Reply<'_, Vec<Changed>> {
+        self.act(|world| ids.into_iter().map(|id| world.change(now, id, change, &actor, &reason)).collect())
+    }
+
+    fn pause(
+        &self,
+        _now: Timestamp,
+        namespace: Namespace,
+        queue: QueueName,
+        paused: bool,
+        _actor: Actor,
+    ) -> Reply<'_, bool> {
+        self.act(|world| Ok(world.pause(namespace, queue, paused)))
+    }
+
+    fn purge(
+        &self,
+        now: Timestamp,
+        namespace: Namespace,
+        queue: QueueName,
+        actor: Actor,
+        limit: usize,
+    ) -> Reply<'_, usize> {
+        self.act(|world| world.purge(now, &namespace, &queue, &actor, limit))
+    }
+
+    fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted> {
+        self.act(|world| world.promote(now, limit))
+    }
+
+    fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
+        self.act(|world| world.reclaim(now, monotonic_us))
+    }
+
+    fn prune(&self, now: Timestamp, keep: Retention, limit: usize) -> Reply<'_, Pruned> {
+        self.act(|world| Ok(world.prune(now, &keep, limit)))
+    }
+
+    fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>> {
+        self.ask(|world| Ok(world.detail(id)))
+    }
+
+    fn list(&self, filter: Filter, page: Page) -> Reply<'_, Paged> {
+        self.ask(|world| world.list(&filter, page))
+    }
+
+    fn logs(&self, id: JobId, from: u64, limit: usize) -> Reply<'_, Vec<LogChunk>> {
+        self.ask(|world| Ok(world.logs(id, from, limit)))
+    }
+
+    fn queues(&self, _now: Timestamp, namespace: Option<Namespace>) -> Reply<'_, Vec<QueueView>> {
+        self.ask(|world| Ok(world.queue_views(namespace.as_ref())))
+    }
+
+    fn workers(&self) -> Reply<'_, Vec<WorkerView>> {
+        self.ask(|world| Ok(world.worker_views()))
+    }
+
+    fn hints(&self) -> watch::Receiver<u64> {
+        self.shared.hints.subscribe()
+    }
+
+    fn info(&self) -> StoreInfo {
+        StoreInfo { kind: "memory", url: "memory:".to_owned(), engine: "memory".to_owned(), schema: 0 }
+    }
+
+    fn counters(&self) -> Counters {
+        let calls = self.calls.load(Ordering::Relaxed);
+        Counters { calls, statements: 0, commits: calls }
+    }
+
+    fn close(&self) -> Reply<'_, ()> {
+        self.closed.store(true, Ordering::Relaxed);
+        self.shared.lock().end_process(self.process);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

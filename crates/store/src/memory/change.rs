@@ -1,0 +1,189 @@
+//! What people do to jobs and queues.
+
+use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
+
+use crate::change::{Change, Changed};
+use crate::claim::JobKey;
+use crate::error::Error;
+
+use super::job::{Cancel, Job};
+use super::world::World;
+
+/// Who wants a change, when and why.
+struct Wish<'a> {
+    now: Timestamp,
+    actor: &'a Actor,
+    reason: &'a Option<String>,
+}
+
+impl World {
+    pub(super) fn change(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        change: Change,
+        actor: &Actor,
+        reason: &Option<String>,
+    ) -> Result<Changed, Error> {
+        let Some(key) = self.keys.get(&id).copied() else { return Ok(Changed::Unknown) };
+        let wish = Wish { now, actor, reason };
+        match change {
+            Change::Cancel => self.cancel(key, &wish),
+            Change::Delete => Ok(self.delete(key)),
+            Change::Redo { repeat } => self.update(key, |job| job.redo(repeat, &wish)),
+            Change::RunNow => self.update(key, |job| job.run_now(&wish)),
+            Change::Release => self.update(key, |job| job.release(&wish)),
+            Change::Delay { until } => self.update(key, |job| job.delay(until, &wish)),
+            Change::Reprioritise { priority } => {
+                Ok(self.update(key, |job| job.reprioritise(priority, &wish)))
+            }
+        }
+    }
+
+    pub(super) fn pause(&mut self, namespace: Namespace, queue: QueueName, paused: bool) -> bool {
+        let name = (namespace, queue);
+        let before = self.queues.get(&name).copied().unwrap_or(false);
+        if before == paused {
+            return false;
+        }
+        self.queues.insert(name, paused);
+        self.tell_news();
+        true
+    }
+
+    pub(super) fn purge(
+        &mut self,
+        now: Timestamp,
+        namespace: &Namespace,
+        queue: &QueueName,
+        actor: &Actor,
+        limit: usize,
+    ) -> Result<usize, Error> {
+        let waits =
+            |job: &&Job| job.new.namespace == *namespace && job.new.queue == *queue && job.state.is_waiting();
+        let keys: Vec<JobKey> = self.jobs.values().filter(waits).map(|job| job.key).take(limit).collect();
+        let reason = Some("queue purged".to_owned());
+        let wish = Wish { now, actor, reason: &reason };
+        for key in &keys {
+            self.update(*key, |job| job.end(Cause::Cancel, State::Cancelled, &wish))?;
+        }
+        Ok(keys.len())
+    }
+
+    /// Drops a held job that nobody released in time.
+    pub(super) fn expire_hold(&mut self, now: Timestamp, key: JobKey) -> Result<(), Error> {
+        let reason = Some("hold expired: never released".to_owned());
+        let wish = Wish { now, actor: &Actor::system(), reason: &reason };
+        self.update(key, |job| job.end(Cause::Drop, State::Dropped, &wish))
+    }
+
+    fn cancel(&mut self, key: JobKey, wish: &Wish<'_>) -> Result<Changed, Error> {
+        if let Some(running) = self.running.get_mut(&key) {
+            if running.cancel.is_some() {
+                return Ok(Changed::Skipped("a cancel was requested already".to_owned()));
+            }
+            running.cancel = Some(Cancel { actor: wish.actor.clone(), reason: wish.reason.clone() });
+            self.update(key, |job| job.note_cancel(wish));
+            self.tell_news();
+            return Ok(Changed::Requested);
+        }
+        self.update(key, |job| {
+            if !state::may(job.state, Cause::Cancel) {
+                return Ok(job.skipped());
+            }
+            job.end(Cause::Cancel, State::Cancelled, wish)?;
+            Ok(Changed::Done)
+        })
+    }
+
+    fn delete(&mut self, key: JobKey) -> Changed {
+        let state = self.jobs[&key].state;
+        if !state.is_terminal() {
+            return Changed::Skipped(format!("it is {state}; cancel it first"));
+        }
+        self.remove(key);
+        Changed::Done
+    }
+}
+
+impl Job {
+    fn redo(&mut self, repeat: bool, wish: &Wish<'_>) -> Result<Changed, Error> {
+        if !state::may(self.state, Cause::Redo) {
+            return Ok(self.skipped());
+        }
+        if self.state == State::Completed && !repeat {
+            return Ok(Changed::Skipped("it is completed; --repeat runs it again".to_owned()));
+        }
+        self.make(Cause::Redo, State::Available, wish)?;
+        self.run_at = wish.now;
+        self.max_attempts = self.new.max_attempts.on_top_of(self.attempts_used);
+        self.attempts_before_redo = self.attempts.len();
+        self.result = None;
+        self.end_reason = None;
+        Ok(Changed::Done)
+    }
+
+    fn run_now(&mut self, wish: &Wish<'_>) -> Result<Changed, Error> {
+        if !state::may(self.state, Cause::RunNow) {
+            return Ok(self.skipped());
+        }
+        self.make(Cause::RunNow, State::Available, wish)?;
+        self.run_at = wish.now;
+        Ok(Changed::Done)
+    }
+
+    fn release(&mut self, wish: &Wish<'_>) -> Result<Changed, Error> {
+        if !state::may(self.state, Cause::Release) {
+            return Ok(self.skipped());
+        }
+        let to = if self.run_at > wish.now { State::Scheduled } else { State::Available };
+        self.make(Cause::Release, to, wish)?;
+        self.run_at = self.run_at.max(wish.now);
+        Ok(Changed::Done)
+    }
+
+    fn delay(&mut self, until: Timestamp, wish: &Wish<'_>) -> Result<Changed, Error> {
+        if until <= wish.now {
+            let why = "the moment has passed; run-now starts it at once";
+            return Ok(Changed::Skipped(why.to_owned()));
+        }
+        if !state::may(self.state, Cause::Delay) {
+            return Ok(self.skipped());
+        }
+        self.make(Cause::Delay, State::Scheduled, wish)?;
+        self.run_at = until;
+        Ok(Changed::Done)
+    }
+
+    fn reprioritise(&mut self, priority: Priority, wish: &Wish<'_>) -> Changed {
+        if !self.state.is_waiting() {
+            return self.skipped();
+        }
+        if self.priority == priority {
+            return Changed::Skipped("it has that priority already".to_owned());
+        }
+        self.note(wish.now, wish.actor.clone(), format!("priority {} -> {priority}", self.priority));
+        self.priority = priority;
+        Changed::Done
+    }
+
+    fn note_cancel(&mut self, wish: &Wish<'_>) {
+        let why = wish.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        self.note(wish.now, wish.actor.clone(), format!("cancel requested{why}"));
+    }
+
+    /// Ends the job without an attempt of it having ended.
+    fn end(&mut self, cause: Cause, to: State, wish: &Wish<'_>) -> Result<(), Error> {
+        self.make(cause, to, wish)?;
+        self.end_reason.clone_from(wish.reason);
+        Ok(())
+    }
+
+    fn make(&mut self, cause: Cause, to: State, wish: &Wish<'_>) -> Result<(), Error> {
+        Ok(self.enter(wish.now, cause, to, wish.actor.clone(), wish.reason.clone())?)
+    }
+
+    fn skipped(&self) -> Changed {
+        Changed::Skipped(format!("it is {}", self.state))
+    }
+}

@@ -1,0 +1,121 @@
+//! What can be asked.
+
+use taskwright_core::limit::PAGE_ROWS_MAX;
+use taskwright_core::{Error as Refused, JobId, Namespace, QueueName, State};
+
+use crate::claim::JobKey;
+use crate::error::Error;
+use crate::query::{Filter, JobDetail, LogChunk, Owners, Page, Paged, Pattern, QueueView, WorkerView};
+use crate::worker::WorkerState;
+
+use super::job::{Job, Running};
+use super::world::World;
+
+impl World {
+    pub(super) fn detail(&self, id: JobId) -> Option<JobDetail> {
+        let key = self.keys.get(&id)?;
+        Some(self.jobs[key].detail(self.running.get(key)))
+    }
+
+    pub(super) fn list(&self, filter: &Filter, page: Page) -> Result<Paged, Error> {
+        let limit = page.limit.clamp(1, PAGE_ROWS_MAX);
+        let after = page.after.map(|id| self.key_after(id)).transpose()?;
+        let matching = self.jobs.values().filter(|job| job.matches(filter, self.running.get(&job.key)));
+        let mut views = if page.oldest_first {
+            let rest = matching.filter(|job| after.is_none_or(|after| job.key > after));
+            self.views(rest, limit + 1)
+        } else {
+            let rest = matching.rev().filter(|job| after.is_none_or(|after| job.key < after));
+            self.views(rest, limit + 1)
+        };
+        let more = views.len() > limit;
+        views.truncate(limit);
+        let next = views.last().filter(|_| more).map(|view| view.id);
+        Ok(Paged { jobs: views, next })
+    }
+
+    pub(super) fn logs(&self, id: JobId, from: u64, limit: usize) -> Vec<LogChunk> {
+        let log = self.keys.get(&id).map(|key| &self.jobs[key].log);
+        let rest = log.into_iter().flatten().filter(|chunk| chunk.number >= from);
+        rest.take(limit).cloned().collect()
+    }
+
+    pub(super) fn queue_views(&self, namespace: Option<&Namespace>) -> Vec<QueueView> {
+        let names =
+            self.queues.iter().filter(|((of, _), _)| namespace.is_none_or(|namespace| of == namespace));
+        names.map(|((namespace, name), paused)| self.queue_view(namespace, name, *paused)).collect()
+    }
+
+    pub(super) fn worker_views(&self) -> Vec<WorkerView> {
+        let mut views: Vec<WorkerView> = self
+            .workers
+            .values()
+            .map(|worker| WorkerView {
+                id: worker.new.id,
+                host: worker.new.host.clone(),
+                pid: worker.new.pid,
+                state: worker.state,
+                order: worker.order,
+                concurrency: worker.new.concurrency,
+                queues: worker.new.queues.clone(),
+                running: self.held_by(worker.new.id).len() as u64,
+                started_at: worker.started_at,
+                seen_at: worker.seen_at,
+            })
+            .collect();
+        views.sort_by_key(|view| (view.state != WorkerState::Alive, view.started_at, view.id));
+        views
+    }
+
+    fn views<'a>(&'a self, jobs: impl Iterator<Item = &'a Job>, limit: usize) -> Vec<crate::JobView> {
+        jobs.take(limit).map(|job| job.view(self.running.get(&job.key))).collect()
+    }
+
+    fn key_after(&self, id: JobId) -> Result<JobKey, Error> {
+        self.keys.get(&id).copied().ok_or_else(|| {
+            let what = format!("the page after job {id}");
+            Refused::invalid(what, "that job is not stored, or not any more", "start from the first page")
+                .into()
+        })
+    }
+
+    fn queue_view(&self, namespace: &Namespace, name: &QueueName, paused: bool) -> QueueView {
+        let jobs =
+            || self.jobs.values().filter(|job| job.new.namespace == *namespace && job.new.queue == *name);
+        let count = |counts: fn(State) -> bool| jobs().filter(|job| counts(job.state)).count() as u64;
+        let available = jobs().filter(|job| job.state == State::Available);
+        QueueView {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            paused,
+            available: count(|state| state == State::Available).min(QueueView::COUNT_MAX),
+            running: count(|state| state == State::Running),
+            waiting: count(|state| state.is_waiting() && state != State::Available).min(QueueView::COUNT_MAX),
+            oldest_available: available.map(|job| job.run_at).min(),
+        }
+    }
+}
+
+impl Job {
+    fn matches(&self, filter: &Filter, running: Option<&Running>) -> bool {
+        let any = |patterns: &[Pattern], name: &str| {
+            patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name))
+        };
+        let owner = self.new.owner.as_ref();
+        let owned = match &filter.owners {
+            Owners::Any => true,
+            Owners::Nobody => owner.is_none(),
+            Owners::Of(patterns) => owner.is_some_and(|owner| any(patterns, owner.as_str())),
+        };
+        owned
+            && (filter.ids.is_empty() || filter.ids.contains(&self.id()))
+            && filter.namespace.as_ref().is_none_or(|namespace| *namespace == self.new.namespace)
+            && any(&filter.kinds, self.new.kind.as_str())
+            && any(&filter.queues, self.new.queue.as_str())
+            && (filter.states.is_empty() || filter.states.contains(&self.state))
+            && (filter.workers.is_empty()
+                || running.is_some_and(|running| filter.workers.contains(&running.worker)))
+            && filter.created_from.is_none_or(|from| self.created_at >= from)
+            && filter.created_to.is_none_or(|to| self.created_at <= to)
+    }
+}

@@ -1,0 +1,113 @@
+//! What the duties do.
+
+use std::collections::BTreeSet;
+
+use taskwright_core::attempt::{LossFacts, decide_loss};
+use taskwright_core::{Actor, Cause, Retention, State, Timestamp, WorkerId};
+
+use crate::claim::JobKey;
+use crate::error::Error;
+use crate::sweep::{LostWorker, Promoted, Pruned, Reclaimed};
+use crate::worker::{WorkerState, gone_cutoff, lease_expired};
+
+use super::finish::Ending;
+use super::job::{Job, Running};
+use super::worker::Worker;
+use super::world::World;
+
+impl World {
+    pub(super) fn promote(&mut self, now: Timestamp, limit: usize) -> Result<Promoted, Error> {
+        let due = self.due.iter().take_while(|(at, _)| *at <= now).take(limit);
+        let keys: Vec<JobKey> = due.map(|(_, key)| *key).collect();
+        let mut promoted = Promoted::default();
+        for key in keys {
+            if self.jobs[&key].state == State::Held {
+                self.expire_hold(now, key)?;
+                promoted.expired += 1;
+            } else {
+                self.update(key, |job| {
+                    job.enter(now, Cause::Promote, State::Available, Actor::system(), None)
+                })?;
+                promoted.promoted += 1;
+            }
+        }
+        promoted.next_due = self.due.first().map(|(at, _)| *at);
+        Ok(promoted)
+    }
+
+    pub(super) fn reclaim(&mut self, now: Timestamp, monotonic_us: u64) -> Result<Reclaimed, Error> {
+        let gone: Vec<(WorkerId, u32, &str)> = self
+            .workers
+            .values()
+            .filter_map(|worker| Some((worker.new.id, worker.new.pid, self.how_lost(worker, monotonic_us)?)))
+            .collect();
+        let mut reclaimed = Reclaimed::default();
+        for (id, pid, how) in gone {
+            self.living(id)?.state = WorkerState::Lost;
+            let mut lost = LostWorker { id, pid, how: how.to_owned(), requeued: 0, given_back: 0, ended: 0 };
+            for (key, _) in self.held_by(id) {
+                let running = self.running[&key].clone();
+                let started = running.started;
+                match self.lose(now, key, running)? {
+                    state if state.is_terminal() => lost.ended += 1,
+                    _ if started => lost.requeued += 1,
+                    _ => lost.given_back += 1,
+                }
+            }
+            reclaimed.workers.push(lost);
+        }
+        Ok(reclaimed)
+    }
+
+    pub(super) fn prune(&mut self, now: Timestamp, keep: &Retention, limit: usize) -> Pruned {
+        let is_over = |job: &&Job| job.ended_at.is_some_and(|at| keep.is_over(job.state, at, now));
+        let mut over = self.jobs.values().filter(is_over).map(|job| job.key);
+        let keys: Vec<JobKey> = over.by_ref().take(limit).collect();
+        let more = over.next().is_some();
+        for key in &keys {
+            self.remove(*key);
+        }
+        Pruned { jobs: keys.len(), workers: self.forget_workers(now), more }
+    }
+
+    fn how_lost(&self, worker: &Worker, monotonic_us: u64) -> Option<&'static str> {
+        if worker.state != WorkerState::Alive {
+            None
+        } else if !self.is_present(worker.process) {
+            Some("its process is gone")
+        } else if lease_expired(worker.lease_until_us, monotonic_us) {
+            Some("its lease ran out")
+        } else {
+            None
+        }
+    }
+
+    /// Decides about a job whose worker is gone, and tells where it went.
+    fn lose(&mut self, now: Timestamp, key: JobKey, running: Running) -> Result<State, Error> {
+        let job = &self.jobs[&key];
+        let decision = decide_loss(&LossFacts {
+            attempt: running.attempt,
+            max_attempts: job.max_attempts,
+            lost_before: job.lost_in_a_row(),
+            started: running.started,
+            delivery: job.new.delivery,
+            cancel_requested: running.cancel.is_some(),
+        });
+        let to = decision.to;
+        let ending = Ending { at: now, started_at: None, usage: None, actor: Actor::system(), decision };
+        self.end_attempt(now, key, running, ending)?;
+        Ok(to)
+    }
+
+    /// Forgets workers that are gone for long, but none that an attempt still names.
+    fn forget_workers(&mut self, now: Timestamp) -> usize {
+        let named: BTreeSet<WorkerId> =
+            self.jobs.values().flat_map(|job| &job.attempts).map(|record| record.worker).collect();
+        let before = self.workers.len();
+        self.workers.retain(|id, worker| {
+            let gone = worker.state != WorkerState::Alive && worker.seen_at < gone_cutoff(now);
+            !gone || named.contains(id)
+        });
+        before - self.workers.len()
+    }
+}

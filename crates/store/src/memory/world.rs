@@ -1,0 +1,147 @@
+//! All that a store in memory knows, and the ways in which it is changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use taskwright_core::{Kind, Namespace, Priority, QueueName, Timestamp, UniqueKey, WorkerId};
+
+use crate::claim::JobKey;
+
+use super::job::{Job, Place, Running};
+use super::worker::Worker;
+
+/// One handle: what stands for a process here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ProcessId(u64);
+
+/// A unique key is unique among these.
+pub(super) type UniqueScopeKey = (Namespace, Kind, String);
+
+/// All jobs, workers and queues.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    /// In the order of their insertion.
+    pub(super) jobs: BTreeMap<JobKey, Job>,
+    pub(super) keys: BTreeMap<taskwright_core::JobId, JobKey>,
+    pub(super) running: BTreeMap<JobKey, Running>,
+    /// The available jobs of each priority, in the order in which they are claimed.
+    pub(super) available: BTreeMap<Priority, BTreeSet<(Timestamp, JobKey)>>,
+    /// What [`promote`](World::promote) will look at, in the order of due time.
+    pub(super) due: BTreeSet<(Timestamp, JobKey)>,
+    pub(super) unique: BTreeMap<UniqueScopeKey, JobKey>,
+    /// Every queue that had a job or was paused, and whether it is paused.
+    pub(super) queues: BTreeMap<(Namespace, QueueName), bool>,
+    pub(super) workers: BTreeMap<WorkerId, Worker>,
+    /// The processes that live.
+    processes: BTreeSet<ProcessId>,
+    last_process: ProcessId,
+    last_key: i64,
+    news: bool,
+}
+
+impl World {
+    pub(super) fn start_process(&mut self) -> ProcessId {
+        self.last_process.0 += 1;
+        self.processes.insert(self.last_process);
+        self.last_process
+    }
+
+    pub(super) fn end_process(&mut self, process: ProcessId) {
+        self.processes.remove(&process);
+    }
+
+    pub(super) fn is_present(&self, process: ProcessId) -> bool {
+        self.processes.contains(&process)
+    }
+
+    /// There is something to claim, to promote or to be told.
+    pub(super) fn tell_news(&mut self) {
+        self.news = true;
+    }
+
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// A key that no job ever had.
+    pub(super) fn next_key(&mut self) -> JobKey {
+        self.last_key += 1;
+        JobKey(self.last_key)
+    }
+
+    pub(super) fn insert(&mut self, job: Job) {
+        self.keys.insert(job.id(), job.key);
+        self.queues.entry((job.new.namespace.clone(), job.new.queue.clone())).or_default();
+        if let Some(unique) = &job.unique {
+            self.unique.insert(unique_scope_key(&job, unique), job.key);
+        }
+        self.put_in_place(job.key, job.place());
+        self.jobs.insert(job.key, job);
+    }
+
+    /// Removes a job with all about it.
+    pub(super) fn remove(&mut self, key: JobKey) {
+        self.release_unique(key);
+        if let Some(job) = self.jobs.remove(&key) {
+            self.keys.remove(&job.id());
+            self.take_out_of_place(key, job.place());
+        }
+    }
+
+    /// Changes a job and moves it to the place where it belongs afterwards; the unique key of one that is over is
+    /// free. The only way in which a stored job is changed.
+    pub(super) fn update<T>(&mut self, key: JobKey, change: impl FnOnce(&mut Job) -> T) -> T {
+        let job = self.jobs.get_mut(&key).expect("callers take the key from the world itself");
+        let before = job.place();
+        let answer = change(job);
+        let (after, over) = (job.place(), job.state.is_terminal());
+        if before != after {
+            self.take_out_of_place(key, before);
+            self.put_in_place(key, after);
+        }
+        if over {
+            self.release_unique(key);
+        }
+        answer
+    }
+
+    /// Lets others have the unique key that a job holds.
+    pub(super) fn release_unique(&mut self, key: JobKey) {
+        let Some(job) = self.jobs.get_mut(&key) else { return };
+        if let Some(unique) = job.unique.take() {
+            let unique = unique_scope_key(job, &unique);
+            self.unique.remove(&unique);
+        }
+    }
+
+    fn put_in_place(&mut self, key: JobKey, place: Place) {
+        match place {
+            Place::Available(priority, since) => {
+                self.available.entry(priority).or_default().insert((since, key));
+            }
+            Place::Due(at) => {
+                self.due.insert((at, key));
+            }
+            Place::Nowhere => return,
+        }
+        self.news = true;
+    }
+
+    fn take_out_of_place(&mut self, key: JobKey, place: Place) {
+        match place {
+            Place::Available(priority, since) => {
+                if let Some(jobs) = self.available.get_mut(&priority) {
+                    jobs.remove(&(since, key));
+                }
+            }
+            Place::Due(at) => {
+                self.due.remove(&(at, key));
+            }
+            Place::Nowhere => {}
+        }
+    }
+}
+
+/// What the unique key of a job is unique among.
+pub(super) fn unique_scope_key(job: &Job, unique: &UniqueKey) -> UniqueScopeKey {
+    (job.new.namespace.clone(), job.new.kind.clone(), unique.as_str().to_owned())
+}
