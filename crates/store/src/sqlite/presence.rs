@@ -38,7 +38,6 @@ impl Presence {
 
     /// Establishes the presence of a worker of this process; it lasts until the value is dropped.
     pub(super) fn enter(&self, worker: WorkerId) -> io::Result<Present> {
-        let path = self.path(worker);
         let file = OpenOptions::new()
             .read(true)
             .write(true)
