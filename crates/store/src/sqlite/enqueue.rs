@@ -3,6 +3,8 @@
 //! Per 1,000 plain jobs: 20 statements into `job`, 20 into `ready`, one for the counter. Rows go in by fifties because
 //! a statement costs about as much as the row it writes (docs/design/0001-storage-shape.md).
 
+use std::sync::LazyLock;
+
 use rusqlite::types::ToSqlOutput;
 use taskwright_core::limit::{ENQUEUE_JOBS_MAX, HOLD_MAX};
 use taskwright_core::{
@@ -132,13 +134,13 @@ fn insert_run(
 ) -> Result<(), Error> {
     let mut rest = run;
     while !rest.is_empty() {
-        let size = ROWS_PER_STATEMENT.into_iter().find(|size| *size <= rest.len()).unwrap_or(1);
+        let (size, sql) = INSERT_JOB.next(rest.len());
         let (chunk, tail) = rest.split_at(size);
         rest = tail;
-        if size > 1 && insert_chunk(session, chunk)? {
+        if size > 1 && insert_chunk(session, chunk, sql)? {
             enqueued.extend(chunk.iter().map(|row| Enqueued { id: row.job.id, existing: false }));
         } else {
-            // One of them exists: find out which, one by one.
+            // A single row, or one of these ids exists: look at each.
             for row in chunk {
                 enqueued.push(insert_one(session, row)?);
             }
@@ -148,8 +150,8 @@ fn insert_run(
 }
 
 /// Stores the rows unless one of their ids exists; then nothing is stored, and `false`.
-fn insert_chunk(session: &mut Session<'_>, chunk: &[NewRow<'_>]) -> Result<bool, Error> {
-    match insert_jobs(session, chunk) {
+fn insert_chunk(session: &mut Session<'_>, chunk: &[NewRow<'_>], sql: &str) -> Result<bool, Error> {
+    match insert_jobs(session, chunk, sql) {
         Ok(()) => {}
         Err(error) if is_duplicate(&error) => return Ok(false),
         Err(error) => return Err(write_error(error)),
@@ -174,7 +176,7 @@ fn insert_one(session: &mut Session<'_>, row: &NewRow<'_>) -> Result<Enqueued, E
         return existing(holder);
     }
     let chunk = std::slice::from_ref(row);
-    insert_jobs(session, chunk).map_err(write_error)?;
+    insert_jobs(session, chunk, INSERT_JOB.next(1).1).map_err(write_error)?;
     insert_places(session, chunk)?;
     Ok(Enqueued { id: row.job.id, existing: false })
 }
@@ -205,13 +207,25 @@ pub(super) fn scope_code(scope: UniqueScope) -> i64 {
     }
 }
 
-const JOB_COLUMNS: usize = 12;
+static INSERT_JOB: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::new(
+        "INSERT INTO taskwright_job (seq, id, lane, created_at, run_at, max_attempts, at_most_once, owner, backoff, \
+         timeout_us, args, first_state) VALUES ",
+        12,
+    )
+});
 
-fn insert_jobs(session: &mut Session<'_>, chunk: &[NewRow<'_>]) -> Result<(), rusqlite::Error> {
-    const INSERT: &str = "INSERT INTO taskwright_job (seq, id, lane, created_at, run_at, max_attempts, \
-                          at_most_once, owner, backoff, timeout_us, args, first_state) VALUES ";
+static INSERT_READY: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::new("INSERT INTO taskwright_ready (lane, ready_at, seq, attempts, flags) VALUES ", 5)
+});
+
+static INSERT_WAITING: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::new("INSERT INTO taskwright_waiting (seq, state, due, attempts, flags) VALUES ", 5)
+});
+
+fn insert_jobs(session: &mut Session<'_>, chunk: &[NewRow<'_>], sql: &str) -> Result<(), rusqlite::Error> {
     session.statements += 1;
-    let mut statement = session.conn().prepare_cached(&many(INSERT, JOB_COLUMNS, chunk.len()))?;
+    let mut statement = session.conn().prepare_cached(sql)?;
     let mut column = 0;
     let mut bind = |value: &dyn rusqlite::ToSql| {
         column += 1;
@@ -238,54 +252,60 @@ fn insert_jobs(session: &mut Session<'_>, chunk: &[NewRow<'_>]) -> Result<(), ru
 /// Puts each job where its state has it: ready, or waiting.
 fn insert_places(session: &mut Session<'_>, chunk: &[NewRow<'_>]) -> Result<(), Error> {
     for run in chunk.chunk_by(|a, b| (a.state == State::Available) == (b.state == State::Available)) {
-        let ready = run[0].state == State::Available;
-        let mut rest = run;
-        while !rest.is_empty() {
-            let size = ROWS_PER_STATEMENT.into_iter().find(|size| *size <= rest.len()).unwrap_or(1);
-            let (part, tail) = rest.split_at(size);
-            rest = tail;
-            let placed = if ready { insert_ready(session, part) } else { insert_waiting(session, part) };
-            placed.map_err(write_error)?;
+        if run[0].state == State::Available {
+            let ready = |row: &NewRow<'_>| [row.lane, row.run_at, row.seq, 0, row.flags()];
+            insert_numbers(session, &INSERT_READY, run, ready)?;
+        } else {
+            let waiting = |row: &NewRow<'_>| [row.seq, row.state.code().into(), row.due, 0, row.flags()];
+            insert_numbers(session, &INSERT_WAITING, run, waiting)?;
         }
     }
     Ok(())
 }
 
-fn insert_ready(session: &mut Session<'_>, part: &[NewRow<'_>]) -> Result<(), rusqlite::Error> {
-    const INSERT: &str = "INSERT INTO taskwright_ready (lane, ready_at, seq, attempts, flags) VALUES ";
-    session.statements += 1;
-    let mut statement = session.conn().prepare_cached(&many(INSERT, 5, part.len()))?;
-    for (row, start) in part.iter().zip((0..).step_by(5)) {
-        for (value, column) in [row.lane, row.run_at, row.seq, 0, row.flags()].into_iter().zip(start + 1..) {
-            statement.raw_bind_parameter(column, value)?;
+/// Inserts five numbers a row.
+fn insert_numbers(
+    session: &mut Session<'_>,
+    insert: &ManyRows,
+    rows: &[NewRow<'_>],
+    numbers: impl Fn(&NewRow<'_>) -> [i64; 5],
+) -> Result<(), Error> {
+    let mut rest = rows;
+    while !rest.is_empty() {
+        let (size, sql) = insert.next(rest.len());
+        let (part, tail) = rest.split_at(size);
+        rest = tail;
+        let mut statement = session.statement(sql)?;
+        for (column, number) in (1..).zip(part.iter().flat_map(&numbers)) {
+            statement.raw_bind_parameter(column, number).map_err(write_error)?;
         }
+        statement.raw_execute().map_err(write_error)?;
     }
-    statement.raw_execute().map(drop)
+    Ok(())
 }
 
-fn insert_waiting(session: &mut Session<'_>, part: &[NewRow<'_>]) -> Result<(), rusqlite::Error> {
-    const INSERT: &str = "INSERT INTO taskwright_waiting (seq, state, due, attempts, flags) VALUES ";
-    session.statements += 1;
-    let mut statement = session.conn().prepare_cached(&many(INSERT, 5, part.len()))?;
-    for (row, start) in part.iter().zip((0..).step_by(5)) {
-        let values = [row.seq, i64::from(row.state.code()), row.due, 0, row.flags()];
-        for (value, column) in values.into_iter().zip(start + 1..) {
-            statement.raw_bind_parameter(column, value)?;
-        }
-    }
-    statement.raw_execute().map(drop)
+/// An `INSERT` of many rows: its text for each number of rows that is used, made once.
+pub(super) struct ManyRows {
+    texts: [String; ROWS_PER_STATEMENT.len()],
 }
 
-/// An `INSERT` with place-holders for `rows` rows.
-pub(super) fn many(insert: &str, columns: usize, rows: usize) -> String {
-    let mut row = ",?".repeat(columns);
-    row.replace_range(0..1, "(");
-    row.push_str("),");
-    let mut sql = String::with_capacity(insert.len() + row.len() * rows);
-    sql.push_str(insert);
-    (0..rows).for_each(|_| sql.push_str(&row));
-    sql.pop();
-    sql
+impl ManyRows {
+    pub(super) fn new(insert: &str, columns: usize) -> Self {
+        Self { texts: ROWS_PER_STATEMENT.map(|rows| many(insert, columns, rows)) }
+    }
+
+    /// How many of `left` rows go into the next statement, and its text.
+    pub(super) fn next(&self, left: usize) -> (usize, &str) {
+        let index =
+            ROWS_PER_STATEMENT.iter().position(|rows| *rows <= left).unwrap_or(ROWS_PER_STATEMENT.len() - 1);
+        (ROWS_PER_STATEMENT[index], &self.texts[index])
+    }
+}
+
+/// `insert`, which ends in `VALUES `, with place-holders for `rows` rows.
+fn many(insert: &str, columns: usize, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(","));
+    format!("{insert}{}", vec![row; rows].join(","))
 }
 
 fn is_duplicate(error: &rusqlite::Error) -> bool {

@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use rusqlite::types::Value;
 use taskwright_core::{Cause, Decision, State, Timestamp, Verdict, WorkerId, attempt, state};
 
-use super::enqueue::many;
+use super::enqueue::ManyRows;
 use super::error::write_error;
 use super::place::{self, Placed};
 use super::session::Session;
@@ -177,18 +178,22 @@ pub(super) fn end_attempt(
     )
 }
 
+static INSERT_COMPLETED: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::new(
+        "INSERT INTO taskwright_attempt (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, \
+         usage, result) VALUES ",
+        10,
+    )
+});
+
 /// The plain case: completed, no unique key. Set by set.
 fn complete(session: &mut Session<'_>, worker: i64, completed: &[(&Finish, Running)]) -> Result<(), Error> {
-    const INSERT: &str = "INSERT INTO taskwright_attempt \
-                          (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, usage, \
-                          result) VALUES ";
-    const COLUMNS: usize = 10;
     let mut rest = completed;
     while !rest.is_empty() {
-        let size = [50, 10, 1].into_iter().find(|size| *size <= rest.len()).unwrap_or(1);
+        let (size, sql) = INSERT_COMPLETED.next(rest.len());
         let (chunk, tail) = rest.split_at(size);
         rest = tail;
-        let mut statement = session.statement(&many(INSERT, COLUMNS, size))?;
+        let mut statement = session.statement(sql)?;
         let mut column = 0;
         let mut bind = |value: &dyn rusqlite::ToSql| {
             column += 1;

@@ -25,6 +25,7 @@ mod open;
 mod place;
 mod presence;
 mod query;
+mod raw;
 mod reader;
 mod schema;
 mod session;
@@ -40,6 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 
 pub use open::Options;
+pub use raw::{RawLimit, raw_limit};
 /// The SQLite driver, for [`enqueue_in`]: its transaction must be of this version.
 pub use rusqlite;
 
