@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::Retention;
-use taskwright_store::SharedStore;
+use taskwright_store::{LostWorker, SharedStore};
 use tokio::sync::Notify;
 
 use self::promote::Promote;
@@ -68,6 +68,21 @@ impl Duties {
     ///
     /// Outside a tokio runtime.
     pub fn start(store: &SharedStore, env: &Env, config: &DutyConfig) -> Self {
+        Self::start_with(store, env, config, |_| ())
+    }
+
+    /// Starts every duty; `on_lost` is told of each worker that this process found gone, after its jobs were decided
+    /// about: for whoever can clean up after it on this machine.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start_with(
+        store: &SharedStore,
+        env: &Env,
+        config: &DutyConfig,
+        on_lost: impl Fn(&LostWorker) + Send + Sync + 'static,
+    ) -> Self {
         let store = || Arc::clone(store);
         let reclaim = Arc::new(Notify::new());
         let runners = vec![
@@ -75,7 +90,7 @@ impl Duties {
             runner::spawn(
                 env,
                 store(),
-                Reclaim::new(store(), config.reclaim_every),
+                Reclaim::new(store(), config.reclaim_every, Box::new(on_lost)),
                 Some(Arc::clone(&reclaim)),
             ),
             runner::spawn(env, store(), Prune::new(store(), config.prune_every, config.retention), None),
@@ -100,7 +115,7 @@ pub async fn run_once(
     config: &DutyConfig,
 ) -> Result<(), taskwright_store::Error> {
     let store = || Arc::clone(store);
-    runner::exhaust(&Reclaim::new(store(), config.reclaim_every), env).await?;
+    runner::exhaust(&Reclaim::new(store(), config.reclaim_every, Box::new(|_| ())), env).await?;
     runner::exhaust(&Promote::new(store()), env).await?;
     runner::exhaust(&Prune::new(store(), config.prune_every, config.retention), env).await
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskwright_store::{Reply, SharedStore};
+use taskwright_store::{LostWorker, Reply, SharedStore};
 
 use super::runner::{Duty, Next};
 use crate::env::Env;
@@ -10,11 +10,15 @@ use crate::env::Env;
 pub(super) struct Reclaim {
     store: SharedStore,
     every: Duration,
+    on_lost: OnLost,
 }
 
+/// What is called for each worker that was found gone.
+pub(super) type OnLost = Box<dyn Fn(&LostWorker) + Send + Sync>;
+
 impl Reclaim {
-    pub(super) fn new(store: SharedStore, every: Duration) -> Self {
-        Self { store, every }
+    pub(super) fn new(store: SharedStore, every: Duration, on_lost: OnLost) -> Self {
+        Self { store, every, on_lost }
     }
 }
 
@@ -35,6 +39,7 @@ impl Duty for Reclaim {
                     ended = lost.ended,
                     "a worker was lost and its jobs go on",
                 );
+                (self.on_lost)(&lost);
             }
             Ok(Next::After(self.every))
         })
@@ -66,7 +71,7 @@ mod tests {
                 lease,
             };
             store.register(env.now(), env.monotonic_us(), worker).await.unwrap();
-            let duty = Reclaim::new(Arc::clone(&store), Duration::from_millis(500));
+            let duty = Reclaim::new(Arc::clone(&store), Duration::from_millis(500), Box::new(|_| ()));
             let state = async || store.workers().await.unwrap()[0].state;
 
             sim.advance(lease).await;

@@ -9,7 +9,6 @@
 mod child;
 mod restart;
 
-use std::future::Future;
 use std::pin::pin;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
