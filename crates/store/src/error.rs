@@ -58,6 +58,12 @@ impl Error {
         self
     }
 
+    /// Says which file it is about.
+    pub(crate) fn located(mut self, path: &std::path::Path) -> Self {
+        self.0.what = format!("{} ({})", self.0.what, path.display());
+        self
+    }
+
     pub(crate) fn closed() -> Self {
         Self::new(Area::Closed, "the store", "it has been closed", "open it again")
     }

@@ -1,1 +1,354 @@
-//! The embedded store: one SQLite file.
+//! The embedded store: one SQLite file, shared by any number of processes on one machine.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`writer`] | the one thread that writes, and its group commit |
+//! | [`reader`] | reading beside it |
+//! | [`session`] | one connection inside a transaction |
+//! | [`schema`] | migrations |
+//! | [`place`] | the one way into each table that says where a job is |
+//! | [`presence`] | who is there, and what they started |
+//! | [`wake`] | hints between processes |
+//! | the rest | one file a verb, as in the other stores |
+//!
+//! WAL journal, `synchronous=FULL` (an acknowledged commit survives a power cut), `BEGIN IMMEDIATE` for everything that
+//! writes, no memory mapping. Beside `NAME.db` live `NAME.db-wal` and `NAME.db-shm` (SQLite's) and `NAME.db-run/` (ours:
+//! presence, hints). Leases are in monotonic time of this boot, so that a clock that is set does not expire them.
+
+mod change;
+mod claim;
+mod enqueue;
+mod error;
+mod finish;
+mod list;
+mod open;
+mod place;
+mod presence;
+mod query;
+mod raw;
+mod reader;
+mod schema;
+mod session;
+mod sweep;
+mod wake;
+mod worker;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+
+pub use open::Options;
+pub use raw::{RawLimit, raw_limit};
+/// The SQLite driver, for [`enqueue_in`]: its transaction must be of this version.
+pub use rusqlite;
+
+use self::change::By;
+use self::open::Opened;
+use self::presence::{Presence, Present};
+use self::reader::Readers;
+use self::session::{Lanes, Session};
+use self::sweep::Round;
+use self::wake::{Bell, Listener};
+use self::writer::Writer;
+use crate::change::{Change, Changed};
+use crate::claim::{Claim, Claimed, JobKey};
+use crate::error::{Area, Error};
+use crate::finish::{Finish, LogEntry, ProgressReport};
+use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
+use crate::sweep::{Promoted, Pruned, Reclaimed};
+use crate::worker::{NewWorker, Order, Registration, Signals};
+use crate::{Counters, Enqueued, Reply, Store, StoreInfo};
+
+/// A store in one SQLite file. See the [module documentation](self).
+pub struct SqliteStore {
+    writer: Writer,
+    readers: Readers,
+    bell: Bell,
+    listener: Mutex<Option<Listener>>,
+    presence: Presence,
+    /// The workers that registered through this value: they are present as long as it lives.
+    present: Arc<Mutex<HashMap<WorkerId, Arc<Present>>>>,
+    round: Arc<Mutex<Round>>,
+    boot: Arc<str>,
+    opened: Opened,
+}
+
+impl SqliteStore {
+    /// Opens the store in the file, which is made if it is missing, and migrates it.
+    ///
+    /// # Errors
+    ///
+    /// When the directory or file cannot be made or written, is no database, is damaged, is of a newer version
+    /// ([`Error::is_version`]), or when the SQLite that is linked has the bug that loses committed writes.
+    pub fn open(path: &Path, options: Options) -> Result<Self, Error> {
+        let opened = Opened::prepare(path, options)?;
+        let writer_conn = opened.connect_writer()?;
+        let bell = Bell::new(&opened.run_directory.join("wake"));
+        let rung = bell.clone();
+        let writer = Writer::start(writer_conn, move || rung.ring()).map_err(|_| out_of_threads())?;
+        let for_readers = opened.clone();
+        Ok(Self {
+            writer,
+            readers: Readers::new(move || for_readers.connect_reader()),
+            bell,
+            listener: Mutex::new(None),
+            presence: Presence::new(opened.run_directory.clone()),
+            present: Arc::default(),
+            round: Arc::default(),
+            boot: presence::boot_id().into(),
+            opened,
+        })
+    }
+
+    /// Starts hearing other processes, once somebody listens.
+    fn start_listening(&self) {
+        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        if listener.is_none() {
+            let started = self
+                .opened
+                .connect_reader()
+                .and_then(|conn| {
+                    Listener::start(self.opened.run_directory.join("wake"), self.bell.clone(), conn)
+                        .map_err(|_| out_of_threads())
+                })
+                .inspect_err(|error| {
+                    tracing::warn!(%error, "other processes are not heard; polling finds their jobs");
+                });
+            *listener = started.ok();
+        }
+    }
+}
+
+/// Stores new jobs inside the caller's own transaction on the same file: they exist if and only if that commits.
+///
+/// The transaction should be an immediate one. Nobody is told of the commit; a worker finds the jobs within 100 ms.
+///
+/// # Errors
+///
+/// As [`Store::enqueue`]; also when the file has not been migrated by [`SqliteStore::open`].
+pub fn enqueue_in(
+    tx: &rusqlite::Transaction<'_>,
+    now: Timestamp,
+    jobs: &[NewJob],
+) -> Result<Vec<Enqueued>, Error> {
+    let mut lanes = Lanes::default();
+    enqueue::enqueue(&mut Session::new(tx, &mut lanes), now, jobs)
+}
+
+fn out_of_threads() -> Error {
+    Error::new(
+        Area::Failed,
+        "the store",
+        "no thread could be started",
+        "raise the limit on processes of this user (ulimit -u), and try again",
+    )
+}
+
+impl Store for SqliteStore {
+    fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
+        self.writer.write(move |session| enqueue::enqueue(session, now, &jobs))
+    }
+
+    fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
+        let ask = claim.clone();
+        self.writer.write_unless(
+            move |session| claim::peek(session, &ask),
+            move |session| claim::claim(session, &claim),
+        )
+    }
+
+    fn finish(&self, now: Timestamp, worker: WorkerId, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>> {
+        self.writer.write(move |session| finish::finish(session, now, worker, ends))
+    }
+
+    fn give_back(
+        &self,
+        now: Timestamp,
+        worker: WorkerId,
+        jobs: Vec<(JobKey, u32)>,
+        reason: String,
+    ) -> Reply<'_, Vec<Verdict>> {
+        self.writer.write(move |session| finish::give_back(session, now, worker, jobs, &reason))
+    }
+
+    fn report(&self, worker: WorkerId, reports: Vec<ProgressReport>) -> Reply<'_, Vec<Verdict>> {
+        self.writer.write(move |session| finish::report(session, worker, reports))
+    }
+
+    fn log(&self, worker: WorkerId, entries: Vec<LogEntry>) -> Reply<'_, Vec<Verdict>> {
+        self.writer.write(move |session| finish::log(session, worker, entries))
+    }
+
+    fn register(&self, now: Timestamp, monotonic_us: u64, worker: NewWorker) -> Reply<'_, Registration> {
+        let present = match self.presence.enter(worker.id) {
+            Ok(present) => Arc::new(present),
+            Err(error) => return Box::pin(std::future::ready(Err(no_presence(error)))),
+        };
+        let id = worker.id;
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).insert(id, present.clone());
+        let boot = self.boot.clone();
+        let registered =
+            self.writer.write(move |session| worker::register(session, now, monotonic_us, &worker, &boot));
+        let others = self.present.clone();
+        Box::pin(async move {
+            if let Err(error) = registered.await {
+                others.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                return Err(error);
+            }
+            Ok(Registration { marks: present })
+        })
+    }
+
+    fn renew(&self, now: Timestamp, monotonic_us: u64, worker: WorkerId) -> Reply<'_, Signals> {
+        self.writer.write(move |session| worker::renew(session, now, monotonic_us, worker))
+    }
+
+    fn signals(&self, worker: WorkerId) -> Reply<'_, Signals> {
+        self.readers.read(move |conn| worker::signals(conn, worker))
+    }
+
+    fn unregister(&self, now: Timestamp, worker: WorkerId) -> Reply<'_, ()> {
+        let ended = self.writer.write(move |session| worker::unregister(session, now, worker));
+        Box::pin(async move {
+            ended.await?;
+            self.present.lock().unwrap_or_else(PoisonError::into_inner).remove(&worker);
+            self.presence.forget(worker);
+            Ok(())
+        })
+    }
+
+    fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {
+        self.writer.write(move |session| worker::order(session, &workers, order))
+    }
+
+    fn change(
+        &self,
+        now: Timestamp,
+        ids: Vec<JobId>,
+        change: Change,
+        actor: Actor,
+        reason: Option<String>,
+    ) -> Reply<'_, Vec<Changed>> {
+        self.writer.write(move |session| {
+            change::change(session, &ids, change, &By { now, actor: &actor, reason: reason.as_deref() })
+        })
+    }
+
+    fn pause(
+        &self,
+        _now: Timestamp,
+        namespace: Namespace,
+        queue: QueueName,
+        paused: bool,
+        _actor: Actor,
+    ) -> Reply<'_, bool> {
+        self.writer.write(move |session| change::pause(session, &namespace, &queue, paused))
+    }
+
+    fn purge(
+        &self,
+        now: Timestamp,
+        namespace: Namespace,
+        queue: QueueName,
+        actor: Actor,
+        limit: usize,
+    ) -> Reply<'_, usize> {
+        self.writer.write(move |session| {
+            let by = By { now, actor: &actor, reason: Some("queue purged") };
+            change::purge(session, &namespace, &queue, limit, &by)
+        })
+    }
+
+    fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted> {
+        self.writer.write_unless(
+            move |session| sweep::peek_due(session, now),
+            move |session| sweep::promote(session, now, limit),
+        )
+    }
+
+    fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
+        let (presence, boot) = (self.presence.clone(), self.boot.clone());
+        let (peek_presence, peek_boot) = (presence.clone(), boot.clone());
+        let reclaimed = self.writer.write_unless(
+            move |session| sweep::peek_lost(session, &peek_presence, &peek_boot, monotonic_us),
+            move |session| sweep::reclaim(session, &presence, &boot, now, monotonic_us),
+        );
+        Box::pin(async move {
+            let reclaimed = reclaimed.await?;
+            for lost in &reclaimed.workers {
+                self.present.lock().unwrap_or_else(PoisonError::into_inner).remove(&lost.id);
+                self.presence.forget(lost.id);
+            }
+            Ok(reclaimed)
+        })
+    }
+
+    fn prune(&self, now: Timestamp, keep: Retention, limit: usize) -> Reply<'_, Pruned> {
+        let round = self.round.clone();
+        self.writer.write(move |session| {
+            let mut round = round.lock().unwrap_or_else(PoisonError::into_inner);
+            sweep::prune(session, now, &keep, limit, &mut round)
+        })
+    }
+
+    fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>> {
+        self.readers.read(move |conn| query::job(conn, id))
+    }
+
+    fn list(&self, filter: Filter, page: Page) -> Reply<'_, Paged> {
+        self.readers.read(move |conn| list::list(conn, &filter, &page))
+    }
+
+    fn logs(&self, id: JobId, from: u64, limit: usize) -> Reply<'_, Vec<LogChunk>> {
+        self.readers.read(move |conn| query::logs(conn, id, from, limit))
+    }
+
+    fn queues(&self, _now: Timestamp, namespace: Option<Namespace>) -> Reply<'_, Vec<QueueView>> {
+        self.readers.read(move |conn| query::queues(conn, namespace.as_ref()))
+    }
+
+    fn workers(&self) -> Reply<'_, Vec<WorkerView>> {
+        self.readers.read(query::workers)
+    }
+
+    fn hints(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.start_listening();
+        self.bell.listen()
+    }
+
+    fn info(&self) -> StoreInfo {
+        StoreInfo {
+            kind: "sqlite",
+            url: format!("sqlite:{}", self.opened.path.display()),
+            engine: format!("SQLite {}", rusqlite::version()),
+            schema: schema::VERSION,
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        self.writer.counters()
+    }
+
+    fn close(&self) -> Reply<'_, ()> {
+        Box::pin(async move {
+            self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+            self.writer.stop();
+            self.readers.close();
+            self.present.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            Ok(())
+        })
+    }
+}
+
+fn no_presence(error: std::io::Error) -> Error {
+    Error::new(
+        Area::ReadOnly,
+        "the worker's presence file",
+        "it cannot be made in the directory beside the store (NAME.db-run)",
+        "give this user the right to write there, and check that the disk is not full",
+    )
+    .with_source(error)
+}

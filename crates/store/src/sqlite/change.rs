@@ -1,0 +1,244 @@
+//! What people do to jobs, and to queues.
+
+use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
+
+use super::finish::array;
+use super::place::{self, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
+use super::session::{LaneKey, Session};
+use crate::change::{Change, Changed};
+use crate::error::Error;
+
+/// Who does it, when and why.
+pub(super) struct By<'a> {
+    pub(super) now: Timestamp,
+    pub(super) actor: &'a Actor,
+    pub(super) reason: Option<&'a str>,
+}
+
+/// Changes jobs, each for itself. See [`Store::change`](crate::Store::change).
+pub(super) fn change(
+    session: &mut Session<'_>,
+    ids: &[JobId],
+    change: Change,
+    by: &By<'_>,
+) -> Result<Vec<Changed>, Error> {
+    let find = format!("SELECT j.seq, {PLACE_COLUMNS} FROM taskwright_job j {PLACE_JOINS} WHERE j.id = ?1");
+    let mut changed = Vec::with_capacity(ids.len());
+    for id in ids {
+        let found = session
+            .first(&find, [id.as_bytes()], |row| Ok((row.get::<_, i64>(0)?, place::read_place(row, 1)?)))?;
+        changed.push(match found {
+            Some((seq, place)) => change_one(session, seq, &place, change, by)?,
+            None => Changed::Unknown,
+        });
+    }
+    Ok(changed)
+}
+
+fn change_one(
+    session: &mut Session<'_>,
+    seq: i64,
+    place: &Place,
+    change: Change,
+    by: &By<'_>,
+) -> Result<Changed, Error> {
+    let state = place.state;
+    match change {
+        Change::Cancel if state == State::Running => request_cancel(session, seq, place, by),
+        Change::Cancel => move_to(session, seq, place, Cause::Cancel, State::Cancelled, None, by),
+        Change::Redo { repeat: false } if state == State::Completed => {
+            Ok(Changed::Skipped("it is completed; --repeat runs it again".to_owned()))
+        }
+        Change::Redo { .. } if state.is_terminal() => {
+            session.execute(
+                "UPDATE taskwright_job SET attempts_base = ?2 WHERE seq = ?1",
+                (seq, place.attempts),
+            )?;
+            move_to(session, seq, place, Cause::Redo, State::Available, Some(by.now), by)
+        }
+        Change::Redo { .. } => Ok(Changed::Skipped(format!("it is {state}"))),
+        Change::RunNow => move_to(session, seq, place, Cause::RunNow, State::Available, Some(by.now), by),
+        Change::Release => {
+            let later = place.run_at > by.now.as_micros();
+            let to = if later { State::Scheduled } else { State::Available };
+            let run_at = Timestamp::from_micros(place.run_at).max(by.now);
+            move_to(session, seq, place, Cause::Release, to, Some(run_at), by)
+        }
+        Change::Delay { until } if state::may(state, Cause::Delay) && until <= by.now => {
+            Ok(Changed::Skipped("the moment has passed; run-now starts it at once".to_owned()))
+        }
+        Change::Delay { until } => {
+            move_to(session, seq, place, Cause::Delay, State::Scheduled, Some(until), by)
+        }
+        Change::Reprioritise { priority } => reprioritise(session, seq, place, priority, by),
+        Change::Delete => delete(session, seq, place),
+    }
+}
+
+/// Moves a job as the table allows, or says where it is instead.
+fn move_to(
+    session: &mut Session<'_>,
+    seq: i64,
+    place: &Place,
+    cause: Cause,
+    to: State,
+    run_at: Option<Timestamp>,
+    by: &By<'_>,
+) -> Result<Changed, Error> {
+    if state::check(place.state, cause, to).is_err() {
+        return Ok(Changed::Skipped(format!("it is {}", place.state)));
+    }
+    place::take(session, seq, place)?;
+    let now = by.now.as_micros();
+    place::put(
+        session,
+        seq,
+        &Placed {
+            to,
+            run_at: run_at.map(Timestamp::as_micros),
+            ended_at: now,
+            spent: place.attempts,
+            flags: place.flags,
+            reason: by.reason,
+        },
+    )?;
+    place::note(session, seq, now, Some(cause), to, by.actor.as_str(), by.reason)?;
+    Ok(Changed::Done)
+}
+
+/// Stores that a running job is to stop; its worker hears of it, and the job ends when its handler does.
+fn request_cancel(session: &mut Session<'_>, seq: i64, place: &Place, by: &By<'_>) -> Result<Changed, Error> {
+    if place.cancel_requested {
+        return Ok(Changed::Skipped("a cancel was requested already".to_owned()));
+    }
+    session.execute(
+        "UPDATE taskwright_running SET cancel_at = ?2, cancel_actor = ?3, cancel_reason = ?4 WHERE seq = ?1",
+        (seq, by.now.as_micros(), by.actor.as_str(), by.reason),
+    )?;
+    let told = by
+        .reason
+        .map_or_else(|| "cancel requested".to_owned(), |reason| format!("cancel requested: {reason}"));
+    place::note(session, seq, by.now.as_micros(), None, State::Running, by.actor.as_str(), Some(&told))?;
+    session.hint = true;
+    Ok(Changed::Requested)
+}
+
+fn reprioritise(
+    session: &mut Session<'_>,
+    seq: i64,
+    place: &Place,
+    priority: Priority,
+    by: &By<'_>,
+) -> Result<Changed, Error> {
+    if !place.state.is_waiting() {
+        return Ok(Changed::Skipped(format!("it is {}", place.state)));
+    }
+    let info = session.lane_info(place.lane)?;
+    let old = info.key.priority;
+    if old == priority {
+        return Ok(Changed::Skipped("it has that priority already".to_owned()));
+    }
+    let lane = session.lane(&LaneKey { priority, ..info.key.clone() })?;
+    // Only the ready table is sorted by lane.
+    if place.state == State::Available {
+        place::take(session, seq, place)?;
+    }
+    session.execute("UPDATE taskwright_job SET lane = ?2 WHERE seq = ?1", (seq, lane))?;
+    if place.state == State::Available {
+        let placed = Placed {
+            to: State::Available,
+            run_at: None,
+            ended_at: 0,
+            spent: place.attempts,
+            flags: place.flags,
+            reason: None,
+        };
+        place::put(session, seq, &placed)?;
+    }
+    let what = format!("priority {old} -> {priority}");
+    let told = by.reason.map_or_else(|| what.clone(), |reason| format!("{what}: {reason}"));
+    place::note(session, seq, by.now.as_micros(), None, place.state, by.actor.as_str(), Some(&told))?;
+    Ok(Changed::Done)
+}
+
+/// Removes a job that is over, and everything about it.
+fn delete(session: &mut Session<'_>, seq: i64, place: &Place) -> Result<Changed, Error> {
+    if !place.state.is_terminal() {
+        return Ok(Changed::Skipped(format!("it is {}; cancel it first", place.state)));
+    }
+    remove(session, seq)?;
+    Ok(Changed::Done)
+}
+
+/// Removes every row of a job that is over.
+pub(super) fn remove(session: &mut Session<'_>, seq: i64) -> Result<(), Error> {
+    for sql in [
+        "DELETE FROM taskwright_over WHERE seq = ?1",
+        "DELETE FROM taskwright_attempt WHERE seq = ?1",
+        "DELETE FROM taskwright_move WHERE seq = ?1",
+        "DELETE FROM taskwright_log WHERE seq = ?1",
+        "DELETE FROM taskwright_unique WHERE seq = ?1",
+        "DELETE FROM taskwright_job WHERE seq = ?1",
+    ] {
+        session.execute(sql, [seq])?;
+    }
+    Ok(())
+}
+
+/// Pauses or resumes a queue. See [`Store::pause`](crate::Store::pause).
+pub(super) fn pause(
+    session: &mut Session<'_>,
+    namespace: &Namespace,
+    queue: &QueueName,
+    paused: bool,
+) -> Result<bool, Error> {
+    let queue = session.queue(namespace, queue)?;
+    let changed = session.execute(
+        "UPDATE taskwright_queue SET paused = ?2 WHERE queue = ?1 AND paused <> ?2",
+        (queue, paused),
+    )?;
+    session.hint = !paused;
+    Ok(changed > 0)
+}
+
+/// Cancels waiting jobs of a queue. See [`Store::purge`](crate::Store::purge).
+pub(super) fn purge(
+    session: &mut Session<'_>,
+    namespace: &Namespace,
+    queue: &QueueName,
+    limit: usize,
+    by: &By<'_>,
+) -> Result<usize, Error> {
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let lanes = session.all(
+        "SELECT l.lane FROM taskwright_lane l JOIN taskwright_queue q ON q.queue = l.queue
+         WHERE q.namespace = ?1 AND q.name = ?2",
+        (namespace.as_str(), queue.as_str()),
+        |row| row.get::<_, i64>(0),
+    )?;
+    let mut waiting = session.all(
+        "SELECT w.seq FROM taskwright_waiting w CROSS JOIN taskwright_job j ON j.seq = w.seq
+         WHERE j.lane IN rarray(?1) ORDER BY w.seq LIMIT ?2",
+        rusqlite::params![array(lanes.iter().copied()), most],
+        |row| row.get::<_, i64>(0),
+    )?;
+    for lane in lanes {
+        waiting.extend(session.all(
+            "SELECT seq FROM taskwright_ready WHERE lane = ?1 ORDER BY ready_at, seq LIMIT ?2",
+            (lane, most),
+            |row| row.get::<_, i64>(0),
+        )?);
+    }
+    waiting.sort_unstable();
+    waiting.truncate(limit);
+
+    let find = format!("SELECT {PLACE_COLUMNS} FROM taskwright_job j {PLACE_JOINS} WHERE j.seq = ?1");
+    let mut purged = 0;
+    for seq in waiting {
+        if let Some(place) = session.first(&find, [seq], |row| place::read_place(row, 0))? {
+            let done = move_to(session, seq, &place, Cause::Cancel, State::Cancelled, None, by)?;
+            purged += usize::from(done == Changed::Done);
+        }
+    }
+    Ok(purged)
+}

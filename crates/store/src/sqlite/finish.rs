@@ -1,0 +1,302 @@
+//! What attempts write: their end, their progress, their log.
+//!
+//! Per batch of n completed jobs: one statement reads the fences, one in fifty rows inserts attempts, one deletes the
+//! running rows. Everything else (retries, cancels, results) goes one by one.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::LazyLock;
+
+use rusqlite::types::Value;
+use taskwright_core::{Cause, Decision, State, Timestamp, Verdict, WorkerId, attempt, state};
+
+use super::enqueue::ManyRows;
+use super::error::write_error;
+use super::place::{self, Placed};
+use super::session::Session;
+use super::worker::number;
+use crate::claim::JobKey;
+use crate::error::Error;
+use crate::finish::{Finish, LogEntry, ProgressReport};
+
+/// A running row, as far as its end needs it.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    pub(super) attempt: u32,
+    pub(super) claimed_at: i64,
+    pub(super) flags: i64,
+    pub(super) cancel_requested: bool,
+}
+
+/// Ends attempts. See [`Store::finish`](crate::Store::finish).
+pub(super) fn finish(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    worker: WorkerId,
+    ends: Vec<Finish>,
+) -> Result<Vec<Verdict>, Error> {
+    let Some(worker) = number(session, worker)? else { return Ok(vec![Verdict::Stale; ends.len()]) };
+    let mut held = held_by(session, worker, ends.iter().map(|end| end.key))?;
+    let mut verdicts = Vec::with_capacity(ends.len());
+    let mut completed = Vec::with_capacity(ends.len());
+    for end in &ends {
+        // A fence is used up by its first write, also within one batch.
+        let running = match held.remove(&end.key.0) {
+            Some(running) if running.attempt == end.attempt => running,
+            other => {
+                other.and_then(|running| held.insert(end.key.0, running));
+                verdicts.push(Verdict::Stale);
+                continue;
+            }
+        };
+        verdicts.push(Verdict::Accepted);
+        if end.decision.cause == Cause::Complete && running.flags == 0 {
+            state::check(State::Running, end.decision.cause, end.decision.to)?;
+            completed.push((end, running));
+        } else {
+            let ended = Ended::of(end, worker, &running, now);
+            end_attempt(session, end.key.0, running, end.decision.clone(), &ended)?;
+        }
+    }
+    complete(session, worker, &completed)?;
+    Ok(verdicts)
+}
+
+/// Hands jobs back. See [`Store::give_back`](crate::Store::give_back).
+pub(super) fn give_back(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    worker: WorkerId,
+    jobs: Vec<(JobKey, u32)>,
+    reason: &str,
+) -> Result<Vec<Verdict>, Error> {
+    let Some(worker) = number(session, worker)? else { return Ok(vec![Verdict::Stale; jobs.len()]) };
+    let mut held = held_by(session, worker, jobs.iter().map(|(key, _)| *key))?;
+    let mut verdicts = Vec::with_capacity(jobs.len());
+    for (key, attempt) in jobs {
+        match held.get(&key.0) {
+            Some(running) if running.attempt == attempt => {
+                let running = running.clone();
+                held.remove(&key.0);
+                let ended = Ended::without_start(worker, attempt, running.claimed_at, now);
+                end_attempt(session, key.0, running, attempt::give_back(reason.to_owned()), &ended)?;
+                verdicts.push(Verdict::Accepted);
+            }
+            _ => verdicts.push(Verdict::Stale),
+        }
+    }
+    Ok(verdicts)
+}
+
+/// When and by whom an attempt was made, for its row.
+pub(super) struct Ended {
+    worker: i64,
+    attempt: u32,
+    claimed_at: i64,
+    started_at: Option<i64>,
+    ended_at: i64,
+    usage: Option<String>,
+    /// Now, for the timeline.
+    now: i64,
+}
+
+impl Ended {
+    fn of(end: &Finish, worker: i64, running: &Running, now: Timestamp) -> Self {
+        Self {
+            worker,
+            attempt: end.attempt,
+            claimed_at: running.claimed_at,
+            started_at: Some(end.started_at.as_micros()),
+            ended_at: end.ended_at.as_micros(),
+            usage: usage_text(end),
+            now: now.as_micros(),
+        }
+    }
+
+    /// For an attempt that was given back or lost: nobody knows when, or whether, it started.
+    pub(super) fn without_start(worker: i64, attempt: u32, claimed_at: i64, now: Timestamp) -> Self {
+        let now = now.as_micros();
+        Self { worker, attempt, claimed_at, started_at: None, ended_at: now, usage: None, now }
+    }
+}
+
+fn usage_text(end: &Finish) -> Option<String> {
+    // Usage is plain numbers: it cannot fail to be written.
+    end.usage.as_ref().and_then(|usage| serde_json::to_string(usage).ok())
+}
+
+/// Moves one job out of `running` as decided, whatever was decided; the general way.
+pub(super) fn end_attempt(
+    session: &mut Session<'_>,
+    seq: i64,
+    running: Running,
+    decision: Decision,
+    ended: &Ended,
+) -> Result<(), Error> {
+    let decision = if running.cancel_requested { decision.under_cancel() } else { decision };
+    state::check(State::Running, decision.cause, decision.to)?;
+    session.execute("DELETE FROM taskwright_running WHERE seq = ?1", [seq])?;
+    let reason = decision.reason.as_deref();
+    let spent = match decision.end {
+        Some(end) => {
+            session.execute(
+                "INSERT INTO taskwright_attempt
+                 (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, error, usage, result)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                (
+                    seq,
+                    ended.attempt,
+                    ended.worker,
+                    ended.claimed_at,
+                    ended.started_at,
+                    ended.ended_at,
+                    end.code(),
+                    decision.to.code(),
+                    reason,
+                    &ended.usage,
+                    &decision.result,
+                ),
+            )?;
+            ended.attempt
+        }
+        None => {
+            place::note(session, seq, ended.now, Some(decision.cause), decision.to, "system", reason)?;
+            ended.attempt - 1
+        }
+    };
+    place::put(
+        session,
+        seq,
+        &Placed {
+            to: decision.to,
+            run_at: decision.run_at.map(Timestamp::as_micros),
+            ended_at: ended.ended_at,
+            spent,
+            flags: running.flags,
+            reason,
+        },
+    )
+}
+
+static INSERT_COMPLETED: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::new(
+        "INSERT INTO taskwright_attempt (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, \
+         usage, result) VALUES ",
+        10,
+    )
+});
+
+/// The plain case: completed, no unique key. Set by set.
+fn complete(session: &mut Session<'_>, worker: i64, completed: &[(&Finish, Running)]) -> Result<(), Error> {
+    let mut rest = completed;
+    while !rest.is_empty() {
+        let (size, sql) = INSERT_COMPLETED.next(rest.len());
+        let (chunk, tail) = rest.split_at(size);
+        rest = tail;
+        let mut statement = session.statement(sql)?;
+        let mut column = 0;
+        let mut bind = |value: &dyn rusqlite::ToSql| {
+            column += 1;
+            statement.raw_bind_parameter(column, value).map_err(write_error)
+        };
+        for (end, running) in chunk {
+            bind(&end.key.0)?;
+            bind(&end.attempt)?;
+            bind(&worker)?;
+            bind(&running.claimed_at)?;
+            bind(&end.started_at.as_micros())?;
+            bind(&end.ended_at.as_micros())?;
+            bind(&attempt::AttemptEnd::Completed.code())?;
+            bind(&State::Completed.code())?;
+            bind(&usage_text(end))?;
+            bind(&end.decision.result)?;
+        }
+        statement.raw_execute().map_err(write_error)?;
+    }
+    if !completed.is_empty() {
+        let seqs = array(completed.iter().map(|(end, _)| end.key.0));
+        session.execute("DELETE FROM taskwright_running WHERE seq IN rarray(?1)", [seqs])?;
+    }
+    Ok(())
+}
+
+/// The running rows of these jobs that belong to the worker: the fences, read under the write lock that everything
+/// which could change them needs.
+fn held_by(
+    session: &mut Session<'_>,
+    worker: i64,
+    keys: impl Iterator<Item = JobKey>,
+) -> Result<HashMap<i64, Running>, Error> {
+    let rows = session.all(
+        "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL
+         FROM taskwright_running WHERE seq IN rarray(?1) AND worker = ?2",
+        rusqlite::params![array(keys.map(|key| key.0)), worker],
+        |row| Ok((row.get(0)?, read_running(row)?)),
+    )?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Reads columns 1 to 4: attempt, claimed_at, flags, whether a cancel was requested.
+pub(super) fn read_running(row: &rusqlite::Row<'_>) -> rusqlite::Result<Running> {
+    Ok(Running {
+        attempt: row.get(1)?,
+        claimed_at: row.get(2)?,
+        flags: row.get(3)?,
+        cancel_requested: row.get(4)?,
+    })
+}
+
+/// A list of numbers as one parameter.
+pub(super) fn array(numbers: impl Iterator<Item = i64>) -> Rc<Vec<Value>> {
+    Rc::new(numbers.map(Value::from).collect())
+}
+
+/// Stores progress. See [`Store::report`](crate::Store::report).
+pub(super) fn report(
+    session: &mut Session<'_>,
+    worker: WorkerId,
+    reports: Vec<ProgressReport>,
+) -> Result<Vec<Verdict>, Error> {
+    let worker = number(session, worker)?;
+    let mut verdicts = Vec::with_capacity(reports.len());
+    for report in reports {
+        let progress = serde_json::to_string(&report.progress).ok();
+        let changed = session.execute(
+            "UPDATE taskwright_running SET progress = ?1 WHERE seq = ?2 AND worker = ?3 AND attempt = ?4",
+            (progress, report.key.0, worker, report.attempt),
+        )?;
+        verdicts.push(verdict(changed));
+    }
+    Ok(verdicts)
+}
+
+/// Appends to logs. See [`Store::log`](crate::Store::log).
+pub(super) fn log(
+    session: &mut Session<'_>,
+    worker: WorkerId,
+    entries: Vec<LogEntry>,
+) -> Result<Vec<Verdict>, Error> {
+    let worker = number(session, worker)?;
+    let mut verdicts = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let changed = session.execute(
+            "INSERT INTO taskwright_log (seq, number, attempt, at, stream, bytes)
+             SELECT seq, (SELECT coalesce(max(number) + 1, 0) FROM taskwright_log WHERE seq = ?1), attempt, ?4, ?5, ?6
+             FROM taskwright_running WHERE seq = ?1 AND worker = ?2 AND attempt = ?3",
+            (
+                entry.key.0,
+                worker,
+                entry.attempt,
+                entry.at.as_micros(),
+                entry.stream.code(),
+                entry.bytes,
+            ),
+        )?;
+        verdicts.push(verdict(changed));
+    }
+    Ok(verdicts)
+}
+
+fn verdict(changed: usize) -> Verdict {
+    if changed == 0 { Verdict::Stale } else { Verdict::Accepted }
+}

@@ -1,0 +1,299 @@
+//! Listings: filtered, in the order of insertion, a page at a time, and quick however many jobs there are.
+//!
+//! A page is made in two steps. A *driver*, the narrowest index that holds every job the filter can match, gives
+//! candidates in order; then each candidate is read whole and held against the filter. A page looks at a bounded number
+//! of candidates and may come back short; the caller goes on from where it stopped.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension};
+use taskwright_core::limit::PAGE_ROWS_MAX;
+use taskwright_core::{JobId, State};
+
+use super::error::read_error;
+use super::finish::array;
+use super::query::{read_view, view_query};
+use crate::error::Error;
+use crate::query::{Filter, JobView, Owners, Page, Paged, Pattern};
+
+/// Candidates that one page looks at.
+const CANDIDATES_MAX: usize = 20_000;
+
+/// Available jobs up to this many are sorted for a listing; beyond, they are dense enough to be met by walking.
+const SORTED_READY_MAX: i64 = 50_000;
+
+/// Lanes up to this many are walked side by side; beyond, all jobs are walked and filtered.
+const LANES_MERGED_MAX: usize = 64;
+
+/// One page. See [`Store::list`](crate::Store::list).
+pub(super) fn list(conn: &Connection, filter: &Filter, page: &Page) -> Result<Paged, Error> {
+    list_page(conn, filter, page).map_err(read_error)
+}
+
+fn list_page(conn: &Connection, filter: &Filter, page: &Page) -> rusqlite::Result<Paged> {
+    let lanes = lanes(conn, filter)?;
+    if lanes.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(Paged::default());
+    }
+    let mut walk = Walk {
+        conn,
+        after: start(conn, page)?,
+        oldest_first: page.oldest_first,
+        drivers: drivers(conn, filter, lanes.as_deref())?,
+    };
+    let limit = page.limit.clamp(1, PAGE_ROWS_MAX);
+    let mut paged = Paged::default();
+    let mut looked_at = 0;
+    let mut view = conn.prepare_cached(&format!("{} WHERE j.seq = ?1", view_query()))?;
+    loop {
+        // The first reach is as long as the page: mostly everything a driver gives matches.
+        let reach = if looked_at == 0 { limit } else { 1_000 };
+        let candidates = walk.next(reach)?;
+        let last = candidates.len() < reach;
+        for seq in candidates {
+            let Some((_, job)) = view.query_row([seq], read_view).optional()? else { continue };
+            looked_at += 1;
+            let id = job.id;
+            if matches(filter, lanes.is_some(), &job) {
+                paged.jobs.push(job);
+            }
+            if paged.jobs.len() == limit || looked_at >= CANDIDATES_MAX {
+                paged.next = Some(id);
+                return Ok(paged);
+            }
+        }
+        if last {
+            return Ok(paged);
+        }
+    }
+}
+
+/// Where to start: behind the job that the page goes on from.
+fn start(conn: &Connection, page: &Page) -> rusqlite::Result<i64> {
+    let Some(after) = page.after else { return Ok(if page.oldest_first { 0 } else { i64::MAX }) };
+    let seq = conn
+        .prepare_cached("SELECT seq FROM taskwright_job WHERE id = ?1")?
+        .query_row([after.as_bytes()], |row| row.get(0))
+        .optional()?;
+    match seq {
+        Some(seq) => Ok(seq),
+        // The job was removed since: go on at the time it was made.
+        None => near(conn, after, page.oldest_first),
+    }
+}
+
+fn near(conn: &Connection, id: JobId, oldest_first: bool) -> rusqlite::Result<i64> {
+    let sql = if oldest_first {
+        "SELECT coalesce(max(seq), 0) FROM (SELECT seq FROM taskwright_job WHERE id < ?1 ORDER BY id DESC LIMIT 1)"
+    } else {
+        "SELECT coalesce(min(seq), 9223372036854775807)
+         FROM (SELECT seq FROM taskwright_job WHERE id > ?1 ORDER BY id LIMIT 1)"
+    };
+    conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| row.get(0))
+}
+
+/// The lanes that the filter's kinds, queues and namespace allow; `None` when it says nothing about them.
+fn lanes(conn: &Connection, filter: &Filter) -> rusqlite::Result<Option<Vec<i64>>> {
+    if filter.kinds.is_empty() && filter.queues.is_empty() && filter.namespace.is_none() {
+        return Ok(None);
+    }
+    let mut statement = conn.prepare_cached(
+        "SELECT l.lane, l.kind, q.name, q.namespace
+         FROM taskwright_lane l JOIN taskwright_queue q ON q.queue = l.queue",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut lanes = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (kind, queue, namespace) =
+            (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?, row.get_ref(3)?.as_str()?);
+        if any(&filter.kinds, kind)
+            && any(&filter.queues, queue)
+            && filter.namespace.as_ref().is_none_or(|wanted| wanted.as_str() == namespace)
+        {
+            lanes.push(row.get(0)?);
+        }
+    }
+    Ok(Some(lanes))
+}
+
+fn any(patterns: &[Pattern], name: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name))
+}
+
+/// What is left to check once the lanes are right.
+fn matches(filter: &Filter, lanes_checked: bool, job: &JobView) -> bool {
+    debug_assert!(lanes_checked || (filter.kinds.is_empty() && filter.queues.is_empty()));
+    (filter.states.is_empty() || filter.states.contains(&job.state))
+        && any(&filter.kinds, job.kind.as_str())
+        && any(&filter.queues, job.queue.as_str())
+        && filter.namespace.as_ref().is_none_or(|namespace| *namespace == job.namespace)
+        && (filter.ids.is_empty() || filter.ids.contains(&job.id))
+        && (filter.workers.is_empty()
+            || (job.state == State::Running
+                && job.worker.is_some_and(|worker| filter.workers.contains(&worker))))
+        && owner_matches(&filter.owners, job)
+        && filter.created_from.is_none_or(|from| job.created_at >= from)
+        && filter.created_to.is_none_or(|to| job.created_at <= to)
+}
+
+fn owner_matches(owners: &Owners, job: &JobView) -> bool {
+    match (owners, &job.owner) {
+        (Owners::Any, _) | (Owners::Nobody, None) => true,
+        (Owners::Of(patterns), Some(owner)) => patterns.iter().any(|pattern| pattern.matches(owner.as_str())),
+        (Owners::Nobody, Some(_)) | (Owners::Of(_), None) => false,
+    }
+}
+
+/// One ordered source of candidates: `SELECT <seq> FROM ... WHERE <condition>`, to which the walk adds its bound.
+struct Driver {
+    select: String,
+    seq: &'static str,
+    params: Vec<Value>,
+    arrays: Vec<Vec<i64>>,
+}
+
+impl Driver {
+    fn plain(select: &str, seq: &'static str) -> Self {
+        Self { select: select.to_owned(), seq, params: Vec::new(), arrays: Vec::new() }
+    }
+}
+
+/// Chooses the narrowest drivers that together give every job the filter can match.
+fn drivers(conn: &Connection, filter: &Filter, lanes: Option<&[i64]>) -> rusqlite::Result<Vec<Driver>> {
+    if !filter.ids.is_empty() {
+        let seqs = seqs_of(conn, &filter.ids)?;
+        let select = "SELECT seq FROM taskwright_job WHERE seq IN rarray(?3)";
+        return Ok(vec![Driver { arrays: vec![seqs], ..Driver::plain(select, "seq") }]);
+    }
+    let states = &filter.states;
+    if !filter.workers.is_empty() || *states == [State::Running] {
+        return Ok(vec![Driver::plain("SELECT seq FROM taskwright_running WHERE 1", "seq")]);
+    }
+    let rare = |state: &State| !matches!(state, State::Available | State::Completed | State::Running);
+    if !states.is_empty() && states.iter().all(rare) {
+        return Ok(states.iter().map(|state| by_state(*state)).collect());
+    }
+    if *states == [State::Available] && few_ready(conn)? {
+        return Ok(vec![Driver::plain("SELECT seq FROM taskwright_ready WHERE 1", "seq")]);
+    }
+    let completed = *states == [State::Completed];
+    if completed && lanes.is_none() {
+        let select = "SELECT DISTINCT seq FROM taskwright_attempt WHERE moved_to = 6";
+        return Ok(vec![Driver::plain(select, "seq")]);
+    }
+    Ok(by_lane(filter, lanes, completed))
+}
+
+fn few_ready(conn: &Connection) -> rusqlite::Result<bool> {
+    let counted: i64 = conn
+        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM taskwright_ready LIMIT ?1)")?
+        .query_row([SORTED_READY_MAX], |row| row.get(0))?;
+    Ok(counted < SORTED_READY_MAX)
+}
+
+fn seqs_of(conn: &Connection, ids: &[JobId]) -> rusqlite::Result<Vec<i64>> {
+    let mut find = conn.prepare_cached("SELECT seq FROM taskwright_job WHERE id = ?1")?;
+    let mut seqs = Vec::with_capacity(ids.len());
+    for id in ids {
+        seqs.extend(find.query_row([id.as_bytes()], |row| row.get::<_, i64>(0)).optional()?);
+    }
+    Ok(seqs)
+}
+
+/// The states that a table keeps an index of.
+fn by_state(state: State) -> Driver {
+    let table = if state.is_terminal() { "taskwright_over" } else { "taskwright_waiting" };
+    Driver::plain(&format!("SELECT seq FROM {table} WHERE state = {}", state.code()), "seq")
+}
+
+/// All jobs, or those of some lanes, with what can be checked cheaply on the way.
+fn by_lane(filter: &Filter, lanes: Option<&[i64]>, completed: bool) -> Vec<Driver> {
+    let mut conditions = String::new();
+    let mut params = Vec::new();
+    if completed {
+        conditions.push_str(
+            " AND EXISTS (SELECT 1 FROM taskwright_attempt a WHERE a.seq = j.seq AND a.moved_to = 6)",
+        );
+    }
+    let mut add = |condition: &str, value: Value| {
+        params.push(value);
+        conditions.push_str(&condition.replace('#', &format!("?{}", params.len() + 2)));
+    };
+    if let Some(from) = filter.created_from {
+        add(" AND j.created_at >= #", Value::from(from.as_micros()));
+    }
+    if let Some(to) = filter.created_to {
+        add(" AND j.created_at <= #", Value::from(to.as_micros()));
+    }
+    match &filter.owners {
+        Owners::Nobody => conditions.push_str(" AND j.owner IS NULL"),
+        Owners::Of(_) => conditions.push_str(" AND j.owner IS NOT NULL"),
+        Owners::Any => {}
+    }
+    let driver = |lane: String, arrays: Vec<Vec<i64>>| Driver {
+        select: format!("SELECT j.seq FROM taskwright_job j WHERE {lane}{conditions}"),
+        seq: "j.seq",
+        params: params.clone(),
+        arrays,
+    };
+    match lanes {
+        None => vec![driver("1".to_owned(), Vec::new())],
+        Some(lanes) if lanes.len() <= LANES_MERGED_MAX => {
+            lanes.iter().map(|lane| driver(format!("j.lane = {lane}"), Vec::new())).collect()
+        }
+        Some(lanes) => {
+            // The plus keeps the planner from the lane index, which would have to be sorted.
+            let list = format!("+j.lane IN rarray(?{})", params.len() + 3);
+            vec![driver(list, vec![lanes.to_vec()])]
+        }
+    }
+}
+
+/// Goes through all drivers side by side.
+struct Walk<'c> {
+    conn: &'c Connection,
+    after: i64,
+    oldest_first: bool,
+    drivers: Vec<Driver>,
+}
+
+impl Walk<'_> {
+    /// The next candidates, at most `reach`; fewer only at the end.
+    fn next(&mut self, reach: usize) -> rusqlite::Result<Vec<i64>> {
+        let (than, order) = if self.oldest_first { (">", "ASC") } else { ("<", "DESC") };
+        let mut merged = Vec::with_capacity(reach);
+        for driver in &self.drivers {
+            let sql = format!(
+                "{} AND {seq} {than} ?1 ORDER BY {seq} {order} LIMIT ?2",
+                driver.select,
+                seq = driver.seq
+            );
+            let mut statement = self.conn.prepare_cached(&sql)?;
+            statement.raw_bind_parameter(1, self.after)?;
+            statement.raw_bind_parameter(2, i64::try_from(reach).unwrap_or(i64::MAX))?;
+            let mut column = 2;
+            for value in &driver.params {
+                column += 1;
+                statement.raw_bind_parameter(column, value)?;
+            }
+            for numbers in &driver.arrays {
+                column += 1;
+                statement.raw_bind_parameter(column, array(numbers.iter().copied()))?;
+            }
+            let mut rows = statement.raw_query();
+            while let Some(row) = rows.next()? {
+                merged.push(row.get(0)?);
+            }
+        }
+        if self.oldest_first {
+            merged.sort_unstable();
+        } else {
+            merged.sort_unstable_by_key(|seq: &i64| std::cmp::Reverse(*seq));
+        }
+        merged.dedup();
+        merged.truncate(reach);
+        if let Some(last) = merged.last() {
+            self.after = *last;
+        }
+        Ok(merged)
+    }
+}

@@ -1,0 +1,96 @@
+//! Migrations: numbered SQL files, embedded, applied once each, recorded with their checksum.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use taskwright_core::Timestamp;
+
+use super::error::read_error;
+use crate::error::{Area, Error};
+
+/// One step of the schema.
+struct Migration {
+    version: u32,
+    name: &'static str,
+    sql: &'static str,
+}
+
+/// Every step there has been, in order. A released step is never edited: its checksum is in people's files.
+const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "jobs", sql: include_str!("migrations/0001_jobs.sql") }];
+
+/// The version that this program writes.
+pub(super) const VERSION: u32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
+const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS taskwright_migration (
+    version    INTEGER PRIMARY KEY,
+    name       TEXT NOT NULL,
+    checksum   TEXT NOT NULL,
+    applied_at INTEGER NOT NULL
+) STRICT";
+
+/// Brings the file to [`VERSION`], in one transaction, and gives the version it had before (0 for a new one).
+///
+/// # Errors
+///
+/// [`Error::is_version`] when the file is of a newer version, or was migrated by other SQL than this program's.
+pub(super) fn migrate(conn: &mut Connection, now: Timestamp) -> Result<u32, Error> {
+    // The common case takes no lock: a file that is up to date is only read.
+    if let Some(version) = applied(conn)?
+        && version == VERSION
+    {
+        return Ok(version);
+    }
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(read_error)?;
+    tx.execute_batch(CREATE_TABLE).map_err(read_error)?;
+    let before = applied(&tx)?.unwrap_or(0);
+    for migration in MIGRATIONS.iter().filter(|migration| migration.version > before) {
+        tx.execute_batch(migration.sql).map_err(read_error)?;
+        tx.execute(
+            "INSERT INTO taskwright_migration (version, name, checksum, applied_at) VALUES (?1, ?2, ?3, ?4)",
+            (migration.version, migration.name, checksum(migration.sql), now.as_micros()),
+        )
+        .map_err(read_error)?;
+    }
+    tx.commit().map_err(read_error)?;
+    Ok(before)
+}
+
+/// The newest version in the file, after holding every recorded step against ours; `None` for a file without jobs.
+fn applied(conn: &Connection) -> Result<Option<u32>, Error> {
+    let exists = conn
+        .query_row("SELECT 1 FROM sqlite_schema WHERE name = 'taskwright_migration'", [], |_| Ok(()))
+        .optional()
+        .map_err(read_error)?;
+    if exists.is_none() {
+        return Ok(None);
+    }
+    let mut statement = conn
+        .prepare("SELECT version, checksum FROM taskwright_migration ORDER BY version")
+        .map_err(read_error)?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, String>(1)?)))
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(read_error)?;
+    for (version, found) in &rows {
+        let Some(ours) = MIGRATIONS.iter().find(|migration| migration.version == *version) else {
+            return Err(Error::new(
+                Area::Version,
+                format!("the store of schema version {version}"),
+                format!("this program knows versions up to {VERSION}"),
+                "use the newer taskwright that migrated it, or restore a backup from before",
+            ));
+        };
+        if *found != checksum(ours.sql) {
+            return Err(Error::new(
+                Area::Version,
+                format!("migration {version} ({}) of the store", ours.name),
+                "it was made by other SQL than this program's",
+                "use the taskwright that made it; never edit a migration that has been applied",
+            ));
+        }
+    }
+    Ok(rows.last().map(|(version, _)| *version))
+}
+
+fn checksum(sql: &str) -> String {
+    blake3::hash(sql.as_bytes()).to_hex().to_string()
+}

@@ -1,0 +1,247 @@
+//! The duties' work: promoting what is due, reclaiming what lost workers held, removing what is over for long.
+
+use std::collections::HashSet;
+
+use taskwright_core::attempt::{AttemptEnd, LossFacts, decide_loss};
+use taskwright_core::{Cause, Delivery, Retention, State, Timestamp, WorkerId, state};
+
+use super::change::remove;
+use super::claim::max_attempts;
+use super::finish::{Ended, Running, end_attempt, read_running};
+use super::place::{self, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
+use super::presence::Presence;
+use super::session::Session;
+use crate::error::Error;
+use crate::sweep::{LostWorker, Promoted, Pruned, Reclaimed};
+use crate::worker::{WorkerState, gone_cutoff, lease_expired};
+
+/// Looks whether anything is due; answers when nothing is.
+pub(super) fn peek_due(session: &mut Session<'_>, now: Timestamp) -> Result<Option<Promoted>, Error> {
+    let next_due = next_due(session)?;
+    Ok(next_due.is_none_or(|due| due > now).then_some(Promoted { next_due, ..Promoted::default() }))
+}
+
+fn next_due(session: &mut Session<'_>) -> Result<Option<Timestamp>, Error> {
+    let due = session.first(
+        "SELECT due FROM taskwright_waiting WHERE due IS NOT NULL ORDER BY due LIMIT 1",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(due.map(Timestamp::from_micros))
+}
+
+/// Promotes what is due. See [`Store::promote`](crate::Store::promote).
+pub(super) fn promote(session: &mut Session<'_>, now: Timestamp, limit: usize) -> Result<Promoted, Error> {
+    let due = session.all(
+        "SELECT seq, state, due, attempts, flags FROM taskwright_waiting
+         WHERE due IS NOT NULL AND due <= ?1 ORDER BY due, seq LIMIT ?2",
+        (now.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX)),
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, u8>(1)?, row.get(3)?, row.get::<_, i64>(4)?)),
+    )?;
+    let mut promoted = Promoted::default();
+    for (seq, code, spent, flags) in due {
+        let from = State::from_code(code).unwrap_or(State::Scheduled);
+        let (cause, to, reason) = if from == State::Held {
+            promoted.expired += 1;
+            (Cause::Drop, State::Dropped, Some("hold expired: never released"))
+        } else {
+            promoted.promoted += 1;
+            (Cause::Promote, State::Available, None)
+        };
+        state::check(from, cause, to)?;
+        session.execute("DELETE FROM taskwright_waiting WHERE seq = ?1", [seq])?;
+        let ended_at = now.as_micros();
+        place::put(session, seq, &Placed { to, run_at: None, ended_at, spent, flags, reason })?;
+        place::note(session, seq, now.as_micros(), Some(cause), to, "system", reason)?;
+    }
+    promoted.next_due = next_due(session)?;
+    Ok(promoted)
+}
+
+/// A worker that is to be looked at.
+struct Candidate {
+    number: i64,
+    id: WorkerId,
+    pid: u32,
+    boot: String,
+    lease_until_us: u64,
+}
+
+/// Why a worker is gone, if it is.
+fn loss(worker: &Candidate, presence: &Presence, boot: &str, monotonic_us: u64) -> Option<&'static str> {
+    if worker.boot != boot {
+        Some("the machine was restarted")
+    } else if !presence.is_present(worker.id) {
+        Some("its process is gone")
+    } else if lease_expired(worker.lease_until_us, monotonic_us) {
+        Some("its lease ran out")
+    } else {
+        None
+    }
+}
+
+fn candidates(session: &mut Session<'_>) -> Result<Vec<Candidate>, Error> {
+    session.all(
+        "SELECT worker, id, pid, boot, lease_until_us FROM taskwright_worker WHERE state = 0 ORDER BY worker",
+        [],
+        |row| {
+            Ok(Candidate {
+                number: row.get(0)?,
+                id: WorkerId::from_bytes(row.get(1)?),
+                pid: row.get(2)?,
+                boot: row.get(3)?,
+                lease_until_us: row.get(4)?,
+            })
+        },
+    )
+}
+
+/// Looks whether any worker is gone; answers when none is.
+pub(super) fn peek_lost(
+    session: &mut Session<'_>,
+    presence: &Presence,
+    boot: &str,
+    monotonic_us: u64,
+) -> Result<Option<Reclaimed>, Error> {
+    let gone = candidates(session)?.iter().any(|worker| loss(worker, presence, boot, monotonic_us).is_some());
+    Ok((!gone).then(Reclaimed::default))
+}
+
+/// Reclaims what lost workers held. See [`Store::reclaim`](crate::Store::reclaim).
+pub(super) fn reclaim(
+    session: &mut Session<'_>,
+    presence: &Presence,
+    boot: &str,
+    now: Timestamp,
+    monotonic_us: u64,
+) -> Result<Reclaimed, Error> {
+    let mut reclaimed = Reclaimed::default();
+    for worker in candidates(session)? {
+        let Some(how) = loss(&worker, presence, boot, monotonic_us) else { continue };
+        session.execute(
+            "UPDATE taskwright_worker SET state = ?2 WHERE worker = ?1",
+            (worker.number, WorkerState::Lost.code()),
+        )?;
+        // Marks of another boot may be older than what the disk kept of the jobs.
+        let marks = if worker.boot == boot { presence.marks(worker.id) } else { None };
+        let mut lost = LostWorker {
+            id: worker.id,
+            pid: worker.pid,
+            how: how.to_owned(),
+            requeued: 0,
+            given_back: 0,
+            ended: 0,
+        };
+        take_jobs_of(session, &worker, marks.as_ref(), now, &mut lost)?;
+        reclaimed.workers.push(lost);
+    }
+    Ok(reclaimed)
+}
+
+/// Decides about every job that a lost worker held.
+fn take_jobs_of(
+    session: &mut Session<'_>,
+    worker: &Candidate,
+    marks: Option<&HashSet<(i64, u32)>>,
+    now: Timestamp,
+    lost: &mut LostWorker,
+) -> Result<(), Error> {
+    let held = session.all(
+        "SELECT x.seq, x.attempt, x.claimed_at, x.flags, x.cancel_at IS NOT NULL,
+                j.max_attempts, j.attempts_base, j.at_most_once
+         FROM taskwright_running x JOIN taskwright_job j ON j.seq = x.seq
+         WHERE x.worker = ?1 ORDER BY x.seq",
+        [worker.number],
+        |row| {
+            let limit = (max_attempts(row, 5, 6)?, row.get::<_, u32>(6)?, row.get::<_, bool>(7)?);
+            Ok((row.get::<_, i64>(0)?, read_running(row)?, limit))
+        },
+    )?;
+    for (seq, running, (max_attempts, base, at_most_once)) in held {
+        let decision = decide_loss(&LossFacts {
+            attempt: running.attempt,
+            max_attempts,
+            lost_before: lost_before(session, seq, &running, base)?,
+            started: marks.is_none_or(|marks| marks.contains(&(seq, running.attempt))),
+            delivery: if at_most_once { Delivery::AtMostOnce } else { Delivery::AtLeastOnce },
+            cancel_requested: running.cancel_requested,
+        });
+        match (decision.to, decision.cause) {
+            (State::Available, Cause::GiveBack) => lost.given_back += 1,
+            (State::Available, _) => lost.requeued += 1,
+            _ => lost.ended += 1,
+        }
+        let ended = Ended::without_start(worker.number, running.attempt, running.claimed_at, now);
+        end_attempt(session, seq, running, decision, &ended)?;
+    }
+    Ok(())
+}
+
+/// How many attempts right before this one were lost, since the job was last run again on request.
+fn lost_before(session: &mut Session<'_>, seq: i64, running: &Running, base: u32) -> Result<u32, Error> {
+    let ends = session.all(
+        "SELECT outcome FROM taskwright_attempt WHERE seq = ?1 AND attempt < ?2 AND attempt > ?3
+         ORDER BY attempt DESC LIMIT 3",
+        (seq, running.attempt, base),
+        |row| row.get::<_, u8>(0),
+    )?;
+    let lost = ends.iter().take_while(|end| **end == AttemptEnd::Lost.code()).count();
+    Ok(u32::try_from(lost).unwrap_or(u32::MAX))
+}
+
+/// How far the pruning of this round has come; kept between calls, because what stays is met again in every round.
+#[derive(Default)]
+pub(super) struct Round {
+    after: i64,
+}
+
+/// Removes what is over for long. See [`Store::prune`](crate::Store::prune).
+///
+/// Jobs are met in the order of their insertion, and only those that are old enough to have ended before the cutoff;
+/// at most `limit` are looked at in one transaction.
+pub(super) fn prune(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    keep: &Retention,
+    limit: usize,
+    round: &mut Round,
+) -> Result<Pruned, Error> {
+    let mut pruned = Pruned { workers: forget_workers(session, now)?, ..Pruned::default() };
+    let Some(newest) = keep.newest_cutoff(now) else { return Ok(pruned) };
+    let mut met = session.all(
+        &format!(
+            "SELECT j.seq, {PLACE_COLUMNS}, j.created_at,
+                    coalesce(o.ended_at, (SELECT ended_at FROM taskwright_attempt a WHERE a.seq = j.seq
+                                          ORDER BY attempt DESC LIMIT 1))
+             FROM taskwright_job j {PLACE_JOINS} WHERE j.seq > ?1 ORDER BY j.seq LIMIT ?2"
+        ),
+        (round.after, i64::try_from(limit).unwrap_or(i64::MAX)),
+        |row| {
+            let ended_at = row.get::<_, Option<i64>>(8)?;
+            Ok((row.get::<_, i64>(0)?, place::read_place(row, 1)?, row.get::<_, i64>(7)?, ended_at))
+        },
+    )?;
+    let old = met.partition_point(|(_, _, created_at, _)| *created_at < newest.as_micros());
+    met.truncate(old);
+    pruned.more = met.len() == limit;
+    round.after = if pruned.more { met.last().map_or(0, |(seq, ..)| *seq) } else { 0 };
+    for (seq, place, _, ended_at) in met {
+        if is_over(keep, &place, ended_at, now) {
+            remove(session, seq)?;
+            pruned.jobs += 1;
+        }
+    }
+    Ok(pruned)
+}
+
+fn is_over(keep: &Retention, place: &Place, ended_at: Option<i64>, now: Timestamp) -> bool {
+    ended_at.is_some_and(|ended_at| keep.is_over(place.state, Timestamp::from_micros(ended_at), now))
+}
+
+/// Hides workers that have been gone for a week. Their rows stay, because attempts name them.
+fn forget_workers(session: &mut Session<'_>, now: Timestamp) -> Result<usize, Error> {
+    session.execute(
+        "UPDATE taskwright_worker SET forgotten = 1 WHERE state <> 0 AND forgotten = 0 AND seen_at < ?1",
+        [gone_cutoff(now).as_micros()],
+    )
+}

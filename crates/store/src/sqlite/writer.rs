@@ -1,0 +1,309 @@
+//! The one thread that writes, and its group commit.
+//!
+//! Callers hand in closures. Whatever has gathered while the last transaction was being flushed goes into the next
+//! one together, so that one flush to the disk serves everybody who waited for it, and a lone caller waits for nobody.
+//! Nobody is answered before the commit that holds their work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::error::write_error;
+use super::session::{Lanes, Session};
+use crate::error::Error;
+use crate::{Counters, Reply};
+
+/// Calls that share one transaction at most.
+const GROUP_CALLS_MAX: usize = 64;
+
+/// The writer has nothing to do for this long: time to move the log into the database file.
+const IDLE_BEFORE_CHECKPOINT: Duration = Duration::from_millis(50);
+
+/// Pages in the log that make a checkpoint worth its flushes: 4 MB.
+const CHECKPOINT_PAGES: u64 = 1_000;
+
+/// The thread, and the way to it.
+pub(super) struct Writer {
+    calls: Sender<Box<dyn Call>>,
+    counts: Arc<Counts>,
+    thread: std::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    calls: AtomicU64,
+    statements: AtomicU64,
+    commits: AtomicU64,
+}
+
+impl Writer {
+    /// Starts the thread. `on_hint` is called after a commit that others should hear of.
+    pub(super) fn start(conn: Connection, on_hint: impl Fn() + Send + 'static) -> std::io::Result<Self> {
+        let (calls, inbox) = channel();
+        let counts = Arc::new(Counts::default());
+        let state = Loop {
+            conn,
+            lanes: Lanes::default(),
+            counts: counts.clone(),
+            on_hint: Box::new(on_hint),
+            pages: 0,
+        };
+        let thread = std::thread::Builder::new()
+            .name("taskwright-writer".to_owned())
+            .spawn(move || state.run(&inbox))?;
+        Ok(Self { calls, counts, thread: std::sync::Mutex::new(Some(thread)) })
+    }
+
+    /// Runs `work` in a transaction, and answers once that is committed.
+    pub(super) fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Reply<'static, T> {
+        self.submit(Typed { peek: no_peek, work: Some(work), result: None, reply: None })
+    }
+
+    /// Like [`write`](Self::write), but looks first, outside of any transaction: when `peek` has an answer, nothing is
+    /// written. For calls that mostly find nothing to do.
+    pub(super) fn write_unless<T: Send + 'static>(
+        &self,
+        peek: impl FnMut(&mut Session<'_>) -> Result<Option<T>, Error> + Send + 'static,
+        work: impl FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Reply<'static, T> {
+        self.submit(Typed { peek, work: Some(work), result: None, reply: None })
+    }
+
+    fn submit<T, P, W>(&self, mut call: Typed<T, P, W>) -> Reply<'static, T>
+    where
+        T: Send + 'static,
+        P: FnMut(&mut Session<'_>) -> Result<Option<T>, Error> + Send + 'static,
+        W: FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        call.reply = Some(reply);
+        // A failed send drops the call and with it the reply: the receiver below then says that the store is closed.
+        drop(self.calls.send(Box::new(call)));
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(Error::closed())) })
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        Counters {
+            calls: self.counts.calls.load(Ordering::Relaxed),
+            statements: self.counts.statements.load(Ordering::Relaxed),
+            commits: self.counts.commits.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Has the thread finish what was asked, close its connection, and end.
+    pub(super) fn stop(&self) {
+        drop(self.calls.send(Box::new(Stop)));
+        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic of the thread has been printed; everybody who waited has been told that the store is closed.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// One request to the writer.
+trait Call: Send {
+    /// Looks without a transaction; `true` when that was all.
+    fn peek(&mut self, session: &mut Session<'_>) -> bool;
+    /// Does the work; `false` when it must be undone.
+    fn work(&mut self, session: &mut Session<'_>) -> bool;
+    /// Answers, after the commit or its failure.
+    fn answer(self: Box<Self>, committed: Result<(), Error>);
+    /// Whether the thread is to end.
+    fn is_stop(&self) -> bool {
+        false
+    }
+}
+
+struct Typed<T, P, W> {
+    peek: P,
+    work: Option<W>,
+    result: Option<Result<T, Error>>,
+    reply: Option<oneshot::Sender<Result<T, Error>>>,
+}
+
+fn no_peek<T>(_: &mut Session<'_>) -> Result<Option<T>, Error> {
+    Ok(None)
+}
+
+impl<T, P, W> Call for Typed<T, P, W>
+where
+    T: Send,
+    P: FnMut(&mut Session<'_>) -> Result<Option<T>, Error> + Send,
+    W: FnOnce(&mut Session<'_>) -> Result<T, Error> + Send,
+{
+    fn peek(&mut self, session: &mut Session<'_>) -> bool {
+        self.result = (self.peek)(session).transpose();
+        self.result.is_some()
+    }
+
+    fn work(&mut self, session: &mut Session<'_>) -> bool {
+        let result = self.work.take().map(|work| work(session));
+        let ok = matches!(result, Some(Ok(_)));
+        self.result = result;
+        ok
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Error>) {
+        let result = match (self.result, committed) {
+            // An error of the call itself says more than the failure of a commit that did not hold it.
+            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (None, Ok(())) => Err(Error::closed()),
+        };
+        if let Some(reply) = self.reply {
+            // The caller may have gone away; the work stands.
+            drop(reply.send(result));
+        }
+    }
+}
+
+struct Stop;
+
+impl Call for Stop {
+    fn peek(&mut self, _: &mut Session<'_>) -> bool {
+        true
+    }
+
+    fn work(&mut self, _: &mut Session<'_>) -> bool {
+        true
+    }
+
+    fn answer(self: Box<Self>, _: Result<(), Error>) {}
+
+    fn is_stop(&self) -> bool {
+        true
+    }
+}
+
+/// What the thread owns.
+struct Loop {
+    conn: Connection,
+    lanes: Lanes,
+    counts: Arc<Counts>,
+    on_hint: Box<dyn Fn() + Send>,
+    /// Commits since the last checkpoint of ours.
+    pages: u64,
+}
+
+impl Loop {
+    fn run(mut self, inbox: &Receiver<Box<dyn Call>>) {
+        while let Some(first) = self.next(inbox) {
+            let mut stop = first.is_stop();
+            let mut group = vec![first];
+            while group.len() < GROUP_CALLS_MAX && !stop {
+                let Ok(call) = inbox.try_recv() else { break };
+                stop = call.is_stop();
+                group.push(call);
+            }
+            self.serve(group);
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a call; moves the log into the database file when none comes for a while.
+    fn next(&mut self, inbox: &Receiver<Box<dyn Call>>) -> Option<Box<dyn Call>> {
+        if self.pages >= CHECKPOINT_PAGES {
+            match inbox.recv_timeout(IDLE_BEFORE_CHECKPOINT) {
+                Ok(call) => return Some(call),
+                Err(RecvTimeoutError::Timeout) => self.checkpoint(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        inbox.recv().ok()
+    }
+
+    fn serve(&mut self, mut group: Vec<Box<dyn Call>>) {
+        self.counts.calls.fetch_add(group.len() as u64, Ordering::Relaxed);
+        let mut session = Session::new(&self.conn, &mut self.lanes);
+        let mut writing = Vec::with_capacity(group.len());
+        for mut call in group.drain(..) {
+            if call.peek(&mut session) {
+                call.answer(Ok(()));
+            } else {
+                writing.push(call);
+            }
+        }
+        self.counts.statements.fetch_add(session.statements, Ordering::Relaxed);
+        if writing.is_empty() {
+            return;
+        }
+        match self.transaction(&mut writing) {
+            Ok(hint) => {
+                if hint {
+                    (self.on_hint)();
+                }
+                writing.into_iter().for_each(|call| call.answer(Ok(())));
+            }
+            Err(error) => self.fail(writing, error),
+        }
+    }
+
+    /// Runs every call in one transaction, each in a savepoint of its own when there are several; whether others
+    /// should hear of it.
+    fn transaction(&mut self, calls: &mut [Box<dyn Call>]) -> Result<bool, rusqlite::Error> {
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        let mut hint = false;
+        let mut statements = 0;
+        for call in calls.iter_mut() {
+            self.conn.execute_batch("SAVEPOINT call")?;
+            let mut session = Session::new(&self.conn, &mut self.lanes);
+            let ok = call.work(&mut session);
+            let undo_lanes = !ok;
+            hint |= ok && session.hint;
+            statements += session.statements;
+            if undo_lanes {
+                self.lanes.forget();
+                self.conn.execute_batch("ROLLBACK TO call")?;
+            }
+            self.conn.execute_batch("RELEASE call")?;
+        }
+        self.conn.execute_batch("COMMIT")?;
+        self.pages += statements;
+        self.counts.statements.fetch_add(statements, Ordering::Relaxed);
+        self.counts.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(hint)
+    }
+
+    /// Nothing of the group took place: undo what is open, and tell everybody.
+    fn fail(&mut self, calls: Vec<Box<dyn Call>>, error: rusqlite::Error) {
+        self.lanes.forget();
+        if !self.conn.is_autocommit() {
+            // When even that fails the connection is broken, and so will be the next call's answer.
+            drop(self.conn.execute_batch("ROLLBACK"));
+        }
+        let code = error.sqlite_error().copied();
+        let mut first = Some(error);
+        for call in calls {
+            let error = first.take().unwrap_or_else(|| {
+                code.map_or(rusqlite::Error::InvalidQuery, |code| rusqlite::Error::SqliteFailure(code, None))
+            });
+            call.answer(Err(write_error(error)));
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        self.pages = 0;
+        // Passive: it never waits for readers, and what it could not move it moves next time.
+        let moved = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = moved {
+            tracing::warn!(%error, "a checkpoint of the store failed; it is tried again");
+        }
+    }
+}
