@@ -171,7 +171,11 @@ impl fmt::Display for Report {
         writeln!(f, "{}:{}:{}: {}", place.file, place.line, place.column, self.what)?;
         let margin = place.line.to_string().len() + 2;
         writeln!(f, "{:>margin$} | {}", place.line, place.text)?;
-        let caret = format!("{}{}", " ".repeat(place.column.saturating_sub(1 + place.offset)), "^".repeat(place.width.max(1)));
+        let caret = format!(
+            "{}{}",
+            " ".repeat(place.column.saturating_sub(1 + place.offset)),
+            "^".repeat(place.width.max(1))
+        );
         writeln!(f, "{:>margin$} | {caret}", "")?;
         write!(f, "  why: {}\n  fix: {}", self.why, self.fix)
     }
@@ -246,11 +250,12 @@ mod tests {
             "unknown key `comand`\n  why: it is not known\n  fix: write `command`"
         );
         let text = "comand = 1".to_owned();
-        report.place = Some(Place { file: "a.toml".to_owned(), line: 12, column: 1, width: 6, offset: 0, text });
+        report.place =
+            Some(Place { file: "a.toml".to_owned(), line: 12, column: 1, width: 6, offset: 0, text });
         assert!(
-            report.to_string().starts_with(
-                "a.toml:12:1: unknown key `comand`\n  12 | comand = 1\n     | ^^^^^^\n  why:"
-            )
+            report
+                .to_string()
+                .starts_with("a.toml:12:1: unknown key `comand`\n  12 | comand = 1\n     | ^^^^^^\n  why:")
         );
     }
 

@@ -27,6 +27,8 @@ pub struct Io {
 /// What is behind the streams.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Terminal {
+    /// Whether somebody types standard input.
+    pub input: bool,
     /// Whether somebody sees standard output.
     pub out: bool,
     /// Whether somebody sees standard error.
@@ -40,6 +42,7 @@ impl Io {
     pub fn of_process() -> Self {
         use std::io::IsTerminal;
         let terminal = Terminal {
+            input: std::io::stdin().is_terminal(),
             out: std::io::stdout().is_terminal(),
             err: std::io::stderr().is_terminal(),
             width: comfy_table::Table::new().width(),
@@ -129,6 +132,18 @@ impl Output {
     /// Whether bars may be drawn on standard error.
     pub(crate) fn may_draw(&self) -> bool {
         self.terminal.err && !self.manner.quiet
+    }
+
+    /// Whether there is somebody who can answer a question.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.terminal.input && self.terminal.err
+    }
+
+    /// Puts a question, and leaves the cursor behind it.
+    pub(crate) fn question(&self, text: &str) {
+        let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
+        // If the question cannot be delivered, no answer comes, which is a no.
+        let _ = write!(err, "{text}").and_then(|()| err.flush());
     }
 
     /// Writes one line of data.

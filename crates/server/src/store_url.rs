@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use taskwright_core::Timestamp;
 use taskwright_store::Store;
+use taskwright_store::memory::MemoryStore;
+use taskwright_store::sqlite::{Options, SqliteStore};
 
 use crate::error::Error;
 
@@ -54,18 +57,27 @@ impl StoreUrl {
     /// # Errors
     ///
     /// When it cannot be opened.
-    pub fn open(&self) -> Result<Arc<dyn Store>, Error> {
+    pub fn open(&self, now: Timestamp) -> Result<Arc<dyn Store>, Error> {
         match self {
-            Self::Sqlite(_) => Err(Error::operational(
+            Self::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path, Options { now })?)),
+            Self::Memory => Ok(Arc::new(MemoryStore::new())),
+        }
+    }
+
+    /// Refuses a store that does not exist yet: looking at jobs must not leave an empty store behind in whatever
+    /// directory somebody happens to be.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such file.
+    pub fn check_exists(&self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(path) if !path.exists() => Err(Error::operational(
                 format!("the store {self}"),
-                "this build has no SQLite store",
-                "build taskwright with its default features",
+                "there is no such file here yet",
+                "name the right one with --store, or create it with `taskwright up` or `taskwright migrate`",
             )),
-            Self::Memory => Err(Error::operational(
-                format!("the store {self}"),
-                "this build has no memory store",
-                "use an SQLite file: sqlite:PATH",
-            )),
+            _ => Ok(()),
         }
     }
 }
@@ -94,11 +106,9 @@ mod tests {
 
     #[test]
     fn a_file_is_named_in_three_ways() {
-        for (url, path) in [
-            ("sqlite:a.db", "a.db"),
-            ("sqlite:/var/a.db", "/var/a.db"),
-            ("sqlite:///var/a.db", "/var/a.db"),
-        ] {
+        for (url, path) in
+            [("sqlite:a.db", "a.db"), ("sqlite:/var/a.db", "/var/a.db"), ("sqlite:///var/a.db", "/var/a.db")]
+        {
             assert_eq!(StoreUrl::parse(url).unwrap(), StoreUrl::Sqlite(path.into()));
         }
     }

@@ -109,11 +109,9 @@ fn push_harmless(text: &mut String, c: char) {
             text.push(char::from(c as u8 + b'@'));
         }
         '\u{7f}' => text.push_str("^?"),
-        '\u{80}'..='\u{9f}'
-        | '\u{200e}'
-        | '\u{200f}'
-        | '\u{202a}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}' => text.extend(c.escape_unicode()),
+        '\u{80}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            text.extend(c.escape_unicode())
+        }
         c => text.push(c),
     }
 }

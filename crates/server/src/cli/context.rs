@@ -1,7 +1,7 @@
 //! What every verb has at hand: config, store, namespace, streams, clock.
 
 use std::collections::BTreeSet;
-use std::io::BufRead;
+use std::io::{BufRead, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -71,17 +71,29 @@ impl Context {
         })
     }
 
-    /// The store, opened when first asked for.
+    /// The store, which must exist; opened when first asked for.
     ///
     /// # Errors
     ///
-    /// When it cannot be opened.
+    /// When it does not exist, or cannot be opened.
     pub(crate) fn store(&self) -> Result<&Arc<dyn Store>, Error> {
+        if self.store.get().is_none() {
+            self.store_url.check_exists()?;
+        }
+        self.store_or_new()
+    }
+
+    /// The store, made if it does not exist; opened when first asked for.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened or made.
+    pub(crate) fn store_or_new(&self) -> Result<&Arc<dyn Store>, Error> {
         if let Some(store) = self.store.get() {
             return Ok(store);
         }
         self.output.detail(format!("opening {}", self.store_url));
-        let store = self.store_url.open()?;
+        let store = self.store_url.open(self.env.now())?;
         Ok(self.store.get_or_init(|| store))
     }
 
@@ -127,6 +139,17 @@ impl Context {
     /// Reads standard input.
     pub(crate) fn with_input<T>(&self, read: impl FnOnce(&mut dyn BufRead) -> T) -> T {
         read(&mut **self.input.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a question to the person, and reads the answer.
+    pub(super) fn ask(&self, question: &str) -> Result<String, Error> {
+        const ANSWER_BYTES_MAX: u64 = 100;
+        self.output.flush()?;
+        self.output.question(question);
+        let mut answer = String::new();
+        let read = self.with_input(|input| input.take(ANSWER_BYTES_MAX).read_line(&mut answer));
+        read.map_err(|error| Error::file("reading", "the answer", &error))?;
+        Ok(answer)
     }
 
     /// Finishes what the store still does. What was acknowledged is safe already, so an error here changes nothing.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use clap::Args;
 use taskwright_core::limit::ARGS_BYTES_MAX;
-use taskwright_core::{Args as JobArgs, Backoff, Delivery, Kind, MaxAttempts, NewJob, Owner, Priority, QueueName};
+use taskwright_core::{
+    Args as JobArgs, Backoff, Delivery, Kind, MaxAttempts, NewJob, Owner, Priority, QueueName,
+};
 use taskwright_core::{Timestamp, UniqueKey, UniqueScope};
 
 use super::{Context, value};

@@ -12,6 +12,8 @@ mod show;
 mod wait;
 mod watch;
 
+pub(super) use change::confirm;
+
 /// Looks at jobs, waits for them, changes them.
 #[derive(Debug, Args)]
 #[command(after_help = "\

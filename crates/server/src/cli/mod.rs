@@ -11,9 +11,9 @@ use clap::{Args, Parser, Subcommand};
 use taskwright_core::Namespace;
 use taskwright_store::Store;
 
+use crate::App;
 use crate::error::{Error, Exit};
-use crate::output::{ColorChoice, Io, Manner, Output, Terminal};
-use crate::{App, text};
+use crate::output::{ColorChoice, Io, Manner, Output};
 
 pub(crate) mod bench;
 mod completions;
@@ -80,8 +80,14 @@ struct Global {
     #[arg(long, short, global = true)]
     verbose: bool,
     /// When to use colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true,
-          help = "When to use colours: auto, always or never")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        help = "When to use colours: auto, always or never"
+    )]
     color: ColorChoice,
 }
 

@@ -55,8 +55,10 @@ const PAGE: usize = 500;
 impl Selectors {
     /// Whether anything was selected at all; a limit alone selects nothing.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { ids, more_ids, kind, queue, state, worker, owner, no_owner, after, before, limit: _ } = self;
-        let lists = [ids.len(), more_ids.len(), kind.len(), queue.len(), state.len(), worker.len(), owner.len()];
+        let Self { ids, more_ids, kind, queue, state, worker, owner, no_owner, after, before, limit: _ } =
+            self;
+        let lists =
+            [ids.len(), more_ids.len(), kind.len(), queue.len(), state.len(), worker.len(), owner.len()];
         lists.iter().all(|&len| len == 0) && !no_owner && after.is_none() && before.is_none()
     }
 

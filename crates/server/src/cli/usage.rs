@@ -81,7 +81,9 @@ fn told(error: &clap::Error) -> Error {
             Error::usage(format!("the option `{flag}`"), "it has the wrong number of values", help)
         }
         ErrorKind::NoEquals => Error::usage(format!("the option `{flag}`"), "it lacks `=`", help),
-        ErrorKind::InvalidUtf8 => Error::usage("the command", "a part of it is not UTF-8", "write it in UTF-8"),
+        ErrorKind::InvalidUtf8 => {
+            Error::usage("the command", "a part of it is not UTF-8", "write it in UTF-8")
+        }
         _ => Error::usage("the command", error.kind().to_string(), help),
     }
 }
@@ -121,7 +123,8 @@ fn help_of(error: &clap::Error) -> String {
         _ => String::new(),
     };
     let words = usage.trim_start_matches("Usage:").split_whitespace();
-    let path: Vec<&str> = words.take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-')).collect();
+    let path: Vec<&str> =
+        words.take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-')).collect();
     let path = if path.first() == Some(&"taskwright") { path.join(" ") } else { "taskwright".to_owned() };
     format!("see `{path} --help`")
 }

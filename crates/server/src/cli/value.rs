@@ -34,7 +34,8 @@ impl FromStr for Moment {
         }
         let moment: Result<Timestamp, _> = text.parse();
         moment.map(Self::At).map_err(|error| {
-            Error::from(error).with_fix("write a time like 2026-11-24T18:30:00Z, or how long ago, like 90s, 2h or 7d")
+            Error::from(error)
+                .with_fix("write a time like 2026-11-24T18:30:00Z, or how long ago, like 90s, 2h or 7d")
         })
     }
 }

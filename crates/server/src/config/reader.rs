@@ -144,7 +144,8 @@ impl<'d> Section<'d> {
         self.parsed_or_number(key, "a duration like \"7d\", or \"forever\"", |text| match text {
             "forever" => Ok(None),
             text => {
-                let error = |error| Error::from(error).with_fix("write it like \"12h\", \"7d\" or \"forever\"");
+                let error =
+                    |error| Error::from(error).with_fix("write it like \"12h\", \"7d\" or \"forever\"");
                 parse_duration(text).map(Some).map_err(error)
             }
         })
@@ -193,7 +194,8 @@ impl<'d> Section<'d> {
             return self.expected(key, value, "a table of strings, for instance { LANG = \"C\" }");
         };
         let texts = table.iter().map(|(name, value)| {
-            let text = value.get_ref().as_str().or_else(|| self.expected(key, value, "a table of strings"))?;
+            let text =
+                value.get_ref().as_str().or_else(|| self.expected(key, value, "a table of strings"))?;
             Some((name.get_ref().to_string(), text.to_owned()))
         });
         texts.collect::<Vec<_>>().into_iter().collect()

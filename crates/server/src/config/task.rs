@@ -95,12 +95,16 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<TaskConfig> {
         timeout: section.duration("timeout"),
         grace: section.duration("grace"),
         queue: section.parsed("queue", "the name of a queue", |text| Ok(text.parse()?)),
-        priority: section
-            .parsed_or_number("priority", "a band like \"bulk\", or a whole number", |text| Ok(text.parse()?)),
+        priority: section.parsed_or_number("priority", "a band like \"bulk\", or a whole number", |text| {
+            Ok(text.parse()?)
+        }),
         max_attempts: section
             .parsed_or_number("max_attempts", "a whole number, or \"none\"", |text| Ok(text.parse()?)),
-        backoff: section
-            .parsed("backoff", "a back-off like \"exponential:10s:1h\"", |text| Ok(text.parse()?)),
+        backoff: section.parsed(
+            "backoff",
+            "a back-off like \"exponential:10s:1h\"",
+            |text| Ok(text.parse()?),
+        ),
         permanent_exit_codes: section.wholes("permanent_exit_codes", 1, 255).unwrap_or_default(),
         log_bytes_max: section.whole("log_bytes_max", 0, u32::try_from(LOG_BYTES_MAX).unwrap_or(u32::MAX)),
     };

@@ -46,7 +46,8 @@ impl Template {
                     if at + 1 + name.len() == source.len() {
                         return Err(refuse("it has a `{` without a `}`".to_owned()));
                     }
-                    if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-')) {
+                    if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+                    {
                         return Err(refuse(format!("`{{{name}}}` does not name an argument")));
                     }
                     if !text.is_empty() {
@@ -128,7 +129,10 @@ mod tests {
 
     #[test]
     fn placeholders_are_filled_verbatim() {
-        assert_eq!(fill("--user={user}", r#"{"user": "$(rm -rf /); `x`\n{y}"}"#), "--user=$(rm -rf /); `x`\n{y}");
+        assert_eq!(
+            fill("--user={user}", r#"{"user": "$(rm -rf /); `x`\n{y}"}"#),
+            "--user=$(rm -rf /); `x`\n{y}"
+        );
         assert_eq!(fill("{n}-{yes}-{list}", r#"{"n": 7, "yes": true, "list": [1]}"#), "7-true-[1]");
         assert_eq!(fill("", "{}"), "");
     }

@@ -151,8 +151,7 @@ fn fit(number: usize) -> u16 {
 
 fn styled(text: String, paint: Paint, column: Column) -> Cell {
     let cell = Cell::new_owned(text);
-    let cell =
-        if column.right { cell.set_alignment(comfy_table::CellAlignment::Right) } else { cell };
+    let cell = if column.right { cell.set_alignment(comfy_table::CellAlignment::Right) } else { cell };
     match paint {
         Paint::Plain => cell,
         Paint::Strong => cell.add_attribute(Attribute::Bold),

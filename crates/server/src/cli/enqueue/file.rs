@@ -16,8 +16,8 @@ use serde_json::value::RawValue;
 use taskwright_core::limit::ARGS_BYTES_MAX;
 use taskwright_core::time::parse_duration;
 use taskwright_core::{
-    Args as JobArgs, Backoff, Delivery, JobId, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName, Timestamp,
-    UniqueKey,
+    Args as JobArgs, Backoff, Delivery, JobId, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName,
+    Timestamp, UniqueKey,
 };
 use taskwright_store::{Enqueued, Reply};
 
@@ -58,8 +58,20 @@ struct Line<'a> {
 }
 
 const FIELDS: [&str; 14] = [
-    "kind", "args", "id", "namespace", "owner", "queue", "priority", "run_at", "held", "max_attempts", "backoff",
-    "timeout", "unique", "delivery",
+    "kind",
+    "args",
+    "id",
+    "namespace",
+    "owner",
+    "queue",
+    "priority",
+    "run_at",
+    "held",
+    "max_attempts",
+    "backoff",
+    "timeout",
+    "unique",
+    "delivery",
 ];
 
 /// A text, or a number that is read as one.
@@ -228,7 +240,7 @@ impl<'c> Import<'c> {
         }
         let batch = std::mem::replace(batch, Vec::with_capacity(BATCH_JOBS));
         let context = self.context;
-        self.under_way.push_back(context.store()?.enqueue(context.env.now(), batch));
+        self.under_way.push_back(context.store_or_new()?.enqueue(context.env.now(), batch));
         self.settle(BATCHES_MAX - 1).await
     }
 
@@ -238,7 +250,9 @@ impl<'c> Import<'c> {
             let Some(reply) = self.under_way.pop_front() else { break };
             let answers = reply.await.map_err(|error| {
                 let fix = format!("{}; then go on behind the last id that was printed", error.fix());
-                Error::from(error).with_fix(fix).about(&format!("after {} stored", text::count(self.stored, "job")))
+                Error::from(error)
+                    .with_fix(fix)
+                    .about(&format!("after {} stored", text::count(self.stored, "job")))
             })?;
             self.stored += answers.len();
             self.existing += answers.iter().filter(|answer| answer.existing).count();
@@ -287,7 +301,12 @@ impl<'c> Import<'c> {
             width,
             text: text::one_line(&window),
         };
-        Report { what: first.what.clone(), place: Some(place), why: first.why.clone(), fix: first.fix.clone() }
+        Report {
+            what: first.what.clone(),
+            place: Some(place),
+            why: first.why.clone(),
+            fix: first.fix.clone(),
+        }
     }
 
     fn reader_gone(&self) -> Error {

@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, verb: &Enqueue) -> Result<Exit, Error
     };
     let job = defaults.job(kind, args)?;
     let kind = job.kind.clone();
-    let answers = context.store()?.enqueue(context.env.now(), vec![job]).await?;
+    let answers = context.store_or_new()?.enqueue(context.env.now(), vec![job]).await?;
     for answer in answers {
         if context.output.is_json() {
             context.output.json(&json!({ "id": answer.id, "existing": answer.existing }))?;
@@ -93,7 +93,9 @@ fn refuse_command(verb: &Enqueue) -> Result<(), Error> {
     }
     let (what, fix) = match verb.kind.as_deref() {
         Some(exec::KIND) => ("--args together with a command", "leave one of them out"),
-        _ if verb.command.is_empty() => ("--env, --cwd and --stdin", "set them in the config file: [tasks.NAME]"),
+        _ if verb.command.is_empty() => {
+            ("--env, --cwd and --stdin", "set them in the config file: [tasks.NAME]")
+        }
         _ => ("a command after `--`", "write `taskwright enqueue exec -- CMD ARG...`, or use --args JSON"),
     };
     Err(Error::usage(what, "only `exec` takes that, and without --args", fix))

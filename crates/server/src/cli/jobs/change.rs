@@ -265,7 +265,11 @@ pub(in crate::cli) fn confirm(context: &Context, verb: &str, noun: &str, count: 
     }
     let jobs = text::count(count, noun);
     let refused = |why: &str| {
-        Error::usage(format!("{verb} {jobs}"), why, "look at them with `taskwright jobs list`, and pass --yes")
+        Error::usage(
+            format!("{verb} {jobs}"),
+            why,
+            "look at them with `taskwright jobs list`, and pass --yes",
+        )
     };
     if !context.output.can_ask() {
         return Err(refused("more than 20 need a confirmation, and nobody is there to give it"));

@@ -62,7 +62,10 @@ impl List {
         .await?;
         context.output.flush()?;
         if more {
-            context.output.note(format!("{} shown, there are more: --limit N or --limit all", text::count(shown, "job")));
+            context.output.note(format!(
+                "{} shown, there are more: --limit N or --limit all",
+                text::count(shown, "job")
+            ));
         } else if shown == 0 && !wants_found {
             context.output.note(if self.selectors.is_empty() { "no jobs" } else { "no job matches" });
         }
@@ -79,7 +82,8 @@ fn print(context: &Context, table: &mut Table, jobs: &[JobView]) -> Result<(), E
         let plain = |text: String| (text, Paint::Plain);
         let faint = |text: String| (text, Paint::Faint);
         for job in jobs {
-            let mut owner = job.owner.as_ref().map(|owner| text::one_line(owner.as_str())).unwrap_or_default();
+            let mut owner =
+                job.owner.as_ref().map(|owner| text::one_line(owner.as_str())).unwrap_or_default();
             if job.namespace != Namespace::default() {
                 owner = format!("{}/{owner}", job.namespace);
             }

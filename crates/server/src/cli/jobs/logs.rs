@@ -56,7 +56,8 @@ impl Logs {
         loop {
             // The state is read before the log: what was written before the end is then seen.
             let job = store.job(self.id).await?;
-            let ours = job.filter(|job| context.namespace.as_ref().is_none_or(|ours| *ours == job.view.namespace));
+            let ours =
+                job.filter(|job| context.namespace.as_ref().is_none_or(|ours| *ours == job.view.namespace));
             let Some(job) = ours else { return Err(select::unknown(&[self.id])) };
             loop {
                 let chunks = store.logs(self.id, from, CHUNKS).await?;

@@ -46,7 +46,8 @@ impl Show {
         let mut exit = Exit::Ok;
         for (index, id) in ids.iter().enumerate() {
             let job = store.job(*id).await?;
-            let seen = |job: &JobDetail| context.namespace.as_ref().is_none_or(|ours| *ours == job.view.namespace);
+            let seen =
+                |job: &JobDetail| context.namespace.as_ref().is_none_or(|ours| *ours == job.view.namespace);
             let Some(job) = job.filter(seen) else {
                 unknown.push(*id);
                 continue;

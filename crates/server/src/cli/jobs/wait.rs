@@ -153,6 +153,11 @@ impl Open {
         const FIRST_MS: u64 = 10;
         const LAST_MS: u64 = 500;
         let grown = FIRST_MS.saturating_mul(1 << (self.looks / 4).min(10));
-        Duration::from_millis(grown.clamp(FIRST_MS + self.ids.len() as u64 / 10, LAST_MS.max(FIRST_MS + self.ids.len() as u64 / 10)))
+        Duration::from_millis(
+            grown.clamp(
+                FIRST_MS + self.ids.len() as u64 / 10,
+                LAST_MS.max(FIRST_MS + self.ids.len() as u64 / 10),
+            ),
+        )
     }
 }
