@@ -1,1 +1,76 @@
-//! The taskwright server.
+//! The binary as a library: daemon, worker and command line around a set of tasks.
+//!
+//! A program calls [`main`] with its [`App`] and is then the daemon, the worker and the command line for its own
+//! tasks; the `taskwright` binary does so with no tasks but the built-in ones. No rule and no SQL lives here: a verb
+//! parses what it was given, asks the store, and shows the answer.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`config`] | `taskwright.toml` |
+//! | `cli` | the verbs, one file each |
+//! | [`output`] | streams, tables, colours |
+//! | [`error`] | what, why and fix; exit codes |
+//! | [`exec`] | the arguments of the built-in command task |
+//! | `daemon`, `bench` | what `up`, `worker` and `bench` do |
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use taskwright_store::Store;
+
+mod bench;
+mod cli;
+pub mod config;
+mod daemon;
+mod env;
+pub mod error;
+pub mod exec;
+pub mod output;
+pub mod store_url;
+mod text;
+
+pub use error::{Error, Exit};
+pub use output::Io;
+
+/// The tasks of a program.
+#[derive(Clone, Debug, Default)]
+pub struct App {
+    kinds: Vec<String>,
+}
+
+impl App {
+    /// A program without tasks of its own.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes the kinds of a program's own tasks known, so that they can be enqueued by name.
+    #[must_use]
+    pub fn with_kinds(mut self, kinds: impl IntoIterator<Item = String>) -> Self {
+        self.kinds.extend(kinds);
+        self
+    }
+
+    /// The kinds of the program's own tasks.
+    pub fn kinds(&self) -> &[String] {
+        &self.kinds
+    }
+}
+
+/// Runs the command that this process was started with.
+pub fn main(app: App) -> ExitCode {
+    ExitCode::from(cli::run(app, std::env::args_os(), Io::of_process(), None).code())
+}
+
+/// Runs one command on a store that is open already, with streams of the caller's choice: for tests, and for
+/// programs that bring their own store.
+pub fn run_on(
+    store: Arc<dyn Store>,
+    app: App,
+    args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    io: Io,
+) -> Exit {
+    cli::run(app, args, io, Some(store))
+}

@@ -1,0 +1,190 @@
+//! What every verb has at hand: config, store, namespace, streams, clock.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use taskwright_core::{Actor, Namespace};
+use taskwright_store::Store;
+
+use crate::App;
+use crate::config::{Config, DEFAULT_FILE};
+use crate::env::Env;
+use crate::error::{Error, nearest};
+use crate::output::Output;
+use crate::store_url::{self, StoreUrl};
+
+/// What a command was started with, before anything was looked at.
+pub(super) struct Settings {
+    pub(crate) app: App,
+    pub(crate) store_url: Option<String>,
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) namespace: Option<Namespace>,
+    pub open_store: Option<Arc<dyn Store>>,
+}
+
+/// What every verb has at hand.
+pub(crate) struct Context {
+    /// The program's own tasks.
+    pub(crate) app: App,
+    /// The config file, or the defaults when there is none.
+    pub(crate) config: Config,
+    /// Which store.
+    pub(crate) store_url: StoreUrl,
+    /// The namespace that was asked for; `None` is all when looking, and the default one when storing.
+    pub(crate) namespace: Option<Namespace>,
+    pub(crate) output: Output,
+    pub(crate) env: Env,
+    input: Mutex<Box<dyn BufRead + Send>>,
+    store: OnceLock<Arc<dyn Store>>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Context {
+    /// Reads the config file and finds out which store is meant; opens nothing.
+    pub(super) fn new(
+        settings: Settings,
+        input: Box<dyn BufRead + Send>,
+        output: Output,
+    ) -> Result<Self, (Error, Output)> {
+        let prepared = prepare(&settings.config, settings.store_url.as_deref());
+        let (config, store_url, runtime) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return Err((error, output)),
+        };
+        let store = OnceLock::new();
+        if let Some(open) = settings.open_store {
+            // A fresh cell takes its first value.
+            let _ = store.set(open);
+        }
+        Ok(Self {
+            app: settings.app,
+            config,
+            store_url,
+            namespace: settings.namespace,
+            output,
+            env: Env::default(),
+            input: Mutex::new(input),
+            store,
+            runtime,
+        })
+    }
+
+    /// The store, which must exist; opened when first asked for.
+    ///
+    /// # Errors
+    ///
+    /// When it does not exist, or cannot be opened.
+    pub(crate) fn store(&self) -> Result<&Arc<dyn Store>, Error> {
+        if self.store.get().is_none() {
+            self.store_url.check_exists()?;
+        }
+        self.store_or_new()
+    }
+
+    /// The store, made if it does not exist; opened when first asked for.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened or made.
+    pub(crate) fn store_or_new(&self) -> Result<&Arc<dyn Store>, Error> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        self.output.detail(format!("opening {}", self.store_url));
+        let store = self.store_url.open(self.env.now())?;
+        Ok(self.store.get_or_init(|| store))
+    }
+
+    /// The namespace of what is stored or changed by name.
+    pub(crate) fn namespace_or_default(&self) -> Namespace {
+        self.namespace.clone().unwrap_or_default()
+    }
+
+    /// Checks that somebody can run jobs of this kind.
+    ///
+    /// # Errors
+    ///
+    /// When neither the program, the config file nor the binary knows it; the nearest kind is named.
+    pub(crate) fn check_kind(&self, kind: &str) -> Result<(), Error> {
+        let known = self.kinds();
+        if known.contains(kind) {
+            return Ok(());
+        }
+        let source = match &self.config.file {
+            Some(file) => format!("{} defines no such task", file.display()),
+            None => format!("there is no {DEFAULT_FILE} here that could define it"),
+        };
+        let fix = match nearest(kind, known.iter().copied()) {
+            Some(meant) => format!("write `{meant}`, or pass --any-kind if another program runs it"),
+            None => format!("define [tasks.{kind}], or pass --any-kind if another program runs it"),
+        };
+        let kind = taskwright_core::name::shown(kind);
+        Err(Error::usage(format!("the kind {kind:?} is not known"), source, fix))
+    }
+
+    /// The kinds that can be run here.
+    pub(crate) fn kinds(&self) -> BTreeSet<&str> {
+        let own = self.app.kinds().iter().map(String::as_str);
+        let configured = self.config.tasks.keys().map(String::as_str);
+        own.chain(configured).chain(crate::config::task::BUILT_IN_KINDS).collect()
+    }
+
+    /// Runs asynchronous work to its end.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Reads standard input.
+    pub(crate) fn with_input<T>(&self, read: impl FnOnce(&mut dyn BufRead) -> T) -> T {
+        read(&mut **self.input.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a question to the person, and reads the answer.
+    pub(super) fn ask(&self, question: &str) -> Result<String, Error> {
+        const ANSWER_BYTES_MAX: u64 = 100;
+        self.output.flush()?;
+        self.output.question(question);
+        let mut answer = String::new();
+        let read = self.with_input(|input| input.take(ANSWER_BYTES_MAX).read_line(&mut answer));
+        read.map_err(|error| Error::file("reading", "the answer", &error))?;
+        Ok(answer)
+    }
+
+    /// Finishes what the store still does. What was acknowledged is safe already, so an error here changes nothing.
+    pub(super) fn close(&self) {
+        if let Some(store) = self.store.get()
+            && let Err(error) = self.block_on(store.close())
+        {
+            self.output.detail(format!("closing the store: {error}"));
+        }
+    }
+}
+
+type Prepared = (Config, StoreUrl, tokio::runtime::Runtime);
+
+fn prepare(file: &Option<PathBuf>, store_url: Option<&str>) -> Result<Prepared, Error> {
+    let config = match file {
+        Some(file) => Config::load(file)?,
+        None if Path::new(DEFAULT_FILE).exists() => Config::load(Path::new(DEFAULT_FILE))?,
+        None => Config::default(),
+    };
+    let url = store_url.or(config.store_url.as_deref()).unwrap_or(store_url::DEFAULT);
+    let url = StoreUrl::parse(url)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Error::operational(
+            "starting",
+            crate::error::in_words(&error),
+            "look at this user's limits: ulimit -a",
+        )
+    })?;
+    Ok((config, url, runtime))
+}
+
+/// Who acts: what `--actor` says, or the user who is logged in.
+pub(super) fn actor(given: Option<&Actor>) -> Actor {
+    let named = || ["USER", "LOGNAME"].iter().find_map(|name| Actor::new(&std::env::var(name).ok()?).ok());
+    let numbered = || Actor::new(&format!("uid {}", rustix::process::getuid().as_raw())).ok();
+    given.cloned().or_else(named).or_else(numbered).unwrap_or_else(Actor::system)
+}

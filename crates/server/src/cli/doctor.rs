@@ -1,0 +1,162 @@
+//! `doctor`: is it the store, the workers, or the tasks?
+//!
+//! Each check is a question whose answer is a line: all right, or what is wrong and the line that mends it.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use taskwright_core::{State, Timestamp};
+use taskwright_store::{Filter, Page, QueueView, Store, WorkerState, WorkerView};
+
+use super::Context;
+use crate::error::{Error, Exit};
+use crate::output::Paint;
+use crate::text;
+
+/// Looks for what is wrong.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright doctor
+  taskwright doctor --json
+
+Exit codes: 0 all is well, 1 something is wrong.")]
+pub(super) struct Doctor {}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+/// How long an available job may wait before that is worth a word.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+impl Doctor {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        let now = context.env.now();
+        let store = context.store()?;
+        let info = store.info();
+        let mut checks =
+            vec![fine("store", format!("{}, {}, schema {}", info.url, info.engine, info.schema))];
+        let workers = store.workers().await?;
+        let queues = store.queues(now, context.namespace.clone()).await?;
+        checks.push(living(&workers, &queues));
+        checks.push(lost(&workers, now));
+        checks.push(paused(&queues));
+        checks.push(waiting(&queues, now));
+        checks.push(unknown_kinds(context, &**store).await?);
+        for check in &checks {
+            print(context, check)?;
+        }
+        let wrong = checks.iter().filter(|check| !check.ok).count();
+        context.output.note(match wrong {
+            0 => "all is well".to_owned(),
+            wrong => format!("{wrong} of {} want attention", text::count(checks.len(), "check")),
+        });
+        Ok(if wrong == 0 { Exit::Ok } else { Exit::Operational })
+    }
+}
+
+fn print(context: &Context, check: &Check) -> Result<(), Error> {
+    let output = &context.output;
+    if output.is_json() {
+        return output.json(check);
+    }
+    let (mark, paint) = if check.ok { ("ok", Paint::Good) } else { ("!!", Paint::Bad) };
+    output.line(format!(
+        "{}  {:<8} {}",
+        output.paint(mark, paint),
+        check.name,
+        text::one_line(&check.found)
+    ))?;
+    match &check.fix {
+        Some(fix) => output.line(format!("    fix: {fix}")),
+        None => Ok(()),
+    }
+}
+
+fn fine(name: &'static str, found: impl Into<String>) -> Check {
+    Check { name, ok: true, found: found.into(), fix: None }
+}
+
+fn wrong(name: &'static str, found: String, fix: impl Into<String>) -> Check {
+    Check { name, ok: false, found, fix: Some(fix.into()) }
+}
+
+fn living(workers: &[WorkerView], queues: &[QueueView]) -> Check {
+    let alive = workers.iter().filter(|worker| worker.state == WorkerState::Alive).count();
+    let waiting: u64 = queues.iter().map(|queue| queue.available).sum();
+    match alive {
+        0 if waiting > 0 => {
+            wrong("workers", "none is alive, and jobs wait".to_owned(), "start some: taskwright up")
+        }
+        0 => fine("workers", "none is alive, and no job waits"),
+        alive => fine("workers", format!("{} alive", text::count(alive, "worker"))),
+    }
+}
+
+fn lost(workers: &[WorkerView], now: Timestamp) -> Check {
+    const RECENT: Duration = Duration::from_secs(3_600);
+    let lost = workers.iter().filter(|worker| worker.state == WorkerState::Lost);
+    match lost.filter(|worker| now.since(worker.seen_at) < RECENT).count() {
+        0 => fine("losses", "no worker was lost within the last hour"),
+        lost => wrong(
+            "losses",
+            format!("{} lost within the last hour", text::count(lost, "worker")),
+            "see which job killed them: taskwright jobs list --state failed --after 1h",
+        ),
+    }
+}
+
+fn paused(queues: &[QueueView]) -> Check {
+    let paused: Vec<&str> =
+        queues.iter().filter(|queue| queue.paused).map(|queue| queue.name.as_str()).collect();
+    match paused.as_slice() {
+        [] => fine("queues", format!("{}, none paused", text::count(queues.len(), "queue"))),
+        paused => wrong(
+            "queues",
+            format!("paused: {}", paused.join(", ")),
+            format!("if that is no longer wanted: taskwright queues resume {}", paused.join(" ")),
+        ),
+    }
+}
+
+fn waiting(queues: &[QueueView], now: Timestamp) -> Check {
+    let oldest = queues.iter().filter(|queue| !queue.paused).filter_map(|queue| queue.oldest_available).min();
+    match oldest.map(|at| now.since(at)) {
+        Some(waited) if waited > WAIT_MAX => wrong(
+            "waiting",
+            format!("a job has been available for {}", text::duration(waited)),
+            "run more workers (taskwright worker), or see what runs: taskwright jobs list --state running",
+        ),
+        Some(waited) => {
+            fine("waiting", format!("the oldest available job waits for {}", text::duration(waited)))
+        }
+        None => fine("waiting", "no job is available"),
+    }
+}
+
+/// Kinds among the oldest available jobs that nobody who shares this config can run.
+async fn unknown_kinds(context: &Context, store: &dyn Store) -> Result<Check, Error> {
+    let filter = Filter { states: vec![State::Available], ..Filter::default() };
+    let page = Page { after: None, limit: taskwright_core::limit::PAGE_ROWS_MAX, oldest_first: true };
+    let known = context.kinds();
+    let mut unknown: Vec<String> =
+        store.list(filter, page).await?.jobs.iter().map(|job| job.kind.to_string()).collect();
+    unknown.retain(|kind| !known.contains(kind.as_str()));
+    unknown.sort();
+    unknown.dedup();
+    Ok(match unknown.as_slice() {
+        [] => fine("kinds", "every available job is of a kind that is known here"),
+        kinds => wrong(
+            "kinds",
+            format!("jobs wait that only another program can run: {}", kinds.join(", ")),
+            "start that program, define the tasks in the config file, or cancel the jobs",
+        ),
+    })
+}

@@ -1,0 +1,430 @@
+//! Many jobs from a file of JSON lines, read as a stream: memory does not grow with the file.
+//!
+//! Lines become batches; a few batches are under way at once, so that the next is parsed while the store writes. The
+//! ids of a batch are printed when the store has acknowledged it, and not before.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use taskwright_core::limit::ARGS_BYTES_MAX;
+use taskwright_core::time::parse_duration;
+use taskwright_core::{
+    Args as JobArgs, Backoff, Delivery, JobId, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName,
+    Timestamp, UniqueKey,
+};
+use taskwright_store::{Enqueued, Reply};
+
+use super::{Defaults, Enqueue};
+use crate::cli::Context;
+use crate::error::{Error, Exit, Place, Report, in_words, nearest};
+use crate::text;
+
+/// Jobs that are stored together.
+const BATCH_JOBS: usize = 1_000;
+/// Batches that may be under way at once.
+const BATCHES_MAX: usize = 4;
+/// The longest line: the largest arguments, and room for the rest.
+const LINE_BYTES_MAX: usize = ARGS_BYTES_MAX + (64 << 10);
+
+/// One line.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    #[serde(borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    args: Option<&'a RawValue>,
+    id: Option<JobId>,
+    namespace: Option<Namespace>,
+    owner: Option<Owner>,
+    queue: Option<QueueName>,
+    priority: Option<Priority>,
+    run_at: Option<Timestamp>,
+    held: Option<bool>,
+    max_attempts: Option<Text>,
+    #[serde(borrow)]
+    backoff: Option<Cow<'a, str>>,
+    timeout: Option<Text>,
+    #[serde(borrow)]
+    unique: Option<Cow<'a, str>>,
+    delivery: Option<Delivery>,
+}
+
+const FIELDS: [&str; 14] = [
+    "kind",
+    "args",
+    "id",
+    "namespace",
+    "owner",
+    "queue",
+    "priority",
+    "run_at",
+    "held",
+    "max_attempts",
+    "backoff",
+    "timeout",
+    "unique",
+    "delivery",
+];
+
+/// A text, or a number that is read as one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Number(u64),
+    Text(String),
+}
+
+pub(super) async fn run(context: &Context, verb: &Enqueue, path: &str) -> Result<Exit, Error> {
+    let (source, bytes) = open(context, path)?;
+    let mut import = Import {
+        context,
+        defaults: verb.defaults(context)?,
+        kind: verb.kind.clone(),
+        name: if path == "-" { "standard input" } else { path },
+        skip_bad: verb.skip_bad,
+        bar: bar(context, bytes),
+        under_way: VecDeque::new(),
+        stored: 0,
+        existing: 0,
+        bad: 0,
+    };
+    let done = match source {
+        Some(mut file) => import.all(&mut file).await,
+        None => {
+            // Standard input is taken line by line, because its lock may not be held while the store works.
+            import.all(&mut StandardInput { context, left: Vec::new(), at: 0 }).await
+        }
+    };
+    import.bar.finish_and_clear();
+    done?;
+    import.tell();
+    Ok(if import.bad > 0 { Exit::Operational } else { Exit::Ok })
+}
+
+struct Import<'c> {
+    context: &'c Context,
+    defaults: Defaults<'c>,
+    kind: Option<String>,
+    name: &'c str,
+    skip_bad: bool,
+    bar: ProgressBar,
+    under_way: VecDeque<Reply<'c, Vec<Enqueued>>>,
+    stored: usize,
+    existing: usize,
+    bad: usize,
+}
+
+impl<'c> Import<'c> {
+    async fn all(&mut self, source: &mut (impl BufRead + Send)) -> Result<(), Error> {
+        let read = self.read(source).await;
+        // Whatever went wrong, what was handed to the store is acknowledged first.
+        let settled = self.settle(0).await;
+        let (Err(error), Ok(())) = (&read, &settled) else { return settled.and(read) };
+        if error.is_silent() {
+            return Err(self.reader_gone());
+        }
+        self.bar.suspend(|| self.tell());
+        read
+    }
+
+    async fn read(&mut self, source: &mut (impl BufRead + Send)) -> Result<(), Error> {
+        let mut batch = Vec::with_capacity(BATCH_JOBS);
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            let length = source.take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line);
+            let length = length.map_err(|error| Error::file("reading", self.name, &error))?;
+            if length == 0 {
+                break;
+            }
+            self.bar.inc(length as u64);
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            match self.job(number, &line) {
+                Ok(job) => batch.push(job),
+                Err(report) if self.skip_bad => {
+                    self.bad += 1;
+                    self.bar.suspend(|| self.context.output.report("warning", &report));
+                    self.skip_rest(source, &line)?;
+                }
+                Err(report) => {
+                    // The lines before the bad one are sound, and so they are stored.
+                    self.send(&mut batch).await?;
+                    return Err(Error::several(Exit::Operational, vec![report]));
+                }
+            }
+            if batch.len() == BATCH_JOBS {
+                self.send(&mut batch).await?;
+            }
+        }
+        self.send(&mut batch).await
+    }
+
+    /// Goes to the end of a line that was too long to be read whole.
+    fn skip_rest(&self, source: &mut (impl BufRead + Send), line: &[u8]) -> Result<(), Error> {
+        let mut rest = Vec::new();
+        let mut ended = line.ends_with(b"\n") || line.len() <= LINE_BYTES_MAX;
+        while !ended {
+            rest.clear();
+            let length = source.take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut rest);
+            let length = length.map_err(|error| Error::file("reading", self.name, &error))?;
+            ended = length == 0 || rest.ends_with(b"\n");
+        }
+        Ok(())
+    }
+
+    fn job(&mut self, number: usize, bytes: &[u8]) -> Result<NewJob, Report> {
+        if bytes.len() > LINE_BYTES_MAX {
+            let error = Error::usage(
+                "this line is too long",
+                format!("{LINE_BYTES_MAX} bytes are allowed"),
+                "store the large part elsewhere and pass a reference to it",
+            );
+            return Err(self.report(number, bytes, (1, 1), &error));
+        }
+        let line: Line<'_> = serde_json::from_slice(bytes).map_err(|error| {
+            let column = error.column().max(1);
+            let place = found_key(bytes, &error).unwrap_or((column, 1));
+            self.report(number, bytes, place, &explain(&error))
+        })?;
+        let kind = line.kind.clone().or_else(|| self.kind.clone().map(Cow::Owned)).ok_or_else(|| {
+            let error = Error::usage(
+                "this line has no kind",
+                "neither it nor the command says which task is to run",
+                r#"add "kind": "NAME", or name the kind on the command line"#,
+            );
+            self.report(number, bytes, (1, 1), &error)
+        })?;
+        self.build(line, &kind).map_err(|error| self.report(number, bytes, (1, 1), &error))
+    }
+
+    fn build(&mut self, line: Line<'_>, kind: &str) -> Result<NewJob, Error> {
+        let kind = self.defaults.kind(kind)?;
+        let args = line.args.map_or(Ok(JobArgs::default()), |args| JobArgs::from_json(args.get()))?;
+        let mut job = self.defaults.job(kind, args)?;
+        job.id = line.id.unwrap_or(job.id);
+        job.namespace = line.namespace.unwrap_or(job.namespace);
+        job.owner = line.owner.or(job.owner);
+        job.queue = line.queue.unwrap_or(job.queue);
+        job.priority = line.priority.unwrap_or(job.priority);
+        job.run_at = line.run_at.or(job.run_at);
+        job.held = line.held.unwrap_or(job.held);
+        job.delivery = line.delivery.unwrap_or(job.delivery);
+        if let Some(attempts) = line.max_attempts {
+            job.max_attempts = attempts.into_text().parse::<MaxAttempts>()?;
+        }
+        if let Some(timeout) = line.timeout {
+            job.timeout = Some(parse_duration(&timeout.into_text())?);
+        }
+        if let Some(backoff) = line.backoff {
+            job.backoff = Some(backoff.parse::<Backoff>()?);
+        }
+        if let Some(key) = line.unique {
+            job.unique = Some(UniqueKey::new(&key)?);
+        }
+        Ok(job)
+    }
+
+    async fn send(&mut self, batch: &mut Vec<NewJob>) -> Result<(), Error> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::replace(batch, Vec::with_capacity(BATCH_JOBS));
+        let context = self.context;
+        self.under_way.push_back(context.store_or_new()?.enqueue(context.env.now(), batch));
+        self.settle(BATCHES_MAX - 1).await
+    }
+
+    /// Waits until no more than `left` batches are under way, and prints the ids of the others.
+    async fn settle(&mut self, left: usize) -> Result<(), Error> {
+        while self.under_way.len() > left {
+            let Some(reply) = self.under_way.pop_front() else { break };
+            let answers = reply.await.map_err(|error| {
+                let fix = format!("{}; then go on behind the last id that was printed", error.fix());
+                Error::from(error)
+                    .with_fix(fix)
+                    .about(&format!("after {} stored", text::count(self.stored, "job")))
+            })?;
+            self.stored += answers.len();
+            self.existing += answers.iter().filter(|answer| answer.existing).count();
+            self.bar.suspend(|| self.print(&answers))?;
+        }
+        Ok(())
+    }
+
+    fn print(&self, answers: &[Enqueued]) -> Result<(), Error> {
+        let output = &self.context.output;
+        for answer in answers {
+            if output.is_json() {
+                output.json(&json!({ "id": answer.id, "existing": answer.existing }))?;
+            } else {
+                output.line(answer.id.to_string())?;
+            }
+        }
+        output.flush()
+    }
+
+    fn tell(&self) {
+        let mut parts = vec![format!("{} stored", text::count(self.stored - self.existing, "job"))];
+        if self.existing > 0 {
+            parts.push(format!("{} there already", self.existing));
+        }
+        if self.bad > 0 {
+            parts.push(format!("{} skipped", text::count(self.bad, "bad line")));
+        }
+        self.context.output.note(parts.join(", "));
+    }
+
+    fn report(&self, number: usize, line: &[u8], (column, width): (usize, usize), error: &Error) -> Report {
+        const BEFORE: usize = 40;
+        const SHOWN: usize = 100;
+        // A window of the line around the column: a line may have a megabyte.
+        let line = String::from_utf8_lossy(line.trim_ascii_end());
+        let before = column.saturating_sub(1).saturating_sub(BEFORE);
+        let before = if before < SHOWN - BEFORE { 0 } else { before };
+        let window: String = line.chars().skip(before).take(SHOWN).collect();
+        let first = &error.reports()[0];
+        let place = Place {
+            file: self.name.to_owned(),
+            line: number,
+            column,
+            offset: before,
+            width,
+            text: text::one_line(&window),
+        };
+        Report {
+            what: first.what.clone(),
+            place: Some(place),
+            why: first.why.clone(),
+            fix: first.fix.clone(),
+        }
+    }
+
+    fn reader_gone(&self) -> Error {
+        Error::operational(
+            format!("printing ids after {} stored", text::count(self.stored, "job")),
+            "the reader of the output is gone",
+            "write the ids to a file, and go on behind the last line that was stored",
+        )
+    }
+}
+
+impl Text {
+    fn into_text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+fn open(context: &Context, path: &str) -> Result<(Option<BufReader<File>>, Option<u64>), Error> {
+    if path == "-" {
+        return Ok((None, None));
+    }
+    let refuse = |error: std::io::Error| {
+        let what = format!("the file {path}");
+        Error::usage(what, in_words(&error), "check the path after --from-file; `-` is standard input")
+    };
+    let file = File::open(path).map_err(refuse)?;
+    let facts = file.metadata().map_err(refuse)?;
+    if facts.is_dir() {
+        return Err(refuse(std::io::ErrorKind::IsADirectory.into()));
+    }
+    context.output.detail(format!("reading {path}, {}", text::bytes(facts.len())));
+    let bytes = facts.is_file().then_some(facts.len());
+    Ok((Some(BufReader::with_capacity(1 << 20, file)), bytes))
+}
+
+/// A bar over the bytes of the file, or over what was read when its length is not known.
+fn bar(context: &Context, bytes: Option<u64>) -> ProgressBar {
+    let target =
+        if context.output.may_draw() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(bytes, target);
+    let form = match bytes {
+        Some(_) => "{wide_bar} {percent}% of {total_bytes} {bytes_per_sec} eta {eta}",
+        None => "{spinner} {bytes} read {bytes_per_sec}",
+    };
+    bar.set_style(ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// What the parser says, in our form.
+fn explain(error: &serde_json::Error) -> Error {
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    if let Some(key) = unknown_key(text) {
+        let fix = match nearest(key, FIELDS) {
+            Some(meant) => format!("write `{meant}`, if that is what you meant"),
+            None => format!("remove it, or use one of {}", FIELDS.join(", ")),
+        };
+        return Error::usage(format!("unknown field `{key}`"), "a line has no such field", fix);
+    }
+    let fix = r#"write one JSON object a line, like {"kind": "report", "args": {"day": 7}}"#;
+    if error.is_syntax() || error.is_eof() {
+        return Error::usage("this line is not JSON", text, fix);
+    }
+    Error::usage("this line does not describe a job", text, fix)
+}
+
+fn unknown_key(text: &str) -> Option<&str> {
+    text.strip_prefix("unknown field `")?.split('`').next()
+}
+
+/// Where the unknown key stands, which the parser's own position only follows.
+fn found_key(line: &[u8], error: &serde_json::Error) -> Option<(usize, usize)> {
+    let text = error.to_string();
+    let key = unknown_key(&text)?;
+    let line = String::from_utf8_lossy(line);
+    let at = line.find(&format!("\"{key}\""))?;
+    Some((line[..at].chars().count() + 1, key.chars().count() + 2))
+}
+
+/// Standard input in pieces, so that its lock is free in between.
+struct StandardInput<'c> {
+    context: &'c Context,
+    left: Vec<u8>,
+    at: usize,
+}
+
+impl std::io::Read for StandardInput<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let piece = self.fill_buf()?;
+        let length = piece.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&piece[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl BufRead for StandardInput<'_> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        if self.at == self.left.len() {
+            self.left.clear();
+            self.at = 0;
+            let left = &mut self.left;
+            self.context.with_input(|input| {
+                let piece = input.fill_buf()?;
+                left.extend_from_slice(piece);
+                let length = piece.len();
+                input.consume(length);
+                Ok::<_, std::io::Error>(())
+            })?;
+        }
+        Ok(&self.left[self.at..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.at += amount;
+    }
+}

@@ -1,0 +1,102 @@
+//! One job from the flags, and the command of `exec`.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use serde_json::json;
+use taskwright_core::Args as JobArgs;
+use taskwright_core::limit::ARGS_BYTES_MAX;
+
+use super::{Enqueue, json_of_flag, text_of_flag};
+use crate::cli::{Context, value};
+use crate::error::{Error, Exit};
+use crate::exec::{self, ExecArgs};
+
+/// What can be said about the command of `exec`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "The command of exec")]
+pub(super) struct ExecFlags {
+    /// An environment variable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = value::assignment)]
+    env: Vec<(String, String)>,
+    /// Where it runs [default: the current directory]
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<String>,
+    /// What it reads: text, @FILE or `-` for standard input
+    #[arg(long, value_name = "TEXT")]
+    stdin: Option<String>,
+}
+
+pub(super) async fn run(context: &Context, verb: &Enqueue) -> Result<Exit, Error> {
+    let mut defaults = verb.defaults(context)?;
+    let kind = defaults.kind(verb.kind.as_deref().unwrap_or_default())?;
+    let args = if kind.as_str() == exec::KIND && verb.args.is_none() {
+        JobArgs::of(&command(context, verb)?)?
+    } else {
+        refuse_command(verb)?;
+        json_of_flag(context, verb.args.as_deref())?
+    };
+    let job = defaults.job(kind, args)?;
+    let kind = job.kind.clone();
+    let answers = context.store_or_new()?.enqueue(context.env.now(), vec![job]).await?;
+    for answer in answers {
+        if context.output.is_json() {
+            context.output.json(&json!({ "id": answer.id, "existing": answer.existing }))?;
+        } else {
+            context.output.line(answer.id.to_string())?;
+        }
+        if answer.existing {
+            context.output.note(format!("a waiting {kind} job holds this key already: nothing was stored"));
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn command(context: &Context, verb: &Enqueue) -> Result<ExecArgs, Error> {
+    let stdin = verb.exec.stdin.as_deref().map(|given| {
+        let bytes = text_of_flag(context, "--stdin", given, ARGS_BYTES_MAX)?;
+        String::from_utf8(bytes).map_err(|_| {
+            Error::usage(
+                "--stdin",
+                "it is not UTF-8 text, which arguments have to be",
+                "keep the data in a file and pass its name to the command",
+            )
+        })
+    });
+    let args = ExecArgs {
+        command: verb.command.clone(),
+        env: verb.exec.env.iter().cloned().collect::<BTreeMap<_, _>>(),
+        cwd: directory(verb.exec.cwd.as_deref())?,
+        stdin: stdin.transpose()?,
+    };
+    args.check()?;
+    Ok(args)
+}
+
+/// The directory with its whole path, because the worker runs somewhere else.
+fn directory(given: Option<&str>) -> Result<Option<String>, Error> {
+    let refuse = |why: &str| {
+        Error::usage("the directory of the command", why.to_owned(), "name another with --cwd DIR")
+    };
+    let here = std::env::current_dir().map_err(|error| refuse(&crate::error::in_words(&error)))?;
+    let path = given.map_or(here.clone(), |given| here.join(given));
+    let path = path.to_str().ok_or_else(|| refuse("its path is not UTF-8"))?;
+    Ok(Some(path.to_owned()))
+}
+
+/// Refuses what only `exec` can take.
+fn refuse_command(verb: &Enqueue) -> Result<(), Error> {
+    let flags = &verb.exec;
+    let has_flags = !flags.env.is_empty() || flags.cwd.is_some() || flags.stdin.is_some();
+    if verb.command.is_empty() && !has_flags {
+        return Ok(());
+    }
+    let (what, fix) = match verb.kind.as_deref() {
+        Some(exec::KIND) => ("--args together with a command", "leave one of them out"),
+        _ if verb.command.is_empty() => {
+            ("--env, --cwd and --stdin", "set them in the config file: [tasks.NAME]")
+        }
+        _ => ("a command after `--`", "write `taskwright enqueue exec -- CMD ARG...`, or use --args JSON"),
+    };
+    Err(Error::usage(what, "only `exec` takes that, and without --args", fix))
+}

@@ -1,0 +1,73 @@
+//! `jobs`: look at jobs, wait for them, change them.
+
+use clap::{Args, Subcommand};
+
+use super::Context;
+use crate::error::{Error, Exit};
+
+mod change;
+mod list;
+mod logs;
+mod show;
+mod wait;
+mod watch;
+
+pub(super) use change::confirm;
+
+/// Looks at jobs, waits for them, changes them.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright jobs list --state running
+  taskwright jobs show ID")]
+pub(super) struct Jobs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List jobs, the newest first
+    List(list::List),
+    /// Show everything about jobs but their log
+    Show(show::Show),
+    /// Wait until jobs are over, and exit by how they ended
+    Wait(wait::Wait),
+    /// Watch the progress of jobs until they are over
+    Watch(watch::Watch),
+    /// Print what a job wrote
+    Logs(logs::Logs),
+    /// End waiting jobs, and ask running ones to stop
+    Cancel(change::Cancel),
+    /// Run jobs that are over once more
+    Retry(change::Retry),
+    /// Run scheduled jobs, and ones that wait for a retry, at once
+    RunNow(change::RunNow),
+    /// Let held jobs go
+    Release(change::Release),
+    /// Run waiting jobs later
+    Delay(change::Delay),
+    /// Give waiting jobs another priority
+    Reprioritise(change::Reprioritise),
+    /// Remove jobs that are over, with their history
+    Delete(change::Delete),
+}
+
+impl Jobs {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        match self.verb {
+            Verb::List(verb) => verb.run(context).await,
+            Verb::Show(verb) => verb.run(context).await,
+            Verb::Wait(verb) => verb.run(context).await,
+            Verb::Watch(verb) => verb.run(context).await,
+            Verb::Logs(verb) => verb.run(context).await,
+            Verb::Cancel(verb) => verb.run(context).await,
+            Verb::Retry(verb) => verb.run(context).await,
+            Verb::RunNow(verb) => verb.run(context).await,
+            Verb::Release(verb) => verb.run(context).await,
+            Verb::Delay(verb) => verb.run(context).await,
+            Verb::Reprioritise(verb) => verb.run(context).await,
+            Verb::Delete(verb) => verb.run(context).await,
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The verbs that change jobs: one struct of flags each, one way for all of them.
+//!
+//! Ids that were named are changed in the order they were given in; others, the oldest first. Each job is told with
+//! what became of it. More than [`UNCONFIRMED_MAX`] need `--yes`.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use taskwright_core::{Actor, JobId, Priority, Timestamp};
+use taskwright_store::{Change, Changed};
+
+use super::wait::chosen;
+use crate::cli::select::{self, Selectors};
+use crate::cli::{Context, context, value};
+use crate::error::{Error, Exit};
+use crate::output::Paint;
+use crate::text;
+
+/// Jobs that are changed without a question.
+pub(in crate::cli) const UNCONFIRMED_MAX: usize = 20;
+/// Jobs of one call.
+const BATCH: usize = 500;
+
+/// What every change takes.
+#[derive(Debug, Args)]
+struct Common {
+    #[command(flatten)]
+    selectors: Selectors,
+    #[command(flatten)]
+    by: By,
+}
+
+/// Who changes something, and whether they are sure.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "The change")]
+struct By {
+    /// Change more than 20 jobs without a question
+    #[arg(long, short)]
+    yes: bool,
+    /// Why, for the timeline of the job
+    #[arg(long, value_name = "TEXT", value_parser = value::reason)]
+    reason: Option<String>,
+    /// Who acts [default: the user]
+    #[arg(long, value_name = "NAME")]
+    actor: Option<Actor>,
+}
+
+/// Ends jobs.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright jobs cancel ID --reason 'wrong input'
+  taskwright jobs cancel --kind 'report.*' --state available,scheduled --yes
+
+A running job is asked to stop; it ends when its handler does. Its command gets
+TERM, and KILL after a grace.")]
+pub(super) struct Cancel {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs jobs again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright jobs retry ID
+  taskwright jobs retry --state failed --after 2h --yes
+
+The job keeps its id and history, and gets as many attempts as it had at first.")]
+pub(super) struct Retry {
+    #[command(flatten)]
+    common: Common,
+    /// Run completed jobs again, too
+    #[arg(long)]
+    repeat: bool,
+}
+
+/// Runs jobs at once.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright jobs run-now ID
+  taskwright jobs run-now --state retryable --kind sync --yes")]
+pub(super) struct RunNow {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Lets held jobs go.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright jobs release ID
+
+A held job waits for its release for an hour, and is dropped then.")]
+pub(super) struct Release {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs jobs later.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright jobs delay ID --in 2h
+  taskwright jobs delay --queue reports --until 2026-11-24T18:30:00Z --yes")]
+pub(super) struct Delay {
+    #[command(flatten)]
+    common: Common,
+    /// Not before this time
+    #[arg(long, value_name = "TIME", required_unless_present = "by_duration")]
+    until: Option<Timestamp>,
+    /// Not before this much time has passed
+    #[arg(long = "in", id = "by_duration", value_name = "D", value_parser = value::duration, conflicts_with = "until")]
+    by_duration: Option<Duration>,
+}
+
+/// Changes priorities.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright jobs reprioritise ID --to realtime
+  taskwright jobs reprioritise --kind sync --to 3500 --yes")]
+pub(super) struct Reprioritise {
+    #[command(flatten)]
+    common: Common,
+    /// realtime, high, default, bulk, idle, or a number
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    to: Priority,
+}
+
+/// Removes jobs.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright jobs delete ID
+  taskwright jobs delete --state completed --before 30d --yes
+
+What is not over must be cancelled first.")]
+pub(super) struct Delete {
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Cancel {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        self.common.run(context, Change::Cancel).await
+    }
+}
+
+impl Retry {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        self.common.run(context, Change::Redo { repeat: self.repeat }).await
+    }
+}
+
+impl RunNow {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        self.common.run(context, Change::RunNow).await
+    }
+}
+
+impl Release {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        self.common.run(context, Change::Release).await
+    }
+}
+
+impl Delay {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        let after = self.by_duration.map(|duration| context.env.now().plus(duration));
+        // One of the two is there, or clap would have refused the command.
+        let until = self.until.or(after).unwrap_or_else(|| context.env.now());
+        self.common.run(context, Change::Delay { until }).await
+    }
+}
+
+impl Reprioritise {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        self.common.run(context, Change::Reprioritise { priority: self.to }).await
+    }
+}
+
+impl Delete {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        self.common.run(context, Change::Delete).await
+    }
+}
+
+impl Common {
+    async fn run(self, context: &Context, change: Change) -> Result<Exit, Error> {
+        let verb = change.as_str();
+        self.selectors.require_any(verb)?;
+        let named = self.selectors.ids(context)?;
+        let ids = chosen(context, &self.selectors).await?;
+        if ids.is_empty() {
+            context.output.note("no job matches");
+            return Ok(Exit::Ok);
+        }
+        if !self.by.yes {
+            confirm(context, verb, "job", ids.len())?;
+        }
+        let others = self.strangers(context, &named, &ids).await?;
+        let actor = context::actor(self.by.actor.as_ref());
+        let mut tally = Tally::default();
+        for batch in ids.chunks(BATCH) {
+            let foreign = foreign(context, batch).await?;
+            let ours: Vec<JobId> = batch.iter().copied().filter(|id| !foreign.contains(id)).collect();
+            let (now, reason) = (context.env.now(), self.by.reason.clone());
+            let answers = context.store()?.change(now, ours.clone(), change, actor.clone(), reason).await?;
+            for (id, changed) in ours.into_iter().zip(answers) {
+                tally.tell(context, id, changed)?;
+            }
+            foreign.into_iter().try_for_each(|id| tally.tell(context, id, Changed::Unknown))?;
+            context.output.flush()?;
+        }
+        for (id, changed) in others {
+            tally.tell(context, id, changed)?;
+        }
+        context.output.flush()?;
+        tally.end(context)
+    }
+
+    /// What to say about ids that were named and that the other selectors leave out.
+    async fn strangers(
+        &self,
+        context: &Context,
+        named: &[JobId],
+        chosen: &[JobId],
+    ) -> Result<Vec<(JobId, Changed)>, Error> {
+        let mut strangers = Vec::new();
+        for id in named.iter().filter(|id| !chosen.contains(id)) {
+            let changed = match context.store()?.job(*id).await? {
+                Some(_) => Changed::Skipped("the other selectors leave it out".to_owned()),
+                None => Changed::Unknown,
+            };
+            strangers.push((*id, changed));
+        }
+        Ok(strangers)
+    }
+}
+
+/// The jobs among these that belong to another namespace than the one that was asked for: they look unknown.
+async fn foreign(context: &Context, ids: &[JobId]) -> Result<Vec<JobId>, Error> {
+    let Some(namespace) = &context.namespace else { return Ok(Vec::new()) };
+    let mut foreign = ids.to_vec();
+    let filter = taskwright_store::Filter {
+        ids: ids.to_vec(),
+        namespace: Some(namespace.clone()),
+        ..taskwright_store::Filter::default()
+    };
+    select::each(&**context.store()?, &filter, usize::MAX, true, |jobs| {
+        foreign.retain(|id| jobs.iter().all(|job| job.id != *id));
+        Ok(())
+    })
+    .await?;
+    Ok(foreign)
+}
+
+/// Asks before much is changed, where somebody can answer; refuses where nobody can.
+pub(in crate::cli) fn confirm(context: &Context, verb: &str, noun: &str, count: usize) -> Result<(), Error> {
+    if count <= UNCONFIRMED_MAX {
+        return Ok(());
+    }
+    let jobs = text::count(count, noun);
+    let refused = |why: &str| {
+        Error::usage(
+            format!("{verb} {jobs}"),
+            why,
+            "look at them with `taskwright jobs list`, and pass --yes",
+        )
+    };
+    if !context.output.can_ask() {
+        return Err(refused("more than 20 need a confirmation, and nobody is there to give it"));
+    }
+    let answer = context.ask(&format!("{verb} {jobs}? [y/N] "))?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(refused("it was not confirmed")) }
+}
+
+/// What became of the jobs.
+#[derive(Default)]
+struct Tally {
+    done: usize,
+    requested: usize,
+    skipped: usize,
+    unknown: Vec<JobId>,
+}
+
+impl Tally {
+    fn tell(&mut self, context: &Context, id: JobId, changed: Changed) -> Result<(), Error> {
+        let (word, paint, why) = match changed {
+            Changed::Done => {
+                self.done += 1;
+                ("done", Paint::Good, None)
+            }
+            Changed::Requested => {
+                self.requested += 1;
+                ("requested", Paint::Busy, Some("it ends when its handler does".to_owned()))
+            }
+            Changed::Skipped(why) => {
+                self.skipped += 1;
+                ("skipped", Paint::Warn, Some(why))
+            }
+            Changed::Unknown => {
+                self.unknown.push(id);
+                ("unknown", Paint::Bad, Some("there is no such job".to_owned()))
+            }
+        };
+        if context.output.is_json() {
+            return context.output.json(&json!({ "id": id, "result": word, "reason": why }));
+        }
+        let word = context.output.paint(&format!("{word:<9}"), paint);
+        context.output.line(format!("{id}  {word}  {}", why.unwrap_or_default()).trim_end())
+    }
+
+    fn end(self, context: &Context) -> Result<Exit, Error> {
+        if self.done + self.requested + self.skipped + self.unknown.len() > 1 {
+            let mut parts = vec![format!("{} done", self.done)];
+            for (count, word) in
+                [(self.requested, "requested"), (self.skipped, "skipped"), (self.unknown.len(), "unknown")]
+            {
+                if count > 0 {
+                    parts.push(format!("{count} {word}"));
+                }
+            }
+            context.output.note(parts.join(", "));
+        }
+        if self.unknown.is_empty() { Ok(Exit::Ok) } else { Err(select::unknown(&self.unknown)) }
+    }
+}

@@ -1,0 +1,300 @@
+//! `jobs show`.
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use taskwright_core::attempt::AttemptEnd;
+use taskwright_core::{AttemptRecord, Delivery, Timestamp, Usage, WorkerId};
+use taskwright_store::{JobDetail, JobView, TimelineEntry};
+
+use crate::cli::select::{self, Selectors};
+use crate::cli::{Context, look};
+use crate::error::{Error, Exit};
+use crate::output::{Column, Output, Paint, Table};
+use crate::text;
+
+/// Shows jobs.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright jobs show ID
+  taskwright jobs show --state failed --limit 3 --json
+
+For one job the exit code tells its state: 0 completed, 4 failed, 8 not over,
+16 cancelled or dropped.")]
+pub(super) struct Show {
+    #[command(flatten)]
+    selectors: Selectors,
+}
+
+impl Show {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        self.selectors.require_any("show")?;
+        let mut ids = self.selectors.ids(context)?;
+        let named = ids.len();
+        let store = context.store()?;
+        if named == 0 || self.selectors.has_conditions() {
+            let filter = self.selectors.filter(context, std::mem::take(&mut ids))?;
+            let limit = self.selectors.limit().unwrap_or(usize::MAX);
+            select::each(&**store, &filter, limit, false, |jobs| {
+                ids.extend(jobs.iter().map(|job| job.id));
+                Ok(())
+            })
+            .await?;
+        }
+        let mut unknown = Vec::new();
+        let mut exit = Exit::Ok;
+        for (index, id) in ids.iter().enumerate() {
+            let job = store.job(*id).await?;
+            let seen =
+                |job: &JobDetail| context.namespace.as_ref().is_none_or(|ours| *ours == job.view.namespace);
+            let Some(job) = job.filter(seen) else {
+                unknown.push(*id);
+                continue;
+            };
+            if index > 0 && !context.output.is_json() {
+                context.output.line("")?;
+            }
+            print(context, &job)?;
+            exit = if ids.len() == 1 && named == 1 { look::exit(job.view.state) } else { Exit::Ok };
+        }
+        if ids.is_empty() {
+            context.output.note("no job matches");
+        }
+        if unknown.is_empty() { Ok(exit) } else { Err(select::unknown(&unknown)) }
+    }
+}
+
+/// A job as JSON: the fields of a listing, and the rest.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    view: &'a JobView,
+    args: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a RawValue>,
+    backoff: Option<String>,
+    timeout_us: Option<u64>,
+    delivery: Delivery,
+    unique: Option<&'a str>,
+    attempts: Vec<Attempt<'a>>,
+    timeline: &'a [TimelineEntry],
+}
+
+#[derive(Serialize)]
+struct Attempt<'a> {
+    attempt: u32,
+    worker: WorkerId,
+    claimed_at: Timestamp,
+    started_at: Option<Timestamp>,
+    ended_at: Timestamp,
+    end: AttemptEnd,
+    error: Option<&'a str>,
+    usage: Option<Usage>,
+}
+
+impl<'a> From<&'a AttemptRecord> for Attempt<'a> {
+    fn from(record: &'a AttemptRecord) -> Self {
+        Self {
+            attempt: record.attempt,
+            worker: record.worker,
+            claimed_at: record.claimed_at,
+            started_at: record.started_at,
+            ended_at: record.ended_at,
+            end: record.end,
+            error: record.error.as_deref(),
+            usage: record.usage,
+        }
+    }
+}
+
+fn print(context: &Context, job: &JobDetail) -> Result<(), Error> {
+    let (output, now) = (&context.output, context.env.now());
+    if output.is_json() {
+        return json(output, job);
+    }
+    facts(output, job, now)?;
+    body(output, "Arguments", job.args.as_str())?;
+    if let Some(result) = &job.result {
+        body(output, "Result", result)?;
+    }
+    attempts(output, job, now)?;
+    timeline(output, job, now)
+}
+
+fn json(output: &Output, job: &JobDetail) -> Result<(), Error> {
+    let damaged = |error: serde_json::Error| {
+        Error::operational(
+            format!("the job {}", job.view.id),
+            format!("what the store keeps of it is not JSON: {error}"),
+            "the store may be damaged: restore it from a backup",
+        )
+    };
+    output.json(&Whole {
+        view: &job.view,
+        args: serde_json::from_str(job.args.as_str()).map_err(damaged)?,
+        result: job.result.as_deref().map(serde_json::from_str).transpose().map_err(damaged)?,
+        backoff: job.backoff.map(|backoff| backoff.to_string()),
+        timeout_us: job.timeout.and_then(|timeout| u64::try_from(timeout.as_micros()).ok()),
+        delivery: job.delivery,
+        unique: job.unique.as_deref(),
+        attempts: job.attempts.iter().map(Attempt::from).collect(),
+        timeline: &job.timeline,
+    })
+}
+
+fn facts(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Error> {
+    let view = &job.view;
+    let state = output.paint(view.state.as_str(), look::paint(view.state));
+    output.line(format!("{}  {}  {state}", view.id, output.paint(view.kind.as_str(), Paint::Strong)))?;
+    let fact = |name: &str, value: String| {
+        output.line(format!("  {} {value}", output.paint(&format!("{name:<10}"), Paint::Faint)))
+    };
+    fact("next", look::next(view, now))?;
+    if let Some(progress) = &view.progress {
+        fact("progress", look::progress(progress))?;
+    }
+    if let Some(error) = &view.error {
+        fact("error", text::lines(error).replace('\n', "\n             "))?;
+    }
+    fact("queue", format!("{}, priority {}", view.queue, view.priority))?;
+    let mut tries = format!("{} of {}", view.attempt, view.max_attempts);
+    if let Some(backoff) = job.backoff {
+        tries.push_str(&format!(", back-off {}", backoff_in_words(&backoff)));
+    }
+    if let Some(timeout) = job.timeout {
+        tries.push_str(&format!(", at most {} each", text::duration(timeout)));
+    }
+    if job.delivery == Delivery::AtMostOnce {
+        tries.push_str(", at most once");
+    }
+    fact("attempts", tries)?;
+    fact("created", text::full(view.created_at, now))?;
+    if view.run_at > view.created_at {
+        fact("run at", text::full(view.run_at, now))?;
+    }
+    if let Some(ended) = view.ended_at {
+        fact("ended", text::full(ended, now))?;
+    }
+    if let Some(worker) = view.worker {
+        fact("worker", worker.to_string())?;
+    }
+    if let Some(owner) = &view.owner {
+        fact("owner", text::one_line(owner.as_str()))?;
+    }
+    if view.namespace != taskwright_core::Namespace::default() {
+        fact("namespace", view.namespace.to_string())?;
+    }
+    if let Some(key) = &job.unique {
+        fact("unique", text::one_line(key))?;
+    }
+    Ok(())
+}
+
+fn backoff_in_words(backoff: &taskwright_core::Backoff) -> String {
+    use taskwright_core::Backoff as B;
+    let d = text::duration;
+    match *backoff {
+        B::Fixed { delay } => d(delay),
+        B::Linear { step, cap } => format!("{} more each time, up to {}", d(step), d(cap)),
+        B::Exponential { base, cap } => format!("{}, doubled each time, up to {}", d(base), d(cap)),
+    }
+}
+
+/// JSON, indented if it is short enough to be read that way.
+fn body(output: &Output, title: &str, json: &str) -> Result<(), Error> {
+    const SHOWN_BYTES_MAX: usize = 4 << 10;
+    if json == "null" {
+        return Ok(());
+    }
+    heading(output, title)?;
+    let pretty = serde_json::from_str::<serde_json::Value>(json)
+        .and_then(|value| serde_json::to_string_pretty(&value))
+        .unwrap_or_else(|_| json.to_owned());
+    let shown = taskwright_core::name::clipped(&pretty, SHOWN_BYTES_MAX);
+    for line in shown.lines() {
+        output.line(format!("  {}", text::lines(line)))?;
+    }
+    if shown.len() < pretty.len() {
+        output.note(format!("{title} cut at {}; --json has all", text::bytes(SHOWN_BYTES_MAX as u64)));
+    }
+    Ok(())
+}
+
+fn attempts(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Error> {
+    if job.attempts.is_empty() {
+        return Ok(());
+    }
+    heading(output, "Attempts")?;
+    let mut table = Table::new(&[
+        Column::new("  #", 0).right(),
+        Column::new("end", 0),
+        Column::new("started", 2),
+        Column::new("took", 1),
+        Column::new("cpu", 4),
+        Column::new("memory", 5),
+        Column::new("error", 3).cut(),
+    ]);
+    for record in &job.attempts {
+        let started = record.started_at.unwrap_or(record.claimed_at);
+        let usage = |show: fn(&Usage) -> String| record.usage.as_ref().map(show).unwrap_or_default();
+        let good = record.end == AttemptEnd::Completed;
+        let plain = |text: String| (text, Paint::Plain);
+        table.row(vec![
+            plain(record.attempt.to_string()),
+            (record.end.as_str().replace('_', " "), if good { Paint::Good } else { Paint::Bad }),
+            plain(text::relative(started, now)),
+            plain(text::measured(record.ended_at.since(started))),
+            plain(usage(|usage| {
+                text::measured(std::time::Duration::from_micros(usage.cpu_user_us + usage.cpu_system_us))
+            })),
+            plain(usage(|usage| text::bytes(usage.rss_peak_bytes))),
+            plain(record.error.as_deref().map(text::one_line).unwrap_or_default()),
+        ]);
+    }
+    output.table(&mut table)
+}
+
+fn timeline(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Error> {
+    if job.timeline.is_empty() {
+        return Ok(());
+    }
+    heading(output, "Timeline")?;
+    let mut table = Table::new(&[
+        Column::new("  at", 0),
+        Column::new("state", 0),
+        Column::new("by", 1),
+        Column::new("why", 2).cut(),
+    ]);
+    for entry in &job.timeline {
+        let why = match (&entry.reason, entry.cause) {
+            (Some(reason), _) => text::one_line(reason),
+            (None, Some(cause)) => cause.as_str().replace('_', " "),
+            (None, None) => "created".to_owned(),
+        };
+        let mut at = text::clock(entry.at);
+        if now.since(entry.at) < std::time::Duration::from_secs(86_400) {
+            // Today's moments need no day.
+            at = at[11..19].to_owned();
+        }
+        table.row(vec![
+            (format!("  {at}"), Paint::Faint),
+            (entry.to.to_string(), look::paint(entry.to)),
+            (actor(entry.actor.as_str()), Paint::Plain),
+            (why, Paint::Plain),
+        ]);
+    }
+    output.table(&mut table)
+}
+
+/// An actor, with the id of a worker cut to the end that tells workers apart.
+fn actor(name: &str) -> String {
+    match name.strip_prefix("worker ") {
+        Some(id) if id.len() == 36 => format!("worker …{}", &id[28..]),
+        _ => text::one_line(name),
+    }
+}
+
+fn heading(output: &Output, title: &str) -> Result<(), Error> {
+    output.line(format!("\n{}", output.paint(title, Paint::Strong)))
+}

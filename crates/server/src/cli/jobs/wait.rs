@@ -1,0 +1,163 @@
+//! `jobs wait`.
+
+use std::time::Duration;
+
+use clap::Args;
+use taskwright_core::{JobId, State};
+use taskwright_store::{Filter, JobView, Page, Store};
+
+use crate::cli::select::{self, Selectors};
+use crate::cli::{Context, look, value};
+use crate::error::{Error, Exit};
+use crate::text;
+
+/// Waits for jobs.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright jobs wait ID
+  taskwright jobs wait ID --timeout 5m && echo done
+  taskwright enqueue --from-file jobs.ndjson | taskwright jobs wait -
+
+Exit codes: 0 all completed; else the worst of 4 failed, 16 cancelled or
+dropped, 8 not over when the time was up.")]
+pub(super) struct Wait {
+    #[command(flatten)]
+    selectors: Selectors,
+    /// Give up after this much time
+    #[arg(long, value_name = "D", value_parser = value::duration)]
+    timeout: Option<Duration>,
+}
+
+impl Wait {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        self.selectors.require_any("wait")?;
+        let ids = chosen(context, &self.selectors).await?;
+        let deadline = self.timeout.map(|timeout| context.env.now().plus(timeout));
+        let mut open = Open::new(ids);
+        let mut exit = Exit::Ok;
+        let mut unknown = Vec::new();
+        loop {
+            let seen = open.look(&**context.store()?).await?;
+            for job in seen.ended {
+                exit = look::worse(exit, look::exit(job.state));
+                tell(context, &job)?;
+            }
+            context.output.flush()?;
+            unknown.extend(seen.unknown);
+            if open.is_empty() {
+                break;
+            }
+            let now = context.env.now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                exit = look::worse(exit, Exit::Unfinished);
+                let left = text::count(open.ids.len(), "job");
+                context.output.note(format!("the time is up: {left} not over"));
+                break;
+            }
+            let left = deadline.map_or(Duration::MAX, |deadline| deadline.since(now));
+            context.env.sleep(open.pause().min(left)).await;
+        }
+        if unknown.is_empty() { Ok(exit) } else { Err(select::unknown(&unknown)) }
+    }
+}
+
+/// The ids that selectors stand for now.
+pub(super) async fn chosen(context: &Context, selectors: &Selectors) -> Result<Vec<JobId>, Error> {
+    let ids = selectors.ids(context)?;
+    if !ids.is_empty() && !selectors.has_conditions() {
+        return Ok(ids);
+    }
+    let filter = selectors.filter(context, ids)?;
+    let limit = selectors.limit().unwrap_or(usize::MAX);
+    let mut ids = Vec::new();
+    select::each(&**context.store()?, &filter, limit, true, |jobs| {
+        ids.extend(jobs.iter().map(|job| job.id));
+        Ok(())
+    })
+    .await?;
+    Ok(ids)
+}
+
+fn tell(context: &Context, job: &JobView) -> Result<(), Error> {
+    if context.output.is_json() {
+        return context.output.json(job);
+    }
+    let error = job.error.as_deref().filter(|_| job.state != State::Completed);
+    let error = error.map(|error| format!("  {}", text::one_line(error))).unwrap_or_default();
+    let state = context.output.paint(job.state.as_str(), look::paint(job.state));
+    context.output.line(format!("{}  {state}{error}", job.id))
+}
+
+/// Jobs that are waited for.
+pub(super) struct Open {
+    /// The ones that are not over.
+    pub(super) ids: Vec<JobId>,
+    looks: u32,
+}
+
+/// What one look found.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// Not over.
+    pub(super) open: Vec<JobView>,
+    /// Over; they are not looked at again.
+    pub(super) ended: Vec<JobView>,
+    /// Not there.
+    pub(super) unknown: Vec<JobId>,
+}
+
+/// Ids of one question.
+const LOOK_IDS: usize = 500;
+
+impl Open {
+    pub(super) fn new(ids: Vec<JobId>) -> Self {
+        Self { ids, looks: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Looks at the jobs, in their order, and keeps the ones that are not over.
+    pub(super) async fn look(&mut self, store: &dyn Store) -> Result<Seen, Error> {
+        self.looks += 1;
+        let mut seen = Seen::default();
+        for ids in self.ids.chunks(LOOK_IDS) {
+            let mut found = std::collections::HashMap::new();
+            let filter = Filter { ids: ids.to_vec(), ..Filter::default() };
+            let mut after = None;
+            loop {
+                let page = Page { after, limit: LOOK_IDS, oldest_first: true };
+                let page = store.list(filter.clone(), page).await?;
+                found.extend(page.jobs.into_iter().map(|job| (job.id, job)));
+                match page.next {
+                    Some(next) if found.len() < ids.len() => after = Some(next),
+                    _ => break,
+                }
+            }
+            for id in ids {
+                match found.remove(id) {
+                    Some(job) if job.state.is_terminal() => seen.ended.push(job),
+                    Some(job) => seen.open.push(job),
+                    None => seen.unknown.push(*id),
+                }
+            }
+        }
+        self.ids = seen.open.iter().map(|job| job.id).collect();
+        Ok(seen)
+    }
+
+    /// How long to wait until the next look: short at first, since most jobs are, and longer for many jobs.
+    pub(super) fn pause(&self) -> Duration {
+        const FIRST_MS: u64 = 10;
+        const LAST_MS: u64 = 500;
+        let grown = FIRST_MS.saturating_mul(1 << (self.looks / 4).min(10));
+        Duration::from_millis(
+            grown.clamp(
+                FIRST_MS + self.ids.len() as u64 / 10,
+                LAST_MS.max(FIRST_MS + self.ids.len() as u64 / 10),
+            ),
+        )
+    }
+}

@@ -1,0 +1,98 @@
+//! How a job looks to people: the colour of its state, and what there is to say about it in one line.
+
+use taskwright_core::{State, Timestamp};
+use taskwright_store::{JobView, Progress};
+
+use crate::error::Exit;
+use crate::output::Paint;
+use crate::text;
+
+/// The colour of a state.
+pub(super) const fn paint(state: State) -> Paint {
+    match state {
+        State::Completed => Paint::Good,
+        State::Failed | State::Dropped => Paint::Bad,
+        State::Retryable => Paint::Warn,
+        State::Running => Paint::Busy,
+        State::Held | State::Blocked | State::Scheduled | State::Cancelled => Paint::Faint,
+        State::Available => Paint::Plain,
+    }
+}
+
+/// The exit code that a state stands for.
+pub(super) const fn exit(state: State) -> Exit {
+    match state {
+        State::Completed => Exit::Ok,
+        State::Failed => Exit::Failed,
+        State::Cancelled | State::Dropped => Exit::Stopped,
+        _ => Exit::Unfinished,
+    }
+}
+
+/// The worse of two ends: failed, then stopped, then not over.
+pub(super) fn worse(a: Exit, b: Exit) -> Exit {
+    let rank = |exit| match exit {
+        Exit::Ok => 0,
+        Exit::Unfinished => 1,
+        Exit::Stopped => 2,
+        Exit::Failed => 3,
+        Exit::Usage | Exit::Operational => 4,
+    };
+    if rank(b) > rank(a) { b } else { a }
+}
+
+/// The most telling thing about a job, for a column.
+pub(super) fn gist(job: &JobView, now: Timestamp) -> String {
+    let error = || job.error.as_deref().map(text::one_line);
+    match job.state {
+        State::Running => match (&job.progress, job.cancel_requested) {
+            (_, true) => "cancel requested".to_owned(),
+            (Some(progress), _) => self::progress(progress),
+            (None, _) => {
+                job.claimed_at.map_or(String::new(), |at| format!("for {}", text::duration(now.since(at))))
+            }
+        },
+        State::Retryable => match error() {
+            Some(error) => format!("{}: {error}", text::relative(job.run_at, now)),
+            None => text::relative(job.run_at, now),
+        },
+        State::Scheduled => text::relative(job.run_at, now),
+        _ => error().unwrap_or_default(),
+    }
+}
+
+/// Progress in one line: `40% (2 of 5) resizing`.
+pub(super) fn progress(progress: &Progress) -> String {
+    let share = match progress.total {
+        Some(total) if total > 0 => {
+            let percent = u128::from(progress.done) * 100 / u128::from(total);
+            format!("{percent}% ({} of {total})", progress.done)
+        }
+        _ => format!("{} done", progress.done),
+    };
+    match &progress.message {
+        Some(message) => format!("{share} {}", text::one_line(message)),
+        None => share,
+    }
+}
+
+/// What happens next to a job that is not over, and what somebody can do about one that is.
+pub(super) fn next(job: &JobView, now: Timestamp) -> String {
+    let when = text::relative(job.run_at, now);
+    match job.state {
+        State::Held => format!("waits for `taskwright jobs release {}`", job.id),
+        State::Blocked => "waits for other jobs".to_owned(),
+        State::Scheduled => format!("runs {when}"),
+        State::Available => "runs when a worker is free".to_owned(),
+        State::Running if job.cancel_requested => "ends when its handler has stopped".to_owned(),
+        State::Running => "runs to its end".to_owned(),
+        State::Retryable => {
+            let number = job.attempt + 1;
+            format!("retry {when}, attempt {number} of {}", job.max_attempts)
+        }
+        State::Completed => "nothing: it is done".to_owned(),
+        State::Failed | State::Cancelled | State::Dropped => {
+            format!("nothing, unless you run `taskwright jobs retry {}`", job.id)
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The command line: one file a verb or noun, and here what all of them share.
+//!
+//! A verb is a struct of its flags with a `run`. It gets a [`Context`], which opens the store when first asked for
+//! it, and writes through the context's [`Output`](crate::output::Output). It returns how the program ends.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use taskwright_core::Namespace;
+use taskwright_store::Store;
+
+use crate::App;
+use crate::error::{Error, Exit};
+use crate::output::{ColorChoice, Io, Manner, Output};
+
+pub(crate) mod bench;
+mod completions;
+mod config;
+mod context;
+mod doctor;
+mod enqueue;
+mod jobs;
+mod look;
+mod migrate;
+mod queues;
+mod select;
+pub(crate) mod up;
+mod usage;
+mod value;
+pub(crate) mod worker;
+mod workers;
+
+pub(crate) use context::Context;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "taskwright",
+    version,
+    about = "Background work that must not get lost",
+    term_width = 80,
+    disable_help_subcommand = true,
+    after_help = "\
+Start here:
+  taskwright up                                  run the daemon and its workers
+  taskwright enqueue exec -- sh -c 'echo hello'  prints the id of a new job
+  taskwright jobs wait ID                        exits 0 when it has completed
+  taskwright jobs logs ID                        prints hello
+
+Exit codes: 0 ok, 1 did not work, 2 makes no sense, and of jobs: 4 failed,
+8 not over, 16 cancelled or dropped."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// The store [default: sqlite:.taskwright/taskwright.db]
+    #[arg(long, global = true, value_name = "URL", env = "TASKWRIGHT_STORE", hide_env_values = true)]
+    store: Option<String>,
+    /// The config file [default: taskwright.toml, if there]
+    #[arg(long, global = true, value_name = "FILE", env = "TASKWRIGHT_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+    /// The namespace [default for new jobs: default]
+    #[arg(long, global = true, value_name = "NAME")]
+    namespace: Option<Namespace>,
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print no messages but errors
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Print more messages
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    /// When to use colours
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        help = "When to use colours: auto, always or never"
+    )]
+    color: ColorChoice,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run everything: duties and supervised worker processes
+    Up(up::Up),
+    /// Run workers only
+    Worker(worker::Worker),
+    /// Store new jobs and print their ids
+    Enqueue(enqueue::Enqueue),
+    /// Look at jobs, wait for them, change them
+    Jobs(jobs::Jobs),
+    /// Look at queues, pause, resume and empty them
+    Queues(queues::Queues),
+    /// Look at workers, quiet and stop them
+    Workers(workers::Workers),
+    /// Create the store, or bring it to this version
+    Migrate(migrate::Migrate),
+    /// Check or print the config file
+    Config(config::Config),
+    /// Look for what is wrong with the store and its workers
+    Doctor(doctor::Doctor),
+    /// Measure how fast the store and the workers are here
+    Bench(bench::Bench),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+}
+
+/// Runs one command and says how the program ends.
+pub(crate) fn run(
+    app: App,
+    args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    io: Io,
+    store: Option<Arc<dyn Store>>,
+) -> Exit {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let Io { input, out, err, terminal } = io;
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => return usage::explain(&error, &Output::new(out, err, terminal, manner_of(&args))),
+    };
+    let Global { json, quiet, verbose, color, .. } = cli.global;
+    let output = Output::new(out, err, terminal, Manner { json, quiet, verbose, color });
+    let settings = context::Settings {
+        app,
+        store_url: cli.global.store,
+        config: cli.global.config,
+        namespace: cli.global.namespace,
+        open_store: store,
+    };
+    let context = match Context::new(settings, input, output) {
+        Ok(context) => context,
+        Err((error, output)) => return end(&output, Err(error)),
+    };
+    let done = cli.verb.run(&context).and_then(|exit| context.output.flush().map(|()| exit));
+    let exit = end(&context.output, done);
+    context.close();
+    exit
+}
+
+impl Verb {
+    fn run(self, context: &Context) -> Result<Exit, Error> {
+        match self {
+            Self::Up(verb) => crate::daemon::up(context, &verb),
+            Self::Worker(verb) => crate::daemon::worker(context, &verb),
+            Self::Bench(verb) => crate::bench::run(context, &verb),
+            Self::Completions(verb) => verb.run(context),
+            Self::Config(verb) => verb.run(context),
+            Self::Enqueue(verb) => context.block_on(verb.run(context)),
+            Self::Jobs(noun) => context.block_on(noun.run(context)),
+            Self::Queues(noun) => context.block_on(noun.run(context)),
+            Self::Workers(noun) => context.block_on(noun.run(context)),
+            Self::Migrate(verb) => context.block_on(verb.run(context)),
+            Self::Doctor(verb) => context.block_on(verb.run(context)),
+        }
+    }
+}
+
+fn end(output: &Output, done: Result<Exit, Error>) -> Exit {
+    done.unwrap_or_else(|error| {
+        output.error(&error);
+        error.exit()
+    })
+}
+
+/// How to tell a usage error, when the flags that would say so could not be parsed.
+fn manner_of(args: &[OsString]) -> Manner {
+    let ours = args.iter().take_while(|arg| *arg != "--");
+    Manner { json: ours.clone().any(|arg| arg == "--json"), ..Manner::default() }
+}
+
+/// The whole command line, for completions and tests.
+fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every subcommand, with its path.
+    fn all(command: &clap::Command, path: &str, found: &mut Vec<(String, clap::Command)>) {
+        for sub in command.get_subcommands() {
+            let path = format!("{path} {}", sub.get_name());
+            all(sub, &path, found);
+            found.push((path, sub.clone()));
+        }
+    }
+
+    #[test]
+    fn every_subcommand_has_a_purpose_and_an_example_and_help_that_fits_80_columns() {
+        let mut root = command();
+        root.build();
+        let mut found = vec![("taskwright".to_owned(), root.clone())];
+        all(&root, "taskwright", &mut found);
+        assert!(found.len() > 25, "{}", found.len());
+        for (path, mut command) in found {
+            let help = command.render_help().to_string();
+            assert!(command.get_about().is_some(), "{path} has no purpose");
+            assert!(help.contains("  taskwright "), "{path} has no example");
+            assert!(help.lines().count() <= 60, "{path} -h has {} lines", help.lines().count());
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{path}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_example_of_the_help_can_be_parsed() {
+        let mut root = command();
+        root.build();
+        let mut found = vec![("taskwright".to_owned(), root.clone())];
+        all(&root, "taskwright", &mut found);
+        let mut examples = 0;
+        for (path, mut command) in found {
+            for line in command.render_help().to_string().lines() {
+                let Some(example) = line.strip_prefix("  taskwright ") else { continue };
+                let words = words(example);
+                let parsed = Cli::try_parse_from(std::iter::once("taskwright".to_owned()).chain(words));
+                assert!(parsed.is_ok(), "{path}: {line}\n{}", parsed.unwrap_err());
+                examples += 1;
+            }
+        }
+        assert!(examples > 25, "{examples}");
+    }
+
+    /// Splits an example as a shell would, as far as our examples go; what follows two spaces is a comment.
+    fn words(example: &str) -> Vec<String> {
+        let id = "01890000-0000-7000-8000-000000000000";
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        let mut last = ' ';
+        for c in example.chars() {
+            match c {
+                '\'' => quoted = !quoted,
+                '>' | '|' if !quoted => break,
+                ' ' if !quoted && last == ' ' => break,
+                ' ' if !quoted => words.push(String::new()),
+                c => words.last_mut().unwrap().push(c),
+            }
+            last = if quoted { 'q' } else { c };
+        }
+        words.retain(|word| !word.is_empty());
+        words.into_iter().map(|word| if word.starts_with("ID") { id.to_owned() } else { word }).collect()
+    }
+}

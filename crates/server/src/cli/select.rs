@@ -1,0 +1,191 @@
+//! Which jobs: the selectors that listings and changes share.
+
+use std::io::BufRead as _;
+
+use clap::Args;
+use taskwright_core::{JobId, State, WorkerId};
+use taskwright_store::{Filter, JobView, Owners, Page, Pattern, Store};
+
+use super::Context;
+use super::value::{self, IdArg, Limit, Moment};
+use crate::error::{Error, Exit, in_words};
+
+/// Which jobs. Options of different names narrow each other; repeated ones widen.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Which jobs")]
+pub(super) struct Selectors {
+    /// Ids; `-` reads them from standard input
+    #[arg(value_name = "ID")]
+    ids: Vec<IdArg>,
+    /// An id, like above
+    #[arg(long = "id", value_name = "ID")]
+    more_ids: Vec<IdArg>,
+    /// Jobs of this task; `*` stands for anything, here and below
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<String>,
+    /// Jobs of this queue
+    #[arg(long, value_name = "QUEUE")]
+    queue: Vec<String>,
+    /// Jobs in this state
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = value::state)]
+    state: Vec<State>,
+    /// Jobs that run on this worker
+    #[arg(long, value_name = "ID")]
+    worker: Vec<WorkerId>,
+    /// Jobs of this owner
+    #[arg(long, value_name = "NAME", conflicts_with = "no_owner")]
+    owner: Vec<String>,
+    /// Jobs without an owner
+    #[arg(long)]
+    no_owner: bool,
+    /// Created at or after this time, or this long ago
+    #[arg(long, value_name = "TIME")]
+    after: Option<Moment>,
+    /// Created at or before this time, or this long ago
+    #[arg(long, value_name = "TIME")]
+    before: Option<Moment>,
+    /// At most this many, or `all`
+    #[arg(long, value_name = "N")]
+    limit: Option<Limit>,
+}
+
+/// The jobs per request of a listing.
+const PAGE: usize = 500;
+
+impl Selectors {
+    /// Whether anything was selected at all; a limit alone selects nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { ids, more_ids, kind, queue, state, worker, owner, no_owner, after, before, limit: _ } =
+            self;
+        let lists =
+            [ids.len(), more_ids.len(), kind.len(), queue.len(), state.len(), worker.len(), owner.len()];
+        lists.iter().all(|&len| len == 0) && !no_owner && after.is_none() && before.is_none()
+    }
+
+    /// Refuses to act on everything by accident.
+    pub(super) fn require_any(&self, verb: &str) -> Result<(), Error> {
+        if !self.is_empty() {
+            return Ok(());
+        }
+        Err(Error::usage(
+            format!("`jobs {verb}` without a selector"),
+            "it does not say which jobs",
+            "name ids, or select jobs with --kind, --queue, --state, --owner, --after...",
+        ))
+    }
+
+    /// The ids that were named, in their order and once each; reads standard input for `-`.
+    pub(super) fn ids(&self, context: &Context) -> Result<Vec<JobId>, Error> {
+        let mut ids = Vec::new();
+        for arg in self.ids.iter().chain(&self.more_ids) {
+            match arg {
+                IdArg::Id(id) => ids.push(*id),
+                IdArg::Stdin => read_ids(context, &mut ids)?,
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        ids.retain(|id| seen.insert(*id));
+        Ok(ids)
+    }
+
+    /// Whether anything but ids was selected.
+    pub(super) fn has_conditions(&self) -> bool {
+        !Self { ids: Vec::new(), more_ids: Vec::new(), ..self.clone() }.is_empty()
+    }
+
+    /// How many at most, if that was said.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.limit.map(|limit| limit.0)
+    }
+
+    /// The question to the store, with these ids.
+    pub(super) fn filter(&self, context: &Context, ids: Vec<JobId>) -> Result<Filter, Error> {
+        let now = context.env.now();
+        let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
+        let (from, to) = (self.after.map(|at| at.resolve(now)), self.before.map(|at| at.resolve(now)));
+        if let (Some(from), Some(to)) = (from, to)
+            && from > to
+        {
+            return Err(Error::usage(
+                "--after and --before",
+                "the first lies behind the second, so that no job can match",
+                "swap them",
+            ));
+        }
+        Ok(Filter {
+            ids,
+            namespace: context.namespace.clone(),
+            kinds: patterns(&self.kind),
+            queues: patterns(&self.queue),
+            states: self.state.clone(),
+            workers: self.worker.clone(),
+            owners: match (self.no_owner, self.owner.is_empty()) {
+                (true, _) => Owners::Nobody,
+                (false, true) => Owners::Any,
+                (false, false) => Owners::Of(patterns(&self.owner)),
+            },
+            created_from: from,
+            created_to: to,
+        })
+    }
+}
+
+/// Goes through a listing page by page, and stops after `limit` jobs. Says whether more would have matched.
+pub(super) async fn each(
+    store: &dyn Store,
+    filter: &Filter,
+    limit: usize,
+    oldest_first: bool,
+    mut visit: impl FnMut(Vec<JobView>) -> Result<(), Error>,
+) -> Result<bool, Error> {
+    let mut after = None;
+    let mut left = limit;
+    loop {
+        // One more than wanted tells whether there are more.
+        let wanted = left.saturating_add(1).min(PAGE);
+        let mut page = store.list(filter.clone(), Page { after, limit: wanted, oldest_first }).await?;
+        let more = page.jobs.len() > left;
+        page.jobs.truncate(left);
+        left -= page.jobs.len();
+        visit(page.jobs)?;
+        match page.next {
+            _ if more => return Ok(true),
+            None => return Ok(false),
+            next => after = next,
+        }
+    }
+}
+
+/// What to say about ids that no job has.
+pub(super) fn unknown(ids: &[JobId]) -> Error {
+    const SHOWN_MAX: usize = 5;
+    let mut shown: Vec<String> = ids.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
+    if ids.len() > SHOWN_MAX {
+        shown.push(format!("and {} more", ids.len() - SHOWN_MAX));
+    }
+    let (what, why) = match ids.len() {
+        1 => ("the job", "there is no job of this id in the store"),
+        _ => ("the jobs", "there are no jobs of these ids in the store"),
+    };
+    Error::operational(
+        format!("{what} {}", shown.join(", ")),
+        why,
+        "check the id, --store and --namespace; jobs that are over are removed after their retention",
+    )
+    .with_exit(Exit::Operational)
+}
+
+fn read_ids(context: &Context, ids: &mut Vec<JobId>) -> Result<(), Error> {
+    context.with_input(|input| {
+        for (index, line) in input.lines().enumerate() {
+            let place = format!("standard input, line {}", index + 1);
+            let line = line.map_err(|error| {
+                Error::operational(&place, in_words(&error), "pass one id a line, as enqueue prints them")
+            })?;
+            if !line.trim().is_empty() {
+                ids.push(line.parse().map_err(|error| Error::from(error).about(&place))?);
+            }
+        }
+        Ok(())
+    })
+}

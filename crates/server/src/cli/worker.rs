@@ -1,0 +1,37 @@
+//! The flags of `worker`; what it does stands in [`daemon`](crate::daemon).
+
+use std::time::Duration;
+
+use clap::Args;
+use taskwright_core::{Priority, QueueName};
+
+use super::up::CONCURRENCY_MAX;
+use super::value;
+
+/// Runs workers only.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright worker --concurrency 4
+  taskwright worker --queues mail,reports --max-priority high
+  taskwright worker --until-empty                drain what is ready, and exit")]
+pub(crate) struct Worker {
+    /// Jobs that run at once [default: 16]
+    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u32).range(1..=CONCURRENCY_MAX))]
+    pub(crate) concurrency: Option<u32>,
+    /// Only these queues [default: all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) queues: Vec<QueueName>,
+    /// Only jobs of this priority or better
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(crate) max_priority: Option<Priority>,
+    /// Exit when nothing is available any more
+    #[arg(long)]
+    pub(crate) until_empty: bool,
+    /// How long a shutdown waits for what runs [default: 25s]
+    #[arg(long, value_name = "D", value_parser = value::duration)]
+    pub(crate) grace: Option<Duration>,
+    /// The `up` that started this worker watches it through this descriptor
+    #[arg(long, value_name = "FD", hide = true)]
+    pub(crate) supervised_by: Option<i32>,
+}

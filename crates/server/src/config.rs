@@ -1,0 +1,289 @@
+//! `taskwright.toml`: what it may say, and how it is read.
+//!
+//! A file is read whole or not at all. Everything that is wrong with it is told at once, each with line, column and
+//! the source line; a key that is not known is an error, because a setting that is silently ignored is a lie.
+//! What one section means stands in the file of its name: [`task`] for `[tasks.NAME]`, and here the short ones.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use taskwright_core::{QueueName, Retention};
+
+use crate::error::{Error, Exit, Report, in_words};
+
+mod reader;
+pub mod task;
+pub mod template;
+
+use reader::{Document, Section};
+pub use task::TaskConfig;
+
+/// The file that is read when no other is named.
+pub const DEFAULT_FILE: &str = "taskwright.toml";
+
+/// The largest file that is read: 1 MiB.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Everything a config file says. What it does not say is `None` or empty, and the built-in default holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Config {
+    /// Where it came from; `None` when there is no file.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
+    /// `[store] url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_url: Option<String>,
+    /// `[server] listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// `[workers]`.
+    pub workers: WorkersConfig,
+    /// `[tasks.NAME]`, by name.
+    pub tasks: BTreeMap<String, TaskConfig>,
+    /// `[retention]`, with the defaults for what it leaves out.
+    #[serde(serialize_with = "retention_as_text")]
+    pub retention: Retention,
+}
+
+/// `[workers]`: how `up` runs its workers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct WorkersConfig {
+    /// Worker processes; 0 accepts jobs and runs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
+    /// Jobs that each process runs at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// The queues they serve; `None` is all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queues: Option<Vec<QueueName>>,
+    /// How long a shutdown waits for what runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Duration>,
+}
+
+/// The most worker processes of one `up`.
+pub const PROCESSES_MAX: u32 = 1_024;
+/// The most jobs that one worker process runs at once.
+pub const CONCURRENCY_MAX: u32 = 10_000;
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, is no TOML, or says anything that is not understood; all of it at once.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let shown = path.display().to_string();
+        let refuse = |why: String| {
+            Error::usage(
+                format!("the config file {shown}"),
+                why,
+                "name another with --config FILE, or leave it out",
+            )
+        };
+        let facts = std::fs::metadata(path).map_err(|error| refuse(in_words(&error)))?;
+        if facts.is_dir() {
+            return Err(refuse("it is a directory".to_owned()));
+        }
+        if facts.len() > FILE_BYTES_MAX {
+            return Err(refuse(format!("it has {} bytes, {FILE_BYTES_MAX} are allowed", facts.len())));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| refuse(in_words(&error)))?;
+        let mut config = Self::parse(&shown, &text)?;
+        config.file = Some(path.to_owned());
+        Ok(config)
+    }
+
+    /// Reads the text of a file that is called `name` in messages.
+    ///
+    /// # Errors
+    ///
+    /// As for [`load`](Self::load).
+    pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
+        let document = Document::new(name, text);
+        let config = document.root().map(|root| {
+            let config = read(&root);
+            root.finish();
+            config
+        });
+        let reports = document.into_reports();
+        match config {
+            Some(config) if reports.is_empty() => Ok(config),
+            _ => Err(Error::several(Exit::Usage, reports)),
+        }
+    }
+}
+
+fn read(root: &Section<'_>) -> Config {
+    let store_url = root.section("store").and_then(|store| {
+        let url = store.parsed("url", "a URL like \"sqlite:jobs.db\"", |text| {
+            crate::store_url::StoreUrl::parse(text).map(|_| text.to_owned())
+        });
+        store.finish();
+        url
+    });
+    let listen = root.section("server").and_then(|server| {
+        let listen = server.parsed("listen", "an address like \"127.0.0.1:7411\"", listen_address);
+        server.finish();
+        listen
+    });
+    let workers = root.section("workers").map(|section| workers(&section)).unwrap_or_default();
+    let retention = root.section("retention").map(|section| retention(&section)).unwrap_or_default();
+    for (_, section) in root.named_sections("queues") {
+        section.not_supported("limit", "limits on a queue");
+        section.finish();
+    }
+    for (name, what) in [("schedules", "schedules"), ("generators", "generators")] {
+        root.not_supported(name, what);
+    }
+    let tasks = root
+        .named_sections("tasks")
+        .into_iter()
+        .map(|(name, section)| (name.to_owned(), task::read(name, &section)))
+        .filter_map(|(name, task)| Some((name, task?)))
+        .collect();
+    Config { file: None, store_url, listen, workers, tasks, retention }
+}
+
+fn workers(section: &Section<'_>) -> WorkersConfig {
+    let config = WorkersConfig {
+        processes: section.whole("processes", 0, PROCESSES_MAX),
+        concurrency: section.whole("concurrency", 1, CONCURRENCY_MAX),
+        queues: section.list("queues", "a list of queue names", |text| Ok(QueueName::new(text)?)),
+        grace: section.duration("grace"),
+    };
+    section.finish();
+    config
+}
+
+fn retention(section: &Section<'_>) -> Retention {
+    let default = Retention::default();
+    let keep = |key, otherwise| section.duration_or_forever(key).unwrap_or(otherwise);
+    let retention = Retention {
+        completed: keep("completed", default.completed),
+        failed: keep("failed", default.failed),
+        cancelled: keep("cancelled", default.cancelled),
+        dropped: keep("dropped", default.dropped),
+    };
+    section.finish();
+    retention
+}
+
+/// Reads an address to listen on, as `--listen` and `[server] listen` have it.
+///
+/// # Errors
+///
+/// When it is not an IP address and a port.
+pub fn listen_address(text: &str) -> Result<SocketAddr, Error> {
+    text.parse().map_err(|_| {
+        Error::usage(
+            format!("the address {:?}", taskwright_core::name::shown(text)),
+            "it is not an IP address and a port",
+            "write it like 127.0.0.1:7411 or [::1]:7411",
+        )
+    })
+}
+
+fn retention_as_text<S: serde::Serializer>(keep: &Retention, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = |keep: Option<Duration>| keep.map_or("forever".to_owned(), crate::text::duration);
+    let states = [
+        ("completed", keep.completed),
+        ("failed", keep.failed),
+        ("cancelled", keep.cancelled),
+        ("dropped", keep.dropped),
+    ];
+    serializer.collect_map(states.map(|(state, keep)| (state, text(keep))))
+}
+
+/// A report about a place in a config file.
+pub(crate) fn report(place: crate::error::Place, what: String, error: &Error) -> Report {
+    let first = &error.reports()[0];
+    Report { what, place: Some(place), why: first.why.clone(), fix: first.fix.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let error = Config::parse("taskwright.toml", text).unwrap_err();
+        assert_eq!(error.exit(), Exit::Usage);
+        error
+            .reports()
+            .iter()
+            .map(|report| {
+                let place = report.place.as_ref().unwrap();
+                format!("{}:{} {}", place.line, place.column, report.what)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let config = Config::parse(
+            "taskwright.toml",
+            r#"
+            [store]
+            url = "sqlite:jobs.db"
+            [server]
+            listen = "127.0.0.1:8080"
+            [workers]
+            processes = 2
+            concurrency = 8
+            queues = ["default", "mail"]
+            grace = "40s"
+            [retention]
+            completed = "1d"
+            failed = "forever"
+            [queues.mail]
+            [tasks.thumb]
+            command = "convert"
+            args = ["{source}", "-resize", "64x64", "{target}"]
+            priority = "bulk"
+            max_attempts = "none"
+            timeout = 90
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.store_url.as_deref(), Some("sqlite:jobs.db"));
+        assert_eq!(config.workers.processes, Some(2));
+        assert_eq!(config.workers.grace, Some(Duration::from_secs(40)));
+        assert_eq!(config.retention.completed, Some(Duration::from_secs(86_400)));
+        assert_eq!(config.retention.failed, None);
+        assert_eq!(config.retention.dropped, Retention::default().dropped);
+        let task = &config.tasks["thumb"];
+        assert_eq!(task.timeout, Some(Duration::from_secs(90)));
+        assert_eq!(task.max_attempts, Some(taskwright_core::MaxAttempts::Unlimited));
+        assert_eq!(task.args.len(), 4);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once_with_its_place() {
+        let text = "[store]\nurll = \"x\"\n[workers]\nprocesses = \"two\"\nconcurrency = 0\n[tusks.a]\n";
+        assert_eq!(
+            problems(text),
+            [
+                "2:1 unknown key `urll` in [store]",
+                "4:13 `processes` in [workers] is a string",
+                "5:15 `concurrency` in [workers] is 0",
+                "6:2 unknown section `tusks`",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_supported_yet_is_refused_rather_than_ignored() {
+        let text = "[schedules.nightly]\ntask = \"a\"\n[queues.mail]\nlimit = 3\n";
+        let found = problems(text);
+        assert_eq!(found, ["1:2 [schedules]", "4:1 `limit` in [queues.mail]"]);
+    }
+
+    #[test]
+    fn broken_toml_is_told_with_its_place() {
+        assert_eq!(problems("[store\nurl = 3").first().map(|text| &text[..4]), Some("1:7 "));
+    }
+}

@@ -1,0 +1,335 @@
+//! Reads TOML by hand, so that each mistake is told with its place and reading goes on behind it.
+//!
+//! [`Document`] owns the mistakes; a [`Section`] hands out the values of one table and remembers which keys it was
+//! asked for: what is left over at [`finish`](Section::finish) is not known.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::time::Duration;
+
+use taskwright_core::time::parse_duration;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::error::{Error, Place, Report, nearest};
+
+/// One file: its text, its tree, and what is wrong with it.
+pub(super) struct Document<'i> {
+    name: &'i str,
+    text: &'i str,
+    tree: Option<Spanned<DeTable<'i>>>,
+    reports: RefCell<Vec<Report>>,
+}
+
+/// One table of the file.
+pub(super) struct Section<'d> {
+    document: &'d Document<'d>,
+    path: String,
+    span: Range<usize>,
+    table: &'d DeTable<'d>,
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'i> Document<'i> {
+    /// Takes the text of a file apart.
+    pub(super) fn new(name: &'i str, text: &'i str) -> Self {
+        let (tree, errors) = DeTable::parse_recoverable(text);
+        let tree = errors.is_empty().then_some(tree);
+        let document = Self { name, text, tree, reports: RefCell::default() };
+        // One slip derails the parser for a few lines: what it says after that is noise.
+        for error in errors.iter().take(1) {
+            let span = error.span().unwrap_or(0..0);
+            document.tell(
+                span,
+                "this is not TOML".to_owned(),
+                error.message().replace('\n', "; "),
+                "see https://toml.io for the form of such files",
+            );
+        }
+        document
+    }
+
+    /// The outermost table; `None` when the text is no TOML.
+    pub(super) fn root(&'i self) -> Option<Section<'i>> {
+        let tree = self.tree.as_ref()?;
+        let known = RefCell::default();
+        Some(Section { document: self, path: String::new(), span: tree.span(), table: tree.get_ref(), known })
+    }
+
+    /// What is wrong, in the order of the file.
+    pub(super) fn into_reports(self) -> Vec<Report> {
+        let mut reports = self.reports.into_inner();
+        reports.sort_by_key(|report| report.place.as_ref().map(|place| (place.line, place.column)));
+        reports
+    }
+
+    fn tell(&self, span: Range<usize>, what: String, why: impl Into<String>, fix: impl Into<String>) {
+        let report = Report { what, place: Some(self.place(span)), why: why.into(), fix: fix.into() };
+        self.reports.borrow_mut().push(report);
+    }
+
+    fn place(&self, span: Range<usize>) -> Place {
+        const TEXT_CHARS_MAX: usize = 200;
+        let start = self.text.floor_char_boundary(span.start.min(self.text.len()));
+        let before = &self.text[..start];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let whole_line = self.text[line_start..].lines().next().unwrap_or_default();
+        let column = before[line_start..].chars().count() + 1;
+        let left = whole_line.chars().count().saturating_sub(column - 1).max(1);
+        let end = self.text.floor_char_boundary(span.end.min(self.text.len())).max(start);
+        Place {
+            file: self.name.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column,
+            width: self.text[start..end].chars().count().clamp(1, left),
+            offset: 0,
+            text: whole_line.replace('\t', " ").chars().take(TEXT_CHARS_MAX).collect(),
+        }
+    }
+}
+
+impl<'d> Section<'d> {
+    /// Where the section's own name stands.
+    pub(super) fn tell_here(&self, what: String, why: &str, fix: &str) {
+        self.document.tell(self.span.clone(), what, why, fix);
+    }
+
+    /// Whether the key is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entry(key).is_some()
+    }
+
+    /// A text.
+    pub(super) fn text(&self, key: &'static str) -> Option<&'d str> {
+        let value = self.get(key)?;
+        value.get_ref().as_str().or_else(|| self.expected(key, value, "a string"))
+    }
+
+    /// A text that is read further; `form` says what it must look like.
+    pub(super) fn parsed<T>(
+        &self,
+        key: &'static str,
+        form: &str,
+        parse: impl Fn(&str) -> Result<T, Error>,
+    ) -> Option<T> {
+        let value = self.get(key)?;
+        let text = value.get_ref().as_str().or_else(|| self.expected(key, value, form))?;
+        self.accept(key, value.span(), text, parse)
+    }
+
+    /// A text or a whole number, read as text.
+    pub(super) fn parsed_or_number<T>(
+        &self,
+        key: &'static str,
+        form: &str,
+        parse: impl Fn(&str) -> Result<T, Error>,
+    ) -> Option<T> {
+        let value = self.get(key)?;
+        let text = match value.get_ref() {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Integer(_) => whole(value)?.to_string(),
+            _ => return self.expected(key, value, form),
+        };
+        self.accept(key, value.span(), &text, parse)
+    }
+
+    /// A duration: text like `"30s"`, or whole seconds.
+    pub(super) fn duration(&self, key: &'static str) -> Option<Duration> {
+        let form = "a duration like \"30s\", or a number of seconds";
+        self.parsed_or_number(key, form, |text| Ok(parse_duration(text)?))
+    }
+
+    /// A duration, or `"forever"`, which is `None`.
+    pub(super) fn duration_or_forever(&self, key: &'static str) -> Option<Option<Duration>> {
+        self.parsed_or_number(key, "a duration like \"7d\", or \"forever\"", |text| match text {
+            "forever" => Ok(None),
+            text => {
+                let error =
+                    |error| Error::from(error).with_fix("write it like \"12h\", \"7d\" or \"forever\"");
+                parse_duration(text).map(Some).map_err(error)
+            }
+        })
+    }
+
+    /// A whole number between two bounds, both included.
+    pub(super) fn whole(&self, key: &'static str, least: u32, most: u32) -> Option<u32> {
+        let value = self.get(key)?;
+        let DeValue::Integer(_) = value.get_ref() else {
+            return self.expected(key, value, &format!("a whole number from {least} to {most}"));
+        };
+        self.in_range(key, value, least, most)
+    }
+
+    /// A list of whole numbers between two bounds.
+    pub(super) fn wholes(&self, key: &'static str, least: u32, most: u32) -> Option<Vec<u32>> {
+        let form = format!("a list of whole numbers from {least} to {most}");
+        let items = self.items(key, &form)?;
+        let numbers = items.iter().map(|item| match item.get_ref() {
+            DeValue::Integer(_) => self.in_range(key, item, least, most),
+            _ => self.expected(key, item, &form),
+        });
+        // Every item is looked at, so that every mistake is told.
+        numbers.collect::<Vec<_>>().into_iter().collect()
+    }
+
+    /// A list of texts, each read further.
+    pub(super) fn list<T>(
+        &self,
+        key: &'static str,
+        form: &str,
+        parse: impl Fn(&str) -> Result<T, Error>,
+    ) -> Option<Vec<T>> {
+        let items = self.items(key, form)?;
+        let values = items.iter().map(|item| {
+            let text = item.get_ref().as_str().or_else(|| self.expected(key, item, form))?;
+            self.accept(key, item.span(), text, &parse)
+        });
+        values.collect::<Vec<_>>().into_iter().collect()
+    }
+
+    /// A table of texts, in the order of their keys.
+    pub(super) fn texts(&self, key: &'static str) -> Option<Vec<(String, String)>> {
+        let value = self.get(key)?;
+        let Some(table) = value.get_ref().as_table() else {
+            return self.expected(key, value, "a table of strings, for instance { LANG = \"C\" }");
+        };
+        let texts = table.iter().map(|(name, value)| {
+            let text =
+                value.get_ref().as_str().or_else(|| self.expected(key, value, "a table of strings"))?;
+            Some((name.get_ref().to_string(), text.to_owned()))
+        });
+        texts.collect::<Vec<_>>().into_iter().collect()
+    }
+
+    /// A table inside this one.
+    pub(super) fn section(&self, key: &'static str) -> Option<Section<'d>> {
+        self.get(key)?;
+        let (name, value) = self.entry(key)?;
+        self.open(key.to_owned(), name.span(), value)
+    }
+
+    /// The tables of a table of tables, each with its name.
+    pub(super) fn named_sections(&self, key: &'static str) -> Vec<(&'d str, Section<'d>)> {
+        let Some(outer) = self.section(key) else { return Vec::new() };
+        let inner = outer.table.iter().filter_map(|(name, value)| {
+            let path = format!("{key}.{}", name.get_ref());
+            Some((&**name.get_ref(), self.open(path, name.span(), value)?))
+        });
+        inner.collect()
+    }
+
+    /// A key that the documentation knows and this version does not.
+    pub(super) fn not_supported(&self, key: &'static str, what: &str) {
+        self.known.borrow_mut().push(key);
+        if let Some((name, value)) = self.entry(key) {
+            let title = match value.get_ref() {
+                DeValue::Table(_) if self.path.is_empty() => format!("[{key}]"),
+                _ => self.titled(key),
+            };
+            let why = format!("this version does not have {what} yet");
+            self.document.tell(name.span(), title, why, "remove it, or use a version that has them");
+        }
+    }
+
+    /// Tells about every key that nobody asked for.
+    pub(super) fn finish(&self) {
+        let known = self.known.borrow();
+        for (name, _) in self.table.iter().filter(|(name, _)| !known.contains(&&**name.get_ref())) {
+            let key = taskwright_core::name::shown(name.get_ref());
+            let what = match self.path.as_str() {
+                "" => format!("unknown section `{key}`"),
+                path => format!("unknown key `{key}` in [{path}]"),
+            };
+            let all = known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+            let fix = match nearest(key, known.iter().copied()) {
+                Some(meant) => format!("write `{meant}`, if that is what you meant"),
+                None => "remove it, or choose one of those".to_owned(),
+            };
+            self.document.tell(name.span(), what, format!("known here: {all}"), fix);
+        }
+    }
+
+    fn open(&self, path: String, span: Range<usize>, value: &'d Spanned<DeValue<'d>>) -> Option<Section<'d>> {
+        let Some(table) = value.get_ref().as_table() else {
+            let what = format!("`{path}` is {}", kind_of(value.get_ref()));
+            let fix = format!("write it as a section: [{path}]");
+            self.document.tell(value.span(), what, "it must be a table", fix);
+            return None;
+        };
+        Some(Section { document: self.document, path, span, table, known: RefCell::default() })
+    }
+
+    fn get(&self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {
+        self.known.borrow_mut().push(key);
+        self.entry(key).map(|(_, value)| value)
+    }
+
+    fn entry(&self, key: &str) -> Option<(&'d Spanned<toml::de::DeString<'d>>, &'d Spanned<DeValue<'d>>)> {
+        self.table.iter().find(|(name, _)| &**name.get_ref() == key)
+    }
+
+    fn items(&self, key: &'static str, form: &str) -> Option<&'d [Spanned<DeValue<'d>>]> {
+        let value = self.get(key)?;
+        match value.get_ref().as_array() {
+            Some(items) => Some(items),
+            None => self.expected(key, value, form),
+        }
+    }
+
+    fn in_range(&self, key: &str, value: &Spanned<DeValue<'_>>, least: u32, most: u32) -> Option<u32> {
+        let number = whole(value);
+        let fitting = number.and_then(|number| u32::try_from(number).ok());
+        let fitting = fitting.filter(|number| (least..=most).contains(number));
+        if fitting.is_none() {
+            let shown = number.map_or("too large".to_owned(), |number| number.to_string());
+            let what = format!("{} is {shown}", self.titled(key));
+            let why = format!("it must be from {least} to {most}");
+            self.document.tell(value.span(), what, why, "choose a number within these bounds");
+        }
+        fitting
+    }
+
+    fn accept<T>(
+        &self,
+        key: &str,
+        span: Range<usize>,
+        text: &str,
+        parse: impl Fn(&str) -> Result<T, Error>,
+    ) -> Option<T> {
+        let error = match parse(text) {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let what = format!("{} is {:?}", self.titled(key), taskwright_core::name::shown(text));
+        let report = super::report(self.document.place(span), what, &error);
+        self.document.reports.borrow_mut().push(report);
+        None
+    }
+
+    fn expected<T>(&self, key: &str, value: &Spanned<DeValue<'_>>, form: &str) -> Option<T> {
+        let what = format!("{} is {}", self.titled(key), kind_of(value.get_ref()));
+        self.document.tell(value.span(), what, format!("it must be {form}"), "write it in that form");
+        None
+    }
+
+    fn titled(&self, key: &str) -> String {
+        if self.path.is_empty() { format!("`{key}`") } else { format!("`{key}` in [{}]", self.path) }
+    }
+}
+
+fn whole(value: &Spanned<DeValue<'_>>) -> Option<i64> {
+    let integer = value.get_ref().as_integer()?;
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+fn kind_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
