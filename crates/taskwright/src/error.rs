@@ -23,6 +23,24 @@ impl Error {
         Self(Inner::NoSuchJob(id))
     }
 
+    /// What could not be done, or to what.
+    pub fn what(&self) -> String {
+        match &self.0 {
+            Inner::Domain(error) => error.what().to_owned(),
+            Inner::Store(error) => error.what().to_owned(),
+            Inner::NoSuchJob(id) => format!("the job {id}"),
+        }
+    }
+
+    /// Why not.
+    pub fn why(&self) -> &str {
+        match &self.0 {
+            Inner::Domain(error) => error.why(),
+            Inner::Store(error) => error.why(),
+            Inner::NoSuchJob(_) => "there is no such job",
+        }
+    }
+
     /// What to do about it.
     pub fn fix(&self) -> &str {
         match &self.0 {
@@ -64,11 +82,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Inner::Domain(error) => fmt::Display::fmt(error, f),
-            Inner::Store(error) => fmt::Display::fmt(error, f),
-            Inner::NoSuchJob(id) => write!(f, "the job {id}: there is no such job"),
-        }
+        write!(f, "{}: {}", self.what(), self.why())
     }
 }
 

@@ -35,8 +35,9 @@ pub(super) fn worse(a: Exit, b: Exit) -> Exit {
         Exit::Ok => 0,
         Exit::Unfinished => 1,
         Exit::Stopped => 2,
+        Exit::Signal(_) => 6,
         Exit::Failed => 3,
-        Exit::Usage | Exit::Operational => 4,
+        Exit::Usage | Exit::Operational | Exit::Signal(_) => 4,
     };
     if rank(b) > rank(a) { b } else { a }
 }
