@@ -35,7 +35,6 @@ pub(super) fn worse(a: Exit, b: Exit) -> Exit {
         Exit::Ok => 0,
         Exit::Unfinished => 1,
         Exit::Stopped => 2,
-        Exit::Signal(_) => 6,
         Exit::Failed => 3,
         Exit::Usage | Exit::Operational | Exit::Signal(_) => 4,
     };

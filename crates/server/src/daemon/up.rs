@@ -49,7 +49,9 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
                 // The supervisor may have ended by itself meanwhile.
                 let _ = ends.send(End::Gracefully);
             },
-            move |_| drop(at_once.send(End::AtOnce)),
+            move |_| {
+                let _ = at_once.send(End::AtOnce);
+            },
         )
         .await;
     drop(duties);
