@@ -1,9 +1,11 @@
 //! What every verb has at hand: config, store, namespace, streams, clock.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{BufRead, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use taskwright_core::{Actor, Namespace};
 use taskwright_store::Store;
@@ -128,9 +130,10 @@ impl Context {
     pub(crate) fn worker_arguments(
         &self,
         concurrency: u32,
-        grace: std::time::Duration,
-    ) -> Vec<std::ffi::OsString> {
-        let mut args: Vec<std::ffi::OsString> = vec!["--store".into(), self.store_url.to_string().into()];
+        grace: Duration,
+        lease: Option<Duration>,
+    ) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec!["--store".into(), self.store_url.to_string().into()];
         if let Some(file) = &self.config.file {
             args.extend(["--config".into(), file.into()]);
         }
@@ -140,7 +143,11 @@ impl Context {
         args.extend(self.output.manner().arguments().map(Into::into));
         args.extend(["worker".into(), "--supervised".into()]);
         args.extend(["--concurrency".into(), concurrency.to_string().into()]);
-        args.extend(["--grace".into(), format!("{}us", grace.as_micros()).into()]);
+        let us = |duration: Duration| format!("{}us", duration.as_micros());
+        args.extend(["--grace".into(), us(grace).into()]);
+        if let Some(lease) = lease {
+            args.extend(["--lease".into(), us(lease).into()]);
+        }
         args
     }
 

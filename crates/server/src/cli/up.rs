@@ -26,6 +26,10 @@ pub(crate) struct Up {
     /// How long a shutdown waits for what runs [default: 25s]
     #[arg(long, value_name = "D", value_parser = value::duration)]
     pub(crate) grace: Option<Duration>,
+    /// How long a worker may be silent before its jobs go to others; at least 5 s
+    /// [default: 15s]
+    #[arg(long, value_name = "D", value_parser = value::duration)]
+    pub(crate) lease: Option<Duration>,
 }
 
 pub(super) const PROCESSES_MAX: i64 = crate::config::PROCESSES_MAX as i64;

@@ -67,6 +67,7 @@ struct Plan {
     processes: usize,
     concurrency: u32,
     grace: Duration,
+    lease: Option<Duration>,
 }
 
 impl Plan {
@@ -77,6 +78,7 @@ impl Plan {
             processes: verb.workers.or(config.processes).map_or(cpus, |count| count as usize),
             concurrency: verb.concurrency.or(config.concurrency).unwrap_or(CONCURRENCY_DEFAULT),
             grace: verb.grace.or(config.grace).unwrap_or(GRACE_DEFAULT),
+            lease: verb.lease,
         }
     }
 }
@@ -136,7 +138,7 @@ async fn supervise(
     let exe = std::env::current_exe().map_err(|error| {
         Error::operational("finding this program's own file", in_words(&error), "start it by its full path")
     })?;
-    let args = context.worker_arguments(plan.concurrency, plan.grace);
+    let args = context.worker_arguments(plan.concurrency, plan.grace, plan.lease);
     let command = move || {
         let mut command = Command::new(&exe);
         command.args(&args);

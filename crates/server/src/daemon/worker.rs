@@ -58,6 +58,9 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let mut builder = JobWorker::builder(Arc::clone(&store), registry, env.clone())
         .concurrency(verb.concurrency.or(config.workers.concurrency).unwrap_or(CONCURRENCY_DEFAULT) as usize)
         .grace(grace);
+    if let Some(lease) = verb.lease {
+        builder = builder.lease(lease);
+    }
     if let Some(queues) = queues(context, verb) {
         builder = builder.queues(queues);
     }
