@@ -236,7 +236,7 @@ fn held_by(
     Ok(rows.into_iter().collect())
 }
 
-/// Reads columns 1 to 4: attempt, claimed_at, flags, whether a cancel was requested.
+/// Reads columns 1 to 4: attempt, `claimed_at`, flags, whether a cancel was requested.
 pub(super) fn read_running(row: &rusqlite::Row<'_>) -> rusqlite::Result<Running> {
     Ok(Running {
         attempt: row.get(1)?,
