@@ -31,7 +31,7 @@ macro_rules! files {
 }
 
 files! {
-    claim enqueue order unique
+    claim enqueue fence finish order unique
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -86,6 +86,35 @@ macro_rules! conformance {
                 everything_that_was_submitted_reaches_the_worker,
                 everything_that_was_submitted_is_shown,
             ]
+            fence: [
+                a_worker_cannot_end_the_job_of_another,
+                an_attempt_with_another_number_is_stale,
+                an_attempt_ends_once,
+                an_attempt_ends_once_also_within_a_batch,
+                a_job_is_given_back_once_within_a_batch,
+                each_end_of_a_batch_is_fenced_for_itself,
+                a_worker_that_nobody_knows_is_stale,
+                a_zombie_cannot_complete_a_reclaimed_job,
+                a_zombie_cannot_complete_a_job_that_was_given_back_for_it,
+                an_attempt_from_before_a_redo_is_stale,
+                the_key_of_a_deleted_job_is_never_given_again,
+                progress_and_logs_are_fenced,
+                the_writes_of_a_stopped_worker_are_stale,
+            ]
+            finish: [
+                a_completed_job_keeps_its_result,
+                a_result_is_gone_once_the_job_runs_again,
+                an_attempt_leaves_its_record,
+                a_completed_attempt_leaves_its_record_too,
+                a_failed_attempt_waits_for_its_next_one,
+                three_attempts_are_three_executions,
+                a_permanent_failure_is_the_last_attempt,
+                a_handler_may_cancel_its_job,
+                a_snooze_does_not_count_as_an_attempt,
+                a_job_that_is_given_back_keeps_its_attempt,
+                an_end_that_the_rules_forbid_refuses_the_whole_call,
+                a_batch_of_every_end_takes_each_to_its_place,
+            ]
             order: [
                 the_lower_priority_number_goes_first,
                 within_a_priority_the_older_goes_first,
@@ -127,6 +156,8 @@ mod tests {
         let files = [
             include_str!("claim.rs"),
             include_str!("enqueue.rs"),
+            include_str!("fence.rs"),
+            include_str!("finish.rs"),
             include_str!("order.rs"),
             include_str!("unique.rs"),
         ];
