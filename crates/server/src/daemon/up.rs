@@ -15,6 +15,9 @@ use crate::cli::Context;
 use crate::cli::up::Up;
 use crate::error::{Error, Exit, in_words};
 
+/// How long killed workers may take to be gone.
+const KILL_TIME: Duration = Duration::from_secs(2);
+
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
@@ -49,8 +52,9 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
                 // The supervisor may have ended by itself meanwhile.
                 let _ = ends.send(End::Gracefully);
             },
-            move |_| {
+            move || {
                 let _ = at_once.send(End::AtOnce);
+                KILL_TIME
             },
         )
         .await;

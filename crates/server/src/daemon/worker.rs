@@ -1,6 +1,7 @@
 //! `worker`: runs jobs in this process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use taskwright::supervisor::parent_gone;
 use taskwright::{Duties, Registry, Worker as JobWorker, duty};
@@ -77,7 +78,8 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     }
     let stop = Arc::new(Notify::new());
     let stopped = stopped(Arc::clone(&stop), verb.supervised);
-    let ended = signals.around(&env, builder.run(stopped), move || stop.notify_one(), |_| ()).await;
+    let ended =
+        signals.around(&env, builder.run(stopped), move || stop.notify_one(), || Duration::ZERO).await;
     match ended {
         Ok(summary) => {
             report(context, verb, &summary?)?;
