@@ -1,1 +1,5 @@
 //! Background work that must not get lost.
+
+#![deny(unsafe_code)]
+
+pub mod process;
