@@ -1,4 +1,9 @@
+<<<<<<< HEAD
 //! Fault 65: a gigabyte of output costs the worker neither memory nor log space, and the command is not blocked.
+=======
+//! Fault 65: a gigabyte of output costs the worker neither memory nor log space, and the command is not
+//! blocked.
+>>>>>>> process
 
 mod process_support;
 
