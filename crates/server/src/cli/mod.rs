@@ -244,7 +244,7 @@ mod tests {
         for c in example.chars() {
             match c {
                 '\'' => quoted = !quoted,
-                '>' | '|' if !quoted => break,
+                '>' | '|' | '&' if !quoted => break,
                 ' ' if !quoted && last == ' ' => break,
                 ' ' if !quoted => words.push(String::new()),
                 c => words.last_mut().unwrap().push(c),
