@@ -5,7 +5,6 @@
 //! What one section means stands in the file of its name: [`task`] for `[tasks.NAME]`, and here the short ones.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,9 +35,6 @@ pub struct Config {
     /// `[store] url`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store_url: Option<String>,
-    /// `[server] listen`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub listen: Option<SocketAddr>,
     /// `[workers]`.
     pub workers: WorkersConfig,
     /// `[tasks.NAME]`, by name.
@@ -126,11 +122,10 @@ fn read(root: &Section<'_>) -> Config {
         store.finish();
         url
     });
-    let listen = root.section("server").and_then(|server| {
-        let listen = server.parsed("listen", "an address like \"127.0.0.1:7411\"", listen_address);
+    if let Some(server) = root.section("server") {
+        server.not_supported("listen", "the HTTP API");
         server.finish();
-        listen
-    });
+    }
     let workers = root.section("workers").map(|section| workers(&section)).unwrap_or_default();
     let retention = root.section("retention").map(|section| retention(&section)).unwrap_or_default();
     for (_, section) in root.named_sections("queues") {
@@ -146,7 +141,7 @@ fn read(root: &Section<'_>) -> Config {
         .map(|(name, section)| (name.to_owned(), task::read(name, &section)))
         .filter_map(|(name, task)| Some((name, task?)))
         .collect();
-    Config { file: None, store_url, listen, workers, tasks, retention }
+    Config { file: None, store_url, workers, tasks, retention }
 }
 
 fn workers(section: &Section<'_>) -> WorkersConfig {
@@ -171,21 +166,6 @@ fn retention(section: &Section<'_>) -> Retention {
     };
     section.finish();
     retention
-}
-
-/// Reads an address to listen on, as `--listen` and `[server] listen` have it.
-///
-/// # Errors
-///
-/// When it is not an IP address and a port.
-pub fn listen_address(text: &str) -> Result<SocketAddr, Error> {
-    text.parse().map_err(|_| {
-        Error::usage(
-            format!("the address {:?}", taskwright_core::name::shown(text)),
-            "it is not an IP address and a port",
-            "write it like 127.0.0.1:7411 or [::1]:7411",
-        )
-    })
 }
 
 fn retention_as_text<S: serde::Serializer>(keep: &Retention, serializer: S) -> Result<S::Ok, S::Error> {
@@ -229,8 +209,6 @@ mod tests {
             r#"
             [store]
             url = "sqlite:jobs.db"
-            [server]
-            listen = "127.0.0.1:8080"
             [workers]
             processes = 2
             concurrency = 8

@@ -21,6 +21,8 @@ pub enum Exit {
     Unfinished,
     /// 16: the job was cancelled or dropped.
     Stopped,
+    /// 128 and the number of the signal that ended the program before it could end in good order.
+    Signal(i32),
 }
 
 impl Exit {
@@ -33,6 +35,7 @@ impl Exit {
             Self::Failed => 4,
             Self::Unfinished => 8,
             Self::Stopped => 16,
+            Self::Signal(number) => 128_u8.saturating_add(number.unsigned_abs() as u8 & 0x7f),
         }
     }
 }
@@ -203,6 +206,13 @@ impl From<taskwright_core::Error> for Error {
 /// Something the store could not do.
 impl From<taskwright_store::Error> for Error {
     fn from(error: taskwright_store::Error) -> Self {
+        Self::operational(error.what(), error.why(), error.fix())
+    }
+}
+
+/// Something the runtime could not do.
+impl From<taskwright::Error> for Error {
+    fn from(error: taskwright::Error) -> Self {
         Self::operational(error.what(), error.why(), error.fix())
     }
 }

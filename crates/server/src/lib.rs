@@ -22,9 +22,9 @@ use taskwright_store::Store;
 
 mod bench;
 mod cli;
+mod command;
 pub mod config;
 mod daemon;
-mod env;
 pub mod error;
 pub mod exec;
 pub mod output;

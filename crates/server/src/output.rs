@@ -81,6 +81,15 @@ pub(crate) struct Manner {
     pub color: ColorChoice,
 }
 
+impl Manner {
+    /// The flags that have another process talk in the same way.
+    pub(crate) fn arguments(self) -> impl Iterator<Item = &'static str> {
+        [(self.json, "--json"), (self.quiet, "--quiet"), (self.verbose, "--verbose")]
+            .into_iter()
+            .filter_map(|(wanted, flag)| wanted.then_some(flag))
+    }
+}
+
 /// The writing side of a run.
 pub(crate) struct Output {
     out: Mutex<BufWriter<Box<dyn Write + Send>>>,
@@ -117,6 +126,16 @@ impl Output {
         manner: Manner,
     ) -> Self {
         Self { out: Mutex::new(BufWriter::new(out)), err: Mutex::new(err), terminal, manner }
+    }
+
+    /// How the person wants to be talked to.
+    pub(crate) fn manner(&self) -> Manner {
+        self.manner
+    }
+
+    /// Whether messages may have colours.
+    pub(crate) fn colours_messages(&self) -> bool {
+        self.terminal.err && !self.manner.json && self.manner.color != ColorChoice::Never
     }
 
     /// Whether the person asked for JSON.

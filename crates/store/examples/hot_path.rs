@@ -13,7 +13,8 @@ const BATCH: usize = 1_000;
 #[tokio::main(flavor = "current_thread")]
 #[allow(clippy::disallowed_methods, reason = "a stopwatch around the store")]
 async fn main() {
-    for round in 0..3 {
+    for round in 0..5 {
+        raw(round);
         let path = std::env::temp_dir().join(format!("taskwright-hot-{}-{round}.db", std::process::id()));
         let store = SqliteStore::open(&path, Options::default()).expect("a temp directory can hold a store");
         let now = Timestamp::from_micros(1);
@@ -52,6 +53,24 @@ async fn main() {
         }
         drop(std::fs::remove_dir_all(format!("{}-run", path.display())));
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a stopwatch around the store")]
+fn raw(round: usize) {
+    let path = std::env::temp_dir().join(format!("taskwright-raw-{}-{round}.db", std::process::id()));
+    let payloads: Vec<Vec<u8>> = (0..JOBS)
+        .map(|n| job(&Kind::new("noop").expect("a good name"), n))
+        .map(|job| job.args.as_bytes().to_vec())
+        .collect();
+    let zero = Instant::now();
+    let limit =
+        taskwright_store::sqlite::raw_limit(&path, &payloads, BATCH, &|| zero.elapsed()).expect("measured");
+    let us = |time: Duration| time.as_secs_f64() * 1e6 / JOBS as f64;
+    println!("raw: insert {:.2} us, claim + finish {:.2} us", us(limit.insert), us(limit.claim_finish));
+    for suffix in ["", "-wal", "-shm"] {
+        drop(std::fs::remove_file(format!("{}{suffix}", path.display())));
+    }
+    drop(std::fs::remove_dir_all(format!("{}-run", path.display())));
 }
 
 fn job(kind: &Kind, number: usize) -> NewJob {

@@ -53,6 +53,11 @@ impl Error {
         Self(Box::new(Inner { area, what: what.into(), why: why.into(), fix: fix.into(), source: None }))
     }
 
+    /// A failure that may pass: for a store that is written outside this crate, or that wraps another.
+    pub fn unavailable(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(Area::Failed, what, why, "try again")
+    }
+
     pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.0.source = Some(Box::new(source));
         self

@@ -1,1 +1,80 @@
 //! Background work that must not get lost.
+//!
+//! A program defines [tasks](Task), enqueues [jobs](Job) with a [`Client`], and a [`Worker`] runs them: at least once,
+//! the most urgent first, with retries, time limits, cancellation and progress, across crashes.
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::Arc;
+//! use serde::{Deserialize, Serialize};
+//! use taskwright::store::{SharedStore, memory::MemoryStore};
+//! use taskwright::{Client, Context, Env, Registry, Task, TaskError, Worker};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Welcome { user: u64 }
+//! impl Task for Welcome {
+//!     const KIND: &'static str = "email.welcome";
+//!     type Output = String;
+//!     async fn run(self, _: Context) -> Result<String, TaskError> {
+//!         Ok(format!("welcome, user {}", self.user))
+//!     }
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let (store, env): (SharedStore, _) = (Arc::new(MemoryStore::new()), Env::system());
+//! let id = Client::new(store.clone(), env.clone()).enqueue(&Welcome { user: 7 }).await?.id;
+//! Worker::builder(store.clone(), Registry::new().register::<Welcome>()?, env).until_empty().run(async { std::future::pending().await }).await?;
+//! # let job = store.job(id).await?.unwrap();
+//! # assert_eq!(job.result.as_deref(), Some("\"welcome, user 7\""));
+//! # Ok::<(), taskwright::Error>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The way of a job
+//!
+//! It is a straight line: [`Client::enqueue`] stores it, the [worker](worker) claims it, a handler runs it, the worker
+//! writes down how it ended. Beside the line stand the [duties](duty), which make scheduled jobs available, find lost
+//! workers and remove what is old. Time, randomness and ids come from an [`Env`], so that all of it runs on a
+//! [virtual clock](testing) in tests.
+//!
+//! A handler runs on the tokio runtime that the worker runs on. One that blocks its thread holds up everybody else on
+//! it, also the worker's heartbeat: put such work into `tokio::task::spawn_blocking`.
+#![deny(unsafe_code)]
+
+mod attempt;
+mod cancel;
+mod client;
+mod context;
+pub mod duty;
+pub mod env;
+mod error;
+mod handler;
+mod job;
+mod outbox;
+pub mod process;
+mod registry;
+pub mod supervisor;
+mod task;
+pub mod testing;
+pub mod worker;
+
+pub use taskwright_core as core;
+pub use taskwright_store as store;
+
+pub use taskwright_core::{
+    Actor, Args, Backoff, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Outcome, Owner, Priority,
+    QueueName, Retention, State, Timestamp, UniqueKey, UniqueScope, Usage, WorkerId,
+};
+
+pub use self::cancel::StopCause;
+pub use self::client::Client;
+pub use self::context::Context;
+pub use self::duty::{Duties, DutyConfig};
+pub use self::env::Env;
+pub use self::error::Error;
+pub use self::handler::{Handler, HandlerFuture};
+pub use self::job::Job;
+pub use self::registry::{Registry, TaskOptions};
+pub use self::task::{Task, TaskError};
+pub use self::worker::{Summary, Worker};

@@ -15,14 +15,14 @@ pub(crate) struct Bench {
     /// What to measure: enqueue, drain or latency
     #[arg(hide_possible_values = true)]
     pub(crate) what: What,
-    /// Jobs of a round
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    pub(crate) jobs: u64,
+    /// Jobs of a round [default: 100000; latency: 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) jobs: Option<u64>,
     /// Size of the arguments
     #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=1_048_576))]
     pub(crate) payload: u32,
-    /// Worker processes
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Worker processes; 0 runs the jobs in this one
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=64))]
     pub(crate) workers: u32,
     /// Jobs that each of them runs at once
     #[arg(long, value_name = "M", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=super::up::CONCURRENCY_MAX))]
@@ -33,6 +33,15 @@ pub(crate) struct Bench {
     /// Rounds, of which the median is told
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
+    /// Scheduled jobs that lie around while the others are drained
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
+    pub(crate) scheduled: u64,
+    /// Finished jobs that lie around while the others are drained
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
+    pub(crate) finished: u64,
+    /// Serve the jobs of another `bench` until standard input ends
+    #[arg(long, hide = true)]
+    pub(crate) serve: bool,
 }
 
 /// What is measured.

@@ -74,10 +74,9 @@ fn show(context: &Context) -> Result<Exit, Error> {
     let or = |value: Option<String>, default: &str| value.unwrap_or_else(|| format!("{default} (default)"));
     fact("file", config.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string()))?;
     fact("store", context.store_url.to_string())?;
-    fact("listen", or(config.listen.map(|listen| listen.to_string()), "127.0.0.1:7411"))?;
     let workers = &config.workers;
     fact("workers", or(workers.processes.map(|count| count.to_string()), "one per CPU"))?;
-    fact("each runs", or(workers.concurrency.map(|count| text::count(count as usize, "job")), "16 jobs"))?;
+    fact("each runs", or(workers.concurrency.map(|count| text::count(count as usize, "job")), "8 jobs"))?;
     fact("grace", or(workers.grace.map(text::duration), "25 s"))?;
     let queues = workers.queues.as_ref();
     let queues = queues.map(|names| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));

@@ -1,19 +1,21 @@
 //! What every verb has at hand: config, store, namespace, streams, clock.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{BufRead, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use taskwright_core::{Actor, Namespace};
 use taskwright_store::Store;
 
 use crate::App;
 use crate::config::{Config, DEFAULT_FILE};
-use crate::env::Env;
 use crate::error::{Error, nearest};
 use crate::output::Output;
 use crate::store_url::{self, StoreUrl};
+use taskwright::Env;
 
 /// What a command was started with, before anything was looked at.
 pub(super) struct Settings {
@@ -64,7 +66,7 @@ impl Context {
             store_url,
             namespace: settings.namespace,
             output,
-            env: Env::default(),
+            env: Env::system(),
             input: Mutex::new(input),
             store,
             runtime,
@@ -122,6 +124,31 @@ impl Context {
         };
         let kind = taskwright_core::name::shown(kind);
         Err(Error::usage(format!("the kind {kind:?} is not known"), source, fix))
+    }
+
+    /// How to start a worker process that serves the same store with the same config.
+    pub(crate) fn worker_arguments(
+        &self,
+        concurrency: u32,
+        grace: Duration,
+        lease: Option<Duration>,
+    ) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec!["--store".into(), self.store_url.to_string().into()];
+        if let Some(file) = &self.config.file {
+            args.extend(["--config".into(), file.into()]);
+        }
+        if let Some(namespace) = &self.namespace {
+            args.extend(["--namespace".into(), namespace.as_str().into()]);
+        }
+        args.extend(self.output.manner().arguments().map(Into::into));
+        args.extend(["worker".into(), "--supervised".into()]);
+        args.extend(["--concurrency".into(), concurrency.to_string().into()]);
+        let us = |duration: Duration| format!("{}us", duration.as_micros());
+        args.extend(["--grace".into(), us(grace).into()]);
+        if let Some(lease) = lease {
+            args.extend(["--lease".into(), us(lease).into()]);
+        }
+        args
     }
 
     /// The kinds that can be run here.

@@ -1,6 +1,5 @@
 //! The flags of `up`; what it does stands in [`daemon`](crate::daemon).
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
@@ -21,15 +20,16 @@ pub(crate) struct Up {
     /// Worker processes [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=PROCESSES_MAX))]
     pub(crate) workers: Option<u32>,
-    /// Jobs that each of them runs at once [default: 16]
+    /// Jobs that each of them runs at once [default: 8]
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u32).range(1..=CONCURRENCY_MAX))]
     pub(crate) concurrency: Option<u32>,
-    /// Where the HTTP API listens [default: 127.0.0.1:7411]
-    #[arg(long, value_name = "ADDRESS", value_parser = crate::config::listen_address)]
-    pub(crate) listen: Option<SocketAddr>,
     /// How long a shutdown waits for what runs [default: 25s]
     #[arg(long, value_name = "D", value_parser = value::duration)]
     pub(crate) grace: Option<Duration>,
+    /// How long a worker may be silent before its jobs go to others; at least 5 s
+    /// [default: 15s]
+    #[arg(long, value_name = "D", value_parser = value::duration)]
+    pub(crate) lease: Option<Duration>,
 }
 
 pub(super) const PROCESSES_MAX: i64 = crate::config::PROCESSES_MAX as i64;

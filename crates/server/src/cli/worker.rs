@@ -16,7 +16,7 @@ Examples:
   taskwright worker --queues mail,reports --max-priority high
   taskwright worker --until-empty                drain what is ready, and exit")]
 pub(crate) struct Worker {
-    /// Jobs that run at once [default: 16]
+    /// Jobs that run at once [default: 8]
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u32).range(1..=CONCURRENCY_MAX))]
     pub(crate) concurrency: Option<u32>,
     /// Only these queues [default: all]
@@ -31,7 +31,11 @@ pub(crate) struct Worker {
     /// How long a shutdown waits for what runs [default: 25s]
     #[arg(long, value_name = "D", value_parser = value::duration)]
     pub(crate) grace: Option<Duration>,
-    /// The `up` that started this worker watches it through this descriptor
-    #[arg(long, value_name = "FD", hide = true)]
-    pub(crate) supervised_by: Option<i32>,
+    /// How long a worker may be silent before its jobs go to others; at least 5 s
+    /// [default: 15s]
+    #[arg(long, value_name = "D", value_parser = value::duration)]
+    pub(crate) lease: Option<Duration>,
+    /// Started by `up`: end when standard input does, and leave the duties to it
+    #[arg(long, hide = true)]
+    pub(crate) supervised: bool,
 }

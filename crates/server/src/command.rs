@@ -1,0 +1,306 @@
+//! Command tasks: the built-in `exec`, and `[tasks.NAME]` of the config file. Argv verbatim, never a shell.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwright::core::attempt::AttemptEnd;
+use taskwright::process::{Command, Host, Output, Reports, Stop, Timing, kill_tagged, run};
+use taskwright::store::{LogStream, LostWorker};
+use taskwright::{
+    Context, Env, Handler, HandlerFuture, Kind, Outcome, Registry, StopCause, TaskOptions, Usage,
+};
+use tokio::sync::watch;
+
+use crate::config::{Config, TaskConfig};
+use crate::error::Error;
+use crate::exec::{self, ExecArgs};
+
+/// Names the worker in the environment of everything that its commands start, so that what outlives it can be found.
+const WORKER_VARIABLE: &str = "TASKWRIGHT_WORKER_ID";
+
+/// Names one attempt in the same way.
+const ATTEMPT_VARIABLE: &str = "TASKWRIGHT_ATTEMPT_ID";
+
+/// A command has this much of the worker's grace less than other handlers, to be told to end before it is killed.
+const STOP_EARLIER: Duration = Duration::from_secs(1);
+
+/// Registers `exec` and every command task of the config file.
+///
+/// # Errors
+///
+/// When a task has the name of another.
+pub(crate) fn register(
+    registry: Registry,
+    config: &Config,
+    env: &Env,
+    worker_grace: Duration,
+) -> Result<Registry, Error> {
+    let host = Arc::new(Host::new(Arc::new(EnvTiming(env.clone()))));
+    let base = config.file.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
+    let exec = Exec { host: Arc::clone(&host), worker_grace };
+    let mut registry = registry.add(Kind::new(exec::KIND)?, TaskOptions::default(), exec)?;
+    for (name, task) in &config.tasks {
+        let options = TaskOptions {
+            timeout: task.timeout,
+            backoff: task.backoff.unwrap_or_default(),
+            ..TaskOptions::default()
+        };
+        let handler = Configured {
+            host: Arc::clone(&host),
+            task: Arc::new(task.clone()),
+            base: base.clone(),
+            worker_grace,
+        };
+        registry = registry.add(Kind::new(name)?, options, handler)?;
+    }
+    Ok(registry)
+}
+
+/// The runtime's clock, as the process room asks for it.
+struct EnvTiming(Env);
+
+impl Timing for EnvTiming {
+    fn monotonic_us(&self) -> u64 {
+        self.0.monotonic_us()
+    }
+
+    fn sleep(&self, duration: Duration) -> taskwright::env::Sleep {
+        self.0.sleep(duration)
+    }
+}
+
+/// The built-in task: the job's arguments are the command.
+struct Exec {
+    host: Arc<Host>,
+    worker_grace: Duration,
+}
+
+impl Handler for Exec {
+    fn call(&self, ctx: Context) -> HandlerFuture {
+        let (host, worker_grace) = (Arc::clone(&self.host), self.worker_grace);
+        Box::pin(async move {
+            let command = match ExecArgs::read(ctx.raw_args()) {
+                Ok(args) => exec_command(args),
+                Err(error) => return Outcome::Fail { error: one_line(&error) },
+            };
+            execute(&host, &ctx, command, &[], worker_grace).await
+        })
+    }
+}
+
+fn exec_command(args: ExecArgs) -> Command {
+    let mut argv = args.command.into_iter();
+    let mut command = Command::new(argv.next().unwrap_or_default()).args(argv);
+    command.env.extend(args.env.into_iter().map(|(name, value)| (name.into(), value.into())));
+    command.cwd = args.cwd.map(PathBuf::from);
+    command.stdin = args.stdin.unwrap_or_default().into_bytes();
+    command
+}
+
+/// A task of the config file: the job's arguments fill its placeholders.
+struct Configured {
+    host: Arc<Host>,
+    task: Arc<TaskConfig>,
+    base: PathBuf,
+    worker_grace: Duration,
+}
+
+impl Handler for Configured {
+    fn call(&self, ctx: Context) -> HandlerFuture {
+        let (host, worker_grace) = (Arc::clone(&self.host), self.worker_grace);
+        let (task, base) = (Arc::clone(&self.task), self.base.clone());
+        Box::pin(async move {
+            let command = match configured_command(&task, &base, &ctx) {
+                Ok(command) => command,
+                Err(error) => return Outcome::Fail { error: one_line(&error) },
+            };
+            execute(&host, &ctx, command, &task.permanent_exit_codes, worker_grace).await
+        })
+    }
+}
+
+fn configured_command(task: &TaskConfig, base: &Path, ctx: &Context) -> Result<Command, Error> {
+    let args = ctx.args::<serde_json::Value>()?;
+    let mut argv = task.argv(&args)?.into_iter();
+    let mut command = Command::new(argv.next().unwrap_or_default()).args(argv);
+    command.env_pass.extend(task.env_pass.iter().cloned());
+    command.env.extend(task.env.iter().map(|(name, value)| (name.into(), value.into())));
+    // A path that is not absolute is meant from where the config file lies.
+    let cwd = task.cwd.as_ref().map_or_else(|| base.to_owned(), |cwd| base.join(cwd));
+    command.cwd = (!cwd.as_os_str().is_empty()).then_some(cwd);
+    if let Some(stdin) = &task.stdin {
+        command.stdin = stdin.fill(&args)?.into_bytes();
+    }
+    command.grace = task.grace.unwrap_or(command.grace);
+    command.log_bytes_max = task.log_bytes_max.map_or(command.log_bytes_max, |max| max as usize);
+    Ok(command)
+}
+
+/// Runs the command of one attempt, and says how that ended.
+async fn execute(
+    host: &Host,
+    ctx: &Context,
+    mut command: Command,
+    permanent: &[u32],
+    worker_grace: Duration,
+) -> Outcome {
+    let attempt = format!("{}/{}/{}", ctx.job_id(), ctx.attempt(), ctx.worker_id());
+    let told = [
+        ("TASKWRIGHT_JOB_ID", ctx.job_id().to_string()),
+        ("TASKWRIGHT_KIND", ctx.kind().to_string()),
+        ("TASKWRIGHT_ATTEMPT", ctx.attempt().to_string()),
+        (WORKER_VARIABLE, ctx.worker_id().to_string()),
+    ];
+    command.env.extend(told.map(|(name, value)| (name.into(), value.into())));
+    command.tag = Some((ATTEMPT_VARIABLE.to_owned(), attempt));
+
+    let (reports, chunks, progress) = Reports::channels();
+    let patience = worker_grace.saturating_sub(command.grace + STOP_EARLIER);
+    let running = run(&command, host, reports, stop(ctx, patience));
+    let (ended, last_words) = tokio::join!(running, forward(ctx, chunks, progress));
+    match ended {
+        Ok(output) => {
+            ctx.set_usage(usage(&output));
+            outcome(ctx, &output, permanent, &last_words)
+        }
+        // A machine that is short of something, or a program that is being installed, may be better off later.
+        Err(error) => Outcome::Retry { error: error.to_string(), after: None, end: AttemptEnd::Failed },
+    }
+}
+
+/// Is ready when the command is to be stopped. A shutdown lets it go on for as long as the worker can wait.
+async fn stop(ctx: &Context, patience: Duration) -> Stop {
+    match ctx.cancelled().await {
+        StopCause::Cancelled { .. } => Stop::Cancelled,
+        StopCause::TimedOut => Stop::Timeout,
+        StopCause::Lost => Stop::Fenced,
+        StopCause::Shutdown => {
+            ctx.env().sleep(patience).await;
+            Stop::Shutdown
+        }
+    }
+}
+
+/// Passes output and progress on while the command runs; gives the last line of its standard error.
+async fn forward(
+    ctx: &Context,
+    mut chunks: tokio::sync::mpsc::Receiver<taskwright::process::LogChunk>,
+    mut progress: watch::Receiver<Option<taskwright::process::Progress>>,
+) -> String {
+    let mut last_words = LastLine::default();
+    let mut progress_open = true;
+    loop {
+        tokio::select! {
+            chunk = chunks.recv() => {
+                let Some(chunk) = chunk else { return last_words.finish() };
+                let stream = match chunk.stream {
+                    taskwright::process::Stream::Stdout => LogStream::Stdout,
+                    taskwright::process::Stream::Stderr => {
+                        last_words.add(&chunk.bytes);
+                        LogStream::Stderr
+                    }
+                };
+                ctx.log_bytes(stream, chunk.bytes);
+            }
+            changed = progress.changed(), if progress_open => {
+                progress_open = changed.is_ok();
+                if let Some(newest) = progress.borrow_and_update().as_ref() {
+                    ctx.progress(newest.done, newest.total, newest.message.as_deref());
+                }
+            }
+        }
+    }
+}
+
+/// Keeps the last line with anything in it.
+#[derive(Default)]
+struct LastLine {
+    line: Vec<u8>,
+    last: Vec<u8>,
+}
+
+impl LastLine {
+    const BYTES_MAX: usize = 500;
+
+    fn add(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = Self::BYTES_MAX.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            if part.ends_with(b"\n") {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if line.iter().any(|byte| !byte.is_ascii_whitespace()) {
+            self.last = line;
+        }
+    }
+
+    fn finish(mut self) -> String {
+        self.end_line();
+        let text = String::from_utf8_lossy(&self.last);
+        text.trim().chars().filter(|c| !c.is_control()).collect()
+    }
+}
+
+fn outcome(ctx: &Context, output: &Output, permanent: &[u32], last_words: &str) -> Outcome {
+    let words = if last_words.is_empty() {
+        output.exit.to_string()
+    } else {
+        format!("{}: {last_words}", output.exit)
+    };
+    match output.stopped {
+        // It was asked to stop and had finished its work all the same.
+        _ if output.exit.is_success() => Outcome::Completed { result: None },
+        Some(Stop::Cancelled) => Outcome::Cancelled {
+            reason: ctx.stop_cause().map_or_else(|| "cancelled".to_owned(), ToString::to_string),
+        },
+        Some(Stop::Timeout) => {
+            Outcome::Retry { error: format!("timed out; {words}"), after: None, end: AttemptEnd::TimedOut }
+        }
+        Some(stop) => {
+            Outcome::Retry { error: format!("{stop}; {words}"), after: None, end: AttemptEnd::Failed }
+        }
+        None if is_permanent(output, permanent) => Outcome::Fail { error: words },
+        None => Outcome::Retry { error: words, after: None, end: AttemptEnd::Failed },
+    }
+}
+
+fn is_permanent(output: &Output, permanent: &[u32]) -> bool {
+    let taskwright::process::Exit::Code(code) = output.exit else { return false };
+    u32::try_from(code).is_ok_and(|code| permanent.contains(&code))
+}
+
+fn usage(output: &Output) -> Usage {
+    let used = &output.usage;
+    Usage {
+        cpu_user_us: used.cpu_user_us,
+        cpu_system_us: used.cpu_system_us,
+        rss_peak_bytes: used.rss_peak_bytes,
+        read_bytes: used.read_bytes,
+        written_bytes: used.written_bytes,
+    }
+}
+
+fn one_line(error: &Error) -> String {
+    let report = &error.reports()[0];
+    format!("{}: {}", report.what, report.why)
+}
+
+/// What commands of lost workers left running on this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Orphans;
+
+impl Orphans {
+    /// Kills what a lost worker's commands left: their jobs run again, and two of them at once is one too many.
+    pub(crate) fn kill_of(&self, lost: &LostWorker) {
+        let killed = kill_tagged(WORKER_VARIABLE, &lost.id.to_string());
+        if killed > 0 {
+            tracing::warn!(worker = %lost.id, killed, "processes of a lost worker were still running");
+        }
+    }
+}

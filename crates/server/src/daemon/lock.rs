@@ -1,0 +1,60 @@
+//! One `up` at a time per store: a locked file beside it that names the process.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::{Error, in_words};
+use crate::store_url::StoreUrl;
+
+/// Held for as long as the daemon runs; the kernel gives it back when the process ends, however it ends.
+pub(super) struct Lock {
+    _file: Option<File>,
+}
+
+/// Takes the lock.
+///
+/// # Errors
+///
+/// When another `up` has it; its process is named.
+pub(super) fn take(store: &StoreUrl) -> Result<Lock, Error> {
+    let StoreUrl::Sqlite(path) = store else { return Ok(Lock { _file: None }) };
+    let mut beside = path.clone().into_os_string();
+    beside.push("-run/up.lock");
+    let beside = Path::new(&beside);
+    let cannot = |error: std::io::Error| {
+        Error::operational(
+            format!("the lock file {}", beside.display()),
+            in_words(&error),
+            "check the rights of this user in that directory",
+        )
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(beside)
+        .map_err(cannot)?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        // Who it is, is a help and no more.
+        let _ = file.read_to_string(&mut holder);
+        let holder = holder.trim();
+        let pid = if holder.is_empty() { "?" } else { holder };
+        return Err(Error::operational(
+            format!("`up` on {store}"),
+            format!("another `up` runs on it already (process {pid})"),
+            format!("use that one, stop it with `kill {pid}`, or add workers with `taskwright worker`"),
+        ));
+    }
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(cannot)?;
+    Ok(Lock { _file: Some(file) })
+}

@@ -1,0 +1,24 @@
+//! Messages of the long-running verbs, on standard error.
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::Context;
+
+/// Starts logging: `RUST_LOG` decides what, or else `--verbose` and `--quiet`; `--json` makes it one object a line.
+pub(super) fn start(context: &Context) {
+    let manner = context.output.manner();
+    let level = match (manner.quiet, manner.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (_, true) => LevelFilter::DEBUG,
+        _ => LevelFilter::WARN,
+    };
+    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(context.output.colours_messages())
+        .with_target(false);
+    // A program that links us in may have set up logging of its own; that one stays.
+    let _ = if manner.json { builder.json().try_init() } else { builder.compact().try_init() };
+}

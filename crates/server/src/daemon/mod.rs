@@ -1,0 +1,26 @@
+//! What `up` and `worker` do: put the store, the duties, the supervisor and the worker together, and listen to signals.
+
+mod lock;
+mod log;
+mod signals;
+mod up;
+mod worker;
+
+pub(crate) use self::up::up;
+pub(crate) use self::worker::worker;
+
+use std::time::Duration;
+
+use taskwright::DutyConfig;
+
+use crate::config::Config;
+
+/// Jobs that one worker process runs at once, unless somebody says otherwise.
+pub(crate) const CONCURRENCY_DEFAULT: u32 = 8;
+
+/// How long a shutdown waits for what runs, unless somebody says otherwise.
+pub(crate) const GRACE_DEFAULT: Duration = Duration::from_secs(25);
+
+fn duties(config: &Config) -> DutyConfig {
+    DutyConfig { retention: config.retention, ..DutyConfig::default() }
+}

@@ -1,0 +1,179 @@
+//! `up`: everything in one process tree.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwright::store::Store;
+use taskwright::supervisor::{End, Event, Supervisor};
+use taskwright::{Duties, Env};
+use tokio::sync::mpsc;
+
+use super::signals::Signals;
+use super::{CONCURRENCY_DEFAULT, GRACE_DEFAULT};
+use crate::cli::Context;
+use crate::cli::up::Up;
+use crate::error::{Error, Exit, in_words};
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+///
+/// When the store cannot be opened, or another `up` runs on it.
+pub(crate) fn up(context: &Context, verb: &Up) -> Result<Exit, Error> {
+    super::log::start(context);
+    context.block_on(run(context, verb))
+}
+
+async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
+    let env = context.env.clone();
+    let store = Arc::clone(context.store_or_new()?);
+    let lock = super::lock::take(&context.store_url)?;
+    let signals = Signals::listen()?;
+    let plan = Plan::of(context, verb);
+    greet(context, &*store, &plan);
+
+    let commands = crate::command::Orphans::default();
+    let duties = Duties::start_with(&store, &env, &super::duties(&context.config), move |lost| {
+        commands.kill_of(lost);
+    });
+    let (ends, end) = mpsc::unbounded_channel();
+    let workers = supervise(context, &env, &plan, end, &duties);
+    let at_once = ends.clone();
+    let ended = signals
+        .around(
+            &env,
+            workers,
+            move || {
+                context.output.note("stopping: waiting for what runs (a second signal ends it at once)");
+                // The supervisor may have ended by itself meanwhile.
+                let _ = ends.send(End::Gracefully);
+            },
+            move |_| {
+                let _ = at_once.send(End::AtOnce);
+            },
+        )
+        .await;
+    drop(duties);
+    drop(lock);
+    match ended {
+        Ok(ended) => ended.map(|()| Exit::Ok),
+        Err(signal) => Ok(Exit::Signal(signal)),
+    }
+}
+
+/// What is to be run.
+struct Plan {
+    processes: usize,
+    concurrency: u32,
+    grace: Duration,
+    lease: Option<Duration>,
+}
+
+impl Plan {
+    fn of(context: &Context, verb: &Up) -> Self {
+        let config = &context.config.workers;
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            processes: verb.workers.or(config.processes).map_or(cpus, |count| count as usize),
+            concurrency: verb.concurrency.or(config.concurrency).unwrap_or(CONCURRENCY_DEFAULT),
+            grace: verb.grace.or(config.grace).unwrap_or(GRACE_DEFAULT),
+            lease: verb.lease,
+        }
+    }
+}
+
+/// Says what was started, where, and what to type next.
+fn greet(context: &Context, store: &dyn Store, plan: &Plan) {
+    let name = own_name();
+    let out = &context.output;
+    out.note(format!("taskwright {} is up", env!("CARGO_PKG_VERSION")));
+    out.note(format!("  store    {}", store.info().url));
+    out.note(match plan.processes {
+        0 => "  workers  none: jobs are accepted and wait (--workers 0)".to_owned(),
+        1 => format!("  workers  1 process, {} jobs at once", plan.concurrency),
+        n => format!("  workers  {n} processes, {} jobs at once each", plan.concurrency),
+    });
+    out.note("\nNow type, in another terminal in this directory:");
+    out.note(format!("  {name} enqueue exec -- sh -c 'echo hello'"));
+    out.note(format!("  {name} jobs list"));
+    out.note("\nCtrl-C stops it in good order.");
+}
+
+/// What to type to run this program again.
+fn own_name() -> String {
+    let exe = std::env::current_exe().ok();
+    let on_path = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|place| {
+            let found = std::fs::canonicalize(place.join("taskwright")).ok();
+            found.is_some() && found == exe
+        })
+    });
+    let here = std::env::current_dir().ok();
+    match exe {
+        Some(exe) if !on_path => {
+            match here.and_then(|here| exe.strip_prefix(here).ok().map(|exe| exe.display().to_string())) {
+                Some(relative) => relative,
+                None => exe.display().to_string(),
+            }
+        }
+        _ => "taskwright".to_owned(),
+    }
+}
+
+/// Keeps the worker processes alive until the end.
+async fn supervise(
+    context: &Context,
+    env: &Env,
+    plan: &Plan,
+    end: mpsc::UnboundedReceiver<End>,
+    duties: &Duties,
+) -> Result<(), Error> {
+    if plan.processes == 0 {
+        let mut end = end;
+        // Whatever is asked, there is nothing to wait for.
+        end.recv().await;
+        return Ok(());
+    }
+    let exe = std::env::current_exe().map_err(|error| {
+        Error::operational("finding this program's own file", in_words(&error), "start it by its full path")
+    })?;
+    let args = context.worker_arguments(plan.concurrency, plan.grace, plan.lease);
+    let command = move || {
+        let mut command = Command::new(&exe);
+        command.args(&args);
+        command
+    };
+    // Two seconds more than a worker gives its jobs: it needs a moment to write down how they ended.
+    let supervisor =
+        Supervisor::new(env.clone(), plan.processes, command).grace(plan.grace + Duration::from_secs(2));
+    let done = supervisor.run(end, |event| {
+        tell(context, event);
+        if matches!(event, Event::Died { .. }) {
+            duties.reclaim_now();
+        }
+    });
+    done.await.map_err(|error| {
+        Error::operational("starting workers", in_words(&error), "look at this user's limits: ulimit -a")
+    })
+}
+
+fn tell(context: &Context, event: &Event) {
+    let out = &context.output;
+    match event {
+        Event::Started { pid, .. } => out.detail(format!("worker process {pid} started")),
+        Event::Died { pid, status, restart_in, .. } => {
+            let when = match *restart_in {
+                Duration::ZERO => "another is started".to_owned(),
+                pause => format!("another is started in {} s", pause.as_secs()),
+            };
+            out.note(format!("worker process {pid} died ({status}); {when}"));
+        }
+        Event::Left { pid, .. } => out.note(format!("worker process {pid} ended in good order")),
+        Event::NotStarted { error, retry_in, .. } => out.note(format!(
+            "a worker process could not be started ({}); trying again in {} s",
+            in_words(error),
+            retry_in.as_secs()
+        )),
+    }
+}

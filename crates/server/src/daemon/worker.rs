@@ -1,0 +1,120 @@
+//! `worker`: runs jobs in this process.
+
+use std::sync::Arc;
+
+use taskwright::supervisor::parent_gone;
+use taskwright::{Duties, Registry, Worker as JobWorker, duty};
+use tokio::sync::Notify;
+
+use super::signals::Signals;
+use super::{CONCURRENCY_DEFAULT, GRACE_DEFAULT};
+use crate::cli::Context;
+use crate::cli::worker::Worker;
+use crate::command;
+use crate::error::{Error, Exit, in_words};
+
+/// Threads that run handlers. Commands and network calls wait much and compute little; what computes belongs on the
+/// blocking pool.
+const THREADS_MAX: usize = 4;
+
+/// Runs a worker until it is told to stop, or nothing is left to do.
+///
+/// # Errors
+///
+/// When the store cannot be opened, or refuses the worker.
+pub(crate) fn worker(context: &Context, verb: &Worker) -> Result<Exit, Error> {
+    super::log::start(context);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(THREADS_MAX);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("taskwright-run")
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Error::operational("starting", in_words(&error), "look at this user's limits: ulimit -a")
+        })?;
+    let exit = runtime.block_on(run(context, verb));
+    // Blocking handlers that outlived the grace must not hold up the end.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
+    let env = context.env.clone();
+    let store = Arc::clone(context.store_or_new()?);
+    let signals = Signals::listen()?;
+    let config = &context.config;
+    let grace = verb.grace.or(config.workers.grace).unwrap_or(GRACE_DEFAULT);
+    let registry = command::register(Registry::new(), config, &env, grace)?;
+
+    let duty_config = super::duties(config);
+    // A supervised worker leaves the duties to its parent.
+    let _duties = if verb.supervised {
+        None
+    } else {
+        let commands = command::Orphans::default();
+        Some(Duties::start_with(&store, &env, &duty_config, move |lost| commands.kill_of(lost)))
+    };
+    let mut builder = JobWorker::builder(Arc::clone(&store), registry, env.clone())
+        .concurrency(verb.concurrency.or(config.workers.concurrency).unwrap_or(CONCURRENCY_DEFAULT) as usize)
+        .grace(grace);
+    if let Some(lease) = verb.lease {
+        builder = builder.lease(lease);
+    }
+    if let Some(queues) = queues(context, verb) {
+        builder = builder.queues(queues);
+    }
+    if let Some(worst) = verb.max_priority {
+        builder = builder.priority_max(worst);
+    }
+    if let Some(namespace) = &context.namespace {
+        builder = builder.namespace(namespace.clone());
+    }
+    if verb.until_empty {
+        // What is due already counts as ready.
+        duty::run_once(&store, &env, &duty_config).await?;
+        builder = builder.until_empty();
+    }
+    let stop = Arc::new(Notify::new());
+    let stopped = stopped(Arc::clone(&stop), verb.supervised);
+    let ended = signals.around(&env, builder.run(stopped), move || stop.notify_one(), |_| ()).await;
+    match ended {
+        Ok(summary) => {
+            report(context, verb, &summary?)?;
+            Ok(Exit::Ok)
+        }
+        Err(signal) => Ok(Exit::Signal(signal)),
+    }
+}
+
+fn queues(context: &Context, verb: &Worker) -> Option<Vec<taskwright::QueueName>> {
+    if verb.queues.is_empty() { context.config.workers.queues.clone() } else { Some(verb.queues.clone()) }
+}
+
+/// Is ready when the worker is to stop: by a signal, or because its parent is gone.
+async fn stopped(asked: Arc<Notify>, supervised: bool) {
+    let orphaned = async {
+        match supervised {
+            true => parent_gone().await,
+            false => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = asked.notified() => {}
+        () = orphaned => {}
+    }
+}
+
+fn report(context: &Context, verb: &Worker, summary: &taskwright::Summary) -> Result<(), Error> {
+    if verb.supervised {
+        return Ok(());
+    }
+    if context.output.manner().json {
+        return context.output.json(summary);
+    }
+    context.output.note(format!(
+        "{} completed, {} failed, {} to be tried again, {} cancelled, {} handed back",
+        summary.completed, summary.failed, summary.retried, summary.cancelled, summary.given_back
+    ));
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! One attempt while it runs: what the handler's [`Context`](crate::Context) and the worker loop share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+use taskwright_core::{Timestamp, Usage, WorkerId};
+use taskwright_store::{ClaimedJob, Progress};
+
+use crate::cancel::{StopCause, Token};
+use crate::env::Env;
+use crate::outbox::Outbox;
+use crate::registry::Registry;
+
+/// What the attempts of one worker incarnation have in common.
+pub(crate) struct Host {
+    pub(crate) env: Env,
+    pub(crate) worker: WorkerId,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) outbox: Outbox,
+    /// Until when (monotonic microseconds) the worker's lease runs.
+    pub(crate) lease_until_us: AtomicU64,
+}
+
+impl Host {
+    pub(crate) fn new(env: Env, worker: WorkerId, registry: Arc<Registry>) -> Self {
+        Self { env, worker, registry, outbox: Outbox::default(), lease_until_us: AtomicU64::new(u64::MAX) }
+    }
+}
+
+/// One attempt while it runs.
+pub(crate) struct Attempt {
+    pub(crate) job: ClaimedJob,
+    pub(crate) host: Arc<Host>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) token: Token,
+    /// Somebody asked for the job to be cancelled; the token may have fired for another cause before.
+    pub(crate) cancel_requested: AtomicBool,
+    /// Bytes of log accepted so far.
+    pub(crate) logged_bytes: AtomicUsize,
+    /// The newest progress, and whether it waits in the outbox.
+    pub(crate) progress: Mutex<Option<Progress>>,
+    pub(crate) progress_waits: AtomicBool,
+    pub(crate) usage: OnceLock<Usage>,
+    abort: Mutex<Abort>,
+}
+
+#[derive(Default)]
+struct Abort {
+    /// When (monotonic microseconds) the handler is dropped if it still runs, and why.
+    due: Option<(u64, StopCause)>,
+    /// The slot that drives the handler.
+    slot: Option<Waker>,
+}
+
+impl Attempt {
+    pub(crate) fn new(job: ClaimedJob, host: Arc<Host>, started_at: Timestamp) -> Self {
+        Self {
+            job,
+            host,
+            started_at,
+            token: Token::default(),
+            cancel_requested: AtomicBool::new(false),
+            logged_bytes: AtomicUsize::new(0),
+            progress: Mutex::default(),
+            progress_waits: AtomicBool::new(false),
+            usage: OnceLock::new(),
+            abort: Mutex::default(),
+        }
+    }
+
+    /// Asks the handler to stop; it is dropped at `abort_at_us` if it has not. A later request may bring that moment
+    /// forward, never put it off.
+    pub(crate) fn stop(&self, cause: StopCause, abort_at_us: u64) {
+        if matches!(cause, StopCause::Cancelled { .. }) {
+            self.cancel_requested.store(true, Ordering::Relaxed);
+        }
+        self.token.fire(cause.clone());
+        let mut abort = lock(&self.abort);
+        if abort.due.as_ref().is_none_or(|(due, _)| abort_at_us < *due) {
+            abort.due = Some((abort_at_us, cause));
+            if let Some(slot) = abort.slot.take() {
+                slot.wake();
+            }
+        }
+    }
+
+    /// When and why the handler is to be dropped; `waker` is told when that changes.
+    pub(crate) fn abort_due(&self, waker: &Waker) -> Option<(u64, StopCause)> {
+        let mut abort = lock(&self.abort);
+        if !abort.slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            abort.slot = Some(waker.clone());
+        }
+        abort.due.clone()
+    }
+}
+
+/// Locks, also what a panicking thread left locked: every critical section here leaves its value whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,212 @@
+//! The client: puts jobs into a store, and asks what became of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwright_core::limit::ENQUEUE_JOBS_MAX;
+use taskwright_core::{Actor, JobId, NewJob, Timestamp};
+use taskwright_store::{Change, Changed, Enqueued, JobDetail, LogChunk, SharedStore, Store};
+
+use crate::env::Env;
+use crate::error::Error;
+use crate::job::Job;
+
+/// How often an enqueue is sent in all before its error is given to the caller.
+const SENDS_MAX: u32 = 5;
+/// The delay before the second send; it grows by the factor [`SEND_GROWTH`], so five sends take about 5 s.
+const SEND_AGAIN: Duration = Duration::from_millis(125);
+const SEND_GROWTH: u32 = 3;
+/// Jobs of a batch, unless the caller says otherwise.
+const BATCH_JOBS: usize = 1_000;
+/// The first and the longest time between two looks at a job that is waited for.
+const LOOK_FIRST: Duration = Duration::from_millis(5);
+const LOOK_LONGEST: Duration = Duration::from_millis(250);
+
+/// Puts jobs into a store, and asks what became of them. Cheap to clone.
+///
+/// # Example
+///
+/// ```
+/// # use taskwright::{Client, Env, Job};
+/// # async fn example(store: taskwright::store::SharedStore) -> Result<(), taskwright::Error> {
+/// let client = Client::new(store, Env::system());
+/// let job = Job::new("report.monthly").args(&7)?.queue("reports").run_in(std::time::Duration::from_secs(60));
+/// let id = client.enqueue(job).await?.id;
+/// assert!(client.job(id).await?.is_some());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    store: SharedStore,
+    env: Env,
+    batch_jobs: usize,
+}
+
+impl Client {
+    /// A client of this store.
+    pub fn new(store: SharedStore, env: Env) -> Self {
+        Self { store, env, batch_jobs: BATCH_JOBS }
+    }
+
+    /// How many jobs [`enqueue_many`](Self::enqueue_many) commits together: 1 to 10,000, default 1,000.
+    #[must_use]
+    pub fn batch_jobs(self, jobs: usize) -> Self {
+        Self { batch_jobs: jobs.clamp(1, ENQUEUE_JOBS_MAX), ..self }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Stores a job. When the answer is there, the job is durable.
+    ///
+    /// The id is made here, so a send whose answer was lost is repeated without making a second job.
+    ///
+    /// # Errors
+    ///
+    /// When something about the job is not accepted, or the store stays out of order for about 5 s.
+    pub async fn enqueue(&self, job: impl Into<Job>) -> Result<Enqueued, Error> {
+        let job = job.into().into_new(&self.env)?;
+        let stored = self.send(vec![job]).await?;
+        // A store answers each job of a batch.
+        Ok(stored[0])
+    }
+
+    /// Stores many jobs and answers in their order. See [`enqueue_each`](Self::enqueue_each) for millions.
+    ///
+    /// # Errors
+    ///
+    /// As for [`enqueue_each`](Self::enqueue_each).
+    pub async fn enqueue_many<J: Into<Job>>(
+        &self,
+        jobs: impl IntoIterator<Item = J>,
+    ) -> Result<Vec<Enqueued>, Error> {
+        let jobs = jobs.into_iter();
+        let mut all = Vec::with_capacity(jobs.size_hint().0);
+        self.enqueue_each(jobs, |batch| all.extend_from_slice(batch)).await?;
+        Ok(all)
+    }
+
+    /// Stores jobs as they come, in batches that are each committed whole; `stored` is told after each commit. Gives
+    /// the number of jobs.
+    ///
+    /// # Errors
+    ///
+    /// At the first job that is not accepted, and when the store stays out of order. The batches that `stored` was
+    /// told of are durable; of the batch in which it stopped, nothing was stored, unless the store could not say.
+    pub async fn enqueue_each<J: Into<Job>>(
+        &self,
+        jobs: impl IntoIterator<Item = J>,
+        mut stored: impl FnMut(&[Enqueued]),
+    ) -> Result<u64, Error> {
+        let mut jobs = jobs.into_iter().peekable();
+        let mut count = 0;
+        while jobs.peek().is_some() {
+            let batch = jobs.by_ref().take(self.batch_jobs);
+            let batch: Vec<NewJob> =
+                batch.map(|job| job.into().into_new(&self.env)).collect::<Result<_, _>>()?;
+            let answers = self.send(batch).await?;
+            count += answers.len() as u64;
+            stored(&answers);
+        }
+        Ok(count)
+    }
+
+    /// Sends a batch; again, with the same ids, while the store is out of order.
+    async fn send(&self, batch: Vec<NewJob>) -> Result<Vec<Enqueued>, Error> {
+        let mut delay = SEND_AGAIN;
+        for _ in 1..SENDS_MAX {
+            match self.store.enqueue(self.env.now(), batch.clone()).await {
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, ?delay, jobs = batch.len(), "an enqueue is sent again");
+                    self.env.sleep(self.env.spread(delay, 0.2)).await;
+                    delay *= SEND_GROWTH;
+                }
+                answer => return Ok(answer?),
+            }
+        }
+        Ok(self.store.enqueue(self.env.now(), batch).await?)
+    }
+
+    /// A job with everything about it but its log.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    pub async fn job(&self, id: JobId) -> Result<Option<JobDetail>, Error> {
+        Ok(self.store.job(id).await?)
+    }
+
+    /// Waits until the job is over, at most for `limit`; gives the job as it is then.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such job ([`Error::is_not_found`]), or the store is out of order.
+    pub async fn wait(&self, id: JobId, limit: Option<Duration>) -> Result<JobDetail, Error> {
+        let end_us = limit.map(|limit| self.env.monotonic_us().saturating_add(crate::env::micros(limit)));
+        // Interest is registered before the first look.
+        let mut hints = self.store.hints();
+        let mut hints_open = true;
+        let mut look = LOOK_FIRST;
+        loop {
+            hints.borrow_and_update();
+            let job = self.store.job(id).await?.ok_or_else(|| Error::no_such_job(id))?;
+            let left = end_us.map(|end_us| end_us.saturating_sub(self.env.monotonic_us()));
+            if job.view.state.is_terminal() || left == Some(0) {
+                return Ok(job);
+            }
+            let next = left.map_or(look, |left| look.min(Duration::from_micros(left)));
+            tokio::select! {
+                changed = hints.changed(), if hints_open => hints_open = changed.is_ok(),
+                () = self.env.sleep(next) => {}
+            }
+            look = (look * 3 / 2).min(LOOK_LONGEST);
+        }
+    }
+
+    /// Asks for a job to be cancelled: a waiting one ends at once, a running one when its handler does. `true` only
+    /// for the call that set the request.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such job ([`Error::is_not_found`]), or the store is out of order.
+    pub async fn cancel(&self, id: JobId, actor: Actor, reason: Option<String>) -> Result<bool, Error> {
+        let changed = self.change(vec![id], Change::Cancel, actor, reason).await?;
+        match changed.first() {
+            Some(Changed::Done | Changed::Requested) => Ok(true),
+            Some(Changed::Skipped(_)) => Ok(false),
+            Some(Changed::Unknown) | None => Err(Error::no_such_job(id)),
+        }
+    }
+
+    /// Changes jobs, each for itself, and answers in the order of the ids.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    pub async fn change(
+        &self,
+        ids: Vec<JobId>,
+        change: Change,
+        actor: Actor,
+        reason: Option<String>,
+    ) -> Result<Vec<Changed>, Error> {
+        Ok(self.store.change(self.env.now(), ids, change, actor, reason).await?)
+    }
+
+    /// The log of a job from entry `from` on, at most `limit` entries.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    pub async fn logs(&self, id: JobId, from: u64, limit: usize) -> Result<Vec<LogChunk>, Error> {
+        Ok(self.store.logs(id, from, limit).await?)
+    }
+
+    /// Now, on the clock of this client.
+    pub fn now(&self) -> Timestamp {
+        self.env.now()
+    }
+}

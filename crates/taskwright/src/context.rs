@@ -1,0 +1,212 @@
+//! What a handler is given: its arguments, the facts of its attempt, and the ways to talk to the worker.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use taskwright_core::limit::{LOG_BYTES_MAX, TEXT_BYTES_MAX};
+use taskwright_core::name::clipped;
+use taskwright_core::{Args, Error, JobId, Kind, MaxAttempts, Namespace, Owner, QueueName, Usage, WorkerId};
+use taskwright_store::{LogEntry, LogStream, Progress};
+
+use crate::attempt::{Attempt, lock};
+use crate::cancel::StopCause;
+use crate::env::Env;
+use crate::task::TaskError;
+
+/// One attempt of one job, from its handler's side. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Context(Arc<Attempt>);
+
+impl Context {
+    pub(crate) fn new(attempt: Arc<Attempt>) -> Self {
+        Self(attempt)
+    }
+
+    /// The arguments as a type.
+    ///
+    /// # Errors
+    ///
+    /// When they do not have the form of the type; the message names line and column.
+    pub fn args<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.0.job.args.parse()
+    }
+
+    /// The arguments as the exact bytes that were enqueued.
+    pub fn raw_args(&self) -> &Args {
+        &self.0.job.args
+    }
+
+    /// The job.
+    pub fn job_id(&self) -> JobId {
+        self.0.job.id
+    }
+
+    /// The task.
+    pub fn kind(&self) -> &Kind {
+        &self.0.job.kind
+    }
+
+    /// The queue it came from.
+    pub fn queue(&self) -> &QueueName {
+        &self.0.job.queue
+    }
+
+    /// The tenant.
+    pub fn namespace(&self) -> &Namespace {
+        &self.0.job.namespace
+    }
+
+    /// Whose job it is.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.0.job.owner.as_ref()
+    }
+
+    /// The number of this attempt, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.0.job.attempt
+    }
+
+    /// How many executions the job gets.
+    pub fn max_attempts(&self) -> MaxAttempts {
+        self.0.job.max_attempts
+    }
+
+    /// Whether no other attempt follows when this one fails.
+    pub fn is_last_attempt(&self) -> bool {
+        !self.max_attempts().allows_after(self.attempt())
+    }
+
+    /// The worker that runs it.
+    pub fn worker_id(&self) -> WorkerId {
+        self.0.host.worker
+    }
+
+    /// Time and randomness, on whatever clock the worker runs.
+    pub fn env(&self) -> &Env {
+        &self.0.host.env
+    }
+
+    /// The value of this type that the [registry](crate::Registry::state) was given.
+    ///
+    /// # Errors
+    ///
+    /// When there is none. The job is tried again: the program that runs it then may know better.
+    pub fn state<S: 'static>(&self) -> Result<&S, TaskError> {
+        let missing = || {
+            let name = std::any::type_name::<S>();
+            TaskError::retry(format!("no state of type {name}: give it to the registry with `.state(..)`"))
+        };
+        self.0.host.registry.shared().ok_or_else(missing)
+    }
+
+    /// Whether the handler has been asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.token.cause().is_some()
+    }
+
+    /// Why the handler has been asked to stop, if it has.
+    pub fn stop_cause(&self) -> Option<&StopCause> {
+        self.0.token.cause()
+    }
+
+    /// Waits until the handler is asked to stop, and says why.
+    pub async fn cancelled(&self) -> &StopCause {
+        self.0.token.fired().await
+    }
+
+    /// Goes on unless the handler has been asked to stop: `ctx.check()?` between two steps of the work.
+    ///
+    /// # Errors
+    ///
+    /// When it has been asked to stop; the handler returns the error as it is.
+    pub fn check(&self) -> Result<(), TaskError> {
+        self.stop_cause().map_or(Ok(()), |cause| Err(cause.into()))
+    }
+
+    /// Sleeps, and wakes early when the handler is asked to stop.
+    ///
+    /// # Errors
+    ///
+    /// When it has been asked to stop; the handler returns the error as it is.
+    pub async fn sleep(&self, duration: Duration) -> Result<(), TaskError> {
+        tokio::select! {
+            biased;
+            cause = self.cancelled() => Err(cause.into()),
+            () = self.env().sleep(duration) => Ok(()),
+        }
+    }
+
+    /// Says how far the work is. Call it as often as you like: the newest report is stored at most ten times a second.
+    pub fn progress(&self, done: u64, total: Option<u64>, message: Option<&str>) {
+        let message = message.map(|message| clipped(message, TEXT_BYTES_MAX));
+        *lock(&self.0.progress) = Some(Progress { done, total, message });
+        if !self.0.progress_waits.swap(true, Ordering::SeqCst) {
+            self.0.host.outbox.put_progress(Arc::clone(&self.0));
+        }
+    }
+
+    /// Adds a line to the job's log. It is stored within 200 ms, and before the end of the attempt.
+    ///
+    /// An attempt may write 1 MiB; what comes after is dropped, with a marker at the cut.
+    pub fn log(&self, text: impl AsRef<str>) {
+        let text = text.as_ref();
+        let mut line = Vec::with_capacity(text.len() + 1);
+        line.extend_from_slice(text.as_bytes());
+        line.push(b'\n');
+        self.log_bytes(LogStream::Log, line);
+    }
+
+    /// Adds bytes to the job's log as they are; they need be neither UTF-8 nor whole lines.
+    ///
+    /// The limit of [`log`](Self::log) counts over all streams together.
+    pub fn log_bytes(&self, stream: LogStream, mut bytes: Vec<u8>) {
+        let before = self.0.logged_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        if before > LOG_BYTES_MAX {
+            return;
+        }
+        // One call at most crosses the limit, so there is one marker.
+        let cut = before + bytes.len() > LOG_BYTES_MAX;
+        if cut {
+            bytes.truncate(LOG_BYTES_MAX - before);
+        }
+        if !bytes.is_empty() {
+            self.put_log(stream, bytes);
+        }
+        if cut {
+            let marker = format!("\n[log cut here: an attempt may write {LOG_BYTES_MAX} bytes]\n");
+            self.put_log(LogStream::Log, marker.into_bytes());
+        }
+    }
+
+    fn put_log(&self, stream: LogStream, bytes: Vec<u8>) {
+        let (key, attempt) = (self.0.job.key, self.0.job.attempt);
+        self.0.host.outbox.put_log(LogEntry { key, attempt, at: self.env().now(), stream, bytes });
+    }
+
+    /// Whether this attempt still owns the job: the worker's lease holds, as far as this process can know.
+    ///
+    /// The worker renews the lease by itself. Ask before a step that must not happen twice.
+    pub fn heartbeat(&self) -> bool {
+        let lost = matches!(self.stop_cause(), Some(StopCause::Lost));
+        !lost && self.env().monotonic_us() < self.0.host.lease_until_us.load(Ordering::Relaxed)
+    }
+
+    /// Notes what the attempt used of the machine; the first call counts.
+    pub fn set_usage(&self, usage: Usage) {
+        // A second measurement of the same attempt is a mistake of the handler, and not worth failing its job.
+        let _ = self.0.usage.set(usage);
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("job", &self.job_id())
+            .field("kind", self.kind())
+            .field("attempt", &self.attempt())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,121 @@
+//! Duties: the maintenance that keeps a store in order while nobody asks for anything.
+//!
+//! A duty is one small activity that looks at the store as a whole and makes good whatever is due: scheduled jobs
+//! become available ([`promote`]), jobs of lost workers go on ([`reclaim`]), what is over for long is removed
+//! ([`prune`]). Each is driven by a runner of its own.
+//!
+//! # For whoever adds one
+//!
+//! - **Idempotent.** Any number of processes do the same duties on the same store at the same time. What one has done,
+//!   the next finds done.
+//! - **One way for the event and for the scan.** A hint that something happened only makes the same look come sooner.
+//!   So a hint that got lost costs a moment and nothing else.
+//! - **Constant work.** A call does a bounded amount and says whether more is left; a backlog is many calls and not a
+//!   long one.
+//! - **No memory.** What a duty must know from the time before belongs into the store.
+//! - **Errors are for the runner.** It logs, waits longer each time, and goes on.
+
+mod prune;
+mod reclaim;
+mod runner;
+
+mod promote;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwright_core::Retention;
+use taskwright_store::{LostWorker, SharedStore};
+use tokio::sync::Notify;
+
+use self::promote::Promote;
+use self::prune::Prune;
+use self::reclaim::Reclaim;
+use crate::env::{Env, Spawned};
+
+/// Which duties are done and how. Defaults are in [`Default`].
+#[derive(Clone, Copy, Debug)]
+pub struct DutyConfig {
+    /// How often lost workers are looked for. Default 500 ms.
+    pub reclaim_every: Duration,
+    /// How often jobs that are over are looked through. Default 1 h.
+    pub prune_every: Duration,
+    /// How long jobs that are over are kept. Default 7 days completed, 30 days otherwise.
+    pub retention: Retention,
+}
+
+impl Default for DutyConfig {
+    fn default() -> Self {
+        Self {
+            reclaim_every: Duration::from_millis(500),
+            prune_every: Duration::from_secs(3_600),
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// The duties of one process, under way. Dropping the value ends them; a call that is under way then may still take
+/// place, which is harmless.
+pub struct Duties {
+    reclaim: Arc<Notify>,
+    _runners: Vec<Spawned<()>>,
+}
+
+impl Duties {
+    /// Starts every duty.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start(store: &SharedStore, env: &Env, config: &DutyConfig) -> Self {
+        Self::start_with(store, env, config, |_| ())
+    }
+
+    /// Starts every duty; `on_lost` is told of each worker that this process found gone, after its jobs were decided
+    /// about: for whoever can clean up after it on this machine.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start_with(
+        store: &SharedStore,
+        env: &Env,
+        config: &DutyConfig,
+        on_lost: impl Fn(&LostWorker) + Send + Sync + 'static,
+    ) -> Self {
+        let store = || Arc::clone(store);
+        let reclaim = Arc::new(Notify::new());
+        let runners = vec![
+            runner::spawn(env, store(), Promote::new(store()), None),
+            runner::spawn(
+                env,
+                store(),
+                Reclaim::new(store(), config.reclaim_every, Box::new(on_lost)),
+                Some(Arc::clone(&reclaim)),
+            ),
+            runner::spawn(env, store(), Prune::new(store(), config.prune_every, config.retention), None),
+        ];
+        Self { reclaim, _runners: runners }
+    }
+
+    /// Looks for lost workers at once: for whoever has just seen one die.
+    pub fn reclaim_now(&self) {
+        self.reclaim.notify_one();
+    }
+}
+
+/// Does every duty once, as far as it is due now. For tests, and for a worker that only drains a store.
+///
+/// # Errors
+///
+/// When the store is out of order.
+pub async fn run_once(
+    store: &SharedStore,
+    env: &Env,
+    config: &DutyConfig,
+) -> Result<(), taskwright_store::Error> {
+    let store = || Arc::clone(store);
+    runner::exhaust(&Reclaim::new(store(), config.reclaim_every, Box::new(|_| ())), env).await?;
+    runner::exhaust(&Promote::new(store()), env).await?;
+    runner::exhaust(&Prune::new(store(), config.prune_every, config.retention), env).await
+}

@@ -1,0 +1,100 @@
+//! Drives one duty: when it is due, when a hint says so, when somebody asks, and more slowly while it fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwright_core::Timestamp;
+use taskwright_store::{Error, Reply, SharedStore};
+use tokio::sync::Notify;
+
+use crate::env::{Env, Spawned};
+
+/// The share by which a duty's interval is spread, so that many processes do not look at once.
+const JITTER: f64 = 0.1;
+/// The shortest time between two looks that hints ask for: 20 ms.
+const HINT_EVERY: Duration = Duration::from_millis(20);
+/// The first and the longest delay after a failure.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// One activity. See the [notes](super) for whoever adds one.
+pub(super) trait Duty: Send + Sync + 'static {
+    /// What it is called in the log.
+    fn name(&self) -> &'static str;
+
+    /// Whether a hint of the store makes it look sooner.
+    fn follows_hints(&self) -> bool {
+        false
+    }
+
+    /// Does what is due now, or a bounded part of it, and says when to look again.
+    fn run_once<'a>(&'a self, env: &'a Env) -> Reply<'a, Next>;
+}
+
+/// When a duty looks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// At once: more is left.
+    More,
+    /// After this much time, or a little more or less.
+    After(Duration),
+    /// At this moment, but not later than after this much time.
+    At(Timestamp, Duration),
+}
+
+pub(super) fn spawn(
+    env: &Env,
+    store: SharedStore,
+    duty: impl Duty,
+    asked: Option<Arc<Notify>>,
+) -> Spawned<()> {
+    env.spawn(duty.name(), run(env.clone(), store, duty, asked.unwrap_or_default()))
+}
+
+async fn run(env: Env, store: SharedStore, duty: impl Duty, asked: Arc<Notify>) {
+    let mut hints = store.hints();
+    let mut hints_open = duty.follows_hints();
+    let mut failures: u32 = 0;
+    loop {
+        // Interest is registered before the look.
+        hints.borrow_and_update();
+        let pause = match duty.run_once(&env).await {
+            Ok(next) => {
+                failures = 0;
+                pause(&env, next)
+            }
+            Err(error) if error.is_closed() => return,
+            Err(error) => {
+                failures += 1;
+                let delay = RETRY_FIRST.saturating_mul(1 << failures.min(16)).min(RETRY_LONGEST);
+                tracing::warn!(duty = duty.name(), %error, ?delay, "a duty failed and is tried again");
+                env.sleep(env.spread(delay, JITTER)).await;
+                continue;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = asked.notified() => {}
+            changed = hints.changed(), if hints_open => {
+                hints_open = changed.is_ok();
+                // Hints come with every enqueue; but what is due is due.
+                env.sleep(HINT_EVERY.min(pause)).await;
+            }
+            () = env.sleep(pause) => {}
+        }
+    }
+}
+
+fn pause(env: &Env, next: Next) -> Duration {
+    match next {
+        Next::More => Duration::ZERO,
+        Next::After(interval) => env.spread(interval, JITTER),
+        Next::At(moment, longest) => moment.since(env.now()).min(longest),
+    }
+}
+
+/// Runs a duty until nothing is due any more.
+pub(super) async fn exhaust(duty: &impl Duty, env: &Env) -> Result<(), Error> {
+    while duty.run_once(env).await? == Next::More {}
+    Ok(())
+}

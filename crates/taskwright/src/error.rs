@@ -1,0 +1,110 @@
+//! The one error of this crate.
+
+use std::fmt;
+
+use taskwright_core::JobId;
+
+/// Something the runtime could not do.
+///
+/// Opaque; ask it with the `is_*` predicates. [`Display`](fmt::Display) says what and why; [`fix`](Error::fix) says
+/// what to do.
+#[derive(Debug)]
+pub struct Error(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Domain(taskwright_core::Error),
+    Store(taskwright_store::Error),
+    NoSuchJob(JobId),
+}
+
+impl Error {
+    pub(crate) fn no_such_job(id: JobId) -> Self {
+        Self(Inner::NoSuchJob(id))
+    }
+
+    /// What could not be done, or to what.
+    pub fn what(&self) -> String {
+        match &self.0 {
+            Inner::Domain(error) => error.what().to_owned(),
+            Inner::Store(error) => error.what().to_owned(),
+            Inner::NoSuchJob(id) => format!("the job {id}"),
+        }
+    }
+
+    /// Why not.
+    pub fn why(&self) -> &str {
+        match &self.0 {
+            Inner::Domain(error) => error.why(),
+            Inner::Store(error) => error.why(),
+            Inner::NoSuchJob(_) => "there is no such job",
+        }
+    }
+
+    /// What to do about it.
+    pub fn fix(&self) -> &str {
+        match &self.0 {
+            Inner::Domain(error) => error.fix(),
+            Inner::Store(error) => error.fix(),
+            Inner::NoSuchJob(_) => {
+                "look for it with `taskwright jobs list`; jobs that are over are removed in time"
+            }
+        }
+    }
+
+    /// Whether the request broke a rule of the domain; trying again gives the same answer.
+    pub fn is_domain(&self) -> bool {
+        match &self.0 {
+            Inner::Domain(_) => true,
+            Inner::Store(error) => error.is_domain(),
+            Inner::NoSuchJob(_) => false,
+        }
+    }
+
+    /// Whether there is no such job.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self.0, Inner::NoSuchJob(_))
+    }
+
+    /// Whether trying the same thing again later can help.
+    pub fn is_transient(&self) -> bool {
+        self.as_store().is_some_and(taskwright_store::Error::is_transient)
+    }
+
+    /// The store's error, if it was one.
+    pub fn as_store(&self) -> Option<&taskwright_store::Error> {
+        match &self.0 {
+            Inner::Store(error) => Some(error),
+            Inner::Domain(_) | Inner::NoSuchJob(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what(), self.why())
+    }
+}
+
+impl std::error::Error for Error {
+    /// Transparent: the error of the store or of the domain is shown as this one, so its source is the next.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0 {
+            Inner::Domain(error) => error.source(),
+            Inner::Store(error) => error.source(),
+            Inner::NoSuchJob(_) => None,
+        }
+    }
+}
+
+impl From<taskwright_core::Error> for Error {
+    fn from(error: taskwright_core::Error) -> Self {
+        Self(Inner::Domain(error))
+    }
+}
+
+impl From<taskwright_store::Error> for Error {
+    fn from(error: taskwright_store::Error) -> Self {
+        Self(Inner::Store(error))
+    }
+}

@@ -1,0 +1,164 @@
+//! What `/proc` says about processes. On systems without it every answer is "nothing known".
+
+use std::fs;
+use std::io::Read;
+
+/// `/proc/PID/environ` is read up to here; more than any system passes to a program that was given only our variables.
+const ENVIRON_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// How often the list of children is read until two readings agree.
+const CHILDREN_READS_MAX: usize = 5;
+
+/// One process, from `/proc/PID/stat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) pid: i32,
+    pub(super) parent: i32,
+    pub(super) group: i32,
+    pub(super) session: i32,
+    /// When it started, in clock ticks since the boot; together with the pid it names a process for ever.
+    pub(super) start: u64,
+    /// It has ended and waits to be reaped.
+    pub(super) is_dead: bool,
+}
+
+impl Stat {
+    /// The process of this number, if there is one.
+    pub(super) fn of(pid: i32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// Reads a line like `17 (a (strange) name) S 1 17 17 0 ...` (proc(5)).
+    fn parse(line: &str) -> Option<Self> {
+        let pid = line.split_once(' ')?.0.parse().ok()?;
+        // The name may hold anything, also parentheses and line ends; after the last one come the numbers.
+        let fields: Vec<&str> = line.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let number = |index: usize| fields.get(index)?.parse::<i64>().ok();
+        let threads = number(17)?;
+        Some(Self {
+            pid,
+            parent: number(1)? as i32,
+            group: number(2)? as i32,
+            session: number(3)? as i32,
+            start: number(19)? as u64,
+            // The first thread of a process may have ended while others go on.
+            is_dead: matches!(*fields.first()?, "Z" | "X") && threads <= 1,
+        })
+    }
+}
+
+/// Every process that we can see.
+pub(super) fn processes() -> Vec<Stat> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter_map(Stat::of).collect()
+}
+
+/// The children of this process, or `None` when the system does not tell.
+///
+/// The kernel may leave some out when a child ends during the reading, hence the second look.
+pub(super) fn own_children() -> Option<Vec<i32>> {
+    let mut before = read_own_children()?;
+    for _ in 1..CHILDREN_READS_MAX {
+        let now = read_own_children()?;
+        if now == before {
+            return Some(now);
+        }
+        before = now;
+    }
+    None
+}
+
+fn read_own_children() -> Option<Vec<i32>> {
+    let mut children = Vec::new();
+    for task in fs::read_dir("/proc/self/task").ok()? {
+        // A thread may end while we look; its children have moved to another one, which the second look finds.
+        match fs::read_to_string(task.ok()?.path().join("children")) {
+            Ok(list) => {
+                children.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(_) => return None,
+        }
+    }
+    children.sort_unstable();
+    Some(children)
+}
+
+/// A process and its descendants, the first `max` of them.
+pub(super) fn descendants(pid: i32, max: usize) -> Vec<i32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(&pid) = found.get(next).filter(|_| found.len() < max) {
+        let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        found.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+        next += 1;
+    }
+    found.truncate(max);
+    found
+}
+
+/// Whether the process started with exactly this entry (`NAME=value`) in its environment.
+pub(super) fn environ_holds(pid: i32, entry: &[u8]) -> bool {
+    let Ok(file) = fs::File::open(format!("/proc/{pid}/environ")) else { return false };
+    let mut environ = Vec::new();
+    if file.take(ENVIRON_BYTES_MAX).read_to_end(&mut environ).is_err() {
+        return false;
+    }
+    environ.split(|&byte| byte == 0).any(|candidate| candidate == entry)
+}
+
+/// Bytes read from and written to storage by a process and the descendants it waited for; works for a dead one, too.
+pub(super) fn storage_bytes(pid: i32) -> Option<(u64, u64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    Some((field(&text, "read_bytes:")?, field(&text, "write_bytes:")?))
+}
+
+/// The largest resident set that the program of a living process had, in bytes.
+pub(super) fn resident_peak_bytes(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    field(&text, "VmHWM:").map(|kib| kib * 1024)
+}
+
+/// The resident set of this process, in bytes.
+pub(super) fn own_resident_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    field(&text, "VmRSS:").map(|kib| kib * 1024)
+}
+
+/// How readily the kernel kills a process for want of memory; works for a dead one, too.
+pub(super) fn oom_score(pid: i32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).ok().map(|score| score.trim().to_owned())
+}
+
+/// The number after a name at the beginning of a line.
+pub(super) fn field(text: &str, name: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAIL: &str = "0 -1 4194304 86 0 0 0 0 0 0 0 20 0 1 0 4711 2940928 219 18446744073709551615";
+
+    #[test]
+    fn a_name_with_spaces_parentheses_and_line_ends_does_not_confuse_the_reader() {
+        let stat = Stat::parse(&format!("17 (a) S 1\n(b) R 5 6 7 {TAIL}")).unwrap();
+        assert_eq!((stat.pid, stat.parent, stat.group, stat.session), (17, 5, 6, 7));
+        assert_eq!((stat.start, stat.is_dead), (4711, false));
+    }
+
+    #[test]
+    fn a_dead_first_thread_does_not_make_a_process_dead() {
+        let line = format!("17 (a) Z 5 6 7 {TAIL}");
+        assert!(Stat::parse(&line).unwrap().is_dead);
+        assert!(!Stat::parse(&line.replace("20 0 1 0", "20 0 2 0")).unwrap().is_dead);
+    }
+
+    #[test]
+    fn a_cut_line_is_no_process() {
+        assert_eq!(Stat::parse("17 (a) S 1 2"), None);
+        assert_eq!(Stat::parse(""), None);
+    }
+}

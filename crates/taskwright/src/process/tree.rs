@@ -1,0 +1,269 @@
+//! The tree of processes that an attempt owns: finding all of it, signalling all of it, reaping what comes back.
+//!
+//! One look at `/proc` is a picture that is out of date when it is complete. Two things make killing sure all the
+//! same: a group is signalled in one step by the kernel, and looking is repeated until a look finds nobody new, which
+//! must happen because a process with a pending KILL cannot fork.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
+
+use super::proc_fs::{self, Stat};
+use super::strays;
+use super::sys::{self, Reaped};
+use super::usage::Usage;
+
+/// How often a kill looks for processes that the last look did not see.
+const LOOKS_MAX: usize = 100;
+/// How many processes are watched for their end at the same time; a fork bomb must not cost us our file descriptors.
+const WATCHED_MAX: usize = 64;
+
+/// Kills every process that was started with `key=value` in its environment, and says how many that were.
+///
+/// For the commands of a worker that was lost: their direct children died with it, their grandchildren may live on.
+/// This process itself is spared. Reads the environment of every process, so it takes milliseconds; not for a thread
+/// that must not block.
+pub fn kill_tagged(key: &str, value: &str) -> usize {
+    let tag = tag_entry(key, value);
+    let mut killed = BTreeSet::new();
+    for _ in 0..LOOKS_MAX {
+        let own = own_pid();
+        let mut is_anybody_new = false;
+        for process in proc_fs::processes() {
+            let is_known = killed.contains(&(process.pid, process.start));
+            if process.pid == own || process.is_dead || is_known || !proc_fs::environ_holds(process.pid, &tag)
+            {
+                continue;
+            }
+            if Living::of(&process).is_some_and(|living| living.signal(Signal::KILL).is_ok()) {
+                killed.insert((process.pid, process.start));
+                is_anybody_new = true;
+            }
+        }
+        if !is_anybody_new {
+            break;
+        }
+    }
+    killed.len()
+}
+
+/// The entry of an environment that marks a tree.
+pub(super) fn tag_entry(key: &str, value: &str) -> Vec<u8> {
+    format!("{key}={value}").into_bytes()
+}
+
+/// The processes of one attempt, as far as they were seen.
+#[derive(Debug)]
+pub(super) struct Tree {
+    /// The direct child. It must not be reaped while signals are sent, so that nobody else gets its number.
+    root: Stat,
+    tag: Vec<u8>,
+    /// Everyone ever seen, by pid with the time of its start.
+    members: BTreeMap<i32, u64>,
+    /// Sessions that were begun inside the tree.
+    sessions: BTreeSet<i32>,
+    own_session: i32,
+    /// The direct child was reaped: its number may belong to anybody by now.
+    is_reaped: bool,
+    /// Somebody could not be signalled.
+    is_refused: bool,
+}
+
+impl Tree {
+    /// The tree below a direct child that leads its own group and was started with `tag` in its environment.
+    pub(super) fn new(root: i32, tag: Vec<u8>) -> Self {
+        let unknown =
+            Stat { pid: root, parent: own_pid(), group: root, session: 0, start: 0, is_dead: false };
+        let root = Stat::of(root).unwrap_or(unknown);
+        let own_session = rustix::process::getsid(None).map_or(0, |pid| pid.as_raw_pid());
+        let members = BTreeMap::from([(root.pid, root.start)]);
+        let sessions = BTreeSet::new();
+        Self { root, tag, members, sessions, own_session, is_reaped: false, is_refused: false }
+    }
+
+    /// Asks everyone to end, and returns who is to be waited for (the first of them when there are many).
+    pub(super) fn terminate(&mut self) -> Vec<Living> {
+        let living = self.survey();
+        let groups = self.groups_of(&living);
+        for &group in &groups {
+            signal_group(group, Signal::TERM);
+            // A stopped process sees the signal only when it goes on.
+            signal_group(group, Signal::CONT);
+        }
+        let alone = living.iter().filter(|process| !groups.contains(&process.group));
+        for process in alone.filter_map(Living::of) {
+            // Not allowed or already gone: the wait that follows, and the kill after it, deal with both.
+            let _ = process.signal(Signal::TERM);
+        }
+        living.iter().filter_map(Living::of).take(WATCHED_MAX).collect()
+    }
+
+    /// Kills everyone, and returns who is to be waited for (the first of them when there are many).
+    ///
+    /// Processes that we may not kill are left out: see [`Tree::is_refused`] and [`Tree::survivors`].
+    pub(super) fn kill(&mut self) -> Vec<Living> {
+        let mut killed = BTreeSet::new();
+        let mut watched = Vec::new();
+        for _ in 0..LOOKS_MAX {
+            self.kill_group();
+            let living = self.survey();
+            for group in self.groups_of(&living) {
+                signal_group(group, Signal::KILL);
+            }
+            let mut is_anybody_new = false;
+            for process in living {
+                if !killed.insert((process.pid, process.start)) {
+                    continue;
+                }
+                is_anybody_new = true;
+                let Some(process) = Living::of(&process) else { continue };
+                match process.signal(Signal::KILL) {
+                    Ok(()) if watched.len() < WATCHED_MAX => watched.push(process),
+                    Ok(()) | Err(Errno::SRCH) => {}
+                    Err(_) => self.is_refused = true,
+                }
+            }
+            if !is_anybody_new {
+                break;
+            }
+        }
+        watched
+    }
+
+    /// Kills the group of the direct child, in one step and without looking.
+    pub(super) fn kill_group(&self) {
+        if !self.is_reaped {
+            signal_group(self.root.pid, Signal::KILL);
+        }
+    }
+
+    /// Whether somebody was met who may not be killed.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// Who is alive although everybody was killed.
+    pub(super) fn survivors(&mut self) -> Vec<u32> {
+        self.survey().iter().map(|process| process.pid as u32).collect()
+    }
+
+    /// Reaps the direct child; `None` while it runs. After that its group is left alone.
+    ///
+    /// # Errors
+    ///
+    /// It is gone, because some other part of the program has reaped it.
+    pub(super) fn reap_root(&mut self) -> io::Result<Option<Reaped>> {
+        let result = strays::reap_command(self.root.pid);
+        self.is_reaped = !matches!(result, Ok(None));
+        result
+    }
+
+    /// Reaps the members, other than the direct child, that have ended and came back to us as orphans.
+    pub(super) fn reap_orphans(&self) -> Usage {
+        let own = own_pid();
+        let mut usage = Usage::default();
+        for (&pid, &start) in self.members.iter().filter(|&(&pid, _)| pid != self.root.pid) {
+            let is_ours = |stat: Stat| stat.parent == own && stat.start == start && stat.is_dead;
+            if Stat::of(pid).is_some_and(is_ours)
+                && let Ok(Some(reaped)) = sys::reap(pid)
+            {
+                usage.absorb(&reaped.usage);
+            }
+        }
+        usage
+    }
+
+    /// Looks who belongs to the tree now, remembers them, and returns the living.
+    fn survey(&mut self) -> Vec<Stat> {
+        let own = own_pid();
+        let mut processes = proc_fs::processes();
+        processes.retain(|process| process.pid != own && process.start >= self.root.start);
+        let started: HashMap<i32, u64> =
+            processes.iter().map(|process| (process.pid, process.start)).collect();
+        // A member found in one pass brings in its children and its session in the next. Environments are read once,
+        // and only of those that nothing else brought in.
+        let mut is_first_pass = true;
+        loop {
+            let known = self.members.len();
+            for process in &processes {
+                let is_marked = || is_first_pass && proc_fs::environ_holds(process.pid, &self.tag);
+                if !self.holds(process) && (self.claims(process, &started) || is_marked()) {
+                    self.admit(process);
+                }
+            }
+            if self.members.len() == known {
+                break;
+            }
+            is_first_pass = false;
+        }
+        processes.retain(|process| !process.is_dead && self.holds(process));
+        processes
+    }
+
+    fn holds(&self, process: &Stat) -> bool {
+        self.members.get(&process.pid) == Some(&process.start)
+    }
+
+    /// Whether a process belongs to the tree by its parent, its group or its session.
+    fn claims(&self, process: &Stat, started: &HashMap<i32, u64>) -> bool {
+        let parent_start = self.members.get(&process.parent);
+        let is_child = parent_start.is_some() && parent_start == started.get(&process.parent);
+        let is_in_group = !self.is_reaped && process.group == self.root.pid;
+        is_child || is_in_group || self.sessions.contains(&process.session)
+    }
+
+    fn admit(&mut self, process: &Stat) {
+        self.members.insert(process.pid, process.start);
+        if process.session != self.own_session {
+            self.sessions.insert(process.session);
+        }
+    }
+
+    /// The groups that were begun inside the tree and have living members. Never a group that somebody else leads.
+    fn groups_of(&self, living: &[Stat]) -> BTreeSet<i32> {
+        let mut groups: BTreeSet<i32> = living.iter().map(|process| process.group).collect();
+        groups.retain(|group| self.members.contains_key(group));
+        if self.is_reaped {
+            groups.remove(&self.root.pid);
+        } else {
+            groups.insert(self.root.pid);
+        }
+        groups
+    }
+}
+
+/// A process that was alive when we looked, held so that its number cannot come to mean another one.
+#[derive(Debug)]
+pub(super) struct Living {
+    pub(super) pid: i32,
+    pub(super) start: u64,
+    /// Readable once the process has ended. `None` on systems without pidfd.
+    pub(super) handle: Option<OwnedFd>,
+}
+
+impl Living {
+    fn of(process: &Stat) -> Option<Self> {
+        let handle = sys::pidfd_open(process.pid);
+        // Only now the handle, if any, is known to be of the process that was looked at.
+        let is_same = Stat::of(process.pid).is_some_and(|now| now.start == process.start && !now.is_dead);
+        is_same.then_some(Self { pid: process.pid, start: process.start, handle })
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Errno> {
+        sys::signal_process(self.pid, self.handle.as_ref(), signal)
+    }
+}
+
+fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_pid()
+}
+
+fn signal_group(group: i32, signal: Signal) {
+    if let Some(group) = Pid::from_raw(group) {
+        // An empty group is what we want; a refusal shows in the survivors.
+        let _ = rustix::process::kill_process_group(group, signal);
+    }
+}

@@ -1,0 +1,167 @@
+//! What a worker can run: the tasks by kind, and the state they share.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use taskwright_core::{Backoff, Error, Kind};
+
+use crate::context::Context;
+use crate::handler::{FnHandler, Handler, TaskHandler};
+use crate::task::{Task, TaskError};
+
+/// The tasks that a worker can run, by kind, and the state that they share.
+///
+/// Nothing is registered behind the back of the program: what is not named here is not run, and its jobs wait.
+///
+/// # Example
+///
+/// ```
+/// use taskwright::{Context, Registry, TaskError};
+///
+/// struct Greeting(&'static str);
+///
+/// let registry = Registry::new().state(Greeting("Hello")).handler("greet", |ctx: Context| async move {
+///     let name: String = ctx.args()?;
+///     let greeting = ctx.state::<Greeting>()?.0;
+///     Ok::<_, TaskError>(format!("{greeting}, {name}"))
+/// })?;
+/// assert!(registry.handler("greet", |_| async { Ok(()) }).is_err(), "one kind has one handler");
+/// # Ok::<(), taskwright::core::Error>(())
+/// ```
+#[derive(Default)]
+pub struct Registry {
+    entries: HashMap<Kind, Entry>,
+    states: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+}
+
+/// What is known about one kind.
+pub(crate) struct Entry {
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) options: TaskOptions,
+}
+
+/// How the jobs of one kind are run, where they do not say so themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskOptions {
+    /// How long one attempt may take; `None` is as long as it takes.
+    pub timeout: Option<Duration>,
+    /// How long a job waits after a failure.
+    pub backoff: Backoff,
+    /// How long a handler may go on after it was asked to stop. Default 30 s.
+    pub cancel_grace: Duration,
+}
+
+impl TaskOptions {
+    /// How long a handler may go on after it was asked to stop, unless its task says otherwise.
+    pub const CANCEL_GRACE: Duration = Duration::from_secs(30);
+
+    /// What a task says about itself.
+    pub fn of<T: Task>() -> Self {
+        Self { timeout: T::TIMEOUT, backoff: T::backoff(), cancel_grace: T::CANCEL_GRACE }
+    }
+}
+
+impl Default for TaskOptions {
+    fn default() -> Self {
+        Self { timeout: None, backoff: Backoff::default(), cancel_grace: Self::CANCEL_GRACE }
+    }
+}
+
+impl Registry {
+    /// A registry that knows nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a task.
+    ///
+    /// # Errors
+    ///
+    /// When the kind is no valid name, or is registered already.
+    pub fn register<T: Task>(self) -> Result<Self, Error> {
+        self.add(Kind::new(T::KIND)?, TaskOptions::of::<T>(), TaskHandler::<T>::new())
+    }
+
+    /// Adds a closure as the handler of a kind, with the default options.
+    ///
+    /// # Errors
+    ///
+    /// When the kind is no valid name, or is registered already.
+    pub fn handler<F, R, O>(self, kind: &str, run: F) -> Result<Self, Error>
+    where
+        F: Fn(Context) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<O, TaskError>> + Send + 'static,
+        O: Serialize + 'static,
+    {
+        self.handler_with(kind, TaskOptions::default(), run)
+    }
+
+    /// Adds a closure as the handler of a kind.
+    ///
+    /// # Errors
+    ///
+    /// When the kind is no valid name, or is registered already.
+    pub fn handler_with<F, R, O>(self, kind: &str, options: TaskOptions, run: F) -> Result<Self, Error>
+    where
+        F: Fn(Context) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<O, TaskError>> + Send + 'static,
+        O: Serialize + 'static,
+    {
+        self.add(Kind::new(kind)?, options, FnHandler(run))
+    }
+
+    /// Adds any handler.
+    ///
+    /// # Errors
+    ///
+    /// When the kind is registered already.
+    pub fn add(mut self, kind: Kind, options: TaskOptions, handler: impl Handler) -> Result<Self, Error> {
+        if self.entries.contains_key(&kind) {
+            return Err(Error::invalid(
+                format!("the task {kind}"),
+                "it is registered twice",
+                "register each kind once, or give one of the two another name",
+            ));
+        }
+        self.entries.insert(kind, Entry { handler: Arc::new(handler), options });
+        Ok(self)
+    }
+
+    /// Shares a value with every handler, which finds it by its type; a second value of a type replaces the first.
+    #[must_use]
+    pub fn state<S: Send + Sync + 'static>(mut self, state: S) -> Self {
+        self.states.insert(TypeId::of::<S>(), Box::new(state));
+        self
+    }
+
+    /// Whether there is a handler for the kind.
+    pub fn knows(&self, kind: &Kind) -> bool {
+        self.entries.contains_key(kind)
+    }
+
+    /// Every kind there is a handler for, sorted.
+    pub fn kinds(&self) -> Vec<Kind> {
+        let mut kinds: Vec<Kind> = self.entries.keys().cloned().collect();
+        kinds.sort();
+        kinds
+    }
+
+    pub(crate) fn entry(&self, kind: &Kind) -> Option<&Entry> {
+        self.entries.get(kind)
+    }
+
+    pub(crate) fn shared<S: 'static>(&self) -> Option<&S> {
+        self.states.get(&TypeId::of::<S>())?.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("kinds", &self.kinds()).field("states", &self.states.len()).finish()
+    }
+}

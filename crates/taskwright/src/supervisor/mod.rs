@@ -1,0 +1,220 @@
+//! Keeping n child processes alive: starting them, noticing a death, starting again, ending them all.
+//!
+//! The supervisor knows nothing of jobs. It is given a way to make the command of a child and tells what happens by
+//! [`Event`]s; `taskwright up` turns a death into a reclaim. A death is noticed by waiting for the child, so at once.
+//!
+//! A child must end when its parent is gone, however that went: it holds the reading end of a pipe as its standard input
+//! and stops when that ends (see [`parent_gone`]).
+
+mod child;
+mod restart;
+
+use std::pin::pin;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+pub use self::child::parent_gone;
+use self::child::{Child, Death};
+use self::restart::Restarts;
+use crate::env::Env;
+
+/// What the supervisor is told to do.
+pub struct Supervisor {
+    env: Env,
+    count: usize,
+    command: Box<dyn Fn() -> Command + Send>,
+    grace: Duration,
+}
+
+/// What happened to a child.
+#[derive(Debug)]
+pub enum Event {
+    /// It was started.
+    Started {
+        /// Which one, from 0.
+        slot: usize,
+        /// Its process.
+        pid: u32,
+    },
+    /// It ended without having been asked to, and is started again.
+    Died {
+        /// Which one.
+        slot: usize,
+        /// Its process.
+        pid: u32,
+        /// How it ended.
+        status: ExitStatus,
+        /// After how long it is started again.
+        restart_in: Duration,
+    },
+    /// It ended in good order, and is not started again.
+    Left {
+        /// Which one.
+        slot: usize,
+        /// Its process.
+        pid: u32,
+    },
+    /// It could not be started; that is tried again.
+    NotStarted {
+        /// Which one.
+        slot: usize,
+        /// Why.
+        error: std::io::Error,
+        /// After how long it is tried again.
+        retry_in: Duration,
+    },
+}
+
+/// What the supervisor is asked to do with its children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Ask them to stop, and kill what is left after the grace.
+    Gracefully,
+    /// Kill them.
+    AtOnce,
+}
+
+/// One place for a child.
+struct Slot {
+    child: Option<Child>,
+    restarts: Restarts,
+    /// When (monotonic microseconds) it is started again.
+    start_at_us: Option<u64>,
+}
+
+impl Supervisor {
+    /// Keeps `count` children that `command` makes. Their standard input is the supervisor's.
+    pub fn new(env: Env, count: usize, command: impl Fn() -> Command + Send + 'static) -> Self {
+        Self { env, count, command: Box::new(command), grace: Duration::from_secs(27) }
+    }
+
+    /// How long children may take to stop when asked; then they are killed. Default 27 s, two more than a worker gives
+    /// its jobs.
+    #[must_use]
+    pub fn grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+
+    /// Runs until `end` says so and every child is gone, or until every child has left by itself.
+    ///
+    /// `end` may say it twice: first gracefully, then at once.
+    pub async fn run(
+        self,
+        mut end: mpsc::UnboundedReceiver<End>,
+        mut on_event: impl FnMut(&Event),
+    ) -> std::io::Result<()> {
+        let (deaths, mut dead) = mpsc::unbounded_channel();
+        let now = self.env.monotonic_us();
+        let mut slots: Vec<Slot> = (0..self.count)
+            .map(|_| Slot { child: None, restarts: Restarts::default(), start_at_us: Some(now) })
+            .collect();
+        let mut kill_at_us = None;
+        loop {
+            if kill_at_us.is_none() {
+                self.start_due(&mut slots, &deaths, &mut on_event);
+            }
+            let idle = slots.iter().all(|slot| slot.child.is_none());
+            if idle && (kill_at_us.is_some() || slots.iter().all(|slot| slot.start_at_us.is_none())) {
+                return Ok(());
+            }
+            let next = kill_at_us.or_else(|| slots.iter().filter_map(|slot| slot.start_at_us).min());
+            tokio::select! {
+                biased;
+                asked = end.recv() => match asked {
+                    Some(End::Gracefully) if kill_at_us.is_none() => {
+                        kill_at_us = Some(self.env.monotonic_us().saturating_add(micros(self.grace)));
+                        tell_all(&slots, Child::terminate);
+                    }
+                    Some(End::Gracefully) => {}
+                    Some(End::AtOnce) => {
+                        kill_at_us = Some(u64::MAX);
+                        tell_all(&slots, Child::kill);
+                    }
+                    // Whoever could end it is gone: end.
+                    None => {
+                        kill_at_us.get_or_insert(u64::MAX);
+                        tell_all(&slots, Child::kill);
+                        pin!(drain(&mut dead, &mut slots)).await;
+                        return Ok(());
+                    }
+                },
+                Some(death) = dead.recv() => {
+                    let event = self.bury(&mut slots[death.slot], &death);
+                    on_event(&event);
+                }
+                () = self.sleep_until(next) => {
+                    if kill_at_us.is_some_and(|at| at <= self.env.monotonic_us()) {
+                        tell_all(&slots, Child::kill);
+                        kill_at_us = Some(u64::MAX);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn sleep_until(&self, monotonic_us: Option<u64>) {
+        match monotonic_us {
+            Some(at) if at != u64::MAX => self.env.sleep_until_us(at).await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Starts what is to be started now.
+    fn start_due(
+        &self,
+        slots: &mut [Slot],
+        deaths: &mpsc::UnboundedSender<Death>,
+        on_event: &mut impl FnMut(&Event),
+    ) {
+        let now = self.env.monotonic_us();
+        for (index, slot) in slots.iter_mut().enumerate() {
+            if !slot.start_at_us.is_some_and(|at| at <= now) {
+                continue;
+            }
+            match Child::start(index, (self.command)(), deaths.clone()) {
+                Ok(child) => {
+                    slot.start_at_us = None;
+                    slot.restarts.started(now);
+                    on_event(&Event::Started { slot: index, pid: child.pid() });
+                    slot.child = Some(child);
+                }
+                Err(error) => {
+                    let retry_in = slot.restarts.died(now);
+                    slot.start_at_us = Some(now.saturating_add(micros(retry_in)));
+                    on_event(&Event::NotStarted { slot: index, error, retry_in });
+                }
+            }
+        }
+    }
+
+    /// Notes a death, and when its successor is started.
+    fn bury(&self, slot: &mut Slot, death: &Death) -> Event {
+        slot.child = None;
+        if death.status.success() {
+            slot.start_at_us = None;
+            return Event::Left { slot: death.slot, pid: death.pid };
+        }
+        let now = self.env.monotonic_us();
+        let restart_in = slot.restarts.died(now);
+        slot.start_at_us = Some(now.saturating_add(micros(restart_in)));
+        Event::Died { slot: death.slot, pid: death.pid, status: death.status, restart_in }
+    }
+}
+
+fn tell_all(slots: &[Slot], tell: impl Fn(&Child)) {
+    slots.iter().filter_map(|slot| slot.child.as_ref()).for_each(tell);
+}
+
+/// Waits until every child is gone.
+async fn drain(dead: &mut mpsc::UnboundedReceiver<Death>, slots: &mut [Slot]) {
+    while slots.iter().any(|slot| slot.child.is_some()) {
+        let Some(death) = dead.recv().await else { return };
+        slots[death.slot].child = None;
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,72 @@
+//! When a child that died is started again.
+
+use std::time::Duration;
+
+/// The first pause of a crash loop.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+
+/// The longest pause of a crash loop.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// A child that lived this long was no part of a crash loop: those die while they start.
+const LIVED_WELL: Duration = Duration::from_secs(2);
+
+/// How often a child has died soon after its start.
+///
+/// One death is an accident: the successor starts at once. Deaths in a row, each soon after the start, are a crash loop:
+/// 1 s, 2 s, 4 s and so on, up to a minute.
+#[derive(Debug, Default)]
+pub(super) struct Restarts {
+    started_at_us: Option<u64>,
+    in_a_row: u32,
+}
+
+impl Restarts {
+    /// Notes a start.
+    pub(super) fn started(&mut self, now_us: u64) {
+        self.started_at_us = Some(now_us);
+    }
+
+    /// Notes a death, or a start that failed; after how long to start again.
+    pub(super) fn died(&mut self, now_us: u64) -> Duration {
+        let lived = self.started_at_us.take().map(|at| Duration::from_micros(now_us.saturating_sub(at)));
+        if lived.is_some_and(|lived| lived >= LIVED_WELL) {
+            self.in_a_row = 0;
+        }
+        self.in_a_row += 1;
+        match self.in_a_row {
+            1 => Duration::ZERO,
+            n => PAUSE_FIRST.saturating_mul(1 << (n - 2).min(6)).min(PAUSE_MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_loop_slows_down_to_one_start_a_minute() {
+        let mut restarts = Restarts::default();
+        let pauses: Vec<u64> = (0..9)
+            .map(|_| {
+                restarts.started(0);
+                restarts.died(1_000).as_secs()
+            })
+            .collect();
+        assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn a_death_after_a_good_life_is_followed_at_once_and_forgives_the_past() {
+        let mut restarts = Restarts::default();
+        restarts.started(0);
+        restarts.died(1);
+        restarts.started(0);
+        restarts.died(1);
+        restarts.started(0);
+        assert_eq!(restarts.died(2_000_000), Duration::ZERO);
+        restarts.started(0);
+        assert_eq!(restarts.died(1).as_secs(), 1);
+    }
+}

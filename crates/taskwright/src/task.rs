@@ -1,0 +1,167 @@
+//! A task: a named kind of work, defined in code.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use taskwright_core::attempt::AttemptEnd;
+use taskwright_core::{Backoff, Delivery, MaxAttempts, Outcome, Priority};
+
+use crate::cancel::StopCause;
+use crate::context::Context;
+use crate::registry::TaskOptions;
+
+/// A kind of work: a value of the type is the arguments of one job, and [`run`](Task::run) does it.
+///
+/// Say only what differs from the defaults. See the [crate documentation](crate) for a whole program.
+pub trait Task: Serialize + DeserializeOwned + Send + 'static {
+    /// The name of the task, for instance `email.welcome`. Jobs keep it, so changing it strands those that wait.
+    const KIND: &'static str;
+    /// The queue of a job that says nothing.
+    const QUEUE: &'static str = "default";
+    /// The priority of a job that says nothing.
+    const PRIORITY: Priority = Priority::DEFAULT;
+    /// How long one attempt may take, for a job that says nothing; `None` is as long as it takes.
+    const TIMEOUT: Option<Duration> = None;
+    /// What happens to a job whose worker is lost.
+    const DELIVERY: Delivery = Delivery::AtLeastOnce;
+    /// How long a handler may go on after it was asked to stop, before it is dropped at its next await.
+    const CANCEL_GRACE: Duration = TaskOptions::CANCEL_GRACE;
+
+    /// What the task gives back: kept with the job as JSON, at most 1 MiB. `()` keeps nothing.
+    type Output: Serialize;
+
+    /// How many executions a job gets that says nothing. Default 5.
+    fn max_attempts() -> MaxAttempts {
+        MaxAttempts::default()
+    }
+
+    /// How long a job waits after a failure. Default 10 s, doubling up to 1 h.
+    fn backoff() -> Backoff {
+        Backoff::default()
+    }
+
+    /// Does the work of one job.
+    ///
+    /// It may be called more than once for the same job: when it fails, and when its worker dies.
+    fn run(self, ctx: Context) -> impl Future<Output = Result<Self::Output, TaskError>> + Send;
+}
+
+/// How a handler says that a job did not complete.
+///
+/// Every error type turns into one with `?`, and then the job is tried again as long as it has attempts left. The
+/// constructors say something else.
+///
+/// # Example
+///
+/// ```
+/// use taskwright::TaskError;
+///
+/// fn parse(text: &str) -> Result<u32, TaskError> {
+///     if text.is_empty() {
+///         return Err(TaskError::permanent("an empty text will not become a number"));
+///     }
+///     Ok(text.parse()?) // tried again
+/// }
+/// # assert!(parse("7").is_ok() && parse("").is_err() && parse("x").is_err());
+/// ```
+pub struct TaskError(Outcome);
+
+impl TaskError {
+    /// Tried again after the back-off, as an error through `?` is.
+    pub fn retry(error: impl fmt::Display) -> Self {
+        Self(Outcome::Retry { error: error.to_string(), after: None, end: AttemptEnd::Failed })
+    }
+
+    /// Tried again after this much time instead of the back-off.
+    pub fn retry_after(error: impl fmt::Display, after: Duration) -> Self {
+        Self(Outcome::Retry { error: error.to_string(), after: Some(after), end: AttemptEnd::Failed })
+    }
+
+    /// Not now: called again after this much time, and this attempt does not count.
+    pub fn snooze(delay: Duration) -> Self {
+        Self(Outcome::Snooze { delay })
+    }
+
+    /// Will fail again: the job ends as failed, whatever attempts are left.
+    pub fn permanent(error: impl fmt::Display) -> Self {
+        Self(Outcome::Fail { error: error.to_string() })
+    }
+
+    /// The job ends as cancelled.
+    pub fn cancelled(reason: impl fmt::Display) -> Self {
+        Self(Outcome::Cancelled { reason: reason.to_string() })
+    }
+}
+
+impl<E: std::error::Error> From<E> for TaskError {
+    /// Keeps the text of the error and of everything that caused it.
+    fn from(error: E) -> Self {
+        Self::retry(WithSources(&error))
+    }
+}
+
+impl From<TaskError> for Outcome {
+    fn from(error: TaskError) -> Self {
+        error.0
+    }
+}
+
+impl From<&StopCause> for TaskError {
+    /// What a handler returns that stopped because its token fired: a cancel ends the job, everything else is up to
+    /// the worker.
+    fn from(cause: &StopCause) -> Self {
+        match cause {
+            StopCause::Cancelled { .. } => Self::cancelled(cause),
+            StopCause::Shutdown | StopCause::TimedOut | StopCause::Lost => Self::retry(cause),
+        }
+    }
+}
+
+impl From<StopCause> for TaskError {
+    fn from(cause: StopCause) -> Self {
+        Self::from(&cause)
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskError({:?})", self.0)
+    }
+}
+
+/// An error and its sources on one line.
+struct WithSources<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for WithSources<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the mail was not sent")]
+    struct NotSent(#[source] std::io::Error);
+
+    #[test]
+    fn an_error_keeps_the_text_of_its_sources() {
+        let error = NotSent(std::io::Error::other("connection refused"));
+        let Outcome::Retry { error, after: None, end: AttemptEnd::Failed } = TaskError::from(error).into()
+        else {
+            panic!("an error is tried again");
+        };
+        assert_eq!(error, "the mail was not sent: connection refused");
+    }
+}

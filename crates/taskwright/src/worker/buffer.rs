@@ -1,0 +1,279 @@
+//! Jobs that are claimed and not yet started, and the slots that wait for one.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+
+use taskwright_store::ClaimedJob;
+use tokio::sync::Notify;
+
+use crate::attempt::lock;
+
+/// The local buffer, ordered most urgent first. The fetcher fills it and the slots empty it.
+#[derive(Default)]
+pub(crate) struct Buffer {
+    state: Mutex<State>,
+    /// Told when the buffer runs low while the fetcher wants to know ([`Buffer::arm`]).
+    pub(crate) low: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Waiting>,
+    /// Slots that have nothing to do, by number.
+    idle: Vec<(usize, Waker)>,
+    popped: u64,
+    /// Report once when no more than this many are left, or a slot has nothing to do.
+    report_at: Option<usize>,
+    closed: bool,
+}
+
+struct Waiting {
+    /// The worst priority that the job can count with, see [`ranks`].
+    rank: i16,
+    /// When it came (monotonic microseconds).
+    since_us: u64,
+    job: ClaimedJob,
+}
+
+/// What the fetcher must know to decide.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Level {
+    /// Jobs that wait.
+    pub(crate) len: usize,
+    /// Slots that wait.
+    pub(crate) idle: usize,
+    /// Jobs taken by slots so far.
+    pub(crate) popped: u64,
+}
+
+impl Buffer {
+    /// Puts a block of jobs, most urgent first, among those that wait. Gives them back when the buffer is closed.
+    pub(crate) fn push(&self, block: Vec<ClaimedJob>, now_us: u64) -> Result<(), Vec<ClaimedJob>> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err(block);
+        }
+        let ranks = ranks(&block);
+        let block = block.into_iter().zip(ranks).map(|(job, rank)| Waiting { rank, since_us: now_us, job });
+        merge(&mut state.jobs, block.collect());
+        // One slot is enough: whoever takes a job and leaves some wakes the next.
+        let slot = if state.jobs.is_empty() { None } else { state.idle.pop() };
+        drop(state);
+        if let Some((_, waker)) = slot {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Takes the most urgent job; `None` when the buffer is closed and empty.
+    pub(crate) async fn pop(&self, slot: usize) -> Option<ClaimedJob> {
+        std::future::poll_fn(|cx| self.poll_pop(slot, cx)).await
+    }
+
+    fn poll_pop(&self, slot: usize, cx: &mut Context<'_>) -> Poll<Option<ClaimedJob>> {
+        let mut state = lock(&self.state);
+        let Some(waiting) = state.jobs.pop_front() else {
+            if state.closed {
+                return Poll::Ready(None);
+            }
+            state.idle.retain(|(known, _)| *known != slot);
+            state.idle.push((slot, cx.waker().clone()));
+            let report = state.report_at.take().is_some();
+            drop(state);
+            if report {
+                self.low.notify_one();
+            }
+            return Poll::Pending;
+        };
+        state.popped += 1;
+        let left = state.jobs.len();
+        let next = if left > 0 { state.idle.pop() } else { None };
+        let report = state.report_at.take_if(|at| left <= *at).is_some();
+        drop(state);
+        if let Some((_, waker)) = next {
+            waker.wake();
+        }
+        if report {
+            self.low.notify_one();
+        }
+        Poll::Ready(Some(waiting.job))
+    }
+
+    /// Asks for one report on [`low`](Self::low) when no more than `at` jobs are left or a slot has nothing to do;
+    /// `None` asks for none. Arm before looking at the [`level`](Self::level), or a change in between goes unseen.
+    pub(crate) fn arm(&self, at: Option<usize>) {
+        lock(&self.state).report_at = at;
+    }
+
+    pub(crate) fn level(&self) -> Level {
+        let state = lock(&self.state);
+        Level { len: state.jobs.len(), idle: state.idle.len(), popped: state.popped }
+    }
+
+    /// When the job came that waits for longest (monotonic microseconds).
+    pub(crate) fn oldest_us(&self) -> Option<u64> {
+        lock(&self.state).jobs.iter().map(|waiting| waiting.since_us).min()
+    }
+
+    /// Takes out every job that came at or before this moment.
+    pub(crate) fn take_older(&self, since_us: u64) -> Vec<ClaimedJob> {
+        self.take_if(|waiting| waiting.since_us <= since_us)
+    }
+
+    /// Takes out jobs that the caller names.
+    pub(crate) fn take_matching(&self, named: impl Fn(&ClaimedJob) -> bool) -> Vec<ClaimedJob> {
+        self.take_if(|waiting| named(&waiting.job))
+    }
+
+    fn take_if(&self, out: impl Fn(&Waiting) -> bool) -> Vec<ClaimedJob> {
+        let mut state = lock(&self.state);
+        if !state.jobs.iter().any(&out) {
+            return Vec::new();
+        }
+        let (taken, kept): (VecDeque<_>, VecDeque<_>) = state.jobs.drain(..).partition(out);
+        state.jobs = kept;
+        taken.into_iter().map(|waiting| waiting.job).collect()
+    }
+
+    /// Closes the buffer: gives what waits, wakes every slot, and takes nothing more.
+    pub(crate) fn close(&self) -> Vec<ClaimedJob> {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let jobs = std::mem::take(&mut state.jobs);
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        for (_, waker) in idle {
+            waker.wake();
+        }
+        jobs.into_iter().map(|waiting| waiting.job).collect()
+    }
+}
+
+/// The worst priority that each job of a block can count with.
+///
+/// The store orders a block by aged priority and does not say how much each has aged. But a job that stands before
+/// another counts at least as much, so the best submitted priority from a job on to the end of its block bounds its
+/// own. Two blocks merged by that bound keep the order of each, and ageing holds across blocks.
+fn ranks(block: &[ClaimedJob]) -> Vec<i16> {
+    let mut best = i16::MAX;
+    let mut ranks: Vec<i16> = block
+        .iter()
+        .rev()
+        .map(|job| {
+            best = best.min(job.priority.0);
+            best
+        })
+        .collect();
+    ranks.reverse();
+    ranks
+}
+
+/// Merges two lists that are sorted by rank; what waited before goes first among equals.
+fn merge(jobs: &mut VecDeque<Waiting>, block: VecDeque<Waiting>) {
+    let in_order = match (jobs.back(), block.front()) {
+        (Some(last), Some(first)) => last.rank <= first.rank,
+        _ => true,
+    };
+    if in_order {
+        jobs.extend(block);
+        return;
+    }
+    let mut merged = VecDeque::with_capacity(jobs.len() + block.len());
+    for new in block {
+        while jobs.front().is_some_and(|old| old.rank <= new.rank) {
+            merged.extend(jobs.pop_front());
+        }
+        merged.push_back(new);
+    }
+    merged.append(jobs);
+    *jobs = merged;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Context;
+
+    use taskwright_core::{
+        Args, Delivery, JobId, Kind, MaxAttempts, Namespace, Priority, QueueName, Timestamp,
+    };
+    use taskwright_store::JobKey;
+
+    use super::*;
+
+    fn job(key: i64, priority: i16) -> ClaimedJob {
+        let now = Timestamp::from_micros(0);
+        ClaimedJob {
+            key: JobKey(key),
+            id: JobId::from_parts(0, [0; 10]),
+            attempt: 1,
+            namespace: Namespace::default(),
+            owner: None,
+            kind: Kind::new("test").unwrap(),
+            queue: QueueName::default(),
+            priority: Priority(priority),
+            args: Args::default(),
+            created_at: now,
+            claimed_at: now,
+            max_attempts: MaxAttempts::default(),
+            backoff: None,
+            timeout: None,
+            delivery: Delivery::default(),
+        }
+    }
+
+    fn pop(buffer: &Buffer) -> Option<i64> {
+        match buffer.poll_pop(0, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(job) => job.map(|job| job.key.0),
+            Poll::Pending => None,
+        }
+    }
+
+    fn drain(buffer: &Buffer) -> Vec<i64> {
+        std::iter::from_fn(|| pop(buffer)).collect()
+    }
+
+    #[test]
+    fn a_more_urgent_job_of_a_later_block_goes_first() {
+        let buffer = Buffer::default();
+        buffer.push(vec![job(1, 2000), job(2, 2000), job(3, 3000)], 0).unwrap();
+        buffer.push(vec![job(4, 1000), job(5, 2000), job(6, 3000)], 0).unwrap();
+        assert_eq!(drain(&buffer), [4, 1, 2, 5, 3, 6]);
+    }
+
+    #[test]
+    fn an_aged_job_is_not_overtaken_by_what_it_had_overtaken_in_the_store() {
+        let buffer = Buffer::default();
+        // The store put the bulk job first, so it had aged beyond the realtime one.
+        buffer.push(vec![job(1, 3000), job(2, 1000)], 0).unwrap();
+        buffer.push(vec![job(3, 1000), job(4, 2000)], 0).unwrap();
+        assert_eq!(drain(&buffer), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_has_waited_too_long_is_taken_out_and_the_rest_keeps_its_order() {
+        let buffer = Buffer::default();
+        buffer.push(vec![job(1, 2000), job(2, 3000)], 10).unwrap();
+        buffer.push(vec![job(3, 1000)], 20).unwrap();
+        assert_eq!(buffer.oldest_us(), Some(10));
+        let keys: Vec<i64> = buffer.take_older(10).iter().map(|job| job.key.0).collect();
+        assert_eq!(keys, [1, 2]);
+        assert_eq!(drain(&buffer), [3]);
+    }
+
+    #[test]
+    fn a_closed_buffer_gives_what_waits_and_takes_nothing_more() {
+        let buffer = Buffer::default();
+        buffer.push(vec![job(1, 2000)], 0).unwrap();
+        assert_eq!(buffer.close().len(), 1);
+        assert_eq!(buffer.push(vec![job(2, 2000)], 0).unwrap_err().len(), 1);
+        assert!(matches!(buffer.poll_pop(0, &mut Context::from_waker(Waker::noop())), Poll::Ready(None)));
+    }
+
+    #[test]
+    fn the_level_counts_a_slot_that_looks_twice_once() {
+        let buffer = Buffer::default();
+        assert_eq!((pop(&buffer), pop(&buffer)), (None, None));
+        assert_eq!(buffer.level().idle, 1);
+    }
+}

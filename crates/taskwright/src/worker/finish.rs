@@ -1,0 +1,237 @@
+//! The writer: the one task that writes down what attempts have to say, and how they ended.
+//!
+//! It writes at once when it is idle, and otherwise everything that gathered while the write before was under way, so
+//! batches grow with the load and nothing waits for a timer. Because it is one task, the log and the progress of an
+//! attempt are always written before its end.
+//!
+//! A write that meets a broken store is repeated, with a growing delay, for as long as the worker's lease holds. The
+//! worker does not exit over it.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use taskwright_core::attempt::{self, Decision};
+use taskwright_core::{Cause, State, Verdict};
+use taskwright_store::{ClaimedJob, Error, Finish, JobKey, Reply};
+use tokio::sync::Notify;
+
+use super::incarnation::Incarnation;
+use super::phase::Phase;
+use crate::attempt::lock;
+use crate::outbox::FLUSH_EVERY;
+
+/// Ends that wait for the writer; a slot that has one more waits too: 4,096.
+const ENDS_WAITING_MAX: usize = 4_096;
+/// The first and the longest delay before a failed write is repeated.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(10);
+
+/// Ends of attempts on their way to the store.
+#[derive(Default)]
+pub(crate) struct Ends {
+    waiting: Mutex<Vec<Finish>>,
+    arrived: Notify,
+    /// Told when the writer took what waited.
+    taken: Notify,
+    closed: AtomicBool,
+}
+
+impl Ends {
+    /// Hands an end to the writer; waits while too many wait.
+    pub(crate) async fn put(&self, mut end: Finish) {
+        while let Err(refused) = self.try_put(end) {
+            let taken = self.taken.notified();
+            // Looked at again after the interest is registered.
+            match self.try_put(refused) {
+                Ok(()) => return,
+                Err(refused) => end = refused,
+            }
+            taken.await;
+        }
+    }
+
+    #[expect(clippy::result_large_err, reason = "the end comes back only when the writer is far behind")]
+    fn try_put(&self, end: Finish) -> Result<(), Finish> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.len() >= ENDS_WAITING_MAX {
+            return Err(end);
+        }
+        waiting.push(end);
+        drop(waiting);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Hands back jobs that were not started. Not bounded: they come from the buffer, which is.
+    pub(crate) fn give_back(&self, jobs: Vec<ClaimedJob>, reason: &str) {
+        lock(&self.waiting).extend(jobs.into_iter().map(|job| Finish {
+            key: job.key,
+            attempt: job.attempt,
+            started_at: job.claimed_at,
+            ended_at: job.claimed_at,
+            decision: attempt::give_back(reason.to_owned()),
+            usage: None,
+        }));
+        self.arrived.notify_one();
+    }
+
+    /// Lets the writer end when it has written everything.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.arrived.notify_one();
+    }
+
+    fn take(&self) -> Vec<Finish> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.is_empty() {
+            return Vec::new();
+        }
+        let ends = std::mem::take(&mut *waiting);
+        // The next batch will be about as large.
+        waiting.reserve(ends.len().min(ENDS_WAITING_MAX));
+        drop(waiting);
+        if ends.len() >= ENDS_WAITING_MAX {
+            self.taken.notify_waiters();
+        }
+        ends
+    }
+}
+
+/// Writes until [`Ends::close`] and everything is written, or the worker is lost.
+pub(crate) async fn run(worker: Arc<Incarnation>) {
+    tokio::select! {
+        biased;
+        () = worker.phase.reached(Phase::Lost) => {}
+        () = write(&worker) => {}
+    }
+}
+
+async fn write(worker: &Incarnation) {
+    let outbox = &worker.host.outbox;
+    let mut flush_at_us = 0;
+    loop {
+        // The ends first and the outbox second: what an attempt had to say was put in before its end.
+        let ends = worker.ends.take();
+        let closed = ends.is_empty() && worker.ends.closed.load(Ordering::SeqCst);
+        let due = outbox.is_large() || worker.host.env.monotonic_us() >= flush_at_us;
+        if !outbox.is_empty() && (due || closed || !ends.is_empty()) {
+            write_outbox(worker).await;
+            flush_at_us = worker.host.env.monotonic_us() + crate::env::micros(FLUSH_EVERY);
+        }
+        if !ends.is_empty() {
+            settle(worker, ends).await;
+            continue;
+        }
+        if closed {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = worker.ends.arrived.notified() => {}
+            () = outbox.arrived.notified() => {}
+            () = worker.host.env.sleep_until_us(flush_at_us), if !outbox.is_empty() => {}
+        }
+    }
+}
+
+async fn write_outbox(worker: &Incarnation) {
+    let (entries, reports) = worker.host.outbox.take(&worker.host.env);
+    let id = worker.host.worker;
+    if !entries.is_empty() {
+        let fences: Vec<_> = entries.iter().map(|entry| (entry.key, entry.attempt)).collect();
+        let verdicts = persist(worker, "log", || worker.store.log(id, entries.clone())).await;
+        stop_stale(worker, &fences, &verdicts.unwrap_or_default());
+    }
+    if !reports.is_empty() {
+        let fences: Vec<_> = reports.iter().map(|report| (report.key, report.attempt)).collect();
+        let verdicts = persist(worker, "progress", || worker.store.report(id, reports.clone())).await;
+        stop_stale(worker, &fences, &verdicts.unwrap_or_default());
+    }
+}
+
+/// An attempt whose write came too late no longer owns its job.
+fn stop_stale(worker: &Incarnation, fences: &[(JobKey, u32)], verdicts: &[Verdict]) {
+    for ((key, attempt), verdict) in fences.iter().zip(verdicts) {
+        if *verdict == Verdict::Stale {
+            worker.lose_attempt(*key, *attempt);
+        }
+    }
+}
+
+async fn settle(worker: &Incarnation, ends: Vec<Finish>) {
+    let now = worker.host.env.now();
+    match persist(worker, "end", || worker.source.settle(now, ends.clone())).await {
+        Ok(verdicts) => note(worker, &ends, &verdicts),
+        Err(_) if ends.len() > 1 => {
+            // One of them is refused, and the store changed nothing for all: write each for itself.
+            for end in ends {
+                settle_one(worker, end).await;
+            }
+        }
+        Err(error) => settle_refused(worker, ends, &error).await,
+    }
+}
+
+async fn settle_one(worker: &Incarnation, end: Finish) {
+    let now = worker.host.env.now();
+    match persist(worker, "end", || worker.source.settle(now, vec![end.clone()])).await {
+        Ok(verdicts) => note(worker, &[end], &verdicts),
+        Err(error) => settle_refused(worker, vec![end], &error).await,
+    }
+}
+
+/// A store that refuses an end for good must not keep the job running for ever: the job fails and says why.
+async fn settle_refused(worker: &Incarnation, refused: Vec<Finish>, error: &Error) {
+    let now = worker.host.env.now();
+    let failed = |end: Finish| Finish {
+        decision: Decision {
+            cause: Cause::Fail,
+            to: State::Failed,
+            run_at: None,
+            end: Some(attempt::AttemptEnd::Failed),
+            reason: Some(format!("the store refused the end of the attempt: {error}")),
+            result: None,
+        },
+        ..end
+    };
+    let ends: Vec<Finish> = refused.into_iter().map(failed).collect();
+    match persist(worker, "end", || worker.source.settle(now, ends.clone())).await {
+        Ok(verdicts) => note(worker, &ends, &verdicts),
+        Err(error) => {
+            tracing::error!(worker = %worker.host.worker, %error, "the store refuses the end of an attempt");
+            worker.settled(ends.len());
+        }
+    }
+}
+
+/// Repeats a write until the store takes it, or refuses it for good.
+async fn persist<'a, T>(
+    worker: &Incarnation,
+    what: &'static str,
+    mut write: impl FnMut() -> Reply<'a, T>,
+) -> Result<T, Error> {
+    let mut delay = RETRY_FIRST;
+    loop {
+        match write().await {
+            Err(error) if error.is_transient() => {
+                tracing::warn!(worker = %worker.host.worker, %error, ?delay, "a write of the {what} is repeated");
+                worker.host.env.sleep(delay).await;
+                delay = (delay * 2).min(RETRY_LONGEST);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn note(worker: &Incarnation, ends: &[Finish], verdicts: &[Verdict]) {
+    for (end, verdict) in ends.iter().zip(verdicts) {
+        worker.counts.note(&end.decision, *verdict);
+        if *verdict == Verdict::Stale {
+            let (key, attempt) = (end.key.0, end.attempt);
+            tracing::info!(worker = %worker.host.worker, key, attempt, "an end came too late and changed nothing");
+        }
+    }
+    worker.settled(ends.len());
+}

@@ -1,0 +1,215 @@
+//! One incarnation of a worker: from its registration until it is unregistered, or lost.
+//!
+//! What its tasks share is here, and how they are started and brought down. A worker that was lost goes on as another
+//! incarnation with another id: the fence of the old one is worth nothing any more.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use taskwright_core::{Verdict, WorkerId};
+use taskwright_store::{ClaimedJob, JobKey, SharedStore, StartMarks};
+use tokio::sync::Notify;
+
+use super::buffer::Buffer;
+use super::finish::Ends;
+use super::phase::{Phase, PhaseCell};
+use super::source::Source;
+use super::{Config, fetch, finish, heartbeat, signals, slot};
+use crate::attempt::{Attempt, Host, lock};
+use crate::cancel::StopCause;
+use crate::env::{Spawned, micros};
+use crate::registry::TaskOptions;
+
+/// The time between two tries to unregister.
+const UNREGISTER_AGAIN: Duration = Duration::from_millis(200);
+
+/// What the tasks of one incarnation share.
+pub(crate) struct Incarnation {
+    pub(crate) config: Arc<Config>,
+    pub(crate) host: Arc<Host>,
+    pub(crate) store: SharedStore,
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) marks: Arc<dyn StartMarks>,
+    pub(crate) phase: PhaseCell,
+    pub(crate) buffer: Buffer,
+    pub(crate) ends: Ends,
+    pub(crate) counts: Arc<Counts>,
+    /// What each slot runs.
+    pub(crate) running: Box<[Mutex<Option<Arc<Attempt>>>]>,
+    /// Jobs that are claimed and whose end is not written.
+    pub(crate) open: AtomicUsize,
+    /// Told when nothing is open any more.
+    pub(crate) all_settled: Notify,
+}
+
+/// How an incarnation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was asked to stop, or had nothing left to do.
+    Stopped,
+    /// It was declared lost, or could not renew its lease, and was not asked to stop.
+    Lost,
+}
+
+/// The tasks of one incarnation. Dropping them ends them.
+struct Tasks {
+    fetcher: Spawned<fetch::Ended>,
+    slots: Vec<Spawned<()>>,
+    writer: Spawned<()>,
+    heartbeat: Spawned<()>,
+    _signals: Spawned<()>,
+}
+
+impl Incarnation {
+    /// Runs until the shutdown, until nothing is left (when asked for), or until the worker is lost.
+    pub(crate) async fn run(self: Arc<Self>, shutdown: Pin<&mut impl Future<Output = ()>>) -> Ended {
+        let mut tasks = self.start();
+        tokio::select! {
+            biased;
+            () = self.phase.reached(Phase::Stopping) => {}
+            () = shutdown => {}
+            // Only ends of itself when nothing is left.
+            _ = &mut tasks.fetcher => {}
+            // Only ends of itself when the worker is lost.
+            _ = &mut tasks.heartbeat => self.lose(self.host.env.monotonic_us()),
+        }
+        if !self.phase.is_at_least(Phase::Lost) {
+            self.phase.raise(Phase::Stopping);
+            tokio::select! {
+                biased;
+                () = self.phase.reached(Phase::Lost) => {}
+                () = self.drain(&mut tasks) => return Ended::Stopped,
+            }
+            self.abandon(&mut tasks).await;
+            return Ended::Stopped;
+        }
+        self.abandon(&mut tasks).await;
+        Ended::Lost
+    }
+
+    /// Waits for the handlers of a lost worker to be dropped; nothing is written any more.
+    async fn abandon(&self, tasks: &mut Tasks) {
+        self.counts.incarnations_lost.fetch_add(1, Ordering::Relaxed);
+        join_all(&mut tasks.slots).await;
+    }
+
+    fn start(self: &Arc<Self>) -> Tasks {
+        let env = &self.host.env;
+        Tasks {
+            fetcher: env.spawn("fetcher", fetch::run(Arc::clone(self))),
+            slots: (0..self.running.len())
+                .map(|number| env.spawn("slot", slot::run(Arc::clone(self), number)))
+                .collect(),
+            writer: env.spawn("writer", finish::run(Arc::clone(self))),
+            heartbeat: env.spawn("heartbeat", heartbeat::run(Arc::clone(self))),
+            _signals: env.spawn("signals", signals::run(Arc::clone(self))),
+        }
+    }
+
+    /// Shuts down in good order.
+    async fn drain(&self, tasks: &mut Tasks) {
+        // Nothing more arrives once the fetcher is over.
+        if !tasks.fetcher.is_finished() {
+            let _ = (&mut tasks.fetcher).await;
+        }
+        self.ends.give_back(self.buffer.close(), "the worker stops");
+        let abort_at_us = self.host.env.monotonic_us().saturating_add(micros(self.config.grace));
+        self.stop_running(&StopCause::Shutdown, abort_at_us);
+        join_all(&mut tasks.slots).await;
+        self.ends.close();
+        let _ = (&mut tasks.writer).await;
+        self.unregister().await;
+    }
+
+    /// Tells the store that the worker is over; tries again for as long as the lease holds.
+    async fn unregister(&self) {
+        let env = &self.host.env;
+        while let Err(error) = self.store.unregister(env.now(), self.host.worker).await {
+            tracing::warn!(worker = %self.host.worker, %error, "the worker could not be unregistered");
+            if !error.is_transient() {
+                return;
+            }
+            env.sleep(UNREGISTER_AGAIN).await;
+        }
+    }
+
+    /// Asks everything that runs to stop.
+    pub(crate) fn stop_running(&self, cause: &StopCause, abort_at_us: u64) {
+        for cell in &self.running {
+            let running = lock(cell).clone();
+            if let Some(attempt) = running {
+                attempt.stop(cause.clone(), abort_at_us);
+            }
+        }
+    }
+
+    /// The attempt, if it runs here now.
+    pub(crate) fn find_running(&self, key: JobKey, attempt: u32) -> Option<Arc<Attempt>> {
+        let is_it = |running: &Arc<Attempt>| running.job.key == key && running.job.attempt == attempt;
+        self.running.iter().find_map(|cell| lock(cell).clone().filter(is_it))
+    }
+
+    /// The store said that an attempt no longer owns its job.
+    pub(crate) fn lose_attempt(&self, key: JobKey, attempt: u32) {
+        if let Some(running) = self.find_running(key, attempt) {
+            tracing::info!(job = %running.job.id, attempt, "the attempt no longer owns its job and is stopped");
+            running.stop(StopCause::Lost, self.host.env.monotonic_us());
+        }
+    }
+
+    /// Counts ends that are written, or given up.
+    pub(crate) fn settled(&self, ends: usize) {
+        if self.open.fetch_sub(ends, Ordering::SeqCst) == ends {
+            self.all_settled.notify_one();
+        }
+    }
+
+    pub(crate) fn options_of(&self, job: &ClaimedJob) -> TaskOptions {
+        self.host.registry.entry(&job.kind).map_or_else(TaskOptions::default, |entry| entry.options)
+    }
+
+    pub(crate) fn id(&self) -> WorkerId {
+        self.host.worker
+    }
+}
+
+async fn join_all(slots: &mut Vec<Spawned<()>>) {
+    while let Some(slot) = slots.last_mut() {
+        if let Err(error) = slot.await {
+            // Handlers are caught, so this is a mistake of ours; the other slots go on.
+            tracing::error!(%error, "a slot of a worker died");
+        }
+        slots.pop();
+    }
+}
+
+/// What became of the jobs of a worker, over all its incarnations.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) completed: AtomicU64,
+    pub(crate) retried: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) cancelled: AtomicU64,
+    pub(crate) snoozed: AtomicU64,
+    pub(crate) given_back: AtomicU64,
+    pub(crate) stale: AtomicU64,
+    pub(crate) incarnations_lost: AtomicU64,
+}
+
+impl Counts {
+    pub(crate) fn note(&self, decision: &taskwright_core::Decision, verdict: Verdict) {
+        use taskwright_core::Cause as C;
+        let count = match (verdict, decision.cause) {
+            (Verdict::Stale, _) => &self.stale,
+            (Verdict::Accepted, C::Complete) => &self.completed,
+            (Verdict::Accepted, C::Retry) => &self.retried,
+            (Verdict::Accepted, C::Snooze) => &self.snoozed,
+            (Verdict::Accepted, C::GiveBack) => &self.given_back,
+            (Verdict::Accepted, C::Cancel) => &self.cancelled,
+            (Verdict::Accepted, _) => &self.failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,322 @@
+//! The worker: claims jobs, runs them, and writes down how they ended.
+//!
+//! | file | the part it plays |
+//! |---|---|
+//! | `source.rs` | where jobs come from and go back to |
+//! | `fetch.rs` | one task that claims blocks of jobs |
+//! | `buffer.rs` | what is claimed and not started, most urgent first |
+//! | `slot.rs` | as many tasks as jobs run at once; each takes a job and runs it |
+//! | `finish.rs` | one task that writes logs, progress and ends, in batches |
+//! | `heartbeat.rs` | one task that keeps the lease |
+//! | `signals.rs` | one task that delivers cancels and orders |
+//! | `incarnation.rs` | what they share, and how they start and stop |
+//! | `phase.rs` | how far an incarnation is in its life |
+//! | `panic.rs` | keeps a panic within its attempt |
+
+mod buffer;
+mod fetch;
+mod finish;
+mod heartbeat;
+mod incarnation;
+mod panic;
+mod phase;
+mod signals;
+mod slot;
+mod source;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use taskwright_core::{Namespace, Priority, QueueName, WorkerId};
+use taskwright_store::{NewWorker, Registration, SharedStore};
+use tokio::sync::Notify;
+
+use self::buffer::Buffer;
+use self::finish::Ends;
+use self::incarnation::{Counts, Ended, Incarnation};
+use self::phase::PhaseCell;
+use self::source::{QueueSource, Serves};
+use crate::attempt::Host;
+use crate::env::{Env, micros};
+use crate::error::Error;
+use crate::registry::Registry;
+
+/// How many jobs a worker runs at once: 1 to 10,000.
+pub const CONCURRENCY_MAX: usize = 10_000;
+
+/// The first and the longest delay before a worker tries to register again.
+const REGISTER_FIRST: Duration = Duration::from_millis(100);
+const REGISTER_LONGEST: Duration = Duration::from_secs(5);
+
+/// How a worker behaves. All defaults are in [`Builder`].
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) concurrency: usize,
+    pub(crate) grace: Duration,
+    pub(crate) poll: Duration,
+    pub(crate) lease: Duration,
+    pub(crate) heartbeat: Duration,
+    pub(crate) until_empty: bool,
+}
+
+/// Runs jobs.
+///
+/// # Example
+///
+/// ```no_run
+/// use taskwright::{Env, Registry, Worker};
+///
+/// # async fn example(store: taskwright::store::SharedStore, registry: Registry) -> Result<(), taskwright::Error> {
+/// let worker = Worker::builder(store, registry, Env::system()).concurrency(8).build();
+/// let summary = worker.run(async { tokio::signal::ctrl_c().await.unwrap() }).await?;
+/// println!("{} jobs completed", summary.completed);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Worker {
+    env: Env,
+    store: SharedStore,
+    registry: Arc<Registry>,
+    config: Arc<Config>,
+    serves: Arc<Serves>,
+    counts: Arc<Counts>,
+}
+
+/// Says how a [`Worker`] behaves. Every setting has a default.
+pub struct Builder {
+    env: Env,
+    store: SharedStore,
+    registry: Arc<Registry>,
+    config: Config,
+    serves: Serves,
+}
+
+/// What became of the jobs that a worker ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Summary {
+    /// Jobs that completed.
+    pub completed: u64,
+    /// Attempts that failed and are tried again.
+    pub retried: u64,
+    /// Jobs that failed for good.
+    pub failed: u64,
+    /// Jobs that were cancelled.
+    pub cancelled: u64,
+    /// Attempts that asked to be called later.
+    pub snoozed: u64,
+    /// Jobs that were handed back, their attempt unspent.
+    pub given_back: u64,
+    /// Ends that came too late and changed nothing.
+    pub stale: u64,
+    /// How often the worker was declared lost, and went on as another.
+    pub incarnations_lost: u64,
+}
+
+impl Worker {
+    /// A worker that runs what the registry knows, from every queue, as many jobs at once as the machine has CPUs.
+    pub fn builder(store: SharedStore, registry: impl Into<Arc<Registry>>, env: Env) -> Builder {
+        let registry = registry.into();
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Builder {
+            env,
+            store,
+            serves: Serves { kinds: registry.kinds(), queues: None, namespace: None, priority_max: None },
+            registry,
+            config: Config {
+                concurrency: cpus,
+                grace: Duration::from_secs(25),
+                poll: Duration::from_millis(250),
+                lease: Duration::from_secs(15),
+                heartbeat: Duration::from_secs(5),
+                until_empty: false,
+            },
+        }
+    }
+
+    /// Runs until `shutdown` is ready, an operator says stop, or (if asked for) nothing is left; and then shuts down
+    /// in good order: nothing more is claimed, what waits is handed back, running handlers are told and given the
+    /// grace, and what still runs then is dropped and handed back with its attempt unspent.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses the worker for good. A store that is only out of order is waited for.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
+        panic::watch_places();
+        let mut shutdown = pin!(shutdown);
+        let mut before = None;
+        loop {
+            let incarnation = tokio::select! {
+                biased;
+                () = shutdown.as_mut() => break,
+                incarnation = self.register(before) => incarnation?,
+            };
+            before = Some(incarnation.id());
+            if incarnation.run(shutdown.as_mut()).await == Ended::Stopped {
+                break;
+            }
+        }
+        Ok(self.summary())
+    }
+
+    /// Makes the next incarnation known; waits for a store that is out of order.
+    async fn register(&self, mut before: Option<WorkerId>) -> Result<Arc<Incarnation>, Error> {
+        let id = self.env.worker_id();
+        let mut delay = REGISTER_FIRST;
+        loop {
+            let asked_us = self.env.monotonic_us();
+            match self.try_register(id, &mut before).await {
+                Ok(registration) => return Ok(self.incarnation(id, asked_us, registration)),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(worker = %id, %error, ?delay, "the worker could not register; trying again");
+                    self.env.sleep(delay).await;
+                    delay = (delay * 2).min(REGISTER_LONGEST);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn try_register(
+        &self,
+        id: WorkerId,
+        before: &mut Option<WorkerId>,
+    ) -> Result<Registration, taskwright_store::Error> {
+        // An incarnation that gave up by itself may still be alive to the store. What it ran was dropped, so its jobs
+        // can go on at once.
+        if let Some(lost) = *before {
+            self.store.unregister(self.env.now(), lost).await?;
+            *before = None;
+        }
+        let queues = self.serves.queues.iter().flatten().map(ToString::to_string).collect();
+        let worker = NewWorker {
+            id,
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            pid: std::process::id(),
+            concurrency: u32::try_from(self.config.concurrency).unwrap_or(u32::MAX),
+            queues,
+            lease: self.config.lease,
+        };
+        self.store.register(self.env.now(), self.env.monotonic_us(), worker).await
+    }
+
+    fn incarnation(&self, id: WorkerId, asked_us: u64, registration: Registration) -> Arc<Incarnation> {
+        let host = Host::new(self.env.clone(), id, Arc::clone(&self.registry));
+        host.lease_until_us.store(asked_us + micros(self.config.lease), Ordering::Relaxed);
+        let source =
+            QueueSource { store: Arc::clone(&self.store), worker: id, serves: Arc::clone(&self.serves) };
+        tracing::debug!(worker = %id, concurrency = self.config.concurrency, "the worker is registered");
+        Arc::new(Incarnation {
+            config: Arc::clone(&self.config),
+            host: Arc::new(host),
+            store: Arc::clone(&self.store),
+            source: Box::new(source),
+            marks: registration.marks,
+            phase: PhaseCell::new(),
+            buffer: Buffer::default(),
+            ends: Ends::default(),
+            counts: Arc::clone(&self.counts),
+            running: (0..self.config.concurrency).map(|_| Mutex::default()).collect(),
+            open: AtomicUsize::new(0),
+            all_settled: Notify::new(),
+        })
+    }
+
+    fn summary(&self) -> Summary {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let counts = &*self.counts;
+        Summary {
+            completed: read(&counts.completed),
+            retried: read(&counts.retried),
+            failed: read(&counts.failed),
+            cancelled: read(&counts.cancelled),
+            snoozed: read(&counts.snoozed),
+            given_back: read(&counts.given_back),
+            stale: read(&counts.stale),
+            incarnations_lost: read(&counts.incarnations_lost),
+        }
+    }
+}
+
+impl Builder {
+    /// How many jobs run at once; held between 1 and [`CONCURRENCY_MAX`]. Default: the number of CPUs.
+    #[must_use]
+    pub fn concurrency(mut self, jobs: usize) -> Self {
+        self.config.concurrency = jobs.clamp(1, CONCURRENCY_MAX);
+        self
+    }
+
+    /// Serves only these queues. Default: all.
+    #[must_use]
+    pub fn queues(mut self, queues: impl IntoIterator<Item = QueueName>) -> Self {
+        self.serves.queues = Some(queues.into_iter().collect());
+        self
+    }
+
+    /// Serves only this namespace. Default: all.
+    #[must_use]
+    pub fn namespace(mut self, namespace: Namespace) -> Self {
+        self.serves.namespace = Some(namespace);
+        self
+    }
+
+    /// Takes only jobs of this priority or better (a lower number). Default: any.
+    #[must_use]
+    pub fn priority_max(mut self, priority: Priority) -> Self {
+        self.serves.priority_max = Some(priority);
+        self
+    }
+
+    /// How long handlers may go on after a shutdown began. Default 25 s.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.config.grace = grace;
+        self
+    }
+
+    /// How long to wait before looking for jobs again when nobody said that there are any. Default 250 ms.
+    #[must_use]
+    pub fn poll(mut self, poll: Duration) -> Self {
+        self.config.poll = poll.max(Duration::from_millis(1));
+        self
+    }
+
+    /// How long the worker may stay silent before it counts as lost; it renews three times as often. Default 15 s, at
+    /// least 5 s.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.config.lease = lease.max(Duration::from_secs(5));
+        self.config.heartbeat = self.config.lease / 3;
+        self
+    }
+
+    /// Ends when nothing is left that could run now. What waits for its time is not waited for.
+    #[must_use]
+    pub fn until_empty(mut self) -> Self {
+        self.config.until_empty = true;
+        self
+    }
+
+    /// The worker.
+    pub fn build(self) -> Worker {
+        Worker {
+            env: self.env,
+            store: self.store,
+            registry: self.registry,
+            config: Arc::new(self.config),
+            serves: Arc::new(self.serves),
+            counts: Arc::default(),
+        }
+    }
+
+    /// Builds the worker and [runs](Worker::run) it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::run`].
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
+        self.build().run(shutdown).await
+    }
+}

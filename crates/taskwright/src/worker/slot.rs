@@ -1,0 +1,206 @@
+//! A slot: takes one job after the other from the buffer and runs it.
+//!
+//! The way of a job without surprises is kept short: nothing is spawned for it, no timer is set unless it has a time
+//! limit, and nobody is woken.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Cx, Poll};
+
+use taskwright_core::attempt::{AttemptEnd, Facts, decide};
+use taskwright_core::{Outcome, Timestamp};
+use taskwright_store::{ClaimedJob, Finish};
+
+use super::incarnation::Incarnation;
+use super::panic::caught;
+use super::phase::Phase;
+use crate::attempt::{Attempt, lock};
+use crate::cancel::StopCause;
+use crate::context::Context;
+use crate::env::{Env, Sleep, micros};
+use crate::handler::HandlerFuture;
+use crate::registry::{Entry, TaskOptions};
+
+/// How long a slot runs jobs that never wait before it lets other tasks of its thread run: 1 ms.
+const TURN_US: i64 = 1_000;
+
+/// Runs jobs until the buffer is closed.
+pub(crate) async fn run(worker: Arc<Incarnation>, number: usize) {
+    let mut turn_began = Timestamp::from_micros(0);
+    while let Some(job) = worker.buffer.pop(number).await {
+        let Some(end) = execute(&worker, number, job).await else { continue };
+        let ended_us = end.ended_at.as_micros();
+        worker.ends.put(end).await;
+        if ended_us - turn_began.as_micros() > TURN_US {
+            tokio::task::yield_now().await;
+            turn_began = worker.host.env.now();
+        }
+    }
+}
+
+/// Runs one job; `None` when nothing may be written about it.
+async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> Option<Finish> {
+    let host = &worker.host;
+    let Some(entry) = host.registry.entry(&job.kind) else {
+        // The store gives only kinds that it was asked for.
+        worker.ends.give_back(vec![job], "this worker does not know the task");
+        return None;
+    };
+    let cell = &worker.running[number];
+    let attempt = Arc::new(Attempt::new(job, Arc::clone(host), host.env.now()));
+    *lock(cell) = Some(Arc::clone(&attempt));
+    // Looked at only after the attempt can be found, so that a stop either finds it or is seen here.
+    if worker.phase.is_at_least(Phase::Stopping) {
+        *lock(cell) = None;
+        if !worker.phase.is_at_least(Phase::Lost) {
+            worker.ends.give_back(vec![attempt.job.clone()], "the worker stops");
+        }
+        return None;
+    }
+    worker.marks.started(attempt.job.key, attempt.job.attempt);
+    let ran = drive(entry, &attempt).await;
+    *lock(cell) = None;
+    let outcome = judge(&attempt, ran)?;
+    Some(finish(&attempt, &entry.options, outcome))
+}
+
+/// How the drive of a handler ended.
+enum Ran {
+    /// The handler returned.
+    Returned(Outcome),
+    /// It panicked.
+    Panicked(String),
+    /// It did not stop in time after it was asked to, and was dropped.
+    Dropped(StopCause),
+}
+
+async fn drive(entry: &Entry, attempt: &Arc<Attempt>) -> Ran {
+    let context = Context::new(Arc::clone(attempt));
+    let future = match caught(|| entry.handler.call(context)) {
+        Ok(future) => future,
+        Err(message) => return Ran::Panicked(message),
+    };
+    let timeout = attempt.job.timeout.or(entry.options.timeout);
+    let env = &attempt.host.env;
+    let mut drive = Drive {
+        attempt,
+        timeout_us: timeout.map(|timeout| env.monotonic_us().saturating_add(micros(timeout))),
+        grace_us: micros(entry.options.cancel_grace),
+        future,
+        timer: None,
+    };
+    let ran = std::future::poll_fn(|cx| drive.poll(cx)).await;
+    // Dropping runs code of the handler as well.
+    match (caught(|| drop(drive.future)), ran) {
+        (Err(message), Ran::Returned(_) | Ran::Panicked(_)) => Ran::Panicked(message),
+        (_, ran) => ran,
+    }
+}
+
+/// A handler under way, with its time limit and the moment at which it is dropped.
+struct Drive<'a> {
+    attempt: &'a Attempt,
+    future: HandlerFuture,
+    /// When the attempt takes too long (monotonic microseconds), unless that has been said.
+    timeout_us: Option<u64>,
+    grace_us: u64,
+    /// Runs to the nearer of the two moments.
+    timer: Option<(u64, Sleep)>,
+}
+
+impl Drive<'_> {
+    fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<Ran> {
+        match caught(|| self.future.as_mut().poll(cx)) {
+            Ok(Poll::Ready(outcome)) => return Poll::Ready(Ran::Returned(outcome)),
+            Ok(Poll::Pending) => {}
+            Err(message) => return Poll::Ready(Ran::Panicked(message)),
+        }
+        let env: &Env = &self.attempt.host.env;
+        loop {
+            let abort = self.attempt.abort_due(cx.waker());
+            let abort_us = abort.as_ref().map(|(due, _)| *due);
+            let Some(next_us) = abort_us.into_iter().chain(self.timeout_us).min() else {
+                return Poll::Pending;
+            };
+            let timer = match &mut self.timer {
+                Some((at, timer)) if *at == next_us => timer,
+                timer => &mut timer.insert((next_us, env.sleep_until_us(next_us))).1,
+            };
+            if Pin::new(timer).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.timer = None;
+            match abort {
+                Some((due, cause)) if due <= next_us => return Poll::Ready(Ran::Dropped(cause)),
+                _ => {
+                    self.timeout_us = None;
+                    let abort_at_us = env.monotonic_us().saturating_add(self.grace_us);
+                    self.attempt.stop(StopCause::TimedOut, abort_at_us);
+                }
+            }
+        }
+    }
+}
+
+/// What the attempt amounts to, given what its handler was told; `None` when nothing may be written about it.
+fn judge(attempt: &Attempt, ran: Ran) -> Option<Outcome> {
+    let timed_out = || {
+        let took = attempt.host.env.now().since(attempt.started_at);
+        Outcome::Retry { error: format!("timed out after {took:?}"), after: None, end: AttemptEnd::TimedOut }
+    };
+    let stopped = attempt.token.cause();
+    if matches!(stopped, Some(StopCause::Lost)) {
+        return None;
+    }
+    Some(match ran {
+        Ran::Dropped(StopCause::Lost) => return None,
+        Ran::Dropped(StopCause::Shutdown) => {
+            Outcome::GiveBack { reason: "the worker stops, and the handler did not end in time".to_owned() }
+        }
+        Ran::Dropped(StopCause::TimedOut) => timed_out(),
+        Ran::Dropped(cause @ StopCause::Cancelled { .. }) => {
+            Outcome::Cancelled { reason: format!("{cause}; the handler did not end in time and was dropped") }
+        }
+        Ran::Panicked(error) => Outcome::Retry { error, after: None, end: AttemptEnd::Panicked },
+        Ran::Returned(Outcome::Retry { end: AttemptEnd::Failed, error, after }) => match stopped {
+            Some(StopCause::Shutdown) => Outcome::GiveBack { reason: format!("the worker stops: {error}") },
+            Some(StopCause::TimedOut) => timed_out(),
+            _ => Outcome::Retry { end: AttemptEnd::Failed, error, after },
+        },
+        Ran::Returned(outcome) => outcome,
+    })
+}
+
+fn finish(attempt: &Attempt, options: &TaskOptions, outcome: Outcome) -> Finish {
+    let job = &attempt.job;
+    let env = &attempt.host.env;
+    let now = env.now();
+    let decision = decide(
+        outcome,
+        &Facts {
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+            backoff: job.backoff.unwrap_or(options.backoff),
+            cancel_requested: attempt.cancel_requested.load(std::sync::atomic::Ordering::Relaxed),
+            now,
+            dice: env.dice(),
+        },
+    );
+    match decision.end {
+        Some(AttemptEnd::Completed) | None => {
+            tracing::debug!(job = %job.id, kind = %job.kind, attempt = job.attempt, to = %decision.to, "attempt over");
+        }
+        Some(end) => {
+            let (end, reason) = (end.as_str(), decision.reason.as_deref());
+            tracing::info!(job = %job.id, kind = %job.kind, attempt = job.attempt, end, reason, to = %decision.to, "attempt failed");
+        }
+    }
+    Finish {
+        key: job.key,
+        attempt: job.attempt,
+        started_at: attempt.started_at,
+        ended_at: now,
+        decision,
+        usage: attempt.usage.get().copied(),
+    }
+}

@@ -1,0 +1,208 @@
+//! 2,000 real files, one job each that hashes and compresses it; 50 kills of random workers, of the parent, and of
+//! everything at once. Every file ends right, no job is lost, and none ran more often than its attempts say.
+
+mod support;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use support::{Dice, Site, Up, now, spread};
+use taskwright::{JobId, State};
+
+const FILES: usize = 2_000;
+const KILLS: usize = 50;
+
+/// What one job does. The results appear whole or not at all, and each run leaves a line first.
+const SCRIPT: &str = r#"
+echo "$TASKWRIGHT_JOB_ID $TASKWRIGHT_ATTEMPT" >> runs.log
+sha256sum < "$1" > "results/$2.sum.$$" && gzip -nc "$1" > "results/$2.gz.$$" && sleep 0.04 &&
+mv "results/$2.sum.$$" "results/$2.sum" && mv "results/$2.gz.$$" "results/$2.gz"
+"#;
+
+#[test]
+fn kill_anything_and_every_file_is_done() {
+    let site = Site::new();
+    std::fs::create_dir(site.path().join("results")).unwrap();
+    let files = real_files();
+    write_jobs(&site, &files);
+    let printed = site.run(["enqueue", "--from-file", "jobs.ndjson", "--any-kind"]);
+    let ids: Vec<JobId> = printed.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(ids.len(), FILES);
+
+    let again = kill_at_random(&site);
+    let up = start(&site);
+    let began = now();
+    site.wait_until("every job to end", Duration::from_secs(240), || {
+        site.jobs(&[State::Available, State::Running, State::Scheduled, State::Retryable]).is_empty()
+    });
+    println!("drained in {:?} after the last kill", began.elapsed());
+    assert!(up.stop().success());
+
+    check_jobs(&site, &ids);
+    check_results(&site, &files);
+    site.check_integrity();
+    for (what, durations) in
+        [("worker", again.worker), ("parent", again.parent), ("everything", again.everything)]
+    {
+        let count = durations.len();
+        let (median, max) = spread(durations);
+        println!(
+            "kill of {what}: {count} times; its jobs went on after {median:?} (median), {max:?} (longest)"
+        );
+        // The promise is 1 s and 2 s on a quiet machine; the build machine is not one.
+        assert!(max < Duration::from_secs(6), "{what}: {max:?}");
+    }
+}
+
+/// How long it took until every job that had been running went on.
+#[derive(Default)]
+struct Again {
+    worker: Vec<Duration>,
+    parent: Vec<Duration>,
+    everything: Vec<Duration>,
+}
+
+fn start(site: &Site) -> Up {
+    site.up(["--workers", "2", "--concurrency", "2"])
+}
+
+fn kill_at_random(site: &Site) -> Again {
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut dice = Dice::new(seed);
+    let mut again = Again::default();
+    let mut up = start(site);
+    for _ in 0..KILLS {
+        site.wait_until("something to run", Duration::from_secs(20), || {
+            !site.jobs(&[State::Running]).is_empty()
+        });
+        site.pause(Duration::from_millis(dice.below(150)));
+        let choice = dice.below(4);
+        // What runs on whom, just before: only jobs of the killed have to go on elsewhere.
+        let (victims, killed): (Vec<u32>, fn(&mut Again) -> &mut Vec<Duration>) = match choice {
+            0 | 1 => (vec![pick(&up.worker_pids(), &mut dice)], |again| &mut again.worker),
+            2 => (Vec::new(), |again| &mut again.parent),
+            _ => (up.worker_pids(), |again| &mut again.everything),
+        };
+        let held = running_on(site, &victims);
+        match choice {
+            0 | 1 => support::signal(victims[0], "KILL"),
+            2 => {
+                up.kill();
+                up = start(site);
+            }
+            _ => {
+                up.kill_all();
+                up = start(site);
+            }
+        }
+        let began = now();
+        site.wait_until("the jobs of the killed to go on", Duration::from_secs(20), || {
+            held.iter().all(|(id, attempt)| has_gone_on(site, *id, *attempt))
+        });
+        killed(&mut again).push(began.elapsed());
+        site.check_integrity();
+    }
+    up.kill_all();
+    again
+}
+
+fn pick(pids: &[u32], dice: &mut Dice) -> u32 {
+    // A worker that was killed just now may not have been replaced yet.
+    pids.get(usize::try_from(dice.below(pids.len().max(1) as u64)).unwrap()).copied().unwrap_or(u32::MAX >> 1)
+}
+
+fn running_on(site: &Site, pids: &[u32]) -> Vec<(JobId, u32)> {
+    let on: Vec<_> = site
+        .workers()
+        .into_iter()
+        .filter(|worker| pids.contains(&worker.pid))
+        .map(|worker| worker.id)
+        .collect();
+    site.jobs(&[State::Running])
+        .into_iter()
+        .filter(|job| job.worker.is_some_and(|worker| on.contains(&worker)))
+        .map(|job| (job.id, job.attempt))
+        .collect()
+}
+
+/// Whether a job that was being run in this attempt has ended, runs again, or was handed back because it had not been
+/// started.
+fn has_gone_on(site: &Site, id: JobId, attempt: u32) -> bool {
+    let job = site.job(id);
+    job.view.state.is_terminal()
+        || job.view.attempt > attempt
+        || job.timeline.iter().any(|entry| entry.cause == Some(taskwright::core::Cause::GiveBack))
+}
+
+fn check_jobs(site: &Site, ids: &[JobId]) {
+    let log = std::fs::read_to_string(site.path().join("runs.log")).unwrap();
+    let mut runs: HashMap<JobId, HashMap<u32, u32>> = HashMap::new();
+    for line in log.lines() {
+        let (id, attempt) = line.split_once(' ').unwrap();
+        *runs.entry(id.parse().unwrap()).or_default().entry(attempt.parse().unwrap()).or_default() += 1;
+    }
+    let mut lost = 0;
+    for id in ids {
+        let job = site.job(*id);
+        assert_eq!(job.view.state, State::Completed, "{id}: {:?}", job.view.error);
+        let ran = &runs[id];
+        let recorded = u32::try_from(job.attempts.len()).unwrap();
+        assert!(ran.values().all(|times| *times == 1), "{id}: an attempt ran twice: {ran:?}");
+        assert!(ran.keys().all(|attempt| *attempt <= recorded), "{id}: {ran:?}, recorded {recorded}");
+        lost += recorded - 1;
+    }
+    println!("{lost} attempts were lost to kills");
+    assert!(lost > 0, "the kills hit nothing");
+}
+
+fn check_results(site: &Site, files: &[PathBuf]) {
+    for (number, file) in files.iter().enumerate() {
+        let results = site.path().join("results");
+        let sum = std::fs::read_to_string(results.join(format!("{number}.sum"))).unwrap();
+        assert_eq!(sum, sha256(file, false), "{}", file.display());
+        assert_eq!(sum, sha256(&results.join(format!("{number}.gz")), true), "{}", file.display());
+    }
+}
+
+/// What `sha256sum` says of a file, or of what is compressed in it.
+fn sha256(file: &Path, compressed: bool) -> String {
+    let script = if compressed { "gzip -dc \"$1\" | sha256sum" } else { "sha256sum < \"$1\"" };
+    let output = Command::new("sh").args(["-c", script, "sh"]).arg(file).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Real files of this machine: documentation, and what else there is until there are enough.
+fn real_files() -> Vec<PathBuf> {
+    let found = Command::new("find")
+        .args(["/usr/share/doc", "/usr/share", "/usr/lib", "-type", "f", "-size", "-64k", "-readable"])
+        .stderr(Stdio::null())
+        .output()
+        .unwrap();
+    let mut files: Vec<PathBuf> = String::from_utf8_lossy(&found.stdout).lines().map(PathBuf::from).collect();
+    files.sort();
+    files.dedup();
+    files.truncate(FILES);
+    assert_eq!(files.len(), FILES, "this machine has too few files");
+    files
+}
+
+fn write_jobs(site: &Site, files: &[PathBuf]) {
+    let mut lines = String::new();
+    for (number, file) in files.iter().enumerate() {
+        let job = serde_json::json!({
+            "kind": "exec",
+            "args": {
+                "command": ["sh", "-c", SCRIPT, "sh", file, number.to_string()],
+                "cwd": site.path(),
+            },
+            // A kill counts as an attempt; this test kills more often than anybody would forgive.
+            "max_attempts": 50,
+        });
+        lines.push_str(&job.to_string());
+        lines.push('\n');
+    }
+    std::fs::write(site.path().join("jobs.ndjson"), lines).unwrap();
+}
