@@ -128,7 +128,9 @@ pub(crate) fn run(
     let Io { input, out, err, terminal } = io;
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return usage::explain(&error, &Output::new(out, err, terminal, manner_of(&args))),
+        Err(error) => {
+            return usage::explain(&error, &args, &Output::new(out, err, terminal, manner_of(&args)));
+        }
     };
     let Global { json, quiet, verbose, color, .. } = cli.global;
     let output = Output::new(out, err, terminal, Manner { json, quiet, verbose, color });
