@@ -12,7 +12,7 @@ pub const KIND: &str = "exec";
 
 /// What a job of the task says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "expected an object with a `command`")]
 pub struct ExecArgs {
     /// The program and its arguments.
     pub command: Vec<String>,
@@ -34,6 +34,10 @@ impl ExecArgs {
     ///
     /// When they have another form, or name no command.
     pub fn read(args: &Args) -> Result<Self, Error> {
+        if args.as_str() == "null" {
+            // No arguments at all: what is missing is the command.
+            Self::default().check()?;
+        }
         let read: Self = serde_json::from_slice(args.as_bytes()).map_err(|error| {
             let text = error.to_string();
             let why = if text.contains("expected a sequence") {

@@ -181,9 +181,15 @@ fn files_of_jobs() -> Vec<Case> {
         from("misspelt field", r#"{"kind": "exec", "priorty": 5}"#),
         from("line without a kind", r#"{"args": {"command": ["ls"]}}"#),
         from("line of an unknown kind", r#"{"kind": "emial"}"#),
-        from("line with a bad queue", r#"{"kind": "exec", "queue": "a b"}"#),
-        from("line with a bad time", r#"{"kind": "exec", "run_at": "tomorrow"}"#),
-        from("line with a priority out of range", r#"{"kind": "exec", "priority": 99999}"#),
+        from("line with a bad queue", r#"{"kind": "exec", "args": {"command": ["ls"]}, "queue": "a b"}"#),
+        from(
+            "line with a bad time",
+            r#"{"kind": "exec", "args": {"command": ["ls"]}, "run_at": "tomorrow"}"#,
+        ),
+        from(
+            "line with a priority out of range",
+            r#"{"kind": "exec", "args": {"command": ["ls"]}, "priority": 99999}"#,
+        ),
         from("line with no attempts", r#"{"kind": "exec", "args": {"command": ["ls"]}, "max_attempts": 0}"#),
         from("line without a command", r#"{"kind": "exec", "args": {"command": []}}"#),
         from("line with NUL", r#"{"kind": "exec", "args": {"command": ["\u0000"]}}"#),

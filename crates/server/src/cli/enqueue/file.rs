@@ -124,12 +124,13 @@ impl<'c> Import<'c> {
         let read = self.read(source).await;
         // Whatever went wrong, what was handed to the store is acknowledged first.
         let settled = self.settle(0).await;
-        let (Err(error), Ok(())) = (&read, &settled) else { return settled.and(read) };
-        if error.is_silent() {
-            return Err(self.reader_gone());
-        }
-        self.bar.suspend(|| self.tell());
-        read
+        settled.and(read).map_err(|error| {
+            if error.is_silent() {
+                return self.reader_gone();
+            }
+            self.bar.suspend(|| self.tell());
+            error
+        })
     }
 
     async fn read(&mut self, source: &mut (impl BufRead + Send)) -> Result<(), Error> {
@@ -298,9 +299,9 @@ impl<'c> Import<'c> {
 
     fn reader_gone(&self) -> Error {
         Error::operational(
-            format!("printing ids after {} stored", text::count(self.stored, "job")),
+            format!("printing the ids of {}, which are stored", text::count(self.stored, "job")),
             "the reader of the output is gone",
-            "write the ids to a file, and go on behind the last line that was stored",
+            "write the ids to a file; lines that have an \"id\" of their own can be imported again and are stored once",
         )
     }
 }
