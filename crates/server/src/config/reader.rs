@@ -210,14 +210,14 @@ impl<'d> Section<'d> {
     }
 
     /// A table inside this one.
-    pub(super) fn section(&self, key: &'static str) -> Option<Section<'d>> {
+    pub(super) fn section(&self, key: &'static str) -> Option<Self> {
         self.get(key)?;
         let (name, value) = self.entry(key)?;
         self.open(key.to_owned(), name.span(), value)
     }
 
     /// The tables of a table of tables, each with its name.
-    pub(super) fn named_sections(&self, key: &'static str) -> Vec<(&'d str, Section<'d>)> {
+    pub(super) fn named_sections(&self, key: &'static str) -> Vec<(&'d str, Self)> {
         let Some(outer) = self.section(key) else { return Vec::new() };
         let inner = outer.table.iter().filter_map(|(name, value)| {
             let path = format!("{key}.{}", name.get_ref());
@@ -261,14 +261,14 @@ impl<'d> Section<'d> {
         }
     }
 
-    fn open(&self, path: String, span: Range<usize>, value: &'d Spanned<DeValue<'d>>) -> Option<Section<'d>> {
+    fn open(&self, path: String, span: Range<usize>, value: &'d Spanned<DeValue<'d>>) -> Option<Self> {
         let Some(table) = value.get_ref().as_table() else {
             let what = format!("`{path}` is {}", kind_of(value.get_ref()));
             let fix = format!("write it as a section: [{path}]");
             self.document.tell(value.span(), what, "it must be a table", fix);
             return None;
         };
-        Some(Section {
+        Some(Self {
             document: self.document,
             path,
             span,

@@ -157,7 +157,7 @@ impl<'c> Import<'c> {
                 Err(report) => {
                     // The lines before the bad one are sound, and so they are stored.
                     self.send(&mut batch).await?;
-                    return Err(Error::several(Exit::Operational, vec![report]));
+                    return Err(Error::several(Exit::Operational, vec![*report]));
                 }
             }
             if batch.len() == BATCH_JOBS {
@@ -180,7 +180,7 @@ impl<'c> Import<'c> {
         Ok(())
     }
 
-    fn job(&mut self, number: usize, bytes: &[u8]) -> Result<NewJob, Report> {
+    fn job(&mut self, number: usize, bytes: &[u8]) -> Result<NewJob, Box<Report>> {
         if bytes.len() > LINE_BYTES_MAX {
             let error = Error::usage(
                 "this line is too long",
@@ -272,7 +272,13 @@ impl<'c> Import<'c> {
         self.context.output.note(parts.join(", "));
     }
 
-    fn report(&self, number: usize, line: &[u8], (column, width): (usize, usize), error: &Error) -> Report {
+    fn report(
+        &self,
+        number: usize,
+        line: &[u8],
+        (column, width): (usize, usize),
+        error: &Error,
+    ) -> Box<Report> {
         const BEFORE: usize = 40;
         const SHOWN: usize = 100;
         // A window of the line around the column: a line may have a megabyte.
@@ -289,12 +295,8 @@ impl<'c> Import<'c> {
             width,
             text: text::one_line(&window),
         };
-        Report {
-            what: first.what.clone(),
-            place: Some(place),
-            why: first.why.clone(),
-            fix: first.fix.clone(),
-        }
+        let (what, why, fix) = (first.what.clone(), first.why.clone(), first.fix.clone());
+        Box::new(Report { what, place: Some(place), why, fix })
     }
 
     fn reader_gone(&self) -> Error {
