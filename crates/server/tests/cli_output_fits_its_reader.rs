@@ -87,7 +87,9 @@ fn foreign_text_cannot_command_the_terminal() {
 #[test]
 fn a_terminal_shows_the_newest_jobs_and_says_that_there_are_more() {
     let cli = Cli::new().seen(80);
-    (0..60).for_each(|_| drop(cli.job("probe")));
+    for _ in 0..60 {
+        cli.job("probe");
+    }
     let ran = cli.run("jobs list");
     assert_eq!(ran.out.lines().count(), 51);
     assert!(ran.err.starts_with("50 jobs shown, there are more"), "{}", ran.err);
