@@ -85,8 +85,9 @@ struct Global {
         global = true,
         value_name = "WHEN",
         default_value = "auto",
+        hide_default_value = true,
         hide_possible_values = true,
-        help = "When to use colours: auto, always or never"
+        help = "Use colours auto (on a terminal), always or never"
     )]
     color: ColorChoice,
 }

@@ -274,6 +274,13 @@ fn stores() -> Vec<Case> {
             let conn = Connection::open(directory.join(".taskwright/taskwright.db")).unwrap();
             conn.execute("UPDATE taskwright_migration SET checksum = 'x'", []).unwrap();
         }),
+        Case::new("second up on the same store", 1, "up").after("migrate").prepared(|directory| {
+            let lock = std::fs::File::create(directory.join(".taskwright/taskwright.db-run/up.lock")).unwrap();
+            std::io::Write::write_all(&mut &lock, b"4711").unwrap();
+            rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+            // Held until the end of the tests, as the daemon that it stands for would hold it.
+            std::mem::forget(lock);
+        }),
         Case::new("no space for the output", 1, "jobs list").after("enqueue exec -- ls").on_a_full_device(),
     ]
 }

@@ -22,11 +22,11 @@ Examples:
 Exit codes: 0 all completed; else the worst of 4 failed, 16 cancelled or
 dropped, 8 not over when the time was up.")]
 pub(super) struct Wait {
-    #[command(flatten)]
-    selectors: Selectors,
     /// Give up after this much time
     #[arg(long, value_name = "D", value_parser = value::duration)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    selectors: Selectors,
 }
 
 impl Wait {
