@@ -1,5 +1,5 @@
 //! A directory with a real store in it, the real binary, and real kills.
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -104,13 +104,13 @@ impl Site {
         let began = now();
         while !is_so() {
             assert!(began.elapsed() < limit, "waited {limit:?} in vain for {what}");
-            self.runtime.block_on(self.env.sleep(Duration::from_millis(5)));
+            self.pause(Duration::from_millis(5));
         }
         began.elapsed()
     }
 
     pub fn pause(&self, duration: Duration) {
-        self.runtime.block_on(self.env.sleep(duration));
+        self.runtime.block_on(async { self.env.sleep(duration).await });
     }
 
     /// What SQLite itself says of the file.

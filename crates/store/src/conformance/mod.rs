@@ -1,1 +1,171 @@
-//! What every store must do.
+//! What every store must do, as scenarios that any store can be put through.
+//!
+//! A store that wants to be held to them gives a [`Harness`] and one line:
+//!
+//! ```ignore
+//! taskwright_store::conformance!(MyHarness::new());
+//! ```
+//!
+//! which becomes one test a scenario. There is one file a verb; a scenario's name is the sentence that it proves, so
+//! it has no other description. Time is a value that the scenario chooses, and nothing ever waits for a clock.
+
+pub mod fixture;
+
+use std::future::Future;
+
+use crate::SharedStore;
+
+/// Gives a scenario the store that it is about.
+pub trait Harness {
+    /// Opens the store once more: another process on the same jobs. The first call finds no jobs.
+    fn open(&self) -> impl Future<Output = SharedStore> + Send;
+}
+
+macro_rules! files {
+    ($($file:ident)*) => {
+        $(
+            #[allow(missing_docs, reason = "the name of a scenario is the sentence that it proves")]
+            pub mod $file;
+        )*
+    };
+}
+
+files! {
+    claim enqueue fence finish order unique
+}
+
+/// Makes a test of every scenario, in modules named by their files.
+///
+/// The expression gives a fresh [`Harness`](crate::conformance::Harness) for each test. The crate that uses it needs
+/// `tokio` with the features `macros` and `rt`.
+#[macro_export]
+macro_rules! conformance {
+    (@tests ($harness:expr) $($file:ident: [$($name:ident),* $(,)?])*) => {
+        $(
+            mod $file {
+                #[allow(unused_imports, reason = "the harness may be named by a full path")]
+                use super::*;
+
+                $(
+                    #[tokio::test]
+                    async fn $name() {
+                        let harness = $harness;
+                        $crate::conformance::$file::$name(&harness).await;
+                    }
+                )*
+            }
+        )*
+    };
+    ($harness:expr) => {
+        $crate::conformance! { @tests ($harness)
+            claim: [
+                a_claim_gives_no_more_than_was_asked,
+                a_claim_is_held_at_its_limit,
+                a_claimed_job_runs_on_its_worker,
+                two_processes_never_get_the_same_job,
+                only_available_jobs_are_claimed,
+                a_kind_that_is_not_served_stays,
+                a_queue_that_is_not_served_stays,
+                a_namespace_that_is_not_served_stays,
+                a_worker_for_realtime_leaves_the_rest,
+                a_worker_that_is_not_registered_gets_nothing,
+                a_worker_that_has_stopped_gets_nothing,
+                a_worker_that_was_declared_lost_gets_nothing,
+            ]
+            enqueue: [
+                a_job_without_a_time_is_available_at_once,
+                a_job_with_a_later_time_is_scheduled,
+                a_time_that_has_passed_counts_as_now,
+                a_held_job_is_held_whatever_its_time,
+                answers_come_in_the_order_of_the_jobs,
+                an_empty_batch_stores_nothing,
+                a_repeated_id_is_stored_once,
+                a_repeated_id_leaves_the_stored_job_alone,
+                a_batch_repeated_after_a_lost_answer_stores_each_job_once,
+                a_batch_over_the_limit_is_refused_whole,
+                everything_that_was_submitted_reaches_the_worker,
+                everything_that_was_submitted_is_shown,
+            ]
+            fence: [
+                a_worker_cannot_end_the_job_of_another,
+                an_attempt_with_another_number_is_stale,
+                an_attempt_ends_once,
+                an_attempt_ends_once_also_within_a_batch,
+                a_job_is_given_back_once_within_a_batch,
+                each_end_of_a_batch_is_fenced_for_itself,
+                a_worker_that_nobody_knows_is_stale,
+                a_zombie_cannot_complete_a_reclaimed_job,
+                a_zombie_cannot_complete_a_job_that_was_given_back_for_it,
+                an_attempt_from_before_a_redo_is_stale,
+                the_key_of_a_deleted_job_is_never_given_again,
+                progress_and_logs_are_fenced,
+                the_writes_of_a_stopped_worker_are_stale,
+            ]
+            finish: [
+                a_completed_job_keeps_its_result,
+                a_result_is_gone_once_the_job_runs_again,
+                an_attempt_leaves_its_record,
+                a_completed_attempt_leaves_its_record_too,
+                a_failed_attempt_waits_for_its_next_one,
+                three_attempts_are_three_executions,
+                a_permanent_failure_is_the_last_attempt,
+                a_handler_may_cancel_its_job,
+                a_snooze_does_not_count_as_an_attempt,
+                a_job_that_is_given_back_keeps_its_attempt,
+                an_end_that_the_rules_forbid_refuses_the_whole_call,
+                a_batch_of_every_end_takes_each_to_its_place,
+            ]
+            order: [
+                the_lower_priority_number_goes_first,
+                within_a_priority_the_older_goes_first,
+                within_a_moment_the_order_of_insertion_decides,
+                waiting_lifts_a_bulk_job_over_a_fresh_realtime_one,
+                ageing_counts_from_when_a_job_became_available,
+                a_promoted_job_stands_where_its_time_puts_it,
+                a_job_that_goes_back_keeps_its_place,
+                a_job_of_a_lost_worker_keeps_its_place,
+                a_released_job_queues_from_its_release,
+                a_job_that_is_run_now_queues_from_now,
+                a_redone_job_queues_from_its_redo,
+                a_new_priority_counts_at_once_and_waiting_still_does,
+                a_claim_of_many_is_in_the_order_of_the_rule,
+            ]
+            unique: [
+                a_key_that_is_held_answers_with_its_holder,
+                a_key_is_taken_within_a_batch,
+                a_waiting_key_is_free_once_its_job_is_claimed,
+                a_waiting_key_is_not_taken_again_by_a_job_that_goes_back,
+                an_active_key_is_held_until_its_job_is_over,
+                a_completed_job_of_a_batch_lets_its_key_go,
+                keys_of_other_kinds_and_namespaces_are_others,
+                a_cancelled_job_lets_its_key_go,
+                a_repeated_id_is_answered_before_its_key_is_looked_at,
+                a_redo_does_not_take_the_key_again,
+                the_key_of_a_held_job_is_free_once_its_hold_has_expired,
+            ]
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    /// A scenario that is missing from the list would never run.
+    #[test]
+    fn every_scenario_is_in_the_list() {
+        let list = include_str!("mod.rs");
+        let files = [
+            include_str!("claim.rs"),
+            include_str!("enqueue.rs"),
+            include_str!("fence.rs"),
+            include_str!("finish.rs"),
+            include_str!("order.rs"),
+            include_str!("unique.rs"),
+        ];
+        for text in files {
+            let names = text.split("\npub async fn ").skip(1).map(|rest| rest.split('(').next().unwrap());
+            for name in names {
+                assert!(list.contains(&format!(" {name},")), "{name} is missing from `conformance!`");
+            }
+        }
+    }
+}

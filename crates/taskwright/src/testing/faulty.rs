@@ -21,6 +21,7 @@ pub enum Call {
     Enqueue,
     Claim,
     Finish,
+    GiveBack,
     Report,
     Log,
     Register,
@@ -84,13 +85,18 @@ impl FaultyStore {
         plan.faults.iter().find(hit).map(|(_, _, when)| *when)
     }
 
-    fn run<'a, T: Send + 'a>(&'a self, call: Call, reply: Reply<'a, T>) -> Reply<'a, T> {
+    /// The call is made only when its turn has come: a store may act before its reply is awaited.
+    fn run<'a, T: Send + 'a>(
+        &'a self,
+        call: Call,
+        make: impl FnOnce() -> Reply<'a, T> + Send + 'a,
+    ) -> Reply<'a, T> {
         Box::pin(async move {
             let fault = || Error::unavailable("the store", format!("a test broke {call:?}"));
             match self.next(call) {
                 Some(When::Before) => Err(fault()),
-                Some(When::After) => reply.await.and(Err(fault())),
-                None => reply.await,
+                Some(When::After) => make().await.and(Err(fault())),
+                None => make().await,
             }
         })
     }
@@ -98,15 +104,15 @@ impl FaultyStore {
 
 impl Store for FaultyStore {
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
-        self.run(Call::Enqueue, self.store.enqueue(now, jobs))
+        self.run(Call::Enqueue, move || self.store.enqueue(now, jobs))
     }
 
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
-        self.run(Call::Claim, self.store.claim(claim))
+        self.run(Call::Claim, move || self.store.claim(claim))
     }
 
     fn finish(&self, now: Timestamp, worker: WorkerId, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>> {
-        self.run(Call::Finish, self.store.finish(now, worker, ends))
+        self.run(Call::Finish, move || self.store.finish(now, worker, ends))
     }
 
     fn give_back(
@@ -116,31 +122,31 @@ impl Store for FaultyStore {
         jobs: Vec<(JobKey, u32)>,
         reason: String,
     ) -> Reply<'_, Vec<Verdict>> {
-        self.store.give_back(now, worker, jobs, reason)
+        self.run(Call::GiveBack, move || self.store.give_back(now, worker, jobs, reason))
     }
 
     fn report(&self, worker: WorkerId, reports: Vec<ProgressReport>) -> Reply<'_, Vec<Verdict>> {
-        self.run(Call::Report, self.store.report(worker, reports))
+        self.run(Call::Report, move || self.store.report(worker, reports))
     }
 
     fn log(&self, worker: WorkerId, entries: Vec<LogEntry>) -> Reply<'_, Vec<Verdict>> {
-        self.run(Call::Log, self.store.log(worker, entries))
+        self.run(Call::Log, move || self.store.log(worker, entries))
     }
 
     fn register(&self, now: Timestamp, monotonic_us: u64, worker: NewWorker) -> Reply<'_, Registration> {
-        self.run(Call::Register, self.store.register(now, monotonic_us, worker))
+        self.run(Call::Register, move || self.store.register(now, monotonic_us, worker))
     }
 
     fn renew(&self, now: Timestamp, monotonic_us: u64, worker: WorkerId) -> Reply<'_, Signals> {
-        self.run(Call::Renew, self.store.renew(now, monotonic_us, worker))
+        self.run(Call::Renew, move || self.store.renew(now, monotonic_us, worker))
     }
 
     fn signals(&self, worker: WorkerId) -> Reply<'_, Signals> {
-        self.run(Call::Signals, self.store.signals(worker))
+        self.run(Call::Signals, move || self.store.signals(worker))
     }
 
     fn unregister(&self, now: Timestamp, worker: WorkerId) -> Reply<'_, ()> {
-        self.run(Call::Unregister, self.store.unregister(now, worker))
+        self.run(Call::Unregister, move || self.store.unregister(now, worker))
     }
 
     fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {
@@ -155,7 +161,7 @@ impl Store for FaultyStore {
         actor: Actor,
         reason: Option<String>,
     ) -> Reply<'_, Vec<Changed>> {
-        self.run(Call::Change, self.store.change(now, ids, change, actor, reason))
+        self.run(Call::Change, move || self.store.change(now, ids, change, actor, reason))
     }
 
     fn pause(
@@ -181,15 +187,15 @@ impl Store for FaultyStore {
     }
 
     fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted> {
-        self.run(Call::Promote, self.store.promote(now, limit))
+        self.run(Call::Promote, move || self.store.promote(now, limit))
     }
 
     fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
-        self.run(Call::Reclaim, self.store.reclaim(now, monotonic_us))
+        self.run(Call::Reclaim, move || self.store.reclaim(now, monotonic_us))
     }
 
     fn prune(&self, now: Timestamp, keep: Retention, limit: usize) -> Reply<'_, Pruned> {
-        self.run(Call::Prune, self.store.prune(now, keep, limit))
+        self.run(Call::Prune, move || self.store.prune(now, keep, limit))
     }
 
     fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>> {

@@ -102,7 +102,7 @@ impl Fetcher {
         let now_us = env.monotonic_us();
         self.pace.claimed(now_us, worker.buffer.level());
         if let Err(jobs) = worker.buffer.push(jobs, now_us) {
-            worker.ends.give_back(jobs, "the worker stops");
+            worker.ends.give_back(&jobs, "the worker stops");
         }
         false
     }
@@ -141,7 +141,7 @@ impl Fetcher {
         let old = self.worker.buffer.take_older(now_us.saturating_sub(micros(KEPT_MAX)));
         if !old.is_empty() {
             tracing::debug!(worker = %self.worker.id(), jobs = old.len(), "jobs go back that were not started");
-            self.worker.ends.give_back(old, "not started within 1 s");
+            self.worker.ends.give_back(&old, "not started within 1 s");
         }
     }
 }

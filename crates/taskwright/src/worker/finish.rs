@@ -31,11 +31,18 @@ const RETRY_LONGEST: Duration = Duration::from_secs(10);
 /// Ends of attempts on their way to the store.
 #[derive(Default)]
 pub(crate) struct Ends {
-    waiting: Mutex<Vec<Finish>>,
+    waiting: Mutex<Waiting>,
     arrived: Notify,
     /// Told when the writer took what waited.
     taken: Notify,
     closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    ends: Vec<Finish>,
+    /// Jobs that were claimed and not started, and why each lot goes back.
+    unstarted: Vec<(Vec<(JobKey, u32)>, &'static str)>,
 }
 
 impl Ends {
@@ -55,25 +62,22 @@ impl Ends {
     #[expect(clippy::result_large_err, reason = "the end comes back only when the writer is far behind")]
     fn try_put(&self, end: Finish) -> Result<(), Finish> {
         let mut waiting = lock(&self.waiting);
-        if waiting.len() >= ENDS_WAITING_MAX {
+        if waiting.ends.len() >= ENDS_WAITING_MAX {
             return Err(end);
         }
-        waiting.push(end);
+        waiting.ends.push(end);
         drop(waiting);
         self.arrived.notify_one();
         Ok(())
     }
 
     /// Hands back jobs that were not started. Not bounded: they come from the buffer, which is.
-    pub(crate) fn give_back(&self, jobs: Vec<ClaimedJob>, reason: &str) {
-        lock(&self.waiting).extend(jobs.into_iter().map(|job| Finish {
-            key: job.key,
-            attempt: job.attempt,
-            started_at: job.claimed_at,
-            ended_at: job.claimed_at,
-            decision: attempt::give_back(reason.to_owned()),
-            usage: None,
-        }));
+    pub(crate) fn give_back(&self, jobs: &[ClaimedJob], reason: &'static str) {
+        if jobs.is_empty() {
+            return;
+        }
+        let fences = jobs.iter().map(|job| (job.key, job.attempt)).collect();
+        lock(&self.waiting).unstarted.push((fences, reason));
         self.arrived.notify_one();
     }
 
@@ -83,19 +87,16 @@ impl Ends {
         self.arrived.notify_one();
     }
 
-    fn take(&self) -> Vec<Finish> {
+    fn take(&self) -> Waiting {
         let mut waiting = lock(&self.waiting);
-        if waiting.is_empty() {
-            return Vec::new();
-        }
-        let ends = std::mem::take(&mut *waiting);
+        let taken = std::mem::take(&mut *waiting);
         // The next batch will be about as large.
-        waiting.reserve(ends.len().min(ENDS_WAITING_MAX));
+        waiting.ends.reserve(taken.ends.len());
         drop(waiting);
-        if ends.len() >= ENDS_WAITING_MAX {
+        if taken.ends.len() >= ENDS_WAITING_MAX {
             self.taken.notify_waiters();
         }
-        ends
+        taken
     }
 }
 
@@ -113,8 +114,9 @@ async fn write(worker: &Incarnation) {
     let mut flush_at_us = 0;
     loop {
         // The ends first and the outbox second: what an attempt had to say was put in before its end.
-        let ends = worker.ends.take();
-        let closed = ends.is_empty() && worker.ends.closed.load(Ordering::SeqCst);
+        let Waiting { ends, unstarted } = worker.ends.take();
+        let idle = ends.is_empty() && unstarted.is_empty();
+        let closed = idle && worker.ends.closed.load(Ordering::SeqCst);
         let due = outbox.is_large() || worker.host.env.monotonic_us() >= flush_at_us;
         if !outbox.is_empty() && (due || closed || !ends.is_empty()) {
             write_outbox(worker).await;
@@ -122,10 +124,15 @@ async fn write(worker: &Incarnation) {
         }
         if !ends.is_empty() {
             settle(worker, ends).await;
-            continue;
+        }
+        for (fences, reason) in unstarted {
+            give_back(worker, fences, reason).await;
         }
         if closed {
             return;
+        }
+        if !idle {
+            continue;
         }
         tokio::select! {
             biased;
@@ -174,6 +181,18 @@ async fn settle(worker: &Incarnation, ends: Vec<Finish>) {
     }
 }
 
+async fn give_back(worker: &Incarnation, fences: Vec<(JobKey, u32)>, reason: &str) {
+    let now = worker.host.env.now();
+    let back = || worker.source.give_back(now, fences.clone(), reason.to_owned());
+    match persist(worker, "way back", back).await {
+        Ok(verdicts) => worker.counts.note_given_back(&verdicts),
+        Err(error) => {
+            tracing::error!(worker = %worker.host.worker, %error, "the store does not take jobs back")
+        }
+    }
+    worker.settled(fences.len());
+}
+
 async fn settle_one(worker: &Incarnation, end: Finish) {
     let now = worker.host.env.now();
     match persist(worker, "end", || worker.source.settle(now, vec![end.clone()])).await {
@@ -216,7 +235,7 @@ async fn persist<'a, T>(
     loop {
         match write().await {
             Err(error) if error.is_transient() => {
-                tracing::warn!(worker = %worker.host.worker, %error, ?delay, "a write of the {what} is repeated");
+                tracing::warn!(worker = %worker.host.worker, %error, ?delay, "a write is repeated: {what}");
                 worker.host.env.sleep(delay).await;
                 delay = (delay * 2).min(RETRY_LONGEST);
             }

@@ -114,7 +114,7 @@ impl Incarnation {
         if !tasks.fetcher.is_finished() {
             let _ = (&mut tasks.fetcher).await;
         }
-        self.ends.give_back(self.buffer.close(), "the worker stops");
+        self.ends.give_back(&self.buffer.close(), "the worker stops");
         let abort_at_us = self.host.env.monotonic_us().saturating_add(micros(self.config.grace));
         self.stop_running(&StopCause::Shutdown, abort_at_us);
         join_all(&mut tasks.slots).await;
@@ -211,5 +211,11 @@ impl Counts {
             (Verdict::Accepted, _) => &self.failed,
         };
         count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_given_back(&self, verdicts: &[Verdict]) {
+        let stale = verdicts.iter().filter(|verdict| **verdict == Verdict::Stale).count() as u64;
+        self.given_back.fetch_add(verdicts.len() as u64 - stale, Ordering::Relaxed);
+        self.stale.fetch_add(stale, Ordering::Relaxed);
     }
 }

@@ -48,10 +48,7 @@ fn cancel(worker: &Incarnation, request: CancelRequest) {
         running.stop(StopCause::Cancelled { actor, reason }, abort_at_us);
         return;
     }
-    // Claimed and not started: the store turns the way back into the end.
+    // Claimed and not started: the store turns the way back into the end that was asked for.
     let waiting = worker.buffer.take_matching(|job| job.key == key && job.attempt == attempt);
-    if !waiting.is_empty() {
-        let cause = StopCause::Cancelled { actor, reason };
-        worker.ends.give_back(waiting, &format!("{cause}, before it was started"));
-    }
+    worker.ends.give_back(&waiting, "cancelled before it was started");
 }

@@ -43,7 +43,7 @@ async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> O
     let host = &worker.host;
     let Some(entry) = host.registry.entry(&job.kind) else {
         // The store gives only kinds that it was asked for.
-        worker.ends.give_back(vec![job], "this worker does not know the task");
+        worker.ends.give_back(&[job], "this worker does not know the task");
         return None;
     };
     let cell = &worker.running[number];
@@ -53,7 +53,7 @@ async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> O
     if worker.phase.is_at_least(Phase::Stopping) {
         *lock(cell) = None;
         if !worker.phase.is_at_least(Phase::Lost) {
-            worker.ends.give_back(vec![attempt.job.clone()], "the worker stops");
+            worker.ends.give_back(std::slice::from_ref(&attempt.job), "the worker stops");
         }
         return None;
     }

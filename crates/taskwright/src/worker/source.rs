@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use taskwright_core::{Kind, Namespace, Priority, QueueName, Timestamp, Verdict, WorkerId};
-use taskwright_store::{Claim, Claimed, Finish, Reply, SharedStore};
+use taskwright_store::{Claim, Claimed, Finish, JobKey, Reply, SharedStore};
 
 /// Gives jobs, and takes their ends.
 pub(crate) trait Source: Send + Sync + 'static {
@@ -14,6 +14,9 @@ pub(crate) trait Source: Send + Sync + 'static {
 
     /// Writes down how attempts ended, each under its fence.
     fn settle(&self, now: Timestamp, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>>;
+
+    /// Takes back what was given and not started; the attempt does not count.
+    fn give_back(&self, now: Timestamp, jobs: Vec<(JobKey, u32)>, reason: String) -> Reply<'_, Vec<Verdict>>;
 }
 
 /// The queue of a store, as one worker sees it.
@@ -47,5 +50,9 @@ impl Source for QueueSource {
 
     fn settle(&self, now: Timestamp, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>> {
         self.store.finish(now, self.worker, ends)
+    }
+
+    fn give_back(&self, now: Timestamp, jobs: Vec<(JobKey, u32)>, reason: String) -> Reply<'_, Vec<Verdict>> {
+        self.store.give_back(now, self.worker, jobs, reason)
     }
 }
