@@ -85,8 +85,9 @@ struct Global {
         global = true,
         value_name = "WHEN",
         default_value = "auto",
+        hide_default_value = true,
         hide_possible_values = true,
-        help = "When to use colours: auto, always or never"
+        help = "Use colours auto (on a terminal), always or never"
     )]
     color: ColorChoice,
 }
@@ -128,7 +129,9 @@ pub(crate) fn run(
     let Io { input, out, err, terminal } = io;
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return usage::explain(&error, &Output::new(out, err, terminal, manner_of(&args))),
+        Err(error) => {
+            return usage::explain(&error, &args, &Output::new(out, err, terminal, manner_of(&args)));
+        }
     };
     let Global { json, quiet, verbose, color, .. } = cli.global;
     let output = Output::new(out, err, terminal, Manner { json, quiet, verbose, color });
@@ -244,7 +247,7 @@ mod tests {
         for c in example.chars() {
             match c {
                 '\'' => quoted = !quoted,
-                '>' | '|' if !quoted => break,
+                '>' | '|' | '&' if !quoted => break,
                 ' ' if !quoted && last == ' ' => break,
                 ' ' if !quoted => words.push(String::new()),
                 c => words.last_mut().unwrap().push(c),
