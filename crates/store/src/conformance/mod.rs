@@ -31,7 +31,7 @@ macro_rules! files {
 }
 
 files! {
-    claim enqueue fence finish order unique
+    cancel change claim enqueue fence finish order unique
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -58,6 +58,38 @@ macro_rules! conformance {
     };
     ($harness:expr) => {
         $crate::conformance! { @tests ($harness)
+            cancel: [
+                a_waiting_job_is_cancelled_at_once,
+                a_cancelled_job_says_who_and_why,
+                a_cancel_without_a_reason_leaves_the_error_to_be_seen,
+                a_running_job_is_asked_to_stop,
+                only_the_first_request_counts,
+                a_job_that_is_over_cannot_be_cancelled,
+                each_id_of_a_call_is_answered_for_itself,
+                a_worker_is_told_until_the_job_ends,
+                after_a_request_nothing_starts_again,
+                work_that_was_done_counts_in_spite_of_a_request,
+                a_permanent_failure_stays_one_in_spite_of_a_request,
+                a_worker_that_stops_ends_what_was_to_be_cancelled,
+                a_request_is_not_carried_over_to_a_later_run,
+            ]
+            change: [
+                what_is_over_can_be_redone,
+                what_is_completed_can_be_repeated,
+                what_waits_for_its_time_can_be_run_now,
+                what_is_held_can_be_released,
+                what_waits_can_be_delayed,
+                a_delay_to_a_moment_that_has_passed_is_refused,
+                what_waits_can_get_another_priority,
+                a_new_priority_stays_in_the_timeline,
+                only_what_is_over_can_be_deleted,
+                a_deleted_job_can_be_stored_anew,
+                a_redo_adds_as_many_attempts_as_the_job_had_at_first,
+                a_redone_job_shows_what_went_wrong_last,
+                a_release_of_a_job_whose_time_lies_ahead_schedules_it,
+                a_release_after_its_time_makes_a_job_available,
+                every_change_is_told_with_its_actor_and_reason,
+            ]
             claim: [
                 a_claim_gives_no_more_than_was_asked,
                 a_claim_is_held_at_its_limit,
@@ -154,6 +186,8 @@ mod tests {
     fn every_scenario_is_in_the_list() {
         let list = include_str!("mod.rs");
         let files = [
+            include_str!("cancel.rs"),
+            include_str!("change.rs"),
             include_str!("claim.rs"),
             include_str!("enqueue.rs"),
             include_str!("fence.rs"),
