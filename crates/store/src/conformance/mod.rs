@@ -31,7 +31,7 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue fence finish order unique
+    cancel change claim enqueue fence finish order promote reclaim unique worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -162,6 +162,31 @@ macro_rules! conformance {
                 a_new_priority_counts_at_once_and_waiting_still_does,
                 a_claim_of_many_is_in_the_order_of_the_rule,
             ]
+            promote: [
+                nothing_is_due_in_an_empty_store,
+                a_job_is_promoted_at_its_time_and_not_before,
+                the_earliest_due_goes_first_when_the_limit_cuts,
+                a_retryable_job_is_promoted_after_its_back_off,
+                a_hold_expires_after_an_hour,
+                a_released_job_has_no_hold_that_could_expire,
+                a_delayed_job_is_due_at_its_new_time,
+            ]
+            reclaim: [
+                nobody_is_lost_while_processes_and_leases_last,
+                the_death_of_a_process_is_seen_at_once,
+                a_lease_that_ran_out_loses_its_worker,
+                other_workers_keep_their_jobs,
+                a_started_job_of_a_lost_worker_has_spent_its_attempt,
+                an_unstarted_job_of_a_lost_worker_keeps_its_attempt,
+                the_mark_of_an_earlier_attempt_is_none_for_this_one,
+                three_lost_workers_in_a_row_quarantine_a_job,
+                an_attempt_that_ended_in_between_breaks_the_row_of_losses,
+                a_redo_forgives_the_losses_before_it,
+                a_loss_in_the_last_attempt_fails_the_job,
+                a_job_that_must_not_run_twice_is_dropped_if_it_may_have_run,
+                a_job_that_was_to_be_cancelled_is_cancelled,
+                a_closed_handle_counts_as_a_dead_process,
+            ]
             unique: [
                 a_key_that_is_held_answers_with_its_holder,
                 a_key_is_taken_within_a_batch,
@@ -174,6 +199,19 @@ macro_rules! conformance {
                 a_repeated_id_is_answered_before_its_key_is_looked_at,
                 a_redo_does_not_take_the_key_again,
                 the_key_of_a_held_job_is_free_once_its_hold_has_expired,
+            ]
+            worker: [
+                a_registered_worker_is_shown,
+                a_worker_is_shown_with_what_it_runs_and_when_it_was_seen,
+                a_registration_may_be_repeated,
+                a_worker_that_is_not_alive_cannot_renew,
+                nobody_has_anything_to_tell_an_unknown_worker,
+                a_worker_that_stops_gives_its_jobs_back_uncounted,
+                unregistering_again_does_nothing,
+                a_stopped_worker_is_not_lost_when_its_process_ends,
+                an_order_reaches_the_living,
+                a_stop_is_not_undone_by_a_quiet,
+                the_living_are_shown_first,
             ]
         }
     };
@@ -193,7 +231,10 @@ mod tests {
             include_str!("fence.rs"),
             include_str!("finish.rs"),
             include_str!("order.rs"),
+            include_str!("promote.rs"),
+            include_str!("reclaim.rs"),
             include_str!("unique.rs"),
+            include_str!("worker.rs"),
         ];
         for text in files {
             let names = text.split("\npub async fn ").skip(1).map(|rest| rest.split('(').next().unwrap());
