@@ -31,7 +31,7 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue fence finish order promote reclaim unique worker
+    cancel change claim enqueue fence finish hint log order promote prune query queue reclaim timeline unique worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -147,6 +147,21 @@ macro_rules! conformance {
                 an_end_that_the_rules_forbid_refuses_the_whole_call,
                 a_batch_of_every_end_takes_each_to_its_place,
             ]
+            hint: [
+                whatever_makes_work_is_hinted_at,
+                whatever_a_worker_must_know_is_hinted_at,
+                a_hint_reaches_another_process,
+                a_closed_handle_refuses_and_leaves_others_alone,
+                a_store_says_what_it_is_and_what_it_did,
+            ]
+            log: [
+                entries_are_kept_as_they_came,
+                entries_are_numbered_per_job,
+                numbers_go_on_over_attempts,
+                a_log_is_read_in_parts,
+                the_newest_progress_is_shown,
+                progress_ends_with_its_attempt,
+            ]
             order: [
                 the_lower_priority_number_goes_first,
                 within_a_priority_the_older_goes_first,
@@ -171,6 +186,45 @@ macro_rules! conformance {
                 a_released_job_has_no_hold_that_could_expire,
                 a_delayed_job_is_due_at_its_new_time,
             ]
+            prune: [
+                what_is_not_over_is_never_removed,
+                each_state_is_kept_as_long_as_it_is_to_be,
+                what_is_to_be_kept_for_ever_is,
+                a_removed_job_leaves_nothing_behind,
+                a_job_that_was_redone_is_not_removed_for_its_earlier_end,
+                a_pruning_in_small_steps_removes_everything,
+                a_worker_that_is_gone_for_a_week_is_forgotten,
+                an_attempt_still_names_a_worker_that_was_forgotten,
+            ]
+            query: [
+                an_unknown_job_is_not_there,
+                a_listing_shows_what_the_job_shows,
+                each_state_is_found,
+                a_job_in_two_lists_of_states_is_found_once,
+                a_job_that_completed_is_found_once_however_often_it_ran,
+                names_match_in_either_case_and_with_stars,
+                queues_match_as_kinds_do,
+                a_namespace_matches_exactly,
+                owners_match_by_pattern_or_by_there_being_none,
+                workers_match_what_they_run_now,
+                creation_times_are_inclusive_on_both_ends,
+                ids_are_found_and_unknown_ones_are_passed_over,
+                all_fields_of_a_filter_must_match,
+                pages_follow_insertion_in_both_directions,
+                pages_have_no_gap_and_no_double_while_jobs_come_and_move,
+                a_listing_goes_on_where_a_job_was_removed,
+                a_page_is_held_at_its_limit,
+            ]
+            queue: [
+                nothing_is_claimed_from_a_paused_queue,
+                a_queue_may_be_paused_before_it_has_jobs,
+                pausing_twice_changes_nothing_the_second_time,
+                a_pause_is_of_one_namespace,
+                what_runs_in_a_paused_queue_goes_on,
+                a_purge_cancels_what_waits_in_the_queue,
+                a_purge_takes_the_oldest_up_to_its_limit,
+                a_queue_is_shown_with_what_it_holds,
+            ]
             reclaim: [
                 nobody_is_lost_while_processes_and_leases_last,
                 the_death_of_a_process_is_seen_at_once,
@@ -186,6 +240,14 @@ macro_rules! conformance {
                 a_job_that_must_not_run_twice_is_dropped_if_it_may_have_run,
                 a_job_that_was_to_be_cancelled_is_cancelled,
                 a_closed_handle_counts_as_a_dead_process,
+            ]
+            timeline: [
+                a_life_is_told_from_its_creation_to_its_end,
+                a_job_without_an_owner_was_made_by_the_system,
+                the_claim_of_a_running_attempt_is_told,
+                an_attempt_that_does_not_count_leaves_the_way_back,
+                a_cancel_of_a_running_job_is_told_as_request_and_end,
+                what_happens_in_one_moment_is_told_in_its_order,
             ]
             unique: [
                 a_key_that_is_held_answers_with_its_holder,
@@ -230,9 +292,15 @@ mod tests {
             include_str!("enqueue.rs"),
             include_str!("fence.rs"),
             include_str!("finish.rs"),
+            include_str!("hint.rs"),
+            include_str!("log.rs"),
             include_str!("order.rs"),
             include_str!("promote.rs"),
+            include_str!("prune.rs"),
+            include_str!("query.rs"),
+            include_str!("queue.rs"),
             include_str!("reclaim.rs"),
+            include_str!("timeline.rs"),
             include_str!("unique.rs"),
             include_str!("worker.rs"),
         ];
