@@ -1,6 +1,6 @@
 //! Writes of an attempt that no longer holds its job change nothing.
 
-use taskwright_core::{NewJob, State, Verdict};
+use taskwright_core::{State, Verdict};
 
 use super::Harness;
 use super::fixture::*;
@@ -192,7 +192,7 @@ pub async fn the_writes_of_a_stopped_worker_are_stale(harness: &impl Harness) {
     let process = Process::start(harness).await;
     let worker = process.worker(1).await;
     let stopped = worker.id;
-    process.enqueue(0, [NewJob { held: false, ..job(1) }]).await;
+    process.enqueue(0, [job(1)]).await;
     let held = worker.take(1).await;
     worker.unregister(2).await;
     let ends = vec![ending(3, &held, completed())];

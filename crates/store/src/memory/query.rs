@@ -104,7 +104,9 @@ impl Job {
         let owned = match &filter.owners {
             Owners::Any => true,
             Owners::Nobody => owner.is_none(),
-            Owners::Of(patterns) => owner.is_some_and(|owner| any(patterns, owner.as_str())),
+            Owners::Of(patterns) => {
+                owner.is_some_and(|owner| patterns.iter().any(|pattern| pattern.matches(owner.as_str())))
+            }
         };
         owned
             && (filter.ids.is_empty() || filter.ids.contains(&self.id()))
