@@ -1,17 +1,9 @@
-<<<<<<< HEAD
-//! Orphans come back to this process, and none of them stays as a zombie; children of others are left to them.
-
-mod process_support;
-
-use process_support::{drive, ended, finish, handle, host, remaining, sh};
-=======
 //! Orphans come back to this process, and none of them stays as a zombie; children of others are left to
 //! them.
 
 mod process_support;
 
 use process_support::{drive, ended, finish, handle, hasty_host, host, remaining, sh};
->>>>>>> process
 
 #[tokio::test]
 async fn no_zombie_is_left_after_the_end_of_a_command() {
@@ -45,8 +37,6 @@ async fn the_processor_time_of_orphans_counts() {
         assert!(usage.cpu_user_us >= 20_000, "{orphan}: {usage:?}");
     }
 }
-<<<<<<< HEAD
-=======
 
 #[tokio::test]
 async fn an_orphan_that_ends_early_is_reaped_and_counted_while_the_command_still_runs() {
@@ -61,4 +51,3 @@ async fn an_orphan_that_ends_early_is_reaped_and_counted_while_the_command_still
     assert_eq!(finished.lines(), ["reaped"]);
     assert!(finished.output.usage.cpu_user_us >= 20_000, "{:?}", finished.output.usage);
 }
->>>>>>> process

@@ -1,9 +1,5 @@
-<<<<<<< HEAD
-//! Fault 65: a gigabyte of output costs the worker neither memory nor log space, and the command is not blocked.
-=======
 //! Fault 65: a gigabyte of output costs the worker neither memory nor log space, and the command is not
 //! blocked.
->>>>>>> process
 
 mod process_support;
 

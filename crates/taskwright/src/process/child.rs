@@ -45,8 +45,6 @@ pub(super) struct End {
     pub(super) survivors: Vec<u32>,
 }
 
-<<<<<<< HEAD
-=======
 /// What is known about the memory of a command besides what the kernel tells at its end.
 #[derive(Clone, Copy)]
 struct Peaks {
@@ -64,7 +62,6 @@ impl Peaks {
     }
 }
 
->>>>>>> process
 /// A started command. Dropping it before [`Child::settle`] kills the tree and leaves the rest to the keeper.
 pub(super) struct Child {
     pid: i32,
@@ -72,25 +69,15 @@ pub(super) struct Child {
     keeper: KeeperHandle,
     handle: Option<OwnedFd>,
     memory: MemoryWatch,
-<<<<<<< HEAD
-    /// What the kernel may count as the command's own peak although it was ours.
-    resident_at_fork_bytes: u64,
-    resident_sampled_bytes: u64,
-=======
     peaks: Peaks,
->>>>>>> process
     /// There may be more to reap than the command itself.
     may_have_strays: bool,
     is_settled: bool,
 }
 
 impl Child {
-<<<<<<< HEAD
-    /// Starts a command. Must be called on the keeper's thread, because the command dies with the thread that forks.
-=======
     /// Starts a command. Must be called on the keeper's thread, because the command dies with the thread that
     /// forks.
->>>>>>> process
     ///
     /// # Errors
     ///
@@ -114,12 +101,8 @@ impl Child {
             }
             command
         };
-<<<<<<< HEAD
-        let resident_at_fork_bytes = proc_fs::own_resident_bytes().unwrap_or(0);
-=======
         let memory = MemoryWatch::begin();
         let peaks = Peaks { at_fork_bytes: proc_fs::own_resident_bytes().unwrap_or(0), sampled_bytes: 0 };
->>>>>>> process
         let mut started = strays::register(|| sys::spawn(birth, prepare))
             .map_err(|error| SpawnError::from_io(error, &shown, &path, text_bytes))?;
 
@@ -129,14 +112,8 @@ impl Child {
             tree: Arc::new(Mutex::new(Tree::new(pid, tag))),
             keeper,
             handle: sys::pidfd_open(pid),
-<<<<<<< HEAD
-            memory: MemoryWatch::begin(pid),
-            resident_at_fork_bytes,
-            resident_sampled_bytes: 0,
-=======
             memory,
             peaks,
->>>>>>> process
             may_have_strays: true,
             is_settled: false,
         };
@@ -162,11 +139,7 @@ impl Child {
         self.memory.look(self.pid);
         let processes = proc_fs::descendants(self.pid, SAMPLED_MAX);
         let peak = processes.into_iter().filter_map(proc_fs::resident_peak_bytes).max();
-<<<<<<< HEAD
-        self.resident_sampled_bytes = self.resident_sampled_bytes.max(peak.unwrap_or(0));
-=======
         self.peaks.sampled_bytes = self.peaks.sampled_bytes.max(peak.unwrap_or(0));
->>>>>>> process
     }
 
     /// Whether the command itself runs, as far as the system tells.
@@ -219,38 +192,6 @@ impl Child {
     /// Reaps the command and its orphans, and tells what is known about its end.
     pub(super) async fn settle(mut self, is_killed_by_us: bool) -> End {
         let (pid, memory) = (self.pid, std::mem::take(&mut self.memory));
-<<<<<<< HEAD
-        let may_have_strays = self.may_have_strays;
-        let (mut end, of_orphans) = self
-            .with_tree(move |tree| {
-                let oom = memory.evidence();
-                // The dead command still answers this question; after the reaping it does not.
-                let storage = proc_fs::storage_bytes(pid);
-                let of_orphans = tree.reap_orphans();
-                let (exit, mut usage) = match tree.reap_root() {
-                    Ok(Some(end)) => (Exit::from_status(end.status, is_killed_by_us, oom), end.usage),
-                    Ok(None) => (Exit::Unkillable, Usage::default()),
-                    Err(_) => (Exit::Unknown, Usage::default()),
-                };
-                (usage.read_bytes, usage.written_bytes) = storage.unwrap_or_default();
-                let is_clean = exit != Exit::Unkillable && !tree.is_refused();
-                if may_have_strays {
-                    strays::sweep();
-                }
-                let survivors = if is_clean { Vec::new() } else { tree.survivors() };
-                (End { exit, usage, survivors }, of_orphans)
-            })
-            .await;
-        self.is_settled = end.exit != Exit::Unkillable;
-        if end.usage.rss_peak_bytes <= self.resident_at_fork_bytes {
-            end.usage.rss_peak_bytes = self.resident_sampled_bytes;
-        }
-        end.usage.absorb(&of_orphans);
-        end
-    }
-
-    /// Lets the keeper work on the tree: looking at every process of the machine is not for a thread of the runtime.
-=======
         let (may_have_strays, peaks) = (self.may_have_strays, self.peaks);
         let settle = move |tree: &mut Tree| {
             let oom = memory.evidence();
@@ -281,7 +222,6 @@ impl Child {
 
     /// Lets the keeper work on the tree: looking at every process of the machine is not for a thread of the
     /// runtime.
->>>>>>> process
     async fn with_tree<T: Send + 'static>(&self, work: impl FnOnce(&mut Tree) -> T + Send + 'static) -> T {
         let tree = Arc::clone(&self.tree);
         self.keeper.ask(move |_| work(&mut lock(&tree))).await
@@ -339,12 +279,8 @@ impl EndWatch {
     }
 }
 
-<<<<<<< HEAD
-/// Locks a tree. A panic while it was locked leaves a tree that knows too little, never one that names a stranger.
-=======
 /// Locks a tree. A panic while it was locked leaves a tree that knows too little, never one that names a
 /// stranger.
->>>>>>> process
 pub(super) fn lock(tree: &Mutex<Tree>) -> MutexGuard<'_, Tree> {
     tree.lock().unwrap_or_else(PoisonError::into_inner)
 }

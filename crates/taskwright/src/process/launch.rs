@@ -1,9 +1,5 @@
-<<<<<<< HEAD
-//! From a [`Command`] to what the kernel wants: strings without NUL, a file that exists, a directory that exists.
-=======
 //! From a [`Command`] to what the kernel wants: strings without NUL, a file that exists, a directory that
 //! exists.
->>>>>>> process
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};

@@ -1,10 +1,3 @@
-<<<<<<< HEAD
-//! The tree of processes that an attempt owns: finding all of it, signalling all of it, reaping what comes back.
-//!
-//! One look at `/proc` is a picture that is out of date when it is complete. Two things make killing sure all the
-//! same: a group is signalled in one step by the kernel, and looking is repeated until a look finds nobody new, which
-//! must happen because a process with a pending KILL cannot fork.
-=======
 //! The tree of processes that an attempt owns: finding all of it, signalling all of it, reaping what comes
 //! back.
 //!
@@ -12,15 +5,11 @@
 //! the same: a group is signalled in one step by the kernel, and looking is repeated until a look finds
 //! nobody new, which must happen because a process with a pending KILL cannot fork. A process that is just
 //! replacing its program has no environment to be recognised by; then the look does not count.
->>>>>>> process
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
-<<<<<<< HEAD
-=======
 use std::time::Duration;
->>>>>>> process
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
@@ -32,9 +21,6 @@ use super::usage::Usage;
 
 /// How often a kill looks for processes that the last look did not see.
 const LOOKS_MAX: usize = 100;
-<<<<<<< HEAD
-/// How many processes are watched for their end at the same time; a fork bomb must not cost us our file descriptors.
-=======
 /// How long to wait before another look when a process was between two programs. It stays there for a
 /// fraction of that.
 const EXEC_PAUSE: Duration = Duration::from_millis(1);
@@ -45,35 +31,10 @@ const EXEC_PAUSES_MAX: usize = 20;
 const SPECIAL_PARENTS: [i32; 2] = [0, 2];
 /// How many processes are watched for their end at the same time; a fork bomb must not cost us our file
 /// descriptors.
->>>>>>> process
 const WATCHED_MAX: usize = 64;
 
 /// Kills every process that was started with `key=value` in its environment, and says how many that were.
 ///
-<<<<<<< HEAD
-/// For the commands of a worker that was lost: their direct children died with it, their grandchildren may live on.
-/// This process itself is spared. Reads the environment of every process, so it takes milliseconds; not for a thread
-/// that must not block.
-pub fn kill_tagged(key: &str, value: &str) -> usize {
-    let tag = tag_entry(key, value);
-    let mut killed = BTreeSet::new();
-    for _ in 0..LOOKS_MAX {
-        let own = own_pid();
-        let mut is_anybody_new = false;
-        for process in proc_fs::processes() {
-            let is_known = killed.contains(&(process.pid, process.start));
-            if process.pid == own || process.is_dead || is_known || !proc_fs::environ_holds(process.pid, &tag)
-            {
-                continue;
-            }
-            if Living::of(&process).is_some_and(|living| living.signal(Signal::KILL).is_ok()) {
-                killed.insert((process.pid, process.start));
-                is_anybody_new = true;
-            }
-        }
-        if !is_anybody_new {
-            break;
-=======
 /// For the commands of a worker that was lost: their direct children died with it, their grandchildren may
 /// live on. This process itself is spared. Reads the environment of every process, so it takes milliseconds;
 /// not for a thread that must not block.
@@ -106,7 +67,6 @@ pub fn kill_tagged(key: &str, value: &str) -> usize {
             }
             pauses += 1;
             std::thread::park_timeout(EXEC_PAUSE);
->>>>>>> process
         }
     }
     killed.len()
@@ -130,11 +90,8 @@ pub(super) struct Tree {
     own_session: i32,
     /// The direct child was reaped: its number may belong to anybody by now.
     is_reaped: bool,
-<<<<<<< HEAD
-=======
     /// At the last look, some process was between two programs, so that nothing told whose it is.
     is_anybody_in_exec: bool,
->>>>>>> process
     /// Somebody could not be signalled.
     is_refused: bool,
 }
@@ -142,10 +99,6 @@ pub(super) struct Tree {
 impl Tree {
     /// The tree below a direct child that leads its own group and was started with `tag` in its environment.
     pub(super) fn new(root: i32, tag: Vec<u8>) -> Self {
-<<<<<<< HEAD
-        let unknown =
-            Stat { pid: root, parent: own_pid(), group: root, session: 0, start: 0, is_dead: false };
-=======
         let unknown = Stat {
             pid: root,
             parent: own_pid(),
@@ -155,14 +108,10 @@ impl Tree {
             is_dead: false,
             is_in_exec: false,
         };
->>>>>>> process
         let root = Stat::of(root).unwrap_or(unknown);
         let own_session = rustix::process::getsid(None).map_or(0, |pid| pid.as_raw_pid());
         let members = BTreeMap::from([(root.pid, root.start)]);
         let sessions = BTreeSet::new();
-<<<<<<< HEAD
-        Self { root, tag, members, sessions, own_session, is_reaped: false, is_refused: false }
-=======
         Self {
             root,
             tag,
@@ -173,7 +122,6 @@ impl Tree {
             is_anybody_in_exec: false,
             is_refused: false,
         }
->>>>>>> process
     }
 
     /// Asks everyone to end, and returns who is to be waited for (the first of them when there are many).
@@ -199,10 +147,7 @@ impl Tree {
     pub(super) fn kill(&mut self) -> Vec<Living> {
         let mut killed = BTreeSet::new();
         let mut watched = Vec::new();
-<<<<<<< HEAD
-=======
         let mut pauses = 0;
->>>>>>> process
         for _ in 0..LOOKS_MAX {
             self.kill_group();
             let living = self.survey();
@@ -223,15 +168,11 @@ impl Tree {
                 }
             }
             if !is_anybody_new {
-<<<<<<< HEAD
-                break;
-=======
                 if pauses == EXEC_PAUSES_MAX || !self.is_anybody_in_exec {
                     break;
                 }
                 pauses += 1;
                 std::thread::park_timeout(EXEC_PAUSE);
->>>>>>> process
             }
         }
         watched
@@ -254,14 +195,6 @@ impl Tree {
         self.survey().iter().map(|process| process.pid as u32).collect()
     }
 
-<<<<<<< HEAD
-    /// Reaps the direct child; `None` while it runs. After that its group is left alone.
-    ///
-    /// # Errors
-    ///
-    /// It is gone, because some other part of the program has reaped it.
-    pub(super) fn reap_root(&mut self) -> io::Result<Option<Reaped>> {
-=======
     /// Reaps the direct child; `None` while it runs. After that its group is left alone. The second part of
     /// the answer is what the reaped orphans of the tree used.
     ///
@@ -272,30 +205,11 @@ impl Tree {
         if self.is_reaped {
             return Err(Errno::CHILD.into());
         }
->>>>>>> process
         let result = strays::reap_command(self.root.pid);
         self.is_reaped = !matches!(result, Ok(None));
         result
     }
 
-<<<<<<< HEAD
-    /// Reaps the members, other than the direct child, that have ended and came back to us as orphans.
-    pub(super) fn reap_orphans(&self) -> Usage {
-        let own = own_pid();
-        let mut usage = Usage::default();
-        for (&pid, &start) in self.members.iter().filter(|&(&pid, _)| pid != self.root.pid) {
-            let is_ours = |stat: Stat| stat.parent == own && stat.start == start && stat.is_dead;
-            if Stat::of(pid).is_some_and(is_ours)
-                && let Ok(Some(reaped)) = sys::reap(pid)
-            {
-                usage.absorb(&reaped.usage);
-            }
-        }
-        usage
-    }
-
-=======
->>>>>>> process
     /// Looks who belongs to the tree now, remembers them, and returns the living.
     fn survey(&mut self) -> Vec<Stat> {
         let own = own_pid();
@@ -303,23 +217,13 @@ impl Tree {
         processes.retain(|process| process.pid != own && process.start >= self.root.start);
         let started: HashMap<i32, u64> =
             processes.iter().map(|process| (process.pid, process.start)).collect();
-<<<<<<< HEAD
-        // A member found in one pass brings in its children and its session in the next. Environments are read once,
-        // and only of those that nothing else brought in.
-=======
         // A member found in one pass brings in its children and its session in the next. Environments are
         // read once, and only of those that nothing else brought in.
         let mut in_exec = Vec::new();
->>>>>>> process
         let mut is_first_pass = true;
         loop {
             let known = self.members.len();
             for process in &processes {
-<<<<<<< HEAD
-                let is_marked = || is_first_pass && proc_fs::environ_holds(process.pid, &self.tag);
-                if !self.holds(process) && (self.claims(process, &started) || is_marked()) {
-                    self.admit(process);
-=======
                 if self.holds(process) {
                     continue;
                 }
@@ -331,7 +235,6 @@ impl Tree {
                         Some(false) => {}
                         None => in_exec.push(*process),
                     }
->>>>>>> process
                 }
             }
             if self.members.len() == known {
@@ -339,11 +242,8 @@ impl Tree {
             }
             is_first_pass = false;
         }
-<<<<<<< HEAD
-=======
         self.is_anybody_in_exec = in_exec.iter().any(|process| !self.holds(process) && !is_special(process));
         strays::claim(self.root.pid, self.members.iter().map(|(&pid, &start)| (pid, start)));
->>>>>>> process
         processes.retain(|process| !process.is_dead && self.holds(process));
         processes
     }
@@ -367,12 +267,8 @@ impl Tree {
         }
     }
 
-<<<<<<< HEAD
-    /// The groups that were begun inside the tree and have living members. Never a group that somebody else leads.
-=======
     /// The groups that were begun inside the tree and have living members. Never a group that somebody else
     /// leads.
->>>>>>> process
     fn groups_of(&self, living: &[Stat]) -> BTreeSet<i32> {
         let mut groups: BTreeSet<i32> = living.iter().map(|process| process.group).collect();
         groups.retain(|group| self.members.contains_key(group));
@@ -407,14 +303,11 @@ impl Living {
     }
 }
 
-<<<<<<< HEAD
-=======
 /// Whether a process only looks as if it were between two programs.
 fn is_special(process: &Stat) -> bool {
     SPECIAL_PARENTS.contains(&process.parent)
 }
 
->>>>>>> process
 fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_pid()
 }
@@ -425,8 +318,6 @@ fn signal_group(group: i32, signal: Signal) {
         let _ = rustix::process::kill_process_group(group, signal);
     }
 }
-<<<<<<< HEAD
-=======
 
 #[cfg(test)]
 mod tests {
@@ -476,4 +367,3 @@ mod tests {
         assert_eq!(tree.groups_of(&living), BTreeSet::from([102]));
     }
 }
->>>>>>> process
