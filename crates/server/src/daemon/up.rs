@@ -36,7 +36,7 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let plan = Plan::of(context, verb);
     greet(context, &*store, &plan);
 
-    let commands = crate::command::Orphans::default();
+    let commands = crate::command::Orphans;
     let duties = Duties::start_with(&store, &env, &super::duties(&context.config), move |lost| {
         commands.kill_of(lost);
     });
