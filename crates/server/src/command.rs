@@ -297,16 +297,11 @@ fn one_line(error: &Error) -> String {
     format!("{}: {}", report.what, report.why)
 }
 
-/// What commands of lost workers left running on this machine.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Orphans;
-
-impl Orphans {
-    /// Kills what a lost worker's commands left: their jobs run again, and two of them at once is one too many.
-    pub(crate) fn kill_of(&self, lost: &LostWorker) {
-        let killed = kill_tagged(WORKER_VARIABLE, &lost.id.to_string());
-        if killed > 0 {
-            tracing::warn!(worker = %lost.id, killed, "processes of a lost worker were still running");
-        }
+/// Kills what a lost worker's commands left running on this machine: their jobs run again, and two of them at once is one
+/// too many.
+pub(crate) fn kill_orphans_of(lost: &LostWorker) {
+    let killed = kill_tagged(WORKER_VARIABLE, &lost.id.to_string());
+    if killed > 0 {
+        tracing::warn!(worker = %lost.id, killed, "processes of a lost worker were still running");
     }
 }
