@@ -36,7 +36,6 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let plan = Plan::of(context, verb);
     greet(context, &*store, &plan);
 
-    let commands = crate::command::Orphans;
     let duties =
         Duties::start_with(&store, &env, &super::duties(&context.config), crate::command::kill_orphans_of);
     let (ends, end) = mpsc::unbounded_channel();

@@ -53,7 +53,6 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let _duties = if verb.supervised {
         None
     } else {
-        let commands = command::Orphans;
         Some(Duties::start_with(&store, &env, &duty_config, command::kill_orphans_of))
     };
     let mut builder = JobWorker::builder(Arc::clone(&store), registry, env.clone())
