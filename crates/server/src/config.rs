@@ -182,7 +182,7 @@ fn retention_as_text<S: serde::Serializer>(keep: &Retention, serializer: S) -> R
 /// A report about a place in a config file.
 pub(crate) fn report(place: crate::error::Place, what: String, error: &Error) -> Report {
     let first = &error.reports()[0];
-    Report { what, place: Some(place), why: first.why.clone(), fix: first.fix.clone() }
+    Report { what, place: Some(place), ..first.clone() }
 }
 
 #[cfg(test)]

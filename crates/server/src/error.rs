@@ -64,6 +64,9 @@ pub struct Report {
     pub why: String,
     /// What to do about it.
     pub fix: String,
+    /// What lies behind it, in the words of the engine or the system: for `--verbose`.
+    #[serde(skip)]
+    pub sources: Vec<String>,
 }
 
 /// A place in a file, with the line to look at.
@@ -120,6 +123,22 @@ impl Error {
             in_words(error),
             "check the path and the rights of this user",
         )
+        .with_source(error)
+    }
+
+    /// The same error with everything that lies behind it.
+    fn with_sources_of(mut self, error: &dyn std::error::Error) -> Self {
+        if let Some(source) = error.source() {
+            self = self.with_source(source);
+        }
+        self
+    }
+
+    fn with_source(mut self, source: &dyn std::error::Error) -> Self {
+        let chain = std::iter::successors(Some(source), |source| source.source());
+        let sources: Vec<String> = chain.map(ToString::to_string).collect();
+        self.0.reports.iter_mut().for_each(|report| report.sources.clone_from(&sources));
+        self
     }
 
     /// The exit code.
@@ -162,7 +181,7 @@ impl Error {
 impl Report {
     /// A report without a place.
     pub fn new(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { what: what.into(), place: None, why: why.into(), fix: fix.into() }
+        Self { what: what.into(), place: None, why: why.into(), fix: fix.into(), sources: Vec::new() }
     }
 }
 
@@ -206,14 +225,14 @@ impl From<taskwright_core::Error> for Error {
 /// Something the store could not do.
 impl From<taskwright_store::Error> for Error {
     fn from(error: taskwright_store::Error) -> Self {
-        Self::operational(error.what(), error.why(), error.fix())
+        Self::operational(error.what(), error.why(), error.fix()).with_sources_of(&error)
     }
 }
 
 /// Something the runtime could not do.
 impl From<taskwright::Error> for Error {
     fn from(error: taskwright::Error) -> Self {
-        Self::operational(error.what(), error.why(), error.fix())
+        Self::operational(error.what(), error.why(), error.fix()).with_sources_of(&error)
     }
 }
 

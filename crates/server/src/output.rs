@@ -225,12 +225,20 @@ impl Output {
     /// Tells the person one thing that went wrong, or nearly.
     pub(crate) fn report(&self, severity: &str, report: &Report) {
         if self.manner.json {
-            let object = serde_json::json!({ severity: report });
+            let mut object = serde_json::json!({ severity: report });
+            if self.manner.verbose && !report.sources.is_empty() {
+                object[severity]["sources"] = report.sources.as_slice().into();
+            }
             return self.say(&object.to_string());
         }
         let paint = if severity == "error" { Paint::Bad } else { Paint::Warn };
         let severity = painted(&format!("{severity}:"), paint, self.colors_err());
         self.say(&format!("{severity} {}", crate::text::lines(&report.to_string())));
+        if self.manner.verbose {
+            for source in &report.sources {
+                self.say(&format!("  source: {}", crate::text::one_line(source)));
+            }
+        }
     }
 
     /// The text in a colour, where colours are seen.

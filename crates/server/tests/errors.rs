@@ -85,6 +85,19 @@ fn errors_are_json_when_json_was_asked_for() {
     }
 }
 
+#[test]
+fn what_lies_behind_an_error_is_told_to_whoever_wants_to_know() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("letter"), "This is no database. ".repeat(100)).unwrap();
+    let said = |args| run(&Case::new("letter", 1, args), directory.path()).err;
+    assert!(!said("--store sqlite:letter jobs list").contains("source"));
+    let verbose = said("--verbose --store sqlite:letter jobs list");
+    assert!(verbose.contains("\n  source: file is not a database"), "{verbose}");
+    let json = said("--verbose --json --store sqlite:letter jobs list");
+    let error: serde_json::Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+    assert!(error["error"]["sources"][0].is_string(), "{json}");
+}
+
 /// Runs a case, checks what it says, and gives it for the golden file.
 fn told(case: &Case) -> String {
     let directory = tempfile::tempdir().unwrap();
@@ -160,7 +173,7 @@ fn check_that_nothing_is_half_written(case: &Case, directory: &Path, printed: &B
     let listed = taskwright(directory, &words("jobs list --limit all --json"), &plain);
     assert_eq!(ids_of(&listed.out), *printed, "{}", case.name);
     if case.args.contains("--from-file") {
-        assert!(!printed.is_empty() && printed.len() % BATCH_JOBS == 0, "{} jobs", printed.len());
+        assert!(!printed.is_empty() && printed.len().is_multiple_of(BATCH_JOBS), "{} jobs", printed.len());
     }
 }
 

@@ -107,6 +107,10 @@ impl Enqueue {
         if let Some(kind) = &self.kind {
             check_kind(context, kind, self.any_kind)?;
         }
+        if context.output.manner().verbose {
+            // What the client does about a store that is out of order is its own to tell.
+            crate::daemon::start_log(context);
+        }
         match &self.from_file {
             Some(path) => file::run(context, &self, path).await,
             None => one::run(context, &self).await,

@@ -17,7 +17,7 @@ pub(super) struct Selectors {
     /// Ids; `-` reads them from standard input
     #[arg(value_name = "ID")]
     ids: Vec<IdArg>,
-    /// An id, like above
+    /// An id, as one can stand alone
     #[arg(long = "id", value_name = "ID")]
     more_ids: Vec<IdArg>,
     /// Jobs of this task; `*` stands for anything, here and below

@@ -72,7 +72,7 @@ impl<'i> Document<'i> {
     }
 
     fn tell(&self, span: Range<usize>, what: String, why: impl Into<String>, fix: impl Into<String>) {
-        let report = Report { what, place: Some(self.place(span)), why: why.into(), fix: fix.into() };
+        let report = Report { place: Some(self.place(span)), ..Report::new(what, why, fix) };
         self.reports.borrow_mut().push(report);
     }
 

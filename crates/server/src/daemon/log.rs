@@ -1,4 +1,4 @@
-//! Messages of the long-running verbs, on standard error.
+//! Messages of the runtime, on standard error.
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::Context;
 
 /// Starts logging: `RUST_LOG` decides what, or else `--verbose` and `--quiet`; `--json` makes it one object a line.
-pub(super) fn start(context: &Context) {
+pub(crate) fn start(context: &Context) {
     let manner = context.output.manner();
     let level = match (manner.quiet, manner.verbose) {
         (true, _) => LevelFilter::ERROR,

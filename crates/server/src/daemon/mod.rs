@@ -6,6 +6,7 @@ mod signals;
 mod up;
 mod worker;
 
+pub(crate) use self::log::start as start_log;
 pub(crate) use self::up::up;
 pub(crate) use self::worker::worker;
 

@@ -310,8 +310,7 @@ impl Lines<'_> {
             width,
             text: text::one_line(&window),
         };
-        let (what, why, fix) = (first.what.clone(), first.why.clone(), first.fix.clone());
-        Box::new(Report { what, place: Some(place), why, fix })
+        Box::new(Report { place: Some(place), ..first.clone() })
     }
 }
 
