@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use taskwright_core::attempt::{AttemptEnd, Facts, decide};
 use taskwright_core::{
-    Actor, Args, Backoff, JobId, Kind, Namespace, NewJob, Outcome, QueueName, Retention, State, Timestamp,
-    UniqueKey, UniqueScope, Verdict, WorkerId,
+    Actor, Args, JobId, Kind, Namespace, NewJob, Outcome, QueueName, Retention, State, Timestamp, UniqueKey,
+    UniqueScope, Verdict, WorkerId,
 };
 
 use super::Harness;
@@ -325,7 +325,7 @@ pub fn ending(now: u64, job: &ClaimedJob, outcome: Outcome) -> Finish {
     let facts = Facts {
         attempt: job.attempt,
         max_attempts: job.max_attempts,
-        backoff: job.backoff.unwrap_or_else(Backoff::default),
+        backoff: job.backoff.unwrap_or_default(),
         cancel_requested: false,
         now: at(now),
         dice: 0.5,

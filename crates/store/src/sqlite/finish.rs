@@ -13,9 +13,9 @@ use taskwright_core::{Actor, Cause, Decision, State, Timestamp, Verdict, WorkerI
 
 use super::enqueue::ManyRows;
 use super::error::write_error;
-use super::place::{self, Placed};
-use super::query::by_worker;
+use super::place::{self, Move, Placed};
 use super::session::Session;
+use super::timeline::by_worker;
 use super::worker::number;
 use crate::claim::JobKey;
 use crate::error::Error;
@@ -176,9 +176,17 @@ pub(super) fn end_attempt(
             ended.attempt
         }
         None => {
-            let (at, actor) = (ended.ended_at, ended.actor());
-            place::note(session, seq, at, Some(decision.cause), decision.to, actor.as_str(), reason)?;
-            ended.attempt - 1
+            let (actor, attempts) = (ended.actor(), ended.attempt - 1);
+            let line = Move {
+                at: ended.ended_at,
+                cause: Some(decision.cause),
+                to: decision.to,
+                attempts,
+                actor: actor.as_str(),
+                reason,
+            };
+            place::note(session, seq, &line)?;
+            attempts
         }
     };
     // Only what waits for its time gets a new one: what goes back keeps its place.

@@ -56,19 +56,25 @@ pub(super) fn put(session: &mut Session<'_>, seq: i64, placed: &Placed<'_>) -> R
     Ok(())
 }
 
+/// A line of a job's timeline.
+pub(super) struct Move<'a> {
+    pub(super) at: i64,
+    /// `None` when nothing was moved.
+    pub(super) cause: Option<Cause>,
+    pub(super) to: State,
+    /// Attempts used by then, with the one that runs.
+    pub(super) attempts: u32,
+    pub(super) actor: &'a str,
+    pub(super) reason: Option<&'a str>,
+}
+
 /// Writes a line of a job's timeline.
-pub(super) fn note(
-    session: &mut Session<'_>,
-    seq: i64,
-    at: i64,
-    cause: Option<Cause>,
-    to: State,
-    actor: &str,
-    reason: Option<&str>,
-) -> Result<(), Error> {
+pub(super) fn note(session: &mut Session<'_>, seq: i64, line: &Move<'_>) -> Result<(), Error> {
+    let cause = line.cause.map(Cause::code);
     session.execute(
-        "INSERT INTO taskwright_move (seq, at, cause, state, actor, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        (seq, at, cause.map(Cause::code), to.code(), actor, reason),
+        "INSERT INTO taskwright_move (seq, at, cause, state, attempts, actor, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        (seq, line.at, cause, line.to.code(), line.attempts, line.actor, line.reason),
     )?;
     Ok(())
 }

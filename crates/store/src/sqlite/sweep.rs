@@ -8,7 +8,7 @@ use taskwright_core::{Cause, Delivery, Retention, State, Timestamp, WorkerId, st
 use super::change::remove;
 use super::claim::max_attempts;
 use super::finish::{Ended, Running, end_attempt, read_running};
-use super::place::{self, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
+use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::presence::Presence;
 use super::session::Session;
 use crate::error::Error;
@@ -52,7 +52,8 @@ pub(super) fn promote(session: &mut Session<'_>, now: Timestamp, limit: usize) -
         session.execute("DELETE FROM taskwright_waiting WHERE seq = ?1", [seq])?;
         let ended_at = now.as_micros();
         place::put(session, seq, &Placed { to, run_at: None, ended_at, spent, flags, reason })?;
-        place::note(session, seq, now.as_micros(), Some(cause), to, "system", reason)?;
+        let (at, cause, actor) = (ended_at, Some(cause), "system");
+        place::note(session, seq, &Move { at, cause, to, attempts: spent, actor, reason })?;
     }
     promoted.next_due = next_due(session)?;
     Ok(promoted)
