@@ -110,3 +110,71 @@ async fn all(store: &dyn Store, filter: Filter) -> Vec<JobView> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::conformance::fixture::*;
+    use crate::memory::MemoryStore;
+
+    /// A job that has failed once and then completed.
+    async fn completed_job() -> JobDetail {
+        let process = Process::of(Arc::new(MemoryStore::new()));
+        let worker = process.worker(1).await;
+        process.enqueue(0, [job(1)]).await;
+        let first = worker.take(1).await;
+        worker.end(2, &first, failed("boom")).await;
+        process.promote(20).await;
+        let second = worker.take(21).await;
+        worker.end(22, &second, completed()).await;
+        process.detail(1).await
+    }
+
+    #[tokio::test]
+    async fn a_sound_job_may_be_looked_at_again_and_again() {
+        let detail = completed_job().await;
+        let mut oracle = Oracle::default();
+        oracle.look_at(&detail);
+        oracle.look_at(&detail);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "an attempt was lost")]
+    async fn an_attempt_that_is_gone_is_noticed() {
+        let mut detail = completed_job().await;
+        let mut oracle = Oracle::default();
+        oracle.look_at(&detail);
+        detail.attempts.pop();
+        detail.view.attempt = 1;
+        oracle.look_at(&detail);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "it was over and has moved")]
+    async fn a_job_that_leaves_its_end_by_itself_is_noticed() {
+        let mut detail = completed_job().await;
+        let mut oracle = Oracle::default();
+        oracle.look_at(&detail);
+        detail.view.state = State::Failed;
+        detail.timeline.last_mut().unwrap().to = State::Failed;
+        oracle.look_at(&detail);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "the timeline ends elsewhere")]
+    async fn a_move_that_nothing_tells_of_is_noticed() {
+        let mut detail = completed_job().await;
+        detail.view.state = State::Cancelled;
+        Oracle::default().look_at(&detail);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "more executions than allowed")]
+    async fn an_execution_too_many_is_noticed() {
+        let mut detail = completed_job().await;
+        detail.view.max_attempts = taskwright_core::MaxAttempts::limited(1).unwrap();
+        Oracle::default().look_at(&detail);
+    }
+}
