@@ -23,6 +23,8 @@ mod finish;
 mod list;
 mod open;
 mod place;
+#[cfg(test)]
+mod plans;
 mod presence;
 mod query;
 mod raw;

@@ -159,11 +159,11 @@ pub(super) fn queues(conn: &Connection, namespace: Option<&Namespace>) -> Result
     // Each count stops at the limit: the inner query reads no more rows than that.
     let sql = format!(
         "WITH running AS (
-             SELECT j.lane, count(*) AS jobs FROM taskwright_running x JOIN taskwright_job j ON j.seq = x.seq
+             SELECT j.lane, count(*) AS jobs FROM taskwright_running x CROSS JOIN taskwright_job j ON j.seq = x.seq
              GROUP BY j.lane),
          waiting AS (
              SELECT j.lane, count(*) AS jobs FROM (SELECT seq FROM taskwright_waiting LIMIT {max}) w
-             JOIN taskwright_job j ON j.seq = w.seq GROUP BY j.lane)
+             CROSS JOIN taskwright_job j ON j.seq = w.seq GROUP BY j.lane)
          SELECT q.namespace, q.name, q.paused,
                 (SELECT count(*) FROM (SELECT 1 FROM taskwright_lane l
                      CROSS JOIN taskwright_ready r ON r.lane = l.lane WHERE l.queue = q.queue LIMIT {max})),
