@@ -164,8 +164,13 @@ impl Up {
     }
 
     /// TERM, and the end in good order.
-    pub fn stop(mut self) -> std::process::ExitStatus {
-        signal(self.pid(), "TERM");
+    pub fn stop(self) -> std::process::ExitStatus {
+        self.signal_and_wait("TERM")
+    }
+
+    /// A signal, and how it ended.
+    pub fn signal_and_wait(mut self, name: &str) -> std::process::ExitStatus {
+        signal(self.pid(), name);
         self.child.wait().unwrap()
     }
 }

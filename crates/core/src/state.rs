@@ -149,57 +149,57 @@ pub fn may(from: State, cause: Cause) -> bool {
 impl State {
     /// All states, in the order of a life.
     pub const ALL: [Self; 10] = [
-        S::Held,
-        S::Blocked,
-        S::Scheduled,
-        S::Available,
-        S::Running,
-        S::Retryable,
-        S::Completed,
-        S::Failed,
-        S::Cancelled,
-        S::Dropped,
+        Self::Held,
+        Self::Blocked,
+        Self::Scheduled,
+        Self::Available,
+        Self::Running,
+        Self::Retryable,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Dropped,
     ];
 
     /// Whether the job is over, unless somebody asks for another run.
     pub const fn is_terminal(self) -> bool {
-        matches!(self, S::Completed | S::Failed | S::Cancelled | S::Dropped)
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::Dropped)
     }
 
     /// Whether the job has not been started, or waits for its next attempt.
     pub const fn is_waiting(self) -> bool {
-        matches!(self, S::Held | S::Blocked | S::Scheduled | S::Available | S::Retryable)
+        matches!(self, Self::Held | Self::Blocked | Self::Scheduled | Self::Available | Self::Retryable)
     }
 
     /// The word for the state, in every surface.
     pub const fn as_str(self) -> &'static str {
         match self {
-            S::Held => "held",
-            S::Blocked => "blocked",
-            S::Scheduled => "scheduled",
-            S::Available => "available",
-            S::Running => "running",
-            S::Retryable => "retryable",
-            S::Completed => "completed",
-            S::Failed => "failed",
-            S::Cancelled => "cancelled",
-            S::Dropped => "dropped",
+            Self::Held => "held",
+            Self::Blocked => "blocked",
+            Self::Scheduled => "scheduled",
+            Self::Available => "available",
+            Self::Running => "running",
+            Self::Retryable => "retryable",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Dropped => "dropped",
         }
     }
 
     /// The number that stores keep; never renumbered.
     pub const fn code(self) -> u8 {
         match self {
-            S::Held => 0,
-            S::Blocked => 1,
-            S::Scheduled => 2,
-            S::Available => 3,
-            S::Running => 4,
-            S::Retryable => 5,
-            S::Completed => 6,
-            S::Failed => 7,
-            S::Cancelled => 8,
-            S::Dropped => 9,
+            Self::Held => 0,
+            Self::Blocked => 1,
+            Self::Scheduled => 2,
+            Self::Available => 3,
+            Self::Running => 4,
+            Self::Retryable => 5,
+            Self::Completed => 6,
+            Self::Failed => 7,
+            Self::Cancelled => 8,
+            Self::Dropped => 9,
         }
     }
 
@@ -233,41 +233,41 @@ impl FromStr for State {
 impl Cause {
     /// All causes.
     pub const ALL: [Self; 15] = [
-        C::Release,
-        C::Unblock,
-        C::Promote,
-        C::Claim,
-        C::Complete,
-        C::Retry,
-        C::Fail,
-        C::Snooze,
-        C::GiveBack,
-        C::Lose,
-        C::Cancel,
-        C::Drop,
-        C::Redo,
-        C::Delay,
-        C::RunNow,
+        Self::Release,
+        Self::Unblock,
+        Self::Promote,
+        Self::Claim,
+        Self::Complete,
+        Self::Retry,
+        Self::Fail,
+        Self::Snooze,
+        Self::GiveBack,
+        Self::Lose,
+        Self::Cancel,
+        Self::Drop,
+        Self::Redo,
+        Self::Delay,
+        Self::RunNow,
     ];
 
     /// The word for the cause in a timeline.
     pub const fn as_str(self) -> &'static str {
         match self {
-            C::Release => "release",
-            C::Unblock => "unblock",
-            C::Promote => "promote",
-            C::Claim => "claim",
-            C::Complete => "complete",
-            C::Retry => "retry",
-            C::Fail => "fail",
-            C::Snooze => "snooze",
-            C::GiveBack => "give_back",
-            C::Lose => "lose",
-            C::Cancel => "cancel",
-            C::Drop => "drop",
-            C::Redo => "redo",
-            C::Delay => "delay",
-            C::RunNow => "run_now",
+            Self::Release => "release",
+            Self::Unblock => "unblock",
+            Self::Promote => "promote",
+            Self::Claim => "claim",
+            Self::Complete => "complete",
+            Self::Retry => "retry",
+            Self::Fail => "fail",
+            Self::Snooze => "snooze",
+            Self::GiveBack => "give_back",
+            Self::Lose => "lose",
+            Self::Cancel => "cancel",
+            Self::Drop => "drop",
+            Self::Redo => "redo",
+            Self::Delay => "delay",
+            Self::RunNow => "run_now",
         }
     }
 
@@ -283,21 +283,21 @@ impl Cause {
 
     const fn as_verb(self) -> &'static str {
         match self {
-            C::Release => "release",
-            C::Unblock => "unblock",
-            C::Promote => "promote",
-            C::Claim => "claim",
-            C::Complete => "complete",
-            C::Retry => "put off",
-            C::Fail => "fail",
-            C::Snooze => "snooze",
-            C::GiveBack => "give back",
-            C::Lose => "reclaim",
-            C::Cancel => "cancel",
-            C::Drop => "drop",
-            C::Redo => "retry",
-            C::Delay => "delay",
-            C::RunNow => "run now",
+            Self::Release => "release",
+            Self::Unblock => "unblock",
+            Self::Promote => "promote",
+            Self::Claim => "claim",
+            Self::Complete => "complete",
+            Self::Retry => "put off",
+            Self::Fail => "fail",
+            Self::Snooze => "snooze",
+            Self::GiveBack => "give back",
+            Self::Lose => "reclaim",
+            Self::Cancel => "cancel",
+            Self::Drop => "drop",
+            Self::Redo => "retry",
+            Self::Delay => "delay",
+            Self::RunNow => "run now",
         }
     }
 }

@@ -22,7 +22,7 @@ const WORKER_VARIABLE: &str = "TASKWRIGHT_WORKER_ID";
 /// Names one attempt in the same way.
 const ATTEMPT_VARIABLE: &str = "TASKWRIGHT_ATTEMPT_ID";
 
-/// A command has this much of the worker's grace less than other handlers, to be told to end before it is killed.
+/// Beside its own grace, a command needs this much of the worker's for its end to be noticed and written down.
 const STOP_EARLIER: Duration = Duration::from_secs(1);
 
 /// Registers `exec` and every command task of the config file.
@@ -156,7 +156,7 @@ async fn execute(
     command.tag = Some((ATTEMPT_VARIABLE.to_owned(), attempt));
 
     let (reports, chunks, progress) = Reports::channels();
-    let patience = worker_grace.saturating_sub(command.grace + STOP_EARLIER);
+    let patience = patience(worker_grace, command.grace);
     let running = run(&command, host, reports, stop(ctx, patience));
     let (ended, last_words) = tokio::join!(running, forward(ctx, chunks, progress));
     match ended {
@@ -167,6 +167,12 @@ async fn execute(
         // A machine that is short of something, or a program that is being installed, may be better off later.
         Err(error) => Outcome::Retry { error: error.to_string(), after: None, end: AttemptEnd::Failed },
     }
+}
+
+/// How long a shutdown lets a command go on: until what is left of the worker's grace is what it takes to stop it, but for
+/// two thirds of a short one at least.
+fn patience(worker_grace: Duration, command_grace: Duration) -> Duration {
+    worker_grace - (command_grace + STOP_EARLIER).min(worker_grace / 3)
 }
 
 /// Is ready when the command is to be stopped. A shutdown lets it go on for as long as the worker can wait.
@@ -291,16 +297,11 @@ fn one_line(error: &Error) -> String {
     format!("{}: {}", report.what, report.why)
 }
 
-/// What commands of lost workers left running on this machine.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Orphans;
-
-impl Orphans {
-    /// Kills what a lost worker's commands left: their jobs run again, and two of them at once is one too many.
-    pub(crate) fn kill_of(&self, lost: &LostWorker) {
-        let killed = kill_tagged(WORKER_VARIABLE, &lost.id.to_string());
-        if killed > 0 {
-            tracing::warn!(worker = %lost.id, killed, "processes of a lost worker were still running");
-        }
+/// Kills what a lost worker's commands left running on this machine: their jobs run again, and two of them at once is one
+/// too many.
+pub(crate) fn kill_orphans_of(lost: &LostWorker) {
+    let killed = kill_tagged(WORKER_VARIABLE, &lost.id.to_string());
+    if killed > 0 {
+        tracing::warn!(worker = %lost.id, killed, "processes of a lost worker were still running");
     }
 }

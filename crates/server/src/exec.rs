@@ -12,7 +12,7 @@ pub const KIND: &str = "exec";
 
 /// What a job of the task says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "expected an object with a `command`")]
 pub struct ExecArgs {
     /// The program and its arguments.
     pub command: Vec<String>,
@@ -34,12 +34,19 @@ impl ExecArgs {
     ///
     /// When they have another form, or name no command.
     pub fn read(args: &Args) -> Result<Self, Error> {
+        if args.as_str() == "null" {
+            // No arguments at all: what is missing is the command.
+            Self::default().check()?;
+        }
         let read: Self = serde_json::from_slice(args.as_bytes()).map_err(|error| {
-            Error::usage(
-                "the arguments of `exec`",
-                format!("they do not have its form: {error}"),
-                r#"write them like {"command": ["convert", "in.png", "out.jpg"]}; env, cwd and stdin may follow"#,
-            )
+            let text = error.to_string();
+            let why = if text.contains("expected a sequence") {
+                "`command` must be a list of texts: there is no shell that would split one text".to_owned()
+            } else {
+                format!("they do not have its form: {text}")
+            };
+            let fix = r#"write them like {"command": ["convert", "in.png", "out.jpg"]}; env, cwd and stdin may follow"#;
+            Error::usage("the arguments of `exec`", why, fix)
         })?;
         read.check()?;
         Ok(read)
@@ -55,7 +62,7 @@ impl ExecArgs {
             return Err(Error::usage(
                 "the command of `exec`",
                 "it is missing",
-                "write it after two dashes: taskwright enqueue exec -- CMD ARG...",
+                r#"write {"command": ["CMD", "ARG"]}, or after two dashes: taskwright enqueue exec -- CMD ARG..."#,
             ));
         }
         let texts = self.command.iter().chain(self.env.values()).chain(&self.cwd);

@@ -239,6 +239,11 @@ impl Output {
     }
 
     fn say(&self, text: &str) {
+        if self.terminal.out {
+            // On a terminal both streams are one: what was said first is to be seen first. An error here comes again
+            // with the next data.
+            let _ = self.out().flush();
+        }
         let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
         // A message that cannot be delivered has nobody to be reported to.
         let _ = writeln!(err, "{text}").and_then(|()| err.flush());

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use taskwright_core::Timestamp;
 
-/// A duration in its largest sensible unit: `240 ms`, `12 s`, `3 min`, `5 h`, `9 d`.
+/// A duration, rounded to its largest sensible unit: `240 ms`, `12 s`, `3 min`, `5 h`, `9 d`.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0 if duration.is_zero() => "0 s".to_owned(),
         0 => format!("{} ms", duration.as_millis().max(1)),
         1..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
+        120..7_170 => format!("{} min", (seconds + 30) / 60),
+        7_170..171_000 => format!("{} h", (seconds + 1_800) / 3_600),
+        _ => format!("{} d", (seconds + 43_200) / 86_400),
     }
 }
 
@@ -110,7 +110,7 @@ fn push_harmless(text: &mut String, c: char) {
         }
         '\u{7f}' => text.push_str("^?"),
         '\u{80}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-            text.extend(c.escape_unicode())
+            text.extend(c.escape_unicode());
         }
         c => text.push(c),
     }
@@ -129,6 +129,7 @@ mod tests {
         assert_eq!(relative(now, at(200)), "3 min ago");
         assert_eq!(full(now, at(3)), "2023-11-14 22:13:20 UTC (3 s ago)");
         assert_eq!(duration(Duration::from_secs(200_000)), "2 d");
+        assert_eq!(relative(at(7_199), now), "in 2 h");
         assert_eq!(measured(Duration::from_micros(12_345)), "12.3 ms");
     }
 

@@ -101,17 +101,30 @@ impl Client {
         jobs: impl IntoIterator<Item = J>,
         mut stored: impl FnMut(&[Enqueued]),
     ) -> Result<u64, Error> {
-        let mut jobs = jobs.into_iter().peekable();
+        let mut jobs = jobs.into_iter();
         let mut count = 0;
-        while jobs.peek().is_some() {
-            let batch = jobs.by_ref().take(self.batch_jobs);
-            let batch: Vec<NewJob> =
-                batch.map(|job| job.into().into_new(&self.env)).collect::<Result<_, _>>()?;
-            let answers = self.send(batch).await?;
+        let mut next = self.batch(&mut jobs)?;
+        while !next.is_empty() {
+            let batch = std::mem::take(&mut next);
+            // The store works on this batch while the next one is made.
+            let answer = self.store.enqueue(self.env.now(), batch.clone());
+            let made = self.batch(&mut jobs);
+            let answers = match answer.await {
+                Err(error) if error.is_transient() => self.send(batch).await?,
+                answer => answer?,
+            };
             count += answers.len() as u64;
             stored(&answers);
+            // Only now: what was stored before the job that is not accepted has been told.
+            next = made?;
         }
         Ok(count)
+    }
+
+    /// The next batch; empty at the end.
+    fn batch<J: Into<Job>>(&self, jobs: &mut impl Iterator<Item = J>) -> Result<Vec<NewJob>, Error> {
+        let jobs = jobs.take(self.batch_jobs).map(|job| job.into().into_new(&self.env));
+        Ok(jobs.collect::<Result<_, _>>()?)
     }
 
     /// Sends a batch; again, with the same ids, while the store is out of order.
@@ -203,6 +216,12 @@ impl Client {
     /// When the store is out of order.
     pub async fn logs(&self, id: JobId, from: u64, limit: usize) -> Result<Vec<LogChunk>, Error> {
         Ok(self.store.logs(id, from, limit).await?)
+    }
+
+    /// Time, randomness and ids of this client.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
     }
 
     /// Now, on the clock of this client.

@@ -57,6 +57,8 @@ mod registry;
 pub mod supervisor;
 mod task;
 pub mod testing;
+#[cfg(feature = "sqlite")]
+mod transaction;
 pub mod worker;
 
 pub use taskwright_core as core;

@@ -1,8 +1,9 @@
-//! Orphans come back to this process, and none of them stays as a zombie; children of others are left to them.
+//! Orphans come back to this process, and none of them stays as a zombie; children of others are left to
+//! them.
 
 mod process_support;
 
-use process_support::{drive, ended, finish, handle, host, remaining, sh};
+use process_support::{drive, ended, finish, handle, hasty_host, host, remaining, sh};
 
 #[tokio::test]
 async fn no_zombie_is_left_after_the_end_of_a_command() {
@@ -35,4 +36,18 @@ async fn the_processor_time_of_orphans_counts() {
         let usage = finish(&command).await.output.usage;
         assert!(usage.cpu_user_us >= 20_000, "{orphan}: {usage:?}");
     }
+}
+
+#[tokio::test]
+async fn an_orphan_that_ends_early_is_reaped_and_counted_while_the_command_still_runs() {
+    let burn = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo $$ > pipe";
+    let wait = "read -r pid < pipe; while [ -e /proc/$pid ]; do sleep 0.02; done; echo reaped";
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = sh(&format!("mkfifo pipe; (sh -c '{burn}' &); {wait}"));
+    command.cwd = Some(directory.path().to_owned());
+    // The keeper looks after orphans every two seconds of its time.
+    let host = hasty_host(50);
+    let finished = drive(&command, &host, std::future::pending(), async |_| {}).await.unwrap();
+    assert_eq!(finished.lines(), ["reaped"]);
+    assert!(finished.output.usage.cpu_user_us >= 20_000, "{:?}", finished.output.usage);
 }

@@ -1,6 +1,7 @@
 //! Fault 63: a command that the kernel kills for its memory says so, instead of "exit code 137".
 //!
-//! Needs a memory group that this user may make (in a container or as root); without one there is nothing to test.
+//! Needs a memory group that this user may make (in a container or as root); without one there is nothing to
+//! test.
 
 mod process_support;
 

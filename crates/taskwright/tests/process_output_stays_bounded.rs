@@ -1,4 +1,5 @@
-//! Fault 65: a gigabyte of output costs the worker neither memory nor log space, and the command is not blocked.
+//! Fault 65: a gigabyte of output costs the worker neither memory nor log space, and the command is not
+//! blocked.
 
 mod process_support;
 

@@ -7,7 +7,8 @@ use std::path::Path;
 use process_support::{finish, sh, try_finish};
 use taskwright::process::{Command, SpawnError};
 
-/// A directory with files made by another process, so that no fork of ours holds one of them open for writing.
+/// A directory with files made by another process, so that no fork of ours holds one of them open for
+/// writing.
 async fn with_files(script: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let mut make = sh(script);

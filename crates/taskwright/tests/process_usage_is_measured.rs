@@ -39,7 +39,8 @@ async fn our_own_memory_is_not_blamed_on_a_small_command() {
 
 #[tokio::test]
 async fn written_bytes_are_counted_where_the_kernel_counts_them() {
-    // A build directory may lie on a file system in memory; /var/tmp rarely does. Elsewhere 0 is the right answer.
+    // A build directory may lie on a file system in memory; /var/tmp rarely does. Elsewhere 0 is the right
+    // answer.
     let file = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
     let target = format!("of={}", file.path().display());
     let copy = ["if=/dev/zero", target.as_str(), "bs=1M", "count=4", "conv=fsync", "status=none"];

@@ -79,14 +79,14 @@ struct Global {
     /// Print more messages
     #[arg(long, short, global = true)]
     verbose: bool,
-    /// When to use colours
+    /// Use colours: auto (on a terminal), always, never
     #[arg(
         long,
         global = true,
         value_name = "WHEN",
         default_value = "auto",
-        hide_possible_values = true,
-        help = "When to use colours: auto, always or never"
+        hide_default_value = true,
+        hide_possible_values = true
     )]
     color: ColorChoice,
 }
@@ -128,7 +128,9 @@ pub(crate) fn run(
     let Io { input, out, err, terminal } = io;
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return usage::explain(&error, &Output::new(out, err, terminal, manner_of(&args))),
+        Err(error) => {
+            return usage::explain(&error, &args, &Output::new(out, err, terminal, manner_of(&args)));
+        }
     };
     let Global { json, quiet, verbose, color, .. } = cli.global;
     let output = Output::new(out, err, terminal, Manner { json, quiet, verbose, color });
@@ -244,7 +246,7 @@ mod tests {
         for c in example.chars() {
             match c {
                 '\'' => quoted = !quoted,
-                '>' | '|' if !quoted => break,
+                '>' | '|' | '&' if !quoted => break,
                 ' ' if !quoted && last == ' ' => break,
                 ' ' if !quoted => words.push(String::new()),
                 c => words.last_mut().unwrap().push(c),

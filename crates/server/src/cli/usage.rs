@@ -1,6 +1,7 @@
 //! What clap says about a command that makes no sense, in the form of every other error.
 
 use std::error::Error as _;
+use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -8,28 +9,33 @@ use crate::error::{Error, Exit};
 use crate::output::Output;
 
 /// Prints help or the version, or says what is wrong with the command.
-pub(super) fn explain(error: &clap::Error, output: &Output) -> Exit {
+pub(super) fn explain(error: &clap::Error, args: &[OsString], output: &Output) -> Exit {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let text = error.render();
         let text = if output.is_seen() { text.ansi().to_string() } else { text.to_string() };
         let done = output.line(text.trim_end()).and_then(|()| output.flush());
         return done.map_or_else(|error| error.exit(), |()| Exit::Ok);
     }
-    output.error(&told(error));
+    output.error(&told(error, &Place::of(args)));
     Exit::Usage
 }
 
-fn told(error: &clap::Error) -> Error {
+fn told(error: &clap::Error, place: &Place) -> Error {
     let cause = error.source();
     let flag = text(error, ContextKind::InvalidArg);
+    let about = |cause: Error| match flag.split(' ').next() {
+        Some(name) if name.starts_with('-') => cause.about(name),
+        // The value of a positional argument speaks for itself.
+        _ => cause,
+    };
     if let Some(cause) = cause.and_then(|cause| cause.downcast_ref::<Error>()) {
-        return cause.clone().about(&flag);
+        return about(cause.clone());
     }
     if let Some(cause) = cause.and_then(|cause| cause.downcast_ref::<taskwright_core::Error>()) {
-        return Error::from(cause.clone()).about(&flag);
+        return about(Error::from(cause.clone()));
     }
     let value = text(error, ContextKind::InvalidValue);
-    let help = help_of(error);
+    let help = format!("see `{} --help`", place.path);
     match error.kind() {
         ErrorKind::UnknownArgument => {
             let why = if error.get(ContextKind::SuggestedSubcommand).is_some() {
@@ -62,10 +68,7 @@ fn told(error: &clap::Error) -> Error {
             Error::usage("the command is not complete", format!("it lacks {flag}"), help)
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let why = match text(error, ContextKind::ValidSubcommand).as_str() {
-                "" => "it lacks a verb".to_owned(),
-                verbs => format!("it lacks one of {verbs}"),
-            };
+            let why = format!("it lacks one of {}", place.verbs.join(", "));
             Error::usage("the command is not complete", why, help)
         }
         ErrorKind::ArgumentConflict => match text(error, ContextKind::PriorArg) {
@@ -94,7 +97,10 @@ fn number_in_words(cause: &(dyn std::error::Error + 'static)) -> String {
     match text.as_str() {
         "invalid digit found in string" => "it is not a whole number".to_owned(),
         "cannot parse integer from empty string" => "it is empty".to_owned(),
-        _ => text,
+        _ => match text.split_once(" is not in ").and_then(|(_, bounds)| bounds.split_once("..=")) {
+            Some((least, most)) => format!("it must be from {least} to {most}"),
+            None => text,
+        },
     }
 }
 
@@ -116,15 +122,23 @@ fn suggested(error: &clap::Error, kind: ContextKind) -> Option<String> {
     (!texts.is_empty()).then(|| format!("write {}, if that is what you meant", texts.join(" or ")))
 }
 
-/// Which help to read: that of the command whose usage clap shows.
-fn help_of(error: &clap::Error) -> String {
-    let usage = match error.get(ContextKind::Usage) {
-        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
-        _ => String::new(),
-    };
-    let words = usage.trim_start_matches("Usage:").split_whitespace();
-    let path: Vec<&str> =
-        words.take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-')).collect();
-    let path = if path.first() == Some(&"taskwright") { path.join(" ") } else { "taskwright".to_owned() };
-    format!("see `{path} --help`")
+/// How far the words lead into the tree of commands.
+struct Place {
+    path: String,
+    verbs: Vec<String>,
+}
+
+impl Place {
+    fn of(args: &[OsString]) -> Self {
+        let mut command = super::command();
+        let mut path = vec![command.get_name().to_owned()];
+        for word in args.iter().skip(1).filter_map(|word| word.to_str()).take_while(|word| *word != "--") {
+            if let Some(next) = command.find_subcommand(word) {
+                command = next.clone();
+                path.push(word.to_owned());
+            }
+        }
+        let verbs = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+        Self { path: path.join(" "), verbs }
+    }
 }

@@ -28,6 +28,8 @@ pub(super) struct Section<'d> {
     span: Range<usize>,
     table: &'d DeTable<'d>,
     known: RefCell<Vec<&'static str>>,
+    /// Known keys that this version cannot serve; they are told when they are there, and never suggested.
+    refused: RefCell<Vec<&'static str>>,
 }
 
 impl<'i> Document<'i> {
@@ -52,8 +54,14 @@ impl<'i> Document<'i> {
     /// The outermost table; `None` when the text is no TOML.
     pub(super) fn root(&'i self) -> Option<Section<'i>> {
         let tree = self.tree.as_ref()?;
-        let known = RefCell::default();
-        Some(Section { document: self, path: String::new(), span: tree.span(), table: tree.get_ref(), known })
+        Some(Section {
+            document: self,
+            path: String::new(),
+            span: tree.span(),
+            table: tree.get_ref(),
+            known: RefCell::default(),
+            refused: RefCell::default(),
+        })
     }
 
     /// What is wrong, in the order of the file.
@@ -202,14 +210,14 @@ impl<'d> Section<'d> {
     }
 
     /// A table inside this one.
-    pub(super) fn section(&self, key: &'static str) -> Option<Section<'d>> {
+    pub(super) fn section(&self, key: &'static str) -> Option<Self> {
         self.get(key)?;
         let (name, value) = self.entry(key)?;
         self.open(key.to_owned(), name.span(), value)
     }
 
     /// The tables of a table of tables, each with its name.
-    pub(super) fn named_sections(&self, key: &'static str) -> Vec<(&'d str, Section<'d>)> {
+    pub(super) fn named_sections(&self, key: &'static str) -> Vec<(&'d str, Self)> {
         let Some(outer) = self.section(key) else { return Vec::new() };
         let inner = outer.table.iter().filter_map(|(name, value)| {
             let path = format!("{key}.{}", name.get_ref());
@@ -220,43 +228,54 @@ impl<'d> Section<'d> {
 
     /// A key that the documentation knows and this version does not.
     pub(super) fn not_supported(&self, key: &'static str, what: &str) {
-        self.known.borrow_mut().push(key);
+        self.refused.borrow_mut().push(key);
         if let Some((name, value)) = self.entry(key) {
             let title = match value.get_ref() {
                 DeValue::Table(_) if self.path.is_empty() => format!("[{key}]"),
                 _ => self.titled(key),
             };
             let why = format!("this version does not have {what} yet");
-            self.document.tell(name.span(), title, why, "remove it, or use a version that has them");
+            self.document.tell(name.span(), title, why, "remove it, or use a later version");
         }
     }
 
     /// Tells about every key that nobody asked for.
     pub(super) fn finish(&self) {
-        let known = self.known.borrow();
-        for (name, _) in self.table.iter().filter(|(name, _)| !known.contains(&&**name.get_ref())) {
+        let (known, refused) = (self.known.borrow(), self.refused.borrow());
+        let is_known = |name: &str| known.contains(&name) || refused.contains(&name);
+        for (name, _) in self.table.iter().filter(|(name, _)| !is_known(name.get_ref())) {
             let key = taskwright_core::name::shown(name.get_ref());
             let what = match self.path.as_str() {
                 "" => format!("unknown section `{key}`"),
                 path => format!("unknown key `{key}` in [{path}]"),
             };
             let all = known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+            let why =
+                if all.is_empty() { "no key is known here".to_owned() } else { format!("known here: {all}") };
             let fix = match nearest(key, known.iter().copied()) {
                 Some(meant) => format!("write `{meant}`, if that is what you meant"),
+                None if all.is_empty() => "remove it".to_owned(),
                 None => "remove it, or choose one of those".to_owned(),
             };
-            self.document.tell(name.span(), what, format!("known here: {all}"), fix);
+            self.document.tell(name.span(), what, why, fix);
         }
     }
 
-    fn open(&self, path: String, span: Range<usize>, value: &'d Spanned<DeValue<'d>>) -> Option<Section<'d>> {
+    fn open(&self, path: String, span: Range<usize>, value: &'d Spanned<DeValue<'d>>) -> Option<Self> {
         let Some(table) = value.get_ref().as_table() else {
             let what = format!("`{path}` is {}", kind_of(value.get_ref()));
             let fix = format!("write it as a section: [{path}]");
             self.document.tell(value.span(), what, "it must be a table", fix);
             return None;
         };
-        Some(Section { document: self.document, path, span, table, known: RefCell::default() })
+        Some(Self {
+            document: self.document,
+            path,
+            span,
+            table,
+            known: RefCell::default(),
+            refused: RefCell::default(),
+        })
     }
 
     fn get(&self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {

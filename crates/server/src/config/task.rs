@@ -71,8 +71,8 @@ impl TaskConfig {
     ///
     /// When one has no argument.
     pub fn check_args(&self, args: &Value) -> Result<(), Error> {
-        let templates = self.args.iter().chain(&self.stdin);
-        templates.map(|template| template.fill(args).map(drop)).collect()
+        let mut templates = self.args.iter().chain(&self.stdin);
+        templates.try_for_each(|template| template.fill(args).map(drop))
     }
 
     /// Whether a job needs arguments at all.

@@ -51,13 +51,14 @@ impl Signals {
         }
     }
 
-    /// Runs `work`, which ends in good order once `asked` was called; a second signal that is meant ends the process.
+    /// Runs `work`, which ends in good order once `asked` was called. A second signal that is meant calls `at_once`, gives
+    /// the work as much more time as that says, and is the result.
     pub(super) async fn around<T>(
         mut self,
         env: &Env,
         work: impl Future<Output = T>,
         asked: impl FnOnce(),
-        at_once: impl FnOnce(i32),
+        at_once: impl FnOnce() -> Duration,
     ) -> Result<T, i32> {
         let mut work = std::pin::pin!(work);
         tokio::select! {
@@ -70,10 +71,12 @@ impl Signals {
         tokio::select! {
             biased;
             number = self.next_meant(env, first_us) => {
-                at_once(number);
+                let time = at_once();
+                // However the work ends now, the signal is what ended it.
+                let _ = env.timeout(time, work).await;
                 Err(number)
             }
-            done = work => Ok(done),
+            done = work.as_mut() => Ok(done),
         }
     }
 }

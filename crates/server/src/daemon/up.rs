@@ -15,6 +15,9 @@ use crate::cli::Context;
 use crate::cli::up::Up;
 use crate::error::{Error, Exit, in_words};
 
+/// How long killed workers may take to be gone.
+const KILL_TIME: Duration = Duration::from_secs(2);
+
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
@@ -33,10 +36,8 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let plan = Plan::of(context, verb);
     greet(context, &*store, &plan);
 
-    let commands = crate::command::Orphans::default();
-    let duties = Duties::start_with(&store, &env, &super::duties(&context.config), move |lost| {
-        commands.kill_of(lost);
-    });
+    let duties =
+        Duties::start_with(&store, &env, &super::duties(&context.config), crate::command::kill_orphans_of);
     let (ends, end) = mpsc::unbounded_channel();
     let workers = supervise(context, &env, &plan, end, &duties);
     let at_once = ends.clone();
@@ -49,8 +50,9 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
                 // The supervisor may have ended by itself meanwhile.
                 let _ = ends.send(End::Gracefully);
             },
-            move |_| {
+            move || {
                 let _ = at_once.send(End::AtOnce);
+                KILL_TIME
             },
         )
         .await;

@@ -1,6 +1,7 @@
 //! `worker`: runs jobs in this process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use taskwright::supervisor::parent_gone;
 use taskwright::{Duties, Registry, Worker as JobWorker, duty};
@@ -52,8 +53,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let _duties = if verb.supervised {
         None
     } else {
-        let commands = command::Orphans::default();
-        Some(Duties::start_with(&store, &env, &duty_config, move |lost| commands.kill_of(lost)))
+        Some(Duties::start_with(&store, &env, &duty_config, command::kill_orphans_of))
     };
     let mut builder = JobWorker::builder(Arc::clone(&store), registry, env.clone())
         .concurrency(verb.concurrency.or(config.workers.concurrency).unwrap_or(CONCURRENCY_DEFAULT) as usize)
@@ -77,7 +77,8 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     }
     let stop = Arc::new(Notify::new());
     let stopped = stopped(Arc::clone(&stop), verb.supervised);
-    let ended = signals.around(&env, builder.run(stopped), move || stop.notify_one(), |_| ()).await;
+    let ended =
+        signals.around(&env, builder.run(stopped), move || stop.notify_one(), || Duration::ZERO).await;
     match ended {
         Ok(summary) => {
             report(context, verb, &summary?)?;

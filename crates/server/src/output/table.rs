@@ -1,6 +1,6 @@
 //! Tables: fitted to a terminal by leaving out the least important columns; whole and plain in a pipe.
 
-use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Row, Width};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Width};
 
 use super::Paint;
 
@@ -81,6 +81,7 @@ impl Table {
                 table.set_content_arrangement(ContentArrangement::Disabled);
             }
         }
+        let widths = self.shares(&shown, width.map(usize::from));
         if !std::mem::replace(&mut self.headed, true) {
             let titles = shown.iter().map(|&index| {
                 styled(self.columns[index].title.to_uppercase(), Paint::Faint, self.columns[index])
@@ -88,15 +89,18 @@ impl Table {
             table.set_header(titles.collect::<Vec<_>>());
         }
         for cells in self.rows.drain(..) {
-            let cells = shown.iter().map(|&index| {
-                let (text, paint) = cells[index].clone();
-                styled(text, paint, self.columns[index])
+            let cells = shown.iter().zip(&widths).map(|(&index, &width)| {
+                let (text, paint) = &cells[index];
+                styled(cut(text, width), *paint, self.columns[index])
             });
-            let mut row = Row::from(cells.collect::<Vec<_>>());
-            row.max_height(1);
-            table.add_row(row);
+            table.add_row(cells.collect::<Vec<_>>());
         }
-        self.lay_out(&mut table, &shown, width.map(usize::from));
+        for (at, width) in widths.into_iter().enumerate() {
+            let Some(column) = table.column_mut(at) else { continue };
+            let gap = fit(if at + 1 == shown.len() { 0 } else { GAP });
+            column.set_padding((0, gap));
+            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(fit(width).saturating_add(gap))));
+        }
         let text: Vec<String> = table.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
         text.concat()
     }
@@ -124,25 +128,29 @@ impl Table {
     }
 
     /// Gives every column its width: whole ones what they need, cut ones a share of what is left.
-    fn lay_out(&self, table: &mut comfy_table::Table, shown: &[usize], room: Option<usize>) {
+    fn shares(&self, shown: &[usize], room: Option<usize>) -> Vec<usize> {
         let spare = room.map_or(usize::MAX, |room| room.saturating_sub(self.needed(shown)));
         let cuttable = shown.iter().filter(|&&index| self.columns[index].cut_to.is_some()).count().max(1);
-        for (at, &index) in shown.iter().enumerate() {
+        let share = |&index: &usize| {
             let whole = self.widths[index];
-            let width = match self.columns[index].cut_to {
+            match self.columns[index].cut_to {
                 Some(least) if room.is_some() => {
                     let least = least.max(self.columns[index].title.len());
                     whole.min(least.saturating_add(spare / cuttable))
                 }
                 _ => whole,
-            };
-            let Some(column) = table.column_mut(at) else { continue };
-            let gap = if at + 1 == shown.len() { 0 } else { GAP };
-            let (gap, width) = (fit(gap), fit(width));
-            column.set_padding((0, gap));
-            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(gap))));
-        }
+            }
+        };
+        shown.iter().map(share).collect()
     }
+}
+
+/// The start of a text that is too long, with a mark.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 fn fit(number: usize) -> u16 {

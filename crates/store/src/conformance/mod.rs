@@ -1,1 +1,314 @@
-//! What every store must do.
+//! What every store must do, as scenarios that any store can be put through.
+//!
+//! A store that wants to be held to them gives a [`Harness`] and one line:
+//!
+//! ```ignore
+//! taskwright_store::conformance!(MyHarness::new());
+//! ```
+//!
+//! which becomes one test a scenario. There is one file a verb; a scenario's name is the sentence that it proves, so
+//! it has no other description. Time is a value that the scenario chooses, and nothing ever waits for a clock.
+
+pub mod fixture;
+
+use std::future::Future;
+
+use crate::SharedStore;
+
+/// Gives a scenario the store that it is about.
+pub trait Harness {
+    /// Opens the store once more: another process on the same jobs. The first call finds no jobs.
+    fn open(&self) -> impl Future<Output = SharedStore> + Send;
+}
+
+macro_rules! files {
+    ($($file:ident)*) => {
+        $(
+            #[allow(missing_docs, reason = "the name of a scenario is the sentence that it proves")]
+            pub mod $file;
+        )*
+    };
+}
+
+files! {
+    cancel change claim enqueue fence finish hint log order promote prune query queue reclaim timeline unique worker
+}
+
+/// Makes a test of every scenario, in modules named by their files.
+///
+/// The expression gives a fresh [`Harness`](crate::conformance::Harness) for each test. The crate that uses it needs
+/// `tokio` with the features `macros` and `rt`.
+#[macro_export]
+macro_rules! conformance {
+    (@tests ($harness:expr) $($file:ident: [$($name:ident),* $(,)?])*) => {
+        $(
+            mod $file {
+                #[allow(unused_imports, reason = "the harness may be named by a full path")]
+                use super::*;
+
+                $(
+                    #[tokio::test]
+                    async fn $name() {
+                        let harness = $harness;
+                        $crate::conformance::$file::$name(&harness).await;
+                    }
+                )*
+            }
+        )*
+    };
+    ($harness:expr) => {
+        $crate::conformance! { @tests ($harness)
+            cancel: [
+                a_waiting_job_is_cancelled_at_once,
+                a_cancelled_job_says_who_and_why,
+                a_cancel_without_a_reason_leaves_the_error_to_be_seen,
+                a_running_job_is_asked_to_stop,
+                only_the_first_request_counts,
+                a_job_that_is_over_cannot_be_cancelled,
+                each_id_of_a_call_is_answered_for_itself,
+                a_worker_is_told_until_the_job_ends,
+                after_a_request_nothing_starts_again,
+                work_that_was_done_counts_in_spite_of_a_request,
+                a_permanent_failure_stays_one_in_spite_of_a_request,
+                a_worker_that_stops_ends_what_was_to_be_cancelled,
+                a_request_is_not_carried_over_to_a_later_run,
+            ]
+            change: [
+                what_is_over_can_be_redone,
+                what_is_completed_can_be_repeated,
+                what_waits_for_its_time_can_be_run_now,
+                what_is_held_can_be_released,
+                what_waits_can_be_delayed,
+                a_delay_to_a_moment_that_has_passed_is_refused,
+                what_waits_can_get_another_priority,
+                a_new_priority_stays_in_the_timeline,
+                only_what_is_over_can_be_deleted,
+                a_deleted_job_can_be_stored_anew,
+                a_redo_adds_as_many_attempts_as_the_job_had_at_first,
+                a_redone_job_shows_what_went_wrong_last,
+                a_release_of_a_job_whose_time_lies_ahead_schedules_it,
+                a_release_after_its_time_makes_a_job_available,
+                every_change_is_told_with_its_actor_and_reason,
+            ]
+            claim: [
+                a_claim_gives_no_more_than_was_asked,
+                a_claim_is_held_at_its_limit,
+                a_claimed_job_runs_on_its_worker,
+                two_processes_never_get_the_same_job,
+                only_available_jobs_are_claimed,
+                a_kind_that_is_not_served_stays,
+                a_queue_that_is_not_served_stays,
+                a_namespace_that_is_not_served_stays,
+                a_worker_for_realtime_leaves_the_rest,
+                a_worker_that_is_not_registered_gets_nothing,
+                a_worker_that_has_stopped_gets_nothing,
+                a_worker_that_was_declared_lost_gets_nothing,
+            ]
+            enqueue: [
+                a_job_without_a_time_is_available_at_once,
+                a_job_with_a_later_time_is_scheduled,
+                a_time_that_has_passed_counts_as_now,
+                a_held_job_is_held_whatever_its_time,
+                answers_come_in_the_order_of_the_jobs,
+                an_empty_batch_stores_nothing,
+                a_repeated_id_is_stored_once,
+                a_repeated_id_leaves_the_stored_job_alone,
+                a_batch_repeated_after_a_lost_answer_stores_each_job_once,
+                a_batch_over_the_limit_is_refused_whole,
+                everything_that_was_submitted_reaches_the_worker,
+                everything_that_was_submitted_is_shown,
+            ]
+            fence: [
+                a_worker_cannot_end_the_job_of_another,
+                an_attempt_with_another_number_is_stale,
+                an_attempt_ends_once,
+                an_attempt_ends_once_also_within_a_batch,
+                a_job_is_given_back_once_within_a_batch,
+                each_end_of_a_batch_is_fenced_for_itself,
+                a_worker_that_nobody_knows_is_stale,
+                a_zombie_cannot_complete_a_reclaimed_job,
+                a_zombie_cannot_complete_a_job_that_was_given_back_for_it,
+                an_attempt_from_before_a_redo_is_stale,
+                the_key_of_a_deleted_job_is_never_given_again,
+                progress_and_logs_are_fenced,
+                the_writes_of_a_stopped_worker_are_stale,
+            ]
+            finish: [
+                a_completed_job_keeps_its_result,
+                a_result_is_gone_once_the_job_runs_again,
+                an_attempt_leaves_its_record,
+                a_completed_attempt_leaves_its_record_too,
+                a_failed_attempt_waits_for_its_next_one,
+                three_attempts_are_three_executions,
+                a_permanent_failure_is_the_last_attempt,
+                a_handler_may_cancel_its_job,
+                a_snooze_does_not_count_as_an_attempt,
+                a_job_that_is_given_back_keeps_its_attempt,
+                an_end_that_the_rules_forbid_refuses_the_whole_call,
+                a_batch_of_every_end_takes_each_to_its_place,
+            ]
+            hint: [
+                whatever_makes_work_is_hinted_at,
+                whatever_a_worker_must_know_is_hinted_at,
+                a_hint_reaches_another_process,
+                a_closed_handle_refuses_and_leaves_others_alone,
+                a_store_says_what_it_is_and_what_it_did,
+            ]
+            log: [
+                entries_are_kept_as_they_came,
+                entries_are_numbered_per_job,
+                numbers_go_on_over_attempts,
+                a_log_is_read_in_parts,
+                the_newest_progress_is_shown,
+                progress_ends_with_its_attempt,
+            ]
+            order: [
+                the_lower_priority_number_goes_first,
+                within_a_priority_the_older_goes_first,
+                within_a_moment_the_order_of_insertion_decides,
+                waiting_lifts_a_bulk_job_over_a_fresh_realtime_one,
+                ageing_counts_from_when_a_job_became_available,
+                a_promoted_job_stands_where_its_time_puts_it,
+                a_job_that_goes_back_keeps_its_place,
+                a_job_of_a_lost_worker_keeps_its_place,
+                a_released_job_queues_from_its_release,
+                a_job_that_is_run_now_queues_from_now,
+                a_redone_job_queues_from_its_redo,
+                a_new_priority_counts_at_once_and_waiting_still_does,
+                a_claim_of_many_is_in_the_order_of_the_rule,
+            ]
+            promote: [
+                nothing_is_due_in_an_empty_store,
+                a_job_is_promoted_at_its_time_and_not_before,
+                the_earliest_due_goes_first_when_the_limit_cuts,
+                a_retryable_job_is_promoted_after_its_back_off,
+                a_hold_expires_after_an_hour,
+                a_released_job_has_no_hold_that_could_expire,
+                a_delayed_job_is_due_at_its_new_time,
+            ]
+            prune: [
+                what_is_not_over_is_never_removed,
+                each_state_is_kept_as_long_as_it_is_to_be,
+                what_is_to_be_kept_for_ever_is,
+                a_removed_job_leaves_nothing_behind,
+                a_job_that_was_redone_is_not_removed_for_its_earlier_end,
+                a_pruning_in_small_steps_removes_everything,
+                a_worker_that_is_gone_for_a_week_is_forgotten,
+                an_attempt_still_names_a_worker_that_was_forgotten,
+            ]
+            query: [
+                an_unknown_job_is_not_there,
+                a_listing_shows_what_the_job_shows,
+                each_state_is_found,
+                a_job_in_two_lists_of_states_is_found_once,
+                a_job_that_completed_is_found_once_however_often_it_ran,
+                names_match_in_either_case_and_with_stars,
+                queues_match_as_kinds_do,
+                a_namespace_matches_exactly,
+                owners_match_by_pattern_or_by_there_being_none,
+                workers_match_what_they_run_now,
+                creation_times_are_inclusive_on_both_ends,
+                ids_are_found_and_unknown_ones_are_passed_over,
+                all_fields_of_a_filter_must_match,
+                pages_follow_insertion_in_both_directions,
+                pages_have_no_gap_and_no_double_while_jobs_come_and_move,
+                a_listing_goes_on_where_a_job_was_removed,
+                a_page_is_held_at_its_limit,
+            ]
+            queue: [
+                nothing_is_claimed_from_a_paused_queue,
+                a_queue_may_be_paused_before_it_has_jobs,
+                pausing_twice_changes_nothing_the_second_time,
+                a_pause_is_of_one_namespace,
+                what_runs_in_a_paused_queue_goes_on,
+                a_purge_cancels_what_waits_in_the_queue,
+                a_purge_takes_the_oldest_up_to_its_limit,
+                a_queue_is_shown_with_what_it_holds,
+            ]
+            reclaim: [
+                nobody_is_lost_while_processes_and_leases_last,
+                the_death_of_a_process_is_seen_at_once,
+                a_lease_that_ran_out_loses_its_worker,
+                other_workers_keep_their_jobs,
+                a_started_job_of_a_lost_worker_has_spent_its_attempt,
+                an_unstarted_job_of_a_lost_worker_keeps_its_attempt,
+                the_mark_of_an_earlier_attempt_is_none_for_this_one,
+                three_lost_workers_in_a_row_quarantine_a_job,
+                an_attempt_that_ended_in_between_breaks_the_row_of_losses,
+                a_redo_forgives_the_losses_before_it,
+                a_loss_in_the_last_attempt_fails_the_job,
+                a_job_that_must_not_run_twice_is_dropped_if_it_may_have_run,
+                a_job_that_was_to_be_cancelled_is_cancelled,
+                a_closed_handle_counts_as_a_dead_process,
+            ]
+            timeline: [
+                a_life_is_told_from_its_creation_to_its_end,
+                a_job_without_an_owner_was_made_by_the_system,
+                the_claim_of_a_running_attempt_is_told,
+                an_attempt_that_does_not_count_leaves_the_way_back,
+                a_cancel_of_a_running_job_is_told_as_request_and_end,
+                what_happens_in_one_moment_is_told_in_its_order,
+            ]
+            unique: [
+                a_key_that_is_held_answers_with_its_holder,
+                a_key_is_taken_within_a_batch,
+                a_waiting_key_is_free_once_its_job_is_claimed,
+                a_waiting_key_is_not_taken_again_by_a_job_that_goes_back,
+                an_active_key_is_held_until_its_job_is_over,
+                a_completed_job_of_a_batch_lets_its_key_go,
+                keys_of_other_kinds_and_namespaces_are_others,
+                a_cancelled_job_lets_its_key_go,
+                a_repeated_id_is_answered_before_its_key_is_looked_at,
+                a_redo_does_not_take_the_key_again,
+                the_key_of_a_held_job_is_free_once_its_hold_has_expired,
+            ]
+            worker: [
+                a_registered_worker_is_shown,
+                a_worker_is_shown_with_what_it_runs_and_when_it_was_seen,
+                a_registration_may_be_repeated,
+                a_worker_that_is_not_alive_cannot_renew,
+                nobody_has_anything_to_tell_an_unknown_worker,
+                a_worker_that_stops_gives_its_jobs_back_uncounted,
+                unregistering_again_does_nothing,
+                a_stopped_worker_is_not_lost_when_its_process_ends,
+                an_order_reaches_the_living,
+                a_stop_is_not_undone_by_a_quiet,
+                the_living_are_shown_first,
+            ]
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    /// A scenario that is missing from the list would never run.
+    #[test]
+    fn every_scenario_is_in_the_list() {
+        let list = include_str!("mod.rs");
+        let files = [
+            include_str!("cancel.rs"),
+            include_str!("change.rs"),
+            include_str!("claim.rs"),
+            include_str!("enqueue.rs"),
+            include_str!("fence.rs"),
+            include_str!("finish.rs"),
+            include_str!("hint.rs"),
+            include_str!("log.rs"),
+            include_str!("order.rs"),
+            include_str!("promote.rs"),
+            include_str!("prune.rs"),
+            include_str!("query.rs"),
+            include_str!("queue.rs"),
+            include_str!("reclaim.rs"),
+            include_str!("timeline.rs"),
+            include_str!("unique.rs"),
+            include_str!("worker.rs"),
+        ];
+        for text in files {
+            let names = text.split("\npub async fn ").skip(1).map(|rest| rest.split('(').next().unwrap());
+            for name in names {
+                assert!(list.contains(&format!(" {name},")), "{name} is missing from `conformance!`");
+            }
+        }
+    }
+}

@@ -16,6 +16,13 @@ struct Wish<'a> {
     reason: &'a Option<String>,
 }
 
+impl Wish<'_> {
+    /// The reason, to be put behind what was done.
+    fn why(&self) -> String {
+        self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default()
+    }
+}
+
 impl World {
     pub(super) fn change(
         &mut self,
@@ -143,12 +150,12 @@ impl Job {
     }
 
     fn delay(&mut self, until: Timestamp, wish: &Wish<'_>) -> Result<Changed, Error> {
+        if !state::may(self.state, Cause::Delay) {
+            return Ok(self.skipped());
+        }
         if until <= wish.now {
             let why = "the moment has passed; run-now starts it at once";
             return Ok(Changed::Skipped(why.to_owned()));
-        }
-        if !state::may(self.state, Cause::Delay) {
-            return Ok(self.skipped());
         }
         self.make(Cause::Delay, State::Scheduled, wish)?;
         self.run_at = until;
@@ -162,14 +169,14 @@ impl Job {
         if self.priority == priority {
             return Changed::Skipped("it has that priority already".to_owned());
         }
-        self.note(wish.now, wish.actor.clone(), format!("priority {} -> {priority}", self.priority));
+        let old = self.priority;
+        self.note(wish.now, wish.actor.clone(), format!("priority {old} -> {priority}{}", wish.why()));
         self.priority = priority;
         Changed::Done
     }
 
     fn note_cancel(&mut self, wish: &Wish<'_>) {
-        let why = wish.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        self.note(wish.now, wish.actor.clone(), format!("cancel requested{why}"));
+        self.note(wish.now, wish.actor.clone(), format!("cancel requested{}", wish.why()));
     }
 
     /// Ends the job without an attempt of it having ended.

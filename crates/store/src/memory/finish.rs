@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use taskwright_core::attempt::{self, AttemptEnd};
-use taskwright_core::{
-    Actor, AttemptRecord, Cause, Decision, State, Timestamp, Usage, Verdict, WorkerId, state,
-};
+use taskwright_core::{Actor, AttemptRecord, Decision, State, Timestamp, Usage, Verdict, WorkerId, state};
 
 use crate::claim::JobKey;
 use crate::error::Error;
@@ -144,11 +142,8 @@ impl Job {
         decision: Decision,
     ) -> Result<(), Error> {
         let Decision { cause, to, run_at, end, reason, result } = decision;
-        // Whoever asked for the end is the one who brought it about.
-        let cancel = running.cancel.as_ref().filter(|_| cause == Cause::Cancel);
-        let actor = cancel.map_or(ending.actor, |cancel| cancel.actor.clone());
-        let why = cancel.and_then(|cancel| cancel.reason.clone()).or_else(|| reason.clone());
-        self.enter(ending.at, cause, to, actor, why)?;
+        let reason = reason.filter(|_| end != Some(AttemptEnd::Completed));
+        self.enter(ending.at, cause, to, ending.actor, reason.clone())?;
         if let Some(end) = end {
             self.attempts_used = running.attempt;
             self.attempts.push(AttemptRecord {
@@ -158,7 +153,7 @@ impl Job {
                 started_at: ending.started_at,
                 ended_at: ending.at,
                 end,
-                error: reason.filter(|_| end != AttemptEnd::Completed),
+                error: reason,
                 usage: ending.usage,
             });
         } else {
@@ -167,7 +162,7 @@ impl Job {
         if matches!(to, State::Scheduled | State::Retryable) {
             self.run_at = run_at.unwrap_or(now);
         }
-        self.result = result;
+        self.result = result.filter(|_| to == State::Completed);
         Ok(())
     }
 

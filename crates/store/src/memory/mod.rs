@@ -232,7 +232,7 @@ impl Store for MemoryStore {
     }
 
     fn list(&self, filter: Filter, page: Page) -> Reply<'_, Paged> {
-        self.ask(|world| world.list(&filter, page))
+        self.ask(|world| Ok(world.list(&filter, page)))
     }
 
     fn logs(&self, id: JobId, from: u64, limit: usize) -> Reply<'_, Vec<LogChunk>> {

@@ -1,10 +1,9 @@
 //! What can be asked.
 
 use taskwright_core::limit::PAGE_ROWS_MAX;
-use taskwright_core::{Error as Refused, JobId, Namespace, QueueName, State};
+use taskwright_core::{JobId, Namespace, QueueName, State};
 
 use crate::claim::JobKey;
-use crate::error::Error;
 use crate::query::{Filter, JobDetail, LogChunk, Owners, Page, Paged, Pattern, QueueView, WorkerView};
 use crate::worker::WorkerState;
 
@@ -17,9 +16,9 @@ impl World {
         Some(self.jobs[key].detail(self.running.get(key)))
     }
 
-    pub(super) fn list(&self, filter: &Filter, page: Page) -> Result<Paged, Error> {
+    pub(super) fn list(&self, filter: &Filter, page: Page) -> Paged {
         let limit = page.limit.clamp(1, PAGE_ROWS_MAX);
-        let after = page.after.map(|id| self.key_after(id)).transpose()?;
+        let after = page.after.and_then(|id| self.key_at(id, page.oldest_first));
         let matching = self.jobs.values().filter(|job| job.matches(filter, self.running.get(&job.key)));
         let mut views = if page.oldest_first {
             let rest = matching.filter(|job| after.is_none_or(|after| job.key > after));
@@ -31,7 +30,7 @@ impl World {
         let more = views.len() > limit;
         views.truncate(limit);
         let next = views.last().filter(|_| more).map(|view| view.id);
-        Ok(Paged { jobs: views, next })
+        Paged { jobs: views, next }
     }
 
     pub(super) fn logs(&self, id: JobId, from: u64, limit: usize) -> Vec<LogChunk> {
@@ -71,12 +70,12 @@ impl World {
         jobs.take(limit).map(|job| job.view(self.running.get(&job.key))).collect()
     }
 
-    fn key_after(&self, id: JobId) -> Result<JobKey, Error> {
-        self.keys.get(&id).copied().ok_or_else(|| {
-            let what = format!("the page after job {id}");
-            Refused::invalid(what, "that job is not stored, or not any more", "start from the first page")
-                .into()
-        })
+    /// The job to go on after. When it was removed since, the listing goes on at the time it was made: after the
+    /// nearest id.
+    fn key_at(&self, id: JobId, oldest_first: bool) -> Option<JobKey> {
+        let near =
+            if oldest_first { self.keys.range(..=id).next_back() } else { self.keys.range(id..).next() };
+        near.map(|(_, key)| *key)
     }
 
     fn queue_view(&self, namespace: &Namespace, name: &QueueName, paused: bool) -> QueueView {
@@ -105,7 +104,9 @@ impl Job {
         let owned = match &filter.owners {
             Owners::Any => true,
             Owners::Nobody => owner.is_none(),
-            Owners::Of(patterns) => owner.is_some_and(|owner| any(patterns, owner.as_str())),
+            Owners::Of(patterns) => {
+                owner.is_some_and(|owner| patterns.iter().any(|pattern| pattern.matches(owner.as_str())))
+            }
         };
         owned
             && (filter.ids.is_empty() || filter.ids.contains(&self.id()))

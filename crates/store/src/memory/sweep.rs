@@ -1,7 +1,5 @@
 //! What the duties do.
 
-use std::collections::BTreeSet;
-
 use taskwright_core::attempt::{LossFacts, decide_loss};
 use taskwright_core::{Actor, Cause, Retention, State, Timestamp, WorkerId};
 
@@ -99,15 +97,11 @@ impl World {
         Ok(to)
     }
 
-    /// Forgets workers that are gone for long, but none that an attempt still names.
+    /// Forgets workers that are gone for long. Attempts go on naming them.
     fn forget_workers(&mut self, now: Timestamp) -> usize {
-        let named: BTreeSet<WorkerId> =
-            self.jobs.values().flat_map(|job| &job.attempts).map(|record| record.worker).collect();
         let before = self.workers.len();
-        self.workers.retain(|id, worker| {
-            let gone = worker.state != WorkerState::Alive && worker.seen_at < gone_cutoff(now);
-            !gone || named.contains(id)
-        });
+        self.workers
+            .retain(|_, worker| worker.state == WorkerState::Alive || worker.seen_at >= gone_cutoff(now));
         before - self.workers.len()
     }
 }

@@ -192,10 +192,13 @@ pub(super) fn pause(
     queue: &QueueName,
     paused: bool,
 ) -> Result<bool, Error> {
-    let queue = session.queue(namespace, queue)?;
+    if paused {
+        // It need not have had jobs yet.
+        session.queue(namespace, queue)?;
+    }
     let changed = session.execute(
-        "UPDATE taskwright_queue SET paused = ?2 WHERE queue = ?1 AND paused <> ?2",
-        (queue, paused),
+        "UPDATE taskwright_queue SET paused = ?3 WHERE namespace = ?1 AND name = ?2 AND paused <> ?3",
+        (namespace.as_str(), queue.as_str(), paused),
     )?;
     session.hint = !paused;
     Ok(changed > 0)

@@ -48,7 +48,7 @@ pub(super) fn claim(session: &mut Session<'_>, claim: &Claim) -> Result<Claimed,
 struct Lane {
     lane: i64,
     info: Arc<LaneInfo>,
-    /// Rows read and not yet chosen: (ready_at, seq).
+    /// Rows read and not yet chosen: (`ready_at`, seq).
     heads: VecDeque<(i64, i64)>,
     /// The last row read; reading goes on behind it.
     read_to: (i64, i64),

@@ -8,11 +8,13 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 
 use rusqlite::types::Value;
-use taskwright_core::{Cause, Decision, State, Timestamp, Verdict, WorkerId, attempt, state};
+use taskwright_core::attempt::{self, AttemptEnd};
+use taskwright_core::{Actor, Cause, Decision, State, Timestamp, Verdict, WorkerId, state};
 
 use super::enqueue::ManyRows;
 use super::error::write_error;
 use super::place::{self, Placed};
+use super::query::by_worker;
 use super::session::Session;
 use super::worker::number;
 use crate::claim::JobKey;
@@ -35,7 +37,8 @@ pub(super) fn finish(
     worker: WorkerId,
     ends: Vec<Finish>,
 ) -> Result<Vec<Verdict>, Error> {
-    let Some(worker) = number(session, worker)? else { return Ok(vec![Verdict::Stale; ends.len()]) };
+    let id = worker;
+    let Some(worker) = number(session, id)? else { return Ok(vec![Verdict::Stale; ends.len()]) };
     let mut held = held_by(session, worker, ends.iter().map(|end| end.key))?;
     let mut verdicts = Vec::with_capacity(ends.len());
     let mut completed = Vec::with_capacity(ends.len());
@@ -54,7 +57,7 @@ pub(super) fn finish(
             state::check(State::Running, end.decision.cause, end.decision.to)?;
             completed.push((end, running));
         } else {
-            let ended = Ended::of(end, worker, &running, now);
+            let ended = Ended::of(end, worker, &running, now, id);
             end_attempt(session, end.key.0, running, end.decision.clone(), &ended)?;
         }
     }
@@ -70,7 +73,8 @@ pub(super) fn give_back(
     jobs: Vec<(JobKey, u32)>,
     reason: &str,
 ) -> Result<Vec<Verdict>, Error> {
-    let Some(worker) = number(session, worker)? else { return Ok(vec![Verdict::Stale; jobs.len()]) };
+    let id = worker;
+    let Some(worker) = number(session, id)? else { return Ok(vec![Verdict::Stale; jobs.len()]) };
     let mut held = held_by(session, worker, jobs.iter().map(|(key, _)| *key))?;
     let mut verdicts = Vec::with_capacity(jobs.len());
     for (key, attempt) in jobs {
@@ -78,7 +82,7 @@ pub(super) fn give_back(
             Some(running) if running.attempt == attempt => {
                 let running = running.clone();
                 held.remove(&key.0);
-                let ended = Ended::without_start(worker, attempt, running.claimed_at, now);
+                let ended = Ended::without_start(worker, &running, now, Some(id));
                 end_attempt(session, key.0, running, attempt::give_back(reason.to_owned()), &ended)?;
                 verdicts.push(Verdict::Accepted);
             }
@@ -96,12 +100,13 @@ pub(super) struct Ended {
     started_at: Option<i64>,
     ended_at: i64,
     usage: Option<String>,
-    /// Now, for the timeline.
     now: i64,
+    /// The worker whose doing it was; `None` for Taskwright itself.
+    by: Option<WorkerId>,
 }
 
 impl Ended {
-    fn of(end: &Finish, worker: i64, running: &Running, now: Timestamp) -> Self {
+    fn of(end: &Finish, worker: i64, running: &Running, now: Timestamp, by: WorkerId) -> Self {
         Self {
             worker,
             attempt: end.attempt,
@@ -110,13 +115,24 @@ impl Ended {
             ended_at: end.ended_at.as_micros(),
             usage: usage_text(end),
             now: now.as_micros(),
+            by: Some(by),
         }
     }
 
     /// For an attempt that was given back or lost: nobody knows when, or whether, it started.
-    pub(super) fn without_start(worker: i64, attempt: u32, claimed_at: i64, now: Timestamp) -> Self {
-        let now = now.as_micros();
-        Self { worker, attempt, claimed_at, started_at: None, ended_at: now, usage: None, now }
+    pub(super) fn without_start(
+        worker: i64,
+        running: &Running,
+        now: Timestamp,
+        by: Option<WorkerId>,
+    ) -> Self {
+        let (attempt, claimed_at, now) = (running.attempt, running.claimed_at, now.as_micros());
+        Self { worker, attempt, claimed_at, started_at: None, ended_at: now, usage: None, now, by }
+    }
+
+    /// How the timeline names who ended it.
+    fn actor(&self) -> Actor {
+        self.by.map_or_else(Actor::system, by_worker)
     }
 }
 
@@ -152,7 +168,7 @@ pub(super) fn end_attempt(
                     ended.ended_at,
                     end.code(),
                     decision.to.code(),
-                    reason,
+                    reason.filter(|_| end != AttemptEnd::Completed),
                     &ended.usage,
                     &decision.result,
                 ),
@@ -160,21 +176,18 @@ pub(super) fn end_attempt(
             ended.attempt
         }
         None => {
-            place::note(session, seq, ended.now, Some(decision.cause), decision.to, "system", reason)?;
+            let (at, actor) = (ended.ended_at, ended.actor());
+            place::note(session, seq, at, Some(decision.cause), decision.to, actor.as_str(), reason)?;
             ended.attempt - 1
         }
     };
+    // Only what waits for its time gets a new one: what goes back keeps its place.
+    let waits = matches!(decision.to, State::Scheduled | State::Retryable);
+    let run_at = waits.then(|| decision.run_at.map_or(ended.now, Timestamp::as_micros));
     place::put(
         session,
         seq,
-        &Placed {
-            to: decision.to,
-            run_at: decision.run_at.map(Timestamp::as_micros),
-            ended_at: ended.ended_at,
-            spent,
-            flags: running.flags,
-            reason,
-        },
+        &Placed { to: decision.to, run_at, ended_at: ended.ended_at, spent, flags: running.flags, reason },
     )
 }
 
@@ -206,7 +219,7 @@ fn complete(session: &mut Session<'_>, worker: i64, completed: &[(&Finish, Runni
             bind(&running.claimed_at)?;
             bind(&end.started_at.as_micros())?;
             bind(&end.ended_at.as_micros())?;
-            bind(&attempt::AttemptEnd::Completed.code())?;
+            bind(&AttemptEnd::Completed.code())?;
             bind(&State::Completed.code())?;
             bind(&usage_text(end))?;
             bind(&end.decision.result)?;
@@ -236,7 +249,7 @@ fn held_by(
     Ok(rows.into_iter().collect())
 }
 
-/// Reads columns 1 to 4: attempt, claimed_at, flags, whether a cancel was requested.
+/// Reads columns 1 to 4: attempt, `claimed_at`, flags, whether a cancel was requested.
 pub(super) fn read_running(row: &rusqlite::Row<'_>) -> rusqlite::Result<Running> {
     Ok(Running {
         attempt: row.get(1)?,

@@ -30,13 +30,14 @@ mod reader;
 mod schema;
 mod session;
 mod sweep;
+mod timeline;
 mod wake;
 mod worker;
 mod writer;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 
@@ -70,7 +71,7 @@ pub struct SqliteStore {
     listener: Mutex<Option<Listener>>,
     presence: Presence,
     /// The workers that registered through this value: they are present as long as it lives.
-    present: Arc<Mutex<HashMap<WorkerId, Arc<Present>>>>,
+    present: Mutex<HashMap<WorkerId, Arc<Present>>>,
     round: Arc<Mutex<Round>>,
     boot: Arc<str>,
     opened: Opened,
@@ -96,11 +97,36 @@ impl SqliteStore {
             bell,
             listener: Mutex::new(None),
             presence: Presence::new(opened.run_directory.clone()),
-            present: Arc::default(),
+            present: Mutex::default(),
             round: Arc::default(),
             boot: presence::boot_id().into(),
             opened,
         })
+    }
+
+    /// Establishes the presence of a worker, unless an earlier call whose answer got lost has done so.
+    fn enter(&self, worker: WorkerId) -> std::io::Result<Arc<Present>> {
+        let mut workers = self.workers_here();
+        if let Some(present) = workers.get(&worker) {
+            return Ok(present.clone());
+        }
+        let present = Arc::new(self.presence.enter(worker)?);
+        workers.insert(worker, present.clone());
+        Ok(present)
+    }
+
+    fn leave(&self, worker: WorkerId) {
+        if let Some(present) = self.workers_here().remove(&worker) {
+            present.leave();
+        }
+    }
+
+    fn leave_all(&self) {
+        self.workers_here().drain().for_each(|(_, present)| present.leave());
+    }
+
+    fn workers_here(&self) -> MutexGuard<'_, HashMap<WorkerId, Arc<Present>>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts hearing other processes, once somebody listens.
@@ -119,6 +145,12 @@ impl SqliteStore {
                 });
             *listener = started.ok();
         }
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.leave_all();
     }
 }
 
@@ -183,19 +215,17 @@ impl Store for SqliteStore {
     }
 
     fn register(&self, now: Timestamp, monotonic_us: u64, worker: NewWorker) -> Reply<'_, Registration> {
-        let present = match self.presence.enter(worker.id) {
-            Ok(present) => Arc::new(present),
+        let present = match self.enter(worker.id) {
+            Ok(present) => present,
             Err(error) => return Box::pin(std::future::ready(Err(no_presence(error)))),
         };
         let id = worker.id;
-        self.present.lock().unwrap_or_else(PoisonError::into_inner).insert(id, present.clone());
         let boot = self.boot.clone();
         let registered =
             self.writer.write(move |session| worker::register(session, now, monotonic_us, &worker, &boot));
-        let others = self.present.clone();
         Box::pin(async move {
             if let Err(error) = registered.await {
-                others.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                self.leave(id);
                 return Err(error);
             }
             Ok(Registration { marks: present })
@@ -214,7 +244,7 @@ impl Store for SqliteStore {
         let ended = self.writer.write(move |session| worker::unregister(session, now, worker));
         Box::pin(async move {
             ended.await?;
-            self.present.lock().unwrap_or_else(PoisonError::into_inner).remove(&worker);
+            self.leave(worker);
             self.presence.forget(worker);
             Ok(())
         })
@@ -279,7 +309,7 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let reclaimed = reclaimed.await?;
             for lost in &reclaimed.workers {
-                self.present.lock().unwrap_or_else(PoisonError::into_inner).remove(&lost.id);
+                self.leave(lost.id);
                 self.presence.forget(lost.id);
             }
             Ok(reclaimed)
@@ -337,7 +367,7 @@ impl Store for SqliteStore {
             self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
             self.writer.stop();
             self.readers.close();
-            self.present.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.leave_all();
             Ok(())
         })
     }

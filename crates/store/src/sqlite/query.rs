@@ -11,6 +11,7 @@ use super::claim::{backoff, max_attempts, owner};
 use super::error::read_error;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::name;
+use super::timeline;
 use super::worker::order_of;
 use crate::error::Error;
 use crate::finish::LogStream;
@@ -54,7 +55,7 @@ pub(super) fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, JobView)> {
         worker: row.get::<_, Option<[u8; 16]>>(18)?.map(WorkerId::from_bytes),
         progress: row.get::<_, Option<String>>(19)?.and_then(|progress| serde_json::from_str(&progress).ok()),
         cancel_requested: place.cancel_requested,
-        error: if over && place.state != State::Completed { reason } else { row.get(21)? },
+        error: if over && reason.is_some() { reason } else { row.get(21)? },
     };
     Ok((row.get(0)?, view))
 }
@@ -70,12 +71,12 @@ pub(super) fn job(conn: &Connection, id: JobId) -> Result<Option<JobDetail>, Err
 }
 
 fn detail(conn: &Connection, seq: i64, view: JobView) -> rusqlite::Result<JobDetail> {
-    let (attempts, result, mut timeline) = attempts(conn, seq)?;
-    timeline.extend(moves(conn, seq)?);
+    let (attempts, result, mut of_attempts) = attempts(conn, seq)?;
     if let (State::Running, Some(at), Some(worker)) = (view.state, view.claimed_at, view.worker) {
-        timeline.push(claimed(at, worker));
+        of_attempts.push(claimed(at, worker));
     }
-    timeline.sort_by_key(|entry| entry.at);
+    let others = moves(conn, seq)?;
+    let result = result.filter(|_| view.state == State::Completed);
     let unique = conn
         .prepare_cached("SELECT key FROM taskwright_unique WHERE seq = ?1")?
         .query_row([seq], |row| row.get(0))
@@ -85,16 +86,13 @@ fn detail(conn: &Connection, seq: i64, view: JobView) -> rusqlite::Result<JobDet
     )?
     .query_row([seq], |row| {
         let actor = view.owner.as_ref().and_then(|owner| Actor::new(owner.as_str()).ok());
-        timeline.insert(
-            0,
-            TimelineEntry {
-                at: view.created_at,
-                cause: None,
-                to: state(row, 4)?,
-                actor: actor.unwrap_or_else(Actor::system),
-                reason: None,
-            },
-        );
+        let created = TimelineEntry {
+            at: view.created_at,
+            cause: None,
+            to: state(row, 4)?,
+            actor: actor.unwrap_or_else(Actor::system),
+            reason: None,
+        };
         Ok(JobDetail {
             args: Args::from_store(row.get_ref(0)?.as_blob()?.into()),
             backoff: backoff(row, 1)?,
@@ -104,7 +102,7 @@ fn detail(conn: &Connection, seq: i64, view: JobView) -> rusqlite::Result<JobDet
             unique,
             result,
             attempts,
-            timeline,
+            timeline: timeline::merged(created, of_attempts, others),
         })
     })
 }
@@ -124,7 +122,7 @@ fn claimed(at: Timestamp, worker: WorkerId) -> TimelineEntry {
     }
 }
 
-fn by_worker(worker: WorkerId) -> Actor {
+pub(super) fn by_worker(worker: WorkerId) -> Actor {
     // A worker's id is printable and short: it is always an actor.
     Actor::new(&format!("worker {worker}")).unwrap_or_else(|_| Actor::system())
 }

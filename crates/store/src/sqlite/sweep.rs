@@ -171,7 +171,7 @@ fn take_jobs_of(
             (State::Available, _) => lost.requeued += 1,
             _ => lost.ended += 1,
         }
-        let ended = Ended::without_start(worker.number, running.attempt, running.claimed_at, now);
+        let ended = Ended::without_start(worker.number, &running, now, None);
         end_attempt(session, seq, running, decision, &ended)?;
     }
     Ok(())

@@ -18,12 +18,15 @@ pub(super) fn register(
     worker: &NewWorker,
     boot: &str,
 ) -> Result<(), Error> {
+    // A call may be repeated because its answer got lost.
+    if number(session, worker.id)?.is_some() {
+        return renew(session, now, monotonic_us, worker.id).map(drop);
+    }
     let lease_us = u64::try_from(worker.lease.as_micros()).unwrap_or(u64::MAX);
     session.execute(
         "INSERT INTO taskwright_worker
          (id, host, pid, boot, state, concurrency, queues, lease_us, lease_until_us, started_at, seen_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)
-         ON CONFLICT (id) DO NOTHING",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)",
         (
             worker.id.as_bytes(),
             &worker.host,
@@ -62,10 +65,10 @@ pub(super) fn renew(
     signals(session.conn(), worker)
 }
 
-/// What the worker must know; a plain read.
+/// What the worker must know; a plain read. Nobody has anything to tell a worker that is unknown.
 pub(super) fn signals(conn: &rusqlite::Connection, worker: WorkerId) -> Result<Signals, Error> {
     let row = conn
-        .prepare_cached("SELECT worker, told FROM taskwright_worker WHERE id = ?1 AND state = 0")
+        .prepare_cached("SELECT worker, told FROM taskwright_worker WHERE id = ?1")
         .and_then(|mut statement| {
             statement
                 .query_row([worker.as_bytes()], |row| {
@@ -74,11 +77,11 @@ pub(super) fn signals(conn: &rusqlite::Connection, worker: WorkerId) -> Result<S
                 .optional()
         })
         .map_err(read_error)?;
-    let Some((number, told)) = row else { return Err(Error::lost(worker)) };
+    let Some((number, told)) = row else { return Ok(Signals::default()) };
     let cancels = conn
         .prepare_cached(
             "SELECT seq, attempt, cancel_actor, cancel_reason FROM taskwright_running
-             WHERE worker = ?1 AND cancel_at IS NOT NULL ORDER BY cancel_at",
+             WHERE worker = ?1 AND cancel_at IS NOT NULL ORDER BY seq",
         )
         .and_then(|mut statement| {
             statement
@@ -112,7 +115,7 @@ pub(super) fn unregister(session: &mut Session<'_>, now: Timestamp, worker: Work
         |row| Ok((row.get(0)?, read_running(row)?)),
     )?;
     for (seq, running) in held {
-        let ended = Ended::without_start(number, running.attempt, running.claimed_at, now);
+        let ended = Ended::without_start(number, &running, now, Some(worker));
         let back = taskwright_core::attempt::give_back("worker stopped".to_owned());
         end_attempt(session, seq, running, back, &ended)?;
     }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::error::write_error;
 use super::session::{Lanes, Session};
-use crate::error::Error;
+use crate::error::{Area, Error};
 use crate::{Counters, Reply};
 
 /// Calls that share one transaction at most.
@@ -24,8 +24,8 @@ const GROUP_CALLS_MAX: usize = 64;
 /// The writer has nothing to do for this long: time to move the log into the database file.
 const IDLE_BEFORE_CHECKPOINT: Duration = Duration::from_millis(50);
 
-/// Pages in the log that make a checkpoint worth its flushes: 4 MB.
-const CHECKPOINT_PAGES: u64 = 1_000;
+/// Statements after which a checkpoint is worth its flushes.
+const CHECKPOINT_STATEMENTS: u64 = 1_000;
 
 /// The thread, and the way to it.
 pub(super) struct Writer {
@@ -51,7 +51,7 @@ impl Writer {
             lanes: Lanes::default(),
             counts: counts.clone(),
             on_hint: Box::new(on_hint),
-            pages: 0,
+            unmoved: 0,
         };
         let thread = std::thread::Builder::new()
             .name("taskwright-writer".to_owned())
@@ -190,14 +190,49 @@ impl Call for Stop {
     }
 }
 
+/// Why a group of calls was undone as a whole.
+enum Undone {
+    /// SQLite refused to begin, to go on or to commit.
+    Refused(rusqlite::Error),
+    /// A call failed in such a way that SQLite undid everything; that call has the reason.
+    BySqlite,
+}
+
+impl From<rusqlite::Error> for Undone {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl Undone {
+    /// The error for one of the calls.
+    fn error(&self) -> Error {
+        match self {
+            // The engine's error cannot be copied whole; its code says what matters.
+            Self::Refused(rusqlite::Error::SqliteFailure(code, text)) => {
+                write_error(rusqlite::Error::SqliteFailure(*code, text.clone()))
+            }
+            Self::Refused(other) => {
+                write_error(rusqlite::Error::ToSqlConversionFailure(other.to_string().into()))
+            }
+            Self::BySqlite => Error::new(
+                Area::Failed,
+                "write to the store",
+                "another call in the same transaction failed, and SQLite undid all of it",
+                "try again; nothing was stored",
+            ),
+        }
+    }
+}
+
 /// What the thread owns.
 struct Loop {
     conn: Connection,
     lanes: Lanes,
     counts: Arc<Counts>,
     on_hint: Box<dyn Fn() + Send>,
-    /// Commits since the last checkpoint of ours.
-    pages: u64,
+    /// Statements since the last checkpoint of ours: about as many pages have changed.
+    unmoved: u64,
 }
 
 impl Loop {
@@ -219,7 +254,7 @@ impl Loop {
 
     /// Waits for a call; moves the log into the database file when none comes for a while.
     fn next(&mut self, inbox: &Receiver<Box<dyn Call>>) -> Option<Box<dyn Call>> {
-        if self.pages >= CHECKPOINT_PAGES {
+        if self.unmoved >= CHECKPOINT_STATEMENTS {
             match inbox.recv_timeout(IDLE_BEFORE_CHECKPOINT) {
                 Ok(call) => return Some(call),
                 Err(RecvTimeoutError::Timeout) => self.checkpoint(),
@@ -251,13 +286,13 @@ impl Loop {
                 }
                 writing.into_iter().for_each(|call| call.answer(Ok(())));
             }
-            Err(error) => self.fail(writing, error),
+            Err(undone) => self.fail(writing, &undone),
         }
     }
 
     /// Runs every call in one transaction, each in a savepoint of its own when there are several; whether others
     /// should hear of it.
-    fn transaction(&mut self, calls: &mut [Box<dyn Call>]) -> Result<bool, rusqlite::Error> {
+    fn transaction(&mut self, calls: &mut [Box<dyn Call>]) -> Result<bool, Undone> {
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
         let mut hint = false;
         let mut statements = 0;
@@ -265,41 +300,39 @@ impl Loop {
             self.conn.execute_batch("SAVEPOINT call")?;
             let mut session = Session::new(&self.conn, &mut self.lanes);
             let ok = call.work(&mut session);
-            let undo_lanes = !ok;
             hint |= ok && session.hint;
             statements += session.statements;
-            if undo_lanes {
+            if !ok {
                 self.lanes.forget();
+                // A full disk, for one, has SQLite undo the whole transaction by itself.
+                if self.conn.is_autocommit() {
+                    return Err(Undone::BySqlite);
+                }
                 self.conn.execute_batch("ROLLBACK TO call")?;
             }
             self.conn.execute_batch("RELEASE call")?;
         }
         self.conn.execute_batch("COMMIT")?;
-        self.pages += statements;
+        self.unmoved += statements;
         self.counts.statements.fetch_add(statements, Ordering::Relaxed);
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
         Ok(hint)
     }
 
     /// Nothing of the group took place: undo what is open, and tell everybody.
-    fn fail(&mut self, calls: Vec<Box<dyn Call>>, error: rusqlite::Error) {
+    fn fail(&mut self, calls: Vec<Box<dyn Call>>, undone: &Undone) {
         self.lanes.forget();
         if !self.conn.is_autocommit() {
             // When even that fails the connection is broken, and so will be the next call's answer.
-            drop(self.conn.execute_batch("ROLLBACK"));
+            let _ = self.conn.execute_batch("ROLLBACK");
         }
-        let code = error.sqlite_error().copied();
-        let mut first = Some(error);
         for call in calls {
-            let error = first.take().unwrap_or_else(|| {
-                code.map_or(rusqlite::Error::InvalidQuery, |code| rusqlite::Error::SqliteFailure(code, None))
-            });
-            call.answer(Err(write_error(error)));
+            call.answer(Err(undone.error()));
         }
     }
 
     fn checkpoint(&mut self) {
-        self.pages = 0;
+        self.unmoved = 0;
         // Passive: it never waits for readers, and what it could not move it moves next time.
         let moved = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         if let Err(error) = moved {

@@ -45,6 +45,23 @@ pub(super) struct End {
     pub(super) survivors: Vec<u32>,
 }
 
+/// What is known about the memory of a command besides what the kernel tells at its end.
+#[derive(Clone, Copy)]
+struct Peaks {
+    /// Our own resident set when the command was forked.
+    at_fork_bytes: u64,
+    /// The largest one that was seen of the command and its descendants.
+    sampled_bytes: u64,
+}
+
+impl Peaks {
+    /// The peak of a command for which the kernel tells `reaped_bytes`: no more than ours may well be ours,
+    /// because a new process begins as a copy of the one that forked it.
+    fn of_command(self, reaped_bytes: u64) -> u64 {
+        if reaped_bytes > self.at_fork_bytes { reaped_bytes } else { self.sampled_bytes }
+    }
+}
+
 /// A started command. Dropping it before [`Child::settle`] kills the tree and leaves the rest to the keeper.
 pub(super) struct Child {
     pid: i32,
@@ -52,16 +69,15 @@ pub(super) struct Child {
     keeper: KeeperHandle,
     handle: Option<OwnedFd>,
     memory: MemoryWatch,
-    /// What the kernel may count as the command's own peak although it was ours.
-    resident_at_fork_bytes: u64,
-    resident_sampled_bytes: u64,
+    peaks: Peaks,
     /// There may be more to reap than the command itself.
     may_have_strays: bool,
     is_settled: bool,
 }
 
 impl Child {
-    /// Starts a command. Must be called on the keeper's thread, because the command dies with the thread that forks.
+    /// Starts a command. Must be called on the keeper's thread, because the command dies with the thread that
+    /// forks.
     ///
     /// # Errors
     ///
@@ -85,7 +101,8 @@ impl Child {
             }
             command
         };
-        let resident_at_fork_bytes = proc_fs::own_resident_bytes().unwrap_or(0);
+        let memory = MemoryWatch::begin();
+        let peaks = Peaks { at_fork_bytes: proc_fs::own_resident_bytes().unwrap_or(0), sampled_bytes: 0 };
         let mut started = strays::register(|| sys::spawn(birth, prepare))
             .map_err(|error| SpawnError::from_io(error, &shown, &path, text_bytes))?;
 
@@ -95,9 +112,8 @@ impl Child {
             tree: Arc::new(Mutex::new(Tree::new(pid, tag))),
             keeper,
             handle: sys::pidfd_open(pid),
-            memory: MemoryWatch::begin(pid),
-            resident_at_fork_bytes,
-            resident_sampled_bytes: 0,
+            memory,
+            peaks,
             may_have_strays: true,
             is_settled: false,
         };
@@ -123,7 +139,7 @@ impl Child {
         self.memory.look(self.pid);
         let processes = proc_fs::descendants(self.pid, SAMPLED_MAX);
         let peak = processes.into_iter().filter_map(proc_fs::resident_peak_bytes).max();
-        self.resident_sampled_bytes = self.resident_sampled_bytes.max(peak.unwrap_or(0));
+        self.peaks.sampled_bytes = self.peaks.sampled_bytes.max(peak.unwrap_or(0));
     }
 
     /// Whether the command itself runs, as far as the system tells.
@@ -176,36 +192,36 @@ impl Child {
     /// Reaps the command and its orphans, and tells what is known about its end.
     pub(super) async fn settle(mut self, is_killed_by_us: bool) -> End {
         let (pid, memory) = (self.pid, std::mem::take(&mut self.memory));
-        let may_have_strays = self.may_have_strays;
-        let (mut end, of_orphans) = self
-            .with_tree(move |tree| {
-                let oom = memory.evidence();
-                // The dead command still answers this question; after the reaping it does not.
-                let storage = proc_fs::storage_bytes(pid);
-                let of_orphans = tree.reap_orphans();
-                let (exit, mut usage) = match tree.reap_root() {
-                    Ok(Some(end)) => (Exit::from_status(end.status, is_killed_by_us, oom), end.usage),
-                    Ok(None) => (Exit::Unkillable, Usage::default()),
-                    Err(_) => (Exit::Unknown, Usage::default()),
-                };
-                (usage.read_bytes, usage.written_bytes) = storage.unwrap_or_default();
-                let is_clean = exit != Exit::Unkillable && !tree.is_refused();
-                if may_have_strays {
-                    strays::sweep();
+        let (may_have_strays, peaks) = (self.may_have_strays, self.peaks);
+        let settle = move |tree: &mut Tree| {
+            let oom = memory.evidence();
+            // The dead command still answers this question; after the reaping it does not.
+            let storage = proc_fs::storage_bytes(pid);
+            if may_have_strays {
+                strays::sweep();
+            }
+            let (exit, usage) = match tree.reap_root() {
+                Ok(Some((end, orphans_used))) => {
+                    let mut usage = end.usage;
+                    usage.rss_peak_bytes = peaks.of_command(usage.rss_peak_bytes);
+                    (usage.read_bytes, usage.written_bytes) = storage.unwrap_or_default();
+                    usage.absorb(&orphans_used);
+                    (Exit::from_status(end.status, is_killed_by_us, oom), usage)
                 }
-                let survivors = if is_clean { Vec::new() } else { tree.survivors() };
-                (End { exit, usage, survivors }, of_orphans)
-            })
-            .await;
+                Ok(None) => (Exit::Unkillable, Usage::default()),
+                Err(_) => (Exit::Unknown, Usage::default()),
+            };
+            let is_clean = exit != Exit::Unkillable && !tree.is_refused();
+            let survivors = if is_clean { Vec::new() } else { tree.survivors() };
+            End { exit, usage, survivors }
+        };
+        let end = self.with_tree(settle).await;
         self.is_settled = end.exit != Exit::Unkillable;
-        if end.usage.rss_peak_bytes <= self.resident_at_fork_bytes {
-            end.usage.rss_peak_bytes = self.resident_sampled_bytes;
-        }
-        end.usage.absorb(&of_orphans);
         end
     }
 
-    /// Lets the keeper work on the tree: looking at every process of the machine is not for a thread of the runtime.
+    /// Lets the keeper work on the tree: looking at every process of the machine is not for a thread of the
+    /// runtime.
     async fn with_tree<T: Send + 'static>(&self, work: impl FnOnce(&mut Tree) -> T + Send + 'static) -> T {
         let tree = Arc::clone(&self.tree);
         self.keeper.ask(move |_| work(&mut lock(&tree))).await
@@ -263,7 +279,8 @@ impl EndWatch {
     }
 }
 
-/// Locks a tree. A panic while it was locked leaves a tree that knows too little, never one that names a stranger.
+/// Locks a tree. A panic while it was locked leaves a tree that knows too little, never one that names a
+/// stranger.
 pub(super) fn lock(tree: &Mutex<Tree>) -> MutexGuard<'_, Tree> {
     tree.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,8 +13,8 @@ const LOG_BYTES_MAX: usize = 1024 * 1024;
 
 /// A command to run, with its limits.
 ///
-/// The fields are plain data; [`Command::new`] fills in the defaults. `Debug` shows neither values of the environment
-/// nor the input, because both may hold secrets.
+/// The fields are plain data; [`Command::new`] fills in the defaults. `Debug` shows neither values of the
+/// environment nor the input, because both may hold secrets.
 #[derive(Clone)]
 pub struct Command {
     /// The program: a name that is looked up in the `PATH` the *command* gets, or a path (relative to `cwd`).
@@ -23,7 +23,8 @@ pub struct Command {
     pub args: Vec<OsString>,
     /// Variables to set; they win over the passed ones.
     pub env: BTreeMap<OsString, OsString>,
-    /// Which variables of this process the command gets: names, or `PREFIX*`. Everything else is kept from it.
+    /// Which variables of this process the command gets: names, or `PREFIX*`. Everything else is kept from
+    /// it.
     pub env_pass: Vec<String>,
     /// The directory to start in; this process's own when `None`.
     pub cwd: Option<PathBuf>,
@@ -33,10 +34,12 @@ pub struct Command {
     pub timeout: Option<Duration>,
     /// How long a stopped command has between TERM and KILL (default 5 s).
     pub grace: Duration,
-    /// How much output is kept per attempt, both streams together, in bytes (default 1 MiB). The rest is counted.
+    /// How much output is kept per attempt, both streams together, in bytes (default 1 MiB). The rest is
+    /// counted.
     pub log_bytes_max: usize,
-    /// A variable, as (name, value), that marks every process of the tree, so that the tree can be found again with
-    /// [`kill_tagged`](super::kill_tagged). Should be unique to the attempt; without one a private mark is used.
+    /// A variable, as (name, value), that marks every process of the tree, so that the tree can be found
+    /// again with [`kill_tagged`](super::kill_tagged). Should be unique to the attempt; without one a private
+    /// mark is used.
     pub tag: Option<(String, String)>,
 }
 

@@ -114,7 +114,8 @@ pub enum SpawnError {
 }
 
 impl SpawnError {
-    /// Whether the same command may well start later without anybody changing it: the machine was short of something.
+    /// Whether the same command may well start later without anybody changing it: the machine was short of
+    /// something.
     pub fn is_transient(&self) -> bool {
         matches!(
             self,

@@ -112,8 +112,8 @@ pub struct Output {
     pub usage: Usage,
     /// How many bytes of its output were not delivered: above the limit, or nobody took them.
     pub log_dropped: u64,
-    /// The processes of its tree that could not be killed. Empty but for processes of other users and for ones that
-    /// hang in the kernel.
+    /// The processes of its tree that could not be killed. Empty but for processes of other users and for
+    /// ones that hang in the kernel.
     pub survivors: Vec<u32>,
 }
 

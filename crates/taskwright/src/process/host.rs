@@ -1,7 +1,7 @@
 //! The keeper of all commands of a process: the one thread that forks, looks at `/proc`, and reaps.
 //!
-//! One long-lived thread forks every command, because the kernel ties "die with your parent" to the *thread* that
-//! forked. The same thread does what takes milliseconds, so that no thread of the runtime waits for it.
+//! One long-lived thread forks every command, because the kernel ties "die with your parent" to the *thread*
+//! that forked. The same thread does what takes milliseconds, so that no thread of the runtime waits for it.
 
 use std::fmt;
 use std::io;
@@ -168,7 +168,7 @@ impl Keeper {
             abandoned.looks = abandoned.looks.saturating_add(1);
             let mut tree = lock(&abandoned.tree);
             let has_living = !tree.kill().is_empty();
-            tree.reap_orphans();
+            strays::sweep();
             // The direct child is reaped last: until then its number keeps its group ours.
             has_living || matches!(tree.reap_root(), Ok(None))
         });

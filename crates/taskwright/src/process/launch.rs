@@ -1,4 +1,5 @@
-//! From a [`Command`] to what the kernel wants: strings without NUL, a file that exists, a directory that exists.
+//! From a [`Command`] to what the kernel wants: strings without NUL, a file that exists, a directory that
+//! exists.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};

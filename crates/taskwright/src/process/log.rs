@@ -8,7 +8,8 @@ use super::exit::ByteSize;
 
 /// A chunk grows up to this size before the next one is begun.
 const CHUNK_BYTES_MAX: usize = 32 * 1024;
-/// With this much waiting for a slow receiver the pipes are not read, so that the command waits and not the memory.
+/// With this much waiting for a slow receiver the pipes are not read, so that the command waits and not the
+/// memory.
 const QUEUE_BYTES_MAX: usize = 4 * CHUNK_BYTES_MAX;
 const QUEUE_CHUNKS_MAX: usize = 256;
 /// How long output may wait for more, in microseconds.
@@ -25,8 +26,8 @@ pub enum Stream {
 
 /// A piece of output, as it was written: any bytes, cut anywhere, also inside a line or a character.
 ///
-/// Chunks come in the order of reading, which for two streams that are written at the same time is close to the order
-/// of writing.
+/// Chunks come in the order of reading, which for two streams that are written at the same time is close to
+/// the order of writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogChunk {
     /// Where it was written to.

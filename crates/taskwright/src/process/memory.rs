@@ -1,7 +1,7 @@
 //! Whether a command was killed for want of memory, as far as the kernel's counters tell.
 //!
-//! Best effort: the counters belong to the memory group (cgroup) or to the machine, not to one process, so that two
-//! commands of one group that end in the same moment cannot be told apart.
+//! Best effort: the counters belong to the memory group (cgroup) or to the machine, not to one process, so
+//! that two commands of one group that end in the same moment cannot be told apart.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,16 +31,18 @@ pub(super) enum OomEvidence {
 /// The counters at the start of a command.
 #[derive(Debug, Default)]
 pub(super) struct MemoryWatch {
-    /// Every memory group the command was seen in, with the count at the first sight. Usually it stays in ours.
+    /// Every memory group the command was seen in, with the count at the first sight. Usually it stays in
+    /// ours.
     groups: BTreeMap<PathBuf, u64>,
     machine_kills: u64,
 }
 
 impl MemoryWatch {
-    /// Notes the counters that matter to the process `pid`.
-    pub(super) fn begin(pid: i32) -> Self {
+    /// Notes the counters of our own group, which a command starts in. To be called before the command starts,
+    /// because it may reach its limit before we look again.
+    pub(super) fn begin() -> Self {
         let mut watch = Self { groups: BTreeMap::new(), machine_kills: kills_on_machine() };
-        watch.look(pid);
+        watch.look(rustix::process::getpid().as_raw_pid());
         watch
     }
 
@@ -73,8 +75,8 @@ fn group_of(pid: i32) -> Option<PathBuf> {
     group_directories(&text).into_iter().find(|path| kills_in(path).is_some())
 }
 
-/// Where the memory group of a `/proc/PID/cgroup` may be found. Inside a container the path may be one of outside;
-/// then the root of the mount is the container's own group.
+/// Where the memory group of a `/proc/PID/cgroup` may be found. Inside a container the path may be one of
+/// outside; then the root of the mount is the container's own group.
 fn group_directories(cgroups: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for line in cgroups.lines() {

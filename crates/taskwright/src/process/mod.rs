@@ -1,26 +1,30 @@
 //! The room that runs operating-system commands.
 //!
-//! The executor of command tasks calls [`run()`] once per attempt and gets back how the command ended and what it
-//! used; its output and progress come through channels while it runs. Nothing here knows about jobs, stores or
-//! retries, and nothing here decides whether to try again.
+//! The executor of command tasks calls [`run()`] once per attempt and gets back how the command ended and
+//! what it used; its output and progress come through channels while it runs. Nothing here knows about jobs,
+//! stores or retries, and nothing here decides whether to try again.
 //!
 //! # What an attempt owns
 //!
-//! An attempt owns every process that it starts, also the ones that called `setsid` or forked twice to get away.
-//! When the command ends, for whatever reason, what is left of its tree is killed: a job that is done has no
-//! processes, so that the next attempt never meets the last one. A task that wants to start a daemon hands it to the
-//! service manager of the machine (`systemd-run`, for example).
+//! An attempt owns every process that it starts, also the ones that called `setsid` or forked twice to get
+//! away. When the command ends, for whatever reason, what is left of its tree is killed: a job that is done
+//! has no processes, so that the next attempt never meets the last one. A task that wants to start a daemon
+//! hands it to the service manager of the machine (`systemd-run`, for example).
 //!
-//! Three things together find the tree (`tree.rs`): parent links, process groups and sessions, and a variable in the
-//! environment that every descendant inherits. This process is made the *subreaper* of its descendants, so that
-//! orphans come back to it and can be reaped. What escapes: a process that forks twice, starts a session of its own
-//! *and* clears its environment before the attempt ends; one that a service outside starts on demand (a container
-//! engine, `at`); and one of another user that we may not signal, which is reported in [`Output::survivors`].
+//! Three things together find the tree (`tree.rs`): parent links, process groups and sessions, and a variable
+//! in the environment that every descendant inherits. This process is made the *subreaper* of its
+//! descendants, so that orphans come back to it and can be reaped. What escapes: a process that forks twice,
+//! starts a session of its own *and* clears its environment before the attempt ends; one that a service
+//! outside starts on demand (a container engine, `at`); and one of another user that we may not signal, which
+//! is reported in [`Output::survivors`].
 //!
 //! # When this process dies
 //!
-//! The kernel kills the direct child with us (`PR_SET_PDEATHSIG`); its descendants stay behind. Whoever notices that a
-//! worker was lost on this machine calls [`kill_tagged`] with the tag of the lost attempt.
+//! The kernel kills the direct child with us (`PR_SET_PDEATHSIG`); its descendants stay behind. Whoever
+//! notices that a worker was lost on this machine calls [`kill_tagged`] with the tag of the lost attempt.
+//!
+//! When memory runs out, the kernel picks a command a little more readily than this process
+//! (`oom_score_adj`), so that the worker lives to tell the reason.
 //!
 //! # Rules of this room
 //!

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::Read;
 
-/// `/proc/PID/environ` is read up to here; more than any system passes to a program that was given only our variables.
+/// `/proc/PID/environ` is read up to here; more than any system passes to a program that was given only our
+/// variables.
 const ENVIRON_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// How often the list of children is read until two readings agree.
 const CHILDREN_READS_MAX: usize = 5;
@@ -19,6 +20,9 @@ pub(super) struct Stat {
     pub(super) start: u64,
     /// It has ended and waits to be reaped.
     pub(super) is_dead: bool,
+    /// It is between two programs at the moment. Also of processes that we may not look into, and of the
+    /// kernel's own.
+    pub(super) is_in_exec: bool,
 }
 
 impl Stat {
@@ -33,15 +37,17 @@ impl Stat {
         // The name may hold anything, also parentheses and line ends; after the last one come the numbers.
         let fields: Vec<&str> = line.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let number = |index: usize| fields.get(index)?.parse::<i64>().ok();
-        let threads = number(17)?;
+        // The first thread of a process may have ended while others go on.
+        let is_dead = matches!(*fields.first()?, "Z" | "X") && number(17)? <= 1;
+        let environ_end = number(48);
         Some(Self {
             pid,
             parent: number(1)? as i32,
             group: number(2)? as i32,
             session: number(3)? as i32,
             start: number(19)? as u64,
-            // The first thread of a process may have ended while others go on.
-            is_dead: matches!(*fields.first()?, "Z" | "X") && threads <= 1,
+            is_dead,
+            is_in_exec: !is_dead && environ_end == Some(0),
         })
     }
 }
@@ -71,7 +77,8 @@ pub(super) fn own_children() -> Option<Vec<i32>> {
 fn read_own_children() -> Option<Vec<i32>> {
     let mut children = Vec::new();
     for task in fs::read_dir("/proc/self/task").ok()? {
-        // A thread may end while we look; its children have moved to another one, which the second look finds.
+        // A thread may end while we look; its children have moved to another one, which the second look
+        // finds.
         match fs::read_to_string(task.ok()?.path().join("children")) {
             Ok(list) => {
                 children.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
@@ -97,17 +104,38 @@ pub(super) fn descendants(pid: i32, max: usize) -> Vec<i32> {
     found
 }
 
-/// Whether the process started with exactly this entry (`NAME=value`) in its environment.
-pub(super) fn environ_holds(pid: i32, entry: &[u8]) -> bool {
-    let Ok(file) = fs::File::open(format!("/proc/{pid}/environ")) else { return false };
-    let mut environ = Vec::new();
-    if file.take(ENVIRON_BYTES_MAX).read_to_end(&mut environ).is_err() {
-        return false;
+/// Whether the process started with exactly this entry (`NAME=value`) in its environment; `None` while it is
+/// between two programs, when nobody can tell.
+pub(super) fn environ_holds(pid: i32, entry: &[u8]) -> Option<bool> {
+    // The second try is for a process that has got its new program since the first.
+    for _ in 0..2 {
+        let environ = read_environ(pid);
+        if !environ.is_empty() {
+            return Some(environ.split(|&byte| byte == 0).any(|candidate| candidate == entry));
+        }
+        match Stat::of(pid) {
+            Some(stat) if stat.is_in_exec => return None,
+            Some(stat) if !stat.is_dead => {}
+            _ => break,
+        }
     }
-    environ.split(|&byte| byte == 0).any(|candidate| candidate == entry)
+    Some(false)
 }
 
-/// Bytes read from and written to storage by a process and the descendants it waited for; works for a dead one, too.
+/// Empty also when it may not be read.
+fn read_environ(pid: i32) -> Vec<u8> {
+    let mut environ = Vec::new();
+    if let Ok(file) = fs::File::open(format!("/proc/{pid}/environ")) {
+        // What was read before an error is as good as nothing.
+        if file.take(ENVIRON_BYTES_MAX).read_to_end(&mut environ).is_err() {
+            environ.clear();
+        }
+    }
+    environ
+}
+
+/// Bytes read from and written to storage by a process and the descendants it waited for; works for a dead
+/// one, too.
 pub(super) fn storage_bytes(pid: i32) -> Option<(u64, u64)> {
     let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
     Some((field(&text, "read_bytes:")?, field(&text, "write_bytes:")?))

@@ -12,8 +12,8 @@ const PERIOD_US: u64 = 100_000;
 /// How far a command says it is.
 ///
 /// A command writes one line per report to the file descriptor that the environment variable
-/// [`TASKWRIGHT_PROGRESS_FD`](super::PROGRESS_FD) names (it is 3); in a shell: `echo 42/100 >&$TASKWRIGHT_PROGRESS_FD`. These
-/// lines are understood, all others are ignored:
+/// [`TASKWRIGHT_PROGRESS_FD`](super::PROGRESS_FD) names; it is 3. In a shell:
+/// `echo 42/100 >&$TASKWRIGHT_PROGRESS_FD`. These lines are understood, all others are ignored:
 ///
 /// | line | means |
 /// |---|---|

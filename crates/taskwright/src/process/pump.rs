@@ -96,9 +96,11 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Reads and delivers what is left after the end of the command; returns how many bytes were not delivered.
+    /// Reads and delivers what is left after the end of the command; returns how many bytes were not
+    /// delivered.
     ///
-    /// The end of the output is not waited for long: a process that could not be killed may hold the pipe open.
+    /// The end of the output is not waited for long: a process that could not be killed may hold the pipe
+    /// open.
     pub(super) async fn finish(mut self) -> u64 {
         self.stdin = None;
         let begun_us = self.timing.monotonic_us();
@@ -136,8 +138,8 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Waits until one of the pipes, the receiver of the log or the clock is ready, and deals with it. May be dropped
-    /// at any point without losing anything.
+    /// Waits until one of the pipes, the receiver of the log or the clock is ready, and deals with it. May be
+    /// dropped at any point without losing anything.
     async fn step(&mut self) {
         // Other tasks of this thread get their turn also when there is always something to read.
         tokio::task::coop::consume_budget().await;
@@ -220,7 +222,8 @@ impl<'a> Pump<'a> {
     }
 }
 
-/// Reads what is there. Closes our end at the end of the file, and on errors, which a pipe has none of but that.
+/// Reads what is there. Closes our end at the end of the file, and on errors, which a pipe has none of but
+/// that.
 fn read<'a>(pipe: &mut Option<pipe::Receiver>, space: &'a mut [u8]) -> Option<&'a [u8]> {
     match pipe.as_ref()?.try_read(space) {
         Ok(count) if count > 0 => Some(&space[..count]),

@@ -41,12 +41,13 @@ impl Reports {
 
 /// Runs a command and waits until its whole tree is gone.
 ///
-/// Somebody must take the output from [`Reports`] meanwhile (or drop the receiver): a command whose output nobody
-/// takes waits for ever. When `stop` completes, or the timeout of the command is over, every process of the tree gets
-/// TERM, and after the grace period KILL. When the command ends by itself, what it left running is killed at once.
+/// Somebody must take the output from [`Reports`] meanwhile (or drop the receiver): a command whose output
+/// nobody takes waits for ever. When `stop` completes, or the timeout of the command is over, every process
+/// of the tree gets TERM, and after the grace period KILL. When the command ends by itself, what it left
+/// running is killed at once.
 ///
-/// The result says how the command ended; whether that is a success is for the caller to say. Dropping the future
-/// kills the tree at once.
+/// The result says how the command ended; whether that is a success is for the caller to say. Dropping the
+/// future kills the tree at once.
 ///
 /// # Errors
 ///

@@ -11,8 +11,17 @@ use super::proc_fs::{self, Stat};
 use super::sys::{self, Reaped};
 use super::usage::Usage;
 
-/// The commands that run, by pid, with what their reaped orphans used.
-static COMMANDS: Mutex<BTreeMap<i32, Usage>> = Mutex::new(BTreeMap::new());
+/// The commands that run, in all hosts of this process.
+static COMMANDS: Mutex<Commands> =
+    Mutex::new(Commands { orphans_used: BTreeMap::new(), members: BTreeMap::new() });
+
+struct Commands {
+    /// By pid of the command: what its reaped orphans used.
+    orphans_used: BTreeMap<i32, Usage>,
+    /// By pid and start of a process that was seen in a tree: the pid of the command that the tree belongs
+    /// to.
+    members: BTreeMap<(i32, u64), i32>,
+}
 
 /// Starts a command so that no sweep ever sees it without knowing that it is one.
 ///
@@ -22,67 +31,77 @@ static COMMANDS: Mutex<BTreeMap<i32, Usage>> = Mutex::new(BTreeMap::new());
 pub(super) fn register(spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<Child> {
     let mut commands = commands();
     let child = spawn()?;
-    commands.insert(child.id() as i32, Usage::default());
+    commands.orphans_used.insert(child.id() as i32, Usage::default());
     Ok(child)
 }
 
-/// Reaps a command; `None` while it runs.
+/// Notes that processes, by pid and start, belong to the tree of a command, so that what they used counts for
+/// it, whoever reaps them.
+pub(super) fn claim(command: i32, members: impl Iterator<Item = (i32, u64)>) {
+    let mut commands = commands();
+    if commands.orphans_used.contains_key(&command) {
+        commands.members.extend(members.map(|member| (member, command)));
+    }
+}
+
+/// Reaps a command; `None` while it runs. The second part of the answer is what its reaped orphans used.
 ///
 /// # Errors
 ///
 /// It is gone, because some other part of the program has reaped it.
-pub(super) fn reap_command(pid: i32) -> io::Result<Option<Reaped>> {
+pub(super) fn reap_command(pid: i32) -> io::Result<Option<(Reaped, Usage)>> {
     let mut commands = commands();
-    let mut result = sys::reap(pid);
-    if !matches!(result, Ok(None)) {
-        let of_orphans = commands.remove(&pid);
-        if let (Ok(Some(reaped)), Some(usage)) = (&mut result, of_orphans) {
-            reaped.usage.absorb(&usage);
-        }
+    let result = sys::reap(pid);
+    if matches!(result, Ok(None)) {
+        return Ok(None);
     }
-    result
+    let orphans_used = commands.orphans_used.remove(&pid).unwrap_or_default();
+    commands.members.retain(|_, command| *command != pid);
+    Ok(result?.map(|reaped| (reaped, orphans_used)))
 }
 
 /// Whether anything may have been left behind by a command that has ended.
 ///
-/// Whatever is left of its tree hangs below a child of ours that is not a command. Without such a child there is no
-/// need to look at every process of the machine, which is what makes short commands cheap.
+/// Whatever is left of its tree hangs below a child of ours that is not a command. Without such a child there
+/// is no need to look at every process of the machine, which is what makes short commands cheap.
 pub(super) fn are_possible(is_subreaper: bool) -> bool {
     if !is_subreaper {
         return true;
     }
     let commands = commands();
     match proc_fs::own_children() {
-        Some(children) => children.iter().any(|pid| !commands.contains_key(pid)),
+        Some(children) => children.iter().any(|pid| !commands.orphans_used.contains_key(pid)),
         None => true,
     }
 }
 
 /// Reaps the orphans that came back to us and have ended.
 ///
-/// Children that some other part of the program started are left to that part. The kernel keeps no mark on an adopted
-/// child; what tells it is the mark that every command gets and hands down (see [`sys::commands_oom_score`]), or that
-/// it is in the group of a command. An orphan that took off both marks stays a zombie until this process ends.
+/// Children that some other part of the program started are left to that part. The kernel keeps no mark on an
+/// adopted child; what tells it is that it was seen in a tree, or is in the group of a command, or has the
+/// mark that every command gets and hands down (see [`sys::commands_oom_score`]). One that was never seen,
+/// left its group and took off the mark stays a zombie until this process ends.
 pub(super) fn sweep() {
     let mut commands = commands();
     let mark = sys::commands_oom_score();
     let dead = proc_fs::own_children().unwrap_or_default().into_iter().filter_map(Stat::of);
     for child in dead.filter(|child| child.is_dead) {
-        if commands.contains_key(&child.pid) {
+        if commands.orphans_used.contains_key(&child.pid) {
             continue;
         }
-        let command = commands.get_mut(&child.group);
-        let is_marked = mark.is_some() && proc_fs::oom_score(child.pid) == mark;
-        if (command.is_some() || is_marked)
+        let command = commands.members.get(&(child.pid, child.start)).copied().unwrap_or(child.group);
+        let orphans_used = commands.orphans_used.get_mut(&command);
+        let is_marked = || mark.is_some() && proc_fs::oom_score(child.pid) == mark;
+        if (orphans_used.is_some() || is_marked())
             && let Ok(Some(end)) = sys::reap(child.pid)
-            && let Some(usage) = command
+            && let Some(usage) = orphans_used
         {
             usage.absorb(&end.usage);
         }
     }
 }
 
-fn commands() -> MutexGuard<'static, BTreeMap<i32, Usage>> {
-    // Every change is one insert or one remove, so that a panic elsewhere leaves nothing half done.
+fn commands() -> MutexGuard<'static, Commands> {
+    // A panic in the middle of a change leaves a process that is not claimed, which the mark makes up for.
     COMMANDS.lock().unwrap_or_else(PoisonError::into_inner)
 }

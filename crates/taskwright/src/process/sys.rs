@@ -1,4 +1,5 @@
-//! The system calls that need `unsafe`, and the ones that only some systems have. The only file that may use `unsafe`.
+//! The system calls that need `unsafe`, and the ones that only some systems have. The only file that may use
+//! `unsafe`.
 
 #![allow(unsafe_code, reason = "fork, exec and wait4 with resource usage have no safe interface")]
 
@@ -37,8 +38,8 @@ impl Image {
 
     /// Becomes the program; returns only when that failed.
     fn exec(&self) -> io::Error {
-        // SAFETY: `path` and every element of both arrays are NUL-terminated strings that `self` keeps alive, and both
-        // arrays end with a null pointer (see `Pointers::new`).
+        // SAFETY: `path` and every element of both arrays are NUL-terminated strings that `self` keeps alive,
+        // and both arrays end with a null pointer (see `Pointers::new`).
         unsafe { libc::execve(self.path.as_ptr(), self.argv.array.as_ptr(), self.env.array.as_ptr()) };
         io::Error::last_os_error()
     }
@@ -47,7 +48,8 @@ impl Image {
 /// Strings as C wants them: an array of pointers, the last of which is null.
 struct Pointers {
     array: Vec<*const libc::c_char>,
-    /// Keeps alive what the array points to. The heap memory of a `CString` does not move when the vector does.
+    /// Keeps alive what the array points to. The heap memory of a `CString` does not move when the vector
+    /// does.
     _strings: Vec<CString>,
 }
 
@@ -58,14 +60,14 @@ impl Pointers {
     }
 }
 
-// SAFETY: the pointers lead to memory that the same value owns and nobody changes, so that they are as free to move
-// between threads as the strings themselves.
+// SAFETY: the pointers lead to memory that the same value owns and nobody changes, so that they are as free
+// to move between threads as the strings themselves.
 unsafe impl Send for Pointers {}
 // SAFETY: as above; shared access only reads.
 unsafe impl Sync for Pointers {}
 
-/// The number under which every command finds its progress pipe. Low, because some shells (dash) can only redirect to a
-/// single digit, and the same for all, because that is easy to remember.
+/// The number under which every command finds its progress pipe. Low, because some shells (dash) can only
+/// redirect to a single digit, and the same for all, because that is easy to remember.
 pub(super) const PROGRESS_SLOT: RawFd = 3;
 /// How often a start is tried again because another thread reopened the progress slot in the meantime.
 const SPAWN_TRIES_MAX: usize = 10;
@@ -83,8 +85,8 @@ pub(super) struct Birth {
 
 /// Starts what `prepare` prepares: the standard streams, the directory and the group of the new process.
 ///
-/// The program that `prepare` names is not used, because the `exec` of the standard library would give a file of
-/// unknown format to a shell.
+/// The program that `prepare` names is not used, because the `exec` of the standard library would give a file
+/// of unknown format to a shell.
 ///
 /// # Errors
 ///
@@ -116,17 +118,18 @@ fn spawn_once(birth: &Arc<Birth>, mut command: Command) -> io::Result<Child> {
             set_oom_score(score);
         }
         hide_files_from_exec();
-        // The standard library holds a pipe to tell the host of a failed exec. It was opened after the look at the
-        // slot, so that what was there at that time is not this pipe, and nothing that anybody needs here.
+        // The standard library holds a pipe to tell the host of a failed exec. It was opened after the look
+        // at the slot, so that what was there at that time is not this pipe, and nothing that anybody needs
+        // here.
         if identity(PROGRESS_SLOT) != occupant {
             return Err(SLOT_HAS_CHANGED.into());
         }
         show_file_to_exec(birth.progress.as_raw_fd(), PROGRESS_SLOT)?;
         Err(birth.image.exec())
     };
-    // SAFETY: between fork and exec the closure only makes system calls (prctl, getppid, signal, open, write, close,
-    // close_range, fstat, dup2, fcntl, execve), all of which are async-signal-safe, and neither allocates nor takes a
-    // lock. Dropping its values is left to the exec.
+    // SAFETY: between fork and exec the closure only makes system calls (prctl, getppid, signal, open, write,
+    // close, close_range, fstat, dup2, fcntl, execve), all of which are async-signal-safe, and neither
+    // allocates nor takes a lock. Dropping its values is left to the exec.
     unsafe { command.pre_exec(become_program) };
     let result = command.spawn();
     drop(placeholder);
@@ -141,9 +144,9 @@ fn identity(number: RawFd) -> Option<impl PartialEq + Send + Sync + 'static> {
     Some((stat.st_dev, stat.st_ino))
 }
 
-/// How readily the kernel shall kill a command for want of memory: a little more than this process, so that the worker
-/// survives its commands. Being inherited and still known of the dead, it also marks what comes from a command.
-/// `None` when this process is at the end of the scale already, or the system has none.
+/// How readily the kernel shall kill a command for want of memory: a little more than this process, so that
+/// the worker survives its commands. Being inherited and still known of the dead, it also marks what comes
+/// from a command. `None` when this process is at the end of the scale already, or the system has none.
 pub(super) fn commands_oom_score() -> Option<String> {
     let own: i32 = proc_fs::oom_score(rustix::process::getpid().as_raw_pid())?.parse().ok()?;
     (own + OOM_SCORE_RAISE <= OOM_SCORE_MAX).then(|| (own + OOM_SCORE_RAISE).to_string())
@@ -170,8 +173,8 @@ fn die_with(_host: Pid) -> io::Result<()> {
     Ok(())
 }
 
-/// Undoes what the host ignores, because ignoring is inherited: a host started by `nohup` must not make its commands
-/// deaf.
+/// Undoes what the host ignores, because ignoring is inherited: a host started by `nohup` must not make its
+/// commands deaf.
 fn default_signals() {
     for signal in 1..32 {
         if signal != libc::SIGKILL && signal != libc::SIGSTOP {
@@ -181,12 +184,12 @@ fn default_signals() {
     }
 }
 
-/// Marks everything but the standard streams as not for the program: files that the host itself inherited, or that a
-/// library opened without close-on-exec.
+/// Marks everything but the standard streams as not for the program: files that the host itself inherited, or
+/// that a library opened without close-on-exec.
 fn hide_files_from_exec() {
     #[cfg(target_os = "linux")]
-    // SAFETY: only sets a flag on file descriptors of the new process. A kernel before 5.11 refuses; then what is open
-    // stays as its opener wanted it.
+    // SAFETY: only sets a flag on file descriptors of the new process. A kernel before 5.11 refuses; then
+    // what is open stays as its opener wanted it.
     unsafe {
         libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
     }
@@ -197,8 +200,8 @@ fn show_file_to_exec(file: RawFd, slot: RawFd) -> io::Result<()> {
         // SAFETY: clears the flags of a file descriptor that is open (the caller holds it).
         unsafe { libc::fcntl(file, libc::F_SETFD, 0) }
     } else {
-        // SAFETY: both are open in the new process, and what `slot` was there is nothing that anybody needs (see
-        // `spawn_once`).
+        // SAFETY: both are open in the new process, and what `slot` was there is nothing that anybody needs
+        // (see `spawn_once`).
         unsafe { libc::dup2(file, slot) }
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -270,11 +273,13 @@ pub(super) fn pidfd_open(pid: i32) -> Option<OwnedFd> {
 ///
 /// The runtime cannot watch another file.
 pub(super) fn watch(handle: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` names the same open file, and no other, for as long as it lives, and `AsyncFd` owns it.
+    // SAFETY: an `OwnedFd` names the same open file, and no other, for as long as it lives, and `AsyncFd`
+    // owns it.
     unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) }.map_err(io::Error::from)
 }
 
-/// Sees to it that ended children wait to be reaped: a host may inherit from its parent that they are thrown away.
+/// Sees to it that ended children wait to be reaped: a host may inherit from its parent that they are thrown
+/// away.
 pub(super) fn keep_dead_children() {
     // SAFETY: a zeroed `sigaction` is valid; the call with a null action only reads into it.
     unsafe {

@@ -1,12 +1,15 @@
-//! The tree of processes that an attempt owns: finding all of it, signalling all of it, reaping what comes back.
+//! The tree of processes that an attempt owns: finding all of it, signalling all of it, reaping what comes
+//! back.
 //!
-//! One look at `/proc` is a picture that is out of date when it is complete. Two things make killing sure all the
-//! same: a group is signalled in one step by the kernel, and looking is repeated until a look finds nobody new, which
-//! must happen because a process with a pending KILL cannot fork.
+//! One look at `/proc` is a picture that is out of date when it is complete. Two things make killing sure all
+//! the same: a group is signalled in one step by the kernel, and looking is repeated until a look finds
+//! nobody new, which must happen because a process with a pending KILL cannot fork. A process that is just
+//! replacing its program has no environment to be recognised by; then the look does not count.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
@@ -18,33 +21,52 @@ use super::usage::Usage;
 
 /// How often a kill looks for processes that the last look did not see.
 const LOOKS_MAX: usize = 100;
-/// How many processes are watched for their end at the same time; a fork bomb must not cost us our file descriptors.
+/// How long to wait before another look when a process was between two programs. It stays there for a
+/// fraction of that.
+const EXEC_PAUSE: Duration = Duration::from_millis(1);
+/// How often that is done; on a busy machine there is always somebody between two programs.
+const EXEC_PAUSES_MAX: usize = 20;
+/// The parents of the first process and of the threads of the kernel: these have no environment that could be
+/// read.
+const SPECIAL_PARENTS: [i32; 2] = [0, 2];
+/// How many processes are watched for their end at the same time; a fork bomb must not cost us our file
+/// descriptors.
 const WATCHED_MAX: usize = 64;
 
 /// Kills every process that was started with `key=value` in its environment, and says how many that were.
 ///
-/// For the commands of a worker that was lost: their direct children died with it, their grandchildren may live on.
-/// This process itself is spared. Reads the environment of every process, so it takes milliseconds; not for a thread
-/// that must not block.
+/// For the commands of a worker that was lost: their direct children died with it, their grandchildren may
+/// live on. This process itself is spared. Reads the environment of every process, so it takes milliseconds;
+/// not for a thread that must not block.
 pub fn kill_tagged(key: &str, value: &str) -> usize {
     let tag = tag_entry(key, value);
     let mut killed = BTreeSet::new();
+    let mut pauses = 0;
     for _ in 0..LOOKS_MAX {
         let own = own_pid();
-        let mut is_anybody_new = false;
-        for process in proc_fs::processes() {
-            let is_known = killed.contains(&(process.pid, process.start));
-            if process.pid == own || process.is_dead || is_known || !proc_fs::environ_holds(process.pid, &tag)
-            {
-                continue;
-            }
-            if Living::of(&process).is_some_and(|living| living.signal(Signal::KILL).is_ok()) {
-                killed.insert((process.pid, process.start));
-                is_anybody_new = true;
+        let mut processes = proc_fs::processes();
+        processes.retain(|process| {
+            process.pid != own && !process.is_dead && !killed.contains(&(process.pid, process.start))
+        });
+        let known = killed.len();
+        let mut is_anybody_in_exec = false;
+        for process in processes {
+            match proc_fs::environ_holds(process.pid, &tag) {
+                Some(true) => {
+                    if Living::of(&process).is_some_and(|living| living.signal(Signal::KILL).is_ok()) {
+                        killed.insert((process.pid, process.start));
+                    }
+                }
+                Some(false) => {}
+                None => is_anybody_in_exec |= !is_special(&process),
             }
         }
-        if !is_anybody_new {
-            break;
+        if killed.len() == known {
+            if pauses == EXEC_PAUSES_MAX || !is_anybody_in_exec {
+                break;
+            }
+            pauses += 1;
+            std::thread::park_timeout(EXEC_PAUSE);
         }
     }
     killed.len()
@@ -68,6 +90,8 @@ pub(super) struct Tree {
     own_session: i32,
     /// The direct child was reaped: its number may belong to anybody by now.
     is_reaped: bool,
+    /// At the last look, some process was between two programs, so that nothing told whose it is.
+    is_anybody_in_exec: bool,
     /// Somebody could not be signalled.
     is_refused: bool,
 }
@@ -75,13 +99,29 @@ pub(super) struct Tree {
 impl Tree {
     /// The tree below a direct child that leads its own group and was started with `tag` in its environment.
     pub(super) fn new(root: i32, tag: Vec<u8>) -> Self {
-        let unknown =
-            Stat { pid: root, parent: own_pid(), group: root, session: 0, start: 0, is_dead: false };
+        let unknown = Stat {
+            pid: root,
+            parent: own_pid(),
+            group: root,
+            session: 0,
+            start: 0,
+            is_dead: false,
+            is_in_exec: false,
+        };
         let root = Stat::of(root).unwrap_or(unknown);
         let own_session = rustix::process::getsid(None).map_or(0, |pid| pid.as_raw_pid());
         let members = BTreeMap::from([(root.pid, root.start)]);
         let sessions = BTreeSet::new();
-        Self { root, tag, members, sessions, own_session, is_reaped: false, is_refused: false }
+        Self {
+            root,
+            tag,
+            members,
+            sessions,
+            own_session,
+            is_reaped: false,
+            is_anybody_in_exec: false,
+            is_refused: false,
+        }
     }
 
     /// Asks everyone to end, and returns who is to be waited for (the first of them when there are many).
@@ -107,6 +147,7 @@ impl Tree {
     pub(super) fn kill(&mut self) -> Vec<Living> {
         let mut killed = BTreeSet::new();
         let mut watched = Vec::new();
+        let mut pauses = 0;
         for _ in 0..LOOKS_MAX {
             self.kill_group();
             let living = self.survey();
@@ -127,7 +168,11 @@ impl Tree {
                 }
             }
             if !is_anybody_new {
-                break;
+                if pauses == EXEC_PAUSES_MAX || !self.is_anybody_in_exec {
+                    break;
+                }
+                pauses += 1;
+                std::thread::park_timeout(EXEC_PAUSE);
             }
         }
         watched
@@ -150,30 +195,19 @@ impl Tree {
         self.survey().iter().map(|process| process.pid as u32).collect()
     }
 
-    /// Reaps the direct child; `None` while it runs. After that its group is left alone.
+    /// Reaps the direct child; `None` while it runs. After that its group is left alone. The second part of
+    /// the answer is what the reaped orphans of the tree used.
     ///
     /// # Errors
     ///
-    /// It is gone, because some other part of the program has reaped it.
-    pub(super) fn reap_root(&mut self) -> io::Result<Option<Reaped>> {
+    /// It is gone: reaped before, or by some other part of the program.
+    pub(super) fn reap_root(&mut self) -> io::Result<Option<(Reaped, Usage)>> {
+        if self.is_reaped {
+            return Err(Errno::CHILD.into());
+        }
         let result = strays::reap_command(self.root.pid);
         self.is_reaped = !matches!(result, Ok(None));
         result
-    }
-
-    /// Reaps the members, other than the direct child, that have ended and came back to us as orphans.
-    pub(super) fn reap_orphans(&self) -> Usage {
-        let own = own_pid();
-        let mut usage = Usage::default();
-        for (&pid, &start) in self.members.iter().filter(|&(&pid, _)| pid != self.root.pid) {
-            let is_ours = |stat: Stat| stat.parent == own && stat.start == start && stat.is_dead;
-            if Stat::of(pid).is_some_and(is_ours)
-                && let Ok(Some(reaped)) = sys::reap(pid)
-            {
-                usage.absorb(&reaped.usage);
-            }
-        }
-        usage
     }
 
     /// Looks who belongs to the tree now, remembers them, and returns the living.
@@ -183,15 +217,24 @@ impl Tree {
         processes.retain(|process| process.pid != own && process.start >= self.root.start);
         let started: HashMap<i32, u64> =
             processes.iter().map(|process| (process.pid, process.start)).collect();
-        // A member found in one pass brings in its children and its session in the next. Environments are read once,
-        // and only of those that nothing else brought in.
+        // A member found in one pass brings in its children and its session in the next. Environments are
+        // read once, and only of those that nothing else brought in.
+        let mut in_exec = Vec::new();
         let mut is_first_pass = true;
         loop {
             let known = self.members.len();
             for process in &processes {
-                let is_marked = || is_first_pass && proc_fs::environ_holds(process.pid, &self.tag);
-                if !self.holds(process) && (self.claims(process, &started) || is_marked()) {
+                if self.holds(process) {
+                    continue;
+                }
+                if self.claims(process, &started) {
                     self.admit(process);
+                } else if is_first_pass {
+                    match proc_fs::environ_holds(process.pid, &self.tag) {
+                        Some(true) => self.admit(process),
+                        Some(false) => {}
+                        None => in_exec.push(*process),
+                    }
                 }
             }
             if self.members.len() == known {
@@ -199,6 +242,8 @@ impl Tree {
             }
             is_first_pass = false;
         }
+        self.is_anybody_in_exec = in_exec.iter().any(|process| !self.holds(process) && !is_special(process));
+        strays::claim(self.root.pid, self.members.iter().map(|(&pid, &start)| (pid, start)));
         processes.retain(|process| !process.is_dead && self.holds(process));
         processes
     }
@@ -222,7 +267,8 @@ impl Tree {
         }
     }
 
-    /// The groups that were begun inside the tree and have living members. Never a group that somebody else leads.
+    /// The groups that were begun inside the tree and have living members. Never a group that somebody else
+    /// leads.
     fn groups_of(&self, living: &[Stat]) -> BTreeSet<i32> {
         let mut groups: BTreeSet<i32> = living.iter().map(|process| process.group).collect();
         groups.retain(|group| self.members.contains_key(group));
@@ -257,6 +303,11 @@ impl Living {
     }
 }
 
+/// Whether a process only looks as if it were between two programs.
+fn is_special(process: &Stat) -> bool {
+    SPECIAL_PARENTS.contains(&process.parent)
+}
+
 fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_pid()
 }
@@ -265,5 +316,54 @@ fn signal_group(group: i32, signal: Signal) {
     if let Some(group) = Pid::from_raw(group) {
         // An empty group is what we want; a refusal shows in the survivors.
         let _ = rustix::process::kill_process_group(group, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: i32 = 100;
+    const OWN_SESSION: i32 = 50;
+
+    fn stat(pid: i32, parent: i32, group: i32, session: i32) -> Stat {
+        Stat { pid, parent, group, session, start: 10, is_dead: false, is_in_exec: false }
+    }
+
+    fn tree() -> Tree {
+        let mut tree = Tree::new(i32::MAX, Vec::new());
+        tree.root = stat(ROOT, 1, ROOT, OWN_SESSION);
+        tree.members = BTreeMap::from([(ROOT, 10)]);
+        tree.own_session = OWN_SESSION;
+        tree
+    }
+
+    #[test]
+    fn parent_group_and_session_each_bring_a_process_in() {
+        let mut tree = tree();
+        let started = HashMap::from([(ROOT, 10), (101, 10)]);
+        assert!(tree.claims(&stat(101, ROOT, 60, OWN_SESSION), &started));
+        assert!(tree.claims(&stat(101, 1, ROOT, OWN_SESSION), &started));
+        assert!(!tree.claims(&stat(102, 1, 102, 101), &started));
+        tree.admit(&stat(101, ROOT, 101, 101));
+        assert!(tree.claims(&stat(102, 1, 102, 101), &started));
+    }
+
+    #[test]
+    fn our_own_session_and_a_reused_number_bring_nobody_in() {
+        let mut tree = tree();
+        tree.admit(&stat(101, ROOT, 60, OWN_SESSION));
+        let reused = HashMap::from([(ROOT, 10), (101, 77)]);
+        assert!(!tree.claims(&stat(102, 101, 60, OWN_SESSION), &reused));
+    }
+
+    #[test]
+    fn a_group_that_somebody_else_leads_is_never_signalled_as_a_whole() {
+        let mut tree = tree();
+        let living = [stat(101, ROOT, 60, OWN_SESSION), stat(102, ROOT, 102, 102)];
+        living.iter().for_each(|process| tree.admit(process));
+        assert_eq!(tree.groups_of(&living), BTreeSet::from([ROOT, 102]));
+        tree.is_reaped = true;
+        assert_eq!(tree.groups_of(&living), BTreeSet::from([102]));
     }
 }

@@ -1,4 +1,5 @@
-//! What the tests of the process room share: a host on the real clock, and a run whose output can be waited for.
+//! What the tests of the process room share: a host on the real clock, and a run whose output can be waited
+//! for.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(unreachable_pub, reason = "a module of a test is reachable from nowhere else")]

@@ -15,10 +15,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use taskwright_core::limit::ARGS_BYTES_MAX;
 use taskwright_core::time::parse_duration;
-use taskwright_core::{
-    Args as JobArgs, Backoff, Delivery, JobId, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName,
-    Timestamp, UniqueKey,
-};
+use taskwright_core::{Args as JobArgs, Delivery, Namespace, NewJob, Owner, QueueName, UniqueKey};
 use taskwright_store::{Enqueued, Reply};
 
 use super::{Defaults, Enqueue};
@@ -33,26 +30,23 @@ const BATCHES_MAX: usize = 4;
 /// The longest line: the largest arguments, and room for the rest.
 const LINE_BYTES_MAX: usize = ARGS_BYTES_MAX + (64 << 10);
 
-/// One line.
+/// One line, in texts: what is wrong with one is told by its own parser, and with its field.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
-    #[serde(borrow)]
     kind: Option<Cow<'a, str>>,
     #[serde(borrow)]
     args: Option<&'a RawValue>,
-    id: Option<JobId>,
-    namespace: Option<Namespace>,
-    owner: Option<Owner>,
-    queue: Option<QueueName>,
-    priority: Option<Priority>,
-    run_at: Option<Timestamp>,
+    id: Option<Cow<'a, str>>,
+    namespace: Option<Cow<'a, str>>,
+    owner: Option<Cow<'a, str>>,
+    queue: Option<Cow<'a, str>>,
+    priority: Option<Text>,
+    run_at: Option<Cow<'a, str>>,
     held: Option<bool>,
     max_attempts: Option<Text>,
-    #[serde(borrow)]
     backoff: Option<Cow<'a, str>>,
     timeout: Option<Text>,
-    #[serde(borrow)]
     unique: Option<Cow<'a, str>>,
     delivery: Option<Delivery>,
 }
@@ -76,11 +70,14 @@ const FIELDS: [&str; 14] = [
 
 /// A text, or a number that is read as one.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text or a whole number")]
 enum Text {
-    Number(u64),
+    Number(i64),
     Text(String),
 }
+
+/// What is wrong with a line, and with which field of it.
+type Wrong = (&'static str, Error);
 
 pub(super) async fn run(context: &Context, verb: &Enqueue, path: &str) -> Result<Exit, Error> {
     let (source, bytes) = open(context, path)?;
@@ -127,12 +124,13 @@ impl<'c> Import<'c> {
         let read = self.read(source).await;
         // Whatever went wrong, what was handed to the store is acknowledged first.
         let settled = self.settle(0).await;
-        let (Err(error), Ok(())) = (&read, &settled) else { return settled.and(read) };
-        if error.is_silent() {
-            return Err(self.reader_gone());
-        }
-        self.bar.suspend(|| self.tell());
-        read
+        settled.and(read).map_err(|error| {
+            if error.is_silent() {
+                return self.reader_gone();
+            }
+            self.bar.suspend(|| self.tell());
+            error
+        })
     }
 
     async fn read(&mut self, source: &mut (impl BufRead + Send)) -> Result<(), Error> {
@@ -159,7 +157,7 @@ impl<'c> Import<'c> {
                 Err(report) => {
                     // The lines before the bad one are sound, and so they are stored.
                     self.send(&mut batch).await?;
-                    return Err(Error::several(Exit::Operational, vec![report]));
+                    return Err(Error::several(Exit::Operational, vec![*report]));
                 }
             }
             if batch.len() == BATCH_JOBS {
@@ -182,7 +180,7 @@ impl<'c> Import<'c> {
         Ok(())
     }
 
-    fn job(&mut self, number: usize, bytes: &[u8]) -> Result<NewJob, Report> {
+    fn job(&mut self, number: usize, bytes: &[u8]) -> Result<NewJob, Box<Report>> {
         if bytes.len() > LINE_BYTES_MAX {
             let error = Error::usage(
                 "this line is too long",
@@ -192,45 +190,35 @@ impl<'c> Import<'c> {
             return Err(self.report(number, bytes, (1, 1), &error));
         }
         let line: Line<'_> = serde_json::from_slice(bytes).map_err(|error| {
-            let column = error.column().max(1);
-            let place = found_key(bytes, &error).unwrap_or((column, 1));
-            self.report(number, bytes, place, &explain(&error))
+            let text = error.to_string();
+            let key = unknown_key(&text).and_then(|key| place_of(bytes, key));
+            let place = key.unwrap_or((error.column().max(1), 1));
+            self.report(number, bytes, place, &explain(&error, bytes))
         })?;
-        let kind = line.kind.clone().or_else(|| self.kind.clone().map(Cow::Owned)).ok_or_else(|| {
-            let error = Error::usage(
-                "this line has no kind",
-                "neither it nor the command says which task is to run",
-                r#"add "kind": "NAME", or name the kind on the command line"#,
-            );
-            self.report(number, bytes, (1, 1), &error)
-        })?;
-        self.build(line, &kind).map_err(|error| self.report(number, bytes, (1, 1), &error))
+        self.build(line).map_err(|(field, error)| {
+            self.report(number, bytes, place_of(bytes, field).unwrap_or((1, 1)), &error)
+        })
     }
 
-    fn build(&mut self, line: Line<'_>, kind: &str) -> Result<NewJob, Error> {
-        let kind = self.defaults.kind(kind)?;
-        let args = line.args.map_or(Ok(JobArgs::default()), |args| JobArgs::from_json(args.get()))?;
-        let mut job = self.defaults.job(kind, args)?;
-        job.id = line.id.unwrap_or(job.id);
-        job.namespace = line.namespace.unwrap_or(job.namespace);
-        job.owner = line.owner.or(job.owner);
-        job.queue = line.queue.unwrap_or(job.queue);
-        job.priority = line.priority.unwrap_or(job.priority);
-        job.run_at = line.run_at.or(job.run_at);
+    fn build(&mut self, line: Line<'_>) -> Result<NewJob, Wrong> {
+        let kind = line.kind.as_deref().or(self.kind.as_deref()).ok_or_else(|| ("kind", no_kind()))?;
+        let kind = self.defaults.kind(kind).map_err(|error| ("kind", error))?;
+        let args = line.args.map_or(Ok(JobArgs::default()), |args| JobArgs::from_json(args.get()));
+        let args = args.map_err(|error| ("args", error.into()))?;
+        let mut job = self.defaults.job(kind, args).map_err(|error| ("args", error))?;
+        replace(&mut job.id, "id", line.id, str::parse)?;
+        replace(&mut job.namespace, "namespace", line.namespace, Namespace::new)?;
+        replace(&mut job.owner, "owner", line.owner, |text| Owner::new(text).map(Some))?;
+        replace(&mut job.queue, "queue", line.queue, QueueName::new)?;
+        replace(&mut job.priority, "priority", line.priority.map(Text::into_text), str::parse)?;
+        replace(&mut job.run_at, "run_at", line.run_at, |text| text.parse().map(Some))?;
+        replace(&mut job.max_attempts, "max_attempts", line.max_attempts.map(Text::into_text), str::parse)?;
+        replace(&mut job.backoff, "backoff", line.backoff, |text| text.parse().map(Some))?;
+        let timeout = line.timeout.map(Text::into_text);
+        replace(&mut job.timeout, "timeout", timeout, |text| parse_duration(text).map(Some))?;
+        replace(&mut job.unique, "unique", line.unique, |text| UniqueKey::new(text).map(Some))?;
         job.held = line.held.unwrap_or(job.held);
         job.delivery = line.delivery.unwrap_or(job.delivery);
-        if let Some(attempts) = line.max_attempts {
-            job.max_attempts = attempts.into_text().parse::<MaxAttempts>()?;
-        }
-        if let Some(timeout) = line.timeout {
-            job.timeout = Some(parse_duration(&timeout.into_text())?);
-        }
-        if let Some(backoff) = line.backoff {
-            job.backoff = Some(backoff.parse::<Backoff>()?);
-        }
-        if let Some(key) = line.unique {
-            job.unique = Some(UniqueKey::new(&key)?);
-        }
         Ok(job)
     }
 
@@ -284,7 +272,13 @@ impl<'c> Import<'c> {
         self.context.output.note(parts.join(", "));
     }
 
-    fn report(&self, number: usize, line: &[u8], (column, width): (usize, usize), error: &Error) -> Report {
+    fn report(
+        &self,
+        number: usize,
+        line: &[u8],
+        (column, width): (usize, usize),
+        error: &Error,
+    ) -> Box<Report> {
         const BEFORE: usize = 40;
         const SHOWN: usize = 100;
         // A window of the line around the column: a line may have a megabyte.
@@ -301,30 +295,47 @@ impl<'c> Import<'c> {
             width,
             text: text::one_line(&window),
         };
-        Report {
-            what: first.what.clone(),
-            place: Some(place),
-            why: first.why.clone(),
-            fix: first.fix.clone(),
-        }
+        let (what, why, fix) = (first.what.clone(), first.why.clone(), first.fix.clone());
+        Box::new(Report { what, place: Some(place), why, fix })
     }
 
     fn reader_gone(&self) -> Error {
         Error::operational(
-            format!("printing ids after {} stored", text::count(self.stored, "job")),
+            format!("printing the ids of {}, which are stored", text::count(self.stored, "job")),
             "the reader of the output is gone",
-            "write the ids to a file, and go on behind the last line that was stored",
+            "write the ids to a file; lines that have an \"id\" of their own can be imported again and are stored once",
         )
     }
 }
 
 impl Text {
-    fn into_text(self) -> String {
+    fn into_text(self) -> Cow<'static, str> {
         match self {
-            Self::Number(number) => number.to_string(),
-            Self::Text(text) => text,
+            Self::Number(number) => Cow::Owned(number.to_string()),
+            Self::Text(text) => Cow::Owned(text),
         }
     }
+}
+
+/// Puts what a field says in the place of the default, if the line has the field.
+fn replace<T>(
+    value: &mut T,
+    field: &'static str,
+    given: Option<Cow<'_, str>>,
+    parse: impl Fn(&str) -> Result<T, taskwright_core::Error>,
+) -> Result<(), Wrong> {
+    if let Some(text) = given {
+        *value = parse(&text).map_err(|error| (field, error.into()))?;
+    }
+    Ok(())
+}
+
+fn no_kind() -> Error {
+    Error::usage(
+        "this line has no kind",
+        "neither it nor the command says which task is to run",
+        r#"add "kind": "NAME", or name the kind on the command line"#,
+    )
 }
 
 fn open(context: &Context, path: &str) -> Result<(Option<BufReader<File>>, Option<u64>), Error> {
@@ -360,7 +371,7 @@ fn bar(context: &Context, bytes: Option<u64>) -> ProgressBar {
 }
 
 /// What the parser says, in our form.
-fn explain(error: &serde_json::Error) -> Error {
+fn explain(error: &serde_json::Error, line: &[u8]) -> Error {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     if let Some(key) = unknown_key(text) {
@@ -374,6 +385,9 @@ fn explain(error: &serde_json::Error) -> Error {
     if error.is_syntax() || error.is_eof() {
         return Error::usage("this line is not JSON", text, fix);
     }
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Error::usage("this line does not describe a job", "it is not a JSON object", fix);
+    }
     Error::usage("this line does not describe a job", text, fix)
 }
 
@@ -381,10 +395,8 @@ fn unknown_key(text: &str) -> Option<&str> {
     text.strip_prefix("unknown field `")?.split('`').next()
 }
 
-/// Where the unknown key stands, which the parser's own position only follows.
-fn found_key(line: &[u8], error: &serde_json::Error) -> Option<(usize, usize)> {
-    let text = error.to_string();
-    let key = unknown_key(&text)?;
+/// Where the key stands in the line: column and width.
+fn place_of(line: &[u8], key: &str) -> Option<(usize, usize)> {
     let line = String::from_utf8_lossy(line);
     let at = line.find(&format!("\"{key}\""))?;
     Some((line[..at].chars().count() + 1, key.chars().count() + 2))

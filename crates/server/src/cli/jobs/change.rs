@@ -69,11 +69,11 @@ Examples:
 
 The job keeps its id and history, and gets as many attempts as it had at first.")]
 pub(super) struct Retry {
-    #[command(flatten)]
-    common: Common,
     /// Run completed jobs again, too
     #[arg(long)]
     repeat: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Runs jobs at once.
@@ -106,14 +106,14 @@ Examples:
   taskwright jobs delay ID --in 2h
   taskwright jobs delay --queue reports --until 2026-11-24T18:30:00Z --yes")]
 pub(super) struct Delay {
-    #[command(flatten)]
-    common: Common,
     /// Not before this time
     #[arg(long, value_name = "TIME", required_unless_present = "by_duration")]
     until: Option<Timestamp>,
     /// Not before this much time has passed
     #[arg(long = "in", id = "by_duration", value_name = "D", value_parser = value::duration, conflicts_with = "until")]
     by_duration: Option<Duration>,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Changes priorities.
@@ -123,11 +123,11 @@ Examples:
   taskwright jobs reprioritise ID --to realtime
   taskwright jobs reprioritise --kind sync --to 3500 --yes")]
 pub(super) struct Reprioritise {
-    #[command(flatten)]
-    common: Common,
     /// realtime, high, default, bulk, idle, or a number
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     to: Priority,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Removes jobs.

@@ -20,11 +20,11 @@ Examples:
 
 A terminal gets 50 jobs unless --limit says otherwise, a pipe gets all.")]
 pub(super) struct List {
-    #[command(flatten)]
-    selectors: Selectors,
     /// List the oldest first
     #[arg(long)]
     oldest_first: bool,
+    #[command(flatten)]
+    selectors: Selectors,
 }
 
 /// Jobs on a terminal, where nobody reads more.

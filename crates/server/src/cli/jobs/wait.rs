@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use taskwright_core::{JobId, State};
+use taskwright_core::{JobId, Namespace, State};
 use taskwright_store::{Filter, JobView, Page, Store};
 
 use crate::cli::select::{self, Selectors};
@@ -22,11 +22,11 @@ Examples:
 Exit codes: 0 all completed; else the worst of 4 failed, 16 cancelled or
 dropped, 8 not over when the time was up.")]
 pub(super) struct Wait {
-    #[command(flatten)]
-    selectors: Selectors,
     /// Give up after this much time
     #[arg(long, value_name = "D", value_parser = value::duration)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    selectors: Selectors,
 }
 
 impl Wait {
@@ -34,7 +34,7 @@ impl Wait {
         self.selectors.require_any("wait")?;
         let ids = chosen(context, &self.selectors).await?;
         let deadline = self.timeout.map(|timeout| context.env.now().plus(timeout));
-        let mut open = Open::new(ids);
+        let mut open = Open::new(context, ids);
         let mut exit = Exit::Ok;
         let mut unknown = Vec::new();
         loop {
@@ -93,6 +93,7 @@ fn tell(context: &Context, job: &JobView) -> Result<(), Error> {
 pub(super) struct Open {
     /// The ones that are not over.
     pub(super) ids: Vec<JobId>,
+    namespace: Option<Namespace>,
     looks: u32,
 }
 
@@ -111,8 +112,9 @@ pub(super) struct Seen {
 const LOOK_IDS: usize = 500;
 
 impl Open {
-    pub(super) fn new(ids: Vec<JobId>) -> Self {
-        Self { ids, looks: 0 }
+    /// The jobs of these ids, as far as they belong to the namespace that was asked for.
+    pub(super) fn new(context: &Context, ids: Vec<JobId>) -> Self {
+        Self { ids, namespace: context.namespace.clone(), looks: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -125,7 +127,7 @@ impl Open {
         let mut seen = Seen::default();
         for ids in self.ids.chunks(LOOK_IDS) {
             let mut found = std::collections::HashMap::new();
-            let filter = Filter { ids: ids.to_vec(), ..Filter::default() };
+            let filter = Filter { ids: ids.to_vec(), namespace: self.namespace.clone(), ..Filter::default() };
             let mut after = None;
             loop {
                 let page = Page { after, limit: LOOK_IDS, oldest_first: true };
@@ -150,14 +152,12 @@ impl Open {
 
     /// How long to wait until the next look: short at first, since most jobs are, and longer for many jobs.
     pub(super) fn pause(&self) -> Duration {
-        const FIRST_MS: u64 = 10;
-        const LAST_MS: u64 = 500;
-        let grown = FIRST_MS.saturating_mul(1 << (self.looks / 4).min(10));
-        Duration::from_millis(
-            grown.clamp(
-                FIRST_MS + self.ids.len() as u64 / 10,
-                LAST_MS.max(FIRST_MS + self.ids.len() as u64 / 10),
-            ),
-        )
+        const LOOKS_PER_STEP: u32 = 4;
+        const FIRST: Duration = Duration::from_millis(10);
+        const LAST: Duration = Duration::from_millis(500);
+        const PER_JOB: Duration = Duration::from_micros(100);
+        let grown = FIRST * (1 << (self.looks / LOOKS_PER_STEP).min(10));
+        let jobs = u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
+        grown.min(LAST).max(PER_JOB * jobs)
     }
 }

@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 impl Watch {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
-        let mut open = Open::new(self.ids(context).await?);
+        let mut open = Open::new(context, self.ids(context).await?);
         if open.is_empty() {
             context.output.note("no job matches that is not over");
             return Ok(Exit::Ok);

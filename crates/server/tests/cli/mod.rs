@@ -1,0 +1,218 @@
+//! A command line on a store in memory, whose streams a test can read.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::io::{Cursor, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use taskwright::store::memory::MemoryStore;
+use taskwright::store::{
+    Claim, ClaimedJob, Finish, LogEntry, LogStream, NewWorker, Progress, ProgressReport, Store,
+};
+use taskwright::{Env, JobId, Kind, State, WorkerId};
+use taskwright_core::attempt::{self, AttemptEnd, Facts, Outcome};
+use taskwright_server::output::Terminal;
+use taskwright_server::{App, Exit, Io};
+
+/// A store and the commands that are run on it.
+pub(crate) struct Cli {
+    store: MemoryStore,
+    env: Env,
+    worker: WorkerId,
+    runtime: tokio::runtime::Runtime,
+    input: Vec<u8>,
+    terminal: Terminal,
+}
+
+/// What one command left behind.
+pub(crate) struct Ran {
+    pub(crate) exit: Exit,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Cli {
+    pub(crate) fn new() -> Self {
+        let env = Env::system();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let cli = Self {
+            store: MemoryStore::new(),
+            worker: env.worker_id(),
+            env,
+            runtime,
+            input: Vec::new(),
+            terminal: Terminal::default(),
+        };
+        let worker = NewWorker {
+            id: cli.worker,
+            host: "here\u{1b}[31m".to_owned(),
+            pid: 7,
+            concurrency: 4,
+            queues: Vec::new(),
+            lease: Duration::from_secs(3_600),
+        };
+        cli.runtime.block_on(cli.store.register(cli.env.now(), cli.env.monotonic_us(), worker)).unwrap();
+        cli
+    }
+
+    /// The same, with somebody who sees the output on a terminal of this width.
+    pub(crate) fn seen(mut self, width: u16) -> Self {
+        self.terminal = Terminal { input: false, out: true, err: false, width: Some(width) };
+        self
+    }
+
+    /// The same, with somebody who can answer.
+    pub(crate) fn asked(mut self, answer: &str) -> Self {
+        self.terminal.input = true;
+        self.terminal.err = true;
+        self.input(answer);
+        self
+    }
+
+    pub(crate) fn input(&mut self, input: impl Into<Vec<u8>>) {
+        self.input = input.into();
+    }
+
+    /// Runs one command; its words stand between spaces.
+    pub(crate) fn run(&self, args: &str) -> Ran {
+        self.run_words(&args.split_whitespace().collect::<Vec<_>>())
+    }
+
+    pub(crate) fn run_words(&self, args: &[&str]) -> Ran {
+        let (out, err) = (Shared::default(), Shared::default());
+        let exit = self.run_into(args, Box::new(out.clone()), Box::new(err.clone()));
+        Ran { exit, out: out.text(), err: err.text() }
+    }
+
+    /// Runs one command with streams of the test's choice.
+    pub(crate) fn run_into(
+        &self,
+        args: &[&str],
+        out: Box<dyn Write + Send>,
+        err: Box<dyn Write + Send>,
+    ) -> Exit {
+        let io = Io { input: Box::new(Cursor::new(self.input.clone())), out, err, terminal: self.terminal };
+        // A handle, because a command closes the store that it worked on.
+        let store: Arc<dyn Store> = Arc::new(self.store.handle());
+        let args = std::iter::once("taskwright").chain(args.iter().copied());
+        taskwright_server::run_on(store, App::new(), args, io)
+    }
+
+    /// Enqueues one job of a kind, and gives its id.
+    pub(crate) fn job(&self, kind: &str) -> JobId {
+        let ran = self.run(&format!("enqueue {kind} --any-kind"));
+        assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+        ran.out.trim().parse().unwrap()
+    }
+
+    /// A job that has reached this state.
+    pub(crate) fn job_in(&self, state: State) -> JobId {
+        let id = self.job("probe");
+        let outcome = match state {
+            State::Available => return id,
+            State::Running => {
+                self.claim();
+                return id;
+            }
+            State::Completed => Outcome::Completed { result: Some("{\"answer\": 42}".to_owned()) },
+            State::Failed => Outcome::Fail { error: "it broke\u{1b}[31m".to_owned() },
+            State::Retryable => {
+                Outcome::Retry { error: "not yet".to_owned(), after: None, end: AttemptEnd::Failed }
+            }
+            State::Cancelled => Outcome::Cancelled { reason: "enough".to_owned() },
+            State::Scheduled => Outcome::Snooze { delay: Duration::from_secs(60) },
+            State::Held | State::Blocked | State::Dropped => panic!("no way to {state} here"),
+        };
+        let claimed = self.claim();
+        self.finish(&claimed, outcome);
+        id
+    }
+
+    pub(crate) fn claim(&self) -> ClaimedJob {
+        let claim = Claim {
+            now: self.env.now(),
+            worker: self.worker,
+            limit: 1,
+            kinds: vec![Kind::new("probe").unwrap()],
+            queues: None,
+            namespace: None,
+            priority_max: None,
+        };
+        self.runtime.block_on(self.store.claim(claim)).unwrap().jobs.pop().unwrap()
+    }
+
+    pub(crate) fn finish(&self, job: &ClaimedJob, outcome: Outcome) {
+        let now = self.env.now();
+        let facts = Facts {
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+            backoff: taskwright::Backoff::default(),
+            cancel_requested: false,
+            now,
+            dice: 0.5,
+        };
+        let decision = attempt::decide(outcome, &facts);
+        let (key, attempt) = (job.key, job.attempt);
+        let end = Finish { key, attempt, started_at: now, ended_at: now, decision, usage: None };
+        self.runtime.block_on(self.store.finish(now, self.worker, vec![end])).unwrap();
+    }
+
+    pub(crate) fn log(&self, job: &ClaimedJob, stream: LogStream, bytes: &[u8]) {
+        let (key, attempt, at) = (job.key, job.attempt, self.env.now());
+        let entry = LogEntry { key, attempt, at, stream, bytes: bytes.to_vec() };
+        self.runtime.block_on(self.store.log(self.worker, vec![entry])).unwrap();
+    }
+
+    pub(crate) fn progress(&self, job: &ClaimedJob, done: u64, total: u64, message: &str) {
+        let progress = Progress { done, total: Some(total), message: Some(message.to_owned()) };
+        let report = ProgressReport { key: job.key, attempt: job.attempt, at: self.env.now(), progress };
+        self.runtime.block_on(self.store.report(self.worker, vec![report])).unwrap();
+    }
+
+    /// How many lines of data a command printed.
+    pub(crate) fn lines(ran: &Ran) -> usize {
+        ran.out.lines().count()
+    }
+
+    pub(crate) fn state(&self, id: JobId) -> Option<State> {
+        self.runtime.block_on(self.store.job(id)).unwrap().map(|job| job.view.state)
+    }
+}
+
+/// A stream that stays readable after the command has ended.
+#[derive(Clone, Default)]
+pub(crate) struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Shared {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A reader that has gone away.
+pub(crate) struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

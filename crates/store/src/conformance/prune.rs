@@ -1,0 +1,144 @@
+//! Pruning: what is over goes after its time, and nothing else does.
+
+use std::time::Duration;
+
+use taskwright_core::attempt::Outcome;
+use taskwright_core::{NewJob, Retention, State, UniqueScope};
+
+use super::Harness;
+use super::fixture::*;
+use crate::{Change, Filter, LogEntry, LogStream, WorkerState};
+
+const WEEK_S: u64 = 7 * 86_400;
+
+pub async fn what_is_not_over_is_never_removed(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, jobs(1..=2)).await;
+    let held = worker.claim_all(1).await;
+    worker.end(2, &held[0], failed("boom")).await;
+    let batch = [job(3), NewJob { held: true, ..job(4) }, NewJob { run_at: Some(at(9)), ..job(5) }];
+    process.enqueue(2, batch).await;
+    let pruned = process.prune(1_000_000_000, keep_nothing()).await;
+    assert_eq!(pruned.jobs, 0);
+    assert_eq!(process.list(Filter::default()).await, [1, 2, 3, 4, 5]);
+}
+
+pub async fn each_state_is_kept_as_long_as_it_is_to_be(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, [NewJob { held: true, ..job(4) }]).await;
+    process.promote(3_600).await;
+    process.enqueue(3_600, jobs(1..=3)).await;
+    let held = worker.claim(worker.ask(3_600, 2)).await;
+    worker.end(3_600, &held[0], completed()).await;
+    worker.end(3_600, &held[1], Outcome::Fail { error: "bad".to_owned() }).await;
+    process.change(3_600, 3, Change::Cancel).await;
+    let keep = Retention {
+        completed: Some(Duration::from_secs(10)),
+        failed: Some(Duration::from_secs(20)),
+        cancelled: Some(Duration::from_secs(30)),
+        dropped: Some(Duration::from_secs(40)),
+    };
+    for (n, days) in [(1, 10), (2, 20), (3, 30), (4, 40)] {
+        assert_eq!(process.prune(3_600 + days, keep).await.jobs, 0, "job {n} is not over for long enough");
+        assert_eq!(process.prune(3_601 + days, keep).await.jobs, 1);
+        assert!(!process.has(n).await);
+    }
+}
+
+pub async fn what_is_to_be_kept_for_ever_is(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    process.enqueue(0, [job(1)]).await;
+    process.change(1, 1, Change::Cancel).await;
+    let keep = Retention { cancelled: None, ..keep_nothing() };
+    assert_eq!(process.prune(1_000_000_000, keep).await.jobs, 0);
+    assert_eq!(process.state(1).await, State::Cancelled);
+}
+
+pub async fn a_removed_job_leaves_nothing_behind(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, [NewJob { unique: unique("k", UniqueScope::Active), ..job(1) }]).await;
+    let held = worker.take(1).await;
+    let entry = LogEntry {
+        key: held.key,
+        attempt: 1,
+        at: at(1),
+        stream: LogStream::Stdout,
+        bytes: b"hello".to_vec(),
+    };
+    process.store().log(worker.id, vec![entry]).await.expect("logged");
+    worker.end(2, &held, completed()).await;
+    assert_eq!(process.prune(4, keep_nothing()).await.jobs, 1);
+    assert!(!process.has(1).await);
+    assert_eq!(process.store().logs(id(1), 0, 9).await.expect("read"), []);
+    let again = process.enqueue(5, [NewJob { unique: unique("k", UniqueScope::Active), ..job(1) }]).await;
+    assert!(!again[0].existing);
+    let detail = process.detail(1).await;
+    assert_eq!((detail.timeline.len(), detail.attempts.len()), (1, 0));
+    assert_eq!(process.store().logs(id(1), 0, 9).await.expect("read"), []);
+}
+
+pub async fn a_job_that_was_redone_is_not_removed_for_its_earlier_end(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, jobs(1..=2)).await;
+    for held in worker.claim_all(1).await {
+        worker.end(2, &held, completed()).await;
+    }
+    process.change(3, 1, Change::Redo { repeat: true }).await;
+    assert_eq!(process.prune(100, keep_nothing()).await.jobs, 1);
+    assert_eq!(process.list(Filter::default()).await, [1]);
+}
+
+pub async fn a_pruning_in_small_steps_removes_everything(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, jobs(1..=50)).await;
+    let ends = worker.claim_all(1).await.into_iter();
+    let ends = ends.filter(|job| !number(job.id).is_multiple_of(3)).map(|job| ending(2, &job, completed()));
+    worker.finish(2, ends.collect()).await;
+    let mut removed = 0;
+    for _ in 0..50 {
+        let pruned = process.store().prune(at(99), keep_nothing(), 7).await.expect("pruned");
+        assert!(pruned.jobs <= 7);
+        removed += pruned.jobs;
+        if !pruned.more {
+            break;
+        }
+    }
+    assert_eq!(removed, 34);
+    let left: Vec<u32> = (1..=50).filter(|n| n % 3 == 0).collect();
+    assert_eq!(process.list(Filter::default()).await, left);
+}
+
+pub async fn a_worker_that_is_gone_for_a_week_is_forgotten(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let (stopped, living) = (process.worker(1).await, process.worker(2).await);
+    process.enqueue(0, [job(1)]).await;
+    let held = stopped.take(1).await;
+    stopped.end(2, &held, completed()).await;
+    stopped.unregister(10).await;
+    let keep = Retention::default();
+    assert_eq!(process.prune(10 + WEEK_S, keep).await.workers, 0);
+    assert_eq!(process.prune(11 + WEEK_S, keep).await.workers, 1);
+    assert_eq!(process.prune(11 + WEEK_S, keep).await.workers, 0);
+    let left = process.store().workers().await.expect("read");
+    assert_eq!(left.iter().map(|worker| worker.id).collect::<Vec<_>>(), [living.id]);
+    // The living one has been silent for as long; only a reclaim says that it is lost.
+    assert_eq!(left[0].state, WorkerState::Alive);
+}
+
+pub async fn an_attempt_still_names_a_worker_that_was_forgotten(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    let name = worker.id;
+    process.enqueue(0, [job(1)]).await;
+    let held = worker.take(1).await;
+    worker.end(2, &held, failed("boom")).await;
+    worker.unregister(3).await;
+    assert_eq!(process.prune(10 + WEEK_S, Retention::default()).await.workers, 1);
+    let detail = process.detail(1).await;
+    assert_eq!((detail.view.worker, detail.attempts[0].worker), (Some(name), name));
+}

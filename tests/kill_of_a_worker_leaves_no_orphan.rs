@@ -1,0 +1,43 @@
+//! What a killed worker's command had started, also out of its session, is gone before long: the job runs again, and
+//! two of it at once is one too many.
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use support::{Site, signal};
+use taskwright::{JobId, State};
+
+#[test]
+fn kill_of_a_worker_leaves_no_orphan() {
+    let site = Site::new();
+    let up = site.up(["--workers", "1"]);
+    let script = r#"
+        if [ "$TASKWRIGHT_ATTEMPT" != 1 ]; then exit 0; fi
+        setsid sh -c 'echo $$ > escaped; exec sleep 600' &
+        echo $$ > direct
+        exec sleep 600"#;
+    let id: JobId = site.run(["enqueue", "exec", "--", "sh", "-c", script]).trim().parse().unwrap();
+    let pid_in = |file: &str| -> Option<u32> {
+        std::fs::read_to_string(site.path().join(file)).ok()?.trim().parse().ok()
+    };
+    site.wait_until("both processes", Duration::from_secs(10), || {
+        pid_in("direct").is_some() && pid_in("escaped").is_some()
+    });
+
+    signal(up.worker_pids()[0], "KILL");
+    site.wait_until("the job to complete", Duration::from_secs(10), || {
+        site.job(id).view.state == State::Completed
+    });
+    for file in ["direct", "escaped"] {
+        let pid = pid_in(file).unwrap();
+        site.wait_until(&format!("the {file} process to be gone"), Duration::from_secs(10), || !lives(pid));
+    }
+}
+
+/// Whether the process is there and no zombie.
+fn lives(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}

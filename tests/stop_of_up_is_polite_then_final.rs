@@ -1,0 +1,54 @@
+//! TERM lets what runs finish within the grace and hands back the rest, unspent; a second signal within two seconds is the
+//! same wish; a later one ends everything at once, and the exit code names the signal.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Site, signal};
+use taskwright::{JobId, State};
+
+#[test]
+fn what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent() {
+    let site = Site::new();
+    let up = site.up(["--workers", "1", "--grace", "4s"]);
+    let start = |script: &str| -> JobId {
+        site.run(["enqueue", "exec", "--", "sh", "-c", script]).trim().parse().unwrap()
+    };
+    let short = start("touch started; until [ -e go ]; do sleep 0.05; done; echo done");
+    let long = start("sleep 600");
+    site.wait_until("both to run", Duration::from_secs(10), || {
+        [short, long].iter().all(|id| site.job(*id).view.state == State::Running)
+            && site.path().join("started").exists()
+    });
+    signal(up.pid(), "TERM");
+    up.wait_for_line("stopping");
+    std::fs::write(site.path().join("go"), "").unwrap();
+    assert!(up.stop().success());
+
+    assert_eq!(site.job(short).view.state, State::Completed);
+    let back = site.job(long);
+    assert_eq!((back.view.state, back.view.attempt), (State::Available, 0), "{:?}", back.timeline);
+    assert!(back.attempts.is_empty());
+}
+
+#[test]
+fn a_second_signal_that_is_meant_ends_everything_at_once() {
+    let site = Site::new();
+    let up = site.up(["--workers", "1"]);
+    let id: JobId = site.run(["enqueue", "exec", "--", "sleep", "600"]).trim().parse().unwrap();
+    site.wait_until("it to run", Duration::from_secs(10), || site.job(id).view.state == State::Running);
+    let pid = up.pid();
+    signal(pid, "INT");
+    up.wait_for_line("stopping");
+    // A bounce of the same key: nothing more happens.
+    signal(pid, "INT");
+    site.pause(Duration::from_millis(2_200));
+    assert_eq!(site.workers().len(), 1, "the worker is still waiting for its job");
+    let status = up.signal_and_wait("INT");
+    assert_eq!(status.code(), Some(128 + 2), "{status}");
+
+    let again = site.up(["--workers", "1"]);
+    site.wait_until("the job to run again", Duration::from_secs(10), || site.job(id).view.attempt == 2);
+    drop(again);
+}
