@@ -81,10 +81,10 @@ fn kill_at_random(site: &Site) -> Again {
         site.pause(Duration::from_millis(dice.below(150)));
         let choice = dice.below(4);
         // What runs on whom, just before: only jobs of the killed have to go on elsewhere.
-        let (victims, killed): (Vec<u32>, fn(&mut Again) -> &mut Vec<Duration>) = match choice {
-            0 | 1 => (vec![pick(&up.worker_pids(), &mut dice)], |again| &mut again.worker),
-            2 => (Vec::new(), |again| &mut again.parent),
-            _ => (up.worker_pids(), |again| &mut again.everything),
+        let victims = match choice {
+            0 | 1 => vec![pick(&up.worker_pids(), &mut dice)],
+            2 => Vec::new(),
+            _ => up.worker_pids(),
         };
         let held = running_on(site, &victims);
         match choice {
@@ -102,7 +102,12 @@ fn kill_at_random(site: &Site) -> Again {
         site.wait_until("the jobs of the killed to go on", Duration::from_secs(20), || {
             held.iter().all(|(id, attempt)| has_gone_on(site, *id, *attempt))
         });
-        killed(&mut again).push(began.elapsed());
+        let times = match choice {
+            0 | 1 => &mut again.worker,
+            2 => &mut again.parent,
+            _ => &mut again.everything,
+        };
+        times.push(began.elapsed());
         // Three lost workers in a row would quarantine a job, which is another promise with a test of its own: the next
         // kill waits until whatever this one hit has ended.
         site.wait_until("the jobs of the killed to end", Duration::from_secs(20), || {

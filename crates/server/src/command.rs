@@ -7,9 +7,7 @@ use std::time::Duration;
 use taskwright::core::attempt::AttemptEnd;
 use taskwright::process::{Command, Host, Output, Reports, Stop, Timing, kill_tagged, run};
 use taskwright::store::{LogStream, LostWorker};
-use taskwright::{
-    Context, Env, Handler, HandlerFuture, Kind, Outcome, Registry, StopCause, TaskOptions, Usage,
-};
+use taskwright::{Context, Env, Handler, HandlerFuture, Kind, Outcome, Registry, StopCause, TaskOptions};
 use tokio::sync::watch;
 
 use crate::config::{Config, TaskConfig};
@@ -161,7 +159,7 @@ async fn execute(
     let (ended, last_words) = tokio::join!(running, forward(ctx, chunks, progress));
     match ended {
         Ok(output) => {
-            ctx.set_usage(usage(&output));
+            ctx.set_usage(output.usage);
             outcome(ctx, &output, permanent, &last_words)
         }
         // A machine that is short of something, or a program that is being installed, may be better off later.
@@ -281,32 +279,16 @@ fn is_permanent(output: &Output, permanent: &[u32]) -> bool {
     u32::try_from(code).is_ok_and(|code| permanent.contains(&code))
 }
 
-fn usage(output: &Output) -> Usage {
-    let used = &output.usage;
-    Usage {
-        cpu_user_us: used.cpu_user_us,
-        cpu_system_us: used.cpu_system_us,
-        rss_peak_bytes: used.rss_peak_bytes,
-        read_bytes: used.read_bytes,
-        written_bytes: used.written_bytes,
-    }
-}
-
 fn one_line(error: &Error) -> String {
     let report = &error.reports()[0];
     format!("{}: {}", report.what, report.why)
 }
 
-/// What commands of lost workers left running on this machine.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Orphans;
-
-impl Orphans {
-    /// Kills what a lost worker's commands left: their jobs run again, and two of them at once is one too many.
-    pub(crate) fn kill_of(&self, lost: &LostWorker) {
-        let killed = kill_tagged(WORKER_VARIABLE, &lost.id.to_string());
-        if killed > 0 {
-            tracing::warn!(worker = %lost.id, killed, "processes of a lost worker were still running");
-        }
+/// Kills what a lost worker's commands left running on this machine: their jobs run again, and two of them at once is one
+/// too many.
+pub(crate) fn kill_orphans_of(lost: &LostWorker) {
+    let killed = kill_tagged(WORKER_VARIABLE, &lost.id.to_string());
+    if killed > 0 {
+        tracing::warn!(worker = %lost.id, killed, "processes of a lost worker were still running");
     }
 }

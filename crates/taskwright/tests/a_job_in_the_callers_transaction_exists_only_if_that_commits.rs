@@ -25,9 +25,9 @@ async fn a_job_in_the_callers_transaction_exists_only_if_that_commits() {
         tx.execute("INSERT INTO shop_order DEFAULT VALUES", []).unwrap();
         let id = client.enqueue_in(&tx, Job::new("receipt")).unwrap().id;
         if commit {
-            tx.commit().unwrap()
+            tx.commit().unwrap();
         } else {
-            tx.rollback().unwrap()
+            tx.rollback().unwrap();
         }
         id
     };

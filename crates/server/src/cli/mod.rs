@@ -79,15 +79,14 @@ struct Global {
     /// Print more messages
     #[arg(long, short, global = true)]
     verbose: bool,
-    /// When to use colours
+    /// Use colours: auto (on a terminal), always, never
     #[arg(
         long,
         global = true,
         value_name = "WHEN",
         default_value = "auto",
         hide_default_value = true,
-        hide_possible_values = true,
-        help = "Use colours auto (on a terminal), always or never"
+        hide_possible_values = true
     )]
     color: ColorChoice,
 }

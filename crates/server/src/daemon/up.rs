@@ -36,10 +36,8 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let plan = Plan::of(context, verb);
     greet(context, &*store, &plan);
 
-    let commands = crate::command::Orphans::default();
-    let duties = Duties::start_with(&store, &env, &super::duties(&context.config), move |lost| {
-        commands.kill_of(lost);
-    });
+    let duties =
+        Duties::start_with(&store, &env, &super::duties(&context.config), crate::command::kill_orphans_of);
     let (ends, end) = mpsc::unbounded_channel();
     let workers = supervise(context, &env, &plan, end, &duties);
     let at_once = ends.clone();

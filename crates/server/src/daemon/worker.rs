@@ -53,8 +53,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let _duties = if verb.supervised {
         None
     } else {
-        let commands = command::Orphans::default();
-        Some(Duties::start_with(&store, &env, &duty_config, move |lost| commands.kill_of(lost)))
+        Some(Duties::start_with(&store, &env, &duty_config, command::kill_orphans_of))
     };
     let mut builder = JobWorker::builder(Arc::clone(&store), registry, env.clone())
         .concurrency(verb.concurrency.or(config.workers.concurrency).unwrap_or(CONCURRENCY_DEFAULT) as usize)

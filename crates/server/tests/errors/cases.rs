@@ -275,7 +275,8 @@ fn stores() -> Vec<Case> {
             conn.execute("UPDATE taskwright_migration SET checksum = 'x'", []).unwrap();
         }),
         Case::new("second up on the same store", 1, "up").after("migrate").prepared(|directory| {
-            let lock = std::fs::File::create(directory.join(".taskwright/taskwright.db-run/up.lock")).unwrap();
+            let lock =
+                std::fs::File::create(directory.join(".taskwright/taskwright.db-run/up.lock")).unwrap();
             std::io::Write::write_all(&mut &lock, b"4711").unwrap();
             rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
             // Held until the end of the tests, as the daemon that it stands for would hold it.

@@ -170,7 +170,7 @@ impl Supervisor {
     ) {
         let now = self.env.monotonic_us();
         for (index, slot) in slots.iter_mut().enumerate() {
-            if !slot.start_at_us.is_some_and(|at| at <= now) {
+            if slot.start_at_us.is_none_or(|at| at > now) {
                 continue;
             }
             match Child::start(index, (self.command)(), deaths.clone()) {

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use taskwright_core::limit::CLAIM_JOBS_MAX;
+use taskwright_core::State;
+use taskwright_core::limit::{CLAIM_JOBS_MAX, PAGE_ROWS_MAX};
+use taskwright_store::{Error, Filter, Page};
 use tokio::sync::watch;
 
 use super::buffer::Level;
@@ -26,6 +28,10 @@ const KEPT_MAX: Duration = Duration::from_secs(1);
 /// How long the fetcher waits after a claim that failed.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// How often, and how long apart, the store is asked whether the answer to a failed claim was lost with jobs in it.
+const LOST_CLAIM_LOOKS: u32 = 3;
+const LOST_CLAIM_PAUSE: Duration = Duration::from_millis(30);
+
 /// Why the fetcher ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -33,11 +39,14 @@ pub(crate) enum Ended {
     Stopped,
     /// Nothing is left to do, and it was asked to end then.
     Empty,
+    /// The store gave jobs that never arrived; everything else is done. Whoever registers anew gets them back.
+    Retired,
 }
 
 pub(crate) async fn run(worker: Arc<Incarnation>) -> Ended {
     let hints = worker.store.hints();
-    let mut fetcher = Fetcher { hints, hints_open: true, pace: Pace::default(), dry: false, worker };
+    let pace = Pace::default();
+    let mut fetcher = Fetcher { worker, hints, hints_open: true, pace, dry: false, retiring: false };
     fetcher.run().await
 }
 
@@ -48,6 +57,8 @@ struct Fetcher {
     pace: Pace,
     /// The newest claim was not answered in full: nothing more is there until something happens.
     dry: bool,
+    /// Some claim's answer was lost, with jobs in it.
+    retiring: bool,
 }
 
 impl Fetcher {
@@ -59,9 +70,14 @@ impl Fetcher {
                 self.dry = false;
             }
             self.give_back_old();
-            let claims = !self.dry && !self.worker.phase.is_at_least(Phase::Quiet);
+            if self.retiring && self.worker.open.load(Ordering::SeqCst) == 0 {
+                return Ended::Retired;
+            }
+            let claims = !self.dry && !self.retiring && !self.worker.phase.is_at_least(Phase::Quiet);
             self.worker.buffer.arm(claims.then(|| self.pace.low()));
-            let want = self.pace.want(self.worker.buffer.level());
+            let level = self.worker.buffer.level();
+            self.pace.measure(self.worker.host.env.monotonic_us(), level);
+            let want = self.pace.want(level);
             if !claims || want == 0 {
                 self.wait().await;
             } else if self.claim(want).await {
@@ -91,6 +107,7 @@ impl Fetcher {
             Err(error) => {
                 tracing::warn!(worker = %worker.id(), %error, "a claim failed; trying again");
                 self.pause(RETRY).await;
+                self.retiring = self.has_lost_a_claim().await;
                 return false;
             }
         };
@@ -100,11 +117,49 @@ impl Fetcher {
         }
         worker.open.fetch_add(jobs.len(), Ordering::SeqCst);
         let now_us = env.monotonic_us();
-        self.pace.claimed(now_us, worker.buffer.level());
+        self.pace.begin(now_us, worker.buffer.level());
         if let Err(jobs) = worker.buffer.push(jobs, now_us) {
             worker.ends.give_back(&jobs, "the worker stops");
         }
         false
+    }
+
+    /// Finds out whether the store gave jobs in a claim whose answer was lost: it counts more running jobs than are
+    /// here. Nobody would ever end those, for the worker is alive and does not know of them.
+    ///
+    /// An end that is written and not yet counted here can hide a job, but not for long.
+    async fn has_lost_a_claim(&self) -> bool {
+        let mut looks = 0;
+        while looks < LOST_CLAIM_LOOKS && !self.worker.phase.is_at_least(Phase::Stopping) {
+            let here = self.worker.open.load(Ordering::SeqCst);
+            match self.count_running().await {
+                Ok(running) if running > here => {
+                    let lost = running - here;
+                    tracing::warn!(worker = %self.worker.id(), lost, "the answer to a claim was lost; registering anew");
+                    return true;
+                }
+                Ok(_) => looks += 1,
+                Err(error) => tracing::warn!(worker = %self.worker.id(), %error, "the store does not answer"),
+            }
+            self.pause(LOST_CLAIM_PAUSE).await;
+        }
+        false
+    }
+
+    /// How many jobs the store counts as running here.
+    async fn count_running(&self) -> Result<usize, Error> {
+        let mine =
+            Filter { workers: vec![self.worker.id()], states: vec![State::Running], ..Filter::default() };
+        let mut page = Page { after: None, limit: PAGE_ROWS_MAX, oldest_first: true };
+        let mut count = 0;
+        loop {
+            let paged = self.worker.store.list(mine.clone(), page).await?;
+            count += paged.jobs.len();
+            match paged.next {
+                Some(next) => page.after = Some(next),
+                None => return Ok(count),
+            }
+        }
     }
 
     /// Waits until there is a reason to look again.
@@ -123,7 +178,7 @@ impl Fetcher {
                 self.dry = false;
             }
             () = worker.buffer.low.notified() => {}
-            () = worker.all_settled.notified(), if worker.config.until_empty => self.dry = false,
+            () = worker.all_settled.notified(), if worker.config.until_empty || self.retiring => self.dry = false,
             () = wake => self.dry &= !polls,
         }
     }
@@ -138,7 +193,9 @@ impl Fetcher {
 
     fn give_back_old(&self) {
         let now_us = self.worker.host.env.monotonic_us();
-        let old = self.worker.buffer.take_older(now_us.saturating_sub(micros(KEPT_MAX)));
+        // The clock may have begun less than that ago.
+        let Some(old_us) = now_us.checked_sub(micros(KEPT_MAX)) else { return };
+        let old = self.worker.buffer.take_older(old_us);
         if !old.is_empty() {
             tracing::debug!(worker = %self.worker.id(), jobs = old.len(), "jobs go back that were not started");
             self.worker.ends.give_back(&old, "not started within 1 s");
@@ -146,12 +203,16 @@ impl Fetcher {
     }
 }
 
+/// The shortest time that says something about the rate: 1 ms.
+const MEASURED_US_MIN: u64 = 1_000;
+
 /// How fast the slots take jobs, and so how many are claimed ahead.
 #[derive(Debug, Default)]
 struct Pace {
     /// Jobs to claim ahead; 0 while they take longer than a block is to last.
     block: usize,
-    claimed_us: u64,
+    /// Since when (monotonic microseconds) jobs are counted, and how many had been taken before.
+    since_us: u64,
     popped: u64,
 }
 
@@ -170,17 +231,24 @@ impl Pace {
         self.block / 2
     }
 
-    /// Measures anew after a claim. The block grows by the factor four at most, so that one lucky moment does not
-    /// hoard.
-    fn claimed(&mut self, now_us: u64, level: Level) {
-        const ELAPSED_US_MIN: u64 = 100;
-        let elapsed_us = now_us.saturating_sub(self.claimed_us).max(ELAPSED_US_MIN);
-        let popped = level.popped - self.popped;
-        let ahead = popped.saturating_mul(micros(BLOCK_TIME)) / elapsed_us;
+    /// Measures anew. The block grows by the factor four at most, so that one lucky moment does not hoard.
+    fn measure(&mut self, now_us: u64, level: Level) {
+        let elapsed_us = now_us.saturating_sub(self.since_us);
+        if elapsed_us < MEASURED_US_MIN {
+            return;
+        }
+        let ahead = (level.popped - self.popped).saturating_mul(micros(BLOCK_TIME)) / elapsed_us;
         let most = (self.block.max(level.idle).max(1) * 4).min(CLAIM_JOBS_MAX);
         self.block = usize::try_from(ahead).unwrap_or(most).min(most);
-        self.claimed_us = now_us;
-        self.popped = level.popped;
+    }
+
+    /// Counts from now on, after a claim. A time that is too short to measure, such as that in which several slots end
+    /// together, counts with the next.
+    fn begin(&mut self, now_us: u64, level: Level) {
+        if now_us.saturating_sub(self.since_us) >= MEASURED_US_MIN {
+            self.since_us = now_us;
+            self.popped = level.popped;
+        }
     }
 }
 
@@ -193,8 +261,9 @@ mod tests {
         let mut pace = Pace::default();
         for second in 1..10 {
             let level = Level { len: 0, idle: 1, popped: second };
+            pace.measure(second * 1_000_000, level);
             assert_eq!(pace.want(level), 1);
-            pace.claimed(second * 1_000_000, level);
+            pace.begin(second * 1_000_000, level);
         }
         assert_eq!(pace.want(Level { len: 0, idle: 0, popped: 10 }), 0);
     }
@@ -205,15 +274,25 @@ mod tests {
         let mut popped = 0;
         for ms in 1..20 {
             popped += 10;
-            pace.claimed(ms * 1_000, Level { len: 0, idle: 4, popped });
+            pace.measure(ms * 1_000, Level { len: 0, idle: 4, popped });
+            pace.begin(ms * 1_000, Level { len: 0, idle: 4, popped });
         }
         assert_eq!(pace.want(Level { len: 0, idle: 4, popped }), 200);
         assert_eq!(pace.want(Level { len: 100, idle: 0, popped }), 100);
         assert_eq!(pace.want(Level { len: 101, idle: 0, popped }), 0);
         for ms in 20..40 {
             popped += 1_000;
-            pace.claimed(ms * 1_000, Level { len: 0, idle: 4, popped });
+            pace.measure(ms * 1_000, Level { len: 0, idle: 4, popped });
+            pace.begin(ms * 1_000, Level { len: 0, idle: 4, popped });
         }
         assert_eq!(pace.want(Level { len: 0, idle: 4, popped }), CLAIM_JOBS_MAX);
+    }
+
+    #[test]
+    fn a_fast_worker_whose_slots_are_all_held_up_claims_nothing_more() {
+        let mut pace = Pace { block: 200, since_us: 0, popped: 0 };
+        let level = Level { len: 0, idle: 0, popped: 4 };
+        pace.measure(1_000_000, level);
+        assert_eq!(pace.want(level), 0);
     }
 }

@@ -187,7 +187,7 @@ async fn give_back(worker: &Incarnation, fences: Vec<(JobKey, u32)>, reason: &st
     match persist(worker, "way back", back).await {
         Ok(verdicts) => worker.counts.note_given_back(&verdicts),
         Err(error) => {
-            tracing::error!(worker = %worker.host.worker, %error, "the store does not take jobs back")
+            tracing::error!(worker = %worker.host.worker, %error, "the store does not take jobs back");
         }
     }
     worker.settled(fences.len());

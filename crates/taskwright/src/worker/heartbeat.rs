@@ -69,7 +69,7 @@ async fn beat(worker: &Incarnation) -> Beat {
             Some(Err(error)) if error.is_lost() => return Beat::Lost,
             Some(Err(error)) => {
                 tracing::warn!(worker = %worker.host.worker, %error, "the lease was not renewed; trying again");
-                env.sleep(RETRY).await;
+                env.sleep(RETRY.min(Duration::from_micros(left_us))).await;
             }
         }
     }

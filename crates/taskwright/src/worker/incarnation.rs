@@ -49,8 +49,8 @@ pub(crate) struct Incarnation {
 pub(crate) enum Ended {
     /// It was asked to stop, or had nothing left to do.
     Stopped,
-    /// It was declared lost, or could not renew its lease, and was not asked to stop.
-    Lost,
+    /// It goes on as another: it was declared lost, could not renew its lease, or lost the answer to a claim.
+    Replaced,
 }
 
 /// The tasks of one incarnation. Dropping them ends them.
@@ -66,27 +66,28 @@ impl Incarnation {
     /// Runs until the shutdown, until nothing is left (when asked for), or until the worker is lost.
     pub(crate) async fn run(self: Arc<Self>, shutdown: Pin<&mut impl Future<Output = ()>>) -> Ended {
         let mut tasks = self.start();
+        let mut retired = false;
         tokio::select! {
             biased;
             () = self.phase.reached(Phase::Stopping) => {}
             () = shutdown => {}
-            // Only ends of itself when nothing is left.
-            _ = &mut tasks.fetcher => {}
+            // Only ends of itself when nothing is left here.
+            ended = &mut tasks.fetcher => retired = matches!(ended, Ok(fetch::Ended::Retired)),
             // Only ends of itself when the worker is lost.
             _ = &mut tasks.heartbeat => self.lose(self.host.env.monotonic_us()),
         }
-        if !self.phase.is_at_least(Phase::Lost) {
-            self.phase.raise(Phase::Stopping);
-            tokio::select! {
-                biased;
-                () = self.phase.reached(Phase::Lost) => {}
-                () = self.drain(&mut tasks) => return Ended::Stopped,
-            }
-            self.abandon(&mut tasks).await;
-            return Ended::Stopped;
+        let replaced = retired || self.phase.is_at_least(Phase::Lost);
+        self.phase.raise(Phase::Stopping);
+        let mut lost = false;
+        tokio::select! {
+            biased;
+            () = self.phase.reached(Phase::Lost) => lost = true,
+            () = self.drain(&mut tasks) => {}
         }
-        self.abandon(&mut tasks).await;
-        Ended::Lost
+        if lost {
+            self.abandon(&mut tasks).await;
+        }
+        if replaced { Ended::Replaced } else { Ended::Stopped }
     }
 
     /// Waits for the handlers of a lost worker to be dropped; nothing is written any more.

@@ -1,0 +1,20 @@
+//! What the runtime promises, on the memory store and a virtual clock: one promise a file, one binary for all, so that
+//! they are linked once.
+
+mod attempts_are_counted;
+mod back_off_is_exact;
+mod buffered_jobs_go_back;
+mod cancel_reaches_the_handler;
+mod client_never_doubles_a_job;
+mod jobs_run_and_complete;
+mod logs_and_progress_arrive;
+mod lost_workers_are_replaced;
+mod order_follows_priority;
+mod orders_are_obeyed;
+mod panics_stay_in_their_attempt;
+mod shutdown_gives_back;
+mod state_is_shared_by_type;
+mod store_outages_are_survived;
+mod support;
+mod time_limits_are_kept;
+mod workers_take_only_what_they_serve;
