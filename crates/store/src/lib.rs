@@ -9,7 +9,7 @@
 //! `conformance` suite (a feature of this crate) holds them to it.
 //!
 //! Time comes in with every call. Two clocks are in use:
-//! - [`Timestamp`](taskwright_core::Timestamp), the wall clock, for everything that people see or plan;
+//! - [`Timestamp`], the wall clock, for everything that people see or plan;
 //! - monotonic microseconds, for leases. They never jump, and are compared only with each other.
 #![deny(unsafe_code)]
 
