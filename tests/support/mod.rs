@@ -23,7 +23,10 @@ pub struct Site {
 
 impl Site {
     pub fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::in_directory(tempfile::tempdir().unwrap())
+    }
+
+    pub fn in_directory(directory: tempfile::TempDir) -> Self {
         let env = Env::system();
         let path = directory.path().join(".taskwright/taskwright.db");
         let store = SqliteStore::open(&path, Options { now: env.now() }).unwrap();

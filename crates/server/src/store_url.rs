@@ -6,7 +6,7 @@ use std::sync::Arc;
 use taskwright_core::Timestamp;
 use taskwright_store::Store;
 use taskwright_store::memory::MemoryStore;
-use taskwright_store::sqlite::{Options, SqliteStore};
+use taskwright_store::sqlite::{self, Options, SqliteStore};
 
 use crate::error::Error;
 
@@ -64,20 +64,36 @@ impl StoreUrl {
         }
     }
 
+    /// The schema version of the store, and the one that it should have; `None` when there is no store yet. Looks only:
+    /// nothing is made or migrated.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is newer than this program.
+    pub fn schema_version(&self) -> Result<(Option<u32>, u32), Error> {
+        match self {
+            Self::Sqlite(path) => Ok((sqlite::schema_version(path)?, sqlite::SCHEMA_VERSION)),
+            // It is always as new as the program.
+            Self::Memory => Ok((Some(0), 0)),
+        }
+    }
+
     /// Refuses a store that does not exist yet: looking at jobs must not leave an empty store behind in whatever
     /// directory somebody happens to be.
     ///
     /// # Errors
     ///
-    /// When there is no such file.
+    /// When there is no such file, or this user may not look for it.
     pub fn check_exists(&self) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(path) if !path.exists() => Err(Error::operational(
+        let Self::Sqlite(path) = self else { return Ok(()) };
+        match path.try_exists() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::operational(
                 format!("the store {self}"),
                 "there is no such file here yet",
                 "name the right one with --store, or create it with `taskwright up` or `taskwright migrate`",
             )),
-            _ => Ok(()),
+            Err(error) => Err(Error::file("looking for the store", &path.display().to_string(), &error)),
         }
     }
 }

@@ -5,7 +5,9 @@
 
 #[path = "errors/cases.rs"]
 mod cases;
+mod disk;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -13,6 +15,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use cases::Case;
+use disk::Disk;
+use taskwright::store::sqlite::rusqlite::Connection;
 
 /// What one run left behind.
 struct Ran {
@@ -23,17 +27,43 @@ struct Ran {
 
 #[test]
 fn every_error_says_what_why_and_what_to_do() {
-    let mut golden = String::new();
     let cases = cases::all();
     assert!(cases.len() >= 60, "{} cases", cases.len());
-    for case in &cases {
-        let directory = tempfile::tempdir().unwrap();
-        let ran = run(case, directory.path());
-        check(case, &ran);
-        writeln!(golden, "## {} [exit {}]\n$ {}\n{}", case.name, ran.exit, case.shown(), ran.err).unwrap();
-    }
+    let golden: String = cases.iter().map(told).collect();
     insta::with_settings!({ prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("errors", golden);
+    });
+}
+
+#[test]
+fn every_error_of_a_disk_says_what_why_and_what_to_do_and_leaves_nothing_half_written() {
+    if !disk::may_mount("every_error_of_a_disk_says_what_why_and_what_to_do_and_leaves_nothing_half_written")
+    {
+        return;
+    }
+    let golden: String = cases::on_disks().iter().map(told).collect();
+    insta::with_settings!({ prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("errors_of_disks", golden);
+    });
+}
+
+#[test]
+fn a_job_whose_command_cannot_be_run_says_what_why_and_what_to_do() {
+    let mut golden = String::new();
+    for case in cases::commands_of_jobs() {
+        let directory = tempfile::tempdir().unwrap();
+        let ran = run(&case, directory.path());
+        assert_eq!(ran.exit, 0, "{}: {}", case.name, ran.err);
+        let worked = taskwright(directory.path(), &words("worker --until-empty"), &case);
+        assert_eq!(worked.exit, 0, "{}: {}", case.name, worked.err);
+        let shown = taskwright(directory.path(), &words(&format!("jobs show --json {}", ran.out)), &case);
+        let job: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+        let error = without_path(job["error"].as_str().unwrap(), directory.path());
+        assert!(!error.contains("os error") && error.contains("; "), "{}: {error}", case.name);
+        writeln!(golden, "## {} [{}]\n$ {}\n{error}\n", case.name, job["state"], case.shown()).unwrap();
+    }
+    insta::with_settings!({ prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("errors_of_commands", golden);
     });
 }
 
@@ -55,6 +85,14 @@ fn errors_are_json_when_json_was_asked_for() {
     }
 }
 
+/// Runs a case, checks what it says, and gives it for the golden file.
+fn told(case: &Case) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let ran = run(case, directory.path());
+    check(case, &ran);
+    format!("## {} [exit {}]\n$ {}\n{}\n", case.name, ran.exit, case.shown(), ran.err)
+}
+
 /// What must hold for every error, whatever it says.
 fn check(case: &Case, ran: &Ran) {
     let name = case.name;
@@ -72,48 +110,119 @@ fn check(case: &Case, ran: &Ran) {
 }
 
 fn run(case: &Case, directory: &Path) -> Ran {
+    let disk = case.disk.map(|(options, trouble)| (Disk::mount(directory, options), trouble));
     for (file, text) in &case.files {
         std::fs::write(directory.join(file), text).unwrap();
     }
+    let mut ids = BTreeSet::new();
     let mut id = String::new();
+    let plain = Case::new(case.name, 0, "");
     for setup in &case.setup {
-        let ran = taskwright(directory, &words(&setup.replace("$ID", &id)), &[], false);
+        let ran = taskwright(directory, &words(&setup.replace("$ID", &id)), &plain);
         assert_eq!(ran.exit, 0, "{}: {setup}: {}", case.name, ran.err);
         id = ran.out.lines().last().unwrap_or_default().to_owned();
+        ids.extend(ids_of(&ran.out));
     }
     if let Some(prepare) = case.prepare {
         prepare(directory);
     }
-    let ran = taskwright(directory, &words(&case.args.replace("$ID", &id)), &case.input, case.full);
-    // macOS and some distributions give a temporary directory by a link.
-    let whole = directory.canonicalize().unwrap();
-    let mut err = ran.err;
-    for path in [whole.to_str().unwrap(), directory.to_str().unwrap()] {
-        err = err.replace(path, "DIR");
+    if let Some((disk, trouble)) = &disk {
+        trouble(disk);
     }
+    let ran = taskwright(directory, &words(&case.args.replace("$ID", &id)), case);
+    let mut err = without_path(&ran.err, directory);
     if !id.is_empty() {
         err = err.replace(&id, "$ID");
+    }
+    if let Some((disk, _)) = &disk {
+        disk.free();
+        ids.extend(ids_of(&ran.out));
+        check_that_nothing_is_half_written(case, directory, &ids);
+        err = without_counts(&err);
+    }
+    if case.unprivileged {
+        // So that it can be removed.
+        cases::open_to(&directory.join(".taskwright"), 0o700);
+        cases::open_to(directory, 0o700);
     }
     Ran { err, ..ran }
 }
 
-fn taskwright(directory: &Path, args: &[String], input: &[u8], full: bool) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_taskwright"));
-    command.args(args).current_dir(directory).env_clear().env("USER", "tester");
-    command.stdin(Stdio::piped()).stderr(Stdio::piped());
-    command.stdout(match full {
-        true => Stdio::from(OpenOptions::new().write(true).open("/dev/full").unwrap()),
-        false => Stdio::piped(),
-    });
+/// The store opens, is sound, and has the jobs whose ids have been printed, and no others.
+fn check_that_nothing_is_half_written(case: &Case, directory: &Path, printed: &BTreeSet<String>) {
+    const BATCH_JOBS: usize = 4_000;
+    let plain = Case::new(case.name, 0, "");
+    let opened = taskwright(directory, &words("migrate"), &plain);
+    assert_eq!(opened.exit, 0, "{}: {}", case.name, opened.err);
+    let conn = Connection::open(directory.join(".taskwright/taskwright.db")).unwrap();
+    let verdict: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(verdict, "ok", "{}", case.name);
+    let listed = taskwright(directory, &words("jobs list --limit all --json"), &plain);
+    assert_eq!(ids_of(&listed.out), *printed, "{}", case.name);
+    if case.args.contains("--from-file") {
+        assert!(!printed.is_empty() && printed.len() % BATCH_JOBS == 0, "{} jobs", printed.len());
+    }
+}
+
+/// The ids in what a command printed, bare or in JSON.
+fn ids_of(out: &str) -> BTreeSet<String> {
+    let id = |line: &str| match serde_json::from_str::<serde_json::Value>(line) {
+        Ok(job) => job["id"].as_str().map(str::to_owned),
+        Err(_) => line.parse().ok().map(|id: taskwright::JobId| id.to_string()),
+    };
+    out.lines().filter_map(id).collect()
+}
+
+fn without_path(text: &str, directory: &Path) -> String {
+    // macOS and some distributions give a temporary directory by a link.
+    let whole = directory.canonicalize().unwrap();
+    text.replace(whole.to_str().unwrap(), "DIR").replace(directory.to_str().unwrap(), "DIR")
+}
+
+/// How much fits on a disk is not ours to say.
+fn without_counts(text: &str) -> String {
+    let thousands = |word: &str| word.len() > 3 && word.bytes().all(|byte| byte.is_ascii_digit());
+    let word = |word| if thousands(word) { "N" } else { word };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn taskwright(directory: &Path, args: &[String], case: &Case) -> Ran {
+    let mut command = match case.unprivileged {
+        true => as_a_reader(directory),
+        false => Command::new(env!("CARGO_BIN_EXE_taskwright")),
+    };
+    command.args(args).current_dir(directory).env_clear().env("USER", "tester").env("PATH", "/usr/bin:/bin");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if case.full {
+        command.stdout(OpenOptions::new().write(true).open("/dev/full").unwrap());
+    }
     let mut child = command.spawn().unwrap();
-    // A command that fails early does not read what it is given.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    let output = child.wait_with_output().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        // A command that fails early does not read what it is given.
+        scope.spawn(move || stdin.write_all(&case.input));
+        child.wait_with_output().unwrap()
+    });
     Ran {
         exit: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// The binary, run by a user who may read the directory and not write it.
+fn as_a_reader(directory: &Path) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        cases::open_to(directory, 0o555);
+        return Command::new(env!("CARGO_BIN_EXE_taskwright"));
+    }
+    cases::open_to(directory, 0o755);
+    // The folder that it was built in need not be open to others.
+    let binary = directory.join("binary");
+    std::fs::copy(env!("CARGO_BIN_EXE_taskwright"), &binary).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(binary);
+    command
 }
 
 /// Splits a command as a shell would, as far as the cases go: spaces and single quotes.

@@ -18,6 +18,9 @@ const SEND_AGAIN: Duration = Duration::from_millis(125);
 const SEND_GROWTH: u32 = 3;
 /// Jobs of a batch, unless the caller says otherwise.
 const BATCH_JOBS: usize = 1_000;
+/// Bytes of arguments at which a batch is full, however few its jobs are: two batches are in memory at a time, and
+/// 10,000 jobs with the largest arguments would be 10 GB.
+const BATCH_ARGS_BYTES: usize = 16 << 20;
 /// The first and the longest time between two looks at a job that is waited for.
 const LOOK_FIRST: Duration = Duration::from_millis(5);
 const LOOK_LONGEST: Duration = Duration::from_millis(250);
@@ -49,7 +52,8 @@ impl Client {
         Self { store, env, batch_jobs: BATCH_JOBS }
     }
 
-    /// How many jobs [`enqueue_many`](Self::enqueue_many) commits together: 1 to 10,000, default 1,000.
+    /// How many jobs [`enqueue_many`](Self::enqueue_many) commits together at most: 1 to 10,000, default 1,000. Jobs
+    /// with large arguments make smaller batches.
     #[must_use]
     pub fn batch_jobs(self, jobs: usize) -> Self {
         Self { batch_jobs: jobs.clamp(1, ENQUEUE_JOBS_MAX), ..self }
@@ -123,8 +127,15 @@ impl Client {
 
     /// The next batch; empty at the end.
     fn batch<J: Into<Job>>(&self, jobs: &mut impl Iterator<Item = J>) -> Result<Vec<NewJob>, Error> {
-        let jobs = jobs.take(self.batch_jobs).map(|job| job.into().into_new(&self.env));
-        Ok(jobs.collect::<Result<_, _>>()?)
+        let mut batch = Vec::new();
+        let mut args_bytes = 0;
+        while batch.len() < self.batch_jobs && args_bytes < BATCH_ARGS_BYTES {
+            let Some(job) = jobs.next() else { break };
+            let job = job.into().into_new(&self.env)?;
+            args_bytes += job.args.as_str().len();
+            batch.push(job);
+        }
+        Ok(batch)
     }
 
     /// Sends a batch; again, with the same ids, while the store is out of order.

@@ -15,7 +15,7 @@ use crate::config::{Config, DEFAULT_FILE};
 use crate::error::{Error, nearest};
 use crate::output::Output;
 use crate::store_url::{self, StoreUrl};
-use taskwright::Env;
+use taskwright::{Client, Env};
 
 /// What a command was started with, before anything was looked at.
 pub(super) struct Settings {
@@ -97,6 +97,20 @@ impl Context {
         self.output.detail(format!("opening {}", self.store_url));
         let store = self.store_url.open(self.env.now())?;
         Ok(self.store.get_or_init(|| store))
+    }
+
+    /// A client of the store, which is made if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be opened or made.
+    pub(super) fn client_or_new(&self) -> Result<Client, Error> {
+        Ok(Client::new(Arc::clone(self.store_or_new()?), self.env.clone()))
+    }
+
+    /// The store, if it is open already: a program may have brought its own.
+    pub(super) fn open_store(&self) -> Option<&Arc<dyn Store>> {
+        self.store.get()
     }
 
     /// The namespace of what is stored or changed by name.

@@ -8,11 +8,13 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::json;
 use taskwright_core::limit::ARGS_BYTES_MAX;
 use taskwright_core::{
     Args as JobArgs, Backoff, Delivery, Kind, MaxAttempts, NewJob, Owner, Priority, QueueName,
 };
 use taskwright_core::{Timestamp, UniqueKey, UniqueScope};
+use taskwright_store::Enqueued;
 
 use super::{Context, value};
 use crate::error::{Error, Exit, in_words};
@@ -129,6 +131,14 @@ fn check_kind(context: &Context, kind: &str, any_kind: bool) -> Result<Kind, Err
         context.check_kind(kind)?;
     }
     Ok(checked)
+}
+
+/// Prints the id that stands for a job.
+fn print_id(context: &Context, answer: &Enqueued) -> Result<(), Error> {
+    if context.output.is_json() {
+        return context.output.json(&json!({ "id": answer.id, "existing": answer.existing }));
+    }
+    context.output.line(answer.id.to_string())
 }
 
 /// Turns what was given into jobs: a field first, then a flag, then `[tasks.KIND]`, then the built-in default.

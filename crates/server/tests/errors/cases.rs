@@ -1,7 +1,9 @@
 //! The cases, a line each: name, exit code, command; then files, commands before it, and input.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::disk::Disk;
 use taskwright::store::sqlite::rusqlite::Connection;
 
 /// One error to provoke.
@@ -15,12 +17,17 @@ pub(crate) struct Case {
     pub(crate) input: Vec<u8>,
     /// Whether standard output is a device without space.
     pub(crate) full: bool,
+    /// The file system that it runs on, and what befalls that before.
+    pub(crate) disk: Option<(&'static str, fn(&Disk))>,
+    /// Whether a user runs it who may read everything and write nothing.
+    pub(crate) unprivileged: bool,
 }
 
 impl Case {
     pub(crate) fn new(name: &'static str, exit: i32, args: impl Into<String>) -> Self {
         let (files, setup, input) = (Vec::new(), Vec::new(), Vec::new());
-        Self { name, exit, args: args.into(), files, setup, prepare: None, input, full: false }
+        let (prepare, full, disk, unprivileged) = (None, false, None, false);
+        Self { name, exit, args: args.into(), files, setup, prepare, input, full, disk, unprivileged }
     }
 
     fn file(mut self, name: &'static str, text: impl Into<String>) -> Self {
@@ -53,6 +60,16 @@ impl Case {
         self
     }
 
+    fn on_disk(mut self, options: &'static str, trouble: fn(&Disk)) -> Self {
+        self.disk = Some((options, trouble));
+        self
+    }
+
+    fn by_a_reader(mut self) -> Self {
+        self.unprivileged = true;
+        self
+    }
+
     /// The command for the golden file, which need not show a megabyte.
     pub(crate) fn shown(&self) -> String {
         const SHOWN_MAX: usize = 100;
@@ -64,7 +81,9 @@ impl Case {
 
 const UNKNOWN: &str = "01890000-0000-7000-8000-000000000000";
 
-/// All of them.
+const STORE: &str = ".taskwright/taskwright.db";
+
+/// All that need nothing but a directory.
 pub(crate) fn all() -> Vec<Case> {
     [
         commands(),
@@ -79,6 +98,67 @@ pub(crate) fn all() -> Vec<Case> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Those that need a file system of their own.
+pub(crate) fn on_disks() -> Vec<Case> {
+    const SMALL: &str = "size=400k";
+    let many = "{\"kind\": \"noop\"}\n".repeat(20_000);
+    vec![
+        Case::new("full disk, enqueue", 1, "enqueue exec -- ls")
+            .after("enqueue exec -- ls")
+            .on_disk(SMALL, Disk::fill),
+        Case::new("full disk, import", 1, "enqueue --any-kind --from-file -")
+            .input(many)
+            .on_disk("size=2m", |_| ()),
+        Case::new("full disk, up", 1, "up").after("enqueue exec -- ls").on_disk(SMALL, Disk::fill),
+        Case::new("full disk, worker", 1, "worker --until-empty")
+            .after("enqueue exec -- ls")
+            .on_disk(SMALL, Disk::fill),
+        Case::new("full disk, list", 1, "jobs list").after("enqueue exec -- ls").on_disk(SMALL, Disk::fill),
+        Case::new("full disk, new store", 1, "migrate").on_disk(SMALL, Disk::fill),
+        Case::new("read-only disk, enqueue", 1, "enqueue exec -- ls")
+            .after("enqueue exec -- ls")
+            .on_disk(SMALL, Disk::seal),
+        Case::new("read-only disk, up", 1, "up").after("enqueue exec -- ls").on_disk(SMALL, Disk::seal),
+        Case::new("read-only disk, list", 1, "jobs list")
+            .after("enqueue exec -- ls")
+            .on_disk(SMALL, Disk::seal),
+        Case::new("read-only disk, new store", 1, "enqueue exec -- ls").on_disk(SMALL, Disk::seal),
+        Case::new("no room for files, enqueue", 1, "enqueue exec -- ls")
+            .after("enqueue exec -- ls")
+            .on_disk("size=400k,nr_inodes=8", Disk::fill_with_files),
+        Case::new("no room for files, new store", 1, "up")
+            .on_disk("size=400k,nr_inodes=8", Disk::fill_with_files),
+    ]
+}
+
+/// Commands of jobs that cannot be run; `$ERROR` is what the job says afterwards.
+pub(crate) fn commands_of_jobs() -> Vec<Case> {
+    let exec = |name, args: &str| Case::new(name, 0, format!("enqueue exec {args}"));
+    vec![
+        exec("missing command", "-- no-such-command"),
+        exec("missing command by its path", "-- ./no-such-command"),
+        exec("command that is not executable", "-- ./script").file("script", "#!/bin/sh\n"),
+        exec("directory for a command", "-- /tmp"),
+        exec("directory that is missing", "--cwd missing -- ls"),
+        exec("directory that is a file", "--cwd script -- ls").file("script", "#!/bin/sh\n"),
+        exec("script without an interpreter", "-- ./script")
+            .file("script", "#!/no/such/shell\n")
+            .prepared(executable),
+        exec("file of another machine", "-- ./script").file("script", "\u{7f}ELF").prepared(executable),
+    ]
+}
+
+fn executable(directory: &Path) {
+    open_to(&directory.join("script"), 0o755);
+}
+
+/// Changes the rights of a file, if there is one.
+pub(crate) fn open_to(path: &Path, mode: u32) {
+    if path.exists() {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
 }
 
 fn commands() -> Vec<Case> {
@@ -267,11 +347,11 @@ fn stores() -> Vec<Case> {
         Case::new("store that is no database", 1, "--store sqlite:a.txt jobs list")
             .file("a.txt", "This is a letter and no database. ".repeat(100)),
         Case::new("store of a newer version", 1, "jobs list").after("migrate").prepared(|directory| {
-            let conn = Connection::open(directory.join(".taskwright/taskwright.db")).unwrap();
+            let conn = Connection::open(directory.join(STORE)).unwrap();
             conn.execute("INSERT INTO taskwright_migration VALUES (9, 'later', 'x', 0)", []).unwrap();
         }),
         Case::new("store of an edited migration", 1, "jobs list").after("migrate").prepared(|directory| {
-            let conn = Connection::open(directory.join(".taskwright/taskwright.db")).unwrap();
+            let conn = Connection::open(directory.join(STORE)).unwrap();
             conn.execute("UPDATE taskwright_migration SET checksum = 'x'", []).unwrap();
         }),
         Case::new("second up on the same store", 1, "up").after("migrate").prepared(|directory| {
@@ -282,8 +362,45 @@ fn stores() -> Vec<Case> {
             // Held until the end of the tests, as the daemon that it stands for would hold it.
             std::mem::forget(lock);
         }),
+        Case::new("store that was cut in the middle", 1, "jobs list").after("enqueue exec -- ls").prepared(
+            |directory| {
+                let store = std::fs::File::options().write(true).open(directory.join(STORE)).unwrap();
+                store.set_len(store.metadata().unwrap().len() / 2).unwrap();
+            },
+        ),
+        Case::new("store with garbage behind its header", 1, "jobs list")
+            .after("enqueue exec -- ls")
+            .prepared(|directory| {
+                let mut bytes = std::fs::read(directory.join(STORE)).unwrap();
+                bytes[100..].fill(b'x');
+                std::fs::write(directory.join(STORE), bytes).unwrap();
+            }),
+        Case::new("store of a directory that may not be written", 1, "enqueue exec -- ls").by_a_reader(),
+        Case::new("store that may not be written", 1, "enqueue exec -- ls")
+            .after("enqueue exec -- ls")
+            .prepared(open_to_readers)
+            .by_a_reader(),
+        Case::new("store that may not be looked for", 1, "jobs list")
+            .after("enqueue exec -- ls")
+            .prepared(|directory| open_to(&directory.join(".taskwright"), 0o000))
+            .by_a_reader(),
+        Case::new("check of a missing store", 1, "migrate --check"),
+        Case::new("check of a file without a store", 1, "migrate --check").prepared(|directory| {
+            std::fs::create_dir(directory.join(".taskwright")).unwrap();
+            let conn = Connection::open(directory.join(STORE)).unwrap();
+            conn.execute("CREATE TABLE other (a)", []).unwrap();
+        }),
+        Case::new("check of a newer store", 1, "migrate --check").after("migrate").prepared(|directory| {
+            let conn = Connection::open(directory.join(STORE)).unwrap();
+            conn.execute("INSERT INTO taskwright_migration VALUES (9, 'later', 'x', 0)", []).unwrap();
+        }),
         Case::new("no space for the output", 1, "jobs list").after("enqueue exec -- ls").on_a_full_device(),
     ]
+}
+
+fn open_to_readers(directory: &Path) {
+    open_to(&directory.join(STORE), 0o444);
+    open_to(&directory.join(".taskwright"), 0o555);
 }
 
 fn jobs() -> Vec<Case> {

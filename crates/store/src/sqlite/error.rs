@@ -17,6 +17,12 @@ pub(super) fn write_error(error: rusqlite::Error) -> Error {
 /// Says what an engine error means. The engine's own words are the source, for `--verbose`.
 pub(super) fn explain(what: &str, error: rusqlite::Error) -> Error {
     let code = match &error {
+        // The file of shared memory could not be made as large as it must be.
+        rusqlite::Error::SqliteFailure(failure, _)
+            if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE =>
+        {
+            Some(ErrorCode::DiskFull)
+        }
         rusqlite::Error::SqliteFailure(failure, _) => Some(failure.code),
         _ => None,
     };

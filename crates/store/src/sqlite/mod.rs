@@ -43,10 +43,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 
-pub use open::Options;
+pub use open::{Options, schema_version};
 pub use raw::{RawLimit, raw_limit};
 /// The SQLite driver, for [`enqueue_in`]: its transaction must be of this version.
 pub use rusqlite;
+pub use schema::VERSION as SCHEMA_VERSION;
 
 use self::change::By;
 use self::open::Opened;

@@ -1,12 +1,13 @@
 //! Opening the file: what is checked first, and how every connection is set up.
 
-use std::fs::DirBuilder;
-use std::io;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use taskwright_core::Timestamp;
 
 use super::error::explain;
@@ -101,13 +102,52 @@ impl Opened {
     }
 
     fn explain(&self, error: rusqlite::Error) -> Error {
-        explain(&format!("open the store {}", self.path.display()), error)
+        explain_open(&self.path, error)
     }
 
     /// Adds the path to an error that does not name it.
     fn name(&self, error: Error) -> Error {
         error.located(&self.path)
     }
+}
+
+/// The schema version of the store in this file; `None` when there is no file, or no store in it. Nothing is made,
+/// migrated or written.
+///
+/// # Errors
+///
+/// As [`SqliteStore::open`](super::SqliteStore::open); [`Error::is_version`] when it is newer than
+/// [`SCHEMA_VERSION`](super::SCHEMA_VERSION).
+pub fn schema_version(path: &Path) -> Result<Option<u32>, Error> {
+    let refuse = |error| explain_open(path, error);
+    if !path.try_exists().map_err(|error| cannot_look(path, &error))? {
+        return Ok(None);
+    }
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(reading_url(path), flags).map_err(refuse)?;
+    conn.busy_handler(Some(wait_for_lock)).map_err(refuse)?;
+    schema::applied(&conn).map_err(|error| error.located(path))
+}
+
+/// The URL by which SQLite reads the file and makes none beside it.
+fn reading_url(path: &Path) -> String {
+    let mut url = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                url.push(char::from(*byte))
+            }
+            byte => url.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    // Without a log all is in the file, and nobody has it open: SQLite need not share memory with anybody. With one,
+    // the newest pages may be in it.
+    let has_log = std::fs::metadata(&log).is_ok_and(|log| log.len() > 0);
+    url.push_str(if has_log { "?mode=ro" } else { "?immutable=1" });
+    url
 }
 
 /// Refuses an SQLite that loses committed writes.
@@ -132,6 +172,50 @@ fn make_private(directory: &Path) -> Result<(), Error> {
         .map_err(|error| cannot_make(directory, &error))
 }
 
+/// Says why the store cannot be opened. SQLite's own answer to most of what a system refuses is that it cannot open the
+/// file, or that the disk failed; so the system is asked again.
+fn explain_open(path: &Path, error: rusqlite::Error) -> Error {
+    let what = format!("open the store {}", path.display());
+    let code = error.sqlite_error_code();
+    if !matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly)) {
+        return explain(&what, error);
+    }
+    let (area, why, fix) = match try_to_write(path).map_err(|error| error.kind()) {
+        Err(io::ErrorKind::PermissionDenied) => (
+            Area::ReadOnly,
+            "this user may not write the file, or not into its directory",
+            "give this user the right to: SQLite keeps two files beside the store, even to read it",
+        ),
+        Err(io::ErrorKind::ReadOnlyFilesystem) => (
+            Area::ReadOnly,
+            "its file system is mounted read-only",
+            "mount it writable: SQLite keeps two files beside the store, even to read it",
+        ),
+        Err(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => (
+            Area::Full,
+            "no space is left on its disk, or no file more can be made there",
+            "free some space (`df` and `df -i` tell which is short), and try again; nothing was half-written",
+        ),
+        _ => return explain(&what, error),
+    };
+    Error::new(area, what, why, fix).with_source(error)
+}
+
+/// Does what SQLite does at first: opens the file for writing, and makes a file of 32 KiB beside it.
+fn try_to_write(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!("-probe-{}", std::process::id()));
+    let made = OpenOptions::new().write(true).create(true).truncate(true).open(&beside);
+    let written = made.and_then(|mut file| file.write_all(&[0; 32 << 10]));
+    // Without it there is nothing to remove.
+    let _ = std::fs::remove_file(&beside);
+    written
+}
+
 fn cannot_make(directory: &Path, error: &io::Error) -> Error {
     let (area, why, fix) = match error.kind() {
         io::ErrorKind::PermissionDenied => {
@@ -151,6 +235,16 @@ fn cannot_make(directory: &Path, error: &io::Error) -> Error {
     Error::new(area, format!("the directory {}", directory.display()), why, fix)
 }
 
+fn cannot_look(path: &Path, error: &io::Error) -> Error {
+    let why = match error.kind() {
+        io::ErrorKind::PermissionDenied => "this user may not look there",
+        io::ErrorKind::NotADirectory => "a part of its path is not a directory",
+        _ => "the system refused",
+    };
+    let fix = "check the path and the rights of this user";
+    Error::new(Area::Unreachable, format!("the store {}", path.display()), why, fix)
+}
+
 /// What SQLite calls when the file is locked: pauses, a little longer each time, up to [`BUSY_WAIT_MAX`] in all.
 fn wait_for_lock(tries: i32) -> bool {
     let pause = Duration::from_micros(50 * u64::from(tries.unsigned_abs() + 1)).min(BUSY_PAUSE_MAX);
@@ -165,6 +259,30 @@ fn wait_for_lock(tries: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_schema_version_is_told_and_nothing_is_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("what? 50%#.db");
+        assert_eq!(schema_version(&path).unwrap(), None);
+        assert_eq!(files(directory.path()), 0);
+
+        let opened = Opened::prepare(&path, Options::default()).unwrap();
+        assert_eq!(schema_version(&path).unwrap(), Some(schema::VERSION));
+        let before = files(directory.path());
+        let other = opened.connect_writer().unwrap();
+        assert_eq!(schema_version(&path).unwrap(), Some(schema::VERSION), "while others have it open");
+        other.execute("DELETE FROM taskwright_migration", []).unwrap();
+        assert_eq!(schema_version(&path).unwrap(), None, "what stands in the log is seen");
+        other.execute("INSERT INTO taskwright_migration VALUES (9, 'later', 'x', 0)", []).unwrap();
+        assert!(schema_version(&path).unwrap_err().is_version());
+        drop(other);
+        assert_eq!(files(directory.path()), before);
+    }
+
+    fn files(directory: &Path) -> usize {
+        std::fs::read_dir(directory).unwrap().count()
+    }
 
     #[test]
     fn an_sqlite_that_loses_writes_is_refused() {

@@ -17,8 +17,8 @@ struct Migration {
 const MIGRATIONS: &[Migration] =
     &[Migration { version: 1, name: "jobs", sql: include_str!("migrations/0001_jobs.sql") }];
 
-/// The version that this program writes.
-pub(super) const VERSION: u32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+/// The version of the schema that this program writes.
+pub const VERSION: u32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS taskwright_migration (
     version    INTEGER PRIMARY KEY,
@@ -55,7 +55,11 @@ pub(super) fn migrate(conn: &mut Connection, now: Timestamp) -> Result<u32, Erro
 }
 
 /// The newest version in the file, after holding every recorded step against ours; `None` for a file without jobs.
-fn applied(conn: &Connection) -> Result<Option<u32>, Error> {
+///
+/// # Errors
+///
+/// [`Error::is_version`], as for [`migrate`].
+pub(super) fn applied(conn: &Connection) -> Result<Option<u32>, Error> {
     let exists = conn
         .query_row("SELECT 1 FROM sqlite_schema WHERE name = 'taskwright_migration'", [], |_| Ok(()))
         .optional()

@@ -1,32 +1,29 @@
 //! Many jobs from a file of JSON lines, read as a stream: memory does not grow with the file.
 //!
-//! Lines become batches; a few batches are under way at once, so that the next is parsed while the store writes. The
-//! ids of a batch are printed when the store has acknowledged it, and not before.
+//! The client makes batches of the lines, and parses the next while the store writes one. The ids of a batch are
+//! printed when the store has acknowledged it, and not before.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
 use taskwright_core::limit::ARGS_BYTES_MAX;
 use taskwright_core::time::parse_duration;
 use taskwright_core::{Args as JobArgs, Delivery, Namespace, NewJob, Owner, QueueName, UniqueKey};
-use taskwright_store::{Enqueued, Reply};
+use taskwright_store::Enqueued;
 
 use super::{Defaults, Enqueue};
 use crate::cli::Context;
 use crate::error::{Error, Exit, Place, Report, in_words, nearest};
 use crate::text;
 
-/// Jobs that are stored together.
-const BATCH_JOBS: usize = 1_000;
-/// Batches that may be under way at once.
-const BATCHES_MAX: usize = 4;
+/// Jobs that are stored together: with fewer, the flushes to the disk would take longer than the parsing.
+const BATCH_JOBS: usize = 4_000;
 /// The longest line: the largest arguments, and room for the rest.
 const LINE_BYTES_MAX: usize = ARGS_BYTES_MAX + (64 << 10);
 
@@ -81,123 +78,197 @@ type Wrong = (&'static str, Error);
 
 pub(super) async fn run(context: &Context, verb: &Enqueue, path: &str) -> Result<Exit, Error> {
     let (source, bytes) = open(context, path)?;
-    let mut import = Import {
+    let bar = bar(context, bytes);
+    let stopped = Cell::new(false);
+    let mut lines = Lines {
         context,
+        source,
+        line: Vec::new(),
+        number: 0,
         defaults: verb.defaults(context)?,
         kind: verb.kind.clone(),
         name: if path == "-" { "standard input" } else { path },
         skip_bad: verb.skip_bad,
-        bar: bar(context, bytes),
-        under_way: VecDeque::new(),
-        stored: 0,
-        existing: 0,
+        bar: &bar,
         bad: 0,
+        wrong: None,
+        stopped: &stopped,
     };
-    let done = match source {
-        Some(mut file) => import.all(&mut file).await,
-        None => {
-            // Standard input is taken line by line, because its lock may not be held while the store works.
-            import.all(&mut StandardInput { context, left: Vec::new(), at: 0 }).await
-        }
-    };
-    import.bar.finish_and_clear();
-    done?;
-    import.tell();
-    Ok(if import.bad > 0 { Exit::Operational } else { Exit::Ok })
+    let mut import =
+        Import { context, bar: &bar, stored: 0, existing: 0, unprinted: None, stopped: &stopped };
+    let done = import.all(&mut lines).await;
+    bar.finish_and_clear();
+    import.end(done, &lines)
 }
 
+/// What has been stored, and the ids of which have been printed.
 struct Import<'c> {
     context: &'c Context,
+    bar: &'c ProgressBar,
+    stored: usize,
+    existing: usize,
+    /// Why the ids of stored jobs could not be printed.
+    unprinted: Option<Error>,
+    stopped: &'c Cell<bool>,
+}
+
+impl Import<'_> {
+    /// Stores the jobs of the lines up to the first that is wrong.
+    async fn all(&mut self, lines: &mut Lines<'_>) -> Result<(), Error> {
+        // First, so that a file which is wrong from the start leaves no store behind.
+        if let Some(first) = lines.next() {
+            let client = self.context.client_or_new()?.batch_jobs(BATCH_JOBS);
+            let jobs = std::iter::once(first).chain(lines.by_ref());
+            client.enqueue_each(jobs, |batch| self.batch(batch)).await.map_err(|error| {
+                let fix = format!("{}; then go on behind the last id that was printed", error.fix());
+                Error::from(error)
+                    .with_fix(fix)
+                    .about(&format!("after {} stored", text::count(self.stored, "job")))
+            })?;
+        }
+        lines.wrong.take().map_or(Ok(()), Err)
+    }
+
+    /// Counts a batch that the store has acknowledged, and prints its ids.
+    fn batch(&mut self, answers: &[Enqueued]) {
+        self.stored += answers.len();
+        self.existing += answers.iter().filter(|answer| answer.existing).count();
+        if self.unprinted.is_none()
+            && let Err(error) = self.bar.suspend(|| self.print(answers))
+        {
+            self.unprinted = Some(error);
+            self.stopped.set(true);
+        }
+    }
+
+    fn print(&self, answers: &[Enqueued]) -> Result<(), Error> {
+        answers.iter().try_for_each(|answer| super::print_id(self.context, answer))?;
+        self.context.output.flush()
+    }
+
+    fn end(self, done: Result<(), Error>, lines: &Lines<'_>) -> Result<Exit, Error> {
+        if self.unprinted.as_ref().is_some_and(Error::is_silent) {
+            return Err(self.reader_gone());
+        }
+        self.tell(lines.bad);
+        if let Some(error) = self.unprinted {
+            return Err(error);
+        }
+        done?;
+        Ok(if lines.bad > 0 { Exit::Operational } else { Exit::Ok })
+    }
+
+    fn tell(&self, bad: usize) {
+        let mut parts = vec![format!("{} stored", text::count(self.stored - self.existing, "job"))];
+        if self.existing > 0 {
+            parts.push(format!("{} there already", self.existing));
+        }
+        if bad > 0 {
+            parts.push(format!("{} skipped", text::count(bad, "bad line")));
+        }
+        self.context.output.note(parts.join(", "));
+    }
+
+    fn reader_gone(&self) -> Error {
+        Error::operational(
+            format!("printing the ids of {}, which are stored", text::count(self.stored, "job")),
+            "the reader of the output is gone",
+            "write the ids to a file; lines that have an \"id\" of their own can be imported again and are stored once",
+        )
+    }
+}
+
+/// The jobs of the lines, up to the first that is wrong.
+struct Lines<'c> {
+    context: &'c Context,
+    source: Box<dyn BufRead + 'c>,
+    line: Vec<u8>,
+    number: usize,
     defaults: Defaults<'c>,
     kind: Option<String>,
     name: &'c str,
     skip_bad: bool,
-    bar: ProgressBar,
-    under_way: VecDeque<Reply<'c, Vec<Enqueued>>>,
-    stored: usize,
-    existing: usize,
+    bar: &'c ProgressBar,
+    /// Lines that were skipped.
     bad: usize,
+    /// Why the lines end before the file does.
+    wrong: Option<Error>,
+    /// Set from outside, when no more is wanted.
+    stopped: &'c Cell<bool>,
 }
 
-impl<'c> Import<'c> {
-    async fn all(&mut self, source: &mut (impl BufRead + Send)) -> Result<(), Error> {
-        let read = self.read(source).await;
-        // Whatever went wrong, what was handed to the store is acknowledged first.
-        let settled = self.settle(0).await;
-        settled.and(read).map_err(|error| {
-            if error.is_silent() {
-                return self.reader_gone();
-            }
-            self.bar.suspend(|| self.tell());
-            error
-        })
-    }
+impl Iterator for Lines<'_> {
+    type Item = NewJob;
 
-    async fn read(&mut self, source: &mut (impl BufRead + Send)) -> Result<(), Error> {
-        let mut batch = Vec::with_capacity(BATCH_JOBS);
-        let mut line = Vec::new();
-        for number in 1.. {
-            line.clear();
-            let length = source.take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line);
-            let length = length.map_err(|error| Error::file("reading", self.name, &error))?;
-            if length == 0 {
-                break;
+    fn next(&mut self) -> Option<NewJob> {
+        while self.wrong.is_none() && !self.stopped.get() {
+            match self.read() {
+                Ok(0) => return None,
+                Ok(length) => self.bar.inc(length as u64),
+                Err(error) => {
+                    self.wrong = Some(error);
+                    return None;
+                }
             }
-            self.bar.inc(length as u64);
-            if line.trim_ascii().is_empty() {
+            if self.line.trim_ascii().is_empty() {
                 continue;
             }
-            match self.job(number, &line) {
-                Ok(job) => batch.push(job),
+            // Taken, because the job borrows from it while the rest of `self` is asked about kinds.
+            let line = std::mem::take(&mut self.line);
+            let job = self.job(&line);
+            self.line = line;
+            match job {
+                Ok(job) => return Some(job),
                 Err(report) if self.skip_bad => {
                     self.bad += 1;
                     self.bar.suspend(|| self.context.output.report("warning", &report));
-                    self.skip_rest(source, &line)?;
+                    self.wrong = self.skip_rest().err();
                 }
-                Err(report) => {
-                    // The lines before the bad one are sound, and so they are stored.
-                    self.send(&mut batch).await?;
-                    return Err(Error::several(Exit::Operational, vec![*report]));
-                }
-            }
-            if batch.len() == BATCH_JOBS {
-                self.send(&mut batch).await?;
+                Err(report) => self.wrong = Some(Error::several(Exit::Operational, vec![*report])),
             }
         }
-        self.send(&mut batch).await
+        None
+    }
+}
+
+impl Lines<'_> {
+    /// Reads the next line, and gives how long it is; 0 at the end.
+    fn read(&mut self) -> Result<usize, Error> {
+        self.number += 1;
+        self.line.clear();
+        let length = self.source.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut self.line);
+        length.map_err(|error| Error::file("reading", self.name, &error))
     }
 
     /// Goes to the end of a line that was too long to be read whole.
-    fn skip_rest(&self, source: &mut (impl BufRead + Send), line: &[u8]) -> Result<(), Error> {
-        let mut rest = Vec::new();
-        let mut ended = line.ends_with(b"\n") || line.len() <= LINE_BYTES_MAX;
+    fn skip_rest(&mut self) -> Result<(), Error> {
+        let mut ended = self.line.ends_with(b"\n") || self.line.len() <= LINE_BYTES_MAX;
         while !ended {
-            rest.clear();
-            let length = source.take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut rest);
+            self.line.clear();
+            let length = self.source.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut self.line);
             let length = length.map_err(|error| Error::file("reading", self.name, &error))?;
-            ended = length == 0 || rest.ends_with(b"\n");
+            ended = length == 0 || self.line.ends_with(b"\n");
         }
         Ok(())
     }
 
-    fn job(&mut self, number: usize, bytes: &[u8]) -> Result<NewJob, Box<Report>> {
+    fn job(&mut self, bytes: &[u8]) -> Result<NewJob, Box<Report>> {
         if bytes.len() > LINE_BYTES_MAX {
             let error = Error::usage(
                 "this line is too long",
                 format!("{LINE_BYTES_MAX} bytes are allowed"),
                 "store the large part elsewhere and pass a reference to it",
             );
-            return Err(self.report(number, bytes, (1, 1), &error));
+            return Err(self.report(bytes, (1, 1), &error));
         }
         let line: Line<'_> = serde_json::from_slice(bytes).map_err(|error| {
             let text = error.to_string();
             let key = unknown_key(&text).and_then(|key| place_of(bytes, key));
             let place = key.unwrap_or((error.column().max(1), 1));
-            self.report(number, bytes, place, &explain(&error, bytes))
+            self.report(bytes, place, &explain(&error, bytes))
         })?;
-        self.build(line).map_err(|(field, error)| {
-            self.report(number, bytes, place_of(bytes, field).unwrap_or((1, 1)), &error)
-        })
+        self.build(line)
+            .map_err(|(field, error)| self.report(bytes, place_of(bytes, field).unwrap_or((1, 1)), &error))
     }
 
     fn build(&mut self, line: Line<'_>) -> Result<NewJob, Wrong> {
@@ -222,63 +293,7 @@ impl<'c> Import<'c> {
         Ok(job)
     }
 
-    async fn send(&mut self, batch: &mut Vec<NewJob>) -> Result<(), Error> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let batch = std::mem::replace(batch, Vec::with_capacity(BATCH_JOBS));
-        let context = self.context;
-        self.under_way.push_back(context.store_or_new()?.enqueue(context.env.now(), batch));
-        self.settle(BATCHES_MAX - 1).await
-    }
-
-    /// Waits until no more than `left` batches are under way, and prints the ids of the others.
-    async fn settle(&mut self, left: usize) -> Result<(), Error> {
-        while self.under_way.len() > left {
-            let Some(reply) = self.under_way.pop_front() else { break };
-            let answers = reply.await.map_err(|error| {
-                let fix = format!("{}; then go on behind the last id that was printed", error.fix());
-                Error::from(error)
-                    .with_fix(fix)
-                    .about(&format!("after {} stored", text::count(self.stored, "job")))
-            })?;
-            self.stored += answers.len();
-            self.existing += answers.iter().filter(|answer| answer.existing).count();
-            self.bar.suspend(|| self.print(&answers))?;
-        }
-        Ok(())
-    }
-
-    fn print(&self, answers: &[Enqueued]) -> Result<(), Error> {
-        let output = &self.context.output;
-        for answer in answers {
-            if output.is_json() {
-                output.json(&json!({ "id": answer.id, "existing": answer.existing }))?;
-            } else {
-                output.line(answer.id.to_string())?;
-            }
-        }
-        output.flush()
-    }
-
-    fn tell(&self) {
-        let mut parts = vec![format!("{} stored", text::count(self.stored - self.existing, "job"))];
-        if self.existing > 0 {
-            parts.push(format!("{} there already", self.existing));
-        }
-        if self.bad > 0 {
-            parts.push(format!("{} skipped", text::count(self.bad, "bad line")));
-        }
-        self.context.output.note(parts.join(", "));
-    }
-
-    fn report(
-        &self,
-        number: usize,
-        line: &[u8],
-        (column, width): (usize, usize),
-        error: &Error,
-    ) -> Box<Report> {
+    fn report(&self, line: &[u8], (column, width): (usize, usize), error: &Error) -> Box<Report> {
         const BEFORE: usize = 40;
         const SHOWN: usize = 100;
         // A window of the line around the column: a line may have a megabyte.
@@ -289,7 +304,7 @@ impl<'c> Import<'c> {
         let first = &error.reports()[0];
         let place = Place {
             file: self.name.to_owned(),
-            line: number,
+            line: self.number,
             column,
             offset: before,
             width,
@@ -297,14 +312,6 @@ impl<'c> Import<'c> {
         };
         let (what, why, fix) = (first.what.clone(), first.why.clone(), first.fix.clone());
         Box::new(Report { what, place: Some(place), why, fix })
-    }
-
-    fn reader_gone(&self) -> Error {
-        Error::operational(
-            format!("printing the ids of {}, which are stored", text::count(self.stored, "job")),
-            "the reader of the output is gone",
-            "write the ids to a file; lines that have an \"id\" of their own can be imported again and are stored once",
-        )
     }
 }
 
@@ -338,9 +345,9 @@ fn no_kind() -> Error {
     )
 }
 
-fn open(context: &Context, path: &str) -> Result<(Option<BufReader<File>>, Option<u64>), Error> {
+fn open<'c>(context: &'c Context, path: &str) -> Result<(Box<dyn BufRead + 'c>, Option<u64>), Error> {
     if path == "-" {
-        return Ok((None, None));
+        return Ok((Box::new(StandardInput { context, left: Vec::new(), at: 0 }), None));
     }
     let refuse = |error: std::io::Error| {
         let what = format!("the file {path}");
@@ -353,7 +360,7 @@ fn open(context: &Context, path: &str) -> Result<(Option<BufReader<File>>, Optio
     }
     context.output.detail(format!("reading {path}, {}", text::bytes(facts.len())));
     let bytes = facts.is_file().then_some(facts.len());
-    Ok((Some(BufReader::with_capacity(1 << 20, file)), bytes))
+    Ok((Box::new(BufReader::with_capacity(1 << 20, file)), bytes))
 }
 
 /// A bar over the bytes of the file, or over what was read when its length is not known.
@@ -402,7 +409,7 @@ fn place_of(line: &[u8], key: &str) -> Option<(usize, usize)> {
     Some((line[..at].chars().count() + 1, key.chars().count() + 2))
 }
 
-/// Standard input in pieces, so that its lock is free in between.
+/// Standard input in pieces, so that its lock is free in between: it may not be held while the store works.
 struct StandardInput<'c> {
     context: &'c Context,
     left: Vec<u8>,

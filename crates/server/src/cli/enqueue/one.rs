@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use serde_json::json;
 use taskwright_core::Args as JobArgs;
 use taskwright_core::limit::ARGS_BYTES_MAX;
 
@@ -38,16 +37,10 @@ pub(super) async fn run(context: &Context, verb: &Enqueue) -> Result<Exit, Error
     };
     let job = defaults.job(kind, args)?;
     let kind = job.kind.clone();
-    let answers = context.store_or_new()?.enqueue(context.env.now(), vec![job]).await?;
-    for answer in answers {
-        if context.output.is_json() {
-            context.output.json(&json!({ "id": answer.id, "existing": answer.existing }))?;
-        } else {
-            context.output.line(answer.id.to_string())?;
-        }
-        if answer.existing {
-            context.output.note(format!("a waiting {kind} job holds this key already: nothing was stored"));
-        }
+    let answer = context.client_or_new()?.enqueue(job).await?;
+    super::print_id(context, &answer)?;
+    if answer.existing {
+        context.output.note(format!("a waiting {kind} job holds this key already: nothing was stored"));
     }
     Ok(Exit::Ok)
 }

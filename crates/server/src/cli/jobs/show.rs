@@ -248,11 +248,19 @@ fn attempts(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Erro
             plain(usage(|usage| {
                 text::measured(std::time::Duration::from_micros(usage.cpu_user_us + usage.cpu_system_us))
             })),
-            plain(usage(|usage| text::bytes(usage.rss_peak_bytes))),
+            plain(usage(memory)),
             plain(record.error.as_deref().map(text::one_line).unwrap_or_default()),
         ]);
     }
     output.table(&mut table)
+}
+
+/// The peak of the memory; a process that was too short-lived to be measured has none to tell.
+fn memory(usage: &Usage) -> String {
+    match usage.rss_peak_bytes {
+        0 => "-".to_owned(),
+        bytes => text::bytes(bytes),
+    }
 }
 
 fn timeline(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Error> {
