@@ -160,7 +160,7 @@ fn check_that_nothing_is_half_written(case: &Case, directory: &Path, printed: &B
     let listed = taskwright(directory, &words("jobs list --limit all --json"), &plain);
     assert_eq!(ids_of(&listed.out), *printed, "{}", case.name);
     if case.args.contains("--from-file") {
-        assert!(!printed.is_empty() && printed.len() % BATCH_JOBS == 0, "{} jobs", printed.len());
+        assert!(!printed.is_empty() && printed.len().is_multiple_of(BATCH_JOBS), "{} jobs", printed.len());
     }
 }
 

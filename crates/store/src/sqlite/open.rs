@@ -136,7 +136,7 @@ fn reading_url(path: &Path) -> String {
     for byte in path.as_os_str().as_bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                url.push(char::from(*byte))
+                url.push(char::from(*byte));
             }
             byte => url.push_str(&format!("%{byte:02x}")),
         }
