@@ -6,6 +6,9 @@ use std::path::Path;
 use super::disk::Disk;
 use taskwright::store::sqlite::rusqlite::Connection;
 
+/// The options that a file system is mounted with, and what befalls it before the command runs.
+type OnDisk = (&'static str, fn(&Disk));
+
 /// One error to provoke.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
@@ -18,7 +21,7 @@ pub(crate) struct Case {
     /// Whether standard output is a device without space.
     pub(crate) full: bool,
     /// The file system that it runs on, and what befalls that before.
-    pub(crate) disk: Option<(&'static str, fn(&Disk))>,
+    pub(crate) disk: Option<OnDisk>,
     /// Whether a user runs it who may read everything and write nothing.
     pub(crate) unprivileged: bool,
 }
