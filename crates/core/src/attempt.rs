@@ -116,19 +116,31 @@ impl AttemptEnd {
     }
 }
 
-/// What one attempt used of the machine. Only child processes can be measured one by one.
+/// What one attempt used of the machine. Only child processes can be measured one by one; what the kernel does not tell
+/// is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
-    /// CPU time in user mode, microseconds, of the child and every descendant it waited for.
+    /// CPU time in user mode, microseconds, of the child and every descendant that was waited for.
     pub cpu_user_us: u64,
     /// CPU time in the kernel, microseconds.
     pub cpu_system_us: u64,
-    /// The largest resident set of any one process, bytes.
+    /// The largest resident set of any *one* process, bytes.
     pub rss_peak_bytes: u64,
-    /// Bytes read from storage.
+    /// Bytes that had to be fetched from storage.
     pub read_bytes: u64,
-    /// Bytes written to storage.
+    /// Bytes written towards storage.
     pub written_bytes: u64,
+}
+
+impl Usage {
+    /// Adds what another process of the same attempt used.
+    pub fn absorb(&mut self, other: &Self) {
+        self.cpu_user_us += other.cpu_user_us;
+        self.cpu_system_us += other.cpu_system_us;
+        self.rss_peak_bytes = self.rss_peak_bytes.max(other.rss_peak_bytes);
+        self.read_bytes += other.read_bytes;
+        self.written_bytes += other.written_bytes;
+    }
 }
 
 /// The row that an attempt leaves behind.

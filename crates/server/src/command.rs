@@ -7,9 +7,7 @@ use std::time::Duration;
 use taskwright::core::attempt::AttemptEnd;
 use taskwright::process::{Command, Host, Output, Reports, Stop, Timing, kill_tagged, run};
 use taskwright::store::{LogStream, LostWorker};
-use taskwright::{
-    Context, Env, Handler, HandlerFuture, Kind, Outcome, Registry, StopCause, TaskOptions, Usage,
-};
+use taskwright::{Context, Env, Handler, HandlerFuture, Kind, Outcome, Registry, StopCause, TaskOptions};
 use tokio::sync::watch;
 
 use crate::config::{Config, TaskConfig};
@@ -161,7 +159,7 @@ async fn execute(
     let (ended, last_words) = tokio::join!(running, forward(ctx, chunks, progress));
     match ended {
         Ok(output) => {
-            ctx.set_usage(usage(&output));
+            ctx.set_usage(output.usage);
             outcome(ctx, &output, permanent, &last_words)
         }
         // A machine that is short of something, or a program that is being installed, may be better off later.
@@ -279,17 +277,6 @@ fn outcome(ctx: &Context, output: &Output, permanent: &[u32], last_words: &str) 
 fn is_permanent(output: &Output, permanent: &[u32]) -> bool {
     let taskwright::process::Exit::Code(code) = output.exit else { return false };
     u32::try_from(code).is_ok_and(|code| permanent.contains(&code))
-}
-
-fn usage(output: &Output) -> Usage {
-    let used = &output.usage;
-    Usage {
-        cpu_user_us: used.cpu_user_us,
-        cpu_system_us: used.cpu_system_us,
-        rss_peak_bytes: used.rss_peak_bytes,
-        read_bytes: used.read_bytes,
-        written_bytes: used.written_bytes,
-    }
 }
 
 fn one_line(error: &Error) -> String {

@@ -6,10 +6,10 @@
 //!
 //! No rule lives here. A store asks [`taskwright_core`] which move is legal, what becomes of a lost job, how waiting
 //! ages a priority, and writes down the answer; two stores that keep the same jobs give the same answers, and the
-//! [`conformance`] suite holds them to it.
+//! `conformance` suite (a feature of this crate) holds them to it.
 //!
 //! Time comes in with every call. Two clocks are in use:
-//! - [`Timestamp`](taskwright_core::Timestamp), the wall clock, for everything that people see or plan;
+//! - [`Timestamp`], the wall clock, for everything that people see or plan;
 //! - monotonic microseconds, for leases. They never jump, and are compared only with each other.
 #![deny(unsafe_code)]
 

@@ -24,7 +24,8 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! let (store, env): (SharedStore, _) = (Arc::new(MemoryStore::new()), Env::system());
 //! let id = Client::new(store.clone(), env.clone()).enqueue(&Welcome { user: 7 }).await?.id;
-//! Worker::builder(store.clone(), Registry::new().register::<Welcome>()?, env).until_empty().run(async { std::future::pending().await }).await?;
+//! let worker = Worker::builder(store.clone(), Registry::new().register::<Welcome>()?, env);
+//! worker.until_empty().run(std::future::pending()).await?;
 //! # let job = store.job(id).await?.unwrap();
 //! # assert_eq!(job.result.as_deref(), Some("\"welcome, user 7\""));
 //! # Ok::<(), taskwright::Error>(()) })?;

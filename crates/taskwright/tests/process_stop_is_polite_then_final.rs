@@ -43,7 +43,7 @@ async fn a_deaf_command_is_killed_with_its_children_after_the_grace_period() {
     let all = [finished.pids("child "), finished.pids("grandchild ")].concat();
     assert_eq!(all.len(), 2, "{:?}", finished.lines());
     assert!(remaining(all).is_empty());
-    let wall = Duration::from_micros(finished.output.usage.wall_us);
+    let wall = Duration::from_micros(finished.output.wall_us);
     assert!(wall >= command.grace && wall <= command.grace + Duration::from_secs(1), "{wall:?}");
 }
 

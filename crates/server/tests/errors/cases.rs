@@ -6,8 +6,8 @@ use std::path::Path;
 use super::disk::Disk;
 use taskwright::store::sqlite::rusqlite::Connection;
 
-/// What befalls a disk.
-type Trouble = fn(&Disk);
+/// The options that a file system is mounted with, and what befalls it before the command runs.
+type OnDisk = (&'static str, fn(&Disk));
 
 /// One error to provoke.
 pub(crate) struct Case {
@@ -21,7 +21,7 @@ pub(crate) struct Case {
     /// Whether standard output is a device without space.
     pub(crate) full: bool,
     /// The file system that it runs on, and what befalls that before.
-    pub(crate) disk: Option<(&'static str, Trouble)>,
+    pub(crate) disk: Option<OnDisk>,
     /// Whether a user runs it who may read everything and write nothing.
     pub(crate) unprivileged: bool,
 }
@@ -63,7 +63,7 @@ impl Case {
         self
     }
 
-    fn on_disk(mut self, options: &'static str, trouble: Trouble) -> Self {
+    fn on_disk(mut self, options: &'static str, trouble: fn(&Disk)) -> Self {
         self.disk = Some((options, trouble));
         self
     }

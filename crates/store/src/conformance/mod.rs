@@ -10,6 +10,7 @@
 //! it has no other description. Time is a value that the scenario chooses, and nothing ever waits for a clock.
 
 pub mod fixture;
+pub mod oracle;
 
 use std::future::Future;
 

@@ -1,7 +1,7 @@
 //! The reference model: a store in memory, of plain ordered maps.
 //!
 //! It is what the other stores are held against, so it is written to be obviously right and not to be fast: one
-//! lock, one [`World`] behind it, and every call a plain function on that world, in the file of its verb. It is also
+//! lock, one `World` behind it, and every call a plain function on that world, in the file of its verb. It is also
 //! a store for programs and tests that need nothing to outlive them.
 //!
 //! Each [`MemoryStore`] value stands for one process. What [`handle`](MemoryStore::handle) gives is a second process

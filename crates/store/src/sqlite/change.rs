@@ -3,7 +3,7 @@
 use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
 
 use super::finish::array;
-use super::place::{self, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
+use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session};
 use crate::change::{Change, Changed};
 use crate::error::Error;
@@ -13,6 +13,22 @@ pub(super) struct By<'a> {
     pub(super) now: Timestamp,
     pub(super) actor: &'a Actor,
     pub(super) reason: Option<&'a str>,
+}
+
+impl By<'_> {
+    /// Tells of it in the job's timeline.
+    fn note(
+        &self,
+        session: &mut Session<'_>,
+        seq: i64,
+        from: &Place,
+        cause: Option<Cause>,
+        to: State,
+        reason: Option<&str>,
+    ) -> Result<(), Error> {
+        let (at, actor) = (self.now.as_micros(), self.actor.as_str());
+        place::note(session, seq, &Move { at, cause, to, attempts: from.attempts, actor, reason })
+    }
 }
 
 /// Changes jobs, each for itself. See [`Store::change`](crate::Store::change).
@@ -102,7 +118,7 @@ fn move_to(
             reason: by.reason,
         },
     )?;
-    place::note(session, seq, now, Some(cause), to, by.actor.as_str(), by.reason)?;
+    by.note(session, seq, place, Some(cause), to, by.reason)?;
     Ok(Changed::Done)
 }
 
@@ -118,7 +134,7 @@ fn request_cancel(session: &mut Session<'_>, seq: i64, place: &Place, by: &By<'_
     let told = by
         .reason
         .map_or_else(|| "cancel requested".to_owned(), |reason| format!("cancel requested: {reason}"));
-    place::note(session, seq, by.now.as_micros(), None, State::Running, by.actor.as_str(), Some(&told))?;
+    by.note(session, seq, place, None, State::Running, Some(&told))?;
     session.hint = true;
     Ok(Changed::Requested)
 }
@@ -157,7 +173,7 @@ fn reprioritise(
     }
     let what = format!("priority {old} -> {priority}");
     let told = by.reason.map_or_else(|| what.clone(), |reason| format!("{what}: {reason}"));
-    place::note(session, seq, by.now.as_micros(), None, place.state, by.actor.as_str(), Some(&told))?;
+    by.note(session, seq, place, None, place.state, Some(&told))?;
     Ok(Changed::Done)
 }
 

@@ -67,8 +67,7 @@ impl Lane {
         }
         let (ready_at, seq) = self.read_to;
         let read = session.all(
-            "SELECT ready_at, seq FROM taskwright_ready
-             WHERE lane = ?1 AND (ready_at, seq) > (?2, ?3) ORDER BY ready_at, seq LIMIT ?4",
+            REFILL,
             (self.lane, ready_at, seq, i64::try_from(rows).unwrap_or(i64::MAX)),
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
@@ -90,15 +89,12 @@ impl Lane {
 
 /// The lanes that have something for this worker, found by hopping from one lane to the next in the index.
 fn lanes(session: &mut Session<'_>, claim: &Claim) -> Result<Vec<Lane>, Error> {
-    let paused = session.all("SELECT queue FROM taskwright_queue WHERE paused = 1", [], |row| row.get(0))?;
+    let paused = session.all(PAUSED, [], |row| row.get(0))?;
     let mut found = Vec::new();
     let mut after = i64::MIN;
-    while let Some((lane, ready_at, seq)) = session.first(
-        "SELECT lane, ready_at, seq FROM taskwright_ready
-         WHERE lane > ?1 ORDER BY lane, ready_at, seq LIMIT 1",
-        [after],
-        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-    )? {
+    while let Some((lane, ready_at, seq)) =
+        session.first(NEXT_LANE, [after], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+    {
         after = lane;
         let info = session.lane_info(lane)?;
         if serves(claim, &info, &paused) {
@@ -161,12 +157,7 @@ fn take_prefix(
     let Some((ready_at, seq)) = lane.chosen else { return Ok(VecDeque::new()) };
     let mut jobs = VecDeque::with_capacity(lane.count);
     let mut keyed = false;
-    let mut statement = session.statement(
-        "SELECT r.seq, r.attempts, r.flags, j.id, j.created_at, j.max_attempts, j.attempts_base, j.at_most_once,
-                j.owner, j.backoff, j.timeout_us, j.args
-         FROM taskwright_ready r CROSS JOIN taskwright_job j ON j.seq = r.seq
-         WHERE r.lane = ?1 AND (r.ready_at, r.seq) <= (?2, ?3) ORDER BY r.ready_at, r.seq",
-    )?;
+    let mut statement = session.statement(READ_PREFIX)?;
     let mut rows = statement.query((lane.lane, ready_at, seq)).map_err(read_error)?;
     while let Some(row) = rows.next().map_err(read_error)? {
         jobs.push_back(read_claimed(row, lane, claim.now).map_err(read_error)?);
@@ -176,16 +167,8 @@ fn take_prefix(
     drop(statement);
     debug_assert_eq!(jobs.len(), lane.count, "a prefix is what was chosen of it");
 
-    session.execute(
-        "INSERT INTO taskwright_running (seq, worker, attempt, claimed_at, flags)
-         SELECT seq, ?4, attempts + 1, ?5, flags FROM taskwright_ready
-         WHERE lane = ?1 AND (ready_at, seq) <= (?2, ?3)",
-        (lane.lane, ready_at, seq, worker, claim.now.as_micros()),
-    )?;
-    session.execute(
-        "DELETE FROM taskwright_ready WHERE lane = ?1 AND (ready_at, seq) <= (?2, ?3)",
-        (lane.lane, ready_at, seq),
-    )?;
+    session.execute(RUN_PREFIX, (lane.lane, ready_at, seq, worker, claim.now.as_micros()))?;
+    session.execute(TAKE_PREFIX, (lane.lane, ready_at, seq))?;
     if keyed {
         release_waiting_keys(session, &jobs)?;
     }
@@ -195,10 +178,9 @@ fn take_prefix(
 /// A key of scope `waiting` ends with the claim.
 fn release_waiting_keys(session: &mut Session<'_>, jobs: &VecDeque<ClaimedJob>) -> Result<(), Error> {
     for job in jobs {
-        let released =
-            session.execute("DELETE FROM taskwright_unique WHERE seq = ?1 AND scope = 1", [job.key.0])?;
+        let released = session.execute(RELEASE_KEY, [job.key.0])?;
         if released > 0 {
-            session.execute("UPDATE taskwright_running SET flags = 0 WHERE seq = ?1", [job.key.0])?;
+            session.execute(KEY_RELEASED, [job.key.0])?;
         }
     }
     Ok(())
@@ -251,3 +233,22 @@ pub(super) fn backoff(
         _ => super::session::name(row, column, str::parse).map(Some),
     }
 }
+
+// The statements of a claim; plans.rs holds each of them to an index.
+pub(super) const PAUSED: &str = "SELECT queue FROM taskwright_queue WHERE paused = 1";
+pub(super) const NEXT_LANE: &str = "SELECT lane, ready_at, seq FROM taskwright_ready
+         WHERE lane > ?1 ORDER BY lane, ready_at, seq LIMIT 1";
+pub(super) const REFILL: &str = "SELECT ready_at, seq FROM taskwright_ready
+             WHERE lane = ?1 AND (ready_at, seq) > (?2, ?3) ORDER BY ready_at, seq LIMIT ?4";
+pub(super) const READ_PREFIX: &str =
+    "SELECT r.seq, r.attempts, r.flags, j.id, j.created_at, j.max_attempts, j.attempts_base, j.at_most_once,
+                j.owner, j.backoff, j.timeout_us, j.args
+         FROM taskwright_ready r CROSS JOIN taskwright_job j ON j.seq = r.seq
+         WHERE r.lane = ?1 AND (r.ready_at, r.seq) <= (?2, ?3) ORDER BY r.ready_at, r.seq";
+pub(super) const RUN_PREFIX: &str = "INSERT INTO taskwright_running (seq, worker, attempt, claimed_at, flags)
+         SELECT seq, ?4, attempts + 1, ?5, flags FROM taskwright_ready
+         WHERE lane = ?1 AND (ready_at, seq) <= (?2, ?3)";
+pub(super) const TAKE_PREFIX: &str =
+    "DELETE FROM taskwright_ready WHERE lane = ?1 AND (ready_at, seq) <= (?2, ?3)";
+pub(super) const RELEASE_KEY: &str = "DELETE FROM taskwright_unique WHERE seq = ?1 AND scope = 1";
+pub(super) const KEY_RELEASED: &str = "UPDATE taskwright_running SET flags = 0 WHERE seq = ?1";

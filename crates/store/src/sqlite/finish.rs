@@ -13,9 +13,9 @@ use taskwright_core::{Actor, Cause, Decision, State, Timestamp, Verdict, WorkerI
 
 use super::enqueue::ManyRows;
 use super::error::write_error;
-use super::place::{self, Placed};
-use super::query::by_worker;
+use super::place::{self, Move, Placed};
 use super::session::Session;
+use super::timeline::by_worker;
 use super::worker::number;
 use crate::claim::JobKey;
 use crate::error::Error;
@@ -151,7 +151,7 @@ pub(super) fn end_attempt(
 ) -> Result<(), Error> {
     let decision = if running.cancel_requested { decision.under_cancel() } else { decision };
     state::check(State::Running, decision.cause, decision.to)?;
-    session.execute("DELETE FROM taskwright_running WHERE seq = ?1", [seq])?;
+    session.execute(END_ONE, [seq])?;
     let reason = decision.reason.as_deref();
     let spent = match decision.end {
         Some(end) => {
@@ -176,9 +176,17 @@ pub(super) fn end_attempt(
             ended.attempt
         }
         None => {
-            let (at, actor) = (ended.ended_at, ended.actor());
-            place::note(session, seq, at, Some(decision.cause), decision.to, actor.as_str(), reason)?;
-            ended.attempt - 1
+            let (actor, attempts) = (ended.actor(), ended.attempt - 1);
+            let line = Move {
+                at: ended.ended_at,
+                cause: Some(decision.cause),
+                to: decision.to,
+                attempts,
+                actor: actor.as_str(),
+                reason,
+            };
+            place::note(session, seq, &line)?;
+            attempts
         }
     };
     // Only what waits for its time gets a new one: what goes back keeps its place.
@@ -228,7 +236,7 @@ fn complete(session: &mut Session<'_>, worker: i64, completed: &[(&Finish, Runni
     }
     if !completed.is_empty() {
         let seqs = array(completed.iter().map(|(end, _)| end.key.0));
-        session.execute("DELETE FROM taskwright_running WHERE seq IN rarray(?1)", [seqs])?;
+        session.execute(END_COMPLETED, [seqs])?;
     }
     Ok(())
 }
@@ -240,12 +248,9 @@ fn held_by(
     worker: i64,
     keys: impl Iterator<Item = JobKey>,
 ) -> Result<HashMap<i64, Running>, Error> {
-    let rows = session.all(
-        "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL
-         FROM taskwright_running WHERE seq IN rarray(?1) AND worker = ?2",
-        rusqlite::params![array(keys.map(|key| key.0)), worker],
-        |row| Ok((row.get(0)?, read_running(row)?)),
-    )?;
+    let rows = session.all(FENCES, rusqlite::params![array(keys.map(|key| key.0)), worker], |row| {
+        Ok((row.get(0)?, read_running(row)?))
+    })?;
     Ok(rows.into_iter().collect())
 }
 
@@ -274,10 +279,7 @@ pub(super) fn report(
     let mut verdicts = Vec::with_capacity(reports.len());
     for report in reports {
         let progress = serde_json::to_string(&report.progress).ok();
-        let changed = session.execute(
-            "UPDATE taskwright_running SET progress = ?1 WHERE seq = ?2 AND worker = ?3 AND attempt = ?4",
-            (progress, report.key.0, worker, report.attempt),
-        )?;
+        let changed = session.execute(REPORT, (progress, report.key.0, worker, report.attempt))?;
         verdicts.push(verdict(changed));
     }
     Ok(verdicts)
@@ -293,17 +295,8 @@ pub(super) fn log(
     let mut verdicts = Vec::with_capacity(entries.len());
     for entry in entries {
         let changed = session.execute(
-            "INSERT INTO taskwright_log (seq, number, attempt, at, stream, bytes)
-             SELECT seq, (SELECT coalesce(max(number) + 1, 0) FROM taskwright_log WHERE seq = ?1), attempt, ?4, ?5, ?6
-             FROM taskwright_running WHERE seq = ?1 AND worker = ?2 AND attempt = ?3",
-            (
-                entry.key.0,
-                worker,
-                entry.attempt,
-                entry.at.as_micros(),
-                entry.stream.code(),
-                entry.bytes,
-            ),
+            APPEND_LOG,
+            (entry.key.0, worker, entry.attempt, entry.at.as_micros(), entry.stream.code(), entry.bytes),
         )?;
         verdicts.push(verdict(changed));
     }
@@ -313,3 +306,15 @@ pub(super) fn log(
 fn verdict(changed: usize) -> Verdict {
     if changed == 0 { Verdict::Stale } else { Verdict::Accepted }
 }
+
+// The statements of ends; plans.rs holds each of them to an index.
+pub(super) const FENCES: &str = "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL
+         FROM taskwright_running WHERE seq IN rarray(?1) AND worker = ?2";
+pub(super) const END_COMPLETED: &str = "DELETE FROM taskwright_running WHERE seq IN rarray(?1)";
+pub(super) const END_ONE: &str = "DELETE FROM taskwright_running WHERE seq = ?1";
+pub(super) const REPORT: &str =
+    "UPDATE taskwright_running SET progress = ?1 WHERE seq = ?2 AND worker = ?3 AND attempt = ?4";
+pub(super) const APPEND_LOG: &str =
+    "INSERT INTO taskwright_log (seq, number, attempt, at, stream, bytes)
+             SELECT seq, (SELECT coalesce(max(number) + 1, 0) FROM taskwright_log WHERE seq = ?1), attempt, ?4, ?5, ?6
+             FROM taskwright_running WHERE seq = ?1 AND worker = ?2 AND attempt = ?3";

@@ -156,6 +156,13 @@ impl Driver {
     fn plain(select: &str, seq: &'static str) -> Self {
         Self { select: select.to_owned(), seq, params: Vec::new(), arrays: Vec::new() }
     }
+
+    /// The whole statement: from `?1` on, at most `?2` rows.
+    fn sql(&self, oldest_first: bool) -> String {
+        let (select, seq) = (&self.select, self.seq);
+        let (than, order) = if oldest_first { (">", "ASC") } else { ("<", "DESC") };
+        format!("{select} AND {seq} {than} ?1 ORDER BY {seq} {order} LIMIT ?2")
+    }
 }
 
 /// Chooses the narrowest drivers that together give every job the filter can match.
@@ -263,15 +270,9 @@ struct Walk<'c> {
 impl Walk<'_> {
     /// The next candidates, at most `reach`; fewer only at the end.
     fn next(&mut self, reach: usize) -> rusqlite::Result<Vec<i64>> {
-        let (than, order) = if self.oldest_first { (">", "ASC") } else { ("<", "DESC") };
         let mut merged = Vec::with_capacity(reach);
         for driver in &self.drivers {
-            let sql = format!(
-                "{} AND {seq} {than} ?1 ORDER BY {seq} {order} LIMIT ?2",
-                driver.select,
-                seq = driver.seq
-            );
-            let mut statement = self.conn.prepare_cached(&sql)?;
+            let mut statement = self.conn.prepare_cached(&driver.sql(self.oldest_first))?;
             statement.raw_bind_parameter(1, self.after)?;
             statement.raw_bind_parameter(2, i64::try_from(reach).unwrap_or(i64::MAX))?;
             let mut column = 2;
@@ -300,4 +301,12 @@ impl Walk<'_> {
         }
         Ok(merged)
     }
+}
+
+/// The statements that give the candidates of a listing, for `plans.rs`.
+#[cfg(test)]
+pub(super) fn statements(conn: &Connection, filter: &Filter) -> Vec<String> {
+    let lanes = lanes(conn, filter).unwrap();
+    let drivers = drivers(conn, filter, lanes.as_deref()).unwrap();
+    drivers.iter().flat_map(|driver| [driver.sql(true), driver.sql(false)]).collect()
 }

@@ -2,13 +2,13 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`writer`] | the one thread that writes, and its group commit |
-//! | [`reader`] | reading beside it |
-//! | [`session`] | one connection inside a transaction |
-//! | [`schema`] | migrations |
-//! | [`place`] | the one way into each table that says where a job is |
-//! | [`presence`] | who is there, and what they started |
-//! | [`wake`] | hints between processes |
+//! | `writer` | the one thread that writes, and its group commit |
+//! | `reader` | reading beside it |
+//! | `session` | one connection inside a transaction |
+//! | `schema` | migrations |
+//! | `place` | the one way into each table that says where a job is |
+//! | `presence` | who is there, and what they started |
+//! | `wake` | hints between processes |
 //! | the rest | one file a verb, as in the other stores |
 //!
 //! WAL journal, `synchronous=FULL` (an acknowledged commit survives a power cut), `BEGIN IMMEDIATE` for everything that
@@ -23,6 +23,8 @@ mod finish;
 mod list;
 mod open;
 mod place;
+#[cfg(test)]
+mod plans;
 mod presence;
 mod query;
 mod raw;

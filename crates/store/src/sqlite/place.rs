@@ -23,16 +23,12 @@ pub(super) struct Placed<'a> {
 /// of the table of its old state in the same transaction.
 pub(super) fn put(session: &mut Session<'_>, seq: i64, placed: &Placed<'_>) -> Result<(), Error> {
     if let Some(run_at) = placed.run_at {
-        session.execute("UPDATE taskwright_job SET run_at = ?2 WHERE seq = ?1", (seq, run_at))?;
+        session.execute(MOVE_TIME, (seq, run_at))?;
     }
     match placed.to {
         State::Available => {
             session.hint = true;
-            session.execute(
-                "INSERT INTO taskwright_ready (lane, ready_at, seq, attempts, flags)
-                 SELECT lane, run_at, seq, ?2, ?3 FROM taskwright_job WHERE seq = ?1",
-                (seq, placed.spent, placed.flags),
-            )?;
+            session.execute(PUT_READY, (seq, placed.spent, placed.flags))?;
         }
         State::Held | State::Blocked | State::Scheduled | State::Retryable => {
             // Whoever sleeps until the next due time must hear of an earlier one.
@@ -51,24 +47,30 @@ pub(super) fn put(session: &mut Session<'_>, seq: i64, placed: &Placed<'_>) -> R
         }
     }
     if placed.to.is_terminal() && placed.flags & HOLDS_KEY != 0 {
-        session.execute("DELETE FROM taskwright_unique WHERE seq = ?1", [seq])?;
+        session.execute(FREE_KEY, [seq])?;
     }
     Ok(())
 }
 
+/// A line of a job's timeline.
+pub(super) struct Move<'a> {
+    pub(super) at: i64,
+    /// `None` when nothing was moved.
+    pub(super) cause: Option<Cause>,
+    pub(super) to: State,
+    /// Attempts used by then, with the one that runs.
+    pub(super) attempts: u32,
+    pub(super) actor: &'a str,
+    pub(super) reason: Option<&'a str>,
+}
+
 /// Writes a line of a job's timeline.
-pub(super) fn note(
-    session: &mut Session<'_>,
-    seq: i64,
-    at: i64,
-    cause: Option<Cause>,
-    to: State,
-    actor: &str,
-    reason: Option<&str>,
-) -> Result<(), Error> {
+pub(super) fn note(session: &mut Session<'_>, seq: i64, line: &Move<'_>) -> Result<(), Error> {
+    let cause = line.cause.map(Cause::code);
     session.execute(
-        "INSERT INTO taskwright_move (seq, at, cause, state, actor, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        (seq, at, cause.map(Cause::code), to.code(), actor, reason),
+        "INSERT INTO taskwright_move (seq, at, cause, state, attempts, actor, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        (seq, line.at, cause, line.to.code(), line.attempts, line.actor, line.reason),
     )?;
     Ok(())
 }
@@ -119,19 +121,24 @@ pub(super) fn read_place(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result
 /// Takes a job out of the table of its state.
 pub(super) fn take(session: &mut Session<'_>, seq: i64, place: &Place) -> Result<(), Error> {
     let taken = match place.state {
-        State::Available => session.execute(
-            "DELETE FROM taskwright_ready WHERE lane = ?1 AND ready_at = ?2 AND seq = ?3",
-            (place.lane, place.run_at, seq),
-        )?,
+        State::Available => session.execute(TAKE_READY, (place.lane, place.run_at, seq))?,
         State::Held | State::Blocked | State::Scheduled | State::Retryable => {
-            session.execute("DELETE FROM taskwright_waiting WHERE seq = ?1", [seq])?
+            session.execute(TAKE_WAITING, [seq])?
         }
         State::Running => session.execute("DELETE FROM taskwright_running WHERE seq = ?1", [seq])?,
-        State::Failed | State::Cancelled | State::Dropped => {
-            session.execute("DELETE FROM taskwright_over WHERE seq = ?1", [seq])?
-        }
+        State::Failed | State::Cancelled | State::Dropped => session.execute(TAKE_OVER, [seq])?,
         State::Completed => 1,
     };
     debug_assert_eq!(taken, 1, "a job is where it was found");
     Ok(())
 }
+
+// The statements that move a job; plans.rs holds each of them to an index.
+pub(super) const MOVE_TIME: &str = "UPDATE taskwright_job SET run_at = ?2 WHERE seq = ?1";
+pub(super) const PUT_READY: &str = "INSERT INTO taskwright_ready (lane, ready_at, seq, attempts, flags)
+                 SELECT lane, run_at, seq, ?2, ?3 FROM taskwright_job WHERE seq = ?1";
+pub(super) const FREE_KEY: &str = "DELETE FROM taskwright_unique WHERE seq = ?1";
+pub(super) const TAKE_READY: &str =
+    "DELETE FROM taskwright_ready WHERE lane = ?1 AND ready_at = ?2 AND seq = ?3";
+pub(super) const TAKE_WAITING: &str = "DELETE FROM taskwright_waiting WHERE seq = ?1";
+pub(super) const TAKE_OVER: &str = "DELETE FROM taskwright_over WHERE seq = ?1";

@@ -3,8 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::{
-    Actor, Args, AttemptRecord, Cause, Delivery, JobId, Kind, Namespace, Priority, QueueName, State,
-    Timestamp, WorkerId,
+    Args, AttemptRecord, Delivery, JobId, Kind, Namespace, Priority, QueueName, State, Timestamp, WorkerId,
 };
 
 use super::claim::{backoff, max_attempts, owner};
@@ -15,7 +14,7 @@ use super::timeline;
 use super::worker::order_of;
 use crate::error::Error;
 use crate::finish::LogStream;
-use crate::query::{JobDetail, JobView, LogChunk, QueueView, TimelineEntry, WorkerView};
+use crate::query::{JobDetail, JobView, LogChunk, QueueView, WorkerView};
 use crate::worker::WorkerState;
 
 /// The query for [`JobView`]s, up to its `WHERE`; [`read_view`] reads its rows.
@@ -71,11 +70,7 @@ pub(super) fn job(conn: &Connection, id: JobId) -> Result<Option<JobDetail>, Err
 }
 
 fn detail(conn: &Connection, seq: i64, view: JobView) -> rusqlite::Result<JobDetail> {
-    let (attempts, result, mut of_attempts) = attempts(conn, seq)?;
-    if let (State::Running, Some(at), Some(worker)) = (view.state, view.claimed_at, view.worker) {
-        of_attempts.push(claimed(at, worker));
-    }
-    let others = moves(conn, seq)?;
+    let (attempts, result) = attempts(conn, seq)?;
     let result = result.filter(|_| view.state == State::Completed);
     let unique = conn
         .prepare_cached("SELECT key FROM taskwright_unique WHERE seq = ?1")?
@@ -85,14 +80,7 @@ fn detail(conn: &Connection, seq: i64, view: JobView) -> rusqlite::Result<JobDet
         "SELECT args, backoff, timeout_us, at_most_once, first_state FROM taskwright_job WHERE seq = ?1",
     )?
     .query_row([seq], |row| {
-        let actor = view.owner.as_ref().and_then(|owner| Actor::new(owner.as_str()).ok());
-        let created = TimelineEntry {
-            at: view.created_at,
-            cause: None,
-            to: state(row, 4)?,
-            actor: actor.unwrap_or_else(Actor::system),
-            reason: None,
-        };
+        let timeline = timeline::of(conn, seq, &view, state(row, 4)?, &attempts)?;
         Ok(JobDetail {
             args: Args::from_store(row.get_ref(0)?.as_blob()?.into()),
             backoff: backoff(row, 1)?,
@@ -101,36 +89,22 @@ fn detail(conn: &Connection, seq: i64, view: JobView) -> rusqlite::Result<JobDet
             view,
             unique,
             result,
-            attempts,
-            timeline: timeline::merged(created, of_attempts, others),
+            attempts: attempts.into_iter().map(|(record, _)| record).collect(),
+            timeline,
         })
     })
 }
 
-fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<State> {
+pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<State> {
     let code: u8 = row.get(column)?;
     State::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, i64::from(code)))
 }
 
-fn claimed(at: Timestamp, worker: WorkerId) -> TimelineEntry {
-    TimelineEntry {
-        at,
-        cause: Some(Cause::Claim),
-        to: State::Running,
-        actor: by_worker(worker),
-        reason: None,
-    }
-}
+/// An attempt, and the state that the job went to at its end.
+pub(super) type Attempt = (AttemptRecord, State);
 
-pub(super) fn by_worker(worker: WorkerId) -> Actor {
-    // A worker's id is printable and short: it is always an actor.
-    Actor::new(&format!("worker {worker}")).unwrap_or_else(|_| Actor::system())
-}
-
-type Attempts = (Vec<AttemptRecord>, Option<String>, Vec<TimelineEntry>);
-
-/// The attempts of a job, the result of the newest, and what the attempts tell of its timeline.
-fn attempts(conn: &Connection, seq: i64) -> rusqlite::Result<Attempts> {
+/// The attempts of a job, and the result of the newest.
+fn attempts(conn: &Connection, seq: i64) -> rusqlite::Result<(Vec<Attempt>, Option<String>)> {
     let mut statement = conn.prepare_cached(
         "SELECT a.attempt, k.id, a.claimed_at, a.started_at, a.ended_at, a.outcome, a.moved_to, a.error, a.usage,
                 a.result
@@ -138,60 +112,22 @@ fn attempts(conn: &Connection, seq: i64) -> rusqlite::Result<Attempts> {
          WHERE a.seq = ?1 ORDER BY a.attempt",
     )?;
     let mut rows = statement.query([seq])?;
-    let mut attempts: Attempts = Default::default();
+    let (mut attempts, mut result) = (Vec::new(), None);
     while let Some(row) = rows.next()? {
-        let end = AttemptEnd::from_code(row.get(5)?).unwrap_or(AttemptEnd::Lost);
-        let to = state(row, 6)?;
         let record = AttemptRecord {
             attempt: row.get(0)?,
             worker: WorkerId::from_bytes(row.get(1)?),
             claimed_at: Timestamp::from_micros(row.get(2)?),
             started_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_micros),
             ended_at: Timestamp::from_micros(row.get(4)?),
-            end,
+            end: AttemptEnd::from_code(row.get(5)?).unwrap_or(AttemptEnd::Lost),
             error: row.get(7)?,
             usage: row.get::<_, Option<String>>(8)?.and_then(|usage| serde_json::from_str(&usage).ok()),
         };
-        attempts.2.push(claimed(record.claimed_at, record.worker));
-        attempts.2.push(TimelineEntry {
-            at: record.ended_at,
-            cause: Some(cause_of(end, to)),
-            to,
-            actor: if end == AttemptEnd::Lost { Actor::system() } else { by_worker(record.worker) },
-            reason: record.error.clone(),
-        });
-        attempts.1 = row.get(9)?;
-        attempts.0.push(record);
+        attempts.push((record, state(row, 6)?));
+        result = row.get(9)?;
     }
-    Ok(attempts)
-}
-
-/// Why a job moved at the end of an attempt: the move of the table that leads there.
-fn cause_of(end: AttemptEnd, to: State) -> Cause {
-    match to {
-        _ if end == AttemptEnd::Lost => Cause::Lose,
-        State::Completed => Cause::Complete,
-        State::Retryable => Cause::Retry,
-        State::Cancelled => Cause::Cancel,
-        State::Dropped => Cause::Drop,
-        _ => Cause::Fail,
-    }
-}
-
-fn moves(conn: &Connection, seq: i64) -> rusqlite::Result<Vec<TimelineEntry>> {
-    conn.prepare_cached(
-        "SELECT at, cause, state, actor, reason FROM taskwright_move WHERE seq = ?1 ORDER BY move",
-    )?
-    .query_map([seq], |row| {
-        Ok(TimelineEntry {
-            at: Timestamp::from_micros(row.get(0)?),
-            cause: row.get::<_, Option<u8>>(1)?.and_then(Cause::from_code),
-            to: state(row, 2)?,
-            actor: name(row, 3, Actor::new)?,
-            reason: row.get(4)?,
-        })
-    })?
-    .collect()
+    Ok((attempts, result))
 }
 
 /// A part of a job's log. See [`Store::logs`](crate::Store::logs).
@@ -223,11 +159,11 @@ pub(super) fn queues(conn: &Connection, namespace: Option<&Namespace>) -> Result
     // Each count stops at the limit: the inner query reads no more rows than that.
     let sql = format!(
         "WITH running AS (
-             SELECT j.lane, count(*) AS jobs FROM taskwright_running x JOIN taskwright_job j ON j.seq = x.seq
+             SELECT j.lane, count(*) AS jobs FROM taskwright_running x CROSS JOIN taskwright_job j ON j.seq = x.seq
              GROUP BY j.lane),
          waiting AS (
              SELECT j.lane, count(*) AS jobs FROM (SELECT seq FROM taskwright_waiting LIMIT {max}) w
-             JOIN taskwright_job j ON j.seq = w.seq GROUP BY j.lane)
+             CROSS JOIN taskwright_job j ON j.seq = w.seq GROUP BY j.lane)
          SELECT q.namespace, q.name, q.paused,
                 (SELECT count(*) FROM (SELECT 1 FROM taskwright_lane l
                      CROSS JOIN taskwright_ready r ON r.lane = l.lane WHERE l.queue = q.queue LIMIT {max})),

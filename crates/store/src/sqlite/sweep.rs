@@ -8,7 +8,7 @@ use taskwright_core::{Cause, Delivery, Retention, State, Timestamp, WorkerId, st
 use super::change::remove;
 use super::claim::max_attempts;
 use super::finish::{Ended, Running, end_attempt, read_running};
-use super::place::{self, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
+use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::presence::Presence;
 use super::session::Session;
 use crate::error::Error;
@@ -22,22 +22,15 @@ pub(super) fn peek_due(session: &mut Session<'_>, now: Timestamp) -> Result<Opti
 }
 
 fn next_due(session: &mut Session<'_>) -> Result<Option<Timestamp>, Error> {
-    let due = session.first(
-        "SELECT due FROM taskwright_waiting WHERE due IS NOT NULL ORDER BY due LIMIT 1",
-        [],
-        |row| row.get(0),
-    )?;
+    let due = session.first(NEXT_DUE, [], |row| row.get(0))?;
     Ok(due.map(Timestamp::from_micros))
 }
 
 /// Promotes what is due. See [`Store::promote`](crate::Store::promote).
 pub(super) fn promote(session: &mut Session<'_>, now: Timestamp, limit: usize) -> Result<Promoted, Error> {
-    let due = session.all(
-        "SELECT seq, state, due, attempts, flags FROM taskwright_waiting
-         WHERE due IS NOT NULL AND due <= ?1 ORDER BY due, seq LIMIT ?2",
-        (now.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX)),
-        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, u8>(1)?, row.get(3)?, row.get::<_, i64>(4)?)),
-    )?;
+    let due = session.all(DUE, (now.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX)), |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, u8>(1)?, row.get(3)?, row.get::<_, i64>(4)?))
+    })?;
     let mut promoted = Promoted::default();
     for (seq, code, spent, flags) in due {
         let from = State::from_code(code).unwrap_or(State::Scheduled);
@@ -49,10 +42,11 @@ pub(super) fn promote(session: &mut Session<'_>, now: Timestamp, limit: usize) -
             (Cause::Promote, State::Available, None)
         };
         state::check(from, cause, to)?;
-        session.execute("DELETE FROM taskwright_waiting WHERE seq = ?1", [seq])?;
+        session.execute(PROMOTE, [seq])?;
         let ended_at = now.as_micros();
         place::put(session, seq, &Placed { to, run_at: None, ended_at, spent, flags, reason })?;
-        place::note(session, seq, now.as_micros(), Some(cause), to, "system", reason)?;
+        let (at, cause, actor) = (ended_at, Some(cause), "system");
+        place::note(session, seq, &Move { at, cause, to, attempts: spent, actor, reason })?;
     }
     promoted.next_due = next_due(session)?;
     Ok(promoted)
@@ -81,19 +75,15 @@ fn loss(worker: &Candidate, presence: &Presence, boot: &str, monotonic_us: u64) 
 }
 
 fn candidates(session: &mut Session<'_>) -> Result<Vec<Candidate>, Error> {
-    session.all(
-        "SELECT worker, id, pid, boot, lease_until_us FROM taskwright_worker WHERE state = 0 ORDER BY worker",
-        [],
-        |row| {
-            Ok(Candidate {
-                number: row.get(0)?,
-                id: WorkerId::from_bytes(row.get(1)?),
-                pid: row.get(2)?,
-                boot: row.get(3)?,
-                lease_until_us: row.get(4)?,
-            })
-        },
-    )
+    session.all(LIVING, [], |row| {
+        Ok(Candidate {
+            number: row.get(0)?,
+            id: WorkerId::from_bytes(row.get(1)?),
+            pid: row.get(2)?,
+            boot: row.get(3)?,
+            lease_until_us: row.get(4)?,
+        })
+    })
 }
 
 /// Looks whether any worker is gone; answers when none is.
@@ -118,10 +108,7 @@ pub(super) fn reclaim(
     let mut reclaimed = Reclaimed::default();
     for worker in candidates(session)? {
         let Some(how) = loss(&worker, presence, boot, monotonic_us) else { continue };
-        session.execute(
-            "UPDATE taskwright_worker SET state = ?2 WHERE worker = ?1",
-            (worker.number, WorkerState::Lost.code()),
-        )?;
+        session.execute(LOSE, (worker.number, WorkerState::Lost.code()))?;
         // Marks of another boot may be older than what the disk kept of the jobs.
         let marks = if worker.boot == boot { presence.marks(worker.id) } else { None };
         let mut lost = LostWorker {
@@ -146,17 +133,10 @@ fn take_jobs_of(
     now: Timestamp,
     lost: &mut LostWorker,
 ) -> Result<(), Error> {
-    let held = session.all(
-        "SELECT x.seq, x.attempt, x.claimed_at, x.flags, x.cancel_at IS NOT NULL,
-                j.max_attempts, j.attempts_base, j.at_most_once
-         FROM taskwright_running x JOIN taskwright_job j ON j.seq = x.seq
-         WHERE x.worker = ?1 ORDER BY x.seq",
-        [worker.number],
-        |row| {
-            let limit = (max_attempts(row, 5, 6)?, row.get::<_, u32>(6)?, row.get::<_, bool>(7)?);
-            Ok((row.get::<_, i64>(0)?, read_running(row)?, limit))
-        },
-    )?;
+    let held = session.all(HELD, [worker.number], |row| {
+        let limit = (max_attempts(row, 5, 6)?, row.get::<_, u32>(6)?, row.get::<_, bool>(7)?);
+        Ok((row.get::<_, i64>(0)?, read_running(row)?, limit))
+    })?;
     for (seq, running, (max_attempts, base, at_most_once)) in held {
         let decision = decide_loss(&LossFacts {
             attempt: running.attempt,
@@ -179,12 +159,7 @@ fn take_jobs_of(
 
 /// How many attempts right before this one were lost, since the job was last run again on request.
 fn lost_before(session: &mut Session<'_>, seq: i64, running: &Running, base: u32) -> Result<u32, Error> {
-    let ends = session.all(
-        "SELECT outcome FROM taskwright_attempt WHERE seq = ?1 AND attempt < ?2 AND attempt > ?3
-         ORDER BY attempt DESC LIMIT 3",
-        (seq, running.attempt, base),
-        |row| row.get::<_, u8>(0),
-    )?;
+    let ends = session.all(LAST_ENDS, (seq, running.attempt, base), |row| row.get::<_, u8>(0))?;
     let lost = ends.iter().take_while(|end| **end == AttemptEnd::Lost.code()).count();
     Ok(u32::try_from(lost).unwrap_or(u32::MAX))
 }
@@ -245,3 +220,21 @@ fn forget_workers(session: &mut Session<'_>, now: Timestamp) -> Result<usize, Er
         [gone_cutoff(now).as_micros()],
     )
 }
+
+// The statements of duties; plans.rs holds each of them to an index.
+pub(super) const NEXT_DUE: &str =
+    "SELECT due FROM taskwright_waiting WHERE due IS NOT NULL ORDER BY due LIMIT 1";
+pub(super) const DUE: &str = "SELECT seq, state, due, attempts, flags FROM taskwright_waiting
+         WHERE due IS NOT NULL AND due <= ?1 ORDER BY due, seq LIMIT ?2";
+pub(super) const PROMOTE: &str = "DELETE FROM taskwright_waiting WHERE seq = ?1";
+pub(super) const LIVING: &str =
+    "SELECT worker, id, pid, boot, lease_until_us FROM taskwright_worker WHERE state = 0 ORDER BY worker";
+pub(super) const LOSE: &str = "UPDATE taskwright_worker SET state = ?2 WHERE worker = ?1";
+// CROSS keeps the few that run in front, whatever statistics say.
+pub(super) const HELD: &str = "SELECT x.seq, x.attempt, x.claimed_at, x.flags, x.cancel_at IS NOT NULL,
+                j.max_attempts, j.attempts_base, j.at_most_once
+         FROM taskwright_running x CROSS JOIN taskwright_job j ON j.seq = x.seq
+         WHERE x.worker = ?1 ORDER BY x.seq";
+pub(super) const LAST_ENDS: &str =
+    "SELECT outcome FROM taskwright_attempt WHERE seq = ?1 AND attempt < ?2 AND attempt > ?3
+         ORDER BY attempt DESC LIMIT 3";

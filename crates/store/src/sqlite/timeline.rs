@@ -1,91 +1,101 @@
 //! A job's timeline, from the two places that tell of it: its attempts, and the moves that no attempt tells of.
 
-use std::collections::VecDeque;
+use rusqlite::Connection;
+use taskwright_core::attempt::AttemptEnd;
+use taskwright_core::{Actor, Cause, State, Timestamp, WorkerId};
 
-use taskwright_core::{Cause, State, state};
+use super::query::{Attempt, state};
+use super::session::name;
+use crate::query::{JobView, TimelineEntry};
 
-use crate::query::TimelineEntry;
+/// Where an entry stands: by the number of an attempt, and then at its claim, while it ran, at its end or after it.
+/// It puts in their order what happened in one moment, or by clocks that differ.
+type Rank = (u32, Phase);
 
-/// Merges both by time. Where the times are equal, the move goes first that the job could make from where it was.
-pub(super) fn merged(
-    created: TimelineEntry,
-    of_attempts: Vec<TimelineEntry>,
-    others: Vec<TimelineEntry>,
-) -> Vec<TimelineEntry> {
-    let mut here = created.to;
-    let mut timeline = Vec::with_capacity(1 + of_attempts.len() + others.len());
-    timeline.push(created);
-    let (mut of_attempts, mut others) = (by_time(of_attempts), by_time(others));
-    while let (Some(attempt), Some(other)) = (of_attempts.front(), others.front()) {
-        let other_first = match other.at.cmp(&attempt.at) {
-            std::cmp::Ordering::Less => true,
-            std::cmp::Ordering::Equal => follows(here, other) || !follows(here, attempt),
-            std::cmp::Ordering::Greater => false,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Claim,
+    Running,
+    End,
+    After,
+}
+
+/// The whole timeline of a job, oldest first.
+pub(super) fn of(
+    conn: &Connection,
+    seq: i64,
+    view: &JobView,
+    first: State,
+    attempts: &[Attempt],
+) -> rusqlite::Result<Vec<TimelineEntry>> {
+    let owner = view.owner.as_ref().and_then(|owner| Actor::new(owner.as_str()).ok());
+    let actor = owner.unwrap_or_else(Actor::system);
+    let created = TimelineEntry { at: view.created_at, cause: None, to: first, actor, reason: None };
+    let mut ranked: Vec<(Rank, TimelineEntry)> = vec![((0, Phase::Claim), created)];
+    for (record, to) in attempts {
+        ranked.push(((record.attempt, Phase::Claim), claimed(record.claimed_at, record.worker)));
+        ranked.push(((record.attempt, Phase::End), ended(record, *to)));
+    }
+    if let (State::Running, Some(at), Some(worker)) = (view.state, view.claimed_at, view.worker) {
+        ranked.push(((view.attempt, Phase::Claim), claimed(at, worker)));
+    }
+    ranked.extend(moves(conn, seq)?);
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let mut timeline: Vec<TimelineEntry> = ranked.into_iter().map(|(_, entry)| entry).collect();
+    timeline.sort_by_key(|entry| entry.at);
+    Ok(timeline)
+}
+
+fn claimed(at: Timestamp, worker: WorkerId) -> TimelineEntry {
+    let actor = by_worker(worker);
+    TimelineEntry { at, cause: Some(Cause::Claim), to: State::Running, actor, reason: None }
+}
+
+fn ended(record: &taskwright_core::AttemptRecord, to: State) -> TimelineEntry {
+    let lost = record.end == AttemptEnd::Lost;
+    TimelineEntry {
+        at: record.ended_at,
+        cause: Some(cause_of(record.end, to)),
+        to,
+        actor: if lost { Actor::system() } else { by_worker(record.worker) },
+        reason: record.error.clone(),
+    }
+}
+
+/// Why a job moved at the end of an attempt: the move of the table that leads there.
+fn cause_of(end: AttemptEnd, to: State) -> Cause {
+    match to {
+        _ if end == AttemptEnd::Lost => Cause::Lose,
+        State::Completed => Cause::Complete,
+        State::Retryable => Cause::Retry,
+        State::Cancelled => Cause::Cancel,
+        State::Dropped => Cause::Drop,
+        _ => Cause::Fail,
+    }
+}
+
+/// What no attempt tells of, in the order in which it was written.
+fn moves(conn: &Connection, seq: i64) -> rusqlite::Result<Vec<(Rank, TimelineEntry)>> {
+    conn.prepare_cached(
+        "SELECT at, cause, state, attempts, actor, reason FROM taskwright_move WHERE seq = ?1 ORDER BY move",
+    )?
+    .query_map([seq], |row| {
+        let to = state(row, 2)?;
+        let entry = TimelineEntry {
+            at: Timestamp::from_micros(row.get(0)?),
+            cause: row.get::<_, Option<u8>>(1)?.and_then(Cause::from_code),
+            to,
+            actor: name(row, 4, Actor::new)?,
+            reason: row.get(5)?,
         };
-        let next = if other_first { others.pop_front() } else { of_attempts.pop_front() };
-        here = next.as_ref().map_or(here, |entry| entry.to);
-        timeline.extend(next);
-    }
-    timeline.extend(of_attempts);
-    timeline.extend(others);
-    timeline
+        let phase = if to == State::Running { Phase::Running } else { Phase::After };
+        Ok(((row.get(3)?, phase), entry))
+    })?
+    .collect()
 }
 
-fn by_time(mut entries: Vec<TimelineEntry>) -> VecDeque<TimelineEntry> {
-    // Clocks of two machines may differ; the order of what one of them wrote is kept.
-    entries.sort_by_key(|entry| entry.at);
-    entries.into()
-}
-
-/// Whether the move can be the next one from here.
-fn follows(here: State, entry: &TimelineEntry) -> bool {
-    match entry.cause {
-        None => entry.to == here,
-        // The claim of an attempt that does not count has left no entry.
-        Some(Cause::GiveBack | Cause::Snooze) => here == State::Available,
-        Some(cause) => state::check(here, cause, entry.to).is_ok(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use taskwright_core::{Actor, Timestamp};
-
-    use super::*;
-
-    fn entry(at: i64, cause: Option<Cause>, to: State) -> TimelineEntry {
-        TimelineEntry { at: Timestamp::from_micros(at), cause, to, actor: Actor::system(), reason: None }
-    }
-
-    #[test]
-    fn what_happened_at_one_moment_is_told_in_the_order_in_which_it_can_have_happened() {
-        let attempts = vec![
-            entry(1, Some(Cause::Claim), State::Running),
-            entry(1, Some(Cause::Retry), State::Retryable),
-            entry(1, Some(Cause::Claim), State::Running),
-            entry(1, Some(Cause::Complete), State::Completed),
-        ];
-        let moves = vec![
-            entry(1, Some(Cause::GiveBack), State::Available),
-            entry(1, None, State::Running),
-            entry(1, Some(Cause::RunNow), State::Available),
-            entry(1, Some(Cause::Redo), State::Available),
-        ];
-        let told: Vec<_> = merged(entry(1, None, State::Available), attempts, moves)
-            .into_iter()
-            .map(|entry| entry.cause.map(Cause::as_str))
-            .collect();
-        let expected = [
-            None,
-            Some("give_back"),
-            Some("claim"),
-            None,
-            Some("retry"),
-            Some("run_now"),
-            Some("claim"),
-            Some("complete"),
-            Some("redo"),
-        ];
-        assert_eq!(told, expected);
-    }
+/// How a worker is named in a timeline.
+pub(super) fn by_worker(worker: WorkerId) -> Actor {
+    // A worker's id is printable and short: it is always an actor.
+    Actor::new(&format!("worker {worker}")).unwrap_or_else(|_| Actor::system())
 }

@@ -55,10 +55,7 @@ pub(super) fn renew(
     monotonic_us: u64,
     worker: WorkerId,
 ) -> Result<Signals, Error> {
-    let renewed = session.execute(
-        "UPDATE taskwright_worker SET lease_until_us = ?2 + lease_us, seen_at = ?3 WHERE id = ?1 AND state = 0",
-        (worker.as_bytes(), sql_us(monotonic_us), now.as_micros()),
-    )?;
+    let renewed = session.execute(RENEW, (worker.as_bytes(), sql_us(monotonic_us), now.as_micros()))?;
     if renewed == 0 {
         return Err(Error::lost(worker));
     }
@@ -79,10 +76,7 @@ pub(super) fn signals(conn: &rusqlite::Connection, worker: WorkerId) -> Result<S
         .map_err(read_error)?;
     let Some((number, told)) = row else { return Ok(Signals::default()) };
     let cancels = conn
-        .prepare_cached(
-            "SELECT seq, attempt, cancel_actor, cancel_reason FROM taskwright_running
-             WHERE worker = ?1 AND cancel_at IS NOT NULL ORDER BY seq",
-        )
+        .prepare_cached(CANCELS)
         .and_then(|mut statement| {
             statement
                 .query_map([number], |row| {
@@ -146,13 +140,7 @@ pub(super) fn order(
 ///
 /// [`Error::is_lost`] when it is not registered, has ended, or was declared lost.
 pub(super) fn alive(session: &mut Session<'_>, worker: WorkerId) -> Result<i64, Error> {
-    session
-        .first(
-            "SELECT worker FROM taskwright_worker WHERE id = ?1 AND state = 0",
-            [worker.as_bytes()],
-            |row| row.get(0),
-        )?
-        .ok_or_else(|| Error::lost(worker))
+    session.first(ALIVE, [worker.as_bytes()], |row| row.get(0))?.ok_or_else(|| Error::lost(worker))
 }
 
 /// The number of a worker, whatever became of it.
@@ -175,3 +163,10 @@ pub(super) fn order_of(code: u8) -> Option<Order> {
         _ => None,
     }
 }
+
+// The statements of a heartbeat; plans.rs holds each of them to an index.
+pub(super) const ALIVE: &str = "SELECT worker FROM taskwright_worker WHERE id = ?1 AND state = 0";
+pub(super) const RENEW: &str =
+    "UPDATE taskwright_worker SET lease_until_us = ?2 + lease_us, seen_at = ?3 WHERE id = ?1 AND state = 0";
+pub(super) const CANCELS: &str = "SELECT seq, attempt, cancel_actor, cancel_reason FROM taskwright_running
+             WHERE worker = ?1 AND cancel_at IS NOT NULL ORDER BY seq";

@@ -19,8 +19,8 @@ use super::memory::MemoryWatch;
 use super::proc_fs::{self, Stat};
 use super::sys::Birth;
 use super::tree::{Living, Tree};
-use super::usage::Usage;
 use super::{PROGRESS_FD, Timing, strays, sys};
+use taskwright_core::Usage;
 
 /// How long a killed process may take to end. Only one that hangs in the kernel takes longer.
 const KILL_WAIT_MAX: Duration = Duration::from_secs(5);

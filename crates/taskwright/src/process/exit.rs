@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use super::memory::OomEvidence;
-use super::usage::Usage;
+use taskwright_core::Usage;
 
 /// What a shell answers when the last program it ran was killed by KILL: 128 + 9.
 const SHELL_CODE_KILLED: i32 = 128 + libc::SIGKILL;
@@ -110,6 +110,8 @@ pub struct Output {
     pub stopped: Option<Stop>,
     /// What it used.
     pub usage: Usage,
+    /// From the request to start the command to the end of its tree, in microseconds.
+    pub wall_us: u64,
     /// How many bytes of its output were not delivered: above the limit, or nobody took them.
     pub log_dropped: u64,
     /// The processes of its tree that could not be killed. Empty but for processes of other users and for

@@ -51,7 +51,6 @@ mod run;
 mod strays;
 mod sys;
 mod tree;
-mod usage;
 
 pub use command::Command;
 pub use error::SpawnError;
@@ -61,7 +60,6 @@ pub use log::{LogChunk, Stream};
 pub use progress::Progress;
 pub use run::{Reports, run};
 pub use tree::kill_tagged;
-pub use usage::Usage;
 
 /// The environment variable that names the file descriptor a command writes its progress to.
 ///

@@ -79,10 +79,9 @@ pub async fn run(
     let is_killed_by_us = child.is_running();
     pump.during(child.kill(&mut end, timing)).await;
     let end = child.settle(is_killed_by_us).await;
-    let mut usage = end.usage;
-    usage.wall_us = timing.monotonic_us() - started_us;
+    let wall_us = timing.monotonic_us() - started_us;
     let log_dropped = pump.finish().await;
-    Ok(Output { exit: end.exit, stopped, usage, log_dropped, survivors: end.survivors })
+    Ok(Output { exit: end.exit, stopped, usage: end.usage, wall_us, log_dropped, survivors: end.survivors })
 }
 
 /// Waits for what comes first: the end of the command (`None`), the stop signal, or the timeout.

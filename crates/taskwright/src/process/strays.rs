@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::proc_fs::{self, Stat};
 use super::sys::{self, Reaped};
-use super::usage::Usage;
+use taskwright_core::Usage;
 
 /// The commands that run, in all hosts of this process.
 static COMMANDS: Mutex<Commands> =

@@ -18,7 +18,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::proc_fs;
-use super::usage::Usage;
+use taskwright_core::Usage;
 
 /// Out of 1000, which is all memory of the machine.
 const OOM_SCORE_RAISE: i32 = 50;

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal};
 use super::proc_fs::{self, Stat};
 use super::strays;
 use super::sys::{self, Reaped};
-use super::usage::Usage;
+use taskwright_core::Usage;
 
 /// How often a kill looks for processes that the last look did not see.
 const LOOKS_MAX: usize = 100;

@@ -60,8 +60,12 @@ async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> O
     worker.marks.started(attempt.job.key, attempt.job.attempt);
     let ran = drive(entry, &attempt).await;
     *lock(cell) = None;
-    let outcome = judge(&attempt, ran)?;
-    Some(finish(&attempt, &entry.options, outcome))
+    let outcome = judge(&attempt, ran);
+    if outcome.is_none() {
+        // No end will be written that could count it.
+        worker.settled(1);
+    }
+    Some(finish(&attempt, &entry.options, outcome?))
 }
 
 /// How the drive of a handler ended.

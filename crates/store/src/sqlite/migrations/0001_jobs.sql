@@ -118,15 +118,17 @@ CREATE TABLE taskwright_attempt (
     PRIMARY KEY (seq, attempt)
 ) STRICT, WITHOUT ROWID;
 
--- Moves that no attempt tells of: cancels, retries on request, give-backs and the like.
+-- Moves that no attempt tells of: cancels, retries on request, give-backs and the like. attempts is how many had been
+-- spent by then, with the one that ran: where the move stands among those that attempts tell of.
 CREATE TABLE taskwright_move (
-    move   INTEGER PRIMARY KEY,
-    seq    INTEGER NOT NULL,
-    at     INTEGER NOT NULL,
-    cause  INTEGER,
-    state  INTEGER NOT NULL,
-    actor  TEXT    NOT NULL,
-    reason TEXT
+    move     INTEGER PRIMARY KEY,
+    seq      INTEGER NOT NULL,
+    at       INTEGER NOT NULL,
+    cause    INTEGER,
+    state    INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    actor    TEXT    NOT NULL,
+    reason   TEXT
 ) STRICT;
 
 CREATE INDEX taskwright_move_seq ON taskwright_move (seq);

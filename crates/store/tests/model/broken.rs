@@ -1,0 +1,137 @@
+//! Stores that are wrong on purpose.
+
+use std::sync::Arc;
+
+use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+use taskwright_store::memory::MemoryStore;
+use taskwright_store::*;
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    ClaimsBackwards,
+    BelievesZombies,
+    ForgetsPriorities,
+    LosesMarks,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::ClaimsBackwards, Self::BelievesZombies, Self::ForgetsPriorities, Self::LosesMarks];
+}
+
+/// The model with a fault.
+pub(crate) struct Broken {
+    store: MemoryStore,
+    fault: Fault,
+}
+
+impl Broken {
+    pub(crate) fn new(store: MemoryStore, fault: Fault) -> Self {
+        Self { store, fault }
+    }
+
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+}
+
+struct NoMarks;
+
+impl StartMarks for NoMarks {
+    fn started(&self, _: JobKey, _: u32) {}
+}
+
+/// Passes calls on as they are.
+macro_rules! sound {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $reply:ty;)*) => {
+        $(
+            fn $name(&self, $($arg: $type),*) -> Reply<'_, $reply> {
+                self.store.$name($($arg),*)
+            }
+        )*
+    };
+}
+
+impl Store for Broken {
+    fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
+        let backwards = self.is(Fault::ClaimsBackwards);
+        let claimed = self.store.claim(claim);
+        Box::pin(async move {
+            let mut claimed = claimed.await?;
+            if backwards {
+                claimed.jobs.reverse();
+            }
+            Ok(claimed)
+        })
+    }
+
+    fn finish(&self, now: Timestamp, worker: WorkerId, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>> {
+        let believes = self.is(Fault::BelievesZombies);
+        let verdicts = self.store.finish(now, worker, ends);
+        Box::pin(async move {
+            let mut verdicts = verdicts.await?;
+            if believes {
+                verdicts.fill(Verdict::Accepted);
+            }
+            Ok(verdicts)
+        })
+    }
+
+    fn register(&self, now: Timestamp, monotonic_us: u64, worker: NewWorker) -> Reply<'_, Registration> {
+        let loses = self.is(Fault::LosesMarks);
+        let registered = self.store.register(now, monotonic_us, worker);
+        Box::pin(async move {
+            let registration = registered.await?;
+            Ok(if loses { Registration { marks: Arc::new(NoMarks) } } else { registration })
+        })
+    }
+
+    fn change(
+        &self,
+        now: Timestamp,
+        ids: Vec<JobId>,
+        change: Change,
+        actor: Actor,
+        reason: Option<String>,
+    ) -> Reply<'_, Vec<Changed>> {
+        if self.is(Fault::ForgetsPriorities) && matches!(change, Change::Reprioritise { .. }) {
+            return Box::pin(std::future::ready(Ok(vec![Changed::Done; ids.len()])));
+        }
+        self.store.change(now, ids, change, actor, reason)
+    }
+
+    sound! {
+        enqueue(now: Timestamp, jobs: Vec<NewJob>) -> Vec<Enqueued>;
+        give_back(now: Timestamp, worker: WorkerId, jobs: Vec<(JobKey, u32)>, reason: String) -> Vec<Verdict>;
+        report(worker: WorkerId, reports: Vec<ProgressReport>) -> Vec<Verdict>;
+        log(worker: WorkerId, entries: Vec<LogEntry>) -> Vec<Verdict>;
+        renew(now: Timestamp, monotonic_us: u64, worker: WorkerId) -> Signals;
+        signals(worker: WorkerId) -> Signals;
+        unregister(now: Timestamp, worker: WorkerId) -> ();
+        order(workers: Vec<WorkerId>, order: Order) -> Vec<bool>;
+        pause(now: Timestamp, namespace: Namespace, queue: QueueName, paused: bool, actor: Actor) -> bool;
+        purge(now: Timestamp, namespace: Namespace, queue: QueueName, actor: Actor, limit: usize) -> usize;
+        promote(now: Timestamp, limit: usize) -> Promoted;
+        reclaim(now: Timestamp, monotonic_us: u64) -> Reclaimed;
+        prune(now: Timestamp, keep: Retention, limit: usize) -> Pruned;
+        job(id: JobId) -> Option<JobDetail>;
+        list(filter: Filter, page: Page) -> Paged;
+        logs(id: JobId, from: u64, limit: usize) -> Vec<LogChunk>;
+        queues(now: Timestamp, namespace: Option<Namespace>) -> Vec<QueueView>;
+        workers() -> Vec<WorkerView>;
+        close() -> ();
+    }
+
+    fn hints(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.store.hints()
+    }
+
+    fn info(&self) -> StoreInfo {
+        self.store.info()
+    }
+
+    fn counters(&self) -> Counters {
+        self.store.counters()
+    }
+}

@@ -1,0 +1,377 @@
+//! The model and the store under test, side by side: every step goes to both, and everything is compared.
+
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::sample::Index;
+use proptest_state_machine::StateMachineTest;
+use taskwright_core::attempt::{Facts, Outcome, decide};
+use taskwright_core::{Backoff, NewJob, Retention, WorkerId};
+use taskwright_store::conformance::fixture::*;
+use taskwright_store::conformance::oracle::Oracle;
+use taskwright_store::memory::MemoryStore;
+use taskwright_store::{
+    Claim, Claimed, ClaimedJob, Error, Filter, Finish, JobKey, LogEntry, LogStream, NewWorker, Page,
+    Progress, ProgressReport, Pruned, QueueView, Reclaimed, Registration, Reply, SharedStore, Signals,
+    StartMarks, Store,
+};
+
+use crate::plan::{JOBS, Plan, SEATS, Step};
+
+/// A store that can be tested.
+pub(crate) trait Subject: 'static {
+    /// A new one, without jobs.
+    fn fresh() -> Self;
+    /// One more process on its jobs.
+    fn open(&self) -> SharedStore;
+}
+
+/// Tests a store against the model.
+pub(crate) struct Twins<S>(PhantomData<S>);
+
+/// Both worlds.
+pub(crate) struct Both<S> {
+    runtime: tokio::runtime::Runtime,
+    now: u64,
+    workers: u8,
+    seats: Vec<Seat>,
+    desk: Pair<SharedStore>,
+    model: MemoryStore,
+    subject: S,
+}
+
+/// Something of the model's, and the same of the subject's.
+#[derive(Clone, Debug)]
+struct Pair<T> {
+    model: T,
+    subject: T,
+}
+
+/// A process with one worker, in both worlds.
+struct Seat {
+    stores: Pair<SharedStore>,
+    marks: Pair<Arc<dyn StartMarks>>,
+    worker: WorkerId,
+    /// What it was ever given, the newest last; much of it has ended since, so that fences are tried.
+    held: Vec<Pair<ClaimedJob>>,
+}
+
+impl<S: Subject> StateMachineTest for Twins<S> {
+    type SystemUnderTest = Both<S>;
+    type Reference = Plan;
+
+    fn init_test(_: &Plan) -> Both<S> {
+        let (model, subject) = (MemoryStore::new(), S::fresh());
+        let desk = Pair { model: Arc::new(model.handle()) as SharedStore, subject: subject.open() };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut both = Both { runtime, now: 0, workers: 0, seats: Vec::new(), desk, model, subject };
+        for _ in 0..SEATS {
+            let seat = both.sit_down();
+            both.seats.push(seat);
+        }
+        both
+    }
+
+    fn apply(mut both: Both<S>, _: &Plan, step: Step) -> Both<S> {
+        both.take(step);
+        both
+    }
+
+    fn check_invariants(both: &Both<S>, _: &Plan) {
+        both.compare();
+    }
+
+    fn teardown(both: Both<S>, _: Plan) {
+        let mut oracle = Oracle::default();
+        both.runtime.block_on(oracle.look_at_rest(&*both.desk.subject));
+    }
+}
+
+impl<S: Subject> Both<S> {
+    /// A new process with a new worker.
+    fn sit_down(&mut self) -> Seat {
+        self.workers += 1;
+        let new = NewWorker { lease: Duration::from_secs(600), ..new_worker(self.workers) };
+        let worker = new.id;
+        let stores =
+            Pair { model: Arc::new(self.model.handle()) as SharedStore, subject: self.subject.open() };
+        let register = |store: &SharedStore| -> Registration {
+            let registered = store.register(at(self.now), monotonic_us(self.now), new.clone());
+            self.runtime.block_on(registered).unwrap()
+        };
+        let marks = Pair { model: register(&stores.model).marks, subject: register(&stores.subject).marks };
+        Seat { stores, marks, worker, held: Vec::new() }
+    }
+
+    /// Asks both, and gives the answers after holding them against each other.
+    fn ask<T: Debug, U: PartialEq + Debug>(
+        &self,
+        stores: &Pair<SharedStore>,
+        call: impl for<'s> Fn(&'s dyn Store, bool) -> Reply<'s, T>,
+        told: impl Fn(&T) -> U,
+    ) -> Option<Pair<T>> {
+        let model = self.runtime.block_on(call(&*stores.model, true));
+        let subject = self.runtime.block_on(call(&*stores.subject, false));
+        match (model, subject) {
+            (Ok(model), Ok(subject)) => {
+                assert_eq!(told(&model), told(&subject), "the model's answer, then the store's");
+                Some(Pair { model, subject })
+            }
+            (Err(model), Err(subject)) => {
+                assert_eq!(kind_of(&model), kind_of(&subject), "{model:?} {subject:?}");
+                None
+            }
+            (model, subject) => panic!("one of them failed: {model:?} {subject:?}"),
+        }
+    }
+
+    /// Asks both through the desk, where the whole answer must be the same.
+    fn same<T: Clone + Debug + PartialEq>(&self, call: impl for<'s> Fn(&'s dyn Store) -> Reply<'s, T>) {
+        self.ask(&self.desk, |store, _| call(store), T::clone);
+    }
+
+    fn take(&mut self, step: Step) {
+        let now = at(self.now);
+        let space = || namespace("default");
+        match step {
+            Step::Enqueue(jobs) => self.enqueue(jobs),
+            Step::Claim { seat, limit, only_mail, only_a, only_acme, priority_max } => {
+                let kinds = if only_mail { vec![kind("mail")] } else { vec![kind("mail"), kind("report")] };
+                let queues = only_a.then(|| vec![queue("a")]);
+                self.claim(seat, limit, |claim| Claim {
+                    kinds: kinds.clone(),
+                    queues: queues.clone(),
+                    namespace: only_acme.then(|| namespace("acme")),
+                    priority_max,
+                    ..claim
+                });
+            }
+            Step::Start { seat, which } => self.start(seat, which),
+            Step::End { seat, ends, knows_of_cancel } => self.end(seat, &ends, knows_of_cancel),
+            Step::GiveBack { seat, which } => self.give_back(seat, which),
+            Step::Report { seat, which, done } => self.report(seat, which, done),
+            Step::Log { seat, which, bytes } => self.log(seat, which, &bytes),
+            Step::Change { jobs, change, reason } => {
+                let ids: Vec<_> = jobs.into_iter().map(id).collect();
+                self.same(|store| store.change(now, ids.clone(), change, alice(), reason.clone()));
+            }
+            Step::Pause { queue: name, paused } => {
+                self.same(|store| store.pause(now, space(), queue(name), paused, alice()));
+            }
+            Step::Purge { queue: name } => {
+                self.same(|store| store.purge(now, space(), queue(name), alice(), 1_000));
+            }
+            Step::Promote { limit } => {
+                self.same(|store| store.promote(now, limit));
+            }
+            Step::Advance { seconds } => self.now += seconds,
+            Step::Renew { seat } => self.renew(seat),
+            Step::Tell { seat, order } => {
+                let worker = self.seats[seat].worker;
+                self.same(|store| store.order(vec![worker], order));
+            }
+            Step::Kill { seat } => self.seats[seat] = self.sit_down(),
+            Step::Stop { seat } => self.stop(seat),
+            Step::Reclaim => {
+                let monotonic = monotonic_us(self.now);
+                self.ask(&self.desk, |store, _| store.reclaim(now, monotonic), by_worker);
+            }
+            Step::Prune { keep_s } => self.prune(Duration::from_secs(keep_s)),
+        }
+    }
+
+    fn enqueue(&self, jobs: Vec<NewJob>) {
+        self.same(|store| store.enqueue(at(self.now), jobs.clone()));
+    }
+
+    fn claim(&mut self, seat: usize, limit: usize, narrow: impl Fn(Claim) -> Claim) {
+        let base = Claim {
+            now: at(self.now),
+            worker: self.seats[seat].worker,
+            limit,
+            kinds: Vec::new(),
+            queues: None,
+            namespace: None,
+            priority_max: None,
+        };
+        let claim = narrow(base);
+        let keyless = |job: &ClaimedJob| ClaimedJob { key: JobKey(0), ..job.clone() };
+        let claimed = self.ask(
+            &self.seats[seat].stores,
+            |store, _| store.claim(claim.clone()),
+            |claimed: &Claimed| claimed.jobs.iter().map(keyless).collect::<Vec<_>>(),
+        );
+        if let Some(Pair { model, subject }) = claimed {
+            let pairs = model.jobs.into_iter().zip(subject.jobs);
+            self.seats[seat].held.extend(pairs.map(|(model, subject)| Pair { model, subject }));
+        }
+    }
+
+    /// Something that the seat was given; mostly of the newest, which it may still hold.
+    fn pick(&self, seat: usize, which: Index) -> Option<&Pair<ClaimedJob>> {
+        let held = &self.seats[seat].held;
+        let newest = &held[held.len().saturating_sub(6)..];
+        (!newest.is_empty()).then(|| which.get(newest))
+    }
+
+    fn start(&self, seat: usize, which: Index) {
+        if let Some(job) = self.pick(seat, which) {
+            let marks = &self.seats[seat].marks;
+            marks.model.started(job.model.key, job.model.attempt);
+            marks.subject.started(job.subject.key, job.subject.attempt);
+        }
+    }
+
+    fn end(&self, seat: usize, ends: &[(Index, Outcome)], cancel_requested: bool) {
+        let end = |job: &ClaimedJob, outcome: &Outcome| {
+            let facts = Facts {
+                attempt: job.attempt,
+                max_attempts: job.max_attempts,
+                backoff: Backoff::default(),
+                cancel_requested,
+                now: at(self.now),
+                dice: 0.5,
+            };
+            Finish {
+                key: job.key,
+                attempt: job.attempt,
+                started_at: job.claimed_at,
+                ended_at: at(self.now),
+                decision: decide(outcome.clone(), &facts),
+                usage: None,
+            }
+        };
+        let all = |is_model| -> Vec<Finish> {
+            let jobs = ends.iter().filter_map(|(which, outcome)| Some((self.pick(seat, *which)?, outcome)));
+            jobs.map(|(job, outcome)| end(job.of(is_model), outcome)).collect()
+        };
+        let ends = Pair { model: all(true), subject: all(false) };
+        let Seat { stores, worker, .. } = &self.seats[seat];
+        let now = at(self.now);
+        self.ask(stores, |store, model| store.finish(now, *worker, ends.of(model).clone()), Vec::clone);
+    }
+
+    fn give_back(&self, seat: usize, which: Index) {
+        let Some(job) = self.pick(seat, which) else { return };
+        let Seat { stores, worker, .. } = &self.seats[seat];
+        let back = |job: &ClaimedJob| vec![(job.key, job.attempt)];
+        let now = at(self.now);
+        self.ask(
+            stores,
+            |store, model| store.give_back(now, *worker, back(job.of(model)), "not soon".to_owned()),
+            Vec::clone,
+        );
+    }
+
+    fn report(&self, seat: usize, which: Index, done: u64) {
+        let Some(job) = self.pick(seat, which) else { return };
+        let Seat { stores, worker, .. } = &self.seats[seat];
+        let progress = Progress { done, total: None, message: None };
+        let report = |job: &ClaimedJob| {
+            let (key, attempt, at) = (job.key, job.attempt, at(self.now));
+            vec![ProgressReport { key, attempt, at, progress: progress.clone() }]
+        };
+        self.ask(stores, |store, model| store.report(*worker, report(job.of(model))), Vec::clone);
+    }
+
+    fn log(&self, seat: usize, which: Index, bytes: &[u8]) {
+        let Some(job) = self.pick(seat, which) else { return };
+        let Seat { stores, worker, .. } = &self.seats[seat];
+        let entry = |job: &ClaimedJob| {
+            let (key, attempt, at) = (job.key, job.attempt, at(self.now));
+            vec![LogEntry { key, attempt, at, stream: LogStream::Stdout, bytes: bytes.to_vec() }]
+        };
+        self.ask(stores, |store, model| store.log(*worker, entry(job.of(model))), Vec::clone);
+    }
+
+    fn renew(&self, seat: usize) {
+        let Seat { stores, worker, .. } = &self.seats[seat];
+        let (now, monotonic) = (at(self.now), monotonic_us(self.now));
+        self.ask(stores, |store, _| store.renew(now, monotonic, *worker), without_keys);
+    }
+
+    fn stop(&mut self, seat: usize) {
+        let Seat { stores, worker, .. } = &self.seats[seat];
+        let now = at(self.now);
+        self.ask(stores, |store, _| store.unregister(now, *worker), |()| ());
+        self.seats[seat] = self.sit_down();
+    }
+
+    /// Prunes until nothing is left to prune: how much goes in one call is each store's own matter.
+    fn prune(&self, keep: Duration) {
+        let keep =
+            Retention { completed: Some(keep), failed: Some(keep), cancelled: None, dropped: Some(keep) };
+        let all = |store: &SharedStore| {
+            let mut jobs = 0;
+            loop {
+                let pruned = self.runtime.block_on(store.prune(at(self.now), keep, 10)).unwrap();
+                let Pruned { jobs: more_jobs, more, .. } = pruned;
+                jobs += more_jobs;
+                if !more {
+                    return jobs;
+                }
+            }
+        };
+        assert_eq!(all(&self.desk.model), all(&self.desk.subject));
+    }
+
+    /// Everything that can be seen must be the same.
+    fn compare(&self) {
+        self.same(|store| store.list(Filter::default(), WHOLE));
+        for n in 1..=JOBS {
+            self.same(|store| store.job(id(n)));
+            self.same(|store| store.logs(id(n), 0, 100));
+        }
+        self.ask(
+            &self.desk,
+            |store, _| store.workers(),
+            |workers| {
+                let mut workers = workers.clone();
+                workers.sort_by_key(|worker| worker.id);
+                workers
+            },
+        );
+        self.ask(
+            &self.desk,
+            |store, _| store.queues(at(self.now), None),
+            |queues| {
+                // Whether a queue is known that has nothing in it, because all was refused, is nobody's concern.
+                let is_in_use =
+                    |queue: &&QueueView| queue.paused || queue.available + queue.running + queue.waiting > 0;
+                queues.iter().filter(is_in_use).cloned().collect::<Vec<_>>()
+            },
+        );
+        for seat in &self.seats {
+            self.ask(&seat.stores, |store, _| store.signals(seat.worker), without_keys);
+        }
+    }
+}
+
+impl<T> Pair<T> {
+    fn of(&self, model: bool) -> &T {
+        if model { &self.model } else { &self.subject }
+    }
+}
+
+/// All jobs on one page.
+const WHOLE: Page = Page { after: None, limit: 1_000, oldest_first: true };
+
+/// Keys are each store's own.
+fn without_keys(signals: &Signals) -> Signals {
+    let mut signals = signals.clone();
+    signals.cancels.iter_mut().for_each(|cancel| cancel.key = JobKey(0));
+    signals
+}
+
+/// In which order lost workers are found is each store's own matter.
+fn by_worker(reclaimed: &Reclaimed) -> Reclaimed {
+    let mut reclaimed = reclaimed.clone();
+    reclaimed.workers.sort_by_key(|lost| lost.id);
+    reclaimed
+}
+
+fn kind_of(error: &Error) -> [bool; 3] {
+    [error.is_domain(), error.is_lost(), error.is_closed()]
+}

@@ -1,0 +1,185 @@
+//! A store that gives a number of no-op jobs and counts their ends. It keeps nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use taskwright::core::Verdict;
+use taskwright::store::{
+    Change, Changed, Claim, Claimed, ClaimedJob, Counters, Enqueued, Filter, Finish, JobDetail, JobKey,
+    LogChunk, LogEntry, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned, QueueView,
+    Reclaimed, Registration, Reply, Signals, StartMarks, Store, StoreInfo, WorkerView,
+};
+use taskwright::{
+    Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,
+    Timestamp, WorkerId,
+};
+use tokio::sync::watch;
+
+/// See the [module](self).
+pub(crate) struct CountingStore {
+    left: AtomicU64,
+    kind: Kind,
+    hints: watch::Sender<u64>,
+}
+
+impl CountingStore {
+    pub(crate) fn new(jobs: u64) -> Self {
+        Self { left: AtomicU64::new(jobs), kind: Kind::new("noop").unwrap(), hints: watch::Sender::new(0) }
+    }
+
+    fn take(&self, claim: &Claim) -> Vec<ClaimedJob> {
+        let left = self.left.load(Ordering::Relaxed);
+        let taken = left.min(claim.limit as u64);
+        self.left.store(left - taken, Ordering::Relaxed);
+        (0..taken).map(|number| self.job(claim, left - number)).collect()
+    }
+
+    fn job(&self, claim: &Claim, number: u64) -> ClaimedJob {
+        ClaimedJob {
+            key: JobKey(number as i64),
+            id: JobId::from_parts(number, [0; 10]),
+            attempt: 1,
+            namespace: Namespace::default(),
+            owner: None,
+            kind: self.kind.clone(),
+            queue: QueueName::default(),
+            priority: Priority::default(),
+            args: Args::default(),
+            created_at: claim.now,
+            claimed_at: claim.now,
+            max_attempts: MaxAttempts::default(),
+            backoff: None,
+            timeout: None,
+            delivery: Delivery::default(),
+        }
+    }
+}
+
+struct NoMarks;
+
+impl StartMarks for NoMarks {
+    fn started(&self, _: JobKey, _: u32) {}
+}
+
+fn reply<'a, T: Send + 'a>(value: T) -> Reply<'a, T> {
+    Box::pin(std::future::ready(Ok(value)))
+}
+
+impl Store for CountingStore {
+    fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
+        reply(Claimed { jobs: self.take(&claim) })
+    }
+
+    fn finish(&self, _: Timestamp, _: WorkerId, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>> {
+        reply(vec![Verdict::Accepted; ends.len()])
+    }
+
+    fn give_back(
+        &self,
+        _: Timestamp,
+        _: WorkerId,
+        jobs: Vec<(JobKey, u32)>,
+        _: String,
+    ) -> Reply<'_, Vec<Verdict>> {
+        reply(vec![Verdict::Accepted; jobs.len()])
+    }
+
+    fn register(&self, _: Timestamp, _: u64, _: NewWorker) -> Reply<'_, Registration> {
+        reply(Registration { marks: Arc::new(NoMarks) })
+    }
+
+    fn renew(&self, _: Timestamp, _: u64, _: WorkerId) -> Reply<'_, Signals> {
+        reply(Signals::default())
+    }
+
+    fn signals(&self, _: WorkerId) -> Reply<'_, Signals> {
+        reply(Signals::default())
+    }
+
+    fn unregister(&self, _: Timestamp, _: WorkerId) -> Reply<'_, ()> {
+        reply(())
+    }
+
+    fn hints(&self) -> watch::Receiver<u64> {
+        self.hints.subscribe()
+    }
+
+    fn info(&self) -> StoreInfo {
+        StoreInfo { kind: "counting", url: "counting:".to_owned(), engine: "none".to_owned(), schema: 0 }
+    }
+
+    fn counters(&self) -> Counters {
+        Counters::default()
+    }
+
+    fn enqueue(&self, _: Timestamp, _: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
+        reply(Vec::new())
+    }
+
+    fn report(&self, _: WorkerId, _: Vec<ProgressReport>) -> Reply<'_, Vec<Verdict>> {
+        reply(Vec::new())
+    }
+
+    fn log(&self, _: WorkerId, _: Vec<LogEntry>) -> Reply<'_, Vec<Verdict>> {
+        reply(Vec::new())
+    }
+
+    fn order(&self, _: Vec<WorkerId>, _: Order) -> Reply<'_, Vec<bool>> {
+        reply(Vec::new())
+    }
+
+    fn change(
+        &self,
+        _: Timestamp,
+        _: Vec<JobId>,
+        _: Change,
+        _: Actor,
+        _: Option<String>,
+    ) -> Reply<'_, Vec<Changed>> {
+        reply(Vec::new())
+    }
+
+    fn pause(&self, _: Timestamp, _: Namespace, _: QueueName, _: bool, _: Actor) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn purge(&self, _: Timestamp, _: Namespace, _: QueueName, _: Actor, _: usize) -> Reply<'_, usize> {
+        reply(0)
+    }
+
+    fn promote(&self, _: Timestamp, _: usize) -> Reply<'_, Promoted> {
+        reply(Promoted::default())
+    }
+
+    fn reclaim(&self, _: Timestamp, _: u64) -> Reply<'_, Reclaimed> {
+        reply(Reclaimed::default())
+    }
+
+    fn prune(&self, _: Timestamp, _: Retention, _: usize) -> Reply<'_, Pruned> {
+        reply(Pruned::default())
+    }
+
+    fn job(&self, _: JobId) -> Reply<'_, Option<JobDetail>> {
+        reply(None)
+    }
+
+    fn list(&self, _: Filter, _: Page) -> Reply<'_, Paged> {
+        reply(Paged::default())
+    }
+
+    fn logs(&self, _: JobId, _: u64, _: usize) -> Reply<'_, Vec<LogChunk>> {
+        reply(Vec::new())
+    }
+
+    fn queues(&self, _: Timestamp, _: Option<Namespace>) -> Reply<'_, Vec<QueueView>> {
+        reply(Vec::new())
+    }
+
+    fn workers(&self) -> Reply<'_, Vec<WorkerView>> {
+        reply(Vec::new())
+    }
+
+    fn close(&self) -> Reply<'_, ()> {
+        reply(())
+    }
+}
