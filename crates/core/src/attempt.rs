@@ -191,6 +191,8 @@ pub struct Facts {
     pub max_attempts: MaxAttempts,
     /// How long it waits after a failure.
     pub backoff: Backoff,
+    /// What the task promises.
+    pub delivery: Delivery,
     /// Whether somebody asked for the job to be cancelled.
     pub cancel_requested: bool,
     /// Now.
@@ -204,7 +206,8 @@ pub struct Facts {
 /// - A result completes the job, also when somebody asked for a cancel meanwhile: the work is done.
 /// - After a cancel request anything else ends it as cancelled.
 /// - A failure is retried as long as an attempt is left, after the handler's own delay or else the back-off.
-/// - A snooze and a give-back do not count as an attempt.
+/// - A snooze and a give-back do not count as an attempt; but a started job that must not run twice is dropped instead of
+///   given back.
 pub fn decide(outcome: Outcome, facts: &Facts) -> Decision {
     let ended = |cause, to, end, reason: Option<String>| Decision {
         cause,
@@ -247,6 +250,10 @@ pub fn decide(outcome: Outcome, facts: &Facts) -> Decision {
         Outcome::Snooze { delay } => {
             let run_at = facts.now.plus(delay.max(SNOOZE_MIN));
             again(Cause::Snooze, State::Scheduled, run_at, None, "snoozed by its handler".to_owned())
+        }
+        Outcome::GiveBack { reason } if facts.delivery == Delivery::AtMostOnce => {
+            let reason = format!("{reason}; it was started, and must not run twice");
+            ended(Cause::Drop, State::Dropped, AttemptEnd::Cancelled, Some(reason))
         }
         Outcome::GiveBack { reason } => give_back(reason),
     }
@@ -353,6 +360,7 @@ mod tests {
             attempt,
             max_attempts: MaxAttempts::default(),
             backoff: Backoff::default(),
+            delivery: Delivery::AtLeastOnce,
             cancel_requested: false,
             now: Timestamp::from_micros(0),
             dice: 0.5,
@@ -387,6 +395,14 @@ mod tests {
         assert_eq!(snooze.run_at, Some(Timestamp::from_micros(1_000)));
         let back = decide(Outcome::GiveBack { reason: "shutdown".to_owned() }, &facts(5));
         assert_eq!((back.to, back.end), (State::Available, None));
+    }
+
+    #[test]
+    fn a_started_job_that_must_not_run_twice_is_dropped_instead_of_given_back() {
+        let facts = Facts { delivery: Delivery::AtMostOnce, ..facts(1) };
+        let dropped = decide(Outcome::GiveBack { reason: "shutdown".to_owned() }, &facts);
+        assert_eq!((dropped.to, dropped.end), (State::Dropped, Some(AttemptEnd::Cancelled)));
+        crate::state::check(State::Running, dropped.cause, dropped.to).unwrap();
     }
 
     #[test]

@@ -33,16 +33,17 @@ impl Priority {
     /// The priority that a job counts with after it has been available for `waited`: one
     /// [step](AGEING_STEP) better for each whole [period](AGEING_PERIOD).
     ///
-    /// So nothing waits for ever: a `bulk` job that has waited four minutes stands beside a fresh `realtime` one, and
-    /// goes first because it is older.
+    /// So nothing waits for ever: a `bulk` job that has waited four hours stands beside a fresh `realtime` one, and goes
+    /// first because it is older.
     pub fn aged(self, waited: Duration) -> i64 {
         let periods = i64::try_from(waited.as_micros() / AGEING_PERIOD.as_micros()).unwrap_or(i64::MAX);
         i64::from(self.0).saturating_sub(periods.saturating_mul(AGEING_STEP))
     }
 }
 
-/// How long a job waits for one step of ageing.
-pub const AGEING_PERIOD: Duration = Duration::from_secs(60);
+/// How long a job waits for one step of ageing: 1 h. Long enough that an ordinary backlog of `bulk` never stands before
+/// fresh `realtime` work, short enough that nothing waits for ever.
+pub const AGEING_PERIOD: Duration = Duration::from_secs(3_600);
 
 /// How much better one period of waiting makes a job: one band.
 pub const AGEING_STEP: i64 = 500;
@@ -122,10 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn a_bulk_job_reaches_realtime_after_four_minutes() {
+    fn a_bulk_job_reaches_realtime_after_four_hours() {
         let waited = |seconds| Priority::BULK.aged(Duration::from_secs(seconds));
-        assert_eq!(waited(59), 3000);
-        assert_eq!(waited(60), 2500);
-        assert_eq!(waited(240), i64::from(Priority::REALTIME.0));
+        assert_eq!(waited(3_599), 3000);
+        assert_eq!(waited(3_600), 2500);
+        assert_eq!(waited(4 * 3_600), i64::from(Priority::REALTIME.0));
     }
 }

@@ -101,7 +101,8 @@ pub trait Store: Send + Sync + 'static {
     /// What a worker must know, without renewing.
     fn signals(&self, worker: WorkerId) -> Reply<'_, Signals>;
 
-    /// Ends a worker's registration in good order. What it still holds is given back uncounted.
+    /// Ends a worker's registration in good order. Whatever it still holds is decided about by its
+    /// [start marks](StartMarks), as if it had been lost: what was not started goes back uncounted.
     fn unregister(&self, now: Timestamp, worker: WorkerId) -> Reply<'_, ()>;
 
     /// Asks workers to quiet or stop; answers per worker whether there was one to ask.

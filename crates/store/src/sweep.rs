@@ -37,6 +37,13 @@ pub struct LostWorker {
     pub ended: usize,
 }
 
+impl LostWorker {
+    /// A lost worker whose jobs have not been decided about.
+    pub(crate) fn of(id: WorkerId, pid: u32, how: &str) -> Self {
+        Self { id, pid, how: how.to_owned(), requeued: 0, given_back: 0, ended: 0 }
+    }
+}
+
 /// What a pruning did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {

@@ -147,6 +147,7 @@ impl Cli {
             attempt: job.attempt,
             max_attempts: job.max_attempts,
             backoff: taskwright::Backoff::default(),
+            delivery: taskwright_core::Delivery::default(),
             cancel_requested: false,
             now,
             dice: 0.5,

@@ -269,7 +269,7 @@ macro_rules! conformance {
                 a_registration_may_be_repeated,
                 a_worker_that_is_not_alive_cannot_renew,
                 nobody_has_anything_to_tell_an_unknown_worker,
-                a_worker_that_stops_gives_its_jobs_back_uncounted,
+                a_worker_that_stops_leaves_its_jobs_as_its_start_marks_say,
                 unregistering_again_does_nothing,
                 a_stopped_worker_is_not_lost_when_its_process_ends,
                 an_order_reaches_the_living,

@@ -39,12 +39,12 @@ pub async fn waiting_lifts_a_bulk_job_over_a_fresh_realtime_one(harness: &impl H
     let process = Process::start(harness).await;
     let worker = process.worker(1).await;
     process.enqueue(0, [with(1, Priority::BULK)]).await;
-    process.enqueue(239, [with(2, Priority::REALTIME)]).await;
-    worker.renew(239).await;
-    let first = worker.take(239).await;
-    assert_eq!(number(first.id), 2, "a second before the fourth minute is over, realtime still goes first");
-    worker.give_back(239, &first).await;
-    assert_eq!(numbers(&worker.claim_all(240).await), [1, 2]);
+    process.enqueue(14_399, [with(2, Priority::REALTIME)]).await;
+    worker.renew(14_399).await;
+    let first = worker.take(14_399).await;
+    assert_eq!(number(first.id), 2, "a second before the fourth hour is over, realtime still goes first");
+    worker.give_back(14_399, &first).await;
+    assert_eq!(numbers(&worker.claim_all(14_400).await), [1, 2]);
 }
 
 pub async fn ageing_counts_from_when_a_job_became_available(harness: &impl Harness) {

@@ -1,6 +1,7 @@
 //! Workers: registration, lease, orders.
 
 use taskwright_core::State;
+use taskwright_core::attempt::AttemptEnd;
 
 use super::Harness;
 use super::fixture::*;
@@ -67,21 +68,19 @@ pub async fn nobody_has_anything_to_tell_an_unknown_worker(harness: &impl Harnes
     assert_eq!(process.store().signals(worker_id(1)).await.expect("read"), Signals::default());
 }
 
-pub async fn a_worker_that_stops_gives_its_jobs_back_uncounted(harness: &impl Harness) {
+pub async fn a_worker_that_stops_leaves_its_jobs_as_its_start_marks_say(harness: &impl Harness) {
     let process = Process::start(harness).await;
     let worker = process.worker(1).await;
-    let actor = by(worker.id);
     process.enqueue(0, jobs(1..=2)).await;
     worker.start(1).await;
     worker.take(1).await;
     worker.unregister(2).await;
-    for n in 1..=2 {
-        let detail = process.detail(n).await;
-        assert_eq!((detail.view.state, detail.view.attempt), (State::Available, 0));
-        assert_eq!((detail.view.run_at, detail.attempts), (at(0), Vec::new()));
-        let last = detail.timeline.last().expect("it has moved");
-        assert_eq!((&last.actor, last.reason.as_deref()), (&actor, Some("worker stopped")));
-    }
+    let started = process.detail(1).await;
+    assert_eq!((started.view.state, started.view.attempt), (State::Available, 1));
+    assert_eq!((started.view.run_at, started.attempts[0].end), (at(0), AttemptEnd::Lost));
+    let unstarted = process.detail(2).await;
+    assert_eq!((unstarted.view.state, unstarted.view.attempt), (State::Available, 0));
+    assert_eq!((unstarted.view.run_at, unstarted.attempts), (at(0), Vec::new()));
     let workers = process.store().workers().await.expect("read");
     assert_eq!((workers[0].state, workers[0].seen_at), (WorkerState::Stopped, at(2)));
 }

@@ -81,7 +81,7 @@ impl World {
     }
 
     /// Decides about a job whose worker is gone, and tells where it went.
-    fn lose(&mut self, now: Timestamp, key: JobKey, running: Running) -> Result<State, Error> {
+    pub(super) fn lose(&mut self, now: Timestamp, key: JobKey, running: Running) -> Result<State, Error> {
         let job = &self.jobs[&key];
         let decision = decide_loss(&LossFacts {
             attempt: running.attempt,

@@ -93,7 +93,10 @@ impl World {
         if self.living(id).is_err() {
             return Ok(());
         }
-        self.give_back(now, id, &self.held_by(id), "worker stopped")?;
+        for (key, _) in self.held_by(id) {
+            let running = self.running[&key].clone();
+            self.lose(now, key, running)?;
+        }
         let worker = self.living(id)?;
         worker.state = WorkerState::Stopped;
         worker.seen_at = now;

@@ -244,7 +244,8 @@ impl Store for SqliteStore {
     }
 
     fn unregister(&self, now: Timestamp, worker: WorkerId) -> Reply<'_, ()> {
-        let ended = self.writer.write(move |session| worker::unregister(session, now, worker));
+        let presence = self.presence.clone();
+        let ended = self.writer.write(move |session| worker::unregister(session, &presence, now, worker));
         Box::pin(async move {
             ended.await?;
             self.leave(worker);

@@ -11,6 +11,7 @@ use super::finish::{Ended, Running, end_attempt, read_running};
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::presence::Presence;
 use super::session::Session;
+use super::worker::number;
 use crate::error::Error;
 use crate::sweep::{LostWorker, Promoted, Pruned, Reclaimed};
 use crate::worker::{WorkerState, gone_cutoff, lease_expired};
@@ -111,29 +112,34 @@ pub(super) fn reclaim(
         session.execute(LOSE, (worker.number, WorkerState::Lost.code()))?;
         // Marks of another boot may be older than what the disk kept of the jobs.
         let marks = if worker.boot == boot { presence.marks(worker.id) } else { None };
-        let mut lost = LostWorker {
-            id: worker.id,
-            pid: worker.pid,
-            how: how.to_owned(),
-            requeued: 0,
-            given_back: 0,
-            ended: 0,
-        };
-        take_jobs_of(session, &worker, marks.as_ref(), now, &mut lost)?;
+        let mut lost = LostWorker::of(worker.id, worker.pid, how);
+        take_jobs_of(session, worker.number, marks.as_ref(), now, &mut lost)?;
         reclaimed.workers.push(lost);
     }
     Ok(reclaimed)
 }
 
-/// Decides about every job that a lost worker held.
+/// Decides about every job that a worker of this process still holds when it leaves.
+pub(super) fn let_go(
+    session: &mut Session<'_>,
+    presence: &Presence,
+    now: Timestamp,
+    worker: WorkerId,
+) -> Result<(), Error> {
+    let Some(number) = number(session, worker)? else { return Ok(()) };
+    let marks = presence.marks(worker);
+    take_jobs_of(session, number, marks.as_ref(), now, &mut LostWorker::of(worker, 0, ""))
+}
+
+/// Decides about every job that a worker which is gone held.
 fn take_jobs_of(
     session: &mut Session<'_>,
-    worker: &Candidate,
+    worker: i64,
     marks: Option<&HashSet<(i64, u32)>>,
     now: Timestamp,
     lost: &mut LostWorker,
 ) -> Result<(), Error> {
-    let held = session.all(HELD, [worker.number], |row| {
+    let held = session.all(HELD, [worker], |row| {
         let limit = (max_attempts(row, 5, 6)?, row.get::<_, u32>(6)?, row.get::<_, bool>(7)?);
         Ok((row.get::<_, i64>(0)?, read_running(row)?, limit))
     })?;
@@ -151,7 +157,7 @@ fn take_jobs_of(
             (State::Available, _) => lost.requeued += 1,
             _ => lost.ended += 1,
         }
-        let ended = Ended::without_start(worker.number, &running, now, None);
+        let ended = Ended::without_start(worker, &running, now, None);
         end_attempt(session, seq, running, decision, &ended)?;
     }
     Ok(())

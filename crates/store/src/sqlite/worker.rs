@@ -4,8 +4,9 @@ use rusqlite::OptionalExtension;
 use taskwright_core::{Timestamp, WorkerId};
 
 use super::error::read_error;
-use super::finish::{Ended, end_attempt, read_running};
+use super::presence::Presence;
 use super::session::Session;
+use super::sweep;
 use crate::claim::JobKey;
 use crate::error::Error;
 use crate::worker::{CancelRequest, NewWorker, Order, Signals, WorkerState};
@@ -93,8 +94,14 @@ pub(super) fn signals(conn: &rusqlite::Connection, worker: WorkerId) -> Result<S
     Ok(Signals { cancels, order: told.and_then(order_of) })
 }
 
-/// Ends a registration in good order.
-pub(super) fn unregister(session: &mut Session<'_>, now: Timestamp, worker: WorkerId) -> Result<(), Error> {
+/// Ends a registration in good order. What it still holds is decided about by its start marks, as after a loss: what was
+/// started may have been done in part.
+pub(super) fn unregister(
+    session: &mut Session<'_>,
+    presence: &Presence,
+    now: Timestamp,
+    worker: WorkerId,
+) -> Result<(), Error> {
     let ended = session.execute(
         "UPDATE taskwright_worker SET state = ?2, seen_at = ?3 WHERE id = ?1 AND state = 0",
         (worker.as_bytes(), WorkerState::Stopped.code(), now.as_micros()),
@@ -102,18 +109,7 @@ pub(super) fn unregister(session: &mut Session<'_>, now: Timestamp, worker: Work
     if ended == 0 {
         return Ok(());
     }
-    let Some(number) = number(session, worker)? else { return Ok(()) };
-    let held = session.all(
-        "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL FROM taskwright_running WHERE worker = ?1",
-        [number],
-        |row| Ok((row.get(0)?, read_running(row)?)),
-    )?;
-    for (seq, running) in held {
-        let ended = Ended::without_start(number, &running, now, Some(worker));
-        let back = taskwright_core::attempt::give_back("worker stopped".to_owned());
-        end_attempt(session, seq, running, back, &ended)?;
-    }
-    Ok(())
+    sweep::let_go(session, presence, now, worker)
 }
 
 /// Tells workers something. A stop is not taken back by a quiet.

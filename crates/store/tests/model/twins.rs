@@ -230,6 +230,7 @@ impl<S: Subject> Both<S> {
                 attempt: job.attempt,
                 max_attempts: job.max_attempts,
                 backoff: Backoff::default(),
+                delivery: taskwright_core::Delivery::default(),
                 cancel_requested,
                 now: at(self.now),
                 dice: 0.5,

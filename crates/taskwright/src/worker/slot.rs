@@ -185,6 +185,7 @@ fn finish(attempt: &Attempt, options: &TaskOptions, outcome: Outcome) -> Finish 
             attempt: job.attempt,
             max_attempts: job.max_attempts,
             backoff: job.backoff.unwrap_or(options.backoff),
+            delivery: job.delivery,
             cancel_requested: attempt.cancel_requested.load(std::sync::atomic::Ordering::Relaxed),
             now,
             dice: env.dice(),

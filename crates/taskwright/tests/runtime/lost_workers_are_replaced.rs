@@ -96,8 +96,8 @@ fn a_worker_that_cannot_renew_stops_its_handlers_before_its_lease_ends_and_goes_
         assert!(second.2 >= registered_at.plus(seconds(13)), "not before the first was dropped");
         assert_eq!(
             (job.view.state, second.0),
-            (State::Completed, 1),
-            "it had not ended, and was handed back"
+            (State::Completed, 2),
+            "the first attempt had been started, and counts as lost"
         );
         assert_eq!(worker.stop().await.incarnations_lost, 1);
     });

@@ -57,7 +57,7 @@ fn ageing_brings_a_job_of_the_last_band_to_its_turn() {
         let ran = Notes::new();
         let runs = ran.clone();
         world.enqueue(job().priority(Priority::IDLE).queue("idle")).await;
-        world.sim.advance(seconds(6 * 60)).await;
+        world.sim.advance(seconds(6 * 3_600)).await;
         world.client.enqueue_many((0..50).map(|_| job().priority(Priority::REALTIME))).await.unwrap();
         let worker = world.worker(handles(move |ctx: Context| {
             runs.add(ctx.queue().to_string());

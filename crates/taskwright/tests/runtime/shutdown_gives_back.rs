@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use taskwright::{Context, State, StopCause, TaskError};
+use taskwright::{Context, Delivery, State, StopCause, TaskError};
 
 use crate::support::{Notes, handles, job, seconds, world};
 
@@ -113,5 +113,19 @@ fn the_lease_is_kept_while_a_worker_shuts_down() {
         world.sim.settle().await;
         assert_eq!(worker.stop().await.completed, 1);
         assert_eq!(world.job(id).await.result.as_deref(), Some("true"));
+    });
+}
+
+#[test]
+fn a_started_job_that_must_not_run_twice_is_dropped_instead() {
+    world(async |world| {
+        let worker = world.start(
+            world.worker(handles(|_| async { std::future::pending::<Result<(), TaskError>>().await })),
+        );
+        let id = world.enqueue(job().delivery(Delivery::AtMostOnce)).await;
+        world.sim.advance(seconds(3)).await;
+        worker.stop().await;
+        let job = world.job(id).await;
+        assert_eq!((job.view.state, job.view.attempt, job.attempts.len()), (State::Dropped, 1, 1));
     });
 }
