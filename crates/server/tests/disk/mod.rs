@@ -36,14 +36,14 @@ impl Disk {
         assert_eq!(error.unwrap().kind(), std::io::ErrorKind::StorageFull);
     }
 
-    /// Lets nobody write.
+    /// Lets nobody write: by the mount (`bind`), because a namespace may not change the file system itself.
     pub(crate) fn seal(&self) {
-        mount(&["-o", "remount,ro"], &self.0);
+        mount(&["-o", "remount,bind,ro"], &self.0);
     }
 
     /// Undoes all that.
     pub(crate) fn free(&self) {
-        mount(&["-o", "remount,rw"], &self.0);
+        mount(&["-o", "remount,bind,rw"], &self.0);
         for entry in std::fs::read_dir(&self.0).unwrap().flatten() {
             if entry.file_name().to_string_lossy().starts_with("filler") {
                 std::fs::remove_file(entry.path()).unwrap();
