@@ -1,34 +1,104 @@
-//! The README's five minutes, typed as they stand there, in an empty directory, against the real binary.
+//! What the README and the guide tell people to type, typed as it stands there, against the real binary.
 //!
-//! In a ```` ```console ```` block a line that starts with `$ ` is typed; `? 4` says which exit code it must have (0 unless said);
-//! the rest is what it must print: `[..]` is anything within a line, `...` is any number of lines.
+//! Every document has a test and an empty directory of its own, and is followed from top to bottom:
+//!
+//! - In a ```` ```console ```` block a line that starts with `$ ` is typed, and one that starts with `> ` right behind it
+//!   continues it; `? 4` says which exit code it must have (0 unless said); the rest is what it must print: `[..]` is
+//!   anything within a line, `...` is any number of lines. What ends with `&` goes on in the background until the end of
+//!   the document, and prints when it likes.
+//! - A ```` ```toml ```` block stands behind a line that ends with "to `FILE`:", and is written to that file.
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-const README: &str = include_str!("../README.md");
+/// Where the guide is, from the root of the repository.
+const GUIDE: &str = "docs/guide";
+/// Its pages that are followed here.
+const FOLLOWED: [&str; 5] = ["index.md", "jobs.md", "commands.md", "config.md", "operating.md"];
+/// Pages that another test takes care of: the Rust of this one is compiled with the crate that it is about.
+const ELSEWHERE: [&str; 1] = ["library.md"];
 
-struct Step {
-    command: String,
-    code: i32,
-    output: Vec<String>,
-}
+/// How long a document may take, in seconds: what hangs is ended then.
+const SECONDS_MAX: u32 = 240;
 
 #[test]
 fn the_tour_of_the_readme_works_as_it_stands_there() {
-    let directory = tempfile::tempdir().unwrap();
-    let tour = README.split("## Five minutes").nth(1).unwrap().split("\n## ").next().unwrap();
-    std::fs::write(directory.path().join("taskwright.toml"), blocks(tour, "toml").concat()).unwrap();
-    let steps: Vec<Step> = blocks(tour, "console").iter().flat_map(|block| steps(block)).collect();
-    assert!(steps.len() > 20, "{}", steps.len());
+    let text = read("README.md");
+    let tour = text.split("## Five minutes").nth(1).unwrap().split("\n## ").next().unwrap();
+    assert!(follow(tour) > 20);
+}
 
+#[test]
+fn the_index_of_the_guide_works_as_it_stands_there() {
+    follow(&read("docs/guide/index.md"));
+}
+
+#[test]
+fn the_page_about_jobs_works_as_it_stands_there() {
+    assert!(follow(&read("docs/guide/jobs.md")) > 20);
+}
+
+#[test]
+fn the_page_about_commands_works_as_it_stands_there() {
+    assert!(follow(&read("docs/guide/commands.md")) > 20);
+}
+
+#[test]
+fn the_page_about_the_config_file_works_as_it_stands_there() {
+    assert!(follow(&read("docs/guide/config.md")) > 5);
+}
+
+#[test]
+fn the_page_about_operating_works_as_it_stands_there() {
+    assert!(follow(&read("docs/guide/operating.md")) > 10);
+}
+
+#[test]
+fn no_page_of_the_guide_is_left_out_here() {
+    let mut pages: Vec<String> = std::fs::read_dir(root().join(GUIDE))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    pages.sort();
+    let mut known = [FOLLOWED.as_slice(), ELSEWHERE.as_slice()].concat();
+    known.sort_unstable();
+    assert_eq!(pages, known);
+}
+
+#[test]
+fn every_link_from_a_page_of_the_guide_to_a_file_leads_somewhere() {
+    for page in FOLLOWED.into_iter().chain(ELSEWHERE) {
+        let document = format!("{GUIDE}/{page}");
+        let text = read(&document);
+        let from = root().join(&document);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            assert!(from.parent().unwrap().join(file).exists(), "{document} links to {target}");
+        }
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+fn read(document: &str) -> String {
+    std::fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
+}
+
+/// Does what a document says, in an empty directory; gives the number of commands.
+fn follow(text: &str) -> usize {
+    let directory = tempfile::tempdir().unwrap();
+    let steps = steps(text);
     let transcript = type_in(directory.path(), &steps);
     for (number, step) in steps.iter().enumerate() {
         let (output, code) = result_of(&transcript, number);
         assert_eq!(code, step.code, "$ {}\n{output}", step.command);
-        // What runs in the background prints when it likes.
-        if !step.command.ends_with('&') {
+        if !step.in_background() {
             let printed: Vec<&str> = output.lines().collect();
             assert!(
                 matches(&step.output, &printed),
@@ -38,49 +108,96 @@ fn the_tour_of_the_readme_works_as_it_stands_there() {
             );
         }
     }
+    steps.len()
 }
 
-/// The contents of the fenced blocks of a language.
-fn blocks(text: &str, language: &str) -> Vec<String> {
-    let fence = format!("```{language}\n");
-    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+/// Something to type, and what must come of it.
+#[derive(Default)]
+struct Step {
+    command: String,
+    code: i32,
+    output: Vec<String>,
 }
 
-fn steps(block: &str) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
-    for line in block.lines() {
-        if let Some(command) = line.strip_prefix("$ ") {
-            steps.push(Step { command: command.to_owned(), code: 0, output: Vec::new() });
-        } else if let Some(code) = line.strip_prefix("? ") {
-            steps.last_mut().unwrap().code = code.parse().unwrap();
-        } else {
-            steps.last_mut().unwrap().output.push(line.to_owned());
+impl Step {
+    fn in_background(&self) -> bool {
+        self.command.ends_with('&')
+    }
+}
+
+/// All that a document tells to do, in order.
+fn steps(text: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut lines = text.lines();
+    let mut before = "";
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.strip_prefix("```") {
+            let block: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
+            match language {
+                "console" => steps.extend(console(&block)),
+                "toml" => steps.push(write(&block, before)),
+                _ => {}
+            }
+        } else if !line.trim().is_empty() {
+            before = line;
         }
     }
     steps
+}
+
+fn console(block: &[&str]) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for line in block {
+        if let Some(command) = line.strip_prefix("$ ") {
+            steps.push(Step { command: command.to_owned(), ..Step::default() });
+            continue;
+        }
+        let step = steps.last_mut().expect("a block begins with `$ `");
+        if let Some(more) = line.strip_prefix("> ").filter(|_| step.output.is_empty()) {
+            step.command.push('\n');
+            step.command.push_str(more);
+        } else if let Some(code) = line.strip_prefix("? ") {
+            step.code = code.parse().unwrap();
+        } else {
+            step.output.push((*line).to_owned());
+        }
+    }
+    steps
+}
+
+/// Writes the file that the line before the block names.
+fn write(block: &[&str], before: &str) -> Step {
+    let named = before.strip_suffix("`:").and_then(|line| line.rsplit_once("to `"));
+    let (_, file) = named.unwrap_or_else(|| panic!("the line {before:?} does not name the file below it"));
+    let text = block.join("\n");
+    Step { command: format!("cat > {file} <<'END OF FILE'\n{text}\nEND OF FILE"), ..Step::default() }
 }
 
 /// Types everything into one shell; each result is between two markers.
 fn type_in(directory: &Path, steps: &[Step]) -> String {
     let binary = Path::new(env!("CARGO_BIN_EXE_taskwright"));
     let path = format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap());
-    let mut script = String::from("trap 'pkill -P $$ 2>/dev/null' EXIT\n");
+    // Messages are part of what a person sees.
+    let mut script = String::from("exec 2>&1\n");
     for (number, step) in steps.iter().enumerate() {
-        if let Some(command) = step.command.strip_suffix('&') {
+        if step.in_background() {
             // Up when it says so, as a person would wait for it.
+            let command = step.command.trim_end_matches('&');
             script.push_str(&format!(
-                "{command} > up.log 2>&1 &\nuntil grep -q Ctrl-C up.log; do sleep 0.05; done\n"
+                "{command} > background.log 2>&1 &\n\
+                 until grep -q Ctrl-C background.log; do sleep 0.05; done\n"
             ));
         } else {
             script.push_str(&format!("{}\n", step.command));
         }
         script.push_str(&format!("echo \"@@ {number} $?\"\n"));
     }
-    script.push_str("wait\n");
-    let mut shell = Command::new("bash")
-        .arg("-s")
+    script.push_str("kill $(jobs -p) 2>/dev/null\nwait\n");
+    let mut shell = Command::new("timeout")
+        .args(["--kill-after=5", &SECONDS_MAX.to_string(), "bash", "-s"])
         .current_dir(directory)
         .env("PATH", path)
+        .env("USER", "alice")
         .env_remove("TASKWRIGHT_STORE")
         .env_remove("TASKWRIGHT_CONFIG")
         .stdin(Stdio::piped())
@@ -88,8 +205,6 @@ fn type_in(directory: &Path, steps: &[Step]) -> String {
         .stderr(Stdio::inherit())
         .spawn()
         .unwrap();
-    // Messages are part of what a person sees.
-    let script = format!("exec 2>&1\n{script}");
     shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let output = shell.wait_with_output().unwrap();
     String::from_utf8(output.stdout).unwrap()

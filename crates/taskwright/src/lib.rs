@@ -81,3 +81,8 @@ pub use self::job::Job;
 pub use self::registry::{Registry, TaskOptions};
 pub use self::task::{Task, TaskError};
 pub use self::worker::{Summary, Worker};
+
+/// The Rust of the guide, compiled and run as it stands there.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/library.md")]
+mod guide {}
