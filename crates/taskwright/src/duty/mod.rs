@@ -126,8 +126,8 @@ pub async fn run_once(
 mod tests {
     use std::sync::Mutex;
 
-    use taskwright_store::memory::MemoryStore;
     use taskwright_store::NewWorker;
+    use taskwright_store::memory::MemoryStore;
 
     use super::*;
     use crate::testing::simulate;
