@@ -52,3 +52,21 @@ fn a_second_signal_that_is_meant_ends_everything_at_once() {
     site.wait_until("the job to run again", Duration::from_secs(10), || site.job(id).view.attempt == 2);
     drop(again);
 }
+
+#[test]
+fn up_stays_when_all_its_workers_were_told_to_stop() {
+    let site = Site::new();
+    let up = site.up(["--workers", "2"]);
+    site.wait_until("both workers", Duration::from_secs(10), || site.workers().len() == 2);
+    site.run(["workers", "stop", "--all"]);
+    up.wait_for_line("no worker process is left: jobs are accepted and wait");
+
+    // Its duties go on: what is due becomes available.
+    let id: JobId = site.run(["enqueue", "exec", "--in", "1s", "--", "true"]).trim().parse().unwrap();
+    assert_eq!(site.job(id).view.state, State::Scheduled);
+    site.wait_until("the job to be due", Duration::from_secs(10), || {
+        site.job(id).view.state == State::Available
+    });
+    assert_eq!(up.worker_pids(), []);
+    assert!(up.stop().success());
+}

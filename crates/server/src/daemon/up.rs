@@ -177,5 +177,6 @@ fn tell(context: &Context, event: &Event) {
             in_words(error),
             retry_in.as_secs()
         )),
+        Event::NoneLeft => out.note("no worker process is left: jobs are accepted and wait"),
     }
 }

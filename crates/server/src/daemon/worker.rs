@@ -72,7 +72,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     }
     if verb.until_empty {
         // What is due already counts as ready.
-        duty::run_once(&store, &env, &duty_config).await?;
+        duty::run_once(&store, &env, &duty_config, command::kill_orphans_of).await?;
         builder = builder.until_empty();
     }
     let stop = Arc::new(Notify::new());

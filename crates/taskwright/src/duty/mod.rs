@@ -104,7 +104,8 @@ impl Duties {
     }
 }
 
-/// Does every duty once, as far as it is due now. For tests, and for a worker that only drains a store.
+/// Does every duty once, as far as it is due now. For tests, and for a worker that only drains a store. `on_lost` is
+/// told of each worker that was found gone, as by [`Duties::start_with`].
 ///
 /// # Errors
 ///
@@ -113,9 +114,42 @@ pub async fn run_once(
     store: &SharedStore,
     env: &Env,
     config: &DutyConfig,
+    on_lost: impl Fn(&LostWorker) + Send + Sync + 'static,
 ) -> Result<(), taskwright_store::Error> {
     let store = || Arc::clone(store);
-    runner::exhaust(&Reclaim::new(store(), config.reclaim_every, Box::new(|_| ())), env).await?;
+    runner::exhaust(&Reclaim::new(store(), config.reclaim_every, Box::new(on_lost)), env).await?;
     runner::exhaust(&Promote::new(store()), env).await?;
     runner::exhaust(&Prune::new(store(), config.prune_every, config.retention), env).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use taskwright_store::NewWorker;
+    use taskwright_store::memory::MemoryStore;
+
+    use super::*;
+    use crate::testing::simulate;
+
+    #[test]
+    fn a_single_round_tells_of_each_worker_that_it_found_gone() {
+        simulate(1, async |sim| {
+            let env = sim.env();
+            let store: SharedStore = Arc::new(MemoryStore::new());
+            let (id, lease) = (env.worker_id(), Duration::from_secs(15));
+            let (host, queues) = ("here".to_owned(), Vec::new());
+            let worker = NewWorker { id, host, pid: 7, concurrency: 1, queues, lease };
+            store.register(env.now(), env.monotonic_us(), worker).await.unwrap();
+            sim.advance(lease * 2).await;
+
+            let told = Arc::new(Mutex::new(Vec::new()));
+            for _ in 0..2 {
+                let told = Arc::clone(&told);
+                let note = move |lost: &LostWorker| told.lock().unwrap().push(lost.id);
+                run_once(&store, &env, &DutyConfig::default(), note).await.unwrap();
+            }
+            assert_eq!(*told.lock().unwrap(), [id]);
+        });
+    }
 }

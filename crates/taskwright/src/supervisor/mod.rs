@@ -65,6 +65,8 @@ pub enum Event {
         /// After how long it is tried again.
         retry_in: Duration,
     },
+    /// Every child has left in good order. None is started any more; the end is still to be asked for.
+    NoneLeft,
 }
 
 /// What the supervisor is asked to do with its children.
@@ -97,7 +99,8 @@ impl Supervisor {
         Self { grace, ..self }
     }
 
-    /// Runs until `end` says so and every child is gone, or until every child has left by itself.
+    /// Runs until `end` says so and every child is gone. Children that all leave by themselves do not end it: what
+    /// their parent does besides goes on.
     ///
     /// `end` may say it twice: first gracefully, then at once.
     pub async fn run(
@@ -111,27 +114,24 @@ impl Supervisor {
             .map(|_| Slot { child: None, restarts: Restarts::default(), start_at_us: Some(now) })
             .collect();
         let mut kill_at_us = None;
+        let mut is_anybody_due = true;
         loop {
             if kill_at_us.is_none() {
                 self.start_due(&mut slots, &deaths, &mut on_event);
             }
             let idle = slots.iter().all(|slot| slot.child.is_none());
-            if idle && (kill_at_us.is_some() || slots.iter().all(|slot| slot.start_at_us.is_none())) {
+            if idle && kill_at_us.is_some() {
                 return Ok(());
+            }
+            if idle && is_anybody_due && slots.iter().all(|slot| slot.start_at_us.is_none()) {
+                is_anybody_due = false;
+                on_event(&Event::NoneLeft);
             }
             let next = kill_at_us.or_else(|| slots.iter().filter_map(|slot| slot.start_at_us).min());
             tokio::select! {
                 biased;
                 asked = end.recv() => match asked {
-                    Some(End::Gracefully) if kill_at_us.is_none() => {
-                        kill_at_us = Some(self.env.monotonic_us().saturating_add(micros(self.grace)));
-                        tell_all(&slots, Child::terminate);
-                    }
-                    Some(End::Gracefully) => {}
-                    Some(End::AtOnce) => {
-                        kill_at_us = Some(u64::MAX);
-                        tell_all(&slots, Child::kill);
-                    }
+                    Some(asked) => self.obey(asked, &slots, &mut kill_at_us),
                     // Whoever could end it is gone: end.
                     None => {
                         kill_at_us.get_or_insert(u64::MAX);
@@ -150,6 +150,20 @@ impl Supervisor {
                         kill_at_us = Some(u64::MAX);
                     }
                 }
+            }
+        }
+    }
+
+    fn obey(&self, asked: End, slots: &[Slot], kill_at_us: &mut Option<u64>) {
+        match asked {
+            End::Gracefully if kill_at_us.is_none() => {
+                *kill_at_us = Some(self.env.monotonic_us().saturating_add(micros(self.grace)));
+                tell_all(slots, Child::terminate);
+            }
+            End::Gracefully => {}
+            End::AtOnce => {
+                *kill_at_us = Some(u64::MAX);
+                tell_all(slots, Child::kill);
             }
         }
     }

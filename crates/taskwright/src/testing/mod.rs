@@ -51,7 +51,7 @@ pub async fn drain(
     registry: impl Into<Arc<Registry>>,
     env: &Env,
 ) -> Result<Summary, Error> {
-    duty::run_once(store, env, &DutyConfig::default()).await?;
+    duty::run_once(store, env, &DutyConfig::default(), |_| ()).await?;
     let worker = Worker::builder(Arc::clone(store), registry, env.clone()).concurrency(4).until_empty();
     worker.run(std::future::pending()).await
 }
