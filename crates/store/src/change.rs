@@ -8,7 +8,7 @@ pub enum Change {
     /// End it: a waiting job at once, a running one by asking its handler.
     Cancel,
     /// Run a job that is over once more, with all its attempts and its history kept. A completed one only when
-    /// `repeat` says so.
+    /// `repeat` says so, and one that had a unique key only when no other job holds it: it holds the key again.
     Redo {
         /// Whether a completed job may run again.
         repeat: bool,

@@ -260,7 +260,10 @@ macro_rules! conformance {
                 keys_of_other_kinds_and_namespaces_are_others,
                 a_cancelled_job_lets_its_key_go,
                 a_repeated_id_is_answered_before_its_key_is_looked_at,
-                a_redo_does_not_take_the_key_again,
+                a_redo_takes_a_waiting_key_again_until_the_next_claim,
+                a_redo_takes_an_active_key_again_until_the_job_is_over,
+                a_redo_is_skipped_while_another_job_holds_the_key,
+                of_two_redone_jobs_with_one_key_the_first_gets_it,
                 the_key_of_a_held_job_is_free_once_its_hold_has_expired,
             ]
             worker: [

@@ -105,14 +105,70 @@ pub async fn a_repeated_id_is_answered_before_its_key_is_looked_at(harness: &imp
     assert_eq!(again, [held_by(1), held_by(2)]);
 }
 
-pub async fn a_redo_does_not_take_the_key_again(harness: &impl Harness) {
+const REPEAT: Change = Change::Redo { repeat: true };
+
+fn skipped_for(n: u32) -> Changed {
+    Changed::Skipped(format!("its unique key is held by {}", id(n)))
+}
+
+pub async fn a_redo_takes_a_waiting_key_again_until_the_next_claim(harness: &impl Harness) {
     let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, [keyed(1, UniqueScope::Waiting)]).await;
+    let first = worker.take(1).await;
+    worker.end(2, &first, completed()).await;
+    for round in [10, 20] {
+        assert_eq!(process.change(round, 1, REPEAT).await, Changed::Done);
+        assert_eq!(process.detail(1).await.unique.as_deref(), Some("invoice"));
+        assert_eq!(process.enqueue(round, [keyed(2, UniqueScope::Waiting)]).await, [held_by(1)]);
+        let again = worker.take(round + 1).await;
+        assert_eq!(process.detail(1).await.unique, None);
+        worker.end(round + 2, &again, completed()).await;
+    }
+    assert_eq!(process.enqueue(30, [keyed(2, UniqueScope::Waiting)]).await, [stored(2)]);
+}
+
+pub async fn a_redo_takes_an_active_key_again_until_the_job_is_over(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
     process.enqueue(0, [keyed(1, UniqueScope::Active)]).await;
     process.change(1, 1, Change::Cancel).await;
-    process.enqueue(2, [keyed(2, UniqueScope::Active)]).await;
-    assert_eq!(process.change(3, 1, Change::Redo { repeat: false }).await, Changed::Done);
-    assert_eq!(process.detail(1).await.unique, None);
-    assert_eq!(process.enqueue(4, [keyed(3, UniqueScope::Active)]).await, [held_by(2)]);
+    for round in [10, 20] {
+        assert_eq!(process.change(round, 1, REPEAT).await, Changed::Done);
+        let again = worker.take(round + 1).await;
+        assert_eq!(process.detail(1).await.unique.as_deref(), Some("invoice"));
+        assert_eq!(process.enqueue(round + 1, [keyed(2, UniqueScope::Active)]).await, [held_by(1)]);
+        worker.end(round + 2, &again, completed()).await;
+        assert_eq!(process.detail(1).await.unique, None);
+    }
+    assert_eq!(process.enqueue(30, [keyed(2, UniqueScope::Active)]).await, [stored(2)]);
+}
+
+pub async fn a_redo_is_skipped_while_another_job_holds_the_key(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    for (scope, one, other) in [(UniqueScope::Waiting, 1, 2), (UniqueScope::Active, 3, 4)] {
+        process.enqueue(0, [keyed(one, scope)]).await;
+        process.change(1, one, Change::Cancel).await;
+        process.enqueue(2, [keyed(other, scope)]).await;
+        assert_eq!(process.change(3, one, REPEAT).await, skipped_for(other));
+        assert_eq!(process.state(one).await, State::Cancelled);
+        assert_eq!(process.detail(one).await.unique, None);
+        process.change(4, other, Change::Cancel).await;
+        assert_eq!(process.change(5, one, REPEAT).await, Changed::Done);
+        assert_eq!(process.change(6, other, REPEAT).await, skipped_for(one));
+        process.change(7, one, Change::Cancel).await;
+    }
+}
+
+pub async fn of_two_redone_jobs_with_one_key_the_first_gets_it(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    for n in [1, 2] {
+        process.enqueue(0, [keyed(n, UniqueScope::Active)]).await;
+        process.change(1, n, Change::Cancel).await;
+    }
+    let ids = vec![id(2), id(1)];
+    let changed = process.store().change(at(2), ids, REPEAT, alice(), None).await.expect("changed");
+    assert_eq!(changed, [Changed::Done, skipped_for(2)]);
 }
 
 pub async fn the_key_of_a_held_job_is_free_once_its_hold_has_expired(harness: &impl Harness) {

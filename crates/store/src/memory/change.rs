@@ -37,7 +37,7 @@ impl World {
         match change {
             Change::Cancel => self.cancel(key, &wish),
             Change::Delete => Ok(self.delete(key)),
-            Change::Redo { repeat } => self.update(key, |job| job.redo(repeat, &wish)),
+            Change::Redo { repeat } => self.redo(key, repeat, &wish),
             Change::RunNow => self.update(key, |job| job.run_now(&wish)),
             Change::Release => self.update(key, |job| job.release(&wish)),
             Change::Delay { until } => self.update(key, |job| job.delay(until, &wish)),
@@ -103,6 +103,16 @@ impl World {
         })
     }
 
+    /// Runs a job once more, under the unique key that it had.
+    fn redo(&mut self, key: JobKey, repeat: bool, wish: &Wish<'_>) -> Result<Changed, Error> {
+        let holder = self.holder(&self.jobs[&key]);
+        let changed = self.update(key, |job| job.redo(repeat, holder, wish))?;
+        if changed == Changed::Done {
+            self.take_unique(key);
+        }
+        Ok(changed)
+    }
+
     fn delete(&mut self, key: JobKey) -> Changed {
         let state = self.jobs[&key].state;
         if !state.is_terminal() {
@@ -114,17 +124,21 @@ impl World {
 }
 
 impl Job {
-    fn redo(&mut self, repeat: bool, wish: &Wish<'_>) -> Result<Changed, Error> {
+    fn redo(&mut self, repeat: bool, holder: Option<JobId>, wish: &Wish<'_>) -> Result<Changed, Error> {
         if !state::may(self.state, Cause::Redo) {
             return Ok(self.skipped());
         }
         if self.state == State::Completed && !repeat {
             return Ok(Changed::Skipped("it is completed; --repeat runs it again".to_owned()));
         }
+        if let Some(holder) = holder {
+            return Ok(Changed::Skipped(format!("its unique key is held by {holder}")));
+        }
         self.make(Cause::Redo, State::Available, wish)?;
         self.run_at = wish.now;
         self.max_attempts = self.new.max_attempts.on_top_of(self.attempts_used);
         self.attempts_before_redo = self.attempts.len();
+        self.unique.clone_from(&self.new.unique);
         self.result = None;
         self.end_reason = None;
         Ok(Changed::Done)

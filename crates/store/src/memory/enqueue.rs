@@ -30,10 +30,8 @@ impl World {
         let id = new.id;
         let key = self.next_key();
         let job = Job::created(key, now, new);
-        if let Some(unique) = &job.unique
-            && let Some(holder) = self.unique.get(&super::world::unique_scope_key(&job, unique))
-        {
-            return Enqueued { id: self.jobs[holder].id(), existing: true };
+        if let Some(holder) = self.holder(&job) {
+            return Enqueued { id: holder, existing: true };
         }
         self.insert(job);
         Enqueued { id, existing: false }

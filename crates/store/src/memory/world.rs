@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use taskwright_core::{Kind, Namespace, Priority, QueueName, Timestamp, UniqueKey, WorkerId};
+use taskwright_core::{JobId, Kind, Namespace, Priority, QueueName, Timestamp, UniqueKey, WorkerId};
 
 use crate::claim::JobKey;
 
@@ -21,7 +21,7 @@ pub(super) type UniqueScopeKey = (Namespace, Kind, String);
 pub(super) struct World {
     /// In the order of their insertion.
     pub(super) jobs: BTreeMap<JobKey, Job>,
-    pub(super) keys: BTreeMap<taskwright_core::JobId, JobKey>,
+    pub(super) keys: BTreeMap<JobId, JobKey>,
     pub(super) running: BTreeMap<JobKey, Running>,
     /// The available jobs of each priority, in the order in which they are claimed.
     pub(super) available: BTreeMap<Priority, BTreeSet<(Timestamp, JobKey)>>,
@@ -71,11 +71,10 @@ impl World {
     pub(super) fn insert(&mut self, job: Job) {
         self.keys.insert(job.id(), job.key);
         self.queues.entry((job.new.namespace.clone(), job.new.queue.clone())).or_default();
-        if let Some(unique) = &job.unique {
-            self.unique.insert(unique_scope_key(&job, unique), job.key);
-        }
         self.put_in_place(job.key, job.place());
-        self.jobs.insert(job.key, job);
+        let key = job.key;
+        self.jobs.insert(key, job);
+        self.take_unique(key);
     }
 
     /// Removes a job with all about it.
@@ -102,6 +101,20 @@ impl World {
             self.release_unique(key);
         }
         answer
+    }
+
+    /// Who holds the unique key that a job was given, be it the job itself.
+    pub(super) fn holder(&self, job: &Job) -> Option<JobId> {
+        let wanted = unique_scope_key(job, job.new.unique.as_ref()?);
+        self.unique.get(&wanted).map(|holder| self.jobs[holder].id())
+    }
+
+    /// Keeps others from the unique key that a job holds.
+    pub(super) fn take_unique(&mut self, key: JobKey) {
+        let job = &self.jobs[&key];
+        if let Some(unique) = &job.unique {
+            self.unique.insert(unique_scope_key(job, unique), key);
+        }
     }
 
     /// Lets others have the unique key that a job holds.

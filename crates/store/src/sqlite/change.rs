@@ -2,6 +2,7 @@
 
 use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
 
+use super::enqueue::HOLDS_KEY;
 use super::finish::array;
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session};
@@ -65,13 +66,7 @@ fn change_one(
         Change::Redo { repeat: false } if state == State::Completed => {
             Ok(Changed::Skipped("it is completed; --repeat runs it again".to_owned()))
         }
-        Change::Redo { .. } if state.is_terminal() => {
-            session.execute(
-                "UPDATE taskwright_job SET attempts_base = ?2 WHERE seq = ?1",
-                (seq, place.attempts),
-            )?;
-            move_to(session, seq, place, Cause::Redo, State::Available, Some(by.now), by)
-        }
+        Change::Redo { .. } if state.is_terminal() => redo(session, seq, place, by),
         Change::Redo { .. } => Ok(Changed::Skipped(format!("it is {state}"))),
         Change::RunNow => move_to(session, seq, place, Cause::RunNow, State::Available, Some(by.now), by),
         Change::Release => {
@@ -89,6 +84,20 @@ fn change_one(
         Change::Reprioritise { priority } => reprioritise(session, seq, place, priority, by),
         Change::Delete => delete(session, seq, place),
     }
+}
+
+/// Runs a job once more that is over, under the unique key that it had.
+fn redo(session: &mut Session<'_>, seq: i64, place: &Place, by: &By<'_>) -> Result<Changed, Error> {
+    if let Some(holder) = session.first(KEY_HOLDER, [seq], |row| row.get(0).map(JobId::from_bytes))? {
+        return Ok(Changed::Skipped(format!("its unique key is held by {holder}")));
+    }
+    let keys = session.execute(RETAKE_KEY, [seq])?;
+    if keys > 0 {
+        session.execute(FORGET_KEY, [seq])?;
+    }
+    session.execute("UPDATE taskwright_job SET attempts_base = ?2 WHERE seq = ?1", (seq, place.attempts))?;
+    let place = Place { flags: if keys > 0 { HOLDS_KEY } else { 0 }, ..*place };
+    move_to(session, seq, &place, Cause::Redo, State::Available, Some(by.now), by)
 }
 
 /// Moves a job as the table allows, or says where it is instead.
@@ -194,6 +203,7 @@ pub(super) fn remove(session: &mut Session<'_>, seq: i64) -> Result<(), Error> {
         "DELETE FROM taskwright_move WHERE seq = ?1",
         "DELETE FROM taskwright_log WHERE seq = ?1",
         "DELETE FROM taskwright_unique WHERE seq = ?1",
+        FORGET_KEY,
         "DELETE FROM taskwright_job WHERE seq = ?1",
     ] {
         session.execute(sql, [seq])?;
@@ -260,4 +270,59 @@ pub(super) fn purge(
         }
     }
     Ok(purged)
+}
+
+// The statements of changes; plans.rs holds each of them to an index.
+pub(super) const KEY_HOLDER: &str = "SELECT j.id FROM taskwright_unique_past p
+         CROSS JOIN taskwright_unique u ON u.namespace = p.namespace AND u.kind = p.kind AND u.key = p.key
+         CROSS JOIN taskwright_job j ON j.seq = u.seq WHERE p.seq = ?1";
+pub(super) const RETAKE_KEY: &str = "INSERT INTO taskwright_unique (namespace, kind, key, seq, scope)
+         SELECT namespace, kind, key, seq, scope FROM taskwright_unique_past WHERE seq = ?1";
+pub(super) const FORGET_KEY: &str = "DELETE FROM taskwright_unique_past WHERE seq = ?1";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use taskwright_core::{NewJob, UniqueScope};
+
+    use super::super::SqliteStore;
+    use super::super::open::Options;
+    use crate::conformance::fixture::*;
+    use crate::{Change, Changed};
+
+    /// The tables that have a row that belongs to some job.
+    fn tables_with_jobs(conn: &rusqlite::Connection) -> Vec<String> {
+        let sql =
+            "SELECT DISTINCT t.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c ON c.name = 'seq'
+                   WHERE t.type = 'table' ORDER BY t.name";
+        let mut statement = conn.prepare(sql).unwrap();
+        let tables: Vec<String> =
+            statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        let holds = |table: &String| {
+            conn.query_row(&format!("SELECT EXISTS (SELECT 1 FROM {table})"), [], |row| row.get(0)).unwrap()
+        };
+        tables.into_iter().filter(holds).collect()
+    }
+
+    #[tokio::test]
+    async fn a_deleted_job_leaves_no_row_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&directory.path().join("taskwright.db"), Options::default()).unwrap();
+        let conn = store.opened.connect_reader().unwrap();
+        let process = Process::of(Arc::new(store));
+        let worker = process.worker(1).await;
+        let scopes = [UniqueScope::Waiting, UniqueScope::Active];
+        for (n, scope) in (1..).zip(scopes) {
+            process.enqueue(0, [NewJob { unique: unique("invoice", scope), ..job(n) }]).await;
+            let claimed = worker.take(1).await;
+            worker.end(2, &claimed, completed()).await;
+        }
+        let there = tables_with_jobs(&conn);
+        assert!(there.contains(&"taskwright_unique_past".to_owned()), "{there:?}");
+        for n in [1, 2] {
+            assert_eq!(process.change(3, n, Change::Delete).await, Changed::Done);
+        }
+        assert_eq!(tables_with_jobs(&conn), Vec::<String>::new());
+    }
 }

@@ -178,8 +178,8 @@ fn take_prefix(
 /// A key of scope `waiting` ends with the claim.
 fn release_waiting_keys(session: &mut Session<'_>, jobs: &VecDeque<ClaimedJob>) -> Result<(), Error> {
     for job in jobs {
-        let released = session.execute(RELEASE_KEY, [job.key.0])?;
-        if released > 0 {
+        if session.execute(KEEP_KEY, [job.key.0])? > 0 {
+            session.execute(RELEASE_KEY, [job.key.0])?;
             session.execute(KEY_RELEASED, [job.key.0])?;
         }
     }
@@ -250,5 +250,7 @@ pub(super) const RUN_PREFIX: &str = "INSERT INTO taskwright_running (seq, worker
          WHERE lane = ?1 AND (ready_at, seq) <= (?2, ?3)";
 pub(super) const TAKE_PREFIX: &str =
     "DELETE FROM taskwright_ready WHERE lane = ?1 AND (ready_at, seq) <= (?2, ?3)";
-pub(super) const RELEASE_KEY: &str = "DELETE FROM taskwright_unique WHERE seq = ?1 AND scope = 1";
+pub(super) const KEEP_KEY: &str = "INSERT INTO taskwright_unique_past (seq, namespace, kind, key, scope)
+         SELECT seq, namespace, kind, key, scope FROM taskwright_unique WHERE seq = ?1 AND scope = 1";
+pub(super) const RELEASE_KEY: &str = "DELETE FROM taskwright_unique WHERE seq = ?1";
 pub(super) const KEY_RELEASED: &str = "UPDATE taskwright_running SET flags = 0 WHERE seq = ?1";

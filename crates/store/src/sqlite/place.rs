@@ -47,6 +47,7 @@ pub(super) fn put(session: &mut Session<'_>, seq: i64, placed: &Placed<'_>) -> R
         }
     }
     if placed.to.is_terminal() && placed.flags & HOLDS_KEY != 0 {
+        session.execute(KEEP_KEY, [seq])?;
         session.execute(FREE_KEY, [seq])?;
     }
     Ok(())
@@ -137,6 +138,8 @@ pub(super) fn take(session: &mut Session<'_>, seq: i64, place: &Place) -> Result
 pub(super) const MOVE_TIME: &str = "UPDATE taskwright_job SET run_at = ?2 WHERE seq = ?1";
 pub(super) const PUT_READY: &str = "INSERT INTO taskwright_ready (lane, ready_at, seq, attempts, flags)
                  SELECT lane, run_at, seq, ?2, ?3 FROM taskwright_job WHERE seq = ?1";
+pub(super) const KEEP_KEY: &str = "INSERT INTO taskwright_unique_past (seq, namespace, kind, key, scope)
+                 SELECT seq, namespace, kind, key, scope FROM taskwright_unique WHERE seq = ?1";
 pub(super) const FREE_KEY: &str = "DELETE FROM taskwright_unique WHERE seq = ?1";
 pub(super) const TAKE_READY: &str =
     "DELETE FROM taskwright_ready WHERE lane = ?1 AND ready_at = ?2 AND seq = ?3";

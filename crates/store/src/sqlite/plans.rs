@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use taskwright_core::{NewJob, State};
 
 use super::open::Options;
-use super::{SqliteStore, claim, finish, list, place, query, sweep, worker};
+use super::{SqliteStore, change, claim, finish, list, place, query, sweep, worker};
 use crate::conformance::fixture::*;
 use crate::{Filter, Pattern};
 
@@ -24,6 +24,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("claim: read", claim::READ_PREFIX),
     ("claim: run", claim::RUN_PREFIX),
     ("claim: take", claim::TAKE_PREFIX),
+    ("claim: keep key", claim::KEEP_KEY),
     ("claim: release key", claim::RELEASE_KEY),
     ("claim: key released", claim::KEY_RELEASED),
     ("finish: fences", finish::FENCES),
@@ -36,7 +37,11 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("move: from ready", place::TAKE_READY),
     ("move: from waiting", place::TAKE_WAITING),
     ("move: from over", place::TAKE_OVER),
+    ("move: keep key", place::KEEP_KEY),
     ("move: free key", place::FREE_KEY),
+    ("redo: holder of the key", change::KEY_HOLDER),
+    ("redo: retake key", change::RETAKE_KEY),
+    ("redo: forget key", change::FORGET_KEY),
     ("promote: next due", sweep::NEXT_DUE),
     ("promote: due", sweep::DUE),
     ("promote: take", sweep::PROMOTE),

@@ -155,6 +155,15 @@ CREATE TABLE taskwright_unique (
 
 CREATE UNIQUE INDEX taskwright_unique_seq ON taskwright_unique (seq);
 
+-- Keys that were released, for jobs that are run again on request: those take theirs once more.
+CREATE TABLE taskwright_unique_past (
+    seq       INTEGER PRIMARY KEY,
+    namespace TEXT    NOT NULL,
+    kind      TEXT    NOT NULL,
+    key       TEXT    NOT NULL,
+    scope     INTEGER NOT NULL
+) STRICT;
+
 -- boot tells one run of the machine from the next: monotonic times of another boot mean nothing.
 -- Rows of workers that are gone are kept while an attempt may name them.
 CREATE TABLE taskwright_worker (
