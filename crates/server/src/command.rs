@@ -6,16 +6,23 @@ use std::time::Duration;
 
 use taskwright::core::attempt::AttemptEnd;
 use taskwright::process::{Command, Host, Output, Reports, Stop, Timing, kill_tagged, run};
-use taskwright::store::{LogStream, LostWorker};
-use taskwright::{Context, Env, Handler, HandlerFuture, Kind, Outcome, Registry, StopCause, TaskOptions};
+use taskwright::store::{LogStream, LostWorker, SharedStore, Store};
+use taskwright::{
+    Context, Env, Handler, HandlerFuture, Kind, Outcome, Registry, StopCause, TaskOptions, WorkerId,
+};
 use tokio::sync::watch;
 
 use crate::config::{Config, TaskConfig};
 use crate::error::Error;
 use crate::exec::{self, ExecArgs};
 
-/// Names the worker in the environment of everything that its commands start, so that what outlives it can be found.
-const WORKER_VARIABLE: &str = "TASKWRIGHT_WORKER_ID";
+/// Names the worker and its store in the environment of everything that its commands start, so that what outlives it can
+/// be found; and not by whoever opens a copy of the store, in which the same worker looks lost.
+const OWNER_VARIABLE: &str = "TASKWRIGHT_OWNER";
+
+fn owner(worker: WorkerId, store: &dyn Store) -> String {
+    format!("{worker} {}", store.info().url)
+}
 
 /// Names one attempt in the same way.
 const ATTEMPT_VARIABLE: &str = "TASKWRIGHT_ATTEMPT_ID";
@@ -31,25 +38,23 @@ const STOP_EARLIER: Duration = Duration::from_secs(1);
 pub(crate) fn register(
     registry: Registry,
     config: &Config,
+    store: &SharedStore,
     env: &Env,
     worker_grace: Duration,
 ) -> Result<Registry, Error> {
     let host = Arc::new(Host::new(Arc::new(EnvTiming(env.clone()))));
+    let runner = Runner { host, store: Arc::clone(store), worker_grace };
     let base = config.file.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
-    let exec = Exec { host: Arc::clone(&host), worker_grace };
+    let exec = Exec { runner: runner.clone() };
     let mut registry = registry.add(Kind::new(exec::KIND)?, TaskOptions::default(), exec)?;
     for (name, task) in &config.tasks {
         let options = TaskOptions {
             timeout: task.timeout,
             backoff: task.backoff.unwrap_or_default(),
-            ..TaskOptions::default()
+            // A command that is asked to end has its own grace first, and is dropped only after that.
+            cancel_grace: TaskOptions::CANCEL_GRACE.max(task.grace.unwrap_or_default() + STOP_EARLIER),
         };
-        let handler = Configured {
-            host: Arc::clone(&host),
-            task: Arc::new(task.clone()),
-            base: base.clone(),
-            worker_grace,
-        };
+        let handler = Configured { runner: runner.clone(), task: Arc::new(task.clone()), base: base.clone() };
         registry = registry.add(Kind::new(name)?, options, handler)?;
     }
     Ok(registry)
@@ -70,19 +75,18 @@ impl Timing for EnvTiming {
 
 /// The built-in task: the job's arguments are the command.
 struct Exec {
-    host: Arc<Host>,
-    worker_grace: Duration,
+    runner: Runner,
 }
 
 impl Handler for Exec {
     fn call(&self, ctx: Context) -> HandlerFuture {
-        let (host, worker_grace) = (Arc::clone(&self.host), self.worker_grace);
+        let runner = self.runner.clone();
         Box::pin(async move {
             let command = match ExecArgs::read(ctx.raw_args()) {
                 Ok(args) => exec_command(args),
                 Err(error) => return Outcome::Fail { error: one_line(&error) },
             };
-            execute(&host, &ctx, command, &[], worker_grace).await
+            runner.execute(&ctx, command, &[]).await
         })
     }
 }
@@ -98,22 +102,21 @@ fn exec_command(args: ExecArgs) -> Command {
 
 /// A task of the config file: the job's arguments fill its placeholders.
 struct Configured {
-    host: Arc<Host>,
+    runner: Runner,
     task: Arc<TaskConfig>,
     base: PathBuf,
-    worker_grace: Duration,
 }
 
 impl Handler for Configured {
     fn call(&self, ctx: Context) -> HandlerFuture {
-        let (host, worker_grace) = (Arc::clone(&self.host), self.worker_grace);
+        let runner = self.runner.clone();
         let (task, base) = (Arc::clone(&self.task), self.base.clone());
         Box::pin(async move {
             let command = match configured_command(&task, &base, &ctx) {
                 Ok(command) => command,
                 Err(error) => return Outcome::Fail { error: one_line(&error) },
             };
-            execute(&host, &ctx, command, &task.permanent_exit_codes, worker_grace).await
+            runner.execute(&ctx, command, &task.permanent_exit_codes).await
         })
     }
 }
@@ -135,35 +138,41 @@ fn configured_command(task: &TaskConfig, base: &Path, ctx: &Context) -> Result<C
     Ok(command)
 }
 
-/// Runs the command of one attempt, and says how that ended.
-async fn execute(
-    host: &Host,
-    ctx: &Context,
-    mut command: Command,
-    permanent: &[u32],
+/// What every command task needs to run its commands.
+#[derive(Clone)]
+struct Runner {
+    host: Arc<Host>,
+    store: SharedStore,
+    /// How long the worker waits for what runs when it stops.
     worker_grace: Duration,
-) -> Outcome {
-    let attempt = format!("{}/{}/{}", ctx.job_id(), ctx.attempt(), ctx.worker_id());
-    let told = [
-        ("TASKWRIGHT_JOB_ID", ctx.job_id().to_string()),
-        ("TASKWRIGHT_KIND", ctx.kind().to_string()),
-        ("TASKWRIGHT_ATTEMPT", ctx.attempt().to_string()),
-        (WORKER_VARIABLE, ctx.worker_id().to_string()),
-    ];
-    command.env.extend(told.map(|(name, value)| (name.into(), value.into())));
-    command.tag = Some((ATTEMPT_VARIABLE.to_owned(), attempt));
+}
 
-    let (reports, chunks, progress) = Reports::channels();
-    let patience = patience(worker_grace, command.grace);
-    let running = run(&command, host, reports, stop(ctx, patience));
-    let (ended, last_words) = tokio::join!(running, forward(ctx, chunks, progress));
-    match ended {
-        Ok(output) => {
-            ctx.set_usage(output.usage);
-            outcome(ctx, &output, permanent, &last_words)
+impl Runner {
+    /// Runs the command of one attempt, and says how that ended.
+    async fn execute(&self, ctx: &Context, mut command: Command, permanent: &[u32]) -> Outcome {
+        let attempt = format!("{}/{}/{}", ctx.job_id(), ctx.attempt(), ctx.worker_id());
+        let told = [
+            ("TASKWRIGHT_JOB_ID", ctx.job_id().to_string()),
+            ("TASKWRIGHT_KIND", ctx.kind().to_string()),
+            ("TASKWRIGHT_ATTEMPT", ctx.attempt().to_string()),
+            ("TASKWRIGHT_WORKER_ID", ctx.worker_id().to_string()),
+            (OWNER_VARIABLE, owner(ctx.worker_id(), &*self.store)),
+        ];
+        command.env.extend(told.map(|(name, value)| (name.into(), value.into())));
+        command.tag = Some((ATTEMPT_VARIABLE.to_owned(), attempt));
+
+        let (reports, chunks, progress) = Reports::channels();
+        let patience = patience(self.worker_grace, command.grace);
+        let running = run(&command, &self.host, reports, stop(ctx, patience));
+        let (ended, last_words) = tokio::join!(running, forward(ctx, chunks, progress));
+        match ended {
+            Ok(output) => {
+                ctx.set_usage(output.usage);
+                outcome(ctx, &output, permanent, &last_words)
+            }
+            // A machine that is short of something, or a program that is being installed, may be better off later.
+            Err(error) => Outcome::Retry { error: error.to_string(), after: None, end: AttemptEnd::Failed },
         }
-        // A machine that is short of something, or a program that is being installed, may be better off later.
-        Err(error) => Outcome::Retry { error: error.to_string(), after: None, end: AttemptEnd::Failed },
     }
 }
 
@@ -284,11 +293,14 @@ fn one_line(error: &Error) -> String {
     format!("{}: {}", report.what, report.why)
 }
 
-/// Kills what a lost worker's commands left running on this machine: their jobs run again, and two of them at once is one
-/// too many.
-pub(crate) fn kill_orphans_of(lost: &LostWorker) {
-    let killed = kill_tagged(WORKER_VARIABLE, &lost.id.to_string());
-    if killed > 0 {
-        tracing::warn!(worker = %lost.id, killed, "processes of a lost worker were still running");
+/// What kills, when a worker is found lost, whatever its commands left running on this machine: their jobs run again, and
+/// two of them at once is one too many.
+pub(crate) fn orphan_killer(store: &SharedStore) -> impl Fn(&LostWorker) + Send + Sync + 'static {
+    let store = Arc::clone(store);
+    move |lost| {
+        let killed = kill_tagged(OWNER_VARIABLE, &owner(lost.id, &*store));
+        if killed > 0 {
+            tracing::warn!(worker = %lost.id, killed, "processes of a lost worker were still running");
+        }
     }
 }

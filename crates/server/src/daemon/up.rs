@@ -36,8 +36,12 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let plan = Plan::of(context, verb);
     greet(context, &*store, &plan);
 
-    let duties =
-        Duties::start_with(&store, &env, &super::duties(&context.config), crate::command::kill_orphans_of);
+    let duties = Duties::start_with(
+        &store,
+        &env,
+        &super::duties(&context.config),
+        crate::command::orphan_killer(&store),
+    );
     let (ends, end) = mpsc::unbounded_channel();
     let workers = supervise(context, &env, &plan, end, &duties);
     let at_once = ends.clone();

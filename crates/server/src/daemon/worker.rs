@@ -46,14 +46,14 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let signals = Signals::listen()?;
     let config = &context.config;
     let grace = verb.grace.or(config.workers.grace).unwrap_or(GRACE_DEFAULT);
-    let registry = command::register(Registry::new(), config, &env, grace)?;
+    let registry = command::register(Registry::new(), config, &store, &env, grace)?;
 
     let duty_config = super::duties(config);
     // A supervised worker leaves the duties to its parent.
     let _duties = if verb.supervised {
         None
     } else {
-        Some(Duties::start_with(&store, &env, &duty_config, command::kill_orphans_of))
+        Some(Duties::start_with(&store, &env, &duty_config, command::orphan_killer(&store)))
     };
     let mut builder = JobWorker::builder(Arc::clone(&store), registry, env.clone())
         .concurrency(verb.concurrency.or(config.workers.concurrency).unwrap_or(CONCURRENCY_DEFAULT) as usize)
@@ -72,7 +72,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     }
     if verb.until_empty {
         // What is due already counts as ready.
-        duty::run_once(&store, &env, &duty_config, command::kill_orphans_of).await?;
+        duty::run_once(&store, &env, &duty_config, command::orphan_killer(&store)).await?;
         builder = builder.until_empty();
     }
     let stop = Arc::new(Notify::new());

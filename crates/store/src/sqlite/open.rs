@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,11 +61,18 @@ impl Opened {
         let mut run_directory = path.clone().into_os_string();
         run_directory.push("-run");
         let opened = Self { path, run_directory: run_directory.into() };
+        opened.make_file_private();
         let mut conn = opened.connect_writer()?;
         schema::migrate(&mut conn, options.now).map_err(|error| opened.name(error))?;
         // Last, so that a file which is refused leaves nothing behind.
         make_private(&opened.run_directory)?;
         Ok(opened)
+    }
+
+    /// Makes a new file that only its owner can read: arguments and logs may hold what is nobody else's business. SQLite
+    /// gives its two files beside it the same mode. What cannot be made is explained when SQLite fails to open it.
+    fn make_file_private(&self) {
+        let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path);
     }
 
     /// A connection that may write.
