@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use taskwright::core::attempt::AttemptEnd;
 use taskwright::process::{Command, Host, Output, Reports, Stop, Timing, kill_tagged, run};
-use taskwright::store::{LogStream, LostWorker};
-use taskwright::{Context, Env, Handler, HandlerFuture, Kind, Outcome, Registry, StopCause, TaskOptions};
+use taskwright::store::LogStream;
+use taskwright::{
+    Context, Env, Handler, HandlerFuture, Kind, Outcome, Registry, StopCause, TaskOptions, WorkerId,
+};
 use tokio::sync::watch;
 
 use crate::config::{Config, TaskConfig};
@@ -286,9 +288,9 @@ fn one_line(error: &Error) -> String {
 
 /// Kills what a lost worker's commands left running on this machine: their jobs run again, and two of them at once is one
 /// too many.
-pub(crate) fn kill_orphans_of(lost: &LostWorker) {
-    let killed = kill_tagged(WORKER_VARIABLE, &lost.id.to_string());
+pub(crate) fn kill_orphans_of(lost: WorkerId) {
+    let killed = kill_tagged(WORKER_VARIABLE, &lost.to_string());
     if killed > 0 {
-        tracing::warn!(worker = %lost.id, killed, "processes of a lost worker were still running");
+        tracing::warn!(worker = %lost, killed, "processes of a lost worker were still running");
     }
 }

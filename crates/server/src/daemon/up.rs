@@ -1,10 +1,12 @@
 //! `up`: everything in one process tree.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright::store::Store;
+use taskwright::store::{LostWorker, SharedStore, Store, WorkerState};
 use taskwright::supervisor::{End, Event, Supervisor};
 use taskwright::{Duties, Env};
 use tokio::sync::mpsc;
@@ -17,6 +19,9 @@ use crate::error::{Error, Exit, in_words};
 
 /// How long killed workers may take to be gone.
 const KILL_TIME: Duration = Duration::from_secs(2);
+
+/// How long the end may take to look for what killed workers left running.
+const CLEAN_TIME: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -36,10 +41,18 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let plan = Plan::of(context, verb);
     greet(context, &*store, &plan);
 
-    let duties =
-        Duties::start_with(&store, &env, &super::duties(&context.config), crate::command::kill_orphans_of);
+    let duties = Duties::start_with(&store, &env, &super::duties(&context.config), |lost: &LostWorker| {
+        crate::command::kill_orphans_of(lost.id)
+    });
     let (ends, end) = mpsc::unbounded_channel();
-    let workers = supervise(context, &env, &plan, end, &duties);
+    let dead = Dead::default();
+    let workers = supervise(context, &env, &plan, end, |event| {
+        tell(context, event);
+        if let Event::Died { slot, pid, .. } = *event {
+            dead.borrow_mut().insert(slot, pid);
+            duties.reclaim_now();
+        }
+    });
     let at_once = ends.clone();
     let ended = signals
         .around(
@@ -57,10 +70,35 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
         )
         .await;
     drop(duties);
+    let dead = dead.into_inner();
+    if !dead.is_empty() && env.timeout(CLEAN_TIME, clean_up(&env, &store, &dead)).await.is_none() {
+        context.output.note("the store does not answer: commands of killed workers may still run");
+    }
     drop(lock);
     match ended {
         Ok(ended) => ended.map(|()| Exit::Ok),
         Err(signal) => Ok(Exit::Signal(signal)),
+    }
+}
+
+/// By slot, the process that died there last.
+type Dead = RefCell<BTreeMap<usize, u32>>;
+
+/// Ends what workers left running whose death the duties may not have come to any more.
+async fn clean_up(env: &Env, store: &SharedStore, dead: &BTreeMap<usize, u32>) {
+    // Also answers after any look of the duties that was still under way; whom that found is among the lost below.
+    let reclaimed = store.reclaim(env.now(), env.monotonic_us()).await;
+    match (reclaimed, store.workers().await) {
+        (Ok(_), Ok(workers)) => {
+            let is_ours = |pid: u32| dead.values().any(|ours| *ours == pid);
+            workers
+                .into_iter()
+                .filter(|worker| worker.state == WorkerState::Lost && is_ours(worker.pid))
+                .for_each(|worker| crate::command::kill_orphans_of(worker.id));
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::warn!(%error, "commands of killed workers may still run");
+        }
     }
 }
 
@@ -129,7 +167,7 @@ async fn supervise(
     env: &Env,
     plan: &Plan,
     end: mpsc::UnboundedReceiver<End>,
-    duties: &Duties,
+    on_event: impl FnMut(&Event),
 ) -> Result<(), Error> {
     if plan.processes == 0 {
         let mut end = end;
@@ -149,13 +187,7 @@ async fn supervise(
     // Two seconds more than a worker gives its jobs: it needs a moment to write down how they ended.
     let supervisor =
         Supervisor::new(env.clone(), plan.processes, command).grace(plan.grace + Duration::from_secs(2));
-    let done = supervisor.run(end, |event| {
-        tell(context, event);
-        if matches!(event, Event::Died { .. }) {
-            duties.reclaim_now();
-        }
-    });
-    done.await.map_err(|error| {
+    supervisor.run(end, on_event).await.map_err(|error| {
         Error::operational("starting workers", in_words(&error), "look at this user's limits: ulimit -a")
     })
 }

@@ -53,7 +53,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let _duties = if verb.supervised {
         None
     } else {
-        Some(Duties::start_with(&store, &env, &duty_config, command::kill_orphans_of))
+        Some(Duties::start_with(&store, &env, &duty_config, |lost| command::kill_orphans_of(lost.id)))
     };
     let mut builder = JobWorker::builder(Arc::clone(&store), registry, env.clone())
         .concurrency(verb.concurrency.or(config.workers.concurrency).unwrap_or(CONCURRENCY_DEFAULT) as usize)
@@ -72,7 +72,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     }
     if verb.until_empty {
         // What is due already counts as ready.
-        duty::run_once(&store, &env, &duty_config, command::kill_orphans_of).await?;
+        duty::run_once(&store, &env, &duty_config, |lost| command::kill_orphans_of(lost.id)).await?;
         builder = builder.until_empty();
     }
     let stop = Arc::new(Notify::new());

@@ -9,7 +9,6 @@
 mod child;
 mod restart;
 
-use std::pin::pin;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
@@ -115,6 +114,7 @@ impl Supervisor {
             .collect();
         let mut kill_at_us = None;
         let mut is_anybody_due = true;
+        let mut may_be_asked = true;
         loop {
             if kill_at_us.is_none() {
                 self.start_due(&mut slots, &deaths, &mut on_event);
@@ -130,16 +130,11 @@ impl Supervisor {
             let next = kill_at_us.or_else(|| slots.iter().filter_map(|slot| slot.start_at_us).min());
             tokio::select! {
                 biased;
-                asked = end.recv() => match asked {
-                    Some(asked) => self.obey(asked, &slots, &mut kill_at_us),
-                    // Whoever could end it is gone: end.
-                    None => {
-                        kill_at_us.get_or_insert(u64::MAX);
-                        tell_all(&slots, Child::kill);
-                        pin!(drain(&mut dead, &mut slots)).await;
-                        return Ok(());
-                    }
-                },
+                asked = end.recv(), if may_be_asked => {
+                    may_be_asked = asked.is_some();
+                    // When whoever could end it is gone: end.
+                    self.obey(asked.unwrap_or(End::AtOnce), &slots, &mut kill_at_us);
+                }
                 Some(death) = dead.recv() => {
                     let event = self.bury(&mut slots[death.slot], &death);
                     on_event(&event);
@@ -219,14 +214,6 @@ impl Supervisor {
 
 fn tell_all(slots: &[Slot], tell: impl Fn(&Child)) {
     slots.iter().filter_map(|slot| slot.child.as_ref()).for_each(tell);
-}
-
-/// Waits until every child is gone.
-async fn drain(dead: &mut mpsc::UnboundedReceiver<Death>, slots: &mut [Slot]) {
-    while slots.iter().any(|slot| slot.child.is_some()) {
-        let Some(death) = dead.recv().await else { return };
-        slots[death.slot].child = None;
-    }
 }
 
 fn micros(duration: Duration) -> u64 {
