@@ -9,9 +9,10 @@ use std::time::Duration;
 use taskwright::store::{LostWorker, SharedStore, Store, WorkerState};
 use taskwright::supervisor::{End, Event, Supervisor};
 use taskwright::{Duties, Env};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::signals::Signals;
+use super::watchdog;
 use super::{CONCURRENCY_DEFAULT, GRACE_DEFAULT};
 use crate::cli::Context;
 use crate::cli::up::Up;
@@ -45,8 +46,10 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
         crate::command::kill_orphans_of(lost.id)
     });
     let (ends, end) = mpsc::unbounded_channel();
+    let blocked = Arc::new(Notify::new());
+    let watch = watchdog::start(&env, &store, Arc::clone(&blocked));
     let dead = Dead::default();
-    let workers = supervise(context, &env, &plan, end, |event| {
+    let workers = supervise(context, &env, &plan, end, blocked, |event| {
         tell(context, event);
         if let Event::Died { slot, pid, .. } = *event {
             dead.borrow_mut().insert(slot, pid);
@@ -69,6 +72,7 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
             },
         )
         .await;
+    drop(watch);
     drop(duties);
     let dead = dead.into_inner();
     if !dead.is_empty() && env.timeout(CLEAN_TIME, clean_up(&env, &store, &dead)).await.is_none() {
@@ -167,6 +171,7 @@ async fn supervise(
     env: &Env,
     plan: &Plan,
     end: mpsc::UnboundedReceiver<End>,
+    blocked: Arc<Notify>,
     on_event: impl FnMut(&Event),
 ) -> Result<(), Error> {
     if plan.processes == 0 {
@@ -185,8 +190,9 @@ async fn supervise(
         command
     };
     // Two seconds more than a worker gives its jobs: it needs a moment to write down how they ended.
-    let supervisor =
-        Supervisor::new(env.clone(), plan.processes, command).grace(plan.grace + Duration::from_secs(2));
+    let supervisor = Supervisor::new(env.clone(), plan.processes, command)
+        .grace(plan.grace + Duration::from_secs(2))
+        .kill_paused_on(blocked);
     supervisor.run(end, on_event).await.map_err(|error| {
         Error::operational("starting workers", in_words(&error), "look at this user's limits: ulimit -a")
     })
@@ -203,6 +209,9 @@ fn tell(context: &Context, event: &Event) {
             };
             out.note(format!("worker process {pid} died ({status}); {when}"));
         }
+        Event::KilledPaused { pid, .. } => out.note(format!(
+            "worker process {pid} was stopped (SIGSTOP) while the store is blocked, and may hold its lock: killed"
+        )),
         Event::Left { pid, .. } => out.note(format!("worker process {pid} ended in good order")),
         Event::NotStarted { error, retry_in, .. } => out.note(format!(
             "a worker process could not be started ({}); trying again in {} s",

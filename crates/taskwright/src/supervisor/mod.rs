@@ -10,9 +10,10 @@ mod child;
 mod restart;
 
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 pub use self::child::parent_gone;
 use self::child::{Child, Death};
@@ -25,6 +26,7 @@ pub struct Supervisor {
     count: usize,
     command: Box<dyn Fn() -> Command + Send>,
     grace: Duration,
+    paused_are_in_the_way: Arc<Notify>,
 }
 
 /// What happened to a child.
@@ -47,6 +49,13 @@ pub enum Event {
         status: ExitStatus,
         /// After how long it is started again.
         restart_in: Duration,
+    },
+    /// Somebody has stopped it, and it was in the way: it was killed. Its death is told next.
+    KilledPaused {
+        /// Which one.
+        slot: usize,
+        /// Its process.
+        pid: u32,
     },
     /// It ended in good order, and is not started again.
     Left {
@@ -88,7 +97,8 @@ struct Slot {
 impl Supervisor {
     /// Keeps `count` children that `command` makes. Their standard input is the supervisor's.
     pub fn new(env: Env, count: usize, command: impl Fn() -> Command + Send + 'static) -> Self {
-        Self { env, count, command: Box::new(command), grace: Duration::from_secs(27) }
+        let paused_are_in_the_way = Arc::default();
+        Self { env, count, command: Box::new(command), grace: Duration::from_secs(27), paused_are_in_the_way }
     }
 
     /// How long children may take to stop when asked; then they are killed. Default 27 s, two more than a worker gives
@@ -96,6 +106,13 @@ impl Supervisor {
     #[must_use]
     pub fn grace(self, grace: Duration) -> Self {
         Self { grace, ..self }
+    }
+
+    /// Whenever this is notified, children that somebody has stopped (SIGSTOP) are killed, and started again like any that
+    /// died: a child that does not run may hold a lock that everybody waits for.
+    #[must_use]
+    pub fn kill_paused_on(self, paused_are_in_the_way: Arc<Notify>) -> Self {
+        Self { paused_are_in_the_way, ..self }
     }
 
     /// Runs until `end` says so and every child is gone. Children that all leave by themselves do not end it: what
@@ -139,6 +156,7 @@ impl Supervisor {
                     let event = self.bury(&mut slots[death.slot], &death);
                     on_event(&event);
                 }
+                () = self.paused_are_in_the_way.notified() => kill_paused(&slots, &mut on_event),
                 () = self.sleep_until(next) => {
                     if kill_at_us.is_some_and(|at| at <= self.env.monotonic_us()) {
                         tell_all(&slots, Child::kill);
@@ -214,6 +232,15 @@ impl Supervisor {
 
 fn tell_all(slots: &[Slot], tell: impl Fn(&Child)) {
     slots.iter().filter_map(|slot| slot.child.as_ref()).for_each(tell);
+}
+
+fn kill_paused(slots: &[Slot], on_event: &mut impl FnMut(&Event)) {
+    for (index, slot) in slots.iter().enumerate() {
+        if let Some(child) = slot.child.as_ref().filter(|child| child.is_paused()) {
+            child.kill();
+            on_event(&Event::KilledPaused { slot: index, pid: child.pid() });
+        }
+    }
 }
 
 fn micros(duration: Duration) -> u64 {
