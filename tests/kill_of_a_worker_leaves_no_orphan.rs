@@ -3,10 +3,9 @@
 
 mod support;
 
-use std::path::Path;
 use std::time::Duration;
 
-use support::{Site, signal};
+use support::{Site, lives, signal};
 use taskwright::{JobId, State};
 
 #[test]
@@ -34,10 +33,4 @@ fn kill_of_a_worker_leaves_no_orphan() {
         let pid = pid_in(file).unwrap();
         site.wait_until(&format!("the {file} process to be gone"), Duration::from_secs(10), || !lives(pid));
     }
-}
-
-/// Whether the process is there and no zombie.
-fn lives(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
-    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }

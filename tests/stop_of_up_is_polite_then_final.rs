@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Site, signal};
+use support::{Site, lives, signal};
 use taskwright::{JobId, State};
 
 #[test]
@@ -36,8 +36,12 @@ fn what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent() {
 fn a_second_signal_that_is_meant_ends_everything_at_once() {
     let site = Site::new();
     let up = site.up(["--workers", "1"]);
-    let id: JobId = site.run(["enqueue", "exec", "--", "sleep", "600"]).trim().parse().unwrap();
-    site.wait_until("it to run", Duration::from_secs(10), || site.job(id).view.state == State::Running);
+    let script = "sleep 600 & echo $! > new && mv new grandchild; wait";
+    let id: JobId = site.run(["enqueue", "exec", "--", "sh", "-c", script]).trim().parse().unwrap();
+    let file = site.path().join("grandchild");
+    site.wait_until("it to run", Duration::from_secs(10), || file.exists());
+    let grandchild: u32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    std::fs::remove_file(&file).unwrap();
     let pid = up.pid();
     signal(pid, "INT");
     up.wait_for_line("stopping");
@@ -47,6 +51,7 @@ fn a_second_signal_that_is_meant_ends_everything_at_once() {
     assert_eq!(site.workers().len(), 1, "the worker is still waiting for its job");
     let status = up.signal_and_wait("INT");
     assert_eq!(status.code(), Some(128 + 2), "{status}");
+    assert!(!lives(grandchild), "what the command had started is gone before `up` is");
 
     let again = site.up(["--workers", "1"]);
     site.wait_until("the job to run again", Duration::from_secs(10), || site.job(id).view.attempt == 2);

@@ -193,6 +193,12 @@ pub fn signal(pid: u32, name: &str) {
     let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
 }
 
+/// Whether the process is there and no zombie.
+pub fn lives(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
 pub fn children_of(pid: u32) -> Vec<u32> {
     let mut children: Vec<u32> = Vec::new();
     // Any thread may have forked.

@@ -293,14 +293,17 @@ fn one_line(error: &Error) -> String {
     format!("{}: {}", report.what, report.why)
 }
 
-/// What kills, when a worker is found lost, whatever its commands left running on this machine: their jobs run again, and
-/// two of them at once is one too many.
+/// What kills, when a worker is found lost, whatever its commands left running on this machine.
 pub(crate) fn orphan_killer(store: &SharedStore) -> impl Fn(&LostWorker) + Send + Sync + 'static {
     let store = Arc::clone(store);
-    move |lost| {
-        let killed = kill_tagged(OWNER_VARIABLE, &owner(lost.id, &*store));
-        if killed > 0 {
-            tracing::warn!(worker = %lost.id, killed, "processes of a lost worker were still running");
-        }
+    move |lost| kill_orphans_of(&*store, lost.id)
+}
+
+/// Kills what a lost worker's commands left running on this machine: their jobs run again, and two of them at once is one
+/// too many.
+pub(crate) fn kill_orphans_of(store: &dyn Store, lost: WorkerId) {
+    let killed = kill_tagged(OWNER_VARIABLE, &owner(lost, store));
+    if killed > 0 {
+        tracing::warn!(worker = %lost, killed, "processes of a lost worker were still running");
     }
 }

@@ -4,6 +4,7 @@ mod lock;
 mod log;
 mod signals;
 mod up;
+mod watchdog;
 mod worker;
 
 pub(crate) use self::log::start as start_log;

@@ -1,15 +1,18 @@
 //! `up`: everything in one process tree.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright::store::Store;
+use taskwright::store::{SharedStore, Store, WorkerState};
 use taskwright::supervisor::{End, Event, Supervisor};
 use taskwright::{Duties, Env};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::signals::Signals;
+use super::watchdog;
 use super::{CONCURRENCY_DEFAULT, GRACE_DEFAULT};
 use crate::cli::Context;
 use crate::cli::up::Up;
@@ -17,6 +20,9 @@ use crate::error::{Error, Exit, in_words};
 
 /// How long killed workers may take to be gone.
 const KILL_TIME: Duration = Duration::from_secs(2);
+
+/// How long the end may take to look for what killed workers left running.
+const CLEAN_TIME: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -43,7 +49,16 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
         crate::command::orphan_killer(&store),
     );
     let (ends, end) = mpsc::unbounded_channel();
-    let workers = supervise(context, &env, &plan, end, &duties);
+    let blocked = Arc::new(Notify::new());
+    let watch = watchdog::start(&env, &store, Arc::clone(&blocked));
+    let dead = Dead::default();
+    let workers = supervise(context, &env, &plan, end, blocked, |event| {
+        tell(context, event);
+        if let Event::Died { slot, pid, .. } = *event {
+            dead.borrow_mut().insert(slot, pid);
+            duties.reclaim_now();
+        }
+    });
     let at_once = ends.clone();
     let ended = signals
         .around(
@@ -60,11 +75,37 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
             },
         )
         .await;
+    drop(watch);
     drop(duties);
+    let dead = dead.into_inner();
+    if !dead.is_empty() && env.timeout(CLEAN_TIME, clean_up(&env, &store, &dead)).await.is_none() {
+        context.output.note("the store does not answer: commands of killed workers may still run");
+    }
     drop(lock);
     match ended {
         Ok(ended) => ended.map(|()| Exit::Ok),
         Err(signal) => Ok(Exit::Signal(signal)),
+    }
+}
+
+/// By slot, the process that died there last.
+type Dead = RefCell<BTreeMap<usize, u32>>;
+
+/// Ends what workers left running whose death the duties may not have come to any more.
+async fn clean_up(env: &Env, store: &SharedStore, dead: &BTreeMap<usize, u32>) {
+    // Also answers after any look of the duties that was still under way; whom that found is among the lost below.
+    let reclaimed = store.reclaim(env.now(), env.monotonic_us()).await;
+    match (reclaimed, store.workers().await) {
+        (Ok(_), Ok(workers)) => {
+            let is_ours = |pid: u32| dead.values().any(|ours| *ours == pid);
+            workers
+                .into_iter()
+                .filter(|worker| worker.state == WorkerState::Lost && is_ours(worker.pid))
+                .for_each(|worker| crate::command::kill_orphans_of(&**store, worker.id));
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::warn!(%error, "commands of killed workers may still run");
+        }
     }
 }
 
@@ -133,7 +174,8 @@ async fn supervise(
     env: &Env,
     plan: &Plan,
     end: mpsc::UnboundedReceiver<End>,
-    duties: &Duties,
+    blocked: Arc<Notify>,
+    on_event: impl FnMut(&Event),
 ) -> Result<(), Error> {
     if plan.processes == 0 {
         let mut end = end;
@@ -151,15 +193,10 @@ async fn supervise(
         command
     };
     // Two seconds more than a worker gives its jobs: it needs a moment to write down how they ended.
-    let supervisor =
-        Supervisor::new(env.clone(), plan.processes, command).grace(plan.grace + Duration::from_secs(2));
-    let done = supervisor.run(end, |event| {
-        tell(context, event);
-        if matches!(event, Event::Died { .. }) {
-            duties.reclaim_now();
-        }
-    });
-    done.await.map_err(|error| {
+    let supervisor = Supervisor::new(env.clone(), plan.processes, command)
+        .grace(plan.grace + Duration::from_secs(2))
+        .kill_paused_on(blocked);
+    supervisor.run(end, on_event).await.map_err(|error| {
         Error::operational("starting workers", in_words(&error), "look at this user's limits: ulimit -a")
     })
 }
@@ -175,6 +212,9 @@ fn tell(context: &Context, event: &Event) {
             };
             out.note(format!("worker process {pid} died ({status}); {when}"));
         }
+        Event::KilledPaused { pid, .. } => out.note(format!(
+            "worker process {pid} was stopped (SIGSTOP) while the store is blocked, and may hold its lock: killed"
+        )),
         Event::Left { pid, .. } => out.note(format!("worker process {pid} ended in good order")),
         Event::NotStarted { error, retry_in, .. } => out.note(format!(
             "a worker process could not be started ({}); trying again in {} s",

@@ -63,6 +63,14 @@ impl Child {
         self.pid
     }
 
+    /// Whether somebody has stopped it (SIGSTOP, Ctrl-Z, a debugger), so that it neither runs nor ends. "No" where the
+    /// system does not tell.
+    pub(super) fn is_paused(&self) -> bool {
+        // The name before the state may hold anything, also parentheses (proc(5)).
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+    }
+
     /// Asks it to stop.
     pub(super) fn terminate(&self) {
         self.signal(Signal::TERM);

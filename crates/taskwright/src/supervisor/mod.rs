@@ -9,11 +9,11 @@
 mod child;
 mod restart;
 
-use std::pin::pin;
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 pub use self::child::parent_gone;
 use self::child::{Child, Death};
@@ -26,6 +26,7 @@ pub struct Supervisor {
     count: usize,
     command: Box<dyn Fn() -> Command + Send>,
     grace: Duration,
+    paused_are_in_the_way: Arc<Notify>,
 }
 
 /// What happened to a child.
@@ -48,6 +49,13 @@ pub enum Event {
         status: ExitStatus,
         /// After how long it is started again.
         restart_in: Duration,
+    },
+    /// Somebody has stopped it, and it was in the way: it was killed. Its death is told next.
+    KilledPaused {
+        /// Which one.
+        slot: usize,
+        /// Its process.
+        pid: u32,
     },
     /// It ended in good order, and is not started again.
     Left {
@@ -89,7 +97,8 @@ struct Slot {
 impl Supervisor {
     /// Keeps `count` children that `command` makes. Their standard input is the supervisor's.
     pub fn new(env: Env, count: usize, command: impl Fn() -> Command + Send + 'static) -> Self {
-        Self { env, count, command: Box::new(command), grace: Duration::from_secs(27) }
+        let paused_are_in_the_way = Arc::default();
+        Self { env, count, command: Box::new(command), grace: Duration::from_secs(27), paused_are_in_the_way }
     }
 
     /// How long children may take to stop when asked; then they are killed. Default 27 s, two more than a worker gives
@@ -97,6 +106,13 @@ impl Supervisor {
     #[must_use]
     pub fn grace(self, grace: Duration) -> Self {
         Self { grace, ..self }
+    }
+
+    /// Whenever this is notified, children that somebody has stopped (SIGSTOP) are killed, and started again like any that
+    /// died: a child that does not run may hold a lock that everybody waits for.
+    #[must_use]
+    pub fn kill_paused_on(self, paused_are_in_the_way: Arc<Notify>) -> Self {
+        Self { paused_are_in_the_way, ..self }
     }
 
     /// Runs until `end` says so and every child is gone. Children that all leave by themselves do not end it: what
@@ -115,6 +131,7 @@ impl Supervisor {
             .collect();
         let mut kill_at_us = None;
         let mut is_anybody_due = true;
+        let mut may_be_asked = true;
         loop {
             if kill_at_us.is_none() {
                 self.start_due(&mut slots, &deaths, &mut on_event);
@@ -130,20 +147,16 @@ impl Supervisor {
             let next = kill_at_us.or_else(|| slots.iter().filter_map(|slot| slot.start_at_us).min());
             tokio::select! {
                 biased;
-                asked = end.recv() => match asked {
-                    Some(asked) => self.obey(asked, &slots, &mut kill_at_us),
-                    // Whoever could end it is gone: end.
-                    None => {
-                        kill_at_us.get_or_insert(u64::MAX);
-                        tell_all(&slots, Child::kill);
-                        pin!(drain(&mut dead, &mut slots)).await;
-                        return Ok(());
-                    }
-                },
+                asked = end.recv(), if may_be_asked => {
+                    may_be_asked = asked.is_some();
+                    // When whoever could end it is gone: end.
+                    self.obey(asked.unwrap_or(End::AtOnce), &slots, &mut kill_at_us);
+                }
                 Some(death) = dead.recv() => {
                     let event = self.bury(&mut slots[death.slot], &death);
                     on_event(&event);
                 }
+                () = self.paused_are_in_the_way.notified() => kill_paused(&slots, &mut on_event),
                 () = self.sleep_until(next) => {
                     if kill_at_us.is_some_and(|at| at <= self.env.monotonic_us()) {
                         tell_all(&slots, Child::kill);
@@ -221,11 +234,12 @@ fn tell_all(slots: &[Slot], tell: impl Fn(&Child)) {
     slots.iter().filter_map(|slot| slot.child.as_ref()).for_each(tell);
 }
 
-/// Waits until every child is gone.
-async fn drain(dead: &mut mpsc::UnboundedReceiver<Death>, slots: &mut [Slot]) {
-    while slots.iter().any(|slot| slot.child.is_some()) {
-        let Some(death) = dead.recv().await else { return };
-        slots[death.slot].child = None;
+fn kill_paused(slots: &[Slot], on_event: &mut impl FnMut(&Event)) {
+    for (index, slot) in slots.iter().enumerate() {
+        if let Some(child) = slot.child.as_ref().filter(|child| child.is_paused()) {
+            child.kill();
+            on_event(&Event::KilledPaused { slot: index, pid: child.pid() });
+        }
     }
 }
 
