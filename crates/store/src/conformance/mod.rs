@@ -224,6 +224,7 @@ macro_rules! conformance {
                 what_runs_in_a_paused_queue_goes_on,
                 a_purge_cancels_what_waits_in_the_queue,
                 a_purge_takes_the_oldest_up_to_its_limit,
+                a_purge_leaves_out_what_lies_between_the_jobs_of_its_queue,
                 a_queue_is_shown_with_what_it_holds,
             ]
             reclaim: [

@@ -4,7 +4,7 @@ use taskwright_core::{NewJob, Priority, State};
 
 use super::Harness;
 use super::fixture::*;
-use crate::{Filter, QueueView};
+use crate::{Change, Filter, QueueView};
 
 fn lane(n: u32, name: &str) -> NewJob {
     NewJob { queue: queue(name), ..job(n) }
@@ -102,6 +102,39 @@ pub async fn a_purge_takes_the_oldest_up_to_its_limit(harness: &impl Harness) {
     process.enqueue(0, batch).await;
     assert_eq!(purge(&process, 1, "a", 4).await, 4);
     assert_eq!(process.list(Filter { states: vec![State::Available], ..Filter::default() }).await, [5, 6]);
+}
+
+pub async fn a_purge_leaves_out_what_lies_between_the_jobs_of_its_queue(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let later = |n, name| NewJob { run_at: Some(at(99)), ..lane(n, name) };
+    let urgent = |n| NewJob { priority: Priority::REALTIME, ..later(n, "a") };
+    let batch = [
+        later(1, "b"),
+        later(2, "a"),
+        lane(3, "b"),
+        lane(4, "a"),
+        later(5, "a"),
+        later(6, "b"),
+        later(7, "b"),
+        urgent(8),
+        later(9, "a"),
+        later(10, "b"),
+    ];
+    process.enqueue(0, batch).await;
+    // One of the queue that is over already, and one that went to another lane after its insertion.
+    process.change(1, 5, Change::Cancel).await;
+    process.change(1, 2, Change::Reprioritise { priority: Priority::BULK }).await;
+    let cancelled = async || {
+        let over = Filter { states: vec![State::Cancelled], ..Filter::default() };
+        let mut numbers = process.list(over).await;
+        numbers.sort_unstable();
+        numbers
+    };
+    assert_eq!(purge(&process, 2, "a", 3).await, 3);
+    assert_eq!(cancelled().await, [2, 4, 5, 8]);
+    assert_eq!(purge(&process, 3, "a", 3).await, 1);
+    assert_eq!(cancelled().await, [2, 4, 5, 8, 9]);
+    assert_eq!(purge(&process, 4, "a", 3).await, 0);
 }
 
 pub async fn a_queue_is_shown_with_what_it_holds(harness: &impl Harness) {

@@ -3,7 +3,6 @@
 use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
 
 use super::enqueue::HOLDS_KEY;
-use super::finish::array;
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session};
 use crate::change::{Change, Changed};
@@ -245,13 +244,9 @@ pub(super) fn purge(
         (namespace.as_str(), queue.as_str()),
         |row| row.get::<_, i64>(0),
     )?;
-    let mut waiting = session.all(
-        "SELECT w.seq FROM taskwright_waiting w CROSS JOIN taskwright_job j ON j.seq = w.seq
-         WHERE j.lane IN rarray(?1) ORDER BY w.seq LIMIT ?2",
-        rusqlite::params![array(lanes.iter().copied()), most],
-        |row| row.get::<_, i64>(0),
-    )?;
+    let mut waiting = Vec::new();
     for lane in lanes {
+        waiting.extend(waiting_in(session, lane, limit)?);
         waiting.extend(session.all(
             "SELECT seq FROM taskwright_ready WHERE lane = ?1 ORDER BY ready_at, seq LIMIT ?2",
             (lane, most),
@@ -272,7 +267,33 @@ pub(super) fn purge(
     Ok(purged)
 }
 
+/// The oldest jobs of a lane that wait for something else than a worker.
+///
+/// The jobs of the lane and those that wait are both sorted by seq. Each tells where to go on in the other, so that
+/// neither a lane full of finished jobs nor all that waits elsewhere is walked.
+fn waiting_in(session: &mut Session<'_>, lane: i64, limit: usize) -> Result<Vec<i64>, Error> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while found.len() < limit {
+        let Some(in_lane) = session.first(NEXT_IN_LANE, (lane, from), |row| row.get::<_, i64>(0))? else {
+            break;
+        };
+        let Some(waits) = session.first(NEXT_WAITING, [in_lane], |row| row.get::<_, i64>(0))? else { break };
+        if waits == in_lane {
+            found.push(waits);
+            from = waits + 1;
+        } else {
+            from = waits;
+        }
+    }
+    Ok(found)
+}
+
 // The statements of changes; plans.rs holds each of them to an index.
+pub(super) const NEXT_IN_LANE: &str =
+    "SELECT seq FROM taskwright_job WHERE lane = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1";
+pub(super) const NEXT_WAITING: &str =
+    "SELECT seq FROM taskwright_waiting WHERE seq >= ?1 ORDER BY seq LIMIT 1";
 pub(super) const KEY_HOLDER: &str = "SELECT j.id FROM taskwright_unique_past p
          CROSS JOIN taskwright_unique u ON u.namespace = p.namespace AND u.kind = p.kind AND u.key = p.key
          CROSS JOIN taskwright_job j ON j.seq = u.seq WHERE p.seq = ?1";
@@ -284,10 +305,12 @@ pub(super) const FORGET_KEY: &str = "DELETE FROM taskwright_unique_past WHERE se
 mod tests {
     use std::sync::Arc;
 
+    use rusqlite::StatementStatus;
     use taskwright_core::{NewJob, UniqueScope};
 
     use super::super::SqliteStore;
     use super::super::open::Options;
+    use super::super::session::{Lanes, Session};
     use crate::conformance::fixture::*;
     use crate::{Change, Changed};
 
@@ -303,6 +326,30 @@ mod tests {
             conn.query_row(&format!("SELECT EXISTS (SELECT 1 FROM {table})"), [], |row| row.get(0)).unwrap()
         };
         tables.into_iter().filter(holds).collect()
+    }
+
+    #[tokio::test]
+    async fn a_purge_steps_over_what_waits_elsewhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&directory.path().join("taskwright.db"), Options::default()).unwrap();
+        let conn = store.opened.connect_reader().unwrap();
+        let process = Process::of(Arc::new(store));
+        // Three that are over in one queue, and between them a crowd that waits in another.
+        for n in [0, 1_000, 2_000] {
+            process.enqueue(0, [job(n)]).await;
+            process.change(1, n, Change::Cancel).await;
+            let elsewhere = NewJob { queue: queue("elsewhere"), run_at: Some(at(99)), ..job(0) };
+            process.enqueue(1, (n + 1..n + 1_000).map(|n| NewJob { id: id(n), ..elsewhere.clone() })).await;
+        }
+        let sql = "SELECT lane FROM taskwright_job WHERE id = ?1";
+        let lane = conn.query_row(sql, [id(0).as_bytes()], |row| row.get(0)).unwrap();
+        let mut lanes = Lanes::default();
+        let found = super::waiting_in(&mut Session::new(&conn, &mut lanes), lane, 10).unwrap();
+        assert_eq!(found, Vec::<i64>::new());
+        for sql in [super::NEXT_IN_LANE, super::NEXT_WAITING] {
+            let steps = conn.prepare_cached(sql).unwrap().get_status(StatementStatus::VmStep);
+            assert!((1..200).contains(&steps), "{steps} steps: {sql}");
+        }
     }
 
     #[tokio::test]

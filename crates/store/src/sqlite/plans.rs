@@ -39,6 +39,8 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("move: from over", place::TAKE_OVER),
     ("move: keep key", place::KEEP_KEY),
     ("move: free key", place::FREE_KEY),
+    ("purge: next in lane", change::NEXT_IN_LANE),
+    ("purge: next waiting", change::NEXT_WAITING),
     ("redo: holder of the key", change::KEY_HOLDER),
     ("redo: retake key", change::RETAKE_KEY),
     ("redo: forget key", change::FORGET_KEY),
