@@ -105,6 +105,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, Error> {
     if trimmed.is_empty() {
         return Err(refuse("it is empty"));
     }
+    if trimmed.starts_with('-') {
+        return Err(refuse("it is negative"));
+    }
     let mut total_us: u128 = 0;
     let mut rest = trimmed;
     while !rest.is_empty() {
@@ -129,6 +132,22 @@ pub fn parse_duration(text: &str) -> Result<Duration, Error> {
     match u64::try_from(total_us) {
         Ok(us) if us <= 100 * 366 * 86_400_000_000 => Ok(Duration::from_micros(us)),
         _ => Err(refuse("it is longer than 100 years")),
+    }
+}
+
+/// Reads how long something may take: a [duration](parse_duration) above 0.
+///
+/// # Errors
+///
+/// When it is no duration, or 0: nothing could end within that.
+pub fn parse_time_limit(text: &str) -> Result<Duration, Error> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err(Error::invalid(
+            format!("the time limit {:?}", crate::name::shown(text)),
+            "nothing can end within no time at all",
+            "write a longer one like 30s, or leave it out for no limit",
+        )),
+        limit => Ok(limit),
     }
 }
 
@@ -169,5 +188,13 @@ mod tests {
         for text in ["", "s", "5 m", "5x", "-1s", "1h30", "99999999999999999999s", "40000d"] {
             assert!(parse_duration(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_time_limit_of_nothing_is_refused() {
+        for text in ["0", "0s", "0h0m"] {
+            assert!(parse_time_limit(text).unwrap_err().is_invalid(), "{text}");
+        }
+        assert_eq!(parse_time_limit("1us").unwrap(), Duration::from_micros(1));
     }
 }

@@ -128,11 +128,8 @@ fn read(root: &Section<'_>) -> Config {
     }
     let workers = root.section("workers").map(|section| workers(&section)).unwrap_or_default();
     let retention = root.section("retention").map(|section| retention(&section)).unwrap_or_default();
-    for (_, section) in root.named_sections("queues") {
-        section.not_supported("limit", "limits on a queue");
-        section.finish();
-    }
-    for (name, what) in [("schedules", "schedules"), ("generators", "generators")] {
+    let later = [("queues", "settings of queues"), ("schedules", "schedules"), ("generators", "generators")];
+    for (name, what) in later {
         root.not_supported(name, what);
     }
     let tasks = root
@@ -217,7 +214,6 @@ mod tests {
             [retention]
             completed = "1d"
             failed = "forever"
-            [queues.mail]
             [tasks.thumb]
             command = "convert"
             args = ["{source}", "-resize", "64x64", "{target}"]
@@ -257,7 +253,7 @@ mod tests {
     fn what_is_not_supported_yet_is_refused_rather_than_ignored() {
         let text = "[schedules.nightly]\ntask = \"a\"\n[queues.mail]\nlimit = 3\n";
         let found = problems(text);
-        assert_eq!(found, ["1:2 [schedules]", "4:1 `limit` in [queues.mail]"]);
+        assert_eq!(found, ["1:2 [schedules]", "3:2 [queues]"]);
     }
 
     #[test]

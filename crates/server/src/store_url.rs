@@ -38,6 +38,10 @@ impl StoreUrl {
             "sqlite" if rest.trim_start_matches('/').is_empty() => {
                 refuse("the path is missing", "write sqlite:PATH, for instance sqlite:jobs.db".to_owned())
             }
+            "sqlite" if rest.trim_start_matches('/').starts_with(":memory:") => refuse(
+                "a database in memory is seen by no other process and ends with its own",
+                "name a file: sqlite:PATH; for tests there is memory:".to_owned(),
+            ),
             // sqlite:a.db, sqlite:/abs/a.db, and the form with an empty host: sqlite:///abs/a.db
             "sqlite" => Ok(Self::Sqlite(PathBuf::from(match rest.strip_prefix("///") {
                 Some(path) => format!("/{path}"),
@@ -133,6 +137,13 @@ mod tests {
     fn a_bare_path_is_refused_with_the_url_it_should_be() {
         let error = StoreUrl::parse("jobs.db").unwrap_err();
         assert_eq!(error.reports()[0].fix, "write sqlite:jobs.db");
+    }
+
+    #[test]
+    fn the_memory_of_sqlite_is_refused_rather_than_taken_for_a_file() {
+        for url in ["sqlite::memory:", "sqlite://:memory:", "sqlite::memory:?cache=shared"] {
+            assert!(StoreUrl::parse(url).unwrap_err().reports()[0].fix.contains("memory:"), "{url}");
+        }
     }
 
     #[test]

@@ -71,7 +71,8 @@ struct JobFlags {
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     priority: Option<Priority>,
     /// Not before this much time has passed, like 90s or 2h
-    #[arg(long = "in", value_name = "D", value_parser = value::duration, conflicts_with = "at")]
+    #[arg(long = "in", value_name = "D", value_parser = value::duration, allow_hyphen_values = true)]
+    #[arg(conflicts_with = "at")]
     run_in: Option<Duration>,
     /// Not before this time, like 2026-11-24T18:30:00Z
     #[arg(long, value_name = "T")]
@@ -83,7 +84,7 @@ struct JobFlags {
     #[arg(long, value_name = "B")]
     backoff: Option<Backoff>,
     /// How long one attempt may take
-    #[arg(long, value_name = "D", value_parser = value::duration)]
+    #[arg(long, value_name = "D", value_parser = value::time_limit, allow_hyphen_values = true)]
     timeout: Option<Duration>,
     /// At most one waiting job of this kind and key
     #[arg(long, value_name = "KEY")]

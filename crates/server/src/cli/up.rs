@@ -24,11 +24,11 @@ pub(crate) struct Up {
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u32).range(1..=CONCURRENCY_MAX))]
     pub(crate) concurrency: Option<u32>,
     /// How long a shutdown waits for what runs [default: 25s]
-    #[arg(long, value_name = "D", value_parser = value::duration)]
+    #[arg(long, value_name = "D", value_parser = value::duration, allow_hyphen_values = true)]
     pub(crate) grace: Option<Duration>,
     /// How long a worker may be silent before its jobs go to others; at least 5 s
     /// [default: 15s]
-    #[arg(long, value_name = "D", value_parser = value::duration)]
+    #[arg(long, value_name = "D", value_parser = value::duration, allow_hyphen_values = true)]
     pub(crate) lease: Option<Duration>,
 }
 

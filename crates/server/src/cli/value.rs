@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use taskwright_core::time::parse_duration;
+use taskwright_core::time::{parse_duration, parse_time_limit};
 use taskwright_core::{JobId, State, Timestamp};
 
 use crate::error::{Error, nearest};
@@ -95,6 +95,11 @@ pub(super) fn state(text: &str) -> Result<State, Error> {
 /// A duration.
 pub(super) fn duration(text: &str) -> Result<Duration, Error> {
     Ok(parse_duration(text)?)
+}
+
+/// How long something may take.
+pub(super) fn time_limit(text: &str) -> Result<Duration, Error> {
+    Ok(parse_time_limit(text)?)
 }
 
 /// `NAME=VALUE`.

@@ -115,7 +115,7 @@ fn print(context: &Context, workers: &[WorkerView]) -> Result<(), Error> {
         table.row(vec![
             plain(worker.id.to_string()),
             (state.to_owned(), paint),
-            plain(format!("{}/{}", worker.running, worker.concurrency)),
+            plain(load(worker.running, worker.concurrency)),
             plain(worker.pid.to_string()),
             plain(text::one_line(&worker.host)),
             plain(text::duration(until.since(worker.started_at))),
@@ -124,6 +124,15 @@ fn print(context: &Context, workers: &[WorkerView]) -> Result<(), Error> {
         ]);
     }
     context.output.table(&mut table)
+}
+
+/// The jobs that a worker runs of those that it can, and those that it holds in readiness beyond them.
+fn load(held: u64, concurrency: u32) -> String {
+    let runs = held.min(u64::from(concurrency));
+    match held - runs {
+        0 => format!("{runs}/{concurrency}"),
+        more => format!("{runs}/{concurrency} +{more}"),
+    }
 }
 
 async fn order(context: &Context, which: Which, order: Order) -> Result<Exit, Error> {
@@ -159,4 +168,16 @@ async fn order(context: &Context, which: Which, order: Order) -> Result<Exit, Er
         "no such worker is alive in the store",
         "see them with `taskwright workers list --all`",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_that_a_worker_holds_beyond_what_it_can_run_are_told_apart() {
+        assert_eq!(load(0, 4), "0/4");
+        assert_eq!(load(4, 4), "4/4");
+        assert_eq!(load(8, 4), "4/4 +4");
+    }
 }

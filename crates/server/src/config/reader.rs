@@ -7,11 +7,13 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::time::Duration;
 
-use taskwright_core::time::parse_duration;
+use taskwright_core::time::{parse_duration, parse_time_limit};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::{Error, Place, Report, nearest};
+
+const DURATION_FORM: &str = "a duration like \"30s\", or a number of seconds";
 
 /// One file: its text, its tree, and what is wrong with it.
 pub(super) struct Document<'i> {
@@ -107,12 +109,6 @@ impl<'d> Section<'d> {
         self.entry(key).is_some()
     }
 
-    /// A text.
-    pub(super) fn text(&self, key: &'static str) -> Option<&'d str> {
-        let value = self.get(key)?;
-        value.get_ref().as_str().or_else(|| self.expected(key, value, "a string"))
-    }
-
     /// A text that is read further; `form` says what it must look like.
     pub(super) fn parsed<T>(
         &self,
@@ -143,8 +139,12 @@ impl<'d> Section<'d> {
 
     /// A duration: text like `"30s"`, or whole seconds.
     pub(super) fn duration(&self, key: &'static str) -> Option<Duration> {
-        let form = "a duration like \"30s\", or a number of seconds";
-        self.parsed_or_number(key, form, |text| Ok(parse_duration(text)?))
+        self.parsed_or_number(key, DURATION_FORM, |text| Ok(parse_duration(text)?))
+    }
+
+    /// How long something may take: a duration above 0.
+    pub(super) fn time_limit(&self, key: &'static str) -> Option<Duration> {
+        self.parsed_or_number(key, DURATION_FORM, |text| Ok(parse_time_limit(text)?))
     }
 
     /// A duration, or `"forever"`, which is `None`.
@@ -195,8 +195,13 @@ impl<'d> Section<'d> {
         values.collect::<Vec<_>>().into_iter().collect()
     }
 
-    /// A table of texts, in the order of their keys.
-    pub(super) fn texts(&self, key: &'static str) -> Option<Vec<(String, String)>> {
+    /// A table of texts, in the order of their keys, each name and each text read further.
+    pub(super) fn texts(
+        &self,
+        key: &'static str,
+        parse_name: impl Fn(&str) -> Result<String, Error>,
+        parse_text: impl Fn(&str) -> Result<String, Error>,
+    ) -> Option<Vec<(String, String)>> {
         let value = self.get(key)?;
         let Some(table) = value.get_ref().as_table() else {
             return self.expected(key, value, "a table of strings, for instance { LANG = \"C\" }");
@@ -204,7 +209,9 @@ impl<'d> Section<'d> {
         let texts = table.iter().map(|(name, value)| {
             let text =
                 value.get_ref().as_str().or_else(|| self.expected(key, value, "a table of strings"))?;
-            Some((name.get_ref().to_string(), text.to_owned()))
+            let name = self.accept(key, name.span(), name.get_ref(), &parse_name);
+            let text = self.accept(key, value.span(), text, &parse_text);
+            name.zip(text)
         });
         texts.collect::<Vec<_>>().into_iter().collect()
     }

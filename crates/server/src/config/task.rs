@@ -87,12 +87,14 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<TaskConfig> {
     let command = section.parsed("command", "the name or path of a program", program);
     let task = TaskConfig {
         command: command.clone().unwrap_or_default(),
-        args: section.list("args", "a list of strings", Template::parse).unwrap_or_default(),
-        env: section.texts("env").unwrap_or_default().into_iter().collect(),
+        args: section
+            .list("args", "a list of strings", |text| without_nul(text).and_then(Template::parse))
+            .unwrap_or_default(),
+        env: section.texts("env", variable, verbatim).unwrap_or_default().into_iter().collect(),
         env_pass: section.list("env_pass", "a list of names", variable).unwrap_or_default(),
-        cwd: section.text("cwd").map(PathBuf::from),
+        cwd: section.parsed("cwd", "the path of a directory", verbatim).map(PathBuf::from),
         stdin: section.parsed("stdin", "a string", Template::parse),
-        timeout: section.duration("timeout"),
+        timeout: section.time_limit("timeout"),
         grace: section.duration("grace"),
         queue: section.parsed("queue", "the name of a queue", |text| Ok(text.parse()?)),
         priority: section.parsed_or_number("priority", "a band like \"bulk\", or a whole number", |text| {
@@ -142,7 +144,33 @@ fn program(text: &str) -> Result<String, Error> {
             "put the arguments into a list: args = [\"...\"]",
         ));
     }
-    Ok(text.to_owned())
+    verbatim(text)
+}
+
+/// Checks a text that every job's process gets as it stands here.
+fn verbatim(text: &str) -> Result<String, Error> {
+    without_nul(text)?;
+    // A brace that makes no placeholder is a brace.
+    let template = Template::parse(text).ok();
+    match template.as_ref().and_then(|template| template.names().next()) {
+        Some(name) => Err(Error::usage(
+            format!("the text {:?}", taskwright_core::name::shown(text)),
+            format!("`{{{name}}}` is not filled here: only `args` and `stdin` have placeholders"),
+            "pass the argument of the job in `args` or `stdin`, or write the text without braces",
+        )),
+        None => Ok(text.to_owned()),
+    }
+}
+
+fn without_nul(text: &str) -> Result<&str, Error> {
+    if text.contains('\0') {
+        return Err(Error::usage(
+            format!("the text {:?}", taskwright_core::name::shown(text)),
+            "a NUL character is in it, which no process can be given",
+            "pass such data by a file or by standard input",
+        ));
+    }
+    Ok(text)
 }
 
 /// Checks the name of an environment variable.

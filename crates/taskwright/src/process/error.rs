@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum SpawnError {
     /// There is no such program.
-    #[error("command not found: {program} (looked for {}); install it, or give its full path", list(.looked_for))]
+    #[error("command not found: {program} ({}); install it, or give its full path", search(.program, .looked_for))]
     NotFound {
         /// The program as it was asked for.
         program: String,
@@ -165,9 +165,14 @@ fn words_of(error: &io::Error) -> String {
     }
 }
 
-fn list(paths: &[PathBuf]) -> String {
-    let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    if shown.is_empty() { "it nowhere: `PATH` is empty".to_owned() } else { shown.join(", ") }
+/// Where a program was looked for. A `PATH` is long and known to whoever has set it: it is only counted.
+fn search(program: &str, looked_for: &[PathBuf]) -> String {
+    match looked_for {
+        [] => "looked nowhere: `PATH` is empty".to_owned(),
+        [path] if program.contains('/') => format!("looked for {}", path.display()),
+        [_] => "looked in 1 directory of PATH".to_owned(),
+        paths => format!("looked in {} directories of PATH", paths.len()),
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use taskwright_core::limit::ARGS_BYTES_MAX;
-use taskwright_core::time::parse_duration;
+use taskwright_core::time::parse_time_limit;
 use taskwright_core::{Args as JobArgs, Delivery, Namespace, NewJob, Owner, QueueName, UniqueKey};
 use taskwright_store::Enqueued;
 
@@ -286,7 +286,7 @@ impl Lines<'_> {
         replace(&mut job.max_attempts, "max_attempts", line.max_attempts.map(Text::into_text), str::parse)?;
         replace(&mut job.backoff, "backoff", line.backoff, |text| text.parse().map(Some))?;
         let timeout = line.timeout.map(Text::into_text);
-        replace(&mut job.timeout, "timeout", timeout, |text| parse_duration(text).map(Some))?;
+        replace(&mut job.timeout, "timeout", timeout, |text| parse_time_limit(text).map(Some))?;
         replace(&mut job.unique, "unique", line.unique, |text| UniqueKey::new(text).map(Some))?;
         job.held = line.held.unwrap_or(job.held);
         job.delivery = line.delivery.unwrap_or(job.delivery);
@@ -389,12 +389,37 @@ fn explain(error: &serde_json::Error, line: &[u8]) -> Error {
     }
     let fix = r#"write one JSON object a line, like {"kind": "report", "args": {"day": 7}}"#;
     if error.is_syntax() || error.is_eof() {
-        return Error::usage("this line is not JSON", text, fix);
+        return Error::usage("this line is not JSON", in_plain_words(text), fix);
     }
     if !line.trim_ascii_start().starts_with(b"{") {
         return Error::usage("this line does not describe a job", "it is not a JSON object", fix);
     }
     Error::usage("this line does not describe a job", text, fix)
+}
+
+/// What the parser says about the form, for people who do not know the parser.
+fn in_plain_words(text: &str) -> &str {
+    match text {
+        "expected ident" => "a word in it is neither true, false nor null; texts stand in double quotes",
+        "expected value" => "a value is missing in it, or is of no form that JSON knows",
+        "key must be a string" => "the name of a field does not stand in double quotes",
+        "trailing comma" => "a comma in it has nothing behind it",
+        "trailing characters" => "something follows behind its end",
+        "expected `:`" => "the name of a field has no `:` behind it",
+        "expected `,` or `}`" => "a field has neither `,` nor `}` behind it",
+        "expected `,` or `]`" => "an element of a list has neither `,` nor `]` behind it",
+        "invalid number" => "a number in it is not written as JSON writes numbers",
+        "number out of range" => "a number in it is too large",
+        "invalid escape" => "a backslash in a text has nothing behind it that JSON knows",
+        "invalid unicode code point" => "it is not UTF-8",
+        "recursion limit exceeded" => "lists and objects stand too deep in each other",
+        _ if text.starts_with("EOF while parsing") => "it ends in the middle",
+        _ if text.starts_with("control character") => {
+            "a text in it holds a control character as it is, for instance a tab, which is written \\t"
+        }
+        _ if text.contains("hex escape") => "a \\u in a text has no character behind it",
+        _ => text,
+    }
 }
 
 fn unknown_key(text: &str) -> Option<&str> {

@@ -110,7 +110,8 @@ pub(super) struct Delay {
     #[arg(long, value_name = "TIME", required_unless_present = "by_duration")]
     until: Option<Timestamp>,
     /// Not before this much time has passed
-    #[arg(long = "in", id = "by_duration", value_name = "D", value_parser = value::duration, conflicts_with = "until")]
+    #[arg(long = "in", id = "by_duration", value_name = "D", value_parser = value::duration)]
+    #[arg(conflicts_with = "until", allow_hyphen_values = true)]
     by_duration: Option<Duration>,
     #[command(flatten)]
     common: Common,

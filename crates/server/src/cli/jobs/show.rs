@@ -90,7 +90,25 @@ struct Attempt<'a> {
     ended_at: Timestamp,
     end: AttemptEnd,
     error: Option<&'a str>,
-    usage: Option<Usage>,
+    usage: Option<Used>,
+}
+
+/// What an attempt used of the machine, with `null` for a peak that was not measured.
+#[derive(Serialize)]
+struct Used {
+    cpu_user_us: u64,
+    cpu_system_us: u64,
+    rss_peak_bytes: Option<u64>,
+    read_bytes: u64,
+    written_bytes: u64,
+}
+
+impl From<Usage> for Used {
+    fn from(usage: Usage) -> Self {
+        let Usage { cpu_user_us, cpu_system_us, rss_peak_bytes, read_bytes, written_bytes } = usage;
+        let rss_peak_bytes = Some(rss_peak_bytes).filter(|bytes| *bytes > 0);
+        Self { cpu_user_us, cpu_system_us, rss_peak_bytes, read_bytes, written_bytes }
+    }
 }
 
 impl<'a> From<&'a AttemptRecord> for Attempt<'a> {
@@ -103,7 +121,7 @@ impl<'a> From<&'a AttemptRecord> for Attempt<'a> {
             ended_at: record.ended_at,
             end: record.end,
             error: record.error.as_deref(),
-            usage: record.usage,
+            usage: record.usage.map(Used::from),
         }
     }
 }
@@ -305,4 +323,20 @@ fn actor(name: &str) -> String {
 
 fn heading(output: &Output, title: &str) -> Result<(), Error> {
     output.line(format!("\n{}", output.paint(title, Paint::Strong)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peak_that_was_not_measured_is_null() {
+        let shown = |usage| serde_json::to_value(Used::from(usage)).unwrap();
+        let mut usage = Usage { cpu_user_us: 7, ..Usage::default() };
+        assert_eq!(shown(usage)["rss_peak_bytes"], serde_json::Value::Null);
+        assert_eq!(shown(usage)["cpu_user_us"], 7);
+        usage.rss_peak_bytes = 4096;
+        // The same fields as the usage has everywhere else.
+        assert_eq!(shown(usage), serde_json::to_value(usage).unwrap());
+    }
 }

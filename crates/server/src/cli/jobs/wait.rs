@@ -23,7 +23,7 @@ Exit codes: 0 all completed; else the worst of 4 failed, 16 cancelled or
 dropped, 8 not over when the time was up.")]
 pub(super) struct Wait {
     /// Give up after this much time
-    #[arg(long, value_name = "D", value_parser = value::duration)]
+    #[arg(long, value_name = "D", value_parser = value::duration, allow_hyphen_values = true)]
     timeout: Option<Duration>,
     #[command(flatten)]
     selectors: Selectors,
