@@ -51,8 +51,10 @@ fn kill_anything_and_every_file_is_done() {
         println!(
             "kill of {what}: {count} times; its jobs went on after {median:?} (median), {max:?} (longest)"
         );
-        // The promise is 1 s and 2 s on a quiet machine; the build machine is not one.
-        assert!(max < Duration::from_secs(6), "{what}: {max:?}");
+        // 1 s when only a worker died, 2 s from a restart on. The longest is given twice that: the tests of other crates
+        // may be running beside this one.
+        let promised = Duration::from_secs(if what == "worker" { 1 } else { 2 });
+        assert!(median < promised && max < promised * 2, "{what}: {median:?}, {max:?}");
     }
 }
 
@@ -102,6 +104,12 @@ fn kill_at_random(site: &Site) -> Again {
         site.wait_until("the jobs of the killed to go on", Duration::from_secs(20), || {
             held.iter().all(|(id, attempt)| has_gone_on(site, *id, *attempt))
         });
+        if choice == 2 {
+            // The workers of a killed parent finish what they run; the new parent's own have to take over.
+            site.wait_until("the new workers to work", Duration::from_secs(20), || {
+                !running_on(site, &up.worker_pids()).is_empty()
+            });
+        }
         let times = match choice {
             0 | 1 => &mut again.worker,
             2 => &mut again.parent,
