@@ -130,7 +130,10 @@ pub(super) fn report(
     // Other processes count for themselves.
     if verb.workers == 0 {
         out.line(format!("  statements/1,000  {:.1}", result.statements_per_1000_jobs))?;
-        out.line(format!("  flushes/1,000     {:.1}", result.commits_per_1000_jobs))?;
+        out.line(format!(
+            "  commits/1,000     {:.1} (a flush each; checkpoints not counted)",
+            result.commits_per_1000_jobs
+        ))?;
     }
     Ok(())
 }
