@@ -231,7 +231,8 @@ impl Pace {
         self.block / 2
     }
 
-    /// Measures anew. The block grows by the factor four at most, so that one lucky moment does not hoard.
+    /// Measures anew. The block grows by the factor four at most, so that one lucky moment does not hoard; and a time
+    /// shorter than a block is to last only lets it grow, because most of that time may have gone into a flush.
     fn measure(&mut self, now_us: u64, level: Level) {
         let elapsed_us = now_us.saturating_sub(self.since_us);
         if elapsed_us < MEASURED_US_MIN {
@@ -239,13 +240,16 @@ impl Pace {
         }
         let ahead = (level.popped - self.popped).saturating_mul(micros(BLOCK_TIME)) / elapsed_us;
         let most = (self.block.max(level.idle).max(1) * 4).min(CLAIM_JOBS_MAX);
-        self.block = usize::try_from(ahead).unwrap_or(most).min(most);
+        let ahead = usize::try_from(ahead).unwrap_or(most).min(most);
+        self.block = if elapsed_us < micros(BLOCK_TIME) { self.block.max(ahead) } else { ahead };
     }
 
-    /// Counts from now on, after a claim. A time that is too short to measure, such as that in which several slots end
-    /// together, counts with the next.
+    /// Measures once more and counts from now on, after a claim. A time that is too short to measure, such as that in
+    /// which several slots end together, counts with the next.
     fn begin(&mut self, now_us: u64, level: Level) {
         if now_us.saturating_sub(self.since_us) >= MEASURED_US_MIN {
+            // Claims that follow each other quickly may never meet a time that is long enough before they begin.
+            self.measure(now_us, level);
             self.since_us = now_us;
             self.popped = level.popped;
         }
@@ -286,6 +290,26 @@ mod tests {
             pace.begin(ms * 1_000, Level { len: 0, idle: 4, popped });
         }
         assert_eq!(pace.want(Level { len: 0, idle: 4, popped }), CLAIM_JOBS_MAX);
+    }
+
+    #[test]
+    fn claims_that_follow_each_other_quickly_are_measured_too() {
+        let mut pace = Pace { block: 0, since_us: 1, popped: 0 };
+        let mut popped = 0;
+        for round in 1..40 {
+            popped += 16;
+            let level = Level { len: 0, idle: 16, popped };
+            pace.measure(round * 1_400 - 500, level);
+            pace.begin(round * 1_400, level);
+        }
+        assert!(pace.block >= 200, "{}", pace.block);
+    }
+
+    #[test]
+    fn a_flush_that_takes_most_of_a_short_time_does_not_slow_a_fast_worker_down() {
+        let mut pace = Pace { block: 800, since_us: 0, popped: 0 };
+        pace.measure(5_000, Level { len: 0, idle: 4, popped: 10 });
+        assert_eq!(pace.want(Level { len: 0, idle: 4, popped: 10 }), 800);
     }
 
     #[test]
