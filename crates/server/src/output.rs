@@ -1,6 +1,6 @@
 //! Where output goes: data to standard output, messages to standard error, colours only where they are seen.
 //!
-//! Verbs write through [`Output`] and never print themselves; so a test can read what they said, and a closed pipe
+//! Verbs write through `Output` and never print themselves; so a test can read what they said, and a closed pipe
 //! ends every verb in the same quiet way.
 
 use std::io::{BufRead, BufWriter, Write};
