@@ -34,7 +34,7 @@
 //!
 //! # The way of a job
 //!
-//! It is a straight line: [`Client::enqueue`] stores it, the [worker](worker) claims it, a handler runs it, the worker
+//! It is a straight line: [`Client::enqueue`] stores it, the [worker] claims it, a handler runs it, the worker
 //! writes down how it ended. Beside the line stand the [duties](duty), which make scheduled jobs available, find lost
 //! workers and remove what is old. Time, randomness and ids come from an [`Env`], so that all of it runs on a
 //! [virtual clock](testing) in tests.

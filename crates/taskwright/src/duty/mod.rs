@@ -1,8 +1,8 @@
 //! Duties: the maintenance that keeps a store in order while nobody asks for anything.
 //!
 //! A duty is one small activity that looks at the store as a whole and makes good whatever is due: scheduled jobs
-//! become available ([`promote`]), jobs of lost workers go on ([`reclaim`]), what is over for long is removed
-//! ([`prune`]). Each is driven by a runner of its own.
+//! become available (`promote`), jobs of lost workers go on (`reclaim`), what is over for long is removed
+//! (`prune`). Each is driven by a runner of its own.
 //!
 //! # For whoever adds one
 //!
