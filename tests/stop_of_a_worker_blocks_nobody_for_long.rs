@@ -54,6 +54,10 @@ fn stop_one_in_its_transaction(site: &Site, up: &Up) -> u32 {
             return pid;
         }
         signal(pid, "CONT");
+        if tries % 50 == 0 {
+            // An idle worker is never within a transaction.
+            keep_busy(site);
+        }
         site.pause(Duration::from_millis(3));
     }
     panic!("the worker was never stopped within a transaction");
