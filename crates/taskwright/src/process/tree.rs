@@ -29,6 +29,8 @@ const EXEC_PAUSES_MAX: usize = 20;
 /// The parents of the first process and of the threads of the kernel: these have no environment that could be
 /// read.
 const SPECIAL_PARENTS: [i32; 2] = [0, 2];
+/// What the kernel calls a group or session whose leader we cannot see, as in a container that was entered from outside.
+const OUTSIDE: i32 = 0;
 /// How many processes are watched for their end at the same time; a fork bomb must not cost us our file
 /// descriptors.
 const WATCHED_MAX: usize = 64;
@@ -109,7 +111,8 @@ impl Tree {
             is_in_exec: false,
         };
         let root = Stat::of(root).unwrap_or(unknown);
-        let own_session = rustix::process::getsid(None).map_or(0, |pid| pid.as_raw_pid());
+        // Not getsid(2) through rustix: in a container our session may have begun outside, and its number is 0 then.
+        let own_session = Stat::of(own_pid()).map_or(0, |own| own.session);
         let members = BTreeMap::from([(root.pid, root.start)]);
         let sessions = BTreeSet::new();
         Self {
@@ -262,7 +265,7 @@ impl Tree {
 
     fn admit(&mut self, process: &Stat) {
         self.members.insert(process.pid, process.start);
-        if process.session != self.own_session {
+        if process.session != self.own_session && process.session != OUTSIDE {
             self.sessions.insert(process.session);
         }
     }
@@ -271,7 +274,7 @@ impl Tree {
     /// leads.
     fn groups_of(&self, living: &[Stat]) -> BTreeSet<i32> {
         let mut groups: BTreeSet<i32> = living.iter().map(|process| process.group).collect();
-        groups.retain(|group| self.members.contains_key(group));
+        groups.retain(|group| *group != OUTSIDE && self.members.contains_key(group));
         if self.is_reaped {
             groups.remove(&self.root.pid);
         } else {
