@@ -1,5 +1,6 @@
 //! 2,000 real files, one job each that hashes and compresses it; 50 kills of random workers, of the parent, and of
-//! everything at once, each as soon as what the last one hit has ended. Every file ends right, no job is lost, and none ran more often than its attempts say.
+//! everything at once, every third one with another on its heels. Every file ends right, no job is
+//! lost, and none ran more often than its attempts say.
 
 mod support;
 
@@ -51,10 +52,9 @@ fn kill_anything_and_every_file_is_done() {
         println!(
             "kill of {what}: {count} times; its jobs went on after {median:?} (median), {max:?} (longest)"
         );
-        // 1 s when only a worker died, 2 s from a restart on. A worker that is killed again within two seconds of its start
-        // looks like a crash loop to its supervisor, which then waits for up to 4 s here; that is the longest.
+        // 1 s when only a worker died, 2 s from a restart on.
         let promised = Duration::from_secs(if what == "worker" { 1 } else { 2 });
-        assert!(median < promised && max < Duration::from_secs(6), "{what}: {median:?}, {max:?}");
+        assert!(max < promised, "{what}: {max:?} at the longest, {promised:?} promised");
     }
 }
 
@@ -76,50 +76,44 @@ fn kill_at_random(site: &Site) -> Again {
     let mut dice = Dice::new(seed);
     let mut again = Again::default();
     let mut up = start(site);
-    for _ in 0..KILLS {
+    let mut kills = 0;
+    while kills < KILLS {
         site.wait_until("something to run", Duration::from_secs(20), || {
             !site.jobs(&[State::Running]).is_empty()
         });
         site.pause(Duration::from_millis(dice.below(150)));
-        let choice = dice.below(4);
-        // What runs on whom, just before: only jobs of the killed have to go on elsewhere.
-        let victims = match choice {
-            0 | 1 => vec![pick(&up.worker_pids(), &mut dice)],
-            2 => Vec::new(),
-            _ => up.worker_pids(),
-        };
-        let held = running_on(site, &victims);
-        match choice {
-            0 | 1 => support::signal(victims[0], "KILL"),
-            2 => {
-                up.kill();
-                up = start(site);
-            }
-            _ => {
-                up.kill_all();
-                up = start(site);
-            }
+        // Every third time a second kill comes before the first one's work has gone on. Not a third: a job that loses three
+        // workers in a row is quarantined, which is another promise with a test of its own.
+        let mut strikes = Vec::new();
+        up = strike(site, up, &mut dice, &mut strikes);
+        if dice.below(3) == 0 {
+            site.pause(Duration::from_millis(dice.below(60)));
+            up = strike(site, up, &mut dice, &mut strikes);
         }
+        kills += strikes.len();
         let began = now();
+        let held = || strikes.iter().flat_map(|strike| &strike.held);
         site.wait_until("the jobs of the killed to go on", Duration::from_secs(20), || {
-            held.iter().all(|(id, attempt)| has_gone_on(site, *id, *attempt))
+            held().all(|(id, attempt)| has_gone_on(site, *id, *attempt))
         });
-        if choice == 2 {
+        let what = strikes.iter().map(|strike| strike.what).max().unwrap();
+        if what == What::Parent {
             // The workers of a killed parent finish what they run; the new parent's own have to take over.
             site.wait_until("the new workers to work", Duration::from_secs(20), || {
                 !running_on(site, &up.worker_pids()).is_empty()
             });
         }
-        let times = match choice {
-            0 | 1 => &mut again.worker,
-            2 => &mut again.parent,
-            _ => &mut again.everything,
-        };
-        times.push(began.elapsed());
-        // Three lost workers in a row would quarantine a job, which is another promise with a test of its own: the next
-        // kill waits until whatever this one hit has ended.
+        match what {
+            What::Worker => again.worker.push(began.elapsed()),
+            What::Parent => again.parent.push(began.elapsed()),
+            What::Everything => again.everything.push(began.elapsed()),
+        }
+        // Nor may the next kill be the third for a job.
         site.wait_until("the jobs of the killed to end", Duration::from_secs(20), || {
-            held.iter().all(|(id, _)| site.job(*id).view.state.is_terminal())
+            let is_gone = |pid: &u32| site.workers().iter().all(|worker| worker.pid != *pid);
+            held().all(|(id, _)| site.job(*id).view.state.is_terminal())
+                && strikes.iter().flat_map(|strike| &strike.victims).all(is_gone)
+                && !is_any_job_at_a_second_attempt(site)
         });
         site.check_integrity();
     }
@@ -127,9 +121,59 @@ fn kill_at_random(site: &Site) -> Again {
     again
 }
 
-fn pick(pids: &[u32], dice: &mut Dice) -> u32 {
-    // A worker that was killed just now may not have been replaced yet.
-    pids.get(usize::try_from(dice.below(pids.len().max(1) as u64)).unwrap()).copied().unwrap_or(u32::MAX >> 1)
+/// What was killed, the least first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Worker,
+    Parent,
+    Everything,
+}
+
+/// One kill.
+struct Strike {
+    what: What,
+    victims: Vec<u32>,
+    /// What ran on the victims just before: only jobs of the killed have to go on elsewhere.
+    held: Vec<(JobId, u32)>,
+}
+
+/// Kills something and notes it; what is up after that.
+fn strike(site: &Site, up: Up, dice: &mut Dice, strikes: &mut Vec<Strike>) -> Up {
+    let (what, victims) = match dice.below(4) {
+        0 | 1 => (What::Worker, pick(&up.worker_pids(), dice)),
+        2 => (What::Parent, Vec::new()),
+        _ => (What::Everything, up.worker_pids()),
+    };
+    let held = running_on(site, &victims);
+    let up = match what {
+        What::Worker => {
+            victims.iter().for_each(|pid| support::signal(*pid, "KILL"));
+            up
+        }
+        What::Parent => {
+            up.kill();
+            start(site)
+        }
+        What::Everything => {
+            up.kill_all();
+            start(site)
+        }
+    };
+    strikes.push(Strike { what, victims, held });
+    up
+}
+
+/// Whether a job that lost a worker has not ended yet.
+fn is_any_job_at_a_second_attempt(site: &Site) -> bool {
+    let waits = || site.jobs(&[State::Available, State::Scheduled, State::Retryable]);
+    site.jobs(&[State::Running]).iter().any(|job| job.attempt > 1)
+        || waits().iter().any(|job| job.attempt > 0)
+}
+
+/// One of the workers, unless none has been started yet after the last kill.
+fn pick(pids: &[u32], dice: &mut Dice) -> Vec<u32> {
+    let nth = usize::try_from(dice.below(pids.len().max(1) as u64)).unwrap();
+    pids.get(nth).copied().into_iter().collect()
 }
 
 fn running_on(site: &Site, pids: &[u32]) -> Vec<(JobId, u32)> {

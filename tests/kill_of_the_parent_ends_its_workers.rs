@@ -2,10 +2,9 @@
 
 mod support;
 
-use std::path::Path;
 use std::time::Duration;
 
-use support::Site;
+use support::{Site, lives};
 use taskwright::{JobId, State};
 
 #[test]
@@ -20,9 +19,7 @@ fn kill_of_the_parent_ends_its_workers() {
     assert_eq!(workers.len(), 2);
 
     up.kill();
-    site.wait_until("the workers to end", Duration::from_secs(15), || {
-        workers.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists())
-    });
+    site.wait_until("the workers to end", Duration::from_secs(15), || !workers.iter().any(|pid| lives(*pid)));
     let job = site.job(long);
     assert_eq!(job.view.state, State::Available, "it was handed back");
     assert!(job.attempts.is_empty(), "and its attempt was not spent: {:?}", job.attempts);

@@ -209,6 +209,8 @@ pub struct Counters {
     pub calls: u64,
     /// SQL statements executed by calls that write.
     pub statements: u64,
-    /// Transactions committed; each is one flush to the disk where the store is durable.
+    /// Transactions committed.
     pub commits: u64,
+    /// Flushes to the disk: those of commits, and those of checkpoints. 0 for a store that is not durable.
+    pub flushes: u64,
 }

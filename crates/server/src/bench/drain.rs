@@ -47,6 +47,7 @@ fn since(after: Counters, before: Counters) -> Counters {
         calls: after.calls - before.calls,
         statements: after.statements - before.statements,
         commits: after.commits - before.commits,
+        flushes: after.flushes - before.flushes,
     }
 }
 

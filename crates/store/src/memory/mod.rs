@@ -257,7 +257,7 @@ impl Store for MemoryStore {
 
     fn counters(&self) -> Counters {
         let calls = self.calls.load(Ordering::Relaxed);
-        Counters { calls, statements: 0, commits: calls }
+        Counters { calls, statements: 0, commits: calls, flushes: 0 }
     }
 
     fn close(&self) -> Reply<'_, ()> {

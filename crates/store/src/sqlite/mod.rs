@@ -20,6 +20,7 @@ mod claim;
 mod enqueue;
 mod error;
 mod finish;
+mod flush;
 mod list;
 mod open;
 mod place;

@@ -11,16 +11,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use taskwright_core::Timestamp;
 
 use super::error::explain;
+use super::flush::CHECKPOINT_PAGES;
 use super::schema;
 use crate::error::{Area, Error};
 
 /// The first SQLite whose WAL does not lose committed writes when several processes checkpoint it
 /// (<https://www.sqlite.org/wal.html>, "the WAL-reset bug").
 const SQLITE_MIN: i32 = 3_051_003;
-
-/// Pages in the log at which a writer moves them on, however busy it is: 4 MB. An idle writer does so earlier, so
-/// that a busy one seldom has to.
-const CHECKPOINT_PAGES: u32 = 1_000;
 
 /// How long a call waits for the write lock of another process: 30 s.
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(30);

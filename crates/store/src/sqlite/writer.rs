@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::error::write_error;
+use super::flush::Flushes;
 use super::session::{Lanes, Session};
 use crate::error::{Area, Error};
 use crate::{Counters, Reply};
@@ -39,13 +40,15 @@ struct Counts {
     calls: AtomicU64,
     statements: AtomicU64,
     commits: AtomicU64,
+    flushes: Arc<Flushes>,
 }
 
 impl Writer {
     /// Starts the thread. `on_hint` is called after a commit that others should hear of.
-    pub(super) fn start(conn: Connection, on_hint: impl Fn() + Send + 'static) -> std::io::Result<Self> {
+    pub(super) fn start(mut conn: Connection, on_hint: impl Fn() + Send + 'static) -> std::io::Result<Self> {
         let (calls, inbox) = channel();
         let counts = Arc::new(Counts::default());
+        counts.flushes.watch(&mut conn).map_err(std::io::Error::other)?;
         let state = Loop {
             conn,
             lanes: Lanes::default(),
@@ -95,6 +98,7 @@ impl Writer {
             calls: self.counts.calls.load(Ordering::Relaxed),
             statements: self.counts.statements.load(Ordering::Relaxed),
             commits: self.counts.commits.load(Ordering::Relaxed),
+            flushes: self.counts.flushes.count(),
         }
     }
 
@@ -334,9 +338,12 @@ impl Loop {
     fn checkpoint(&mut self) {
         self.unmoved = 0;
         // Passive: it never waits for readers, and what it could not move it moves next time.
-        let moved = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        if let Err(error) = moved {
-            tracing::warn!(%error, "a checkpoint of the store failed; it is tried again");
+        let moved = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+            Ok((row.get("log")?, row.get("checkpointed")?))
+        });
+        match moved {
+            Ok((in_log, moved)) => self.counts.flushes.checkpointed(in_log, moved),
+            Err(error) => tracing::warn!(%error, "a checkpoint of the store failed; it is tried again"),
         }
     }
 }

@@ -8,13 +8,17 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// The longest pause of a crash loop.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// Deaths in a row, each soon after the start, that may still be accidents: somebody kills, or a job does, which is
+/// quarantined after as many. Work must not wait for a proof of innocence.
+const ACCIDENTS_MAX: u32 = 3;
+
 /// A child that lived this long was no part of a crash loop: those die while they start.
 const LIVED_WELL: Duration = Duration::from_secs(2);
 
 /// How often a child has died soon after its start.
 ///
-/// One death is an accident: the successor starts at once. Deaths in a row, each soon after the start, are a crash loop:
-/// 1 s, 2 s, 4 s and so on, up to a minute.
+/// The first ones are taken for accidents: the successor starts at once. More of them in a row are a crash loop: 1 s,
+/// 2 s, 4 s and so on, up to a minute.
 #[derive(Debug, Default)]
 pub(super) struct Restarts {
     started_at_us: Option<u64>,
@@ -34,9 +38,9 @@ impl Restarts {
             self.in_a_row = 0;
         }
         self.in_a_row += 1;
-        match self.in_a_row {
-            1 => Duration::ZERO,
-            n => PAUSE_FIRST.saturating_mul(1 << (n - 2).min(6)).min(PAUSE_MAX),
+        match self.in_a_row.checked_sub(ACCIDENTS_MAX + 1) {
+            None => Duration::ZERO,
+            Some(pauses) => PAUSE_FIRST.saturating_mul(1 << pauses.min(6)).min(PAUSE_MAX),
         }
     }
 }
@@ -48,25 +52,24 @@ mod tests {
     #[test]
     fn a_crash_loop_slows_down_to_one_start_a_minute() {
         let mut restarts = Restarts::default();
-        let pauses: Vec<u64> = (0..9)
+        let pauses: Vec<u64> = (0..11)
             .map(|_| {
                 restarts.started(0);
                 restarts.died(1_000).as_secs()
             })
             .collect();
-        assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pauses, [0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60]);
     }
 
     #[test]
     fn a_death_after_a_good_life_is_followed_at_once_and_forgives_the_past() {
         let mut restarts = Restarts::default();
-        restarts.started(0);
-        restarts.died(1);
-        restarts.started(0);
-        restarts.died(1);
-        restarts.started(0);
-        assert_eq!(restarts.died(2_000_000), Duration::ZERO);
-        restarts.started(0);
-        assert_eq!(restarts.died(1).as_secs(), 1);
+        let mut dies_after_us = |lived| {
+            restarts.started(0);
+            restarts.died(lived).as_secs()
+        };
+        assert_eq!([1, 1, 1, 1].map(&mut dies_after_us), [0, 0, 0, 1]);
+        assert_eq!(dies_after_us(2_000_000), 0);
+        assert_eq!([1, 1, 1].map(&mut dies_after_us), [0, 0, 1]);
     }
 }
