@@ -38,7 +38,7 @@ impl Flushes {
                     Ok((in_log, moved)) => flushes.checkpointed(i64::from(in_log), i64::from(moved)),
                     // The commit stands, and the next one tries again.
                     Err(error) => {
-                        tracing::debug!(%error, "a checkpoint of the store failed; it is tried again")
+                        tracing::debug!(%error, "a checkpoint of the store failed; it is tried again");
                     }
                 }
             }
