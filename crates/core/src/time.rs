@@ -112,6 +112,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, Error> {
     let mut rest = trimmed;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        if rest[digits..].starts_with(['.', ',']) {
+            return Err(refuse("it has a fraction"));
+        }
         let number: u64 = rest[..digits].parse().map_err(|_| refuse("a number is missing or too large"))?;
         rest = &rest[digits..];
         let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
@@ -185,7 +188,7 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text).unwrap(), Duration::from_micros(us), "{text}");
         }
-        for text in ["", "s", "5 m", "5x", "-1s", "1h30", "99999999999999999999s", "40000d"] {
+        for text in ["", "s", "5 m", "5x", "-1s", "1h30", "1.5s", "99999999999999999999s", "40000d"] {
             assert!(parse_duration(text).is_err(), "{text:?}");
         }
     }

@@ -28,7 +28,7 @@ pub(crate) struct Up {
     pub(crate) grace: Option<Duration>,
     /// How long a worker may be silent before its jobs go to others; at least 5 s
     /// [default: 15s]
-    #[arg(long, value_name = "D", value_parser = value::duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "D", value_parser = value::lease, allow_hyphen_values = true)]
     pub(crate) lease: Option<Duration>,
 }
 

@@ -97,6 +97,22 @@ pub(super) fn duration(text: &str) -> Result<Duration, Error> {
     Ok(parse_duration(text)?)
 }
 
+/// The lease of a worker.
+pub(super) fn lease(text: &str) -> Result<Duration, Error> {
+    let lease = parse_duration(text)?;
+    if lease < LEASE_MIN {
+        return Err(Error::usage(
+            format!("the lease {:?}", taskwright_core::name::shown(text)),
+            "a worker that is only slow for a moment would lose its jobs",
+            "give at least 5s",
+        ));
+    }
+    Ok(lease)
+}
+
+/// The shortest lease of a worker.
+const LEASE_MIN: Duration = Duration::from_secs(5);
+
 /// How long something may take.
 pub(super) fn time_limit(text: &str) -> Result<Duration, Error> {
     Ok(parse_time_limit(text)?)

@@ -33,7 +33,7 @@ pub(crate) struct Worker {
     pub(crate) grace: Option<Duration>,
     /// How long a worker may be silent before its jobs go to others; at least 5 s
     /// [default: 15s]
-    #[arg(long, value_name = "D", value_parser = value::duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "D", value_parser = value::lease, allow_hyphen_values = true)]
     pub(crate) lease: Option<Duration>,
     /// Started by `up`: end when standard input does, and leave the duties to it
     #[arg(long, hide = true)]

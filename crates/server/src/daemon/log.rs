@@ -1,5 +1,7 @@
 //! Messages of the runtime, on standard error.
 
+use std::io::{self, Write};
+
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
@@ -16,9 +18,24 @@ pub(crate) fn start(context: &Context) {
     let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Unfailing)
         .with_ansi(context.output.colours_messages())
         .with_target(false);
     // A program that links us in may have set up logging of its own; that one stays.
     let _ = if manner.json { builder.json().try_init() } else { builder.compact().try_init() };
+}
+
+/// Standard error, as far as it can be written. What cannot be said is lost: a full disk or a closed pipe behind the log
+/// must not end the work that it is about (the subscriber would complain of it with a macro that panics).
+struct Unfailing;
+
+impl Write for Unfailing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

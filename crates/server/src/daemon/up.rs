@@ -206,11 +206,12 @@ fn tell(context: &Context, event: &Event) {
     match event {
         Event::Started { pid, .. } => out.detail(format!("worker process {pid} started")),
         Event::Died { pid, status, restart_in, .. } => {
-            let when = match *restart_in {
-                Duration::ZERO => "another is started".to_owned(),
-                pause => format!("another is started in {} s", pause.as_secs()),
+            let then = match *restart_in {
+                None => String::new(),
+                Some(Duration::ZERO) => "; another is started".to_owned(),
+                Some(pause) => format!("; another is started in {} s", pause.as_secs()),
             };
-            out.note(format!("worker process {pid} died ({status}); {when}"));
+            out.note(format!("worker process {pid} died ({status}){then}"));
         }
         Event::KilledPaused { pid, .. } => out.note(format!(
             "worker process {pid} was stopped (SIGSTOP) while the store is blocked, and may hold its lock: killed"

@@ -208,6 +208,8 @@ fn values() -> Vec<Case> {
         Case::new("negative duration of a delay", 2, format!("jobs delay {UNKNOWN} --in -5s")),
         Case::new("time limit of nothing", 2, "enqueue exec --timeout 0s -- ls"),
         Case::new("duration over 100 years", 2, "enqueue exec --in 40000d -- ls"),
+        Case::new("duration with a fraction", 2, "enqueue exec --in 1.2s -- ls"),
+        Case::new("lease too short", 2, "up --lease 1s"),
         Case::new("in and at", 2, "enqueue exec --in 1h --at 2026-11-24T18:30:00Z -- ls"),
         Case::new("bad priority", 2, "enqueue exec --priority urgent -- ls"),
         Case::new("priority out of range", 2, "enqueue exec --priority 40000 -- ls"),

@@ -1,6 +1,8 @@
 //! Drives one duty: when it is due, when a hint says so, when somebody asks, and more slowly while it fails.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use taskwright_core::Timestamp;
@@ -8,6 +10,7 @@ use taskwright_store::{Error, Reply, SharedStore};
 use tokio::sync::Notify;
 
 use crate::env::{Env, Spawned};
+use crate::worker::panic::caught;
 
 /// The share by which a duty's interval is spread, so that many processes do not look at once.
 const JITTER: f64 = 0.1;
@@ -58,12 +61,17 @@ async fn run(env: Env, store: SharedStore, duty: impl Duty, asked: Arc<Notify>) 
     loop {
         // Interest is registered before the look.
         hints.borrow_and_update();
-        let pause = match duty.run_once(&env).await {
+        let looked = match look(&duty, &env).await {
+            Ok(Ok(next)) => Ok(next),
+            Ok(Err(error)) if error.is_closed() => return,
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(panic) => Err(panic),
+        };
+        let pause = match looked {
             Ok(next) => {
                 failures = 0;
                 pause(&env, next)
             }
-            Err(error) if error.is_closed() => return,
             Err(error) => {
                 failures += 1;
                 let delay = RETRY_FIRST.saturating_mul(1 << failures.min(16)).min(RETRY_LONGEST);
@@ -85,6 +93,16 @@ async fn run(env: Env, store: SharedStore, duty: impl Duty, asked: Arc<Notify>) 
     }
 }
 
+/// Looks once. A panic is an error like others: a duty that is not done any more would be missed by nobody until jobs are.
+async fn look(duty: &impl Duty, env: &Env) -> Result<Result<Next, Error>, String> {
+    let mut look = caught(|| duty.run_once(env))?;
+    poll_fn(|cx| match caught(|| look.as_mut().poll(cx)) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
 fn pause(env: &Env, next: Next) -> Duration {
     match next {
         Next::More => Duration::ZERO,
@@ -97,4 +115,42 @@ fn pause(env: &Env, next: Next) -> Duration {
 pub(super) async fn exhaust(duty: &impl Duty, env: &Env) -> Result<(), Error> {
     while duty.run_once(env).await? == Next::More {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use taskwright_store::memory::MemoryStore;
+
+    use super::*;
+    use crate::testing::simulate;
+
+    /// Panics at its first look.
+    struct Clumsy(Arc<AtomicU32>);
+
+    impl Duty for Clumsy {
+        fn name(&self) -> &'static str {
+            "clumsy"
+        }
+
+        fn run_once<'a>(&'a self, _: &'a Env) -> Reply<'a, Next> {
+            Box::pin(async move {
+                let looks = self.0.fetch_add(1, Ordering::Relaxed);
+                assert!(looks > 0, "the first look always fails");
+                Ok(Next::After(Duration::from_secs(1)))
+            })
+        }
+    }
+
+    #[test]
+    fn a_duty_that_panics_is_done_again() {
+        let looks = Arc::new(AtomicU32::new(0));
+        simulate(7, async |sim| {
+            let store: SharedStore = Arc::new(MemoryStore::new());
+            let _duty = spawn(&sim.env(), store, Clumsy(looks.clone()), None);
+            sim.advance(Duration::from_secs(5)).await;
+        });
+        assert!(looks.load(Ordering::Relaxed) > 2, "{looks:?}");
+    }
 }

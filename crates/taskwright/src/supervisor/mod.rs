@@ -47,8 +47,8 @@ pub enum Event {
         pid: u32,
         /// How it ended.
         status: ExitStatus,
-        /// After how long it is started again.
-        restart_in: Duration,
+        /// After how long it is started again; `None` when everything is to end.
+        restart_in: Option<Duration>,
     },
     /// Somebody has stopped it, and it was in the way: it was killed. Its death is told next.
     KilledPaused {
@@ -153,7 +153,7 @@ impl Supervisor {
                     self.obey(asked.unwrap_or(End::AtOnce), &slots, &mut kill_at_us);
                 }
                 Some(death) = dead.recv() => {
-                    let event = self.bury(&mut slots[death.slot], &death);
+                    let event = self.bury(&mut slots[death.slot], &death, kill_at_us.is_some());
                     on_event(&event);
                 }
                 () = self.paused_are_in_the_way.notified() => kill_paused(&slots, &mut on_event),
@@ -217,7 +217,7 @@ impl Supervisor {
     }
 
     /// Notes a death, and when its successor is started.
-    fn bury(&self, slot: &mut Slot, death: &Death) -> Event {
+    fn bury(&self, slot: &mut Slot, death: &Death, is_end: bool) -> Event {
         slot.child = None;
         if death.status.success() {
             slot.start_at_us = None;
@@ -226,6 +226,7 @@ impl Supervisor {
         let now = self.env.monotonic_us();
         let restart_in = slot.restarts.died(now);
         slot.start_at_us = Some(now.saturating_add(micros(restart_in)));
+        let restart_in = (!is_end).then_some(restart_in);
         Event::Died { slot: death.slot, pid: death.pid, status: death.status, restart_in }
     }
 }

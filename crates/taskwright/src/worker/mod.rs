@@ -18,7 +18,7 @@ mod fetch;
 mod finish;
 mod heartbeat;
 mod incarnation;
-mod panic;
+pub(crate) mod panic;
 mod phase;
 mod signals;
 mod slot;
