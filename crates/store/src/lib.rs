@@ -20,6 +20,7 @@ pub mod conformance;
 mod error;
 mod finish;
 pub mod memory;
+mod presence;
 mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

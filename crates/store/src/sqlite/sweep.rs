@@ -9,7 +9,7 @@ use super::change::remove;
 use super::claim::max_attempts;
 use super::finish::{Ended, Running, end_attempt, read_running};
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
-use super::presence::Presence;
+use crate::presence::Presence;
 use super::session::Session;
 use super::worker::number;
 use crate::error::Error;

@@ -4,7 +4,7 @@ use rusqlite::OptionalExtension;
 use taskwright_core::{Timestamp, WorkerId};
 
 use super::error::read_error;
-use super::presence::Presence;
+use crate::presence::Presence;
 use super::session::Session;
 use super::sweep;
 use crate::claim::JobKey;
