@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use deadpool_postgres::Transaction;
 use taskwright_core::{JobId, Kind, Namespace, Priority, QueueName, WorkerId};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
-use super::error::{read_error, write_error};
+use super::connect::Transaction;
+use super::error::store_error;
 use crate::error::{Area, Error};
 
 /// Parameters of a statement.
@@ -22,32 +22,37 @@ pub(super) struct Session<'a> {
     pub(super) hint: bool,
     /// SQL statements executed.
     pub(super) statements: u64,
+    /// Lanes that were met, to be remembered once this is committed.
+    met: Vec<(i64, i64, LaneKey)>,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(tx: &'a Transaction<'a>, lanes: &'a Lanes) -> Self {
-        Self { tx, lanes, hint: false, statements: 0 }
+        Self { tx, lanes, hint: false, statements: 0, met: Vec::new() }
+    }
+
+    /// What is left of it when the transaction is to be committed: whether there is something to tell, the number of
+    /// statements, and the lanes that it met.
+    pub(super) fn into_parts(self) -> (bool, u64, Vec<(i64, i64, LaneKey)>) {
+        (self.hint, self.statements, self.met)
     }
 
     /// Executes a statement that gives no rows; how many rows it changed.
     pub(super) async fn execute(&mut self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
         self.statements += 1;
-        let statement = self.tx.prepare_cached(sql).await.map_err(write_error)?;
-        self.tx.execute(&statement, params).await.map_err(write_error)
+        self.tx.execute(sql, params).await
     }
 
     /// The first row of a query, if there is one.
     pub(super) async fn first(&mut self, sql: &str, params: Params<'_>) -> Result<Option<Row>, Error> {
         self.statements += 1;
-        let statement = self.tx.prepare_cached(sql).await.map_err(read_error)?;
-        self.tx.query_opt(&statement, params).await.map_err(read_error)
+        Ok(self.tx.query(sql, params).await?.into_iter().next())
     }
 
     /// All rows of a query.
     pub(super) async fn all(&mut self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
         self.statements += 1;
-        let statement = self.tx.prepare_cached(sql).await.map_err(read_error)?;
-        self.tx.query(&statement, params).await.map_err(read_error)
+        self.tx.query(sql, params).await
     }
 
     /// The lane of a queue, kind and priority, made if it is new.
@@ -55,21 +60,24 @@ impl<'a> Session<'a> {
         if let Some(lane) = self.lanes.get(key) {
             return Ok(lane);
         }
+        if let Some((lane, ..)) = self.met.iter().find(|(_, _, met)| met == key) {
+            return Ok(*lane);
+        }
         let queue = self.queue(&key.namespace, &key.queue).await?;
         let (kind, priority) = (key.kind.as_str(), key.priority.0);
-        self.execute(
-            "INSERT INTO lane (queue, kind, priority) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            &[&queue, &kind, &priority],
-        )
-        .await?;
-        let row = self
-            .first(
-                "SELECT lane FROM lane WHERE queue = $1 AND kind = $2 AND priority = $3",
+        let find = "SELECT lane FROM lane WHERE queue = $1 AND kind = $2 AND priority = $3";
+        let mut row = self.first(find, &[&queue, &kind, &priority]).await?;
+        if row.is_none() {
+            self.execute(
+                "INSERT INTO lane (queue, kind, priority) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
                 &[&queue, &kind, &priority],
             )
-            .await?
-            .ok_or_else(|| vanished("a lane"))?;
-        get(&row, 0)
+            .await?;
+            row = self.first(find, &[&queue, &kind, &priority]).await?;
+        }
+        let lane = get(&row.ok_or_else(|| vanished("a lane"))?, 0)?;
+        self.met.push((lane, queue, key.clone()));
+        Ok(lane)
     }
 
     /// The number of a queue, made if it is new.
@@ -113,7 +121,7 @@ impl<'a> Session<'a> {
 
 /// Reads a column.
 pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, Error> {
-    row.try_get(column).map_err(read_error)
+    row.try_get(column).map_err(store_error)
 }
 
 /// Reads a count that is kept as a signed number.
@@ -267,6 +275,13 @@ impl Lanes {
         known.by_key.insert(key, lane);
         known.by_lane.insert(lane, info.clone());
         info
+    }
+
+    /// Notes lanes whose rows are committed.
+    pub(super) fn remember_all(&self, lanes: Vec<(i64, i64, LaneKey)>) {
+        for (lane, queue, key) in lanes {
+            self.remember(lane, queue, key);
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -9,6 +9,13 @@
 -- The tables are those of the SQLite store, so that both can be read alike. All times are UTC microseconds since 1970.
 -- Names are found by the search_path, which is this schema alone.
 
+-- What tells this store from every other: processes of one machine meet under it.
+CREATE TABLE store (
+    id uuid NOT NULL DEFAULT gen_random_uuid()
+);
+
+INSERT INTO store DEFAULT VALUES;
+
 CREATE TABLE queue (
     queue     bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     namespace text    NOT NULL,
