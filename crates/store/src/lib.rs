@@ -20,6 +20,8 @@ pub mod conformance;
 mod error;
 mod finish;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
