@@ -20,7 +20,12 @@ pub mod conformance;
 mod error;
 mod finish;
 pub mod memory;
+<<<<<<< HEAD
 mod presence;
+=======
+#[cfg(feature = "postgres")]
+pub mod postgres;
+>>>>>>> pgbase
 mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
