@@ -14,6 +14,8 @@
 //! unlike settings of the role it needs no rights and cannot be forgotten. `LISTEN` and session-level advisory
 //! locks do not work there at all; nothing in this room uses them.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
@@ -49,7 +51,11 @@ pub struct Connections {
     pool: Pool,
     settings: Settings,
     server: Server,
+    types: Types,
 }
+
+/// The types of the parameters of statements, as the server has told them, by text.
+type Types = Arc<Mutex<HashMap<String, Arc<[Type]>>>>;
 
 /// What a server says about itself.
 #[derive(Clone, Debug)]
@@ -71,7 +77,7 @@ impl Connections {
         let connection = pool.get().await.map_err(|error| open_error(&what, error))?;
         let server = inspect(&connection, &what).await?;
         drop(connection);
-        Ok(Self { pool, settings, server })
+        Ok(Self { pool, settings, server, types: Types::default() })
     }
 
     /// A connection, for as long as the value lives.
@@ -83,7 +89,7 @@ impl Connections {
     pub async fn get(&self) -> Result<Connection, Error> {
         let object = self.pool.get().await.map_err(|error| pool_error("connect to the store", error))?;
         let local = self.settings.pgbouncer.then(|| set_local(&self.settings.schema));
-        Ok(Connection { object, local })
+        Ok(Connection { object, local, types: self.types.clone() })
     }
 
     /// How the connections are made.
@@ -116,6 +122,7 @@ pub struct Connection {
     object: Object,
     /// What every transaction has to set for itself, behind PgBouncer.
     local: Option<String>,
+    types: Types,
 }
 
 impl Connection {
@@ -130,7 +137,7 @@ impl Connection {
         if let Some(local) = &self.local {
             inner.batch_execute(local).await.map_err(store_error)?;
         }
-        Ok(Transaction { inner, prepares })
+        Ok(Transaction { inner, prepares, types: &self.types })
     }
 }
 
@@ -138,6 +145,7 @@ impl Connection {
 pub struct Transaction<'a> {
     inner: deadpool_postgres::Transaction<'a>,
     prepares: bool,
+    types: &'a Types,
 }
 
 impl Transaction<'_> {
@@ -173,6 +181,41 @@ impl Transaction<'_> {
         self.inner.execute(&statement, &values).await.map_err(store_error)
     }
 
+    /// As [`query`](Transaction::query), with the types that the server finds for the parameters.
+    pub(super) async fn rows(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        if self.prepares {
+            let statement = self.inner.prepare_cached(sql).await.map_err(store_error)?;
+            return self.inner.query(&statement, parameters).await.map_err(store_error);
+        }
+        let types = self.types_of(sql).await?;
+        let typed: Vec<_> = parameters.iter().copied().zip(types.iter().cloned()).collect();
+        self.inner.query_typed(sql, &typed).await.map_err(store_error)
+    }
+
+    /// As [`execute`](Transaction::execute), with the types that the server finds for the parameters.
+    pub(super) async fn touch(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
+        if self.prepares {
+            let statement = self.inner.prepare_cached(sql).await.map_err(store_error)?;
+            return self.inner.execute(&statement, parameters).await.map_err(store_error);
+        }
+        let types = self.types_of(sql).await?;
+        let typed: Vec<_> = parameters.iter().copied().zip(types.iter().cloned()).collect();
+        self.inner.execute_typed(sql, &typed).await.map_err(store_error)
+    }
+
+    /// The types of a statement's parameters. Asking prepares it under a name; that is given up before the transaction
+    /// ends, so that it never meets the same name of another client on the same server session.
+    async fn types_of(&self, sql: &str) -> Result<Arc<[Type]>, Error> {
+        if let Some(types) = known(self.types).get(sql) {
+            return Ok(types.clone());
+        }
+        let statement = self.inner.prepare(sql).await.map_err(store_error)?;
+        let types: Arc<[Type]> = statement.params().into();
+        drop(statement);
+        known(self.types).insert(sql.to_owned(), types.clone());
+        Ok(types)
+    }
+
     /// Runs SQL text of ours, which may hold several statements.
     ///
     /// # Errors
@@ -190,6 +233,11 @@ impl Transaction<'_> {
     pub async fn commit(self) -> Result<(), Error> {
         self.inner.commit().await.map_err(store_error)
     }
+}
+
+fn known(types: &Types) -> MutexGuard<'_, HashMap<String, Arc<[Type]>>> {
+    // Each change is complete in itself.
+    types.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn pool(settings: &Settings) -> Result<Pool, Error> {

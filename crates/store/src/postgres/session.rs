@@ -40,19 +40,19 @@ impl<'a> Session<'a> {
     /// Executes a statement that gives no rows; how many rows it changed.
     pub(super) async fn execute(&mut self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
         self.statements += 1;
-        self.tx.execute(sql, params).await
+        self.tx.touch(sql, params).await
     }
 
     /// The first row of a query, if there is one.
     pub(super) async fn first(&mut self, sql: &str, params: Params<'_>) -> Result<Option<Row>, Error> {
         self.statements += 1;
-        Ok(self.tx.query(sql, params).await?.into_iter().next())
+        Ok(self.tx.rows(sql, params).await?.into_iter().next())
     }
 
     /// All rows of a query.
     pub(super) async fn all(&mut self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
         self.statements += 1;
-        self.tx.query(sql, params).await
+        self.tx.rows(sql, params).await
     }
 
     /// The lane of a queue, kind and priority, made if it is new.
