@@ -389,7 +389,7 @@ flock -n 9 || exit 1
 echo watching
 exec >/dev/null
 idle=0
-while sleep 1; do
+while sleep 1 9>&-; do
     if flock -n "$directory/users.lock" true; then idle=$((idle + 1)); else idle=0; fi
     [ "$idle" -ge "$seconds" ] || continue
     exec 8>"$directory/start.lock"

@@ -14,13 +14,14 @@
 //! unlike settings of the role it needs no rights and cannot be forgotten. `LISTEN` and session-level advisory
 //! locks do not work there at all; nothing in this room uses them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::error::{open_error, pool_error, store_error};
+use super::error::{is_lost, open_error, pool_error, store_error};
 use super::tls;
 use super::url::Settings;
 use crate::error::{Area, Error};
@@ -83,7 +84,7 @@ impl Connections {
     pub async fn get(&self) -> Result<Connection, Error> {
         let object = self.pool.get().await.map_err(|error| pool_error("connect to the store", error))?;
         let local = self.settings.pgbouncer.then(|| set_local(&self.settings.schema));
-        Ok(Connection { object, local })
+        Ok(Connection { object: Some(object), lost: AtomicBool::new(false), local })
     }
 
     /// How the connections are made.
@@ -113,7 +114,10 @@ impl std::fmt::Debug for Connections {
 
 /// One connection, taken from the pool until it is dropped.
 pub struct Connection {
-    object: Object,
+    /// Taken only when this is dropped.
+    object: Option<Object>,
+    /// Whether it was found lost: then it does not go back to the pool, which may learn of it only later.
+    lost: AtomicBool,
     /// What every transaction has to set for itself, behind PgBouncer.
     local: Option<String>,
 }
@@ -125,20 +129,45 @@ impl Connection {
     ///
     /// As every call to the server.
     pub async fn begin(&mut self) -> Result<Transaction<'_>, Error> {
-        let prepares = self.local.is_none();
-        let inner = self.object.transaction().await.map_err(store_error)?;
+        let lost = &self.lost;
+        let object = self.object.as_mut().ok_or_else(Error::closed)?;
+        let inner = object.transaction().await.map_err(|error| note(lost, error))?;
+        let tx = Transaction { inner, lost, prepares: self.local.is_none() };
         if let Some(local) = &self.local {
-            inner.batch_execute(local).await.map_err(store_error)?;
+            tx.run(local).await?;
         }
-        Ok(Transaction { inner, prepares })
+        Ok(tx)
     }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take()
+            && *self.lost.get_mut()
+        {
+            // Closes it, and makes room in the pool for another.
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// Says what an error means, and remembers when it means that the connection is lost.
+fn note(lost: &AtomicBool, error: tokio_postgres::Error) -> Error {
+    if is_lost(&error) {
+        lost.store(true, Ordering::Relaxed);
+    }
+    store_error(error)
 }
 
 /// A transaction on a [`Connection`]: the only way to the data, so that each one is set up.
 pub struct Transaction<'a> {
     inner: deadpool_postgres::Transaction<'a>,
+    lost: &'a AtomicBool,
     prepares: bool,
 }
+
+/// The parameters of a statement: values, with the types that the statement gives them.
+pub type Parameters<'a> = [(&'a (dyn ToSql + Sync), Type)];
 
 impl Transaction<'_> {
     /// Runs a statement with typed parameters, and gives its rows.
@@ -146,17 +175,16 @@ impl Transaction<'_> {
     /// # Errors
     ///
     /// As every call to the server; the transaction can then only be rolled back.
-    pub async fn query(
-        &self,
-        sql: &str,
-        parameters: &[(&(dyn ToSql + Sync), Type)],
-    ) -> Result<Vec<Row>, Error> {
-        if !self.prepares {
-            return self.inner.query_typed(sql, parameters).await.map_err(store_error);
-        }
-        let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
-        let statement = self.inner.prepare_typed_cached(sql, &types).await.map_err(store_error)?;
-        self.inner.query(&statement, &values).await.map_err(store_error)
+    pub async fn query(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
+        let rows = if self.prepares {
+            let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
+            let prepared = self.inner.prepare_typed_cached(sql, &types).await;
+            let statement = prepared.map_err(|error| self.note(error))?;
+            self.inner.query(&statement, &values).await
+        } else {
+            self.inner.query_typed(sql, parameters).await
+        };
+        rows.map_err(|error| self.note(error))
     }
 
     /// Runs a statement with typed parameters, and gives the number of rows that it touched.
@@ -164,13 +192,16 @@ impl Transaction<'_> {
     /// # Errors
     ///
     /// As [`query`](Transaction::query).
-    pub async fn execute(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<u64, Error> {
-        if !self.prepares {
-            return self.inner.execute_typed(sql, parameters).await.map_err(store_error);
-        }
-        let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
-        let statement = self.inner.prepare_typed_cached(sql, &types).await.map_err(store_error)?;
-        self.inner.execute(&statement, &values).await.map_err(store_error)
+    pub async fn execute(&self, sql: &str, parameters: &Parameters<'_>) -> Result<u64, Error> {
+        let count = if self.prepares {
+            let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
+            let prepared = self.inner.prepare_typed_cached(sql, &types).await;
+            let statement = prepared.map_err(|error| self.note(error))?;
+            self.inner.execute(&statement, &values).await
+        } else {
+            self.inner.execute_typed(sql, parameters).await
+        };
+        count.map_err(|error| self.note(error))
     }
 
     /// Runs SQL text of ours, which may hold several statements.
@@ -179,7 +210,7 @@ impl Transaction<'_> {
     ///
     /// As [`query`](Transaction::query).
     pub async fn run(&self, sql: &str) -> Result<(), Error> {
-        self.inner.batch_execute(sql).await.map_err(store_error)
+        self.inner.batch_execute(sql).await.map_err(|error| self.note(error))
     }
 
     /// Makes what the transaction did durable and visible.
@@ -188,7 +219,12 @@ impl Transaction<'_> {
     ///
     /// As every call to the server. When the connection is lost in the middle, it is unknown whether it took place.
     pub async fn commit(self) -> Result<(), Error> {
-        self.inner.commit().await.map_err(store_error)
+        let Self { inner, lost, .. } = self;
+        inner.commit().await.map_err(|error| note(lost, error))
+    }
+
+    fn note(&self, error: tokio_postgres::Error) -> Error {
+        note(self.lost, error)
     }
 }
 
