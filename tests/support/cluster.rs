@@ -339,6 +339,7 @@ impl Place {
     }
 
     /// Sees to it that a watchdog is there. It is in a process group of its own, as the runner ends that of a test.
+    #[allow(clippy::zombie_processes, reason = "the watchdog outlives whoever starts it")]
     fn watch(&self, flavour: Flavour) {
         if self.open("watchdog.lock").try_lock().is_err() {
             return;
