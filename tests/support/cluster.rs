@@ -339,6 +339,7 @@ impl Place {
     }
 
     /// Sees to it that a watchdog is there. It is in a process group of its own, as the runner ends that of a test.
+    #[allow(clippy::zombie_processes, reason = "the watchdog outlives whoever starts it")]
     fn watch(&self, flavour: Flavour) {
         if self.open("watchdog.lock").try_lock().is_err() {
             return;
@@ -389,7 +390,7 @@ flock -n 9 || exit 1
 echo watching
 exec >/dev/null
 idle=0
-while sleep 1; do
+while sleep 1 9>&-; do
     if flock -n "$directory/users.lock" true; then idle=$((idle + 1)); else idle=0; fi
     [ "$idle" -ge "$seconds" ] || continue
     exec 8>"$directory/start.lock"

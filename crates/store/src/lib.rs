@@ -20,12 +20,9 @@ pub mod conformance;
 mod error;
 mod finish;
 pub mod memory;
-<<<<<<< HEAD
-mod presence;
-=======
 #[cfg(feature = "postgres")]
 pub mod postgres;
->>>>>>> pgbase
+mod presence;
 mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -15,6 +15,7 @@
 //! locks do not work there at all; nothing in this room uses them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, R
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::error::{open_error, pool_error, store_error};
+use super::error::{is_lost, open_error, pool_error, store_error};
 use super::tls;
 use super::url::Settings;
 use crate::error::{Area, Error};
@@ -89,7 +90,7 @@ impl Connections {
     pub async fn get(&self) -> Result<Connection, Error> {
         let object = self.pool.get().await.map_err(|error| pool_error("connect to the store", error))?;
         let local = self.settings.pgbouncer.then(|| set_local(&self.settings.schema));
-        Ok(Connection { object, local, types: self.types.clone() })
+        Ok(Connection { object: Some(object), lost: AtomicBool::new(false), local, types: self.types.clone() })
     }
 
     /// How the connections are made.
@@ -119,7 +120,10 @@ impl std::fmt::Debug for Connections {
 
 /// One connection, taken from the pool until it is dropped.
 pub struct Connection {
-    object: Object,
+    /// Taken only when this is dropped.
+    object: Option<Object>,
+    /// Whether it was found lost: then it does not go back to the pool, which may learn of it only later.
+    lost: AtomicBool,
     /// What every transaction has to set for itself, behind PgBouncer.
     local: Option<String>,
     types: Types,
@@ -132,21 +136,46 @@ impl Connection {
     ///
     /// As every call to the server.
     pub async fn begin(&mut self) -> Result<Transaction<'_>, Error> {
-        let prepares = self.local.is_none();
-        let inner = self.object.transaction().await.map_err(store_error)?;
+        let lost = &self.lost;
+        let object = self.object.as_mut().ok_or_else(Error::closed)?;
+        let inner = object.transaction().await.map_err(|error| note(lost, error))?;
+        let tx = Transaction { inner, lost, prepares: self.local.is_none(), types: &self.types };
         if let Some(local) = &self.local {
-            inner.batch_execute(local).await.map_err(store_error)?;
+            tx.run(local).await?;
         }
-        Ok(Transaction { inner, prepares, types: &self.types })
+        Ok(tx)
     }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take()
+            && *self.lost.get_mut()
+        {
+            // Closes it, and makes room in the pool for another.
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// Says what an error means, and remembers when it means that the connection is lost.
+fn note(lost: &AtomicBool, error: tokio_postgres::Error) -> Error {
+    if is_lost(&error) {
+        lost.store(true, Ordering::Relaxed);
+    }
+    store_error(error)
 }
 
 /// A transaction on a [`Connection`]: the only way to the data, so that each one is set up.
 pub struct Transaction<'a> {
     inner: deadpool_postgres::Transaction<'a>,
+    lost: &'a AtomicBool,
     prepares: bool,
     types: &'a Types,
 }
+
+/// The parameters of a statement: values, with the types that the statement gives them.
+pub type Parameters<'a> = [(&'a (dyn ToSql + Sync), Type)];
 
 impl Transaction<'_> {
     /// Runs a statement with typed parameters, and gives its rows.
@@ -154,17 +183,16 @@ impl Transaction<'_> {
     /// # Errors
     ///
     /// As every call to the server; the transaction can then only be rolled back.
-    pub async fn query(
-        &self,
-        sql: &str,
-        parameters: &[(&(dyn ToSql + Sync), Type)],
-    ) -> Result<Vec<Row>, Error> {
-        if !self.prepares {
-            return self.inner.query_typed(sql, parameters).await.map_err(store_error);
-        }
-        let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
-        let statement = self.inner.prepare_typed_cached(sql, &types).await.map_err(store_error)?;
-        self.inner.query(&statement, &values).await.map_err(store_error)
+    pub async fn query(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
+        let rows = if self.prepares {
+            let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
+            let prepared = self.inner.prepare_typed_cached(sql, &types).await;
+            let statement = prepared.map_err(|error| self.note(error))?;
+            self.inner.query(&statement, &values).await
+        } else {
+            self.inner.query_typed(sql, parameters).await
+        };
+        rows.map_err(|error| self.note(error))
     }
 
     /// Runs a statement with typed parameters, and gives the number of rows that it touched.
@@ -172,35 +200,28 @@ impl Transaction<'_> {
     /// # Errors
     ///
     /// As [`query`](Transaction::query).
-    pub async fn execute(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<u64, Error> {
-        if !self.prepares {
-            return self.inner.execute_typed(sql, parameters).await.map_err(store_error);
-        }
-        let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
-        let statement = self.inner.prepare_typed_cached(sql, &types).await.map_err(store_error)?;
-        self.inner.execute(&statement, &values).await.map_err(store_error)
+    pub async fn execute(&self, sql: &str, parameters: &Parameters<'_>) -> Result<u64, Error> {
+        let count = if self.prepares {
+            let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
+            let prepared = self.inner.prepare_typed_cached(sql, &types).await;
+            let statement = prepared.map_err(|error| self.note(error))?;
+            self.inner.execute(&statement, &values).await
+        } else {
+            self.inner.execute_typed(sql, parameters).await
+        };
+        count.map_err(|error| self.note(error))
     }
 
     /// As [`query`](Transaction::query), with the types that the server finds for the parameters.
-    pub(super) async fn rows(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        if self.prepares {
-            let statement = self.inner.prepare_cached(sql).await.map_err(store_error)?;
-            return self.inner.query(&statement, parameters).await.map_err(store_error);
-        }
+    pub(super) async fn rows(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
         let types = self.types_of(sql).await?;
-        let typed: Vec<_> = parameters.iter().copied().zip(types.iter().cloned()).collect();
-        self.inner.query_typed(sql, &typed).await.map_err(store_error)
+        self.query(sql, &typed(values, &types)).await
     }
 
     /// As [`execute`](Transaction::execute), with the types that the server finds for the parameters.
-    pub(super) async fn touch(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        if self.prepares {
-            let statement = self.inner.prepare_cached(sql).await.map_err(store_error)?;
-            return self.inner.execute(&statement, parameters).await.map_err(store_error);
-        }
+    pub(super) async fn touch(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
         let types = self.types_of(sql).await?;
-        let typed: Vec<_> = parameters.iter().copied().zip(types.iter().cloned()).collect();
-        self.inner.execute_typed(sql, &typed).await.map_err(store_error)
+        self.execute(sql, &typed(values, &types)).await
     }
 
     /// The types of a statement's parameters. Asking prepares it under a name; that is given up before the transaction
@@ -209,7 +230,7 @@ impl Transaction<'_> {
         if let Some(types) = known(self.types).get(sql) {
             return Ok(types.clone());
         }
-        let statement = self.inner.prepare(sql).await.map_err(store_error)?;
+        let statement = self.inner.prepare(sql).await.map_err(|error| self.note(error))?;
         let types: Arc<[Type]> = statement.params().into();
         drop(statement);
         known(self.types).insert(sql.to_owned(), types.clone());
@@ -222,7 +243,7 @@ impl Transaction<'_> {
     ///
     /// As [`query`](Transaction::query).
     pub async fn run(&self, sql: &str) -> Result<(), Error> {
-        self.inner.batch_execute(sql).await.map_err(store_error)
+        self.inner.batch_execute(sql).await.map_err(|error| self.note(error))
     }
 
     /// Makes what the transaction did durable and visible.
@@ -231,8 +252,17 @@ impl Transaction<'_> {
     ///
     /// As every call to the server. When the connection is lost in the middle, it is unknown whether it took place.
     pub async fn commit(self) -> Result<(), Error> {
-        self.inner.commit().await.map_err(store_error)
+        let Self { inner, lost, .. } = self;
+        inner.commit().await.map_err(|error| note(lost, error))
     }
+
+    fn note(&self, error: tokio_postgres::Error) -> Error {
+        note(self.lost, error)
+    }
+}
+
+fn typed<'a>(values: &[&'a (dyn ToSql + Sync)], types: &[Type]) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+    values.iter().copied().zip(types.iter().cloned()).collect()
 }
 
 fn known(types: &Types) -> MutexGuard<'_, HashMap<String, Arc<[Type]>>> {

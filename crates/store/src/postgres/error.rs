@@ -227,6 +227,15 @@ fn connection_lost() -> Meaning {
     )
 }
 
+/// Whether nothing more can be asked on the connection that gave this error.
+pub(super) fn is_lost(error: &tokio_postgres::Error) -> bool {
+    // A code may come from SQL that raises it on a sound connection; a connection too many is replaced then.
+    let told = error.code().map(SqlState::code);
+    told.is_some_and(|code| code.starts_with("08") || code.starts_with("57P") || code == "25P03")
+        || error.is_closed()
+        || io_error(error).is_some()
+}
+
 /// The system's error, if that is the cause. A failure of TLS comes wrapped in one and is not.
 fn io_error(error: &tokio_postgres::Error) -> Option<&io::Error> {
     if is_tls(error) {

@@ -13,7 +13,7 @@ use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::{JobId, State};
 use tokio_postgres::types::ToSql;
 
-use super::query::{read_view, view_query};
+use super::query::{read_view, view_query, walk_indexes};
 use super::session::{Session, Uuid, get, sql_code};
 use crate::error::Error;
 use crate::query::{Filter, JobView, Owners, Page, Paged, Pattern};
@@ -24,19 +24,12 @@ const CANDIDATES_MAX: usize = 20_000;
 /// Candidates that are read at a time, once a page has not been filled by as many as it has rows.
 const REACH: usize = 1_000;
 
-/// Available jobs up to this many are sorted for a page, which takes about 0.1 s for all of them; beyond, the jobs are
+/// Available jobs up to this many are sorted for a page, which takes about 0.2 s for all of them; beyond, the jobs are
 /// walked, where they are met soon.
 const SORTED_READY_MAX: i64 = 1_000_000;
 
 /// Lanes up to this many are walked side by side; beyond, all jobs are walked and filtered.
 const LANES_MERGED_MAX: usize = 64;
-
-/// Holds the planner, for this transaction, to the indexes that give the order. By statistics it would at times rather
-/// read and sort a whole table, where the rows of a page are the next ones of the index; and it compiles what it takes
-/// for dear, which takes longer than the page.
-const IN_ORDER: &str =
-    "SELECT set_config('enable_sort', 'off', true), set_config('enable_mergejoin', 'off', true),
-                               set_config('jit', 'off', true)";
 
 /// One page. See [`Store::list`](crate::Store::list).
 pub(super) async fn list(session: &mut Session<'_>, filter: &Filter, page: &Page) -> Result<Paged, Error> {
@@ -44,7 +37,7 @@ pub(super) async fn list(session: &mut Session<'_>, filter: &Filter, page: &Page
     if lanes.as_ref().is_some_and(Vec::is_empty) {
         return Ok(Paged::default());
     }
-    session.first(IN_ORDER, &[]).await?;
+    walk_indexes(session).await?;
     let mut walk = Walk {
         after: start(session, page).await?,
         oldest_first: page.oldest_first,
@@ -206,7 +199,7 @@ async fn drivers(
         return Ok(by_state(states));
     }
     if *states == [State::Available] && few_ready(session).await? {
-        return Ok(vec![Driver::plain("SELECT seq FROM ready WHERE true", "seq")]);
+        return Ok(vec![by_ready(lanes)]);
     }
     if *states == [State::Completed] && lanes.is_none() {
         let select = "SELECT DISTINCT seq FROM attempt WHERE moved_to = 6";
@@ -248,6 +241,17 @@ fn by_state(states: &[State]) -> Vec<Driver> {
     let waiting = driver(false, "SELECT s.seq FROM waiting s WHERE s.state = e.state");
     let over = driver(true, "SELECT s.seq FROM over s WHERE s.state = e.state");
     waiting.into_iter().chain(over).collect()
+}
+
+/// All available jobs, or those of some lanes: each reach sorts them, so that it should not be spent on others.
+fn by_ready(lanes: Option<&[i64]>) -> Driver {
+    match lanes {
+        None => Driver::plain("SELECT seq FROM ready WHERE true", "seq"),
+        Some(lanes) => Driver {
+            params: vec![Box::new(lanes.to_vec())],
+            ..Driver::plain("SELECT seq FROM ready WHERE lane = ANY($3::bigint[])", "seq")
+        },
+    }
 }
 
 /// All jobs, or those of some lanes, with what can be checked cheaply on the way.

@@ -40,7 +40,7 @@ mod url;
 mod wake;
 mod worker;
 
-pub use connect::{Connection, Connections, Transaction};
+pub use connect::{Connection, Connections, Parameters, Transaction};
 pub use schema::{VERSION as SCHEMA_VERSION, applied, grant, migrate, pending_sql};
 /// The driver, whose types are in the interface.
 pub use tokio_postgres;

@@ -16,6 +16,17 @@ use crate::finish::LogStream;
 use crate::query::{JobDetail, JobView, LogChunk, QueueView, WorkerView};
 use crate::worker::WorkerState;
 
+/// Holds the planner, for this transaction, to the indexes that give the order: where a limit ends the walk, it would at
+/// times, by its statistics, rather read and sort a whole table. It also compiles what it takes for dear, and starts
+/// processes for it; both take longer than what is read here.
+pub(super) async fn walk_indexes(session: &mut Session<'_>) -> Result<(), Error> {
+    session.first(WALK_INDEXES, &[]).await.map(drop)
+}
+
+const WALK_INDEXES: &str =
+    "SELECT set_config('enable_sort', 'off', true), set_config('enable_mergejoin', 'off', true),
+    set_config('jit', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)";
+
 /// The query for [`JobView`]s, up to its `WHERE`; [`read_view`] reads its rows.
 pub(super) fn view_query() -> String {
     format!(
@@ -174,6 +185,7 @@ pub(super) async fn queues(
     session: &mut Session<'_>,
     namespace: Option<&Namespace>,
 ) -> Result<Vec<QueueView>, Error> {
+    walk_indexes(session).await?;
     let rows = session.all(&queues_query(), &[&namespace.map(Namespace::as_str)]).await?;
     rows.iter()
         .map(|row| {

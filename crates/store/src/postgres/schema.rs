@@ -7,7 +7,7 @@ use std::fmt::Write;
 use taskwright_core::Timestamp;
 use tokio_postgres::types::Type;
 
-use super::connect::{Connections, Transaction};
+use super::connect::{Connections, Parameters, Transaction};
 use crate::error::{Area, Error};
 
 /// One step of the schema.
@@ -68,13 +68,13 @@ pub async fn migrate(connections: &Connections, now: Timestamp) -> Result<u32, E
         tx.run(migration.sql).await?;
         let sql = "INSERT INTO migration (version, name, checksum, applied_at) VALUES ($1, $2, $3, $4)";
         let version = migration.version.cast_signed();
-        let row: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] = [
+        let row: &Parameters<'_> = &[
             (&version, Type::INT4),
             (&migration.name, Type::TEXT),
             (&checksum(migration.sql), Type::TEXT),
             (&now.as_micros(), Type::INT8),
         ];
-        tx.execute(sql, &row).await?;
+        tx.execute(sql, row).await?;
         tx.commit().await?;
     }
     Ok(before)
@@ -182,9 +182,19 @@ async fn create_schema(tx: &Transaction<'_>, schema: &str) -> Result<(), Error> 
 /// Whether the schema has a record of migrations. The catalog can be read by every role, so that a missing right is
 /// told apart from a missing store.
 async fn is_recorded(tx: &Transaction<'_>, schema: &str) -> Result<bool, Error> {
-    let sql = "SELECT FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+    let sql = "SELECT has_schema_privilege(n.oid, 'USAGE') FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
                WHERE n.nspname = $1 AND relname = 'migration' AND relkind = 'r'";
-    Ok(!tx.query(sql, &[(&schema, Type::TEXT)]).await?.is_empty())
+    let rows = tx.query(sql, &[(&schema, Type::TEXT)]).await?;
+    let Some(row) = rows.first() else { return Ok(false) };
+    if !row.get::<_, bool>(0) {
+        return Err(Error::new(
+            Area::ReadOnly,
+            format!("the schema {schema}"),
+            "this role may not use it",
+            "grant the role what a worker needs (grants.sql), as the owner of the schema",
+        ));
+    }
+    Ok(true)
 }
 
 /// The newest version on record, after holding every recorded step against ours.

@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::url::{Protection, Settings};
@@ -25,6 +26,10 @@ pub(super) fn connector(settings: &Settings) -> Result<MakeRustlsConnect, Error>
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable("the TLS library", &error.to_string()))?;
     let config = match settings.protection {
+        // On a socket of this machine; then no authority is needed, nor looked for.
+        _ if settings.config.get_ssl_mode() == SslMode::Disable => {
+            believe(builder, Believe { chain: None, provider })
+        }
         Protection::Disable | Protection::Prefer | Protection::Require => {
             believe(builder, Believe { chain: None, provider })
         }

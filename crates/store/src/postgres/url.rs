@@ -463,6 +463,9 @@ fn decode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     fn parse(url: &str) -> Settings {
@@ -526,6 +529,50 @@ mod tests {
         ] {
             assert_eq!(parse(url).protection(), Protection::VerifyFull, "{url}");
         }
+    }
+
+    /// Counts warnings.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl tracing::Subscriber for Warnings {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() == tracing::Level::WARN
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn a_weak_mode_to_another_machine_is_warned_of() {
+        let warnings = Warnings::default();
+        tracing::subscriber::with_default(warnings.clone(), || {
+            for (url, warned) in [
+                ("postgres://db.example/d", 0),
+                ("postgres://db.example/d?sslmode=verify-full", 0),
+                ("postgres://localhost/d?sslmode=disable", 0),
+                ("postgres:///d?host=/run/pg&sslmode=disable", 0),
+                ("postgres://db.example/d?sslmode=disable", 1),
+                ("postgres://db.example/d?sslmode=prefer", 1),
+                ("postgres://db.example/d?sslmode=require", 1),
+                ("postgres://db.example/d?sslmode=verify-ca", 1),
+                ("postgres://localhost/d?hostaddr=10.0.0.1&sslmode=disable", 1),
+            ] {
+                parse(url);
+                assert_eq!(warnings.0.swap(0, Ordering::Relaxed), warned, "{url}");
+            }
+        });
     }
 
     #[test]

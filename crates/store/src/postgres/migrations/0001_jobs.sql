@@ -172,6 +172,7 @@ CREATE TABLE worker (
     queues         text     NOT NULL,
     lease_us       bigint   NOT NULL,
     lease_until_us bigint   NOT NULL,
+    lease_until_db bigint   NOT NULL,
     started_at     bigint   NOT NULL,
     seen_at        bigint   NOT NULL,
     pid            bigint   NOT NULL,
