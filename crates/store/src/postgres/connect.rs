@@ -90,7 +90,12 @@ impl Connections {
     pub async fn get(&self) -> Result<Connection, Error> {
         let object = self.pool.get().await.map_err(|error| pool_error("connect to the store", error))?;
         let local = self.settings.pgbouncer.then(|| set_local(&self.settings.schema));
-        Ok(Connection { object: Some(object), lost: AtomicBool::new(false), local, types: self.types.clone() })
+        Ok(Connection {
+            object: Some(object),
+            lost: AtomicBool::new(false),
+            local,
+            types: self.types.clone(),
+        })
     }
 
     /// How the connections are made.

@@ -12,7 +12,7 @@ use taskwright_core::{
 
 use super::session::{LaneKey, Session, Uuid, get, sql_code};
 use crate::Enqueued;
-use crate::error::Error;
+use crate::error::{Area, Error};
 
 /// Bit 0 of `flags`: the job holds a unique key.
 pub(super) const HOLDS_KEY: i64 = 1;
@@ -214,7 +214,12 @@ async fn insert_unique(session: &mut Session<'_>, row: &NewRow<'_>) -> Result<En
         // Somebody else has stored this very job meanwhile.
         session.execute("DELETE FROM unique_key WHERE seq = $1", &[&seq]).await?;
     }
-    Err(Error::busy())
+    Err(Error::new(
+        Area::Busy,
+        "store the jobs",
+        "others took and freed a unique key each time that it was looked at",
+        "try again; nothing was stored",
+    ))
 }
 
 /// Takes the unique key for a job that is about to be stored, under a number of its own; `None` when it is held.

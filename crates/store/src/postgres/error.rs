@@ -26,7 +26,9 @@ pub(super) fn store_error(error: tokio_postgres::Error) -> Error {
 pub(super) fn is_conflict(error: &Error) -> bool {
     let cause = error.source().and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
     let code = cause.and_then(tokio_postgres::Error::code);
-    code.is_some_and(|code| [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code))
+    code.is_some_and(|code| {
+        [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code)
+    })
 }
 
 /// The error of opening the store. A server that is not there is a setting to correct, not a moment to wait for;

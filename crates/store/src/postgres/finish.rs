@@ -205,7 +205,11 @@ fn is_plain(end: &Finish) -> bool {
 }
 
 /// Ends the plain cases, completed and without a unique key, set by set; which jobs those were.
-async fn complete(session: &mut Session<'_>, worker: i64, ends: &[Finish]) -> Result<HashSet<(i64, u32)>, Error> {
+async fn complete(
+    session: &mut Session<'_>,
+    worker: i64,
+    ends: &[Finish],
+) -> Result<HashSet<(i64, u32)>, Error> {
     let mut seqs = Vec::with_capacity(ends.len());
     let (mut attempts, mut started_at, mut ended_at) = (Vec::new(), Vec::new(), Vec::new());
     let (mut usages, mut results) = (Vec::new(), Vec::new());

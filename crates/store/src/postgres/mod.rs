@@ -42,7 +42,7 @@ mod worker;
 
 pub use connect::{Connection, Connections, Parameters, Transaction};
 pub use schema::{VERSION as SCHEMA_VERSION, applied, grant, migrate, pending_sql};
+pub use store::PostgresStore;
 /// The driver, whose types are in the interface.
 pub use tokio_postgres;
-pub use store::PostgresStore;
 pub use url::{Protection, Settings};

@@ -14,6 +14,9 @@ use crate::error::{Area, Error};
 /// Parameters of a statement.
 pub(super) type Params<'p> = &'p [&'p (dyn ToSql + Sync)];
 
+/// What is left of a session at its end.
+pub(super) type Parts = (bool, u64, Vec<(i64, i64, LaneKey)>);
+
 /// What a call works with.
 pub(super) struct Session<'a> {
     tx: &'a Transaction<'a>,
@@ -33,7 +36,7 @@ impl<'a> Session<'a> {
 
     /// What is left of it when the transaction is to be committed: whether there is something to tell, the number of
     /// statements, and the lanes that it met.
-    pub(super) fn into_parts(self) -> (bool, u64, Vec<(i64, i64, LaneKey)>) {
+    pub(super) fn into_parts(self) -> Parts {
         (self.hint, self.statements, self.met)
     }
 

@@ -5,14 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use taskwright_core::{
-    Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId,
-};
+use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 
 use super::change::{self, By};
 use super::connect::Connections;
 use super::error::is_conflict;
-use super::session::{Lanes, Session, get};
+use super::session::{Lanes, Parts, Session, get};
 use super::sweep::{self, Round};
 use super::url::Settings;
 use super::wake::Bell;
@@ -29,6 +27,50 @@ use crate::{Counters, Enqueued, Reply, Store, StoreInfo};
 
 /// How often a transaction is begun that loses against others (deadlock, serialization).
 const TRIES_MAX: u32 = 5;
+
+/// Does the work in a transaction, and answers once that is committed. What lost against another transaction is done
+/// again: nothing of it took place.
+///
+/// Macros, because a function that takes the work as an async closure gives no future that is known to be `Send`.
+macro_rules! transact {
+    ($store:expr, $session:ident => $work:expr) => {{
+        let store = $store;
+        store.counts.calls.fetch_add(1, Ordering::Relaxed);
+        let mut tries = 1;
+        loop {
+            let done = async {
+                let mut connection = store.connections.get().await?;
+                let tx = connection.begin().await?;
+                let mut own = Session::new(&tx, &store.lanes);
+                let $session = &mut own;
+                let done = $work.await?;
+                let parts = own.into_parts();
+                tx.commit().await?;
+                store.committed(parts);
+                Ok(done)
+            };
+            match done.await {
+                Err(error) if is_conflict(&error) && tries < TRIES_MAX => tries += 1,
+                done => break done,
+            }
+        }
+    }};
+}
+
+/// Does the work on one snapshot.
+macro_rules! snapshot {
+    ($store:expr, $session:ident => $work:expr) => {{
+        let store = $store;
+        let mut connection = store.connections.get().await?;
+        let tx = connection.begin().await?;
+        tx.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let mut own = Session::new(&tx, &store.lanes);
+        let $session = &mut own;
+        let done = $work.await?;
+        tx.commit().await?;
+        Ok(done)
+    }};
+}
 
 /// A store in a schema of a PostgreSQL database. See the [module documentation](super).
 pub struct PostgresStore {
@@ -74,46 +116,14 @@ impl PostgresStore {
         })
     }
 
-    /// Does `work` in a transaction, and answers once that is committed. What lost against another transaction is done
-    /// again: nothing of it took place.
-    async fn write<T>(
-        &self,
-        work: impl AsyncFn(&mut Session<'_>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        self.counts.calls.fetch_add(1, Ordering::Relaxed);
-        let mut tries = 1;
-        loop {
-            match self.once(&work).await {
-                Err(error) if is_conflict(&error) && tries < TRIES_MAX => tries += 1,
-                done => return done,
-            }
-        }
-    }
-
-    async fn once<T>(&self, work: &impl AsyncFn(&mut Session<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        let mut connection = self.connections.get().await?;
-        let tx = connection.begin().await?;
-        let mut session = Session::new(&tx, &self.lanes);
-        let done = work(&mut session).await?;
-        let (hint, statements, met) = session.into_parts();
-        tx.commit().await?;
+    /// Counts what a transaction did that is committed now, and tells others of it.
+    fn committed(&self, (hint, statements, met): Parts) {
         self.lanes.remember_all(met);
         self.counts.statements.fetch_add(statements, Ordering::Relaxed);
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
         if hint {
             self.bell.ring();
         }
-        Ok(done)
-    }
-
-    /// Reads on one snapshot.
-    async fn read<T>(&self, work: impl AsyncFnOnce(&mut Session<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        let mut connection = self.connections.get().await?;
-        let tx = connection.begin().await?;
-        tx.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-        let done = work(&mut Session::new(&tx, &self.lanes)).await?;
-        tx.commit().await?;
-        Ok(done)
     }
 
     /// Establishes the presence of a worker, unless an earlier call whose answer got lost has done so.
@@ -173,19 +183,15 @@ fn no_presence(error: std::io::Error) -> Error {
 
 impl Store for PostgresStore {
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
-        Box::pin(async move { self.write(async |session| enqueue::enqueue(session, now, &jobs).await).await })
+        Box::pin(async move { transact!(self, session => enqueue::enqueue(session, now, &jobs)) })
     }
 
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
-        Box::pin(async move {
-            self.write(async |session| claim::claim(session, &self.lanes, &claim).await).await
-        })
+        Box::pin(async move { transact!(self, session => claim::claim(session, &self.lanes, &claim)) })
     }
 
     fn finish(&self, now: Timestamp, worker: WorkerId, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>> {
-        Box::pin(async move {
-            self.write(async |session| finish::finish(session, now, worker, &ends).await).await
-        })
+        Box::pin(async move { transact!(self, session => finish::finish(session, now, worker, &ends)) })
     }
 
     fn give_back(
@@ -196,26 +202,23 @@ impl Store for PostgresStore {
         reason: String,
     ) -> Reply<'_, Vec<Verdict>> {
         Box::pin(async move {
-            self.write(async |session| finish::give_back(session, now, worker, &jobs, &reason).await).await
+            transact!(self, session => finish::give_back(session, now, worker, &jobs, &reason))
         })
     }
 
     fn report(&self, worker: WorkerId, reports: Vec<ProgressReport>) -> Reply<'_, Vec<Verdict>> {
-        Box::pin(async move { self.write(async |session| finish::report(session, worker, &reports).await).await })
+        Box::pin(async move { transact!(self, session => finish::report(session, worker, &reports)) })
     }
 
     fn log(&self, worker: WorkerId, entries: Vec<LogEntry>) -> Reply<'_, Vec<Verdict>> {
-        Box::pin(async move { self.write(async |session| finish::log(session, worker, &entries).await).await })
+        Box::pin(async move { transact!(self, session => finish::log(session, worker, &entries)) })
     }
 
     fn register(&self, now: Timestamp, monotonic_us: u64, worker: NewWorker) -> Reply<'_, Registration> {
         Box::pin(async move {
             let present = self.enter(worker.id)?;
-            let registered = self
-                .write(async |session| {
-                    worker::register(session, now, monotonic_us, &worker, &self.boot).await
-                })
-                .await;
+            let registered =
+                transact!(self, session => worker::register(session, now, monotonic_us, &worker, &self.boot));
             if let Err(error) = registered {
                 self.leave(worker.id);
                 return Err(error);
@@ -225,18 +228,16 @@ impl Store for PostgresStore {
     }
 
     fn renew(&self, now: Timestamp, monotonic_us: u64, worker: WorkerId) -> Reply<'_, Signals> {
-        Box::pin(async move {
-            self.write(async |session| worker::renew(session, now, monotonic_us, worker).await).await
-        })
+        Box::pin(async move { transact!(self, session => worker::renew(session, now, monotonic_us, worker)) })
     }
 
     fn signals(&self, worker: WorkerId) -> Reply<'_, Signals> {
-        Box::pin(async move { self.read(async |session| worker::signals(session, worker).await).await })
+        Box::pin(async move { snapshot!(self, session => worker::signals(session, worker)) })
     }
 
     fn unregister(&self, now: Timestamp, worker: WorkerId) -> Reply<'_, ()> {
         Box::pin(async move {
-            self.write(async |session| worker::unregister(session, &self.presence, now, worker).await).await?;
+            transact!(self, session => worker::unregister(session, &self.presence, now, worker))?;
             self.leave(worker);
             self.presence.forget(worker);
             Ok(())
@@ -244,7 +245,7 @@ impl Store for PostgresStore {
     }
 
     fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {
-        Box::pin(async move { self.write(async |session| worker::order(session, &workers, order).await).await })
+        Box::pin(async move { transact!(self, session => worker::order(session, &workers, order)) })
     }
 
     fn change(
@@ -257,7 +258,7 @@ impl Store for PostgresStore {
     ) -> Reply<'_, Vec<Changed>> {
         Box::pin(async move {
             let by = By { now, actor: &actor, reason: reason.as_deref() };
-            self.write(async |session| change::change(session, &ids, change, &by).await).await
+            transact!(self, session => change::change(session, &ids, change, &by))
         })
     }
 
@@ -269,9 +270,9 @@ impl Store for PostgresStore {
         paused: bool,
         _actor: Actor,
     ) -> Reply<'_, bool> {
-        Box::pin(async move {
-            self.write(async |session| change::pause(session, &namespace, &queue, paused).await).await
-        })
+        Box::pin(
+            async move { transact!(self, session => change::pause(session, &namespace, &queue, paused)) },
+        )
     }
 
     fn purge(
@@ -284,21 +285,17 @@ impl Store for PostgresStore {
     ) -> Reply<'_, usize> {
         Box::pin(async move {
             let by = By { now, actor: &actor, reason: Some("queue purged") };
-            self.write(async |session| change::purge(session, &namespace, &queue, limit, &by).await).await
+            transact!(self, session => change::purge(session, &namespace, &queue, limit, &by))
         })
     }
 
     fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted> {
-        Box::pin(async move { self.write(async |session| sweep::promote(session, now, limit).await).await })
+        Box::pin(async move { transact!(self, session => sweep::promote(session, now, limit)) })
     }
 
     fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
         Box::pin(async move {
-            let reclaimed = self
-                .write(async |session| {
-                    sweep::reclaim(session, &self.presence, &self.boot, now, monotonic_us).await
-                })
-                .await?;
+            let reclaimed = transact!(self, session => sweep::reclaim(session, &self.presence, &self.boot, now, monotonic_us))?;
             for lost in &reclaimed.workers {
                 self.leave(lost.id);
                 self.presence.forget(lost.id);
@@ -310,39 +307,31 @@ impl Store for PostgresStore {
     fn prune(&self, now: Timestamp, keep: Retention, limit: usize) -> Reply<'_, Pruned> {
         Box::pin(async move {
             let mut round = self.round.lock().await;
-            let before = *round;
-            let (pruned, after) = self
-                .write(async |session| {
-                    let mut round = before;
-                    let pruned = sweep::prune(session, now, &keep, limit, &mut round).await?;
-                    Ok((pruned, round))
-                })
-                .await?;
+            let (pruned, after) =
+                transact!(self, session => sweep::prune(session, now, &keep, limit, *round))?;
             *round = after;
             Ok(pruned)
         })
     }
 
     fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>> {
-        Box::pin(async move { self.read(async |session| query::job(session, id).await).await })
+        Box::pin(async move { snapshot!(self, session => query::job(session, id)) })
     }
 
     fn list(&self, filter: Filter, page: Page) -> Reply<'_, Paged> {
-        Box::pin(async move { self.read(async |session| list::list(session, &filter, &page).await).await })
+        Box::pin(async move { snapshot!(self, session => list::list(session, &filter, &page)) })
     }
 
     fn logs(&self, id: JobId, from: u64, limit: usize) -> Reply<'_, Vec<LogChunk>> {
-        Box::pin(async move { self.read(async |session| query::logs(session, id, from, limit).await).await })
+        Box::pin(async move { snapshot!(self, session => query::logs(session, id, from, limit)) })
     }
 
     fn queues(&self, _now: Timestamp, namespace: Option<Namespace>) -> Reply<'_, Vec<QueueView>> {
-        Box::pin(async move {
-            self.read(async |session| query::queues(session, namespace.as_ref()).await).await
-        })
+        Box::pin(async move { snapshot!(self, session => query::queues(session, namespace.as_ref())) })
     }
 
     fn workers(&self) -> Reply<'_, Vec<WorkerView>> {
-        Box::pin(async move { self.read(async |session| query::workers(session).await).await })
+        Box::pin(async move { snapshot!(self, session => query::workers(session)) })
     }
 
     fn hints(&self) -> tokio::sync::watch::Receiver<u64> {

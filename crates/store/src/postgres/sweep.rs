@@ -198,7 +198,7 @@ pub(super) struct Round {
     after: i64,
 }
 
-/// Removes what is over for long. See [`Store::prune`](crate::Store::prune).
+/// Removes what is over for long, and says where to go on. See [`Store::prune`](crate::Store::prune).
 ///
 /// Jobs are met in the order of their insertion, up to those that are too young to have ended before the cutoff; at most
 /// `limit` are looked at in one transaction.
@@ -207,21 +207,21 @@ pub(super) async fn prune(
     now: Timestamp,
     keep: &Retention,
     limit: usize,
-    round: &mut Round,
-) -> Result<Pruned, Error> {
+    round: Round,
+) -> Result<(Pruned, Round), Error> {
     let mut pruned = Pruned { workers: forget_workers(session, now).await?, ..Pruned::default() };
-    let Some(newest) = keep.newest_cutoff(now) else { return Ok(pruned) };
+    let Some(newest) = keep.newest_cutoff(now) else { return Ok((pruned, round)) };
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
     let met = session.all(&ages("seq > $1 ORDER BY seq LIMIT $2"), &[&round.after, &most]).await?;
     // Machines' clocks differ: one job that seems too young among old ones does not end the round.
     let last = met.last().map(|row| Ok::<_, Error>((get(row, 0)?, get(row, 1)?))).transpose()?;
     let old = last.filter(|(_, created_at)| met.len() == limit && *created_at < newest.as_micros());
     pruned.more = old.is_some();
-    round.after = old.map_or(0, |(seq, _): (i64, i64)| seq);
+    let round = Round { after: old.map_or(0, |(seq, _): (i64, i64)| seq) };
 
     let seqs = over_for_long(&met, keep, now)?;
     if seqs.is_empty() {
-        return Ok(pruned);
+        return Ok((pruned, round));
     }
     // Somebody may have run one again since; whoever is at one right now keeps it for another round.
     let free = session.all(LOCK_JOBS_FREE, &[&seqs]).await?;
@@ -230,7 +230,7 @@ pub(super) async fn prune(
     let seqs = over_for_long(&still, keep, now)?;
     remove(session, &seqs).await?;
     pruned.jobs = seqs.len();
-    Ok(pruned)
+    Ok((pruned, round))
 }
 
 /// The jobs among these that are over for longer than they are to be kept.

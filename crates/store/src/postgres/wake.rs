@@ -30,7 +30,11 @@ pub(super) struct Bell {
 impl Bell {
     /// A bell that rings in this process only, until it is [connected](Bell::connect).
     pub(super) fn new() -> Self {
-        Self { local: Arc::new(watch::Sender::new(0)), to_tell: Arc::default(), tasks: std::sync::Mutex::default() }
+        Self {
+            local: Arc::new(watch::Sender::new(0)),
+            to_tell: Arc::default(),
+            tasks: std::sync::Mutex::default(),
+        }
     }
 
     /// Starts telling others, and hearing them.

@@ -51,7 +51,6 @@ pub use schema::VERSION as SCHEMA_VERSION;
 
 use self::change::By;
 use self::open::Opened;
-use crate::presence::{Presence, Present};
 use self::reader::Readers;
 use self::session::{Lanes, Session};
 use self::sweep::Round;
@@ -61,6 +60,7 @@ use crate::change::{Change, Changed};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
 use crate::finish::{Finish, LogEntry, ProgressReport};
+use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
 use crate::sweep::{Promoted, Pruned, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
