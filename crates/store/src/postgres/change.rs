@@ -265,11 +265,11 @@ async fn reprioritise(
         return skipped(format!("it is {}", place.state));
     }
     let info = session.lane_info(place.lane).await?;
-    let old = info.key.priority;
+    let old = info.priority;
     if old == priority {
         return skipped("it has that priority already".to_owned());
     }
-    let lane = session.lane(&LaneKey { priority, ..info.key.clone() }).await?;
+    let lane = session.lane(&LaneKey { priority, ..(*info).clone() }).await?;
     // Only the ready table is sorted by lane. Elsewhere it is enough that no promotion goes by the old lane meanwhile.
     let is_ready = place.state == State::Available;
     let is_there = if is_ready {

@@ -14,9 +14,7 @@ use taskwright_core::{
 };
 use tokio_postgres::Row;
 
-use super::session::{
-    LaneInfo, LaneKey, Lanes, Session, Uuid, count, get, name, name_if_any, priority, vanished,
-};
+use super::session::{LaneKey, Lanes, Session, Uuid, count, get, name, name_if_any, priority, vanished};
 use super::worker::alive;
 use crate::claim::{Claim, Claimed, ClaimedJob, JobKey};
 use crate::error::Error;
@@ -45,7 +43,7 @@ pub(super) async fn claim(session: &mut Session<'_>, known: &Lanes, claim: &Clai
 /// A lane that has available jobs and that the worker serves.
 struct Lane {
     lane: i64,
-    info: Arc<LaneInfo>,
+    info: Arc<LaneKey>,
     /// Rows read, locked and not yet chosen.
     heads: VecDeque<Head>,
     /// The last row read; reading goes on behind it.
@@ -68,7 +66,7 @@ impl Lane {
     fn rank(&self, now: Timestamp) -> Option<(i64, i64, i64)> {
         let head = self.heads.front()?;
         let waited = now.since(Timestamp::from_micros(head.ready_at));
-        Some((self.info.key.priority.aged(waited), head.ready_at, head.seq))
+        Some((self.info.priority.aged(waited), head.ready_at, head.seq))
     }
 }
 
@@ -94,18 +92,18 @@ async fn lanes(session: &mut Session<'_>, known: &Lanes, claim: &Claim) -> Resul
         .collect()
 }
 
-fn info(row: &Row, lane: i64, known: &Lanes) -> Result<Arc<LaneInfo>, Error> {
+fn info(row: &Row, lane: i64, known: &Lanes) -> Result<Arc<LaneKey>, Error> {
     if let Some(info) = known.info(lane) {
         return Ok(info);
     }
     let key = LaneKey {
-        namespace: name(row, 2, Namespace::new)?,
-        queue: name(row, 3, QueueName::new)?,
-        kind: name(row, 4, Kind::new)?,
-        priority: priority(row, 5)?,
+        namespace: name(row, 1, Namespace::new)?,
+        queue: name(row, 2, QueueName::new)?,
+        kind: name(row, 3, Kind::new)?,
+        priority: priority(row, 4)?,
     };
     // It was read with rows that are available, so it is committed.
-    Ok(known.remember(lane, get(row, 1)?, key))
+    Ok(known.remember(lane, key))
 }
 
 /// Reads on in every lane of which nothing read is left.
@@ -184,7 +182,7 @@ async fn take(
         if get::<i64>(row, 2)? != 0 {
             keyed.push(seq);
         }
-        jobs.push(read_claimed(row, &lanes[*lane].info.key, now)?);
+        jobs.push(read_claimed(row, &lanes[*lane].info, now)?);
     }
     if !keyed.is_empty() {
         // A key of scope `waiting` ends with the claim.
@@ -233,7 +231,7 @@ pub(super) fn timeout(row: &Row, column: usize) -> Result<Option<Duration>, Erro
 }
 
 // The statements of a claim.
-pub(super) const LANES: &str = "SELECT l.lane, l.queue, q.namespace, q.name, l.kind, l.priority
+pub(super) const LANES: &str = "SELECT l.lane, q.namespace, q.name, l.kind, l.priority
     FROM lane l JOIN queue q ON q.queue = l.queue
     WHERE NOT q.paused AND l.kind = ANY($1::text[])
       AND ($2::text[] IS NULL OR q.name = ANY($2::text[]))

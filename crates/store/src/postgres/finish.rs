@@ -201,7 +201,7 @@ pub(super) async fn end_attempt(
 }
 
 fn is_plain(end: &Finish) -> bool {
-    end.decision.cause == Cause::Complete
+    end.decision.cause == Cause::Complete && end.decision.to == State::Completed
 }
 
 /// Ends the plain cases, completed and without a unique key, set by set; which jobs those were.
@@ -214,12 +214,12 @@ async fn complete(
     let (mut attempts, mut started_at, mut ended_at) = (Vec::new(), Vec::new(), Vec::new());
     let (mut usages, mut results) = (Vec::new(), Vec::new());
     let mut seen = HashSet::with_capacity(ends.len());
-    for end in ends.iter().filter(|end| is_plain(end)) {
-        state::check(State::Running, end.decision.cause, end.decision.to)?;
-        // The first write of a job in a batch is the one that counts.
-        if !seen.insert(end.key) {
+    for end in ends {
+        // The first write of an attempt in a batch is the one that counts, whatever it says.
+        if !seen.insert((end.key, end.attempt)) || !is_plain(end) {
             continue;
         }
+        state::check(State::Running, end.decision.cause, end.decision.to)?;
         seqs.push(end.key.0);
         attempts.push(sql_count(end.attempt));
         started_at.push(end.started_at.as_micros());

@@ -15,7 +15,7 @@ use crate::error::{Area, Error};
 pub(super) type Params<'p> = &'p [&'p (dyn ToSql + Sync)];
 
 /// What is left of a session at its end.
-pub(super) type Parts = (bool, u64, Vec<(i64, i64, LaneKey)>);
+pub(super) type Parts = (bool, u64, Vec<(i64, LaneKey)>);
 
 /// What a call works with.
 pub(super) struct Session<'a> {
@@ -26,7 +26,7 @@ pub(super) struct Session<'a> {
     /// SQL statements executed.
     pub(super) statements: u64,
     /// Lanes that were met, to be remembered once this is committed.
-    met: Vec<(i64, i64, LaneKey)>,
+    met: Vec<(i64, LaneKey)>,
 }
 
 impl<'a> Session<'a> {
@@ -63,7 +63,7 @@ impl<'a> Session<'a> {
         if let Some(lane) = self.lanes.get(key) {
             return Ok(lane);
         }
-        if let Some((lane, ..)) = self.met.iter().find(|(_, _, met)| met == key) {
+        if let Some((lane, _)) = self.met.iter().find(|(_, met)| met == key) {
             return Ok(*lane);
         }
         let queue = self.queue(&key.namespace, &key.queue).await?;
@@ -79,7 +79,7 @@ impl<'a> Session<'a> {
             row = self.first(find, &[&queue, &kind, &priority]).await?;
         }
         let lane = get(&row.ok_or_else(|| vanished("a lane"))?, 0)?;
-        self.met.push((lane, queue, key.clone()));
+        self.met.push((lane, key.clone()));
         Ok(lane)
     }
 
@@ -100,25 +100,24 @@ impl<'a> Session<'a> {
     }
 
     /// What a lane stands for.
-    pub(super) async fn lane_info(&mut self, lane: i64) -> Result<Arc<LaneInfo>, Error> {
+    pub(super) async fn lane_info(&mut self, lane: i64) -> Result<Arc<LaneKey>, Error> {
         if let Some(info) = self.lanes.info(lane) {
             return Ok(info);
         }
         let row = self
             .first(
-                "SELECT l.queue, q.namespace, q.name, l.kind, l.priority
+                "SELECT q.namespace, q.name, l.kind, l.priority
                  FROM lane l JOIN queue q ON q.queue = l.queue WHERE l.lane = $1",
                 &[&lane],
             )
             .await?
             .ok_or_else(|| vanished("a lane"))?;
-        let key = LaneKey {
-            namespace: name(&row, 1, Namespace::new)?,
-            queue: name(&row, 2, QueueName::new)?,
-            kind: name(&row, 3, Kind::new)?,
-            priority: priority(&row, 4)?,
-        };
-        Ok(Arc::new(LaneInfo { queue: get(&row, 0)?, key }))
+        Ok(Arc::new(LaneKey {
+            namespace: name(&row, 0, Namespace::new)?,
+            queue: name(&row, 1, QueueName::new)?,
+            kind: name(&row, 2, Kind::new)?,
+            priority: priority(&row, 3)?,
+        }))
     }
 }
 
@@ -233,20 +232,13 @@ impl<'r> FromSql<'r> for Uuid {
     accepts!(UUID);
 }
 
-/// What tells lanes apart.
+/// What a lane stands for, and what tells it from others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct LaneKey {
     pub(super) namespace: Namespace,
     pub(super) queue: QueueName,
     pub(super) kind: Kind,
     pub(super) priority: Priority,
-}
-
-/// What a lane stands for.
-#[derive(Debug)]
-pub(super) struct LaneInfo {
-    pub(super) queue: i64,
-    pub(super) key: LaneKey,
 }
 
 /// The lanes that are known to be committed. Rows of lanes are never changed and never removed, so what was committed
@@ -259,7 +251,7 @@ pub(super) struct Lanes {
 #[derive(Default)]
 struct Known {
     by_key: HashMap<LaneKey, i64>,
-    by_lane: HashMap<i64, Arc<LaneInfo>>,
+    by_lane: HashMap<i64, Arc<LaneKey>>,
 }
 
 impl Lanes {
@@ -267,13 +259,13 @@ impl Lanes {
         self.known().by_key.get(key).copied()
     }
 
-    pub(super) fn info(&self, lane: i64) -> Option<Arc<LaneInfo>> {
+    pub(super) fn info(&self, lane: i64) -> Option<Arc<LaneKey>> {
         self.known().by_lane.get(&lane).cloned()
     }
 
     /// Notes a lane whose row is committed.
-    pub(super) fn remember(&self, lane: i64, queue: i64, key: LaneKey) -> Arc<LaneInfo> {
-        let info = Arc::new(LaneInfo { queue, key: key.clone() });
+    pub(super) fn remember(&self, lane: i64, key: LaneKey) -> Arc<LaneKey> {
+        let info = Arc::new(key.clone());
         let mut known = self.known();
         known.by_key.insert(key, lane);
         known.by_lane.insert(lane, info.clone());
@@ -281,9 +273,9 @@ impl Lanes {
     }
 
     /// Notes lanes whose rows are committed.
-    pub(super) fn remember_all(&self, lanes: Vec<(i64, i64, LaneKey)>) {
-        for (lane, queue, key) in lanes {
-            self.remember(lane, queue, key);
+    pub(super) fn remember_all(&self, lanes: Vec<(i64, LaneKey)>) {
+        for (lane, key) in lanes {
+            self.remember(lane, key);
         }
     }
 
