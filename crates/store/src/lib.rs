@@ -20,6 +20,9 @@ pub mod conformance;
 mod error;
 mod finish;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+mod presence;
 mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

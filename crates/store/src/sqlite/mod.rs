@@ -26,7 +26,6 @@ mod open;
 mod place;
 #[cfg(test)]
 mod plans;
-mod presence;
 mod query;
 mod raw;
 mod reader;
@@ -52,7 +51,6 @@ pub use schema::VERSION as SCHEMA_VERSION;
 
 use self::change::By;
 use self::open::Opened;
-use self::presence::{Presence, Present};
 use self::reader::Readers;
 use self::session::{Lanes, Session};
 use self::sweep::Round;
@@ -62,6 +60,7 @@ use crate::change::{Change, Changed};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
 use crate::finish::{Finish, LogEntry, ProgressReport};
+use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
 use crate::sweep::{Promoted, Pruned, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
@@ -103,7 +102,7 @@ impl SqliteStore {
             presence: Presence::new(opened.run_directory.clone()),
             present: Mutex::default(),
             round: Arc::default(),
-            boot: presence::boot_id().into(),
+            boot: crate::presence::boot_id().into(),
             opened,
         })
     }

@@ -9,10 +9,10 @@ use super::change::remove;
 use super::claim::max_attempts;
 use super::finish::{Ended, Running, end_attempt, read_running};
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
-use super::presence::Presence;
 use super::session::Session;
 use super::worker::number;
 use crate::error::Error;
+use crate::presence::Presence;
 use crate::sweep::{LostWorker, Promoted, Pruned, Reclaimed};
 use crate::worker::{WorkerState, gone_cutoff, lease_expired};
 

@@ -4,11 +4,11 @@ use rusqlite::OptionalExtension;
 use taskwright_core::{Timestamp, WorkerId};
 
 use super::error::read_error;
-use super::presence::Presence;
 use super::session::Session;
 use super::sweep;
 use crate::claim::JobKey;
 use crate::error::Error;
+use crate::presence::Presence;
 use crate::worker::{CancelRequest, NewWorker, Order, Signals, WorkerState};
 
 /// Makes a worker known. Its presence has been established before.

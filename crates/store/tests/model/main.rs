@@ -6,6 +6,8 @@
 
 mod broken;
 mod plan;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod twins;
 
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use taskwright_store::sqlite::{Options, SqliteStore};
 
 use crate::broken::{Broken, Fault};
 use crate::plan::Plan;
+#[cfg(feature = "postgres")]
+use crate::postgres::Postgres;
 use crate::twins::{Subject, Twins};
 
 struct Memory(MemoryStore);
@@ -27,7 +31,7 @@ impl Subject for Memory {
         Self(MemoryStore::new())
     }
 
-    fn open(&self) -> SharedStore {
+    async fn open(&self) -> SharedStore {
         Arc::new(self.0.handle())
     }
 }
@@ -39,7 +43,7 @@ impl Subject for Sqlite {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn open(&self) -> SharedStore {
+    async fn open(&self) -> SharedStore {
         let path = self.0.path().join("taskwright.db");
         Arc::new(SqliteStore::open(&path, Options::default()).unwrap())
     }
@@ -53,7 +57,7 @@ impl<const FAULT: u8> Subject for Wrong<FAULT> {
         Self(MemoryStore::new())
     }
 
-    fn open(&self) -> SharedStore {
+    async fn open(&self) -> SharedStore {
         Arc::new(Broken::new(self.0.handle(), Fault::ALL[usize::from(FAULT)]))
     }
 }
@@ -80,6 +84,14 @@ prop_state_machine! {
 
     #[test]
     fn the_sqlite_store_answers_as_the_model(sequential 30..100 => Twins<Sqlite>);
+}
+
+#[cfg(feature = "postgres")]
+prop_state_machine! {
+    #![proptest_config(config(8))]
+
+    #[test]
+    fn the_postgres_store_answers_as_the_model(sequential 30..100 => Twins<Postgres>);
 }
 
 /// Whether the comparison notices the fault.

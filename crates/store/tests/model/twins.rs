@@ -25,7 +25,7 @@ pub(crate) trait Subject: 'static {
     /// A new one, without jobs.
     fn fresh() -> Self;
     /// One more process on its jobs.
-    fn open(&self) -> SharedStore;
+    fn open(&self) -> impl Future<Output = SharedStore>;
 }
 
 /// Tests a store against the model.
@@ -64,8 +64,9 @@ impl<S: Subject> StateMachineTest for Twins<S> {
 
     fn init_test(_: &Plan) -> Both<S> {
         let (model, subject) = (MemoryStore::new(), S::fresh());
-        let desk = Pair { model: Arc::new(model.handle()) as SharedStore, subject: subject.open() };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let opened = runtime.block_on(subject.open());
+        let desk = Pair { model: Arc::new(model.handle()) as SharedStore, subject: opened };
         let mut both = Both { runtime, now: 0, workers: 0, seats: Vec::new(), desk, model, subject };
         for _ in 0..SEATS {
             let seat = both.sit_down();
@@ -95,8 +96,8 @@ impl<S: Subject> Both<S> {
         self.workers += 1;
         let new = NewWorker { lease: Duration::from_secs(600), ..new_worker(self.workers) };
         let worker = new.id;
-        let stores =
-            Pair { model: Arc::new(self.model.handle()) as SharedStore, subject: self.subject.open() };
+        let opened = self.runtime.block_on(self.subject.open());
+        let stores = Pair { model: Arc::new(self.model.handle()) as SharedStore, subject: opened };
         let register = |store: &SharedStore| -> Registration {
             let registered = store.register(at(self.now), monotonic_us(self.now), new.clone());
             self.runtime.block_on(registered).unwrap()

@@ -27,17 +27,17 @@ const MARK_BYTES: usize = 16;
 
 /// The directory of the presence files of one store.
 #[derive(Clone, Debug)]
-pub(super) struct Presence {
+pub(crate) struct Presence {
     directory: PathBuf,
 }
 
 impl Presence {
-    pub(super) fn new(directory: PathBuf) -> Self {
+    pub(crate) fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
 
     /// Establishes the presence of a worker of this process; it lasts until the value is dropped.
-    pub(super) fn enter(&self, worker: WorkerId) -> io::Result<Present> {
+    pub(crate) fn enter(&self, worker: WorkerId) -> io::Result<Present> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -50,7 +50,7 @@ impl Presence {
     }
 
     /// Whether the process of a worker lives. When that cannot be found out, it does: its lease will tell.
-    pub(super) fn is_present(&self, worker: WorkerId) -> bool {
+    pub(crate) fn is_present(&self, worker: WorkerId) -> bool {
         let file = match File::open(self.path(worker)) {
             Ok(file) => file,
             Err(error) => return error.kind() != io::ErrorKind::NotFound,
@@ -60,7 +60,7 @@ impl Presence {
     }
 
     /// The marks that a worker left; `None` when there are none to be believed.
-    pub(super) fn marks(&self, worker: WorkerId) -> Option<HashSet<(i64, u32)>> {
+    pub(crate) fn marks(&self, worker: WorkerId) -> Option<HashSet<(i64, u32)>> {
         let mut bytes = Vec::new();
         File::open(self.path(worker)).and_then(|mut file| file.read_to_end(&mut bytes)).ok()?;
         if bytes.len() % MARK_BYTES != 0 {
@@ -70,7 +70,7 @@ impl Presence {
     }
 
     /// Removes what a gone worker left.
-    pub(super) fn forget(&self, worker: WorkerId) {
+    pub(crate) fn forget(&self, worker: WorkerId) {
         // A file that stays behind is harmless: worker ids are never used again.
         drop(std::fs::remove_file(self.path(worker)));
     }
@@ -81,7 +81,7 @@ impl Presence {
 }
 
 /// The presence of one worker of this process.
-pub(super) struct Present {
+pub(crate) struct Present {
     file: File,
     next: Mutex<u64>,
     /// Marks could not be written: the file has been made unbelievable instead.
@@ -90,7 +90,7 @@ pub(super) struct Present {
 
 impl Present {
     /// Ends the presence now, whoever else still holds the value for its marks.
-    pub(super) fn leave(&self) {
+    pub(crate) fn leave(&self) {
         // Should the system refuse, the lease tells.
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
@@ -131,7 +131,7 @@ fn decode(mark: &[u8]) -> Option<(i64, u32)> {
 
 /// Tells one run of the machine from the next. Empty where the machine does not say; then every restart looks alike and
 /// leases decide.
-pub(super) fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 

@@ -1,0 +1,385 @@
+//! The connections of one process, and how every transaction on them is set up.
+//!
+//! Every session has a time limit on statements, on waiting for locks and on doing nothing inside a transaction, so that
+//! no mishap of ours holds up others for long; its only schema is the store's, and its time zone is UTC.
+//!
+//! | | directly | behind PgBouncer in transaction mode (`pgbouncer=true`) |
+//! |---|---|---|
+//! | settings | with the start of the session (`options`) | `SET LOCAL` at the start of each transaction |
+//! | statements | prepared once per connection, by text | unnamed, parsed each time |
+//! | cost | none | one round trip more per transaction |
+//!
+//! PgBouncer gives each transaction a server session that others have used and will use: what is set for the session
+//! would leak to them, and its start parameters beyond a few are refused. `SET LOCAL` ends with the transaction, and
+//! unlike settings of the role it needs no rights and cannot be forgotten. `LISTEN` and session-level advisory
+//! locks do not work there at all; nothing in this room uses them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::error::{is_lost, open_error, pool_error, store_error};
+use super::tls;
+use super::url::Settings;
+use crate::error::{Area, Error};
+
+/// The first server that we use: the oldest that is maintained.
+const SERVER_MIN: u32 = 140_000;
+
+/// How long a statement may take.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a statement may wait for a lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a transaction may do nothing.
+const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a call waits for a connection of the pool: others hold one for about a statement.
+const POOL_WAIT_MAX: Duration = STATEMENT_TIMEOUT;
+
+/// How long one host may take to be connected to, TLS and login included.
+const LOGIN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// The connections of this process to one database, all set up alike. Cheap to clone.
+#[derive(Clone)]
+pub struct Connections {
+    pool: Pool,
+    settings: Settings,
+    server: Server,
+    types: Types,
+}
+
+/// The types of the parameters of statements, as the server has told them, by text.
+type Types = Arc<Mutex<HashMap<String, Arc<[Type]>>>>;
+
+/// What a server says about itself.
+#[derive(Clone, Debug)]
+struct Server {
+    /// As in `14.5 (Debian 14.5-1)`.
+    version: String,
+}
+
+impl Connections {
+    /// Connects, and checks that the server is one that we can use.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached or refuses us, is older than PostgreSQL 14 ([`Error::is_version`]), is
+    /// read-only ([`Error::is_read_only`]), or when the database's encoding is not UTF8.
+    pub async fn open(settings: Settings) -> Result<Self, Error> {
+        let pool = pool(&settings)?;
+        let what = format!("open the store {}", settings.url());
+        let connection = pool.get().await.map_err(|error| open_error(&what, error))?;
+        let server = inspect(&connection, &what).await?;
+        drop(connection);
+        Ok(Self { pool, settings, server, types: Types::default() })
+    }
+
+    /// A connection, for as long as the value lives.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_busy`] when all are in use for long, or the server is away; [`Error::is_closed`] after
+    /// [`close`](Connections::close).
+    pub async fn get(&self) -> Result<Connection, Error> {
+        let object = self.pool.get().await.map_err(|error| pool_error("connect to the store", error))?;
+        let local = self.settings.pgbouncer.then(|| set_local(&self.settings.schema));
+        Ok(Connection {
+            object: Some(object),
+            lost: AtomicBool::new(false),
+            local,
+            types: self.types.clone(),
+        })
+    }
+
+    /// How the connections are made.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The engine and its version, for people.
+    pub fn engine(&self) -> String {
+        format!("PostgreSQL {}", self.server.version)
+    }
+
+    /// Closes the connections that are idle, and each other one when it is given back.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+}
+
+impl std::fmt::Debug for Connections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connections")
+            .field("settings", &self.settings)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One connection, taken from the pool until it is dropped.
+pub struct Connection {
+    /// Taken only when this is dropped.
+    object: Option<Object>,
+    /// Whether it was found lost: then it does not go back to the pool, which may learn of it only later.
+    lost: AtomicBool,
+    /// What every transaction has to set for itself, behind PgBouncer.
+    local: Option<String>,
+    types: Types,
+}
+
+impl Connection {
+    /// Begins a transaction; it is rolled back unless it is [committed](Transaction::commit).
+    ///
+    /// # Errors
+    ///
+    /// As every call to the server.
+    pub async fn begin(&mut self) -> Result<Transaction<'_>, Error> {
+        let lost = &self.lost;
+        let object = self.object.as_mut().ok_or_else(Error::closed)?;
+        let inner = object.transaction().await.map_err(|error| note(lost, error))?;
+        let tx = Transaction { inner, lost, prepares: self.local.is_none(), types: &self.types };
+        if let Some(local) = &self.local {
+            tx.run(local).await?;
+        }
+        Ok(tx)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take()
+            && *self.lost.get_mut()
+        {
+            // Closes it, and makes room in the pool for another.
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// Says what an error means, and remembers when it means that the connection is lost.
+fn note(lost: &AtomicBool, error: tokio_postgres::Error) -> Error {
+    if is_lost(&error) {
+        lost.store(true, Ordering::Relaxed);
+    }
+    store_error(error)
+}
+
+/// A transaction on a [`Connection`]: the only way to the data, so that each one is set up.
+pub struct Transaction<'a> {
+    inner: deadpool_postgres::Transaction<'a>,
+    lost: &'a AtomicBool,
+    prepares: bool,
+    types: &'a Types,
+}
+
+/// The parameters of a statement: values, with the types that the statement gives them.
+pub type Parameters<'a> = [(&'a (dyn ToSql + Sync), Type)];
+
+impl Transaction<'_> {
+    /// Runs a statement with typed parameters, and gives its rows.
+    ///
+    /// # Errors
+    ///
+    /// As every call to the server; the transaction can then only be rolled back.
+    pub async fn query(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
+        let rows = if self.prepares {
+            let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
+            let prepared = self.inner.prepare_typed_cached(sql, &types).await;
+            let statement = prepared.map_err(|error| self.note(error))?;
+            self.inner.query(&statement, &values).await
+        } else {
+            self.inner.query_typed(sql, parameters).await
+        };
+        rows.map_err(|error| self.note(error))
+    }
+
+    /// Runs a statement with typed parameters, and gives the number of rows that it touched.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Transaction::query).
+    pub async fn execute(&self, sql: &str, parameters: &Parameters<'_>) -> Result<u64, Error> {
+        let count = if self.prepares {
+            let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
+            let prepared = self.inner.prepare_typed_cached(sql, &types).await;
+            let statement = prepared.map_err(|error| self.note(error))?;
+            self.inner.execute(&statement, &values).await
+        } else {
+            self.inner.execute_typed(sql, parameters).await
+        };
+        count.map_err(|error| self.note(error))
+    }
+
+    /// As [`query`](Transaction::query), with the types that the server finds for the parameters.
+    pub(super) async fn rows(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        let types = self.types_of(sql).await?;
+        self.query(sql, &typed(values, &types)).await
+    }
+
+    /// As [`execute`](Transaction::execute), with the types that the server finds for the parameters.
+    pub(super) async fn touch(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
+        let types = self.types_of(sql).await?;
+        self.execute(sql, &typed(values, &types)).await
+    }
+
+    /// The types of a statement's parameters. Asking prepares it under a name; that is given up before the transaction
+    /// ends, so that it never meets the same name of another client on the same server session.
+    async fn types_of(&self, sql: &str) -> Result<Arc<[Type]>, Error> {
+        if let Some(types) = known(self.types).get(sql) {
+            return Ok(types.clone());
+        }
+        let statement = self.inner.prepare(sql).await.map_err(|error| self.note(error))?;
+        let types: Arc<[Type]> = statement.params().into();
+        drop(statement);
+        known(self.types).insert(sql.to_owned(), types.clone());
+        Ok(types)
+    }
+
+    /// Runs SQL text of ours, which may hold several statements.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Transaction::query).
+    pub async fn run(&self, sql: &str) -> Result<(), Error> {
+        self.inner.batch_execute(sql).await.map_err(|error| self.note(error))
+    }
+
+    /// Makes what the transaction did durable and visible.
+    ///
+    /// # Errors
+    ///
+    /// As every call to the server. When the connection is lost in the middle, it is unknown whether it took place.
+    pub async fn commit(self) -> Result<(), Error> {
+        let Self { inner, lost, .. } = self;
+        inner.commit().await.map_err(|error| note(lost, error))
+    }
+
+    fn note(&self, error: tokio_postgres::Error) -> Error {
+        note(self.lost, error)
+    }
+}
+
+fn typed<'a>(values: &[&'a (dyn ToSql + Sync)], types: &[Type]) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+    values.iter().copied().zip(types.iter().cloned()).collect()
+}
+
+fn known(types: &Types) -> MutexGuard<'_, HashMap<String, Arc<[Type]>>> {
+    // Each change is complete in itself.
+    types.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn pool(settings: &Settings) -> Result<Pool, Error> {
+    let mut config = settings.config.clone();
+    if !settings.pgbouncer {
+        // Later options win over earlier ones, so the URL's cannot undo ours.
+        let own = config.get_options().unwrap_or_default();
+        config.options(format!("{own} {}", session_options(&settings.schema)).trim_start());
+    }
+    let hosts = config.get_hosts().len().max(config.get_hostaddrs().len()).max(1);
+    let manager = Manager::from_config(
+        config,
+        tls::connector(settings)?,
+        ManagerConfig { recycling_method: RecyclingMethod::Fast },
+    );
+    Pool::builder(manager)
+        .max_size(settings.connections)
+        .runtime(Runtime::Tokio1)
+        .timeouts(Timeouts {
+            wait: Some(POOL_WAIT_MAX),
+            create: Some(LOGIN_WAIT_MAX * u32::try_from(hosts).unwrap_or(u32::MAX)),
+            recycle: Some(LOGIN_WAIT_MAX),
+        })
+        .build()
+        .map_err(|error| Error::unavailable("the pool of connections", error.to_string()))
+}
+
+/// Every setting of ours, by name. The schema needs no quotes: its name has been checked when it was parsed, and a
+/// value of a setting knows no keywords.
+fn session_settings(schema: &str) -> [(&'static str, String); 5] {
+    let millis = |limit: Duration| limit.as_millis().to_string();
+    [
+        ("search_path", schema.to_owned()),
+        ("statement_timeout", millis(STATEMENT_TIMEOUT)),
+        ("lock_timeout", millis(LOCK_TIMEOUT)),
+        ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT)),
+        ("TimeZone", "UTC".to_owned()),
+    ]
+}
+
+fn session_options(schema: &str) -> String {
+    session_settings(schema).map(|(name, value)| format!("-c {name}={value}")).join(" ")
+}
+
+fn set_local(schema: &str) -> String {
+    session_settings(schema).map(|(name, value)| format!("SET LOCAL {name} = '{value}'")).join("; ")
+}
+
+/// Asks the server what it is, and refuses what we cannot use.
+async fn inspect(connection: &Object, what: &str) -> Result<Server, Error> {
+    // The simple protocol, as it works through everything that may stand between.
+    let sql = "SELECT current_setting('server_version_num'), current_setting('server_version'), \
+               current_setting('server_encoding')";
+    let messages = connection.simple_query(sql).await.map_err(|error| super::error::explain(what, error))?;
+    let row = messages.iter().find_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let field = |n| row.and_then(|row| row.get(n)).unwrap_or_default();
+    check_version(what, field(0), field(1))?;
+    check_encoding(what, field(2))?;
+    Ok(Server { version: field(1).to_owned() })
+}
+
+fn check_version(what: &str, number: &str, version: &str) -> Result<(), Error> {
+    if number.parse::<u32>().is_ok_and(|number| number >= SERVER_MIN) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Area::Version,
+        what,
+        format!("the server is PostgreSQL {version}, and we use nothing older than 14"),
+        "upgrade the server (https://www.postgresql.org/support/versioning/), or choose another",
+    ))
+}
+
+fn check_encoding(what: &str, encoding: &str) -> Result<(), Error> {
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    Err(Error::new(
+        Area::Unreachable,
+        what,
+        format!("the database keeps text as {encoding}, which cannot hold all that jobs may say"),
+        "make a database with `createdb --encoding=UTF8 --template=template0 NAME`",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_before_14_is_refused() {
+        let error = check_version("open", "130014", "13.14").unwrap_err();
+        assert!(error.is_version());
+        assert!(error.to_string().contains("13.14"), "{error}");
+        assert!(check_version("open", "", "").is_err());
+        assert!(check_version("open", "140000", "14.0").is_ok());
+        assert!(check_version("open", "180001", "18.1").is_ok());
+    }
+
+    #[test]
+    fn a_database_that_is_not_utf8_is_refused() {
+        assert!(check_encoding("open", "UTF8").is_ok());
+        for encoding in ["LATIN1", "SQL_ASCII", "EUC_JP", ""] {
+            assert!(check_encoding("open", encoding).is_err());
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! What attempts write: their end, their progress, their log.
+//!
+//! A batch of plain completions is one statement. Everything else (retries, cancels, jobs with a unique key) goes one by
+//! one, under the lock of its running row.
+
+use std::collections::{HashMap, HashSet};
+
+use taskwright_core::attempt::{self, AttemptEnd};
+use taskwright_core::{Actor, Cause, Decision, State, Timestamp, Verdict, WorkerId, state};
+use tokio_postgres::Row;
+
+use super::place::{self, Move, Placed};
+use super::session::{Session, count, get, sql_code, sql_count};
+use super::timeline::by_worker;
+use super::worker::number;
+use crate::claim::JobKey;
+use crate::error::Error;
+use crate::finish::{Finish, LogEntry, ProgressReport};
+
+/// A running row, as far as its end needs it.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    pub(super) attempt: u32,
+    pub(super) claimed_at: i64,
+    pub(super) flags: i64,
+    pub(super) cancel_requested: bool,
+}
+
+/// Ends attempts. See [`Store::finish`](crate::Store::finish).
+pub(super) async fn finish(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    worker: WorkerId,
+    ends: &[Finish],
+) -> Result<Vec<Verdict>, Error> {
+    let id = worker;
+    let Some(worker) = number(session, id).await? else { return Ok(vec![Verdict::Stale; ends.len()]) };
+    let mut verdicts = vec![Verdict::Stale; ends.len()];
+    let completed = complete(session, worker, ends).await?;
+    let mut rest = Vec::new();
+    // A fence is used up by its first write, also within one batch.
+    let mut used = HashSet::new();
+    for (index, end) in ends.iter().enumerate() {
+        if !used.insert((end.key, end.attempt)) {
+            continue;
+        }
+        if completed.contains(&(end.key.0, end.attempt)) && is_plain(end) {
+            verdicts[index] = Verdict::Accepted;
+        } else {
+            rest.push((index, end));
+        }
+    }
+    if rest.is_empty() {
+        return Ok(verdicts);
+    }
+    let mut held = held_by(session, worker, rest.iter().map(|(_, end)| end.key)).await?;
+    for (index, end) in rest {
+        let Some(running) = fence(&mut held, end.key, end.attempt) else { continue };
+        let ended = Ended::of(end, worker, &running, now, id);
+        end_attempt(session, end.key.0, running, end.decision.clone(), &ended).await?;
+        verdicts[index] = Verdict::Accepted;
+    }
+    Ok(verdicts)
+}
+
+/// Takes the running row of an attempt, if it is still that attempt's.
+fn fence(held: &mut HashMap<i64, Running>, key: JobKey, attempt: u32) -> Option<Running> {
+    if held.get(&key.0)?.attempt != attempt {
+        return None;
+    }
+    held.remove(&key.0)
+}
+
+/// Hands jobs back. See [`Store::give_back`](crate::Store::give_back).
+pub(super) async fn give_back(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    worker: WorkerId,
+    jobs: &[(JobKey, u32)],
+    reason: &str,
+) -> Result<Vec<Verdict>, Error> {
+    let id = worker;
+    let Some(worker) = number(session, id).await? else { return Ok(vec![Verdict::Stale; jobs.len()]) };
+    let mut held = held_by(session, worker, jobs.iter().map(|(key, _)| *key)).await?;
+    let mut verdicts = Vec::with_capacity(jobs.len());
+    for (key, attempt) in jobs {
+        let Some(running) = fence(&mut held, *key, *attempt) else {
+            verdicts.push(Verdict::Stale);
+            continue;
+        };
+        let ended = Ended::without_start(worker, &running, now, Some(id));
+        end_attempt(session, key.0, running, attempt::give_back(reason.to_owned()), &ended).await?;
+        verdicts.push(Verdict::Accepted);
+    }
+    Ok(verdicts)
+}
+
+/// When and by whom an attempt was made, for its row.
+pub(super) struct Ended {
+    worker: i64,
+    attempt: u32,
+    claimed_at: i64,
+    started_at: Option<i64>,
+    ended_at: i64,
+    usage: Option<String>,
+    now: i64,
+    /// The worker whose doing it was; `None` for Taskwright itself.
+    by: Option<WorkerId>,
+}
+
+impl Ended {
+    fn of(end: &Finish, worker: i64, running: &Running, now: Timestamp, by: WorkerId) -> Self {
+        Self {
+            worker,
+            attempt: end.attempt,
+            claimed_at: running.claimed_at,
+            started_at: Some(end.started_at.as_micros()),
+            ended_at: end.ended_at.as_micros(),
+            usage: usage_text(end),
+            now: now.as_micros(),
+            by: Some(by),
+        }
+    }
+
+    /// For an attempt that was given back or lost: nobody knows when, or whether, it started.
+    pub(super) fn without_start(
+        worker: i64,
+        running: &Running,
+        now: Timestamp,
+        by: Option<WorkerId>,
+    ) -> Self {
+        let (attempt, claimed_at, now) = (running.attempt, running.claimed_at, now.as_micros());
+        Self { worker, attempt, claimed_at, started_at: None, ended_at: now, usage: None, now, by }
+    }
+
+    /// How the timeline names who ended it.
+    fn actor(&self) -> Actor {
+        self.by.map_or_else(Actor::system, by_worker)
+    }
+}
+
+fn usage_text(end: &Finish) -> Option<String> {
+    // Usage is plain numbers: it cannot fail to be written.
+    end.usage.as_ref().and_then(|usage| serde_json::to_string(usage).ok())
+}
+
+/// Moves one job out of `running` as decided, whatever was decided; the general way. The caller has locked the row.
+pub(super) async fn end_attempt(
+    session: &mut Session<'_>,
+    seq: i64,
+    running: Running,
+    decision: Decision,
+    ended: &Ended,
+) -> Result<(), Error> {
+    let decision = if running.cancel_requested { decision.under_cancel() } else { decision };
+    state::check(State::Running, decision.cause, decision.to)?;
+    session.execute(END_ONE, &[&seq]).await?;
+    let reason = decision.reason.as_deref();
+    let spent = match decision.end {
+        Some(end) => {
+            let error = reason.filter(|_| end != AttemptEnd::Completed);
+            session
+                .execute(
+                    INSERT_ATTEMPT,
+                    &[
+                        &seq,
+                        &sql_count(ended.attempt),
+                        &ended.worker,
+                        &ended.claimed_at,
+                        &ended.started_at,
+                        &ended.ended_at,
+                        &sql_code(end.code()),
+                        &sql_code(decision.to.code()),
+                        &error,
+                        &ended.usage,
+                        &decision.result,
+                    ],
+                )
+                .await?;
+            ended.attempt
+        }
+        None => {
+            let (actor, attempts) = (ended.actor(), ended.attempt - 1);
+            let line = Move {
+                at: ended.ended_at,
+                cause: Some(decision.cause),
+                to: decision.to,
+                attempts,
+                actor: actor.as_str(),
+                reason,
+            };
+            place::note(session, seq, &line).await?;
+            attempts
+        }
+    };
+    // Only what waits for its time gets a new one: what goes back keeps its place.
+    let waits = matches!(decision.to, State::Scheduled | State::Retryable);
+    let run_at = waits.then(|| decision.run_at.map_or(ended.now, Timestamp::as_micros));
+    let (ended_at, flags) = (ended.ended_at, running.flags);
+    place::put(session, seq, &Placed { to: decision.to, run_at, ended_at, spent, flags, reason }).await
+}
+
+fn is_plain(end: &Finish) -> bool {
+    end.decision.cause == Cause::Complete && end.decision.to == State::Completed
+}
+
+/// Ends the plain cases, completed and without a unique key, set by set; which jobs those were.
+async fn complete(
+    session: &mut Session<'_>,
+    worker: i64,
+    ends: &[Finish],
+) -> Result<HashSet<(i64, u32)>, Error> {
+    let mut seqs = Vec::with_capacity(ends.len());
+    let (mut attempts, mut started_at, mut ended_at) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut usages, mut results) = (Vec::new(), Vec::new());
+    let mut seen = HashSet::with_capacity(ends.len());
+    for end in ends {
+        // The first write of an attempt in a batch is the one that counts, whatever it says.
+        if !seen.insert((end.key, end.attempt)) || !is_plain(end) {
+            continue;
+        }
+        state::check(State::Running, end.decision.cause, end.decision.to)?;
+        seqs.push(end.key.0);
+        attempts.push(sql_count(end.attempt));
+        started_at.push(end.started_at.as_micros());
+        ended_at.push(end.ended_at.as_micros());
+        usages.push(usage_text(end));
+        results.push(end.decision.result.as_deref());
+    }
+    if seqs.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let (outcome, to) = (sql_code(AttemptEnd::Completed.code()), sql_code(State::Completed.code()));
+    let rows = session
+        .all(COMPLETE, &[&seqs, &attempts, &started_at, &ended_at, &usages, &results, &worker, &outcome, &to])
+        .await?;
+    rows.iter().map(|row| Ok((get(row, 0)?, count(row, 1)?))).collect()
+}
+
+/// The running rows of these jobs that belong to the worker: the fences, locked until the end of the transaction.
+async fn held_by(
+    session: &mut Session<'_>,
+    worker: i64,
+    keys: impl Iterator<Item = JobKey>,
+) -> Result<HashMap<i64, Running>, Error> {
+    let seqs: Vec<i64> = keys.map(|key| key.0).collect();
+    let rows = session.all(FENCES, &[&seqs, &worker]).await?;
+    rows.iter().map(|row| Ok((get(row, 0)?, read_running(row)?))).collect()
+}
+
+/// Reads columns 1 to 4: attempt, `claimed_at`, flags, whether a cancel was requested.
+pub(super) fn read_running(row: &Row) -> Result<Running, Error> {
+    Ok(Running {
+        attempt: count(row, 1)?,
+        claimed_at: get(row, 2)?,
+        flags: get(row, 3)?,
+        cancel_requested: get(row, 4)?,
+    })
+}
+
+/// Stores progress. See [`Store::report`](crate::Store::report).
+pub(super) async fn report(
+    session: &mut Session<'_>,
+    worker: WorkerId,
+    reports: &[ProgressReport],
+) -> Result<Vec<Verdict>, Error> {
+    let worker = number(session, worker).await?;
+    let mut verdicts = Vec::with_capacity(reports.len());
+    for report in reports {
+        let progress = serde_json::to_string(&report.progress).ok();
+        let attempt = sql_count(report.attempt);
+        let changed = session.execute(REPORT, &[&progress, &report.key.0, &worker, &attempt]).await?;
+        verdicts.push(verdict(changed));
+    }
+    Ok(verdicts)
+}
+
+/// Appends to logs. See [`Store::log`](crate::Store::log).
+pub(super) async fn log(
+    session: &mut Session<'_>,
+    worker: WorkerId,
+    entries: &[LogEntry],
+) -> Result<Vec<Verdict>, Error> {
+    let worker = number(session, worker).await?;
+    let mut verdicts = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (attempt, stream) = (sql_count(entry.attempt), sql_code(entry.stream.code()));
+        let changed = session
+            .execute(
+                APPEND_LOG,
+                &[&entry.key.0, &worker, &attempt, &entry.at.as_micros(), &stream, &entry.bytes],
+            )
+            .await?;
+        verdicts.push(verdict(changed));
+    }
+    Ok(verdicts)
+}
+
+fn verdict(changed: u64) -> Verdict {
+    if changed == 0 { Verdict::Stale } else { Verdict::Accepted }
+}
+
+// The statements of ends.
+pub(super) const COMPLETE: &str = "WITH gone AS (
+        DELETE FROM running x
+        USING unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])
+              AS e (seq, attempt, started_at, ended_at, usage, result)
+        WHERE x.seq = e.seq AND x.attempt = e.attempt AND x.worker = $7::bigint AND x.flags = 0
+        RETURNING x.seq, x.attempt, x.claimed_at, e.started_at, e.ended_at, e.usage, e.result)
+    INSERT INTO attempt (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, usage, result)
+    SELECT seq, attempt, $7::bigint, claimed_at, started_at, ended_at, $8::smallint, $9::smallint, usage, result
+    FROM gone RETURNING seq, attempt";
+pub(super) const FENCES: &str = "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL
+    FROM running WHERE seq = ANY($1::bigint[]) AND worker = $2 ORDER BY seq FOR UPDATE";
+pub(super) const END_ONE: &str = "DELETE FROM running WHERE seq = $1";
+pub(super) const INSERT_ATTEMPT: &str = "INSERT INTO attempt
+    (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, error, usage, result)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+pub(super) const REPORT: &str =
+    "UPDATE running SET progress = $1 WHERE seq = $2 AND worker = $3 AND attempt = $4";
+pub(super) const APPEND_LOG: &str = "INSERT INTO log (seq, number, attempt, at, stream, bytes)
+    SELECT seq, (SELECT coalesce(max(number) + 1, 0) FROM log WHERE seq = $1), attempt, $4, $5, $6
+    FROM running WHERE seq = $1 AND worker = $2 AND attempt = $3 FOR UPDATE";

@@ -1,0 +1,327 @@
+//! Listings: filtered, in the order of insertion, a page at a time, and quick however many jobs there are.
+//!
+//! A page is made in two steps. A *driver*, the narrowest index that holds every job the filter can match, gives
+//! candidates in order; then the candidates are read whole, with one statement, and held against the filter. A page looks
+//! at a bounded number of candidates and may come back short; the caller goes on from where it stopped.
+//!
+//! The order is that of the numbers, which are given before the commit: a job whose transaction took longer than another's
+//! may show up before where a reader of the oldest has come to.
+
+use std::cmp::Reverse;
+
+use taskwright_core::limit::PAGE_ROWS_MAX;
+use taskwright_core::{JobId, State};
+use tokio_postgres::types::ToSql;
+
+use super::query::{read_view, view_query, walk_indexes};
+use super::session::{Session, Uuid, get, sql_code};
+use crate::error::Error;
+use crate::query::{Filter, JobView, Owners, Page, Paged, Pattern};
+
+/// Candidates that one page looks at.
+const CANDIDATES_MAX: usize = 20_000;
+
+/// Candidates that are read at a time, once a page has not been filled by as many as it has rows.
+const REACH: usize = 1_000;
+
+/// Available jobs up to this many are sorted for a page, which takes about 0.2 s for all of them; beyond, the jobs are
+/// walked, where they are met soon.
+const SORTED_READY_MAX: i64 = 1_000_000;
+
+/// Lanes up to this many are walked side by side; beyond, all jobs are walked and filtered.
+const LANES_MERGED_MAX: usize = 64;
+
+/// One page. See [`Store::list`](crate::Store::list).
+pub(super) async fn list(session: &mut Session<'_>, filter: &Filter, page: &Page) -> Result<Paged, Error> {
+    let lanes = lanes(session, filter).await?;
+    if lanes.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(Paged::default());
+    }
+    walk_indexes(session).await?;
+    let mut walk = Walk {
+        after: start(session, page).await?,
+        oldest_first: page.oldest_first,
+        drivers: drivers(session, filter, lanes.as_deref()).await?,
+    };
+    let limit = page.limit.clamp(1, PAGE_ROWS_MAX);
+    let mut paged = Paged::default();
+    let mut looked_at = 0;
+    loop {
+        // The first reach is as long as the page: mostly everything a driver gives matches.
+        let reach = if looked_at == 0 { limit } else { REACH };
+        let candidates = walk.next(session, reach).await?;
+        for job in views(session, &candidates).await? {
+            looked_at += 1;
+            let id = job.id;
+            if matches(filter, lanes.is_some(), &job) {
+                paged.jobs.push(job);
+            }
+            if paged.jobs.len() == limit || looked_at >= CANDIDATES_MAX {
+                paged.next = Some(id);
+                return Ok(paged);
+            }
+        }
+        if candidates.len() < reach {
+            return Ok(paged);
+        }
+    }
+}
+
+/// Reads the candidates whole, in their order.
+async fn views(session: &mut Session<'_>, candidates: &[i64]) -> Result<Vec<JobView>, Error> {
+    if candidates.is_empty() {
+        return Ok(Vec::new());
+    }
+    // The limit keeps the lookup of one job apart, so that each is found by its number.
+    let sql = format!(
+        "SELECT v.* FROM unnest($1::bigint[]) WITH ORDINALITY AS c (seq, place)
+         CROSS JOIN LATERAL ({} WHERE j.seq = c.seq LIMIT 1) v ORDER BY c.place",
+        view_query()
+    );
+    let rows = session.all(&sql, &[&candidates]).await?;
+    rows.iter().map(|row| read_view(row).map(|(_, view)| view)).collect()
+}
+
+/// Where to start: behind the job that the page goes on from.
+async fn start(session: &mut Session<'_>, page: &Page) -> Result<i64, Error> {
+    let before_all = if page.oldest_first { 0 } else { i64::MAX };
+    let Some(after) = page.after.map(Uuid::from) else { return Ok(before_all) };
+    let mut found = session.first("SELECT seq FROM job WHERE id = $1", &[&after]).await?;
+    if found.is_none() {
+        // The job was removed since: go on at the time it was made.
+        let near = if page.oldest_first {
+            "SELECT seq FROM job WHERE id < $1 ORDER BY id DESC LIMIT 1"
+        } else {
+            "SELECT seq FROM job WHERE id > $1 ORDER BY id LIMIT 1"
+        };
+        found = session.first(near, &[&after]).await?;
+    }
+    found.map_or(Ok(before_all), |row| get(&row, 0))
+}
+
+/// The lanes that the filter's kinds, queues and namespace allow; `None` when it says nothing about them.
+async fn lanes(session: &mut Session<'_>, filter: &Filter) -> Result<Option<Vec<i64>>, Error> {
+    if filter.kinds.is_empty() && filter.queues.is_empty() && filter.namespace.is_none() {
+        return Ok(None);
+    }
+    let rows = session
+        .all("SELECT l.lane, l.kind, q.name, q.namespace FROM lane l JOIN queue q ON q.queue = l.queue", &[])
+        .await?;
+    let mut lanes = Vec::new();
+    for row in &rows {
+        let (kind, queue, namespace): (&str, &str, &str) = (get(row, 1)?, get(row, 2)?, get(row, 3)?);
+        if any(&filter.kinds, kind)
+            && any(&filter.queues, queue)
+            && filter.namespace.as_ref().is_none_or(|wanted| wanted.as_str() == namespace)
+        {
+            lanes.push(get(row, 0)?);
+        }
+    }
+    Ok(Some(lanes))
+}
+
+fn any(patterns: &[Pattern], name: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name))
+}
+
+/// What is left to check once the lanes are right.
+fn matches(filter: &Filter, lanes_checked: bool, job: &JobView) -> bool {
+    debug_assert!(lanes_checked || (filter.kinds.is_empty() && filter.queues.is_empty()));
+    (filter.states.is_empty() || filter.states.contains(&job.state))
+        && any(&filter.kinds, job.kind.as_str())
+        && any(&filter.queues, job.queue.as_str())
+        && filter.namespace.as_ref().is_none_or(|namespace| *namespace == job.namespace)
+        && (filter.ids.is_empty() || filter.ids.contains(&job.id))
+        && (filter.workers.is_empty()
+            || (job.state == State::Running
+                && job.worker.is_some_and(|worker| filter.workers.contains(&worker))))
+        && owner_matches(&filter.owners, job)
+        && filter.created_from.is_none_or(|from| job.created_at >= from)
+        && filter.created_to.is_none_or(|to| job.created_at <= to)
+}
+
+fn owner_matches(owners: &Owners, job: &JobView) -> bool {
+    match (owners, &job.owner) {
+        (Owners::Any, _) | (Owners::Nobody, None) => true,
+        (Owners::Of(patterns), Some(owner)) => patterns.iter().any(|pattern| pattern.matches(owner.as_str())),
+        (Owners::Nobody, Some(_)) | (Owners::Of(_), None) => false,
+    }
+}
+
+/// A parameter of a driver, from `$3` on.
+type Param = Box<dyn ToSql + Sync + Send>;
+
+/// One ordered source of candidates: `SELECT <seq> FROM ... WHERE <condition>`, to which the walk adds its bound.
+struct Driver {
+    select: String,
+    seq: &'static str,
+    /// What the select is made for each of, side by side: a `FROM` item called `e`.
+    each: Option<&'static str>,
+    params: Vec<Param>,
+}
+
+impl Driver {
+    fn plain(select: &str, seq: &'static str) -> Self {
+        Self { select: select.to_owned(), seq, each: None, params: Vec::new() }
+    }
+
+    /// The whole statement: from `$1` on, at most `$2` rows.
+    fn sql(&self, oldest_first: bool) -> String {
+        let (select, seq) = (&self.select, self.seq);
+        let (than, order) = if oldest_first { (">", "ASC") } else { ("<", "DESC") };
+        let bounded = format!("{select} AND {seq} {than} $1 ORDER BY {seq} {order} LIMIT $2");
+        match self.each {
+            None => bounded,
+            Some(each) => format!(
+                "SELECT c.seq FROM {each} CROSS JOIN LATERAL ({bounded}) c ORDER BY c.seq {order} LIMIT $2"
+            ),
+        }
+    }
+}
+
+/// Chooses the narrowest drivers that together give every job the filter can match.
+async fn drivers(
+    session: &mut Session<'_>,
+    filter: &Filter,
+    lanes: Option<&[i64]>,
+) -> Result<Vec<Driver>, Error> {
+    if !filter.ids.is_empty() {
+        let seqs = seqs_of(session, &filter.ids).await?;
+        let select = "SELECT seq FROM job WHERE seq = ANY($3::bigint[])";
+        return Ok(vec![Driver { params: vec![Box::new(seqs)], ..Driver::plain(select, "seq") }]);
+    }
+    let states = &filter.states;
+    if !filter.workers.is_empty() || *states == [State::Running] {
+        return Ok(vec![Driver::plain("SELECT seq FROM running WHERE true", "seq")]);
+    }
+    let rare = |state: &State| !matches!(state, State::Available | State::Completed | State::Running);
+    if !states.is_empty() && states.iter().all(rare) {
+        return Ok(by_state(states));
+    }
+    if *states == [State::Available] && few_ready(session).await? {
+        return Ok(vec![by_ready(lanes)]);
+    }
+    if *states == [State::Completed] && lanes.is_none() {
+        let select = "SELECT DISTINCT seq FROM attempt WHERE moved_to = 6";
+        return Ok(vec![Driver::plain(select, "seq")]);
+    }
+    Ok(vec![by_lane(filter, lanes)])
+}
+
+async fn few_ready(session: &mut Session<'_>) -> Result<bool, Error> {
+    let row =
+        session.first("SELECT count(*) FROM (SELECT 1 FROM ready LIMIT $1) r", &[&SORTED_READY_MAX]).await?;
+    let counted: Option<i64> = row.map(|row| get(&row, 0)).transpose()?;
+    Ok(counted.is_none_or(|counted| counted < SORTED_READY_MAX))
+}
+
+async fn seqs_of(session: &mut Session<'_>, ids: &[JobId]) -> Result<Vec<i64>, Error> {
+    let ids: Vec<Uuid> = ids.iter().copied().map(Uuid::from).collect();
+    let rows = session.all("SELECT seq FROM job WHERE id = ANY($1::uuid[])", &[&ids]).await?;
+    rows.iter().map(|row| get(row, 0)).collect()
+}
+
+/// The states that a table keeps an index of.
+fn by_state(states: &[State]) -> Vec<Driver> {
+    let driver = |terminal: bool, select: &str| {
+        let mut codes: Vec<i16> = states
+            .iter()
+            .filter(|state| state.is_terminal() == terminal)
+            .map(|state| sql_code(state.code()))
+            .collect();
+        // A state that is asked for twice must not give its jobs twice: they would count as the whole reach.
+        codes.sort_unstable();
+        codes.dedup();
+        (!codes.is_empty()).then(|| Driver {
+            each: Some("unnest($3::smallint[]) AS e (state)"),
+            params: vec![Box::new(codes)],
+            ..Driver::plain(select, "s.seq")
+        })
+    };
+    let waiting = driver(false, "SELECT s.seq FROM waiting s WHERE s.state = e.state");
+    let over = driver(true, "SELECT s.seq FROM over s WHERE s.state = e.state");
+    waiting.into_iter().chain(over).collect()
+}
+
+/// All available jobs, or those of some lanes: each reach sorts them, so that it should not be spent on others.
+fn by_ready(lanes: Option<&[i64]>) -> Driver {
+    match lanes {
+        None => Driver::plain("SELECT seq FROM ready WHERE true", "seq"),
+        Some(lanes) => Driver {
+            params: vec![Box::new(lanes.to_vec())],
+            ..Driver::plain("SELECT seq FROM ready WHERE lane = ANY($3::bigint[])", "seq")
+        },
+    }
+}
+
+/// All jobs, or those of some lanes, with what can be checked cheaply on the way.
+fn by_lane(filter: &Filter, lanes: Option<&[i64]>) -> Driver {
+    let mut params: Vec<Param> = Vec::new();
+    let (each, lane) = match lanes {
+        None => (None, "true"),
+        Some(lanes) => {
+            params.push(Box::new(lanes.to_vec()));
+            if lanes.len() <= LANES_MERGED_MAX {
+                (Some("unnest($3::bigint[]) AS e (lane)"), "j.lane = e.lane")
+            } else {
+                (None, "j.lane = ANY($3::bigint[])")
+            }
+        }
+    };
+    let mut select = format!("SELECT j.seq FROM job j WHERE {lane}");
+    select.push_str(match filter.states.as_slice() {
+        [State::Completed] => " AND EXISTS (SELECT 1 FROM attempt a WHERE a.seq = j.seq AND a.moved_to = 6)",
+        [State::Available] => {
+            " AND EXISTS (SELECT 1 FROM ready r
+                          WHERE r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq)"
+        }
+        _ => "",
+    });
+    for (moment, than) in [(filter.created_from, ">="), (filter.created_to, "<=")] {
+        if let Some(moment) = moment {
+            params.push(Box::new(moment.as_micros()));
+            select.push_str(&format!(" AND j.created_at {than} ${}", params.len() + 2));
+        }
+    }
+    match &filter.owners {
+        Owners::Nobody => select.push_str(" AND j.owner IS NULL"),
+        Owners::Of(_) => select.push_str(" AND j.owner IS NOT NULL"),
+        Owners::Any => {}
+    }
+    Driver { select, seq: "j.seq", each, params }
+}
+
+/// Goes through all drivers side by side.
+struct Walk {
+    after: i64,
+    oldest_first: bool,
+    drivers: Vec<Driver>,
+}
+
+impl Walk {
+    /// The next candidates, at most `reach`; fewer only at the end.
+    async fn next(&mut self, session: &mut Session<'_>, reach: usize) -> Result<Vec<i64>, Error> {
+        let most = i64::try_from(reach).unwrap_or(i64::MAX);
+        let mut merged: Vec<i64> = Vec::with_capacity(reach);
+        for driver in &self.drivers {
+            let mut params: Vec<&(dyn ToSql + Sync)> = vec![&self.after, &most];
+            for param in &driver.params {
+                params.push(param.as_ref());
+            }
+            for row in session.all(&driver.sql(self.oldest_first), &params).await? {
+                merged.push(get(&row, 0)?);
+            }
+        }
+        if self.oldest_first {
+            merged.sort_unstable();
+        } else {
+            merged.sort_unstable_by_key(|seq: &i64| Reverse(*seq));
+        }
+        merged.dedup();
+        merged.truncate(reach);
+        if let Some(last) = merged.last() {
+            self.after = *last;
+        }
+        Ok(merged)
+    }
+}

@@ -1,0 +1,82 @@
+//! The connection for hints: it listens, tells, and does nothing else.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_postgres::{AsyncMessage, Client};
+
+use super::error::store_error;
+use super::tls;
+use super::url::Settings;
+use crate::error::Error;
+
+/// How long the server may take to answer on this connection.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A connection that listens.
+pub(super) struct Listening {
+    client: Client,
+    channel: String,
+    heard: Arc<Notify>,
+    /// Drives the connection; ends with it.
+    driver: JoinSet<()>,
+}
+
+impl Listening {
+    /// Connects and begins to listen. Channels belong to a database, so the channel has the name of the schema.
+    pub(super) async fn start(settings: &Settings) -> Result<Self, Error> {
+        let connector = tls::connector(settings)?;
+        let (client, mut connection) = settings.config.connect(connector).await.map_err(store_error)?;
+        let heard = Arc::new(Notify::new());
+        let to_hear = heard.clone();
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            // Notices are of no interest; an error or the end of the connection ends the task, which is seen.
+            while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+                if matches!(message, AsyncMessage::Notification(_)) {
+                    to_hear.notify_one();
+                }
+            }
+        });
+        let listening = Self { client, channel: format!("{}_hint", settings.schema()), heard, driver };
+        listening.run(&format!("LISTEN {:?}", listening.channel)).await?;
+        Ok(listening)
+    }
+
+    /// Ready when somebody has told something, however often; an error when the connection is gone.
+    pub(super) async fn heard(&mut self) -> Result<(), Error> {
+        tokio::select! {
+            () = self.heard.notified() => Ok(()),
+            _ = self.driver.join_next() => Err(lost()),
+        }
+    }
+
+    /// Tells everybody who listens.
+    pub(super) async fn tell(&self) -> Result<(), Error> {
+        self.run(&format!("NOTIFY {:?}", self.channel)).await
+    }
+
+    /// Asks for a sign of life.
+    pub(super) async fn ping(&self) -> Result<(), Error> {
+        self.run("").await
+    }
+
+    async fn run(&self, sql: &str) -> Result<(), Error> {
+        match tokio::time::timeout(ANSWER_WAIT_MAX, self.client.batch_execute(sql)).await {
+            Ok(done) => done.map_err(store_error),
+            Err(_) => Err(lost()),
+        }
+    }
+}
+
+fn lost() -> Error {
+    Error::new(
+        crate::error::Area::Busy,
+        "hear of new jobs",
+        "the connection to the server was lost",
+        "check that PostgreSQL is running and can be reached; it is tried again",
+    )
+}

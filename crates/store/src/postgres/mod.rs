@@ -1,0 +1,48 @@
+//! The store in a schema of a PostgreSQL database, for many processes on many machines.
+//!
+//! | file | what |
+//! |---|---|
+//! | `url` | what a `postgres://` URL says |
+//! | `tls` | whom to believe |
+//! | `connect` | the pool, and how every transaction is set up |
+//! | `schema` | migrations, and what a worker's role may do |
+//! | `error` | what the server's errors mean |
+//!
+//! | `session` | one transaction: statements, lanes |
+//! | `store` | the trait: each call a transaction, repeated when it met another |
+//! | `enqueue`, `claim`, `finish`, `change`, `sweep`, `worker` | what calls do |
+//! | `place` | where a job is: the one way into each of the tables that say so |
+//! | `query`, `list`, `timeline` | reading |
+//! | `wake`, `listen` | hints between processes |
+//! | `run_directory` | where the workers of one machine meet |
+//!
+//! Nothing is kept in a session between transactions, so that a PgBouncer in transaction mode may stand between
+//! (`pgbouncer=true`; see `connect`).
+
+mod change;
+mod claim;
+mod connect;
+mod enqueue;
+mod error;
+mod finish;
+mod list;
+mod listen;
+mod place;
+mod query;
+mod run_directory;
+mod schema;
+mod session;
+mod store;
+mod sweep;
+mod timeline;
+mod tls;
+mod url;
+mod wake;
+mod worker;
+
+pub use connect::{Connection, Connections, Parameters, Transaction};
+pub use schema::{VERSION as SCHEMA_VERSION, applied, grant, migrate, pending_sql};
+pub use store::PostgresStore;
+/// The driver, whose types are in the interface.
+pub use tokio_postgres;
+pub use url::{Protection, Settings};

@@ -1,0 +1,142 @@
+//! Where a job is: the one way into each of the tables that say so.
+
+use taskwright_core::{Cause, State};
+use tokio_postgres::Row;
+
+use super::enqueue::HOLDS_KEY;
+use super::session::{Session, code, count, get, sql_code, sql_count, vanished};
+use crate::error::Error;
+
+/// Where a job goes, after it was taken out of where it was.
+pub(super) struct Placed<'a> {
+    pub(super) to: State,
+    /// When it may run: required for scheduled and retryable; `None` keeps the place it had.
+    pub(super) run_at: Option<i64>,
+    /// When it ended, if it did.
+    pub(super) ended_at: i64,
+    /// Attempts used.
+    pub(super) spent: u32,
+    pub(super) flags: i64,
+    pub(super) reason: Option<&'a str>,
+}
+
+/// Puts a job into the table of its new state. Whoever calls has asked the transition table, and has taken the job out
+/// of the table of its old state in the same transaction.
+pub(super) async fn put(session: &mut Session<'_>, seq: i64, placed: &Placed<'_>) -> Result<(), Error> {
+    let (spent, state) = (sql_count(placed.spent), sql_code(placed.to.code()));
+    if let Some(run_at) = placed.run_at {
+        session.execute(MOVE_TIME, &[&seq, &run_at]).await?;
+    }
+    match placed.to {
+        State::Available => {
+            session.hint = true;
+            session.execute(PUT_READY, &[&seq, &spent, &placed.flags]).await?;
+        }
+        State::Held | State::Blocked | State::Scheduled | State::Retryable => {
+            // Whoever sleeps until the next due time must hear of an earlier one.
+            session.hint = true;
+            session.execute(PUT_WAITING, &[&seq, &state, &placed.run_at, &spent, &placed.flags]).await?;
+        }
+        State::Running | State::Completed => {}
+        State::Failed | State::Cancelled | State::Dropped => {
+            session.execute(PUT_OVER, &[&seq, &state, &placed.ended_at, &placed.reason]).await?;
+        }
+    }
+    if placed.to.is_terminal() && placed.flags & HOLDS_KEY != 0 {
+        session.execute(RELEASE_KEY, &[&seq]).await?;
+    }
+    Ok(())
+}
+
+/// A line of a job's timeline.
+pub(super) struct Move<'a> {
+    pub(super) at: i64,
+    /// `None` when nothing was moved.
+    pub(super) cause: Option<Cause>,
+    pub(super) to: State,
+    /// Attempts used by then, with the one that runs.
+    pub(super) attempts: u32,
+    pub(super) actor: &'a str,
+    pub(super) reason: Option<&'a str>,
+}
+
+/// Writes a line of a job's timeline.
+pub(super) async fn note(session: &mut Session<'_>, seq: i64, line: &Move<'_>) -> Result<(), Error> {
+    let cause = line.cause.map(|cause| sql_code(cause.code()));
+    let (state, attempts) = (sql_code(line.to.code()), sql_count(line.attempts));
+    session
+        .execute(
+            "INSERT INTO move (seq, at, cause, state, attempts, actor, reason) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            &[&seq, &line.at, &cause, &state, &attempts, &line.actor, &line.reason],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Where a job is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) state: State,
+    /// Attempts used; while it runs, the number of the running one.
+    pub(super) attempts: u32,
+    pub(super) flags: i64,
+    pub(super) lane: i64,
+    pub(super) run_at: i64,
+    pub(super) cancel_requested: bool,
+}
+
+/// The columns by which [`read_place`] finds the state of `job j`, and the joins that they need. A job is in at most one
+/// of the tables; in none it is completed.
+pub(super) const PLACE_COLUMNS: &str = "\
+    CASE WHEN r.seq IS NOT NULL THEN 3::smallint WHEN w.seq IS NOT NULL THEN w.state
+         WHEN x.seq IS NOT NULL THEN 4::smallint WHEN o.seq IS NOT NULL THEN o.state ELSE 6::smallint END,
+    coalesce(r.attempts, w.attempts, x.attempt, (SELECT max(attempt) FROM attempt a WHERE a.seq = j.seq), 0),
+    coalesce(r.flags, w.flags, x.flags, 0::bigint), j.lane, j.run_at, x.cancel_at IS NOT NULL";
+
+/// See [`PLACE_COLUMNS`].
+pub(super) const PLACE_JOINS: &str = "\
+    LEFT JOIN ready r ON r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq
+    LEFT JOIN waiting w ON w.seq = j.seq
+    LEFT JOIN running x ON x.seq = j.seq
+    LEFT JOIN over o ON o.seq = j.seq";
+
+/// Reads [`PLACE_COLUMNS`] from column `at` on.
+pub(super) fn read_place(row: &Row, at: usize) -> Result<Place, Error> {
+    Ok(Place {
+        state: State::from_code(code(row, at)?).ok_or_else(|| vanished("a known state"))?,
+        attempts: count(row, at + 1)?,
+        flags: get(row, at + 2)?,
+        lane: get(row, at + 3)?,
+        run_at: get(row, at + 4)?,
+        cancel_requested: get(row, at + 5)?,
+    })
+}
+
+/// Takes a job out of the table of its state; `false` when it is there no more, because somebody else moved it.
+pub(super) async fn take(session: &mut Session<'_>, seq: i64, place: &Place) -> Result<bool, Error> {
+    let taken = match place.state {
+        State::Available => session.execute(TAKE_READY, &[&place.lane, &place.run_at, &seq]).await?,
+        State::Held | State::Blocked | State::Scheduled | State::Retryable => {
+            session.execute(TAKE_WAITING, &[&seq]).await?
+        }
+        State::Running => session.execute("DELETE FROM running WHERE seq = $1", &[&seq]).await?,
+        State::Failed | State::Cancelled | State::Dropped => session.execute(TAKE_OVER, &[&seq]).await?,
+        State::Completed => 1,
+    };
+    Ok(taken == 1)
+}
+
+// The statements that move a job.
+pub(super) const MOVE_TIME: &str = "UPDATE job SET run_at = $2 WHERE seq = $1";
+pub(super) const PUT_READY: &str = "INSERT INTO ready (lane, ready_at, seq, attempts, flags)
+    SELECT lane, run_at, seq, $2, $3 FROM job WHERE seq = $1";
+pub(super) const PUT_WAITING: &str =
+    "INSERT INTO waiting (seq, state, due, attempts, flags) VALUES ($1, $2, $3, $4, $5)";
+pub(super) const PUT_OVER: &str = "INSERT INTO over (seq, state, ended_at, reason) VALUES ($1, $2, $3, $4)";
+/// Keeps the key for a later run on request, and frees it.
+pub(super) const RELEASE_KEY: &str = "WITH freed AS (
+        DELETE FROM unique_key WHERE seq = $1 RETURNING seq, namespace, kind, key, scope)
+    INSERT INTO unique_past (seq, namespace, kind, key, scope) SELECT seq, namespace, kind, key, scope FROM freed";
+pub(super) const TAKE_READY: &str = "DELETE FROM ready WHERE lane = $1 AND ready_at = $2 AND seq = $3";
+pub(super) const TAKE_WAITING: &str = "DELETE FROM waiting WHERE seq = $1";
+pub(super) const TAKE_OVER: &str = "DELETE FROM over WHERE seq = $1";

@@ -1,0 +1,243 @@
+//! Migrations: numbered SQL files, embedded, applied once each, recorded with their checksum.
+//!
+//! The SQL names no schema: `search_path` does, so that one text serves every name and its checksum is the same.
+
+use std::fmt::Write;
+
+use taskwright_core::Timestamp;
+use tokio_postgres::types::Type;
+
+use super::connect::{Connections, Parameters, Transaction};
+use crate::error::{Area, Error};
+
+/// One step of the schema.
+#[derive(Clone, Copy)]
+struct Migration {
+    version: u32,
+    name: &'static str,
+    sql: &'static str,
+}
+
+/// Every step there has been, in order. A released step is never edited: its checksum is in people's databases.
+const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "jobs", sql: include_str!("migrations/0001_jobs.sql") }];
+
+/// The version of the schema that this program writes.
+pub const VERSION: u32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
+const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS migration (
+    version    integer PRIMARY KEY,
+    name       text    NOT NULL,
+    checksum   text    NOT NULL,
+    applied_at bigint  NOT NULL
+)";
+
+/// While waiting for another migrator: as long as a step of it may take. Once it is our turn, tables are not waited for
+/// longer than by any other call, since whoever waits for a table also holds up everybody behind.
+const LIMITS_WAITING: &str = "SET LOCAL statement_timeout = '1h'; SET LOCAL lock_timeout = '1h'";
+const LIMITS_MIGRATING: &str = "SET LOCAL lock_timeout = '5s'";
+
+/// What a role needs to run a worker. It names no schema and no role: `search_path` and a setting do.
+const GRANTS: &str = include_str!("grants.sql");
+
+/// Brings the schema to [`VERSION`], each step in a transaction of its own, and gives the version it had before (0 for
+/// a new one). Any number of processes may do this at once: one at a time takes the next step.
+///
+/// # Errors
+///
+/// [`Error::is_version`] when the schema is of a newer version, or was migrated by other SQL than this program's;
+/// [`Error::is_read_only`] when the role may not change it.
+pub async fn migrate(connections: &Connections, now: Timestamp) -> Result<u32, Error> {
+    let before = applied(connections).await?.unwrap_or(0);
+    // The common case takes no lock: a schema that is up to date is only read.
+    if before == VERSION {
+        return Ok(before);
+    }
+    let mut connection = connections.get().await?;
+    let tx = connection.begin().await?;
+    take_turn(&tx, connections).await?;
+    create_schema(&tx, connections.settings().schema()).await?;
+    tx.run(CREATE_TABLE).await?;
+    tx.commit().await?;
+    for migration in MIGRATIONS {
+        let tx = connection.begin().await?;
+        take_turn(&tx, connections).await?;
+        if newest(&tx).await?.unwrap_or(0) >= migration.version {
+            continue;
+        }
+        tx.run(migration.sql).await?;
+        let sql = "INSERT INTO migration (version, name, checksum, applied_at) VALUES ($1, $2, $3, $4)";
+        let version = migration.version.cast_signed();
+        let row: &Parameters<'_> = &[
+            (&version, Type::INT4),
+            (&migration.name, Type::TEXT),
+            (&checksum(migration.sql), Type::TEXT),
+            (&now.as_micros(), Type::INT8),
+        ];
+        tx.execute(sql, row).await?;
+        tx.commit().await?;
+    }
+    Ok(before)
+}
+
+/// The newest version in the database, after holding every recorded step against ours; `None` where no store is.
+/// Nothing is made, migrated or written.
+///
+/// # Errors
+///
+/// [`Error::is_version`], as for [`migrate`].
+pub async fn applied(connections: &Connections) -> Result<Option<u32>, Error> {
+    let mut connection = connections.get().await?;
+    let tx = connection.begin().await?;
+    let schema = connections.settings().schema();
+    if !is_recorded(&tx, schema).await? {
+        return Ok(None);
+    }
+    newest(&tx).await
+}
+
+/// The SQL that [`migrate`] would run now, ready for `psql`; empty when there is nothing to do.
+///
+/// # Errors
+///
+/// [`Error::is_version`], as for [`migrate`].
+pub async fn pending_sql(connections: &Connections) -> Result<String, Error> {
+    let applied = applied(connections).await?;
+    let schema = connections.settings().schema();
+    let before = applied.unwrap_or(0);
+    let mut sql = String::new();
+    let mut transaction = |body: &str| {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            sql,
+            "BEGIN;\nSET LOCAL search_path = {schema:?};\n{LIMITS_WAITING};\n\
+             SELECT pg_advisory_xact_lock({});\n{LIMITS_MIGRATING};\n{}\nCOMMIT;\n\n",
+            lock_key(schema),
+            body.trim(),
+        );
+    };
+    if applied.is_none() {
+        transaction(&format!("CREATE SCHEMA IF NOT EXISTS {schema:?};\n{CREATE_TABLE};"));
+    }
+    for migration in MIGRATIONS.iter().filter(|migration| migration.version > before) {
+        transaction(&format!(
+            "{}\n\nINSERT INTO migration (version, name, checksum, applied_at)\nVALUES ({}, '{}', '{}', \
+             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);",
+            migration.sql.trim(),
+            migration.version,
+            migration.name,
+            checksum(migration.sql),
+        ));
+    }
+    Ok(sql)
+}
+
+/// Gives a role what a worker needs, now and after later migrations by the same owner: use of the schema, reading and
+/// writing its tables, calling its functions. It may not create, change or drop anything, nor write the record of
+/// migrations.
+///
+/// # Errors
+///
+/// When there is no such role, or ours is not the owner of the schema.
+pub async fn grant(connections: &Connections, role: &str) -> Result<(), Error> {
+    let mut connection = connections.get().await?;
+    let tx = connection.begin().await?;
+    if tx.query("SELECT FROM pg_roles WHERE rolname = $1", &[(&role, Type::TEXT)]).await?.is_empty() {
+        return Err(Error::new(
+            Area::Unreachable,
+            format!("grants to the role {role}"),
+            "there is no such role",
+            "make it with CREATE ROLE, or correct the name",
+        ));
+    }
+    tx.query("SELECT set_config('taskwright.grantee', $1, true)", &[(&role, Type::TEXT)]).await?;
+    tx.run(GRANTS).await?;
+    tx.commit().await
+}
+
+/// Waits until no other migrator of this schema is at work; ends with the transaction.
+async fn take_turn(tx: &Transaction<'_>, connections: &Connections) -> Result<(), Error> {
+    tx.run(LIMITS_WAITING).await?;
+    let key = lock_key(connections.settings().schema());
+    tx.query("SELECT pg_advisory_xact_lock($1)", &[(&key, Type::INT8)]).await?;
+    tx.run(LIMITS_MIGRATING).await
+}
+
+/// Makes the schema, unless it is there: then no right to make one is needed. Other migrators wait, but somebody else
+/// may make it at the same moment; the server reports that as a duplicate in spite of IF NOT EXISTS.
+async fn create_schema(tx: &Transaction<'_>, schema: &str) -> Result<(), Error> {
+    let sql = "SELECT FROM pg_namespace WHERE nspname = $1";
+    if !tx.query(sql, &[(&schema, Type::TEXT)]).await?.is_empty() {
+        return Ok(());
+    }
+    tx.run(&format!(
+        "DO $$ BEGIN
+             CREATE SCHEMA IF NOT EXISTS {schema:?};
+         EXCEPTION WHEN duplicate_schema OR unique_violation THEN NULL;
+         END $$"
+    ))
+    .await
+}
+
+/// Whether the schema has a record of migrations. The catalog can be read by every role, so that a missing right is
+/// told apart from a missing store.
+async fn is_recorded(tx: &Transaction<'_>, schema: &str) -> Result<bool, Error> {
+    let sql = "SELECT has_schema_privilege(n.oid, 'USAGE') FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+               WHERE n.nspname = $1 AND relname = 'migration' AND relkind = 'r'";
+    let rows = tx.query(sql, &[(&schema, Type::TEXT)]).await?;
+    let Some(row) = rows.first() else { return Ok(false) };
+    if !row.get::<_, bool>(0) {
+        return Err(Error::new(
+            Area::ReadOnly,
+            format!("the schema {schema}"),
+            "this role may not use it",
+            "grant the role what a worker needs (grants.sql), as the owner of the schema",
+        ));
+    }
+    Ok(true)
+}
+
+/// The newest version on record, after holding every recorded step against ours.
+async fn newest(tx: &Transaction<'_>) -> Result<Option<u32>, Error> {
+    let rows = tx.query("SELECT version, checksum FROM migration ORDER BY version", &[]).await?;
+    let mut newest = None;
+    for row in rows {
+        let version = row.get::<_, i32>(0).cast_unsigned();
+        check(version, row.get(1))?;
+        newest = Some(version);
+    }
+    Ok(newest)
+}
+
+/// Holds one recorded step against ours.
+fn check(version: u32, found: &str) -> Result<(), Error> {
+    let Some(ours) = MIGRATIONS.iter().find(|migration| migration.version == version) else {
+        return Err(Error::new(
+            Area::Version,
+            format!("the store of schema version {version}"),
+            format!("this program knows versions up to {VERSION}"),
+            "use the newer taskwright that migrated it, or restore a backup from before",
+        ));
+    };
+    if found != checksum(ours.sql) {
+        return Err(Error::new(
+            Area::Version,
+            format!("migration {version} ({}) of the store", ours.name),
+            "it was made by other SQL than this program's",
+            "use the taskwright that made it; never edit a migration that has been applied",
+        ));
+    }
+    Ok(())
+}
+
+fn checksum(sql: &str) -> String {
+    blake3::hash(sql.as_bytes()).to_hex().to_string()
+}
+
+/// The advisory lock of one schema's migrations: the database's locks are shared with whatever else it serves.
+fn lock_key(schema: &str) -> i64 {
+    let hash = blake3::hash(format!("taskwright migrate {schema}").as_bytes());
+    let mut key = [0; 8];
+    key.copy_from_slice(&hash.as_bytes()[..8]);
+    i64::from_be_bytes(key)
+}

@@ -1,0 +1,370 @@
+//! The store: each call is a transaction on a connection of the pool, repeated when it met another one.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+
+use super::change::{self, By};
+use super::connect::Connections;
+use super::error::is_conflict;
+use super::session::{Lanes, Parts, Session, get};
+use super::sweep::{self, Round};
+use super::url::Settings;
+use super::wake::Bell;
+use super::{claim, enqueue, finish, list, query, run_directory, schema, worker};
+use crate::change::{Change, Changed};
+use crate::claim::{Claim, Claimed, JobKey};
+use crate::error::{Area, Error};
+use crate::finish::{Finish, LogEntry, ProgressReport};
+use crate::presence::{Presence, Present};
+use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
+use crate::sweep::{Promoted, Pruned, Reclaimed};
+use crate::worker::{NewWorker, Order, Registration, Signals};
+use crate::{Counters, Enqueued, Reply, Store, StoreInfo};
+
+/// How often a transaction is begun that loses against others (deadlock, serialization).
+const TRIES_MAX: u32 = 5;
+
+/// Does the work in a transaction, and answers once that is committed. What lost against another transaction is done
+/// again: nothing of it took place.
+///
+/// Macros, because a function that takes the work as an async closure gives no future that is known to be `Send`.
+macro_rules! transact {
+    ($store:expr, $session:ident => $work:expr) => {{
+        let store = $store;
+        store.counts.calls.fetch_add(1, Ordering::Relaxed);
+        let mut tries = 1;
+        loop {
+            let done = async {
+                let mut connection = store.connections.get().await?;
+                let tx = connection.begin().await?;
+                let mut own = Session::new(&tx, &store.lanes);
+                let $session = &mut own;
+                let done = $work.await?;
+                let parts = own.into_parts();
+                tx.commit().await?;
+                store.committed(parts);
+                Ok(done)
+            };
+            match done.await {
+                Err(error) if is_conflict(&error) && tries < TRIES_MAX => tries += 1,
+                done => break done,
+            }
+        }
+    }};
+}
+
+/// Does the work on one snapshot.
+macro_rules! snapshot {
+    ($store:expr, $session:ident => $work:expr) => {{
+        let store = $store;
+        let mut connection = store.connections.get().await?;
+        let tx = connection.begin().await?;
+        tx.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let mut own = Session::new(&tx, &store.lanes);
+        let $session = &mut own;
+        let done = $work.await?;
+        tx.commit().await?;
+        Ok(done)
+    }};
+}
+
+/// A store in a schema of a PostgreSQL database. See the [module documentation](super).
+pub struct PostgresStore {
+    connections: Connections,
+    lanes: Lanes,
+    bell: Bell,
+    presence: Presence,
+    /// The workers that registered through this value: they are present as long as it lives.
+    present: Mutex<HashMap<WorkerId, Arc<Present>>>,
+    round: tokio::sync::Mutex<Round>,
+    /// Which run of which machine this is, and which of its directories for presence: see [`run_directory`].
+    boot: String,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    calls: AtomicU64,
+    statements: AtomicU64,
+    commits: AtomicU64,
+}
+
+impl PostgresStore {
+    /// Connects to the database and migrates the schema. Workers of this machine show their presence in a directory
+    /// below `run`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connections::open`] and [`migrate`](super::migrate); when the directory cannot be made or is somebody else's.
+    pub async fn open(settings: Settings, run: &Path, now: Timestamp) -> Result<Self, Error> {
+        let connections = Connections::open(settings).await?;
+        schema::migrate(&connections, now).await?;
+        let (directory, boot) = meeting_place(&connections, run).await?;
+        Ok(Self {
+            connections,
+            lanes: Lanes::default(),
+            bell: Bell::new(),
+            presence: Presence::new(directory),
+            present: Mutex::default(),
+            round: tokio::sync::Mutex::default(),
+            boot,
+            counts: Counts::default(),
+        })
+    }
+
+    /// Counts what a transaction did that is committed now, and tells others of it.
+    fn committed(&self, (hint, statements, met): Parts) {
+        self.lanes.remember_all(met);
+        self.counts.statements.fetch_add(statements, Ordering::Relaxed);
+        self.counts.commits.fetch_add(1, Ordering::Relaxed);
+        if hint {
+            self.bell.ring();
+        }
+    }
+
+    /// Establishes the presence of a worker, unless an earlier call whose answer got lost has done so.
+    fn enter(&self, worker: WorkerId) -> Result<Arc<Present>, Error> {
+        let mut workers = self.workers_here();
+        if let Some(present) = workers.get(&worker) {
+            return Ok(present.clone());
+        }
+        let present = Arc::new(self.presence.enter(worker).map_err(no_presence)?);
+        workers.insert(worker, present.clone());
+        Ok(present)
+    }
+
+    fn leave(&self, worker: WorkerId) {
+        if let Some(present) = self.workers_here().remove(&worker) {
+            present.leave();
+        }
+    }
+
+    fn leave_all(&self) {
+        self.workers_here().drain().for_each(|(_, present)| present.leave());
+    }
+
+    fn workers_here(&self) -> MutexGuard<'_, HashMap<WorkerId, Arc<Present>>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.leave_all();
+    }
+}
+
+/// The directory in which the processes of this machine that use this store meet, and what tells it from all others.
+async fn meeting_place(connections: &Connections, run: &Path) -> Result<(PathBuf, String), Error> {
+    let mut connection = connections.get().await?;
+    let tx = connection.begin().await?;
+    let lanes = Lanes::default();
+    let mut session = Session::new(&tx, &lanes);
+    let row = session.first("SELECT id::text, gen_random_uuid()::text FROM store LIMIT 1", &[]).await?;
+    let row = row.ok_or_else(|| super::session::vanished("the store's id"))?;
+    let (store, random) = (get::<String>(&row, 0)?, get::<String>(&row, 1)?);
+    tx.commit().await?;
+    run_directory::enter(&run.join(store), &random)
+}
+
+fn no_presence(error: std::io::Error) -> Error {
+    Error::new(
+        Area::ReadOnly,
+        "the worker's presence file",
+        "it cannot be made in the run directory",
+        "give this user the right to write there, and check that the disk is not full",
+    )
+    .with_source(error)
+}
+
+impl Store for PostgresStore {
+    fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
+        Box::pin(async move { transact!(self, session => enqueue::enqueue(session, now, &jobs)) })
+    }
+
+    fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
+        Box::pin(async move { transact!(self, session => claim::claim(session, &self.lanes, &claim)) })
+    }
+
+    fn finish(&self, now: Timestamp, worker: WorkerId, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>> {
+        Box::pin(async move { transact!(self, session => finish::finish(session, now, worker, &ends)) })
+    }
+
+    fn give_back(
+        &self,
+        now: Timestamp,
+        worker: WorkerId,
+        jobs: Vec<(JobKey, u32)>,
+        reason: String,
+    ) -> Reply<'_, Vec<Verdict>> {
+        Box::pin(async move {
+            transact!(self, session => finish::give_back(session, now, worker, &jobs, &reason))
+        })
+    }
+
+    fn report(&self, worker: WorkerId, reports: Vec<ProgressReport>) -> Reply<'_, Vec<Verdict>> {
+        Box::pin(async move { transact!(self, session => finish::report(session, worker, &reports)) })
+    }
+
+    fn log(&self, worker: WorkerId, entries: Vec<LogEntry>) -> Reply<'_, Vec<Verdict>> {
+        Box::pin(async move { transact!(self, session => finish::log(session, worker, &entries)) })
+    }
+
+    fn register(&self, now: Timestamp, monotonic_us: u64, worker: NewWorker) -> Reply<'_, Registration> {
+        Box::pin(async move {
+            let present = self.enter(worker.id)?;
+            let registered =
+                transact!(self, session => worker::register(session, now, monotonic_us, &worker, &self.boot));
+            if let Err(error) = registered {
+                self.leave(worker.id);
+                return Err(error);
+            }
+            Ok(Registration { marks: present })
+        })
+    }
+
+    fn renew(&self, now: Timestamp, monotonic_us: u64, worker: WorkerId) -> Reply<'_, Signals> {
+        Box::pin(async move { transact!(self, session => worker::renew(session, now, monotonic_us, worker)) })
+    }
+
+    fn signals(&self, worker: WorkerId) -> Reply<'_, Signals> {
+        Box::pin(async move { snapshot!(self, session => worker::signals(session, worker)) })
+    }
+
+    fn unregister(&self, now: Timestamp, worker: WorkerId) -> Reply<'_, ()> {
+        Box::pin(async move {
+            transact!(self, session => worker::unregister(session, &self.presence, now, worker))?;
+            self.leave(worker);
+            self.presence.forget(worker);
+            Ok(())
+        })
+    }
+
+    fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {
+        Box::pin(async move { transact!(self, session => worker::order(session, &workers, order)) })
+    }
+
+    fn change(
+        &self,
+        now: Timestamp,
+        ids: Vec<JobId>,
+        change: Change,
+        actor: Actor,
+        reason: Option<String>,
+    ) -> Reply<'_, Vec<Changed>> {
+        Box::pin(async move {
+            let by = By { now, actor: &actor, reason: reason.as_deref() };
+            transact!(self, session => change::change(session, &ids, change, &by))
+        })
+    }
+
+    fn pause(
+        &self,
+        _now: Timestamp,
+        namespace: Namespace,
+        queue: QueueName,
+        paused: bool,
+        _actor: Actor,
+    ) -> Reply<'_, bool> {
+        Box::pin(
+            async move { transact!(self, session => change::pause(session, &namespace, &queue, paused)) },
+        )
+    }
+
+    fn purge(
+        &self,
+        now: Timestamp,
+        namespace: Namespace,
+        queue: QueueName,
+        actor: Actor,
+        limit: usize,
+    ) -> Reply<'_, usize> {
+        Box::pin(async move {
+            let by = By { now, actor: &actor, reason: Some("queue purged") };
+            transact!(self, session => change::purge(session, &namespace, &queue, limit, &by))
+        })
+    }
+
+    fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted> {
+        Box::pin(async move { transact!(self, session => sweep::promote(session, now, limit)) })
+    }
+
+    fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
+        Box::pin(async move {
+            let reclaimed = transact!(self, session => sweep::reclaim(session, &self.presence, &self.boot, now, monotonic_us))?;
+            for lost in &reclaimed.workers {
+                self.leave(lost.id);
+                self.presence.forget(lost.id);
+            }
+            Ok(reclaimed)
+        })
+    }
+
+    fn prune(&self, now: Timestamp, keep: Retention, limit: usize) -> Reply<'_, Pruned> {
+        Box::pin(async move {
+            let mut round = self.round.lock().await;
+            let (pruned, after) =
+                transact!(self, session => sweep::prune(session, now, &keep, limit, *round))?;
+            *round = after;
+            Ok(pruned)
+        })
+    }
+
+    fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>> {
+        Box::pin(async move { snapshot!(self, session => query::job(session, id)) })
+    }
+
+    fn list(&self, filter: Filter, page: Page) -> Reply<'_, Paged> {
+        Box::pin(async move { snapshot!(self, session => list::list(session, &filter, &page)) })
+    }
+
+    fn logs(&self, id: JobId, from: u64, limit: usize) -> Reply<'_, Vec<LogChunk>> {
+        Box::pin(async move { snapshot!(self, session => query::logs(session, id, from, limit)) })
+    }
+
+    fn queues(&self, _now: Timestamp, namespace: Option<Namespace>) -> Reply<'_, Vec<QueueView>> {
+        Box::pin(async move { snapshot!(self, session => query::queues(session, namespace.as_ref())) })
+    }
+
+    fn workers(&self) -> Reply<'_, Vec<WorkerView>> {
+        Box::pin(async move { snapshot!(self, session => query::workers(session)) })
+    }
+
+    fn hints(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.bell.connect(&self.connections);
+        self.bell.listen()
+    }
+
+    fn info(&self) -> StoreInfo {
+        StoreInfo {
+            kind: "postgres",
+            url: self.connections.settings().url(),
+            engine: self.connections.engine(),
+            schema: schema::VERSION,
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        let commits = self.counts.commits.load(Ordering::Relaxed);
+        Counters {
+            calls: self.counts.calls.load(Ordering::Relaxed),
+            statements: self.counts.statements.load(Ordering::Relaxed),
+            commits,
+            // The server flushes its log once a commit; it may serve several with one flush, and tells nobody.
+            flushes: commits,
+        }
+    }
+
+    fn close(&self) -> Reply<'_, ()> {
+        Box::pin(async move {
+            self.bell.stop();
+            self.connections.close();
+            self.leave_all();
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,306 @@
+//! The duties' work: promoting what is due, reclaiming what lost workers held, removing what is over for long.
+//!
+//! Every process does it, and several at once: whoever comes second passes over what the first one has locked, or finds
+//! that it is done.
+
+use std::collections::{HashMap, HashSet};
+
+use taskwright_core::attempt::{AttemptEnd, LossFacts, decide_loss};
+use taskwright_core::{Actor, Cause, Delivery, MaxAttempts, Retention, State, Timestamp, WorkerId};
+use tokio_postgres::Row;
+
+use super::change::{By, LOCK_JOBS_FREE, Taken, end_all, note_all, remove};
+use super::claim::max_attempts;
+use super::finish::{Ended, end_attempt, read_running};
+use super::session::{Session, Uuid, code, code_if_any, get, sql_code, vanished};
+use super::worker::shut_out;
+use crate::error::Error;
+use crate::presence::Presence;
+use crate::sweep::{LostWorker, Promoted, Pruned, Reclaimed};
+use crate::worker::{WorkerState, gone_cutoff, lease_expired};
+
+/// Promotes what is due. See [`Store::promote`](crate::Store::promote).
+pub(super) async fn promote(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Promoted, Error> {
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let due = session.all(TAKE_DUE, &[&now.as_micros(), &most]).await?;
+    let (mut ready, mut expired) = (Taken::default(), Taken::default());
+    for row in &due {
+        match State::from_code(code(row, 1)?) {
+            Some(State::Held) => expired.add(row, Cause::Drop, State::Dropped)?,
+            _ => ready.add(row, Cause::Promote, State::Available)?,
+        }
+    }
+    let system = Actor::system();
+    let by = |reason| By { now, actor: &system, reason };
+    if !ready.is_empty() {
+        session.hint = true;
+        // A statement of its own: since the rows were taken, nobody changes where these jobs go.
+        session.execute(PUT_READY, &[&ready.seqs, &ready.attempts, &ready.flags]).await?;
+        note_all(session, &ready, Cause::Promote, State::Available, &by(None)).await?;
+    }
+    let never_released = by(Some("hold expired: never released"));
+    end_all(session, &expired, Cause::Drop, State::Dropped, &never_released).await?;
+    // Unless the limit cut the work short, what else is due is in somebody else's hands right now.
+    let after = if due.len() < limit { now.as_micros() } else { i64::MIN };
+    let next = session.first(NEXT_DUE, &[&after]).await?;
+    let next_due = next.map(|row| get(&row, 0).map(Timestamp::from_micros)).transpose()?;
+    Ok(Promoted { promoted: ready.len(), expired: expired.len(), next_due })
+}
+
+/// A worker that is to be looked at.
+struct Candidate {
+    number: i64,
+    id: WorkerId,
+    pid: u32,
+    boot: String,
+    lease_until_us: u64,
+    /// By the database's clock.
+    lease_expired: bool,
+}
+
+impl Candidate {
+    fn read(row: &Row) -> Result<Self, Error> {
+        Ok(Self {
+            number: get(row, 0)?,
+            id: get::<Uuid>(row, 1)?.into(),
+            pid: u32::try_from(get::<i64>(row, 2)?).unwrap_or(0),
+            boot: get(row, 3)?,
+            lease_until_us: u64::try_from(get::<i64>(row, 4)?).unwrap_or(0),
+            lease_expired: get(row, 5)?,
+        })
+    }
+
+    /// Why it is gone, if it is. Of a worker on another machine, or from before a restart of this one, only the lease
+    /// tells, and only by the clock that all share.
+    fn loss(&self, presence: &Presence, boot: &str, monotonic_us: u64) -> Option<&'static str> {
+        let here = self.boot == boot;
+        if here && !presence.is_present(self.id) {
+            return Some("its process is gone");
+        }
+        let expired =
+            if here { lease_expired(self.lease_until_us, monotonic_us) } else { self.lease_expired };
+        expired.then_some("its lease ran out")
+    }
+}
+
+/// Reclaims what lost workers held. See [`Store::reclaim`](crate::Store::reclaim).
+pub(super) async fn reclaim(
+    session: &mut Session<'_>,
+    presence: &Presence,
+    boot: &str,
+    now: Timestamp,
+    monotonic_us: u64,
+) -> Result<Reclaimed, Error> {
+    let mut reclaimed = Reclaimed::default();
+    let living = session.all(&format!("{CANDIDATES} WHERE state = 0 ORDER BY worker"), &[]).await?;
+    for row in &living {
+        let worker = Candidate::read(row)?;
+        if worker.loss(presence, boot, monotonic_us).is_none() {
+            continue;
+        }
+        shut_out(session, worker.number).await?;
+        // Somebody else may have found it lost, or it may have renewed its lease.
+        let again = format!("{CANDIDATES} WHERE worker = $1 AND state = 0 FOR UPDATE");
+        let Some(row) = session.first(&again, &[&worker.number]).await? else { continue };
+        let worker = Candidate::read(&row)?;
+        let Some(how) = worker.loss(presence, boot, monotonic_us) else { continue };
+        session.execute(LOSE, &[&worker.number, &sql_code(WorkerState::Lost.code())]).await?;
+        // Marks of another boot may be older than what the disk kept of the jobs; those of another machine are there.
+        let marks = if worker.boot == boot { presence.marks(worker.id) } else { None };
+        let mut lost = LostWorker::of(worker.id, worker.pid, how);
+        take_jobs_of(session, worker.number, marks.as_ref(), now, &mut lost).await?;
+        reclaimed.workers.push(lost);
+    }
+    Ok(reclaimed)
+}
+
+/// Decides about every job that a worker of this process still holds when it leaves. It has been
+/// [shut out](shut_out) and has ended.
+pub(super) async fn let_go(
+    session: &mut Session<'_>,
+    presence: &Presence,
+    now: Timestamp,
+    worker: WorkerId,
+    number: i64,
+) -> Result<(), Error> {
+    let marks = presence.marks(worker);
+    take_jobs_of(session, number, marks.as_ref(), now, &mut LostWorker::of(worker, 0, "")).await
+}
+
+/// Decides about every job that a worker which is gone held.
+async fn take_jobs_of(
+    session: &mut Session<'_>,
+    worker: i64,
+    marks: Option<&HashSet<(i64, u32)>>,
+    now: Timestamp,
+    lost: &mut LostWorker,
+) -> Result<(), Error> {
+    let held = session.all(HELD, &[&worker]).await?;
+    let terms = terms_of(session, &held).await?;
+    for row in &held {
+        let (seq, running) = (get::<i64>(row, 0)?, read_running(row)?);
+        let terms = terms.get(&seq).ok_or_else(|| vanished("a running job"))?;
+        let decision = decide_loss(&LossFacts {
+            attempt: running.attempt,
+            max_attempts: terms.max_attempts,
+            lost_before: terms.lost_before,
+            started: marks.is_none_or(|marks| marks.contains(&(seq, running.attempt))),
+            delivery: terms.delivery,
+            cancel_requested: running.cancel_requested,
+        });
+        match (decision.to, decision.cause) {
+            (State::Available, Cause::GiveBack) => lost.given_back += 1,
+            (State::Available, _) => lost.requeued += 1,
+            _ => lost.ended += 1,
+        }
+        let ended = Ended::without_start(worker, &running, now, None);
+        end_attempt(session, seq, running, decision, &ended).await?;
+    }
+    Ok(())
+}
+
+/// What decides about a job whose worker was lost.
+struct Terms {
+    max_attempts: MaxAttempts,
+    /// How many attempts right before this one were lost, since the job was last run again on request.
+    lost_before: u32,
+    delivery: Delivery,
+}
+
+async fn terms_of(session: &mut Session<'_>, held: &[Row]) -> Result<HashMap<i64, Terms>, Error> {
+    if held.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let seqs = held.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
+    let attempts = held.iter().map(|row| get(row, 1)).collect::<Result<Vec<i32>, Error>>()?;
+    let rows = session.all(TERMS, &[&seqs, &attempts]).await?;
+    rows.iter()
+        .map(|row| {
+            let last_ends: Vec<i16> = get(row, 4)?;
+            let lost = last_ends.iter().take_while(|end| **end == sql_code(AttemptEnd::Lost.code())).count();
+            let terms = Terms {
+                max_attempts: max_attempts(row, 1, 2)?,
+                lost_before: u32::try_from(lost).unwrap_or(u32::MAX),
+                delivery: if get(row, 3)? { Delivery::AtMostOnce } else { Delivery::AtLeastOnce },
+            };
+            Ok((get(row, 0)?, terms))
+        })
+        .collect()
+}
+
+/// How far the pruning of this round has come; kept between calls, because what stays is met again in every round.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Round {
+    after: i64,
+}
+
+/// Removes what is over for long, and says where to go on. See [`Store::prune`](crate::Store::prune).
+///
+/// Jobs are met in the order of their insertion, up to those that are too young to have ended before the cutoff; at most
+/// `limit` are looked at in one transaction.
+pub(super) async fn prune(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    keep: &Retention,
+    limit: usize,
+    round: Round,
+) -> Result<(Pruned, Round), Error> {
+    let mut pruned = Pruned { workers: forget_workers(session, now).await?, ..Pruned::default() };
+    let Some(newest) = keep.newest_cutoff(now) else { return Ok((pruned, round)) };
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let met = session.all(&ages("seq > $1 ORDER BY seq LIMIT $2"), &[&round.after, &most]).await?;
+    // Machines' clocks differ: one job that seems too young among old ones does not end the round.
+    let last = met.last().map(|row| Ok::<_, Error>((get(row, 0)?, get(row, 1)?))).transpose()?;
+    let old = last.filter(|(_, created_at)| met.len() == limit && *created_at < newest.as_micros());
+    pruned.more = old.is_some();
+    let round = Round { after: old.map_or(0, |(seq, _): (i64, i64)| seq) };
+
+    let seqs = over_for_long(&met, keep, now)?;
+    if seqs.is_empty() {
+        return Ok((pruned, round));
+    }
+    // Somebody may have run one again since; whoever is at one right now keeps it for another round.
+    let free = session.all(LOCK_JOBS_FREE, &[&seqs]).await?;
+    let free = free.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
+    let still = session.all(&ages("seq = ANY($1::bigint[])"), &[&free]).await?;
+    let seqs = over_for_long(&still, keep, now)?;
+    remove(session, &seqs).await?;
+    pruned.jobs = seqs.len();
+    Ok((pruned, round))
+}
+
+/// The jobs among these that are over for longer than they are to be kept.
+fn over_for_long(met: &[Row], keep: &Retention, now: Timestamp) -> Result<Vec<i64>, Error> {
+    let mut over = Vec::new();
+    for row in met {
+        let state = code_if_any(row, 2)?.and_then(State::from_code);
+        let ended_at = get::<Option<i64>>(row, 3)?.map(Timestamp::from_micros);
+        if let (Some(state), Some(ended_at)) = (state, ended_at)
+            && keep.is_over(state, ended_at, now)
+        {
+            over.push(get(row, 0)?);
+        }
+    }
+    Ok(over)
+}
+
+/// Hides workers that have been gone for a week. Their rows stay, because attempts name them.
+async fn forget_workers(session: &mut Session<'_>, now: Timestamp) -> Result<usize, Error> {
+    let forgotten = session
+        .execute(
+            "UPDATE worker SET forgotten = true WHERE state <> 0 AND NOT forgotten AND seen_at < $1",
+            &[&gone_cutoff(now).as_micros()],
+        )
+        .await?;
+    Ok(usize::try_from(forgotten).unwrap_or(usize::MAX))
+}
+
+// The statements of duties.
+//
+// ARRAY makes sure that the inner query runs once, whatever plan is chosen, so that its limit holds.
+pub(super) const TAKE_DUE: &str = "DELETE FROM waiting WHERE seq = ANY(ARRAY(
+        SELECT seq FROM waiting WHERE due IS NOT NULL AND due <= $1
+        ORDER BY due, seq LIMIT $2 FOR UPDATE SKIP LOCKED))
+    RETURNING seq, state, attempts, flags";
+pub(super) const PUT_READY: &str = "INSERT INTO ready (lane, ready_at, seq, attempts, flags)
+    SELECT j.lane, j.run_at, t.seq, t.attempts, t.flags
+    FROM unnest($1::bigint[], $2::integer[], $3::bigint[]) AS t (seq, attempts, flags)
+    CROSS JOIN LATERAL (SELECT lane, run_at FROM job WHERE job.seq = t.seq LIMIT 1) j";
+pub(super) const NEXT_DUE: &str =
+    "SELECT due FROM waiting WHERE due IS NOT NULL AND due > $1 ORDER BY due LIMIT 1";
+const CANDIDATES: &str = "SELECT worker, id, pid, boot, lease_until_us,
+        lease_until_db < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM worker";
+pub(super) const LOSE: &str = "UPDATE worker SET state = $2 WHERE worker = $1 AND state = 0";
+pub(super) const HELD: &str = "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL
+    FROM running WHERE worker = $1 ORDER BY seq FOR UPDATE";
+pub(super) const TERMS: &str = "SELECT h.seq, j.max_attempts, j.attempts_base, j.at_most_once, ARRAY(
+        SELECT a.outcome FROM attempt a
+        WHERE a.seq = h.seq AND a.attempt < h.attempt AND a.attempt > j.attempts_base
+        ORDER BY a.attempt DESC LIMIT 3)
+    FROM unnest($1::bigint[], $2::integer[]) AS h (seq, attempt)
+    CROSS JOIN LATERAL (
+        SELECT max_attempts, attempts_base, at_most_once FROM job WHERE job.seq = h.seq LIMIT 1) j";
+
+/// How long jobs have been over: seq, `created_at`, the terminal state if it is over, `ended_at`. The limits keep each
+/// lookup one by index.
+fn ages(which: &str) -> String {
+    format!(
+        "SELECT j.seq, j.created_at,
+                CASE WHEN o.state IS NOT NULL THEN o.state WHEN e.is_there IS NULL THEN 6::smallint END,
+                coalesce(o.ended_at, a.ended_at)
+         FROM (SELECT seq, lane, run_at, created_at FROM job WHERE {which}) j
+         LEFT JOIN LATERAL (SELECT state, ended_at FROM over WHERE over.seq = j.seq LIMIT 1) o ON true
+         LEFT JOIN LATERAL (
+             SELECT true AS is_there FROM (
+                 (SELECT 1 FROM ready r WHERE r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq LIMIT 1)
+                 UNION ALL (SELECT 1 FROM waiting w WHERE w.seq = j.seq LIMIT 1)
+                 UNION ALL (SELECT 1 FROM running x WHERE x.seq = j.seq LIMIT 1)) t LIMIT 1) e ON true
+         LEFT JOIN LATERAL (
+             SELECT ended_at FROM attempt WHERE attempt.seq = j.seq ORDER BY attempt DESC LIMIT 1) a ON true
+         ORDER BY j.seq"
+    )
+}
