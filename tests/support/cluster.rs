@@ -81,12 +81,13 @@ impl Cluster {
         let _start = place.locked("start.lock");
         let users = place.open("users.lock");
         users.lock_shared().unwrap();
+        // First, so that a start that fails half-way is cleared away, too.
+        place.watch(flavour);
         if !place.answers() {
             place.discard();
             place.initialise(flavour);
             place.launch();
         }
-        place.watch(flavour);
         Self { place, _users: users }
     }
 
@@ -403,6 +404,8 @@ while sleep 1 9>&-; do
             "$@" "$programs/pg_ctl" -D "$data" -m immediate stop 8>&- 9>&-
         fi
         rm -rf "$directory/run"
+        # Before start.lock, so that whoever starts next finds no watchdog that is about to leave.
+        exec 9>&-
         exit 0
     fi
     exec 8>&-
