@@ -53,6 +53,8 @@ pub(super) async fn finish(
     if rest.is_empty() {
         return Ok(verdicts);
     }
+    // Jobs are locked in one order everywhere.
+    rest.sort_by_key(|(_, end)| end.key);
     let mut held = held_by(session, worker, rest.iter().map(|(_, end)| end.key)).await?;
     for (index, end) in rest {
         let Some(running) = fence(&mut held, end.key, end.attempt) else { continue };

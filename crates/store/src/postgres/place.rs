@@ -114,10 +114,14 @@ pub(super) fn read_place(row: &Row, at: usize) -> Result<Place, Error> {
 
 /// Takes a job out of the table of its state; `false` when it is there no more, because somebody else moved it.
 pub(super) async fn take(session: &mut Session<'_>, seq: i64, place: &Place) -> Result<bool, Error> {
+    let (attempts, flags) = (sql_count(place.attempts), place.flags);
     let taken = match place.state {
-        State::Available => session.execute(TAKE_READY, &[&place.lane, &place.run_at, &seq]).await?,
+        State::Available => {
+            session.execute(TAKE_READY, &[&place.lane, &place.run_at, &seq, &attempts, &flags]).await?
+        }
         State::Held | State::Blocked | State::Scheduled | State::Retryable => {
-            session.execute(TAKE_WAITING, &[&seq]).await?
+            let state = sql_code(place.state.code());
+            session.execute(TAKE_WAITING, &[&seq, &state, &attempts, &flags]).await?
         }
         State::Running => session.execute("DELETE FROM running WHERE seq = $1", &[&seq]).await?,
         State::Failed | State::Cancelled | State::Dropped => session.execute(TAKE_OVER, &[&seq]).await?,
@@ -137,6 +141,9 @@ pub(super) const PUT_OVER: &str = "INSERT INTO over (seq, state, ended_at, reaso
 pub(super) const RELEASE_KEY: &str = "WITH freed AS (
         DELETE FROM unique_key WHERE seq = $1 RETURNING seq, namespace, kind, key, scope)
     INSERT INTO unique_past (seq, namespace, kind, key, scope) SELECT seq, namespace, kind, key, scope FROM freed";
-pub(super) const TAKE_READY: &str = "DELETE FROM ready WHERE lane = $1 AND ready_at = $2 AND seq = $3";
-pub(super) const TAKE_WAITING: &str = "DELETE FROM waiting WHERE seq = $1";
+// With all that was read of the row: the job may have run meanwhile, and be back.
+pub(super) const TAKE_READY: &str =
+    "DELETE FROM ready WHERE lane = $1 AND ready_at = $2 AND seq = $3 AND attempts = $4 AND flags = $5";
+pub(super) const TAKE_WAITING: &str =
+    "DELETE FROM waiting WHERE seq = $1 AND state = $2 AND attempts = $3 AND flags = $4";
 pub(super) const TAKE_OVER: &str = "DELETE FROM over WHERE seq = $1";
