@@ -455,7 +455,8 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
 /// The oldest jobs of a queue's lanes that wait, for a worker or for something else.
 ///
 /// The jobs of a lane and those that wait for something else are both sorted by seq. Each tells where to go on in the
-/// other, so that neither a lane full of finished jobs nor all that waits elsewhere is walked.
+/// other, so that neither a lane full of finished jobs nor all that waits elsewhere is walked. Rows are compared as a
+/// whole because only the index of lanes is sorted so: the one of seq alone would walk the other lanes.
 pub(super) const WAITING_IN_QUEUE: &str = "SELECT c.seq
     FROM queue q JOIN lane l ON l.queue = q.queue CROSS JOIN LATERAL (
         (SELECT r.seq FROM ready r WHERE r.lane = l.lane ORDER BY r.ready_at, r.seq LIMIT $3)
@@ -466,9 +467,11 @@ pub(super) const WAITING_IN_QUEUE: &str = "SELECT c.seq
             SELECT w.seq, CASE WHEN w.seq = i.seq THEN w.seq + 1 ELSE w.seq END, w.seq = i.seq
             FROM walk
             CROSS JOIN LATERAL (
-                SELECT j.seq FROM job j WHERE j.lane = l.lane AND j.seq >= walk.next ORDER BY j.seq LIMIT 1) i
+                SELECT j.lane, j.seq FROM job j WHERE (j.lane, j.seq) >= (l.lane, walk.next)
+                ORDER BY j.lane, j.seq LIMIT 1) i
             CROSS JOIN LATERAL (
-                SELECT x.seq FROM waiting x WHERE x.seq >= i.seq ORDER BY x.seq LIMIT 1) w)
+                SELECT x.seq FROM waiting x WHERE x.seq >= i.seq ORDER BY x.seq LIMIT 1) w
+            WHERE i.lane = l.lane)
         SELECT walk.seq FROM walk WHERE walk.found LIMIT $3)) c
     WHERE q.namespace = $1 AND q.name = $2";
 pub(super) const TAKE_WAITING: &str =
