@@ -203,17 +203,20 @@ pub(super) async fn queues(
 }
 
 /// Each count stops at the limit: the inner query reads no more rows than that. What is joined by `LATERAL` with a
-/// `LIMIT` is looked up by its index, row for row, whatever the statistics say.
+/// `LIMIT` is looked up by its index, row for row, whatever the statistics say. Lanes are joined once the jobs have been
+/// counted: before, a plan may read them all again for each job.
 fn queues_query() -> String {
     format!(
         "WITH runs AS MATERIALIZED (
-             SELECT l.queue, count(*) AS jobs FROM running x
-             CROSS JOIN LATERAL (SELECT j.lane FROM job j WHERE j.seq = x.seq LIMIT 1) j
-             JOIN lane l ON l.lane = j.lane GROUP BY l.queue),
+             SELECT l.queue, sum(c.jobs)::bigint AS jobs FROM (
+                 SELECT j.lane, count(*) AS jobs FROM running x
+                 CROSS JOIN LATERAL (SELECT j.lane FROM job j WHERE j.seq = x.seq LIMIT 1) j GROUP BY j.lane) c
+             CROSS JOIN LATERAL (SELECT l.queue FROM lane l WHERE l.lane = c.lane LIMIT 1) l GROUP BY l.queue),
          waits AS MATERIALIZED (
-             SELECT l.queue, count(*) AS jobs FROM (SELECT seq FROM waiting ORDER BY seq LIMIT {max}) w
-             CROSS JOIN LATERAL (SELECT j.lane FROM job j WHERE j.seq = w.seq LIMIT 1) j
-             JOIN lane l ON l.lane = j.lane GROUP BY l.queue)
+             SELECT l.queue, sum(c.jobs)::bigint AS jobs FROM (
+                 SELECT j.lane, count(*) AS jobs FROM (SELECT seq FROM waiting ORDER BY seq LIMIT {max}) w
+                 CROSS JOIN LATERAL (SELECT j.lane FROM job j WHERE j.seq = w.seq LIMIT 1) j GROUP BY j.lane) c
+             CROSS JOIN LATERAL (SELECT l.queue FROM lane l WHERE l.lane = c.lane LIMIT 1) l GROUP BY l.queue)
          SELECT q.namespace, q.name, q.paused,
                 (SELECT count(*) FROM (
                      SELECT 1 FROM lane l CROSS JOIN LATERAL (
