@@ -90,7 +90,9 @@ fn kill_at_random(site: &Site) -> Again {
             site.pause(Duration::from_millis(dice.below(60)));
             up = strike(site, up, &mut dice, &mut strikes);
         }
-        kills += strikes.len();
+        // A worker that has not been replaced yet cannot be killed again: that is none of the kills.
+        kills +=
+            strikes.iter().filter(|strike| strike.what != What::Worker || !strike.victims.is_empty()).count();
         let began = now();
         let held = || strikes.iter().flat_map(|strike| &strike.held);
         site.wait_until("the jobs of the killed to go on", Duration::from_secs(20), || {
