@@ -10,8 +10,9 @@ use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State
 use tokio_postgres::Row;
 
 use super::enqueue::HOLDS_KEY;
-use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
+use super::place::{self, LEAVE_STREAM, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session, Uuid, code, get, sql_code, sql_count, vanished};
+use super::worker::shut_out;
 use crate::change::{Change, Changed};
 use crate::error::{Area, Error};
 
@@ -50,6 +51,7 @@ pub(super) async fn change(
 ) -> Result<Vec<Changed>, Error> {
     let locked = lock(session, ids, change).await?;
     let mut places = places(session, &locked.values().copied().collect::<Vec<_>>()).await?;
+    lock_streams(session, &places).await?;
     let mut changed = Vec::with_capacity(ids.len());
     for id in ids {
         changed.push(match locked.get(id) {
@@ -71,11 +73,34 @@ async fn lock(
     let rows = session.all(FIND, &[&wanted]).await?;
     let seqs = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
     if change == Change::Cancel {
+        set_apart(session, &seqs).await?;
         // Whoever ends an attempt locks its running row, and then its job: here in the same order.
         session.all(LOCK_RUNNING, &[&seqs]).await?;
     }
     let rows = session.all(LOCK_JOBS, &[&seqs]).await?;
     rows.iter().map(|row| Ok((get::<Uuid>(row, 1)?.into(), get(row, 0)?))).collect()
+}
+
+/// Gives the running ones among the jobs rows of their own, in which a cancel can be requested.
+async fn set_apart(session: &mut Session<'_>, seqs: &[i64]) -> Result<(), Error> {
+    let rows = session.all(HOLDERS, &[&seqs]).await?;
+    let workers = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
+    if workers.is_empty() {
+        return Ok(());
+    }
+    for worker in workers {
+        shut_out(session, worker).await?;
+    }
+    session.set_apart(seqs, None).await
+}
+
+/// Keeps claims from the jobs that are in streams.
+async fn lock_streams(session: &mut Session<'_>, places: &HashMap<i64, Place>) -> Result<(), Error> {
+    let mut lanes: Vec<i64> =
+        places.values().filter(|place| place.streamed).map(|place| place.lane).collect();
+    lanes.sort_unstable();
+    lanes.dedup();
+    if lanes.is_empty() { Ok(()) } else { place::lock_lanes(session, &lanes).await }
 }
 
 /// Where jobs are now. A statement of its own: it must see what was committed while locks were waited for.
@@ -270,7 +295,7 @@ async fn reprioritise(
         return skipped("it has that priority already".to_owned());
     }
     let lane = session.lane(&LaneKey { priority, ..(*info).clone() }).await?;
-    // Only the ready table is sorted by lane. Elsewhere it is enough that no promotion goes by the old lane meanwhile.
+    // What is available is sorted by lane. Elsewhere it is enough that no promotion goes by the old lane meanwhile.
     let is_ready = place.state == State::Available;
     let is_there = if is_ready {
         place::take(session, seq, place).await?
@@ -280,7 +305,7 @@ async fn reprioritise(
     if !is_there {
         return Ok(None);
     }
-    session.execute("UPDATE job SET lane = $2 WHERE seq = $1", &[&seq, &lane]).await?;
+    session.execute(CHANGE_LANE, &[&seq, &lane]).await?;
     if is_ready {
         let placed = Placed {
             to: State::Available,
@@ -351,11 +376,15 @@ pub(super) async fn purge(
     let mut seqs = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
     seqs.sort_unstable();
     seqs.truncate(limit);
+    let mut lanes = rows.iter().map(|row| get(row, 1)).collect::<Result<Vec<i64>, Error>>()?;
+    lanes.sort_unstable();
+    lanes.dedup();
 
     session.all(LOCK_JOBS, &[&seqs]).await?;
     let mut taken = Taken::default();
+    place::lock_lanes(session, &lanes).await?;
     // In this order, because a promotion may move jobs from the one to the other in between.
-    for take in [TAKE_WAITING, TAKE_READY] {
+    for take in [TAKE_WAITING, TAKE_READY, LEAVE_STREAM] {
         for row in session.all(take, &[&seqs]).await? {
             taken.add(&row, Cause::Cancel, State::Cancelled)?;
         }
@@ -453,27 +482,20 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
         past AS (DELETE FROM unique_past WHERE seq = ANY($1::bigint[]))
     DELETE FROM job WHERE seq = ANY($1::bigint[])";
 /// The oldest jobs of a queue's lanes that wait, for a worker or for something else.
-///
-/// The jobs of a lane and those that wait for something else are both sorted by seq. Each tells where to go on in the
-/// other, so that neither a lane full of finished jobs nor all that waits elsewhere is walked. Rows are compared as a
-/// whole because only the index of lanes is sorted so: the one of seq alone would walk the other lanes.
-pub(super) const WAITING_IN_QUEUE: &str = "SELECT c.seq
+pub(super) const WAITING_IN_QUEUE: &str = "SELECT c.seq, l.lane
     FROM queue q JOIN lane l ON l.queue = q.queue CROSS JOIN LATERAL (
         (SELECT r.seq FROM ready r WHERE r.lane = l.lane ORDER BY r.ready_at, r.seq LIMIT $3)
         UNION ALL
-        (WITH RECURSIVE walk (seq, next, found) AS (
-            SELECT 0::bigint, 0::bigint, false
-            UNION ALL
-            SELECT w.seq, CASE WHEN w.seq = i.seq THEN w.seq + 1 ELSE w.seq END, w.seq = i.seq
-            FROM walk
-            CROSS JOIN LATERAL (
-                SELECT j.lane, j.seq FROM job j WHERE (j.lane, j.seq) >= (l.lane, walk.next)
-                ORDER BY j.lane, j.seq LIMIT 1) i
-            CROSS JOIN LATERAL (
-                SELECT x.seq FROM waiting x WHERE x.seq >= i.seq ORDER BY x.seq LIMIT 1) w
-            WHERE i.lane = l.lane)
-        SELECT walk.seq FROM walk WHERE walk.found LIMIT $3)) c
+        (SELECT w.seq FROM waiting w WHERE w.lane = l.lane ORDER BY w.seq LIMIT $3)
+        UNION ALL
+        (SELECT u.seq FROM upcoming(l.lane, $3) u)) c
     WHERE q.namespace = $1 AND q.name = $2";
+pub(super) const HOLDERS: &str =
+    "SELECT DISTINCT b.worker FROM unnest($1::bigint[]) AS t (seq) CROSS JOIN LATERAL (
+        SELECT b.worker FROM block b WHERE b.seqs @> t.seq LIMIT 1) b
+    ORDER BY b.worker";
+pub(super) const CHANGE_LANE: &str = "WITH waits AS (UPDATE waiting SET lane = $2 WHERE seq = $1)
+    UPDATE job SET lane = $2 WHERE seq = $1";
 pub(super) const TAKE_WAITING: &str =
     "DELETE FROM waiting WHERE seq = ANY($1::bigint[]) RETURNING seq, state, attempts, flags";
 pub(super) const TAKE_READY: &str = "DELETE FROM ready r

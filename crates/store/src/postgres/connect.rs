@@ -19,9 +19,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
-use tokio_postgres::Row;
+use futures_util::SinkExt;
 use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{CopyInSink, Row};
 
 use super::error::{is_lost, open_error, pool_error, store_error};
 use super::tls;
@@ -150,6 +152,52 @@ impl Connection {
         }
         Ok(tx)
     }
+
+    /// Runs one statement in a transaction of its own, which is committed when this returns: one message there and back.
+    ///
+    /// # Errors
+    ///
+    /// As every call to the server. When the connection is lost in the middle, it is unknown whether it took place.
+    pub async fn once(&mut self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
+        if self.local.is_some() {
+            let tx = self.begin().await?;
+            let rows = tx.query(sql, parameters).await?;
+            tx.commit().await?;
+            return Ok(rows);
+        }
+        let object = self.object.as_ref().ok_or_else(Error::closed)?;
+        let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
+        let rows = async {
+            let statement = object.prepare_typed_cached(sql, &types).await?;
+            object.query(&statement, &values).await
+        };
+        rows.await.map_err(|error| note(&self.lost, error))
+    }
+
+    /// Sends the data of a `COPY ... FROM STDIN`, in a transaction of its own, which is committed when this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`once`](Self::once).
+    pub async fn copy(&mut self, sql: &str, data: Bytes) -> Result<(), Error> {
+        if self.local.is_some() {
+            let tx = self.begin().await?;
+            tx.copy(sql, data).await?;
+            return tx.commit().await;
+        }
+        let object = self.object.as_ref().ok_or_else(Error::closed)?;
+        let copied = async {
+            let statement = object.prepare_cached(sql).await?;
+            send(object.copy_in(&statement).await?, data).await
+        };
+        copied.await.map_err(|error| note(&self.lost, error))
+    }
+}
+
+async fn send(sink: CopyInSink<Bytes>, data: Bytes) -> Result<(), tokio_postgres::Error> {
+    let mut sink = std::pin::pin!(sink);
+    sink.send(data).await?;
+    sink.finish().await.map(drop)
 }
 
 impl Drop for Connection {
@@ -249,6 +297,16 @@ impl Transaction<'_> {
     /// As [`query`](Transaction::query).
     pub async fn run(&self, sql: &str) -> Result<(), Error> {
         self.inner.batch_execute(sql).await.map_err(|error| self.note(error))
+    }
+
+    /// Sends the data of a `COPY ... FROM STDIN`.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Transaction::query).
+    pub async fn copy(&self, sql: &str, data: Bytes) -> Result<(), Error> {
+        let sink = self.inner.copy_in(sql).await.map_err(|error| self.note(error))?;
+        send(sink, data).await.map_err(|error| self.note(error))
     }
 
     /// Makes what the transaction did durable and visible.

@@ -1,7 +1,9 @@
 //! Storing new jobs.
 //!
-//! Jobs without unique keys go in with one statement, however many they are: the arrays are unnested, the rows of `job`
-//! written, and those of `ready` or `waiting` after them. So a lone job costs one round trip and one flush.
+//! Plain jobs, which are available at once and have no unique key, go into the stream of their lane: one row each, by one
+//! statement, in a transaction of its own: a lone job by `INSERT`, several by `COPY`. Whatever else there is goes in with
+//! one statement for every run of jobs without unique keys: the arrays are unnested, the rows of `job` written, and those
+//! of `ready` or `waiting` after them.
 
 use std::collections::HashSet;
 
@@ -10,7 +12,9 @@ use taskwright_core::{
     Delivery, Error as DomainError, JobId, NewJob, State, Timestamp, UniqueKey, UniqueScope,
 };
 
-use super::session::{LaneKey, Session, Uuid, get, sql_code};
+use tokio_postgres::types::{ToSql, Type};
+
+use super::session::{LaneKey, Lanes, Session, Uuid, get, sql_code};
 use crate::Enqueued;
 use crate::error::{Area, Error};
 
@@ -51,6 +55,29 @@ pub(super) fn is_of(job: &NewJob, key: &LaneKey) -> bool {
         && key.namespace == job.namespace
 }
 
+/// The jobs as rows, if all are plain and their lanes are known.
+pub(super) fn plain<'a>(lanes: &Lanes, now: Timestamp, jobs: &'a [NewJob]) -> Option<Vec<NewRow<'a>>> {
+    let mut rows = Vec::with_capacity(jobs.len());
+    let mut last: Option<(LaneKey, i64)> = None;
+    for job in jobs {
+        let lane = match &last {
+            Some((key, lane)) if is_of(job, key) => *lane,
+            _ => {
+                let key = lane_key(job);
+                let lane = lanes.get(&key)?;
+                last = Some((key, lane));
+                lane
+            }
+        };
+        let row = NewRow::new(job, lane, now);
+        if !row.is_plain() {
+            return None;
+        }
+        rows.push(row);
+    }
+    Some(rows)
+}
+
 /// Stores the jobs. See [`Store::enqueue`](crate::Store::enqueue).
 pub(super) async fn enqueue(
     session: &mut Session<'_>,
@@ -85,12 +112,12 @@ pub(super) async fn enqueue(
 }
 
 /// A job with what it gets on the way in.
-struct NewRow<'a> {
-    job: &'a NewJob,
-    lane: i64,
-    created_at: i64,
-    run_at: i64,
-    state: State,
+pub(super) struct NewRow<'a> {
+    pub(super) job: &'a NewJob,
+    pub(super) lane: i64,
+    pub(super) created_at: i64,
+    pub(super) run_at: i64,
+    pub(super) state: State,
 }
 
 impl<'a> NewRow<'a> {
@@ -104,6 +131,65 @@ impl<'a> NewRow<'a> {
             State::Available
         };
         Self { job, lane, created_at: now.as_micros(), run_at: run_at.as_micros(), state }
+    }
+
+    /// Whether it goes into the stream of its lane.
+    fn is_plain(&self) -> bool {
+        self.state == State::Available && self.job.unique.is_none()
+    }
+
+    pub(super) fn timeout_us(&self) -> Option<i64> {
+        self.job.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// One plain job, as parameters of [`INSERT_ONE`].
+pub(super) struct One<'a> {
+    id: Uuid,
+    lane: i64,
+    created_at: i64,
+    run_at: i64,
+    timeout_us: Option<i64>,
+    max_attempts: i64,
+    first_state: i16,
+    at_most_once: bool,
+    owner: Option<&'a str>,
+    backoff: Option<String>,
+    args: &'a [u8],
+}
+
+impl<'a> One<'a> {
+    pub(super) fn of(row: &NewRow<'a>) -> Self {
+        let job = row.job;
+        Self {
+            id: job.id.into(),
+            lane: row.lane,
+            created_at: row.created_at,
+            run_at: row.run_at,
+            timeout_us: row.timeout_us(),
+            max_attempts: i64::from(job.max_attempts.code()),
+            first_state: sql_code(row.state.code()),
+            at_most_once: job.delivery == Delivery::AtMostOnce,
+            owner: job.owner.as_ref().map(|owner| owner.as_str()),
+            backoff: job.backoff.map(|backoff| backoff.to_string()),
+            args: job.args.as_bytes(),
+        }
+    }
+
+    pub(super) fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 11] {
+        [
+            (&self.id, Type::UUID),
+            (&self.lane, Type::INT8),
+            (&self.created_at, Type::INT8),
+            (&self.run_at, Type::INT8),
+            (&self.timeout_us, Type::INT8),
+            (&self.max_attempts, Type::INT8),
+            (&self.first_state, Type::INT2),
+            (&self.at_most_once, Type::BOOL),
+            (&self.owner, Type::TEXT),
+            (&self.backoff, Type::TEXT),
+            (&self.args, Type::BYTEA),
+        ]
     }
 }
 
@@ -137,9 +223,7 @@ impl<'a> Columns<'a> {
             columns.at_most_once.push(job.delivery == Delivery::AtMostOnce);
             columns.owners.push(job.owner.as_ref().map(|owner| owner.as_str()));
             columns.backoffs.push(job.backoff.map(|backoff| backoff.to_string()));
-            columns
-                .timeouts
-                .push(job.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX)));
+            columns.timeouts.push(row.timeout_us());
             columns.args.push(job.args.as_bytes());
         }
         columns
@@ -254,22 +338,29 @@ pub(super) fn scope_code(scope: UniqueScope) -> i16 {
 }
 
 // The statements of an enqueue.
+//
+/// One job into the stream of its lane.
+pub(super) const INSERT_ONE: &str =
+    "INSERT INTO job (id, lane, created_at, run_at, timeout_us, max_attempts, first_state,
+        at_most_once, owner, backoff, args)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 pub(super) const INSERT: &str = "WITH new AS (
         INSERT INTO job (id, lane, created_at, run_at, first_state, max_attempts, at_most_once, owner, backoff,
-                         timeout_us, args)
-        SELECT id, lane, created_at, run_at, state, max_attempts, at_most_once, owner, backoff, timeout_us, args
+                         timeout_us, args, is_streamed)
+        SELECT id, lane, created_at, run_at, state, max_attempts, at_most_once, owner, backoff, timeout_us, args,
+               state = 3 AND $13::bigint = 0
         FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $6::smallint[], $7::bigint[],
                     $8::boolean[], $9::text[], $10::text[], $11::bigint[], $12::bytea[])
              AS given (id, lane, created_at, run_at, state, max_attempts, at_most_once, owner, backoff,
                              timeout_us, args)
         ON CONFLICT (id) DO NOTHING
-        RETURNING seq, id, lane, run_at, first_state),
+        RETURNING seq, id, lane, run_at, first_state, is_streamed),
     is_ready AS (
         INSERT INTO ready (lane, ready_at, seq, attempts, flags)
-        SELECT lane, run_at, seq, 0, $13 FROM new WHERE first_state = 3),
+        SELECT lane, run_at, seq, 0, $13 FROM new WHERE first_state = 3 AND NOT is_streamed),
     waits AS (
-        INSERT INTO waiting (seq, state, due, attempts, flags)
-        SELECT seq, first_state, CASE first_state WHEN 2 THEN run_at ELSE $5::bigint END, 0, $13
+        INSERT INTO waiting (seq, lane, state, due, attempts, flags)
+        SELECT seq, lane, first_state, CASE first_state WHEN 2 THEN run_at ELSE $5::bigint END, 0, $13
         FROM new WHERE first_state <> 3)
     SELECT id, seq FROM new";
 pub(super) const TAKE_KEY: &str = "INSERT INTO unique_key (namespace, kind, key, scope, seq)

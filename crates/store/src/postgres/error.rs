@@ -24,11 +24,22 @@ pub(super) fn store_error(error: tokio_postgres::Error) -> Error {
 
 /// Whether the transaction took no effect because it met another one, so that it may be done again.
 pub(super) fn is_conflict(error: &Error) -> bool {
+    has_code(error, &[SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED])
+}
+
+/// Whether the transaction took no effect because something is there already that must be there once.
+pub(super) fn is_duplicate(error: &Error) -> bool {
+    has_code(error, &[SqlState::UNIQUE_VIOLATION])
+}
+
+/// Whether the function `complete` took no effect because an attempt is not in its block.
+pub(super) fn is_elsewhere(error: &Error) -> bool {
+    has_code(error, &[SqlState::from_code("TW001")])
+}
+
+fn has_code(error: &Error, codes: &[SqlState]) -> bool {
     let cause = error.source().and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
-    let code = cause.and_then(tokio_postgres::Error::code);
-    code.is_some_and(|code| {
-        [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code)
-    })
+    cause.and_then(tokio_postgres::Error::code).is_some_and(|code| codes.contains(code))
 }
 
 /// The error of opening the store. A server that is not there is a setting to correct, not a moment to wait for;

@@ -1,18 +1,21 @@
 //! What attempts write: their end, their progress, their log.
 //!
-//! A batch of plain completions is one statement. Everything else (retries, cancels, jobs with a unique key) goes one by
-//! one, under the lock of its running row.
+//! A batch of first attempts that completed is one call of the function `complete`, in which their block is the fence. Later
+//! attempts that completed are one statement of the batch. Everything else (retries, cancels, jobs with a unique key)
+//! goes one by one, under the lock of its running row; a job that has none yet is set apart from its block first.
 
 use std::collections::{HashMap, HashSet};
 
 use taskwright_core::attempt::{self, AttemptEnd};
 use taskwright_core::{Actor, Cause, Decision, State, Timestamp, Verdict, WorkerId, state};
 use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
 
+use super::held::{Held, Where};
 use super::place::{self, Move, Placed};
-use super::session::{Session, count, get, sql_code, sql_count};
+use super::session::{Session, Uuid, count, get, sql_code, sql_count};
 use super::timeline::by_worker;
-use super::worker::number;
+use super::worker::{number, shut_out};
 use crate::claim::JobKey;
 use crate::error::Error;
 use crate::finish::{Finish, LogEntry, ProgressReport};
@@ -26,9 +29,99 @@ pub(super) struct Running {
     pub(super) cancel_requested: bool,
 }
 
-/// Ends attempts. See [`Store::finish`](crate::Store::finish).
+/// Ends of first attempts that completed, of jobs that are in blocks: parameters of [`COMPLETE_STREAMED`].
+pub(super) struct Streamed {
+    who: Uuid,
+    which: Vec<i64>,
+    blocks: Vec<i64>,
+    seqs: Vec<i64>,
+    started_at: Vec<i64>,
+    ended_at: Vec<i64>,
+    usages: Vec<Option<String>>,
+    results: Vec<Option<String>>,
+    pub(super) done: Vec<i64>,
+    outcome: i16,
+    to: i16,
+}
+
+impl Streamed {
+    /// Those of the ends that these are, and the indexes of the others.
+    pub(super) fn of(worker: WorkerId, ends: &[Finish], held: &Held) -> (Self, Vec<usize>) {
+        let places = held.find(ends.iter().map(|end| end.key.0));
+        // The first write of an attempt in a batch is the one that counts, whatever it says.
+        let mut used = HashSet::with_capacity(ends.len());
+        let mut rest = Vec::new();
+        let mut chosen = Vec::with_capacity(ends.len());
+        for (index, (end, place)) in ends.iter().zip(places).enumerate() {
+            match place {
+                Where::Block(block) if used.insert(end.key) && end.attempt == 1 && is_plain(end) => {
+                    chosen.push((end, block));
+                }
+                _ => rest.push(index),
+            }
+        }
+        (Self::from(worker, &chosen, held), rest)
+    }
+
+    fn from(worker: WorkerId, ends: &[(&Finish, i64)], held: &Held) -> Self {
+        let mut which: Vec<i64> = ends.iter().map(|(_, block)| *block).collect();
+        which.sort_unstable();
+        which.dedup();
+        let named: Vec<(i64, i64)> = ends.iter().map(|(end, block)| (end.key.0, *block)).collect();
+        let mut usages: Vec<_> = ends.iter().map(|(end, _)| usage_text(end)).collect();
+        let mut results: Vec<_> = ends.iter().map(|(end, _)| end.decision.result.clone()).collect();
+        // What is missing everywhere need not be sent.
+        for texts in [&mut usages, &mut results] {
+            if texts.iter().all(Option::is_none) {
+                texts.clear();
+            }
+        }
+        Self {
+            who: worker.into(),
+            which,
+            blocks: named.iter().map(|(_, block)| *block).collect(),
+            seqs: named.iter().map(|(seq, _)| *seq).collect(),
+            started_at: ends.iter().map(|(end, _)| end.started_at.as_micros()).collect(),
+            ended_at: ends.iter().map(|(end, _)| end.ended_at.as_micros()).collect(),
+            usages,
+            results,
+            done: held.emptied_by(&named),
+            outcome: sql_code(AttemptEnd::Completed.code()),
+            to: sql_code(State::Completed.code()),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.seqs.is_empty()
+    }
+
+    pub(super) fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 11] {
+        [
+            (&self.who, Type::UUID),
+            (&self.which, Type::INT8_ARRAY),
+            (&self.blocks, Type::INT8_ARRAY),
+            (&self.seqs, Type::INT8_ARRAY),
+            (&self.started_at, Type::INT8_ARRAY),
+            (&self.ended_at, Type::INT8_ARRAY),
+            (&self.usages, Type::TEXT_ARRAY),
+            (&self.results, Type::TEXT_ARRAY),
+            (&self.done, Type::INT8_ARRAY),
+            (&self.outcome, Type::INT2),
+            (&self.to, Type::INT2),
+        ]
+    }
+
+    /// Those that can be done now; the worker is shut out, so that they still can a moment later.
+    async fn possible(&self, session: &mut Session<'_>, worker: i64) -> Result<HashSet<i64>, Error> {
+        let rows = session.all(POSSIBLE, &[&self.blocks, &self.seqs, &worker]).await?;
+        rows.iter().map(|row| get(row, 0)).collect()
+    }
+}
+
+/// Ends attempts, of whatever kind. See [`Store::finish`](crate::Store::finish).
 pub(super) async fn finish(
     session: &mut Session<'_>,
+    held: &Held,
     now: Timestamp,
     worker: WorkerId,
     ends: &[Finish],
@@ -36,6 +129,7 @@ pub(super) async fn finish(
     let id = worker;
     let Some(worker) = number(session, id).await? else { return Ok(vec![Verdict::Stale; ends.len()]) };
     let mut verdicts = vec![Verdict::Stale; ends.len()];
+    let ended = end_in_blocks(session, held, id, worker, ends).await?;
     let completed = complete(session, worker, ends).await?;
     let mut rest = Vec::new();
     // A fence is used up by its first write, also within one batch.
@@ -44,7 +138,9 @@ pub(super) async fn finish(
         if !used.insert((end.key, end.attempt)) {
             continue;
         }
-        if completed.contains(&(end.key.0, end.attempt)) && is_plain(end) {
+        let is_done =
+            ended.contains(&(end.key.0, end.attempt)) || completed.contains(&(end.key.0, end.attempt));
+        if is_done && is_plain(end) {
             verdicts[index] = Verdict::Accepted;
         } else {
             rest.push((index, end));
@@ -55,14 +151,60 @@ pub(super) async fn finish(
     }
     // Jobs are locked in one order everywhere.
     rest.sort_by_key(|(_, end)| end.key);
-    let mut held = held_by(session, worker, rest.iter().map(|(_, end)| end.key)).await?;
+    let mut running = held_by(session, worker, rest.iter().map(|(_, end)| end.key)).await?;
     for (index, end) in rest {
-        let Some(running) = fence(&mut held, end.key, end.attempt) else { continue };
+        let Some(running) = fence(&mut running, end.key, end.attempt) else { continue };
         let ended = Ended::of(end, worker, &running, now, id);
         end_attempt(session, end.key.0, running, end.decision.clone(), &ended).await?;
         verdicts[index] = Verdict::Accepted;
     }
     Ok(verdicts)
+}
+
+/// Ends the plain ones that are in blocks, and sets the others apart that may be; which were ended.
+async fn end_in_blocks(
+    session: &mut Session<'_>,
+    held: &Held,
+    id: WorkerId,
+    worker: i64,
+    ends: &[Finish],
+) -> Result<HashSet<(i64, u32)>, Error> {
+    let places = held.find(ends.iter().map(|end| end.key.0));
+    if places.iter().all(|place| *place == Where::Running) {
+        return Ok(HashSet::new());
+    }
+    shut_out(session, worker).await?;
+    let (streamed, _) = Streamed::of(id, ends, held);
+    let possible = streamed.possible(session, worker).await?;
+    let chosen: Vec<Finish> = ends.iter().filter(|end| possible.contains(&end.key.0)).cloned().collect();
+    let (streamed, _) = Streamed::of(id, &chosen, held);
+    let done: HashSet<(i64, u32)> = streamed.seqs.iter().map(|seq| (*seq, 1)).collect();
+    if !streamed.is_empty() {
+        session.typed(COMPLETE_STREAMED, &streamed.parameters()).await?;
+        session.removed.extend_from_slice(&streamed.done);
+    }
+    let rest: Vec<i64> = ends.iter().map(|end| end.key.0).filter(|seq| !done.contains(&(*seq, 1))).collect();
+    session.set_apart(&rest, Some(worker)).await?;
+    Ok(done)
+}
+
+/// Gives those of these running jobs that may be in blocks a row in `running`.
+async fn set_apart(
+    session: &mut Session<'_>,
+    held: &Held,
+    worker: i64,
+    keys: impl Iterator<Item = JobKey> + Clone,
+) -> Result<(), Error> {
+    let places = held.find(keys.clone().map(|key| key.0));
+    let mut seqs: Vec<i64> =
+        keys.zip(places).filter(|(_, place)| *place != Where::Running).map(|(key, _)| key.0).collect();
+    seqs.sort_unstable();
+    seqs.dedup();
+    if seqs.is_empty() {
+        return Ok(());
+    }
+    shut_out(session, worker).await?;
+    session.set_apart(&seqs, Some(worker)).await
 }
 
 /// Takes the running row of an attempt, if it is still that attempt's.
@@ -76,6 +218,7 @@ fn fence(held: &mut HashMap<i64, Running>, key: JobKey, attempt: u32) -> Option<
 /// Hands jobs back. See [`Store::give_back`](crate::Store::give_back).
 pub(super) async fn give_back(
     session: &mut Session<'_>,
+    held: &Held,
     now: Timestamp,
     worker: WorkerId,
     jobs: &[(JobKey, u32)],
@@ -83,6 +226,7 @@ pub(super) async fn give_back(
 ) -> Result<Vec<Verdict>, Error> {
     let id = worker;
     let Some(worker) = number(session, id).await? else { return Ok(vec![Verdict::Stale; jobs.len()]) };
+    set_apart(session, held, worker, jobs.iter().map(|(key, _)| *key)).await?;
     let mut held = held_by(session, worker, jobs.iter().map(|(key, _)| *key)).await?;
     let mut verdicts = Vec::with_capacity(jobs.len());
     for (key, attempt) in jobs {
@@ -263,10 +407,12 @@ pub(super) fn read_running(row: &Row) -> Result<Running, Error> {
 /// Stores progress. See [`Store::report`](crate::Store::report).
 pub(super) async fn report(
     session: &mut Session<'_>,
+    held: &Held,
     worker: WorkerId,
     reports: &[ProgressReport],
 ) -> Result<Vec<Verdict>, Error> {
-    let worker = number(session, worker).await?;
+    let Some(worker) = number(session, worker).await? else { return Ok(vec![Verdict::Stale; reports.len()]) };
+    set_apart(session, held, worker, reports.iter().map(|report| report.key)).await?;
     let mut verdicts = Vec::with_capacity(reports.len());
     for report in reports {
         let progress = serde_json::to_string(&report.progress).ok();
@@ -280,10 +426,12 @@ pub(super) async fn report(
 /// Appends to logs. See [`Store::log`](crate::Store::log).
 pub(super) async fn log(
     session: &mut Session<'_>,
+    held: &Held,
     worker: WorkerId,
     entries: &[LogEntry],
 ) -> Result<Vec<Verdict>, Error> {
-    let worker = number(session, worker).await?;
+    let Some(worker) = number(session, worker).await? else { return Ok(vec![Verdict::Stale; entries.len()]) };
+    set_apart(session, held, worker, entries.iter().map(|entry| entry.key)).await?;
     let mut verdicts = Vec::with_capacity(entries.len());
     for entry in entries {
         let (attempt, stream) = (sql_count(entry.attempt), sql_code(entry.stream.code()));
@@ -303,6 +451,13 @@ fn verdict(changed: u64) -> Verdict {
 }
 
 // The statements of ends.
+//
+/// See `migrations/0002_claims.sql`.
+pub(super) const COMPLETE_STREAMED: &str = "SELECT complete($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+pub(super) const POSSIBLE: &str = "SELECT e.seq FROM unnest($1::bigint[], $2::bigint[]) AS e (block, seq)
+    CROSS JOIN LATERAL (
+        SELECT FROM block b WHERE b.block = e.block AND b.worker = $3 AND b.seqs @> e.seq LIMIT 1) b
+    WHERE NOT EXISTS (SELECT FROM attempt a WHERE a.seq = e.seq)";
 pub(super) const COMPLETE: &str = "WITH gone AS (
         DELETE FROM running x
         USING unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])

@@ -4,17 +4,19 @@
 //! candidates in order; then the candidates are read whole, with one statement, and held against the filter. A page looks
 //! at a bounded number of candidates and may come back short; the caller goes on from where it stopped.
 //!
-//! The order is that of the numbers, which are given before the commit: a job whose transaction took longer than another's
-//! may show up before where a reader of the oldest has come to.
+//! The order is that of the numbers; of one lane, or a few, it is that of the transactions and within them of the numbers,
+//! which is how lanes are kept. Either is given before the commit: a job whose transaction took longer than another's may
+//! show up before where a reader of the oldest has come to.
 
 use std::cmp::Reverse;
 
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::{JobId, State};
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::query::{read_view, view_query, walk_indexes};
-use super::session::{Session, Uuid, get, sql_code};
+use super::session::{Session, Uuid, get, sql_code, vanished};
 use crate::error::Error;
 use crate::query::{Filter, JobView, Owners, Page, Paged, Pattern};
 
@@ -82,21 +84,28 @@ async fn views(session: &mut Session<'_>, candidates: &[i64]) -> Result<Vec<JobV
     rows.iter().map(|row| read_view(row).map(|(_, view)| view)).collect()
 }
 
+/// Where a candidate stands: (transaction, number). Where only the number counts the transaction is 0.
+type Standing = (u64, i64);
+
 /// Where to start: behind the job that the page goes on from.
-async fn start(session: &mut Session<'_>, page: &Page) -> Result<i64, Error> {
-    let before_all = if page.oldest_first { 0 } else { i64::MAX };
+async fn start(session: &mut Session<'_>, page: &Page) -> Result<Standing, Error> {
+    let before_all = if page.oldest_first { (0, 0) } else { (u64::MAX, i64::MAX) };
     let Some(after) = page.after.map(Uuid::from) else { return Ok(before_all) };
-    let mut found = session.first("SELECT seq FROM job WHERE id = $1", &[&after]).await?;
+    let mut found = session.first("SELECT seq, xid::text FROM job WHERE id = $1", &[&after]).await?;
     if found.is_none() {
         // The job was removed since: go on at the time it was made.
         let near = if page.oldest_first {
-            "SELECT seq FROM job WHERE id < $1 ORDER BY id DESC LIMIT 1"
+            "SELECT seq, xid::text FROM job WHERE id < $1 ORDER BY id DESC LIMIT 1"
         } else {
-            "SELECT seq FROM job WHERE id > $1 ORDER BY id LIMIT 1"
+            "SELECT seq, xid::text FROM job WHERE id > $1 ORDER BY id LIMIT 1"
         };
         found = session.first(near, &[&after]).await?;
     }
-    found.map_or(Ok(before_all), |row| get(&row, 0))
+    found.map_or(Ok(before_all), |row| Ok((xid(&row, 1)?, get(&row, 0)?)))
+}
+
+fn xid(row: &Row, column: usize) -> Result<u64, Error> {
+    get::<&str>(row, column)?.parse().map_err(|_| vanished("a transaction's number"))
 }
 
 /// The lanes that the filter's kinds, queues and namespace allow; `None` when it says nothing about them.
@@ -151,29 +160,52 @@ fn owner_matches(owners: &Owners, job: &JobView) -> bool {
 /// A parameter of a driver, from `$3` on.
 type Param = Box<dyn ToSql + Sync + Send>;
 
-/// One ordered source of candidates: `SELECT <seq> FROM ... WHERE <condition>`, to which the walk adds its bound.
+/// One ordered source of candidates: `SELECT <xid>, <seq> FROM ... WHERE <condition>`, to which the walk adds its bound.
 struct Driver {
     select: String,
-    seq: &'static str,
+    order: Order,
     /// What the select is made for each of, side by side: a `FROM` item called `e`.
     each: Option<&'static str>,
     params: Vec<Param>,
 }
 
+/// What candidates are sorted by.
+enum Order {
+    /// The column of the number.
+    Number(&'static str),
+    /// `job j`, by the order of lanes.
+    Lane,
+}
+
 impl Driver {
-    fn plain(select: &str, seq: &'static str) -> Self {
-        Self { select: select.to_owned(), seq, each: None, params: Vec::new() }
+    /// `from` is everything behind the columns.
+    fn plain(from: &str, seq: &'static str) -> Self {
+        let select = format!("SELECT '0'::text AS xid, {seq} {from}");
+        Self { select, order: Order::Number(seq), each: None, params: Vec::new() }
     }
 
-    /// The whole statement: from `$1` on, at most `$2` rows.
+    /// The whole statement: from `$1` on, at most `$2` rows; by the order of lanes, the last parameter is the transaction.
     fn sql(&self, oldest_first: bool) -> String {
-        let (select, seq) = (&self.select, self.seq);
+        let select = &self.select;
         let (than, order) = if oldest_first { (">", "ASC") } else { ("<", "DESC") };
-        let bounded = format!("{select} AND {seq} {than} $1 ORDER BY {seq} {order} LIMIT $2");
-        match self.each {
-            None => bounded,
-            Some(each) => format!(
-                "SELECT c.seq FROM {each} CROSS JOIN LATERAL ({bounded}) c ORDER BY c.seq {order} LIMIT $2"
+        let bounded = match self.order {
+            Order::Number(seq) => {
+                format!("{select} AND {seq} {than} $1 ORDER BY {seq} {order} LIMIT $2")
+            }
+            Order::Lane => format!(
+                "{select} AND (j.xid, j.seq) {than} (${xid}::text::xid8, $1)
+                 ORDER BY j.xid {order}, j.seq {order} LIMIT $2",
+                xid = self.params.len() + 3
+            ),
+        };
+        match (self.each, &self.order) {
+            (None, _) => bounded,
+            (Some(each), Order::Number(_)) => format!(
+                "SELECT c.xid, c.seq FROM {each} CROSS JOIN LATERAL ({bounded}) c ORDER BY c.seq {order} LIMIT $2"
+            ),
+            (Some(each), Order::Lane) => format!(
+                "SELECT c.xid::text, c.seq FROM {each} CROSS JOIN LATERAL ({bounded}) c
+                 ORDER BY c.xid {order}, c.seq {order} LIMIT $2"
             ),
         }
     }
@@ -187,12 +219,13 @@ async fn drivers(
 ) -> Result<Vec<Driver>, Error> {
     if !filter.ids.is_empty() {
         let seqs = seqs_of(session, &filter.ids).await?;
-        let select = "SELECT seq FROM job WHERE seq = ANY($3::bigint[])";
-        return Ok(vec![Driver { params: vec![Box::new(seqs)], ..Driver::plain(select, "seq") }]);
+        let from = "FROM job WHERE seq = ANY($3::bigint[])";
+        return Ok(vec![Driver { params: vec![Box::new(seqs)], ..Driver::plain(from, "seq") }]);
     }
     let states = &filter.states;
     if !filter.workers.is_empty() || *states == [State::Running] {
-        return Ok(vec![Driver::plain("SELECT seq FROM running WHERE true", "seq")]);
+        let from = "FROM (SELECT seq FROM running UNION ALL SELECT seq FROM held) s WHERE true";
+        return Ok(vec![Driver::plain(from, "s.seq")]);
     }
     let rare = |state: &State| !matches!(state, State::Available | State::Completed | State::Running);
     if !states.is_empty() && states.iter().all(rare) {
@@ -202,15 +235,15 @@ async fn drivers(
         return Ok(vec![by_ready(lanes)]);
     }
     if *states == [State::Completed] && lanes.is_none() {
-        let select = "SELECT DISTINCT seq FROM attempt WHERE moved_to = 6";
-        return Ok(vec![Driver::plain(select, "seq")]);
+        let select = "SELECT DISTINCT '0'::text AS xid, seq FROM attempt WHERE moved_to = 6".to_owned();
+        return Ok(vec![Driver { select, ..Driver::plain("", "seq") }]);
     }
-    Ok(vec![by_lane(filter, lanes)])
+    Ok(by_lane(filter, lanes))
 }
 
 async fn few_ready(session: &mut Session<'_>) -> Result<bool, Error> {
-    let row =
-        session.first("SELECT count(*) FROM (SELECT 1 FROM ready LIMIT $1) r", &[&SORTED_READY_MAX]).await?;
+    let count = "SELECT count(*) FROM (SELECT 1 FROM ready UNION ALL SELECT 1 FROM stream LIMIT $1) r";
+    let row = session.first(count, &[&SORTED_READY_MAX]).await?;
     let counted: Option<i64> = row.map(|row| get(&row, 0)).transpose()?;
     Ok(counted.is_none_or(|counted| counted < SORTED_READY_MAX))
 }
@@ -223,7 +256,7 @@ async fn seqs_of(session: &mut Session<'_>, ids: &[JobId]) -> Result<Vec<i64>, E
 
 /// The states that a table keeps an index of.
 fn by_state(states: &[State]) -> Vec<Driver> {
-    let driver = |terminal: bool, select: &str| {
+    let driver = |terminal: bool, from: &str| {
         let mut codes: Vec<i16> = states
             .iter()
             .filter(|state| state.is_terminal() == terminal)
@@ -235,65 +268,83 @@ fn by_state(states: &[State]) -> Vec<Driver> {
         (!codes.is_empty()).then(|| Driver {
             each: Some("unnest($3::smallint[]) AS e (state)"),
             params: vec![Box::new(codes)],
-            ..Driver::plain(select, "s.seq")
+            ..Driver::plain(from, "s.seq")
         })
     };
-    let waiting = driver(false, "SELECT s.seq FROM waiting s WHERE s.state = e.state");
-    let over = driver(true, "SELECT s.seq FROM over s WHERE s.state = e.state");
+    let waiting = driver(false, "FROM waiting s WHERE s.state = e.state");
+    let over = driver(true, "FROM over s WHERE s.state = e.state");
     waiting.into_iter().chain(over).collect()
 }
 
 /// All available jobs, or those of some lanes: each reach sorts them, so that it should not be spent on others.
 fn by_ready(lanes: Option<&[i64]>) -> Driver {
+    const FROM: &str = "FROM (SELECT lane, seq FROM ready UNION ALL SELECT lane, seq FROM stream) s";
     match lanes {
-        None => Driver::plain("SELECT seq FROM ready WHERE true", "seq"),
+        None => Driver::plain(&format!("{FROM} WHERE true"), "s.seq"),
         Some(lanes) => Driver {
             params: vec![Box::new(lanes.to_vec())],
-            ..Driver::plain("SELECT seq FROM ready WHERE lane = ANY($3::bigint[])", "seq")
+            ..Driver::plain(&format!("{FROM} WHERE s.lane = ANY($3::bigint[])"), "s.seq")
         },
     }
 }
 
-/// All jobs, or those of some lanes, with what can be checked cheaply on the way.
-fn by_lane(filter: &Filter, lanes: Option<&[i64]>) -> Driver {
-    let mut params: Vec<Param> = Vec::new();
-    let (each, lane) = match lanes {
-        None => (None, "true"),
-        Some(lanes) => {
+/// All jobs, or those of some lanes, with what can be checked cheaply on the way. Lanes have two indexes, of the streamed
+/// jobs and of the others.
+fn by_lane(filter: &Filter, lanes: Option<&[i64]>) -> Vec<Driver> {
+    let driver = |which: &str, order: Order, each: Option<&'static str>| {
+        let mut params: Vec<Param> = Vec::new();
+        if let Some(lanes) = lanes {
             params.push(Box::new(lanes.to_vec()));
-            if lanes.len() <= LANES_MERGED_MAX {
-                (Some("unnest($3::bigint[]) AS e (lane)"), "j.lane = e.lane")
-            } else {
-                (None, "j.lane = ANY($3::bigint[])")
-            }
+        }
+        let conditions = conditions(filter, &mut params);
+        let xid = if matches!(order, Order::Lane) { "j.xid" } else { "'0'::text AS xid" };
+        Driver {
+            select: format!("SELECT {xid}, j.seq FROM job j WHERE {which}{conditions}"),
+            order,
+            each,
+            params,
         }
     };
-    let mut select = format!("SELECT j.seq FROM job j WHERE {lane}");
-    select.push_str(match filter.states.as_slice() {
+    match lanes {
+        None => vec![driver("true", Order::Number("j.seq"), None)],
+        Some(lanes) if lanes.len() <= LANES_MERGED_MAX => {
+            ["j.is_streamed AND j.lane = e.lane", "NOT j.is_streamed AND j.lane = e.lane"]
+                .map(|which| driver(which, Order::Lane, Some("unnest($3::bigint[]) AS e (lane)")))
+                .into()
+        }
+        Some(_) => vec![driver("j.lane = ANY($3::bigint[])", Order::Number("j.seq"), None)],
+    }
+}
+
+/// What a walk over jobs checks on the way; the rest is checked once they have been read.
+fn conditions(filter: &Filter, params: &mut Vec<Param>) -> String {
+    let mut conditions = String::from(match filter.states.as_slice() {
         [State::Completed] => " AND EXISTS (SELECT 1 FROM attempt a WHERE a.seq = j.seq AND a.moved_to = 6)",
         [State::Available] => {
-            " AND EXISTS (SELECT 1 FROM ready r
-                          WHERE r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq)"
+            " AND (EXISTS (SELECT 1 FROM ready r
+                           WHERE r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq)
+                   OR (j.is_streamed AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.seq = j.seq)
+                       AND NOT EXISTS (SELECT 1 FROM block b WHERE b.seqs @> j.seq)))"
         }
         _ => "",
     });
     for (moment, than) in [(filter.created_from, ">="), (filter.created_to, "<=")] {
         if let Some(moment) = moment {
             params.push(Box::new(moment.as_micros()));
-            select.push_str(&format!(" AND j.created_at {than} ${}", params.len() + 2));
+            conditions.push_str(&format!(" AND j.created_at {than} ${}", params.len() + 2));
         }
     }
-    match &filter.owners {
-        Owners::Nobody => select.push_str(" AND j.owner IS NULL"),
-        Owners::Of(_) => select.push_str(" AND j.owner IS NOT NULL"),
-        Owners::Any => {}
-    }
-    Driver { select, seq: "j.seq", each, params }
+    conditions.push_str(match &filter.owners {
+        Owners::Nobody => " AND j.owner IS NULL",
+        Owners::Of(_) => " AND j.owner IS NOT NULL",
+        Owners::Any => "",
+    });
+    conditions
 }
 
 /// Goes through all drivers side by side.
 struct Walk {
-    after: i64,
+    after: Standing,
     oldest_first: bool,
     drivers: Vec<Driver>,
 }
@@ -302,26 +353,30 @@ impl Walk {
     /// The next candidates, at most `reach`; fewer only at the end.
     async fn next(&mut self, session: &mut Session<'_>, reach: usize) -> Result<Vec<i64>, Error> {
         let most = i64::try_from(reach).unwrap_or(i64::MAX);
-        let mut merged: Vec<i64> = Vec::with_capacity(reach);
+        let (xid_text, seq) = (self.after.0.to_string(), self.after.1);
+        let mut merged: Vec<Standing> = Vec::with_capacity(reach);
         for driver in &self.drivers {
-            let mut params: Vec<&(dyn ToSql + Sync)> = vec![&self.after, &most];
+            let mut params: Vec<&(dyn ToSql + Sync)> = vec![&seq, &most];
             for param in &driver.params {
                 params.push(param.as_ref());
             }
+            if matches!(driver.order, Order::Lane) {
+                params.push(&xid_text);
+            }
             for row in session.all(&driver.sql(self.oldest_first), &params).await? {
-                merged.push(get(&row, 0)?);
+                merged.push((xid(&row, 0)?, get(&row, 1)?));
             }
         }
         if self.oldest_first {
             merged.sort_unstable();
         } else {
-            merged.sort_unstable_by_key(|seq: &i64| Reverse(*seq));
+            merged.sort_unstable_by_key(|standing| Reverse(*standing));
         }
         merged.dedup();
         merged.truncate(reach);
         if let Some(last) = merged.last() {
             self.after = *last;
         }
-        Ok(merged)
+        Ok(merged.into_iter().map(|(_, seq)| seq).collect())
     }
 }

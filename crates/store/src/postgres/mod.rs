@@ -22,9 +22,11 @@
 mod change;
 mod claim;
 mod connect;
+mod copy;
 mod enqueue;
 mod error;
 mod finish;
+mod held;
 mod list;
 mod listen;
 mod place;

@@ -83,39 +83,61 @@ pub(super) struct Place {
     pub(super) lane: i64,
     pub(super) run_at: i64,
     pub(super) cancel_requested: bool,
+    /// Whether it is available in the stream of its lane, and has no row that says so.
+    pub(super) streamed: bool,
 }
 
 /// The columns by which [`read_place`] finds the state of `job j`, and the joins that they need. A job is in at most one
-/// of the tables; in none it is completed.
+/// of the tables; of one that is in none, its block and its attempts tell.
 pub(super) const PLACE_COLUMNS: &str = "\
     CASE WHEN r.seq IS NOT NULL THEN 3::smallint WHEN w.seq IS NOT NULL THEN w.state
-         WHEN x.seq IS NOT NULL THEN 4::smallint WHEN o.seq IS NOT NULL THEN o.state ELSE 6::smallint END,
-    coalesce(r.attempts, w.attempts, x.attempt, (SELECT max(attempt) FROM attempt a WHERE a.seq = j.seq), 0),
-    coalesce(r.flags, w.flags, x.flags, 0::bigint), j.lane, j.run_at, x.cancel_at IS NOT NULL";
+         WHEN x.seq IS NOT NULL THEN 4::smallint WHEN o.seq IS NOT NULL THEN o.state
+         WHEN n.attempt IS NOT NULL THEN 6::smallint WHEN h.worker IS NOT NULL THEN 4::smallint ELSE 3::smallint END,
+    coalesce(r.attempts, w.attempts, x.attempt, n.attempt, CASE WHEN h.worker IS NOT NULL THEN 1 END, 0),
+    coalesce(r.flags, w.flags, x.flags, 0::bigint), j.lane, j.run_at, x.cancel_at IS NOT NULL,
+    r.seq IS NULL";
 
-/// See [`PLACE_COLUMNS`].
+/// See [`PLACE_COLUMNS`]. The limits keep each lookup one by index.
 pub(super) const PLACE_JOINS: &str = "\
     LEFT JOIN ready r ON r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq
     LEFT JOIN waiting w ON w.seq = j.seq
     LEFT JOIN running x ON x.seq = j.seq
-    LEFT JOIN over o ON o.seq = j.seq";
+    LEFT JOIN over o ON o.seq = j.seq
+    LEFT JOIN LATERAL (
+        SELECT a.attempt, a.claimed_at, a.ended_at, a.worker, a.error FROM attempt a
+        WHERE a.seq = j.seq ORDER BY a.attempt DESC LIMIT 1) n ON true
+    LEFT JOIN LATERAL (
+        SELECT b.worker, b.claimed_at FROM block b
+        WHERE n.attempt IS NULL AND j.is_streamed AND b.seqs @> j.seq LIMIT 1) h ON true";
 
 /// Reads [`PLACE_COLUMNS`] from column `at` on.
 pub(super) fn read_place(row: &Row, at: usize) -> Result<Place, Error> {
+    let state = State::from_code(code(row, at)?).ok_or_else(|| vanished("a known state"))?;
     Ok(Place {
-        state: State::from_code(code(row, at)?).ok_or_else(|| vanished("a known state"))?,
+        state,
         attempts: count(row, at + 1)?,
         flags: get(row, at + 2)?,
         lane: get(row, at + 3)?,
         run_at: get(row, at + 4)?,
         cancel_requested: get(row, at + 5)?,
+        streamed: state == State::Available && get(row, at + 6)?,
     })
+}
+
+/// Keeps claims from the lanes until the end of the transaction. All that will be needed at once, in one order: claims
+/// lock them so, too.
+pub(super) async fn lock_lanes(session: &mut Session<'_>, lanes: &[i64]) -> Result<(), Error> {
+    session.all(LOCK_LANES, &[&lanes]).await.map(drop)
 }
 
 /// Takes a job out of the table of its state; `false` when it is there no more, because somebody else moved it.
 pub(super) async fn take(session: &mut Session<'_>, seq: i64, place: &Place) -> Result<bool, Error> {
     let (attempts, flags) = (sql_count(place.attempts), place.flags);
     let taken = match place.state {
+        State::Available if place.streamed => {
+            lock_lanes(session, &[place.lane]).await?;
+            session.all(LEAVE_STREAM, &[&[seq].as_slice()]).await?.len() as u64
+        }
         State::Available => {
             session.execute(TAKE_READY, &[&place.lane, &place.run_at, &seq, &attempts, &flags]).await?
         }
@@ -134,8 +156,8 @@ pub(super) async fn take(session: &mut Session<'_>, seq: i64, place: &Place) -> 
 pub(super) const MOVE_TIME: &str = "UPDATE job SET run_at = $2 WHERE seq = $1";
 pub(super) const PUT_READY: &str = "INSERT INTO ready (lane, ready_at, seq, attempts, flags)
     SELECT lane, run_at, seq, $2, $3 FROM job WHERE seq = $1";
-pub(super) const PUT_WAITING: &str =
-    "INSERT INTO waiting (seq, state, due, attempts, flags) VALUES ($1, $2, $3, $4, $5)";
+pub(super) const PUT_WAITING: &str = "INSERT INTO waiting (seq, lane, state, due, attempts, flags)
+    SELECT seq, lane, $2, $3, $4, $5 FROM job WHERE seq = $1";
 pub(super) const PUT_OVER: &str = "INSERT INTO over (seq, state, ended_at, reason) VALUES ($1, $2, $3, $4)";
 /// Keeps the key for a later run on request, and frees it.
 pub(super) const RELEASE_KEY: &str = "WITH freed AS (
@@ -146,4 +168,16 @@ pub(super) const TAKE_READY: &str =
     "DELETE FROM ready WHERE lane = $1 AND ready_at = $2 AND seq = $3 AND attempts = $4 AND flags = $5";
 pub(super) const TAKE_WAITING: &str =
     "DELETE FROM waiting WHERE seq = $1 AND state = $2 AND attempts = $3 AND flags = $4";
+pub(super) const LOCK_LANES: &str =
+    "SELECT FROM lane WHERE lane = ANY($1::bigint[]) ORDER BY lane FOR UPDATE";
+/// Takes jobs out of the streams of their lanes, which are locked; gives what a row of `ready` would say of each.
+pub(super) const LEAVE_STREAM: &str = "UPDATE job j SET is_streamed = false
+    WHERE j.seq = ANY($1::bigint[]) AND j.is_streamed AND EXISTS (
+        SELECT FROM (
+            SELECT h.xid, h.seq, h.late_xid, h.late_seq FROM lane_head h WHERE h.lane = j.lane
+            ORDER BY h.n DESC LIMIT 1) h
+        WHERE (j.xid, j.seq) > (h.xid, h.seq) OR EXISTS (
+            SELECT FROM unnest(h.late_xid, h.late_seq) AS late (xid, seq)
+            WHERE late.xid = j.xid AND late.seq < j.seq))
+    RETURNING j.seq, 3::smallint, 0, 0::bigint";
 pub(super) const TAKE_OVER: &str = "DELETE FROM over WHERE seq = $1";

@@ -31,15 +31,12 @@ const WALK_INDEXES: &str =
 pub(super) fn view_query() -> String {
     format!(
         "SELECT j.seq, {PLACE_COLUMNS}, j.id, l.kind, q.name, l.priority, q.namespace, j.owner,
-                j.max_attempts, j.attempts_base, j.created_at, coalesce(x.claimed_at, a.claimed_at),
-                coalesce(o.ended_at, a.ended_at), k.id, x.progress, o.reason, a.error
+                j.max_attempts, j.attempts_base, j.created_at, coalesce(x.claimed_at, h.claimed_at, n.claimed_at),
+                coalesce(o.ended_at, n.ended_at), k.id, x.progress, o.reason, n.error
          FROM job j {PLACE_JOINS}
          JOIN lane l ON l.lane = j.lane
          JOIN queue q ON q.queue = l.queue
-         LEFT JOIN LATERAL (
-             SELECT n.claimed_at, n.ended_at, n.worker, n.error FROM attempt n
-             WHERE n.seq = j.seq ORDER BY n.attempt DESC LIMIT 1) a ON true
-         LEFT JOIN worker k ON k.worker = coalesce(x.worker, a.worker)"
+         LEFT JOIN worker k ON k.worker = coalesce(x.worker, h.worker, n.worker)"
     )
 }
 
@@ -47,25 +44,25 @@ pub(super) fn view_query() -> String {
 pub(super) fn read_view(row: &Row) -> Result<(i64, JobView), Error> {
     let place = place::read_place(row, 1)?;
     let over = place.state.is_terminal();
-    let reason: Option<String> = get(row, 20)?;
+    let reason: Option<String> = get(row, 21)?;
     let view = JobView {
-        id: get::<Uuid>(row, 7)?.into(),
-        kind: name(row, 8, Kind::new)?,
+        id: get::<Uuid>(row, 8)?.into(),
+        kind: name(row, 9, Kind::new)?,
         state: place.state,
-        queue: name(row, 9, QueueName::new)?,
-        priority: priority(row, 10)?,
-        namespace: name(row, 11, Namespace::new)?,
-        owner: owner(row, 12)?,
+        queue: name(row, 10, QueueName::new)?,
+        priority: priority(row, 11)?,
+        namespace: name(row, 12, Namespace::new)?,
+        owner: owner(row, 13)?,
         attempt: place.attempts,
-        max_attempts: max_attempts(row, 13, 14)?,
-        created_at: Timestamp::from_micros(get(row, 15)?),
+        max_attempts: max_attempts(row, 14, 15)?,
+        created_at: Timestamp::from_micros(get(row, 16)?),
         run_at: Timestamp::from_micros(place.run_at),
-        claimed_at: time_if_any(row, 16)?,
-        ended_at: time_if_any(row, 17)?.filter(|_| over),
-        worker: get::<Option<Uuid>>(row, 18)?.map(WorkerId::from),
-        progress: get::<Option<&str>>(row, 19)?.and_then(|progress| serde_json::from_str(progress).ok()),
+        claimed_at: time_if_any(row, 17)?,
+        ended_at: time_if_any(row, 18)?.filter(|_| over),
+        worker: get::<Option<Uuid>>(row, 19)?.map(WorkerId::from),
+        progress: get::<Option<&str>>(row, 20)?.and_then(|progress| serde_json::from_str(progress).ok()),
         cancel_requested: place.cancel_requested,
-        error: if over && reason.is_some() { reason } else { get(row, 21)? },
+        error: if over && reason.is_some() { reason } else { get(row, 22)? },
     };
     Ok((get(row, 0)?, view))
 }
@@ -210,23 +207,22 @@ fn queues_query() -> String {
         "WITH runs AS MATERIALIZED (
              SELECT l.queue, sum(c.jobs)::bigint AS jobs FROM (
                  SELECT j.lane, count(*) AS jobs FROM running x
-                 CROSS JOIN LATERAL (SELECT j.lane FROM job j WHERE j.seq = x.seq LIMIT 1) j GROUP BY j.lane) c
-             CROSS JOIN LATERAL (SELECT l.queue FROM lane l WHERE l.lane = c.lane LIMIT 1) l GROUP BY l.queue),
-         waits AS MATERIALIZED (
-             SELECT l.queue, sum(c.jobs)::bigint AS jobs FROM (
-                 SELECT j.lane, count(*) AS jobs FROM (SELECT seq FROM waiting ORDER BY seq LIMIT {max}) w
-                 CROSS JOIN LATERAL (SELECT j.lane FROM job j WHERE j.seq = w.seq LIMIT 1) j GROUP BY j.lane) c
+                 CROSS JOIN LATERAL (SELECT j.lane FROM job j WHERE j.seq = x.seq LIMIT 1) j GROUP BY j.lane
+                 UNION ALL SELECT h.lane, count(*) FROM held h GROUP BY h.lane) c
              CROSS JOIN LATERAL (SELECT l.queue FROM lane l WHERE l.lane = c.lane LIMIT 1) l GROUP BY l.queue)
-         SELECT q.namespace, q.name, q.paused,
-                (SELECT count(*) FROM (
-                     SELECT 1 FROM lane l CROSS JOIN LATERAL (
-                         SELECT 1 FROM ready r WHERE r.lane = l.lane ORDER BY r.ready_at, r.seq LIMIT {max}) r
-                     WHERE l.queue = q.queue LIMIT {max}) c),
-                coalesce(x.jobs, 0), coalesce(w.jobs, 0),
-                (SELECT min((SELECT r.ready_at FROM ready r WHERE r.lane = l.lane ORDER BY r.ready_at LIMIT 1))
-                 FROM lane l WHERE l.queue = q.queue)
-         FROM queue q LEFT JOIN runs x ON x.queue = q.queue LEFT JOIN waits w ON w.queue = q.queue
+         SELECT q.namespace, q.name, q.paused, coalesce(least(sum(c.ready + c.streamed), {max}), 0)::bigint,
+                coalesce(x.jobs, 0), coalesce(least(sum(c.waiting), {max}), 0)::bigint, min(c.oldest)
+         FROM queue q LEFT JOIN runs x ON x.queue = q.queue LEFT JOIN lane l ON l.queue = q.queue
+         LEFT JOIN LATERAL (
+             SELECT (SELECT count(*) FROM (
+                         SELECT 1 FROM ready r WHERE r.lane = l.lane ORDER BY r.ready_at, r.seq LIMIT {max}) r) AS ready,
+                    (SELECT count(*) FROM (SELECT 1 FROM stream s WHERE s.lane = l.lane LIMIT {max}) s) AS streamed,
+                    (SELECT count(*) FROM (
+                         SELECT 1 FROM waiting w WHERE w.lane = l.lane ORDER BY w.seq LIMIT {max}) w) AS waiting,
+                    least((SELECT r.ready_at FROM ready r WHERE r.lane = l.lane ORDER BY r.ready_at LIMIT 1),
+                          (SELECT u.run_at FROM upcoming(l.lane, 1) u)) AS oldest) c ON true
          WHERE $1::text IS NULL OR q.namespace = $1::text
+         GROUP BY q.namespace, q.name, q.paused, x.jobs
          ORDER BY q.namespace COLLATE \"C\", q.name COLLATE \"C\"",
         max = QueueView::COUNT_MAX
     )
@@ -238,6 +234,7 @@ pub(super) async fn workers(session: &mut Session<'_>) -> Result<Vec<WorkerView>
         .all(
             "SELECT k.id, k.host, k.pid, k.state, k.told, k.concurrency, k.queues, k.started_at, k.seen_at,
                     (SELECT count(*) FROM running x WHERE x.worker = k.worker)
+                        + (SELECT count(*) FROM held h WHERE h.worker = k.worker)
              FROM worker k WHERE NOT k.forgotten ORDER BY k.state <> 0, k.worker DESC",
             &[],
         )

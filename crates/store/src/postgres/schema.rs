@@ -19,8 +19,10 @@ struct Migration {
 }
 
 /// Every step there has been, in order. A released step is never edited: its checksum is in people's databases.
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "jobs", sql: include_str!("migrations/0001_jobs.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "jobs", sql: include_str!("migrations/0001_jobs.sql") },
+    Migration { version: 2, name: "claims", sql: include_str!("migrations/0002_claims.sql") },
+];
 
 /// The version of the schema that this program writes.
 pub const VERSION: u32 = MIGRATIONS[MIGRATIONS.len() - 1].version;

@@ -7,7 +7,7 @@ use taskwright_core::{JobId, Kind, Namespace, Priority, QueueName, WorkerId};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
-use super::connect::Transaction;
+use super::connect::{Parameters, Transaction};
 use super::error::store_error;
 use crate::error::{Area, Error};
 
@@ -15,7 +15,19 @@ use crate::error::{Area, Error};
 pub(super) type Params<'p> = &'p [&'p (dyn ToSql + Sync)];
 
 /// What is left of a session at its end.
-pub(super) type Parts = (bool, u64, Vec<(i64, LaneKey)>);
+#[derive(Default)]
+pub(super) struct Parts {
+    /// Whether others must hear of it.
+    pub(super) hint: bool,
+    /// SQL statements executed.
+    pub(super) statements: u64,
+    /// Lanes that were met.
+    pub(super) met: Vec<(i64, LaneKey)>,
+    /// Jobs that were set apart from their blocks.
+    pub(super) apart: Vec<i64>,
+    /// Blocks that were removed.
+    pub(super) removed: Vec<i64>,
+}
 
 /// What a call works with.
 pub(super) struct Session<'a> {
@@ -27,17 +39,38 @@ pub(super) struct Session<'a> {
     pub(super) statements: u64,
     /// Lanes that were met, to be remembered once this is committed.
     met: Vec<(i64, LaneKey)>,
+    /// Jobs that have a row in `running` once this is committed, and are in no block.
+    apart: Vec<i64>,
+    /// Blocks that are empty, and removed once this is committed.
+    pub(super) removed: Vec<i64>,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(tx: &'a Transaction<'a>, lanes: &'a Lanes) -> Self {
-        Self { tx, lanes, hint: false, statements: 0, met: Vec::new() }
+        Self {
+            tx,
+            lanes,
+            hint: false,
+            statements: 0,
+            met: Vec::new(),
+            apart: Vec::new(),
+            removed: Vec::new(),
+        }
     }
 
-    /// What is left of it when the transaction is to be committed: whether there is something to tell, the number of
-    /// statements, and the lanes that it met.
+    /// What is left of it when the transaction is to be committed.
     pub(super) fn into_parts(self) -> Parts {
-        (self.hint, self.statements, self.met)
+        let Self { hint, statements, met, apart, removed, .. } = self;
+        Parts { hint, statements, met, apart, removed }
+    }
+
+    /// Gives those of these running jobs that are in blocks a row in `running`. Whoever calls has
+    /// [shut out](super::worker::shut_out) the worker, or with `None` the workers that hold them.
+    pub(super) async fn set_apart(&mut self, seqs: &[i64], worker: Option<i64>) -> Result<(), Error> {
+        for row in self.all("SELECT set_apart($1, $2)", &[&seqs, &worker]).await? {
+            self.apart.push(get(&row, 0)?);
+        }
+        Ok(())
     }
 
     /// Executes a statement that gives no rows; how many rows it changed.
@@ -50,6 +83,12 @@ impl<'a> Session<'a> {
     pub(super) async fn first(&mut self, sql: &str, params: Params<'_>) -> Result<Option<Row>, Error> {
         self.statements += 1;
         Ok(self.tx.rows(sql, params).await?.into_iter().next())
+    }
+
+    /// All rows of a query with parameters of known types.
+    pub(super) async fn typed(&mut self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
+        self.statements += 1;
+        self.tx.query(sql, parameters).await
     }
 
     /// All rows of a query.
@@ -71,11 +110,7 @@ impl<'a> Session<'a> {
         let find = "SELECT lane FROM lane WHERE queue = $1 AND kind = $2 AND priority = $3";
         let mut row = self.first(find, &[&queue, &kind, &priority]).await?;
         if row.is_none() {
-            self.execute(
-                "INSERT INTO lane (queue, kind, priority) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                &[&queue, &kind, &priority],
-            )
-            .await?;
+            self.execute(NEW_LANE, &[&queue, &kind, &priority]).await?;
             row = self.first(find, &[&queue, &kind, &priority]).await?;
         }
         let lane = get(&row.ok_or_else(|| vanished("a lane"))?, 0)?;
@@ -104,22 +139,34 @@ impl<'a> Session<'a> {
         if let Some(info) = self.lanes.info(lane) {
             return Ok(info);
         }
-        let row = self
-            .first(
-                "SELECT q.namespace, q.name, l.kind, l.priority
-                 FROM lane l JOIN queue q ON q.queue = l.queue WHERE l.lane = $1",
-                &[&lane],
-            )
-            .await?
-            .ok_or_else(|| vanished("a lane"))?;
-        Ok(Arc::new(LaneKey {
-            namespace: name(&row, 0, Namespace::new)?,
-            queue: name(&row, 1, QueueName::new)?,
-            kind: name(&row, 2, Kind::new)?,
-            priority: priority(&row, 3)?,
-        }))
+        let read = self.read_lanes(&[lane]).await?.into_iter().next();
+        read.map(|(_, key)| Arc::new(key)).ok_or_else(|| vanished("a lane"))
+    }
+
+    /// What lanes stand for.
+    pub(super) async fn read_lanes(&mut self, lanes: &[i64]) -> Result<Vec<(i64, LaneKey)>, Error> {
+        let rows = self.all(READ_LANES, &[&lanes]).await?;
+        rows.iter()
+            .map(|row| {
+                let key = LaneKey {
+                    namespace: name(row, 1, Namespace::new)?,
+                    queue: name(row, 2, QueueName::new)?,
+                    kind: name(row, 3, Kind::new)?,
+                    priority: priority(row, 4)?,
+                };
+                Ok((get(row, 0)?, key))
+            })
+            .collect()
     }
 }
+
+const READ_LANES: &str = "SELECT l.lane, q.namespace, q.name, l.kind, l.priority
+    FROM lane l JOIN queue q ON q.queue = l.queue WHERE l.lane = ANY($1::bigint[])";
+
+// The head of a lane is there from the beginning.
+const NEW_LANE: &str = "WITH new AS (
+        INSERT INTO lane (queue, kind, priority) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING lane)
+    INSERT INTO lane_head (lane, n, xid, seq, late_xid, late_seq) SELECT lane, 0, '0', 0, '{}', '{}' FROM new";
 
 /// Reads a column.
 pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, Error> {

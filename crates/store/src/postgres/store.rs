@@ -6,15 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+use tokio_postgres::Row;
 
 use super::change::{self, By};
-use super::connect::Connections;
-use super::error::is_conflict;
+use super::connect::{Connections, Parameters};
+use super::enqueue::NewRow;
+use super::error::{is_conflict, is_duplicate, is_elsewhere};
+use super::finish::Streamed;
+use super::held::Held;
 use super::session::{Lanes, Parts, Session, get};
 use super::sweep::{self, Round};
 use super::url::Settings;
 use super::wake::Bell;
-use super::{claim, enqueue, finish, list, query, run_directory, schema, worker};
+use super::{claim, copy, enqueue, finish, list, query, run_directory, schema, worker};
 use crate::change::{Change, Changed};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
@@ -76,6 +80,7 @@ macro_rules! snapshot {
 pub struct PostgresStore {
     connections: Connections,
     lanes: Lanes,
+    held: Held,
     bell: Bell,
     presence: Presence,
     /// The workers that registered through this value: they are present as long as it lives.
@@ -107,6 +112,7 @@ impl PostgresStore {
         Ok(Self {
             connections,
             lanes: Lanes::default(),
+            held: Held::default(),
             bell: Bell::new(),
             presence: Presence::new(directory),
             present: Mutex::default(),
@@ -117,12 +123,102 @@ impl PostgresStore {
     }
 
     /// Counts what a transaction did that is committed now, and tells others of it.
-    fn committed(&self, (hint, statements, met): Parts) {
-        self.lanes.remember_all(met);
-        self.counts.statements.fetch_add(statements, Ordering::Relaxed);
+    fn committed(&self, parts: Parts) {
+        self.lanes.remember_all(parts.met);
+        self.held.set_apart(&parts.apart);
+        self.held.removed(&parts.removed);
+        self.counts.statements.fetch_add(parts.statements, Ordering::Relaxed);
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
-        if hint {
+        if parts.hint {
             self.bell.ring();
+        }
+    }
+
+    /// Runs one statement in a transaction of its own.
+    async fn once(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
+        self.counts.calls.fetch_add(1, Ordering::Relaxed);
+        let mut tries = 1;
+        loop {
+            match self.connections.get().await?.once(sql, parameters).await {
+                Err(error) if is_conflict(&error) && tries < TRIES_MAX => tries += 1,
+                done => {
+                    let done = done?;
+                    self.committed(Parts { statements: 1, ..Parts::default() });
+                    return Ok(done);
+                }
+            }
+        }
+    }
+
+    /// Stores jobs that go into streams; `None`, and nothing is stored, when one of their ids exists.
+    async fn enqueue_plain(&self, rows: &[NewRow<'_>]) -> Result<Option<Vec<Enqueued>>, Error> {
+        let stored = match rows {
+            [row] => self.once(enqueue::INSERT_ONE, &enqueue::One::of(row).parameters()).await.map(drop),
+            rows => {
+                self.counts.calls.fetch_add(1, Ordering::Relaxed);
+                let stored = self.connections.get().await?.copy(copy::COPY, copy::encode(rows)).await;
+                stored.inspect(|()| self.committed(Parts { statements: 1, ..Parts::default() }))
+            }
+        };
+        match stored {
+            Ok(()) => {
+                self.bell.ring();
+                Ok(Some(rows.iter().map(|row| Enqueued { id: row.job.id, existing: false }).collect()))
+            }
+            Err(error) if is_duplicate(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn claim_jobs(&self, claim: &Claim) -> Result<Claimed, Error> {
+        let rows = self.once(claim::CLAIM, &claim::Ask::of(claim).parameters()).await?;
+        if claim::is_lost(&rows)? {
+            return Err(Error::lost(claim.worker));
+        }
+        let unknown = claim::unknown_lanes(&rows, &self.lanes)?;
+        if !unknown.is_empty() {
+            // Only the jobs are ours by now: if this fails, whoever asks again gets none of them, and they run elsewhere once
+            // this worker has gone.
+            let lanes: Result<Vec<_>, Error> = snapshot!(self, session => session.read_lanes(&unknown));
+            self.lanes.remember_all(lanes?);
+        }
+        claim::read(&rows, &self.lanes, &self.held, claim.worker, claim.now)
+    }
+
+    async fn end_attempts(
+        &self,
+        now: Timestamp,
+        worker: WorkerId,
+        ends: &[Finish],
+    ) -> Result<Vec<Verdict>, Error> {
+        let (streamed, rest) = Streamed::of(worker, ends, &self.held);
+        let verdicts = if rest.is_empty() && !streamed.is_empty() {
+            self.complete_streamed(&streamed, ends.len()).await?
+        } else {
+            None
+        };
+        let verdicts = match verdicts {
+            Some(verdicts) => verdicts,
+            None => transact!(self, session => finish::finish(session, &self.held, now, worker, ends))?,
+        };
+        let gone = ends.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Accepted);
+        self.held.remove(gone.map(|(end, _)| end.key.0));
+        Ok(verdicts)
+    }
+
+    /// Ends first attempts that completed; `None`, and nothing is done, when one of them is not where it was.
+    async fn complete_streamed(
+        &self,
+        streamed: &Streamed,
+        count: usize,
+    ) -> Result<Option<Vec<Verdict>>, Error> {
+        match self.once(finish::COMPLETE_STREAMED, &streamed.parameters()).await {
+            Ok(_) => {
+                self.held.removed(&streamed.done);
+                Ok(Some(vec![Verdict::Accepted; count]))
+            }
+            Err(error) if is_duplicate(&error) || is_elsewhere(&error) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -138,6 +234,7 @@ impl PostgresStore {
     }
 
     fn leave(&self, worker: WorkerId) {
+        self.held.forget(worker);
         if let Some(present) = self.workers_here().remove(&worker) {
             present.leave();
         }
@@ -183,15 +280,24 @@ fn no_presence(error: std::io::Error) -> Error {
 
 impl Store for PostgresStore {
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
-        Box::pin(async move { transact!(self, session => enqueue::enqueue(session, now, &jobs)) })
+        Box::pin(async move {
+            enqueue::check(&jobs)?;
+            if let Some(rows) = enqueue::plain(&self.lanes, now, &jobs)
+                && !rows.is_empty()
+                && let Some(enqueued) = self.enqueue_plain(&rows).await?
+            {
+                return Ok(enqueued);
+            }
+            transact!(self, session => enqueue::enqueue(session, now, &jobs))
+        })
     }
 
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
-        Box::pin(async move { transact!(self, session => claim::claim(session, &self.lanes, &claim)) })
+        Box::pin(async move { self.claim_jobs(&claim).await })
     }
 
     fn finish(&self, now: Timestamp, worker: WorkerId, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>> {
-        Box::pin(async move { transact!(self, session => finish::finish(session, now, worker, &ends)) })
+        Box::pin(async move { self.end_attempts(now, worker, &ends).await })
     }
 
     fn give_back(
@@ -202,16 +308,23 @@ impl Store for PostgresStore {
         reason: String,
     ) -> Reply<'_, Vec<Verdict>> {
         Box::pin(async move {
-            transact!(self, session => finish::give_back(session, now, worker, &jobs, &reason))
+            let given = transact!(self, session => finish::give_back(session, &self.held, now, worker, &jobs, &reason))?;
+            let gone = jobs.iter().zip(&given).filter(|(_, verdict)| **verdict == Verdict::Accepted);
+            self.held.remove(gone.map(|((key, _), _)| key.0));
+            Ok(given)
         })
     }
 
     fn report(&self, worker: WorkerId, reports: Vec<ProgressReport>) -> Reply<'_, Vec<Verdict>> {
-        Box::pin(async move { transact!(self, session => finish::report(session, worker, &reports)) })
+        Box::pin(
+            async move { transact!(self, session => finish::report(session, &self.held, worker, &reports)) },
+        )
     }
 
     fn log(&self, worker: WorkerId, entries: Vec<LogEntry>) -> Reply<'_, Vec<Verdict>> {
-        Box::pin(async move { transact!(self, session => finish::log(session, worker, &entries)) })
+        Box::pin(
+            async move { transact!(self, session => finish::log(session, &self.held, worker, &entries)) },
+        )
     }
 
     fn register(&self, now: Timestamp, monotonic_us: u64, worker: NewWorker) -> Reply<'_, Registration> {

@@ -139,6 +139,7 @@ async fn take_jobs_of(
     now: Timestamp,
     lost: &mut LostWorker,
 ) -> Result<(), Error> {
+    session.first("SELECT set_all_apart($1)", &[&worker]).await?;
     let held = session.all(HELD, &[&worker]).await?;
     let terms = terms_of(session, &held).await?;
     for row in &held {

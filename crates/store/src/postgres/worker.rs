@@ -17,7 +17,8 @@ use crate::error::Error;
 use crate::presence::Presence;
 use crate::worker::{CancelRequest, NewWorker, Order, Signals, WorkerState};
 
-/// The first half of the advisory locks on workers; the second is the worker's number. Other locks of ours have one half.
+/// The first half of the advisory locks on workers, known to the functions of `migrations/0002_claims.sql`, too; the second
+/// is the worker's number. Other locks of ours have one half.
 /// Two schemas of one database share the locks: they may wait for each other, and no more.
 const LOCK_CLASS: i32 = 0x7461_736b;
 
@@ -134,19 +135,6 @@ pub(super) async fn order(
     Ok(ids.iter().map(|id| told.contains(id)).collect())
 }
 
-/// The number of a worker that may claim. It stays alive until the end of the transaction.
-///
-/// # Errors
-///
-/// [`Error::is_lost`] when it is not registered, has ended, or was declared lost.
-pub(super) async fn alive(session: &mut Session<'_>, worker: WorkerId) -> Result<i64, Error> {
-    let known = session.first(HOLD, &[&Uuid::from(worker), &LOCK_CLASS]).await?;
-    let number = get::<i64>(&known.ok_or_else(|| Error::lost(worker))?, 0)?;
-    // A statement of its own: it must see what was committed while the lock was waited for.
-    let alive = session.first(ALIVE, &[&number]).await?;
-    alive.map(|_| number).ok_or_else(|| Error::lost(worker))
-}
-
 /// Waits until no claim of the worker is under way, and lets none begin before the end of the transaction. Several workers
 /// are shut out in the order of their numbers, lest two that do so wait for each other.
 pub(super) async fn shut_out(session: &mut Session<'_>, number: i64) -> Result<(), Error> {
@@ -182,11 +170,7 @@ pub(super) const REGISTER: &str = "INSERT INTO worker
             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + $8::bigint, $10, $10)
     ON CONFLICT (id) DO NOTHING";
 // Two workers with numbers that look alike to the lock wait for each other, and no more.
-pub(super) const HOLD: &str =
-    "SELECT worker, pg_advisory_xact_lock_shared($2, (worker & 2147483647)::integer)
-    FROM worker WHERE id = $1";
 pub(super) const SHUT_OUT: &str = "SELECT pg_advisory_xact_lock($2, ($1::bigint & 2147483647)::integer)";
-pub(super) const ALIVE: &str = "SELECT worker FROM worker WHERE worker = $1 AND state = 0";
 pub(super) const RENEW: &str = "UPDATE worker SET lease_until_us = $2::bigint + lease_us, seen_at = $3,
            lease_until_db = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + lease_us
     WHERE id = $1 AND state = 0";

@@ -1,0 +1,329 @@
+-- The hot path, as functions: a claim and a batch of completions are one message, one transaction and one flush each, and
+-- a lane is locked for no longer than the server takes.
+--
+-- Their plans are generic ones, made once per session, and hold to the indexes: a session sets enable_seqscan and the like
+-- (see connect.rs), so that a plan that was made while a table was empty is right when it is full.
+
+-- The transactions that a snapshot sees, as the gaps between those that it does not: everything between lo and hi, both
+-- excluded, has ended. What lies beyond the last hi began after the snapshot.
+CREATE VIEW gap AS
+    SELECT coalesce(lag(hi) OVER (ORDER BY hi), '0'::xid8) AS lo, hi
+    FROM (SELECT pg_snapshot_xip(pg_current_snapshot()) AS hi
+          UNION ALL SELECT pg_snapshot_xmax(pg_current_snapshot())) t
+    ORDER BY hi;
+
+-- The jobs that run on their first attempt, as a claim gave them out of a stream.
+CREATE VIEW held AS
+    SELECT b.block, b.worker, b.lane, b.claimed_at, s AS seq
+    FROM block b CROSS JOIN LATERAL unnest(b.seqs) AS r
+         CROSS JOIN LATERAL generate_series(lower(r), upper(r) - 1) AS s
+         LEFT JOIN LATERAL (SELECT true AS is_there FROM attempt a WHERE a.seq = s LIMIT 1) a ON true
+    WHERE a.is_there IS NULL;
+
+-- What is left of every lane's stream.
+CREATE VIEW stream AS
+    SELECT l.lane, j.xid, j.seq, j.run_at
+    FROM lane l
+        CROSS JOIN LATERAL (
+            SELECT h.xid, h.seq, h.late_xid, h.late_seq FROM lane_head h WHERE h.lane = l.lane ORDER BY h.n DESC LIMIT 1) h
+        CROSS JOIN LATERAL (
+            SELECT job.xid, job.seq, job.run_at FROM job
+            WHERE job.is_streamed AND job.lane = l.lane AND (job.xid, job.seq) > (h.xid, h.seq)
+            UNION ALL
+            SELECT job.xid, job.seq, job.run_at FROM unnest(h.late_xid, h.late_seq) AS late (xid, seq) JOIN job
+                ON job.is_streamed AND job.lane = l.lane AND job.xid = late.xid AND job.seq > late.seq) j;
+
+-- The next jobs of the stream of a lane, at most `most`, in order: those of late transactions that have ended, then those
+-- behind the head. Rows of transactions that have not ended are not even looked at, however many they are.
+CREATE FUNCTION upcoming(in_lane bigint, most bigint) RETURNS SETOF job
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY
+    WITH head AS MATERIALIZED (
+        SELECT h.xid, h.seq, h.late_xid, h.late_seq FROM lane_head h WHERE h.lane = in_lane ORDER BY h.n DESC LIMIT 1)
+    SELECT * FROM (
+        (SELECT j.* FROM head CROSS JOIN LATERAL unnest(head.late_xid, head.late_seq) AS late (xid, seq)
+            CROSS JOIN LATERAL (
+                SELECT * FROM job
+                WHERE job.is_streamed AND job.lane = in_lane AND job.xid = late.xid AND job.seq > late.seq
+                ORDER BY job.lane, job.xid, job.seq LIMIT most) j
+         WHERE pg_visible_in_snapshot(late.xid, pg_current_snapshot()))
+        UNION ALL
+        (SELECT j.* FROM head CROSS JOIN gap CROSS JOIN LATERAL (
+                SELECT * FROM job
+                WHERE job.is_streamed AND job.lane = in_lane AND job.xid < gap.hi
+                    AND (job.xid, job.seq) > (greatest(gap.lo, head.xid),
+                                              CASE WHEN gap.lo >= head.xid THEN 9223372036854775807 ELSE head.seq END)
+                ORDER BY job.lane, job.xid, job.seq LIMIT most) j
+         WHERE gap.hi > head.xid)) j
+    LIMIT most;
+END
+$$;
+
+-- Gives a worker up to `most` jobs: see Store::claim. One row with no seq says that the worker is not, or no longer, known.
+-- What comes first is decided by (priority - whole periods waited * step, time, seq), as core's Priority::aged has it.
+CREATE FUNCTION claim(
+    who uuid, most bigint, at bigint, kinds text[], queues text[], of_namespace text, worst smallint,
+    period bigint, step bigint)
+RETURNS TABLE (
+    seq bigint, block bigint, lane bigint, spent integer, id uuid, created_at bigint, ready_at bigint,
+    max_attempts bigint, attempts_base integer, at_most_once boolean, owner text, backoff text, timeout_us bigint,
+    args bytea)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    me      bigint;
+    lanes   bigint[];
+    is_one  boolean;
+    missing bigint := most;
+    before  bigint;
+    taken   bigint;
+    part    record;
+BEGIN
+    SELECT w.worker INTO me FROM worker w WHERE w.id = who;
+    PERFORM pg_advisory_xact_lock_shared(1952543595, (me & 2147483647)::integer);
+    -- A statement of its own: it must see what was committed while the lock was waited for.
+    IF NOT EXISTS (SELECT FROM worker w WHERE w.worker = me AND w.state = 0) THEN
+        RETURN QUERY SELECT NULL::bigint, NULL::bigint, NULL::bigint, NULL::integer, NULL::uuid, NULL::bigint, NULL::bigint,
+            NULL::bigint, NULL::integer, NULL::boolean, NULL::text, NULL::text, NULL::bigint, NULL::bytea;
+        RETURN;
+    END IF;
+
+    -- The lanes that have something, locked in one order, so that claims never wait for each other in a circle.
+    SELECT array_agg(t.lane) INTO lanes FROM (
+        SELECT l.lane FROM lane l JOIN queue q ON q.queue = l.queue
+            CROSS JOIN LATERAL (
+                SELECT h.xid, h.seq, h.late_xid FROM lane_head h WHERE h.lane = l.lane ORDER BY h.n DESC LIMIT 1) h
+        WHERE NOT q.paused AND l.kind = ANY (kinds)
+          AND (queues IS NULL OR q.name = ANY (queues))
+          AND (of_namespace IS NULL OR q.namespace = of_namespace)
+          AND (worst IS NULL OR l.priority <= worst)
+          AND (EXISTS (SELECT FROM ready r WHERE r.lane = l.lane)
+               OR EXISTS (SELECT FROM job j WHERE j.is_streamed AND j.lane = l.lane AND (j.xid, j.seq) > (h.xid, h.seq)
+                                              AND j.xid < pg_snapshot_xmin(pg_current_snapshot()))
+               OR ((h.late_xid <> '{}'
+                    OR pg_snapshot_xmin(pg_current_snapshot()) <> pg_snapshot_xmax(pg_current_snapshot()))
+                   AND EXISTS (SELECT FROM upcoming(l.lane, 1))))
+        ORDER BY l.lane FOR UPDATE OF l) t;
+    IF lanes IS NULL THEN
+        RETURN;
+    END IF;
+    is_one := array_length(lanes, 1) = 1 AND NOT EXISTS (SELECT FROM ready r WHERE r.lane = lanes[1]);
+
+    IF is_one THEN
+        RETURN QUERY SELECT * FROM take_streamed(me, lanes[1], most, at);
+        RETURN;
+    END IF;
+    LOOP
+        before := missing;
+        FOR part IN SELECT * FROM shares(lanes, missing, at, period, step) LOOP
+            RETURN QUERY SELECT * FROM take_streamed(me, part.lane, part.streamed, at) WHERE part.streamed > 0;
+            GET DIAGNOSTICS taken = ROW_COUNT;
+            missing := missing - taken;
+            RETURN QUERY SELECT * FROM take_sorted(me, part.lane, part.sorted, at) WHERE part.sorted > 0;
+            GET DIAGNOSTICS taken = ROW_COUNT;
+            missing := missing - taken;
+        END LOOP;
+        EXIT WHEN missing = 0 OR missing = before;
+    END LOOP;
+END
+$$;
+
+-- How much of each lane's stream, and of its sorted jobs, comes next. Of every one a part is looked at; where that ends
+-- the answer ends, too, if there may be more behind it: it is asked again.
+CREATE FUNCTION shares(lanes bigint[], most bigint, at bigint, period bigint, step bigint)
+RETURNS TABLE (lane bigint, streamed bigint, sorted bigint)
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    reach bigint := least(most, greatest(16, 2 * most / array_length(lanes, 1)));
+BEGIN
+    RETURN QUERY
+    WITH candidate AS MATERIALIZED (
+        SELECT l.lane, c.is_sorted, c.ready_at, c.seq,
+               l.priority - greatest(at - c.ready_at, 0) / period * step AS rank,
+               count(*) OVER (PARTITION BY l.lane, c.is_sorted) = reach AS is_cut
+        FROM unnest(lanes) AS n (lane) JOIN lane l ON l.lane = n.lane CROSS JOIN LATERAL (
+            -- A stream is taken in its own order, which is not quite that of time: nothing overtakes there.
+            (SELECT false AS is_sorted, max(u.run_at) OVER (ROWS UNBOUNDED PRECEDING) AS ready_at,
+                    max(u.seq) OVER (ROWS UNBOUNDED PRECEDING) AS seq
+             FROM upcoming(l.lane, reach) u)
+            UNION ALL
+            (SELECT true, r.ready_at, r.seq FROM ready r WHERE r.lane = l.lane
+             ORDER BY r.lane, r.ready_at, r.seq LIMIT reach)) c),
+    ended AS MATERIALIZED (
+        SELECT c.rank, c.ready_at, c.seq FROM (
+            SELECT DISTINCT ON (c.lane, c.is_sorted) c.rank, c.ready_at, c.seq FROM candidate c WHERE c.is_cut
+            ORDER BY c.lane, c.is_sorted, c.rank DESC, c.ready_at DESC, c.seq DESC) c
+        ORDER BY c.rank, c.ready_at, c.seq LIMIT 1),
+    chosen AS (
+        SELECT c.lane, c.is_sorted FROM candidate c
+        WHERE NOT EXISTS (SELECT FROM ended e WHERE (c.rank, c.ready_at, c.seq) > (e.rank, e.ready_at, e.seq))
+        ORDER BY c.rank, c.ready_at, c.seq LIMIT most)
+    SELECT c.lane, count(*) FILTER (WHERE NOT c.is_sorted), count(*) FILTER (WHERE c.is_sorted)
+    FROM chosen c GROUP BY c.lane;
+END
+$$;
+
+-- Takes the next jobs of the stream of a lane. The caller has locked the lane.
+--
+-- Nothing is missed: what this snapshot does not see belongs to a transaction that is under way in it, and so becomes late
+-- when the head passes it, or to one that begins later and lies behind every head that this snapshot can give. Nothing is
+-- taken twice: a row is behind the head or of a late transaction, behind its own place.
+CREATE FUNCTION take_streamed(me bigint, in_lane bigint, most bigint, at bigint)
+RETURNS TABLE (
+    seq bigint, block bigint, lane bigint, spent integer, id uuid, created_at bigint, ready_at bigint,
+    max_attempts bigint, attempts_base integer, at_most_once boolean, owner text, backoff text, timeout_us bigint,
+    args bytea)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    number bigint;
+BEGIN
+    RETURN QUERY
+    WITH head AS MATERIALIZED (
+        SELECT h.n, h.xid, h.seq, h.late_xid, h.late_seq
+        FROM lane_head h WHERE h.lane = in_lane ORDER BY h.n DESC LIMIT 1),
+    taken AS MATERIALIZED (
+        SELECT * FROM upcoming(in_lane, most)),
+    mine AS (
+        INSERT INTO block (worker, lane, claimed_at, seqs)
+        SELECT me, in_lane, at, range_agg(int8range(t.seq, t.seq + 1)) FROM taken t HAVING count(*) > 0
+        RETURNING block),
+    reached AS (
+        SELECT t.xid, t.seq FROM taken t CROSS JOIN head WHERE (t.xid, t.seq) > (head.xid, head.seq)
+        ORDER BY t.xid DESC, t.seq DESC LIMIT 1),
+    late AS (
+        -- Late ones that are under way still, or may have more than was asked for.
+        SELECT l.xid, greatest(l.seq, (SELECT max(t.seq) FROM taken t WHERE t.xid = l.xid)) AS seq
+        FROM head CROSS JOIN LATERAL unnest(head.late_xid, head.late_seq) AS l (xid, seq)
+        WHERE NOT pg_visible_in_snapshot(l.xid, pg_current_snapshot()) OR (SELECT count(*) FROM taken) >= most
+        UNION ALL
+        SELECT x, 0 FROM head CROSS JOIN reached CROSS JOIN LATERAL pg_snapshot_xip(pg_current_snapshot()) AS x
+        WHERE x > head.xid AND x < reached.xid),
+    moved AS (
+        INSERT INTO lane_head (lane, n, xid, seq, late_xid, late_seq)
+        SELECT in_lane, head.n + 1, coalesce(reached.xid, head.xid), coalesce(reached.seq, head.seq),
+               coalesce((SELECT array_agg(late.xid ORDER BY late.xid) FROM late), '{}'),
+               coalesce((SELECT array_agg(late.seq ORDER BY late.xid) FROM late), '{}')
+        FROM head LEFT JOIN reached ON true WHERE EXISTS (SELECT FROM taken)
+        RETURNING n)
+    SELECT t.seq, mine.block, in_lane, 0, t.id, t.created_at, t.run_at, t.max_attempts, t.attempts_base,
+           t.at_most_once, t.owner, t.backoff, t.timeout_us, t.args
+    FROM mine CROSS JOIN taken t;
+
+    SELECT h.n INTO number FROM lane_head h WHERE h.lane = in_lane ORDER BY h.n DESC LIMIT 1;
+    IF number % 64 = 0 THEN
+        -- By a range that is closed below: what was removed before is not walked again.
+        DELETE FROM lane_head h WHERE h.lane = in_lane AND h.n >= number - 128 AND h.n < number - 64;
+    END IF;
+END
+$$;
+
+-- Takes the first of the sorted jobs of a lane. The caller has locked the lane.
+CREATE FUNCTION take_sorted(me bigint, in_lane bigint, most bigint, at bigint)
+RETURNS TABLE (
+    seq bigint, block bigint, lane bigint, spent integer, id uuid, created_at bigint, ready_at bigint,
+    max_attempts bigint, attempts_base integer, at_most_once boolean, owner text, backoff text, timeout_us bigint,
+    args bytea)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+BEGIN
+    -- Whoever moves a job by hand locks its row of ready only: what is locked is passed over.
+    RETURN QUERY
+    WITH chosen AS MATERIALIZED (
+        SELECT r.lane, r.ready_at, r.seq FROM ready r WHERE r.lane = in_lane
+        ORDER BY r.lane, r.ready_at, r.seq LIMIT most FOR UPDATE SKIP LOCKED),
+    taken AS (
+        DELETE FROM ready r USING chosen c WHERE r.lane = c.lane AND r.ready_at = c.ready_at AND r.seq = c.seq
+        RETURNING r.seq, r.ready_at, r.attempts, r.flags),
+    freed AS (
+        -- A key of scope `waiting` ends with the claim.
+        DELETE FROM unique_key u USING taken t WHERE t.flags <> 0 AND u.seq = t.seq AND u.scope = 1
+        RETURNING u.seq, u.namespace, u.kind, u.key, u.scope),
+    past AS (
+        INSERT INTO unique_past (seq, namespace, kind, key, scope)
+        SELECT f.seq, f.namespace, f.kind, f.key, f.scope FROM freed f),
+    run AS (
+        INSERT INTO running (seq, worker, attempt, claimed_at, flags)
+        SELECT t.seq, me, t.attempts + 1, at, CASE WHEN f.seq IS NULL THEN t.flags ELSE 0 END
+        FROM taken t LEFT JOIN freed f ON f.seq = t.seq)
+    SELECT t.seq, 0::bigint, in_lane, t.attempts, j.id, j.created_at, t.ready_at, j.max_attempts, j.attempts_base,
+           j.at_most_once, j.owner, j.backoff, j.timeout_us, j.args
+    FROM taken t CROSS JOIN LATERAL (SELECT * FROM job WHERE job.seq = t.seq LIMIT 1) j
+    ORDER BY t.ready_at, t.seq;
+END
+$$;
+
+-- Ends first attempts that completed, of jobs that a claim gave out of a stream and that nobody has moved since: all of
+-- them, or it fails with a violation of the key (one has ended) or TW001 (one is not there). `which` are the blocks that they are
+-- in, and `blocks` says which is in which; `done` are blocks that should be empty now.
+CREATE FUNCTION complete(
+    who uuid, which bigint[], blocks bigint[], seqs bigint[], started bigint[], ended bigint[], usages text[],
+    results text[], done bigint[], outcome_is smallint, to_state smallint)
+RETURNS void
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_nestloop = off SET enable_mergejoin = off AS $$
+DECLARE
+    me   bigint;
+    many bigint;
+BEGIN
+    SELECT w.worker INTO me FROM worker w WHERE w.id = who;
+    PERFORM pg_advisory_xact_lock_shared(1952543595, (me & 2147483647)::integer);
+    INSERT INTO attempt
+        (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, usage, result)
+    SELECT e.seq, 1, me, b.claimed_at, e.started_at, e.ended_at, outcome_is, to_state, e.usage, e.result
+    FROM unnest(blocks, seqs, started, ended, usages, results) AS e (block, seq, started_at, ended_at, usage, result)
+        JOIN block b ON b.block = e.block AND b.seqs @> e.seq
+    WHERE b.block = ANY (which) AND b.worker = me;
+    GET DIAGNOSTICS many = ROW_COUNT;
+    IF many <> cardinality(seqs) THEN
+        RAISE EXCEPTION 'not all of these attempts are held in a block' USING ERRCODE = 'TW001';
+    END IF;
+
+    IF done <> '{}' THEN
+        DELETE FROM block b WHERE b.block = ANY (done) AND b.worker = me
+            AND (SELECT coalesce(sum(upper(r) - lower(r) - (
+                     SELECT count(*) FROM attempt a
+                     WHERE a.seq >= lower(r) AND a.seq < upper(r) AND a.attempt = 1)), 0)
+                 FROM unnest(b.seqs) AS r) = 0;
+    END IF;
+END
+$$;
+
+-- Gives running jobs of blocks a row in `running`, where whatever happens to a job before or other than its completion
+-- finds it; their blocks are rid of them. With `of_worker`, only that worker's. The caller holds the workers' locks
+-- alone, so that no completion comes between. Gives those that have such a row now.
+CREATE FUNCTION set_apart(which bigint[], of_worker bigint) RETURNS SETOF bigint
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    emptied bigint[];
+BEGIN
+    WITH hit AS MATERIALIZED (
+        SELECT b.block, array_agg(t.seq) AS seqs, range_agg(int8range(t.seq, t.seq + 1)) AS ranges
+        FROM (SELECT DISTINCT unnest(which)) AS t (seq) CROSS JOIN LATERAL (
+            SELECT b.block FROM block b WHERE b.seqs @> t.seq AND (of_worker IS NULL OR b.worker = of_worker) LIMIT 1) b
+        WHERE NOT EXISTS (SELECT FROM attempt a WHERE a.seq = t.seq)
+        GROUP BY b.block),
+    cut AS (
+        UPDATE block b SET seqs = b.seqs - hit.ranges FROM hit WHERE b.block = hit.block
+        RETURNING b.block, b.worker, b.claimed_at, hit.seqs, isempty(b.seqs) AS is_empty),
+    apart AS (
+        INSERT INTO running (seq, worker, attempt, claimed_at, flags)
+        SELECT s, cut.worker, 1, cut.claimed_at, 0 FROM cut CROSS JOIN LATERAL unnest(cut.seqs) AS s)
+    SELECT array_agg(cut.block) FILTER (WHERE cut.is_empty) INTO emptied FROM cut;
+
+    DELETE FROM block b WHERE b.block = ANY (emptied);
+
+    RETURN QUERY SELECT x.seq FROM running x
+        WHERE x.seq = ANY (which) AND (of_worker IS NULL OR x.worker = of_worker);
+END
+$$;
+
+-- The same for all jobs that a worker holds in blocks: it is gone.
+CREATE FUNCTION set_all_apart(of_worker bigint) RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO running (seq, worker, attempt, claimed_at, flags)
+    SELECT h.seq, h.worker, 1, h.claimed_at, 0 FROM held h WHERE h.worker = of_worker;
+
+    DELETE FROM block b WHERE b.worker = of_worker;
+$$;
