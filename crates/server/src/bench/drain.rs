@@ -173,7 +173,7 @@ impl Drop for Workers {
 pub(super) fn serve(context: &Context, verb: &Bench) -> Result<crate::error::Exit, Error> {
     let runtime = runtime()?;
     runtime.block_on(async {
-        let store = Arc::clone(context.store_or_new()?);
+        let store = Arc::clone(context.store_or_new().await?);
         worker(&context.env, &store, verb)?.run(taskwright::supervisor::parent_gone()).await?;
         store.close().await?;
         Ok(crate::error::Exit::Ok)

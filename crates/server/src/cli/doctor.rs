@@ -39,7 +39,7 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 impl Doctor {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let now = context.env.now();
-        let store = context.store()?;
+        let store = context.store().await?;
         let info = store.info();
         let mut checks =
             vec![fine("store", format!("{}, {}, schema {}", info.url, info.engine, info.schema))];

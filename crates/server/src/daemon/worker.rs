@@ -42,7 +42,7 @@ pub(crate) fn worker(context: &Context, verb: &Worker) -> Result<Exit, Error> {
 
 async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let env = context.env.clone();
-    let store = Arc::clone(context.store_or_new()?);
+    let store = Arc::clone(context.store_or_new().await?);
     let signals = Signals::listen()?;
     let config = &context.config;
     let grace = verb.grace.or(config.workers.grace).unwrap_or(GRACE_DEFAULT);

@@ -164,6 +164,11 @@ impl Settings {
         self.protection
     }
 
+    /// Whether every host is this machine.
+    pub fn is_local(&self) -> bool {
+        is_local(&self.config).unwrap_or(false)
+    }
+
     /// The URL without secrets: hosts, user, database and schema.
     pub fn url(&self) -> String {
         let mut url = "postgres://".to_owned();
