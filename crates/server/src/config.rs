@@ -121,7 +121,8 @@ impl Config {
 fn read(root: &Section<'_>) -> Config {
     let (store_url, run_dir) = root.section("store").map_or((None, None), |store| {
         let url = store.parsed("url", "a URL like \"sqlite:jobs.db\"", StoreUrl::parse);
-        let run_dir = store.parsed("run_dir", "a path like \"/run/taskwright\"", |text| Ok(PathBuf::from(text)));
+        let run_dir =
+            store.parsed("run_dir", "a path like \"/run/taskwright\"", |text| Ok(PathBuf::from(text)));
         store.finish();
         (url, run_dir)
     });

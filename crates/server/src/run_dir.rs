@@ -46,7 +46,8 @@ fn own(shared: &Path) -> Result<PathBuf, Error> {
         _ => {}
     }
     // Of a link itself, not of where it leads.
-    let found = std::fs::symlink_metadata(&directory).map_err(|error| refuse(&directory, in_words(&error)))?;
+    let found =
+        std::fs::symlink_metadata(&directory).map_err(|error| refuse(&directory, in_words(&error)))?;
     if !found.is_dir() || found.uid() != user {
         return Err(refuse(&directory, "somebody else made it".to_owned()));
     }

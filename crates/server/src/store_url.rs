@@ -167,6 +167,19 @@ impl StoreUrl {
         }
     }
 
+    /// Whether the store is not a file of this machine but behind a server, which may be away for a while.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// What is wrong with how the store is reached, if anything is.
+    pub(crate) fn weakness(&self) -> Option<String> {
+        match self {
+            Self::Postgres(url) => url.weakness(),
+            Self::Sqlite(_) | Self::Memory => None,
+        }
+    }
+
     /// The URL with its password, for a process of ours that is to open the same store. It must not be shown, and not
     /// be an argument either: those can be read by everybody.
     pub(crate) fn secret(&self) -> String {

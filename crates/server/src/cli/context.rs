@@ -104,6 +104,9 @@ impl Context {
             return Ok(store);
         }
         self.output.detail(format!("opening {}", self.store_url));
+        if let Some(weakness) = self.store_url.weakness() {
+            self.output.note(format!("warning: {weakness}"));
+        }
         let store = self.store_url.open(self.env.now(), self.run_dir.as_deref()).await?;
         Ok(self.store.get_or_init(|| store))
     }

@@ -145,8 +145,11 @@ async fn purge(context: &Context, verb: Purge) -> Result<Exit, Error> {
     let mut purged = 0;
     loop {
         let (now, namespace) = (context.env.now(), context.namespace_or_default());
-        let batch =
-            context.store().await?.purge(now, namespace, verb.queue.clone(), actor.clone(), PURGE_JOBS).await?;
+        let batch = context
+            .store()
+            .await?
+            .purge(now, namespace, verb.queue.clone(), actor.clone(), PURGE_JOBS)
+            .await?;
         purged += batch;
         if batch < PURGE_JOBS {
             break;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use taskwright_core::Timestamp;
-use taskwright_store::postgres::{self, Connections, PostgresStore, Settings};
+use taskwright_store::postgres::{self, Connections, PostgresStore, Protection, Settings};
 use taskwright_store::{Store, StoreInfo};
 
 use crate::error::Error;
@@ -20,8 +20,8 @@ pub struct PostgresUrl {
 
 impl PostgresUrl {
     pub(super) fn parse(text: &str) -> Result<Self, Error> {
-        let settings = Settings::parse(text)
-            .map_err(|error| Error::usage(error.what(), error.why(), error.fix()))?;
+        let settings =
+            Settings::parse(text).map_err(|error| Error::usage(error.what(), error.why(), error.fix()))?;
         Ok(Self { text: text.to_owned(), settings })
     }
 
@@ -32,6 +32,16 @@ impl PostgresUrl {
 
     pub(super) fn secret(&self) -> &str {
         &self.text
+    }
+
+    pub(crate) fn weakness(&self) -> Option<String> {
+        let mode = self.settings.protection();
+        (!self.settings.is_local() && mode < Protection::VerifyFull).then(|| {
+            format!(
+                "who stands between here and the database can read or change what is said (sslmode={mode}); \
+                 sslmode=verify-full in the URL prevents that"
+            )
+        })
     }
 
     pub(crate) async fn connect(&self) -> Result<Connections, Error> {

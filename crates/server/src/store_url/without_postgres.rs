@@ -22,6 +22,10 @@ impl PostgresUrl {
         ))
     }
 
+    pub(super) fn weakness(&self) -> Option<String> {
+        match *self {}
+    }
+
     pub(super) fn secret(&self) -> &str {
         match *self {}
     }

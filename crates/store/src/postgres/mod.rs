@@ -14,6 +14,7 @@
 //! | `place` | where a job is: the one way into each of the tables that say so |
 //! | `query`, `list`, `timeline` | reading |
 //! | `wake`, `listen` | hints between processes |
+//! | `health` | what an operator should know about the server |
 //! | `run_directory` | where the workers of one machine meet |
 //!
 //! Nothing is kept in a session between transactions, so that a PgBouncer in transaction mode may stand between
@@ -25,6 +26,7 @@ mod connect;
 mod enqueue;
 mod error;
 mod finish;
+mod health;
 mod list;
 mod listen;
 mod place;
@@ -41,6 +43,7 @@ mod wake;
 mod worker;
 
 pub use connect::{Connection, Connections, Parameters, Transaction};
+pub use health::{Health, health};
 pub use schema::{VERSION as SCHEMA_VERSION, applied, grant, migrate, pending_sql};
 pub use store::PostgresStore;
 /// The driver, whose types are in the interface.

@@ -209,7 +209,8 @@ impl Common {
             let foreign = foreign(context, batch).await?;
             let ours: Vec<JobId> = batch.iter().copied().filter(|id| !foreign.contains(id)).collect();
             let (now, reason) = (context.env.now(), self.by.reason.clone());
-            let answers = context.store().await?.change(now, ours.clone(), change, actor.clone(), reason).await?;
+            let answers =
+                context.store().await?.change(now, ours.clone(), change, actor.clone(), reason).await?;
             for (id, changed) in ours.into_iter().zip(answers) {
                 tally.tell(context, id, changed)?;
             }
