@@ -152,6 +152,11 @@ impl Context {
         Err(Error::usage(format!("the kind {kind:?} is not known"), source, fix))
     }
 
+    /// Where the workers of this machine show their presence, if somebody said so.
+    pub(crate) fn run_dir(&self) -> Option<&Path> {
+        self.run_dir.as_deref()
+    }
+
     /// What the environment of a process must say that is to open the same store. The URL goes this way because it may
     /// hold a password, and the arguments of a process can be read by everybody.
     pub(crate) fn store_environment(&self) -> Vec<(&'static str, OsString)> {
