@@ -8,6 +8,10 @@
 //!   the document, and prints when it likes.
 //! - A ```` ```toml ```` block stands behind a line that ends with "to `FILE`:", and is written to that file.
 
+#[cfg(feature = "postgres")]
+#[path = "support/cluster.rs"]
+mod cluster;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -27,6 +31,19 @@ fn the_tour_of_the_readme_works_as_it_stands_there() {
     let text = read("README.md");
     let tour = text.split("## Five minutes").nth(1).unwrap().split("\n## ").next().unwrap();
     assert!(follow(tour) > 20);
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn the_tour_of_the_readme_works_on_postgresql() {
+    let database = cluster::Cluster::shared().database();
+    let text = read("README.md");
+    let tour = text.split("## Five minutes").nth(1).unwrap().split("\n## ").next().unwrap();
+    // There is no file that holds the process id of `up`, and another store.
+    let tour = tour
+        .replace("$(cat .taskwright/taskwright.db-run/up.lock)", "$!")
+        .replace("store    sqlite:[..]/.taskwright/taskwright.db", "store    postgres://[..]");
+    assert!(follow_with(&tour, &[("TASKWRIGHT_STORE", &database.url()), ("TASKWRIGHT_RUN_DIR", "run")]) > 20);
 }
 
 #[test]
@@ -92,9 +109,14 @@ fn read(document: &str) -> String {
 
 /// Does what a document says, in an empty directory; gives the number of commands.
 fn follow(text: &str) -> usize {
+    follow_with(text, &[])
+}
+
+/// The same, with more variables in the environment.
+fn follow_with(text: &str, variables: &[(&str, &str)]) -> usize {
     let directory = tempfile::tempdir().unwrap();
     let steps = steps(text);
-    let transcript = type_in(directory.path(), &steps);
+    let transcript = type_in(directory.path(), &steps, variables);
     for (number, step) in steps.iter().enumerate() {
         let (output, code) = result_of(&transcript, number);
         assert_eq!(code, step.code, "$ {}\n{output}", step.command);
@@ -174,7 +196,7 @@ fn write(block: &[&str], before: &str) -> Step {
 }
 
 /// Types everything into one shell; each result is between two markers.
-fn type_in(directory: &Path, steps: &[Step]) -> String {
+fn type_in(directory: &Path, steps: &[Step], variables: &[(&str, &str)]) -> String {
     let binary = Path::new(env!("CARGO_BIN_EXE_taskwright"));
     let path = format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap());
     // Messages are part of what a person sees.
@@ -200,6 +222,8 @@ fn type_in(directory: &Path, steps: &[Step]) -> String {
         .env("USER", "alice")
         .env_remove("TASKWRIGHT_STORE")
         .env_remove("TASKWRIGHT_CONFIG")
+        .env_remove("TASKWRIGHT_RUN_DIR")
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

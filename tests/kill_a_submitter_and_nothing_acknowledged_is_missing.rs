@@ -1,4 +1,4 @@
-//! A submitter whose acknowledged ids are journalled with fsync is killed 1,000 times in the middle of its work: every
+//! A submitter whose acknowledged ids are journalled with fsync is killed again and again in the middle of its work: every
 //! id in the journal is in the store.
 
 mod support;
@@ -13,11 +13,18 @@ use support::{Dice, Site};
 use taskwright::JobId;
 use taskwright::store::sqlite::rusqlite::Connection;
 
-const KILLS: usize = 1_000;
-
 #[test]
 fn kill_a_submitter_and_nothing_acknowledged_is_missing() {
-    let site = Site::new();
+    kill_on(&Site::new(), 1_000, stored_ids);
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn kill_a_submitter_and_nothing_acknowledged_is_missing_on_postgresql() {
+    kill_on(&Site::on_postgres(), 100, |site| site.jobs(&[]).iter().map(|job| job.id).collect());
+}
+
+fn kill_on(site: &Site, kills: usize, stored_ids: impl Fn(&Site) -> HashSet<JobId>) {
     let jobs = r#"{"kind":"exec","args":{"command":["true"]}}"#.to_owned() + "\n";
     std::fs::write(site.path().join("jobs.ndjson"), jobs.repeat(1_500)).unwrap();
     let seed = u64::from(std::process::id());
@@ -26,7 +33,7 @@ fn kill_a_submitter_and_nothing_acknowledged_is_missing() {
     let mut journal = OpenOptions::new().create(true).append(true).open(site.path().join("journal")).unwrap();
 
     let mut killed_at_work = 0;
-    while killed_at_work < KILLS {
+    while killed_at_work < kills {
         let mut submitter = site
             .taskwright(["enqueue", "--from-file", "jobs.ndjson"])
             .stdout(Stdio::piped())
@@ -54,9 +61,9 @@ fn kill_a_submitter_and_nothing_acknowledged_is_missing() {
         journal.sync_data().unwrap();
     }
     let journal = std::fs::read_to_string(site.path().join("journal")).unwrap();
-    let stored = stored_ids(&site);
+    let stored = stored_ids(site);
     let missing = journal.lines().filter(|id| !stored.contains(&id.parse::<JobId>().unwrap())).count();
-    println!("{} acknowledged in {KILLS} kills, {missing} missing", journal.lines().count());
+    println!("{} acknowledged in {kills} kills, {missing} missing", journal.lines().count());
     assert_eq!(missing, 0);
     site.check_integrity();
 }

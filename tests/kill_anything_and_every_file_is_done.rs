@@ -1,4 +1,4 @@
-//! 2,000 real files, one job each that hashes and compresses it; 50 kills of random workers, of the parent, and of
+//! Real files, one job each that hashes and compresses it; kills of random workers, of the parent, and of
 //! everything at once, every third one with another on its heels. Every file ends right, no job is
 //! lost, and none ran more often than its attempts say.
 
@@ -12,8 +12,12 @@ use std::time::Duration;
 use support::{Dice, Site, Up, now, spread};
 use taskwright::{JobId, State};
 
-const FILES: usize = 2_000;
-const KILLS: usize = 50;
+/// How many files there are, and how many kills.
+#[derive(Clone, Copy)]
+struct Scale {
+    files: usize,
+    kills: usize,
+}
 
 /// What one job does. The results appear whole or not at all, and each run leaves a line first.
 const SCRIPT: &str = r#"
@@ -24,16 +28,25 @@ mv "results/$2.sum.$$" "results/$2.sum" && mv "results/$2.gz.$$" "results/$2.gz"
 
 #[test]
 fn kill_anything_and_every_file_is_done() {
-    let site = Site::new();
+    kill_on(&Site::new(), Scale { files: 2_000, kills: 50 });
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn kill_anything_and_every_file_is_done_on_postgresql() {
+    kill_on(&Site::on_postgres(), Scale { files: 1_000, kills: 20 });
+}
+
+fn kill_on(site: &Site, scale: Scale) {
     std::fs::create_dir(site.path().join("results")).unwrap();
-    let files = real_files();
-    write_jobs(&site, &files);
+    let files = real_files(scale.files);
+    write_jobs(site, &files);
     let printed = site.run(["enqueue", "--from-file", "jobs.ndjson", "--any-kind"]);
     let ids: Vec<JobId> = printed.lines().map(|line| line.parse().unwrap()).collect();
-    assert_eq!(ids.len(), FILES);
+    assert_eq!(ids.len(), scale.files);
 
-    let again = kill_at_random(&site);
-    let up = start(&site);
+    let again = kill_at_random(site, scale.kills);
+    let up = start(site);
     let began = now();
     site.wait_until("every job to end", Duration::from_secs(240), || {
         site.jobs(&[State::Available, State::Running, State::Scheduled, State::Retryable]).is_empty()
@@ -41,8 +54,8 @@ fn kill_anything_and_every_file_is_done() {
     println!("drained in {:?} after the last kill", began.elapsed());
     assert!(up.stop().success());
 
-    check_jobs(&site, &ids);
-    check_results(&site, &files);
+    check_jobs(site, &ids);
+    check_results(site, &files);
     site.check_integrity();
     for (what, durations) in
         [("worker", again.worker), ("parent", again.parent), ("everything", again.everything)]
@@ -70,14 +83,14 @@ fn start(site: &Site) -> Up {
     site.up(["--workers", "2", "--concurrency", "2"])
 }
 
-fn kill_at_random(site: &Site) -> Again {
+fn kill_at_random(site: &Site, wanted: usize) -> Again {
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     let mut dice = Dice::new(seed);
     let mut again = Again::default();
     let mut up = start(site);
     let mut kills = 0;
-    while kills < KILLS {
+    while kills < wanted {
         site.wait_until("something to run", Duration::from_secs(20), || {
             !site.jobs(&[State::Running]).is_empty()
         });
@@ -239,7 +252,7 @@ fn sha256(file: &Path, compressed: bool) -> String {
 }
 
 /// Real files of this machine: documentation, and what else there is until there are enough.
-fn real_files() -> Vec<PathBuf> {
+fn real_files(count: usize) -> Vec<PathBuf> {
     let found = Command::new("find")
         .args(["/usr/share/doc", "/usr/share", "/usr/lib", "-type", "f", "-size", "-64k", "-readable"])
         .stderr(Stdio::null())
@@ -248,8 +261,8 @@ fn real_files() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = String::from_utf8_lossy(&found.stdout).lines().map(PathBuf::from).collect();
     files.sort();
     files.dedup();
-    files.truncate(FILES);
-    assert_eq!(files.len(), FILES, "this machine has too few files");
+    files.truncate(count);
+    assert_eq!(files.len(), count, "this machine has too few files");
     files
 }
 

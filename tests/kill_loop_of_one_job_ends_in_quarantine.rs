@@ -10,7 +10,16 @@ use taskwright::{JobId, State};
 
 #[test]
 fn kill_loop_of_one_job_ends_in_quarantine() {
-    let site = Site::new();
+    kill_loop_of_one_job_ends_in_quarantine_on(&Site::new());
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn kill_loop_of_one_job_ends_in_quarantine_on_postgresql() {
+    kill_loop_of_one_job_ends_in_quarantine_on(&Site::on_postgres());
+}
+
+fn kill_loop_of_one_job_ends_in_quarantine_on(site: &Site) {
     let _up = site.up(["--workers", "1", "--concurrency", "2"]);
     let poison: JobId =
         site.run(["enqueue", "exec", "--", "sh", "-c", "kill -9 $PPID; sleep 5"]).trim().parse().unwrap();

@@ -10,7 +10,16 @@ use taskwright::{JobId, State};
 
 #[test]
 fn kill_of_a_worker_leaves_no_orphan() {
-    let site = Site::new();
+    kill_of_a_worker_leaves_no_orphan_on(&Site::new());
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn kill_of_a_worker_leaves_no_orphan_on_postgresql() {
+    kill_of_a_worker_leaves_no_orphan_on(&Site::on_postgres());
+}
+
+fn kill_of_a_worker_leaves_no_orphan_on(site: &Site) {
     let up = site.up(["--workers", "1"]);
     let script = r#"
         if [ "$TASKWRIGHT_ATTEMPT" != 1 ]; then exit 0; fi

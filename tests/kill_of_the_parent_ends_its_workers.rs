@@ -9,7 +9,16 @@ use taskwright::{JobId, State};
 
 #[test]
 fn kill_of_the_parent_ends_its_workers() {
-    let site = Site::new();
+    kill_of_the_parent_ends_its_workers_on(&Site::new());
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn kill_of_the_parent_ends_its_workers_on_postgresql() {
+    kill_of_the_parent_ends_its_workers_on(&Site::on_postgres());
+}
+
+fn kill_of_the_parent_ends_its_workers_on(site: &Site) {
     let up = site.up(["--workers", "2", "--grace", "1s"]);
     let long: JobId = site.run(["enqueue", "exec", "--", "sleep", "600"]).trim().parse().unwrap();
     site.wait_until("the job to run", Duration::from_secs(10), || {

@@ -9,7 +9,7 @@ use support::{Site, signal};
 use taskwright::core::Verdict;
 use taskwright::core::attempt::{AttemptEnd, Facts, decide};
 use taskwright::store::sqlite::rusqlite::Connection;
-use taskwright::store::{Finish, JobKey, LogEntry, LogStream, Progress, ProgressReport, Store};
+use taskwright::store::{Finish, JobKey, LogEntry, LogStream, Progress, ProgressReport};
 use taskwright::{Backoff, JobId, MaxAttempts, Outcome, State, WorkerId};
 
 const LEASE: Duration = Duration::from_secs(5);

@@ -6,7 +6,6 @@ mod support;
 use std::time::Duration;
 
 use support::{Site, Up, now, signal};
-use taskwright::store::Store;
 use taskwright::{Job, JobId, State};
 
 /// How long everything may take to go on.

@@ -10,7 +10,16 @@ use taskwright::{JobId, State};
 
 #[test]
 fn what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent() {
-    let site = Site::new();
+    what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent_on(&Site::new());
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent_on_postgresql() {
+    what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent_on(&Site::on_postgres());
+}
+
+fn what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent_on(site: &Site) {
     let up = site.up(["--workers", "1", "--grace", "4s"]);
     let start = |script: &str| -> JobId {
         site.run(["enqueue", "exec", "--", "sh", "-c", script]).trim().parse().unwrap()
@@ -34,7 +43,16 @@ fn what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent() {
 
 #[test]
 fn a_second_signal_that_is_meant_ends_everything_at_once() {
-    let site = Site::new();
+    a_second_signal_that_is_meant_ends_everything_at_once_on(&Site::new());
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn a_second_signal_that_is_meant_ends_everything_at_once_on_postgresql() {
+    a_second_signal_that_is_meant_ends_everything_at_once_on(&Site::on_postgres());
+}
+
+fn a_second_signal_that_is_meant_ends_everything_at_once_on(site: &Site) {
     let up = site.up(["--workers", "1"]);
     // The second attempt ends at once: it is there to show that there is one.
     let script =
@@ -62,7 +80,16 @@ fn a_second_signal_that_is_meant_ends_everything_at_once() {
 
 #[test]
 fn up_stays_when_all_its_workers_were_told_to_stop() {
-    let site = Site::new();
+    up_stays_when_all_its_workers_were_told_to_stop_on(&Site::new());
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn up_stays_when_all_its_workers_were_told_to_stop_on_postgresql() {
+    up_stays_when_all_its_workers_were_told_to_stop_on(&Site::on_postgres());
+}
+
+fn up_stays_when_all_its_workers_were_told_to_stop_on(site: &Site) {
     let up = site.up(["--workers", "2"]);
     site.wait_until("both workers", Duration::from_secs(10), || site.workers().len() == 2);
     site.run(["workers", "stop", "--all"]);

@@ -134,6 +134,18 @@ impl Cluster {
         self.place.answers()
     }
 
+    /// Ends it: `fast` breaks every connection, `immediate` is as a crash. For servers with a purpose of their own.
+    pub fn stop(&self, mode: &str) {
+        must(
+            self.place.as_server("pg_ctl").arg("-D").arg(self.place.data()).args(["-w", "-m", mode, "stop"]),
+        );
+    }
+
+    /// Starts it again.
+    pub fn start_again(&self) {
+        self.place.start_server();
+    }
+
     /// What is kept of it on the disk.
     pub fn directory(&self) -> &Path {
         &self.place.directory
@@ -327,13 +339,17 @@ impl Place {
         fs::write(&rules, format!("local all +{PASSWORD_GROUP} scram-sha-256\n{trust}")).unwrap();
     }
 
-    fn launch(&self) {
+    fn start_server(&self) {
         let log = self.run().join("log");
         let mut start = self.as_server("pg_ctl");
         start.arg("-D").arg(self.data()).arg("-l").arg(&log).args(["-w", "-t", "60", "start"]);
         let started = start.output().unwrap();
         let told = fs::read_to_string(&log).unwrap_or_default();
         assert!(started.status.success(), "the server does not start: {told}");
+    }
+
+    fn launch(&self) {
+        self.start_server();
         let mut psql = self.program("psql");
         psql.args(["-X", "-q", "-U", "postgres", "-p", &PORT.to_string()]).arg("-h").arg(self.run());
         must(psql.args(["-d", "postgres", "-c", &format!("CREATE ROLE {PASSWORD_GROUP} NOLOGIN")]));

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -13,12 +14,22 @@ use taskwright::store::sqlite::{Options, SqliteStore};
 use taskwright::store::{Filter, JobDetail, JobView, Page, Store, WorkerState, WorkerView};
 use taskwright::{Env, JobId, State};
 
-/// A directory of its own, removed at the end.
+#[cfg(feature = "postgres")]
+#[path = "cluster.rs"]
+pub mod cluster;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+
+/// A directory of its own, removed at the end, and a store: there, or in a database of its own.
 pub struct Site {
     directory: tempfile::TempDir,
-    store: SqliteStore,
+    store: Arc<dyn Store>,
     runtime: tokio::runtime::Runtime,
     pub env: Env,
+    /// What the environment of the binary says besides.
+    variables: Vec<(&'static str, String)>,
+    #[cfg(feature = "postgres")]
+    database: Option<cluster::Database<'static>>,
 }
 
 impl Site {
@@ -29,9 +40,16 @@ impl Site {
     pub fn in_directory(directory: tempfile::TempDir) -> Self {
         let env = Env::system();
         let path = directory.path().join(".taskwright/taskwright.db");
-        let store = SqliteStore::open(&path, Options { now: env.now() }).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { directory, store, runtime, env }
+        let store = Arc::new(SqliteStore::open(&path, Options { now: env.now() }).unwrap());
+        Self {
+            directory,
+            store,
+            runtime: runtime(),
+            env,
+            variables: Vec::new(),
+            #[cfg(feature = "postgres")]
+            database: None,
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -46,9 +64,10 @@ impl Site {
     pub fn taskwright<const N: usize>(&self, args: [&str; N]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_taskwright"));
         command.args(args).current_dir(self.path());
-        for name in ["TASKWRIGHT_STORE", "TASKWRIGHT_CONFIG", "RUST_LOG"] {
+        for name in ["TASKWRIGHT_STORE", "TASKWRIGHT_RUN_DIR", "TASKWRIGHT_CONFIG", "RUST_LOG"] {
             command.env_remove(name);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -62,9 +81,12 @@ impl Site {
 
     /// Starts `up`, in a process group of its own, and waits until it says that it is.
     pub fn up<const N: usize>(&self, args: [&str; N]) -> Up {
-        let mut command = self.taskwright(["up"]);
-        let mut child =
-            command.args(args).process_group(0).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        self.start(self.taskwright(["up"]).args(args))
+    }
+
+    /// The same, by this command.
+    pub fn start(&self, up: &mut Command) -> Up {
+        let mut child = up.process_group(0).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let lines = lines_of(child.stderr.take().unwrap());
         let up = Up { child, lines };
         up.wait_for_line("Ctrl-C stops it");
@@ -72,8 +94,8 @@ impl Site {
     }
 
     /// What the store says now.
-    pub fn ask<T>(&self, question: impl AsyncFnOnce(&SqliteStore) -> T) -> T {
-        self.runtime.block_on(question(&self.store))
+    pub fn ask<T>(&self, question: impl AsyncFnOnce(&dyn Store) -> T) -> T {
+        self.runtime.block_on(question(&*self.store))
     }
 
     pub fn job(&self, id: JobId) -> JobDetail {
@@ -116,13 +138,20 @@ impl Site {
         self.runtime.block_on(async { self.env.sleep(duration).await });
     }
 
-    /// What SQLite itself says of the file.
+    /// What SQLite itself says of the file; a database server looks after its own.
     pub fn check_integrity(&self) {
+        if !self.variables.is_empty() {
+            return;
+        }
         let conn = Connection::open(self.database()).unwrap();
         conn.busy_timeout(Duration::from_secs(30)).unwrap();
         let verdict: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(verdict, "ok");
     }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// A running `up`; killed at the end.

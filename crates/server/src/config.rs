@@ -12,6 +12,7 @@ use serde::Serialize;
 use taskwright_core::{QueueName, Retention};
 
 use crate::error::{Error, Exit, Report, in_words};
+use crate::store_url::StoreUrl;
 
 mod reader;
 pub mod task;
@@ -34,7 +35,10 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// `[store] url`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub store_url: Option<String>,
+    pub store_url: Option<StoreUrl>,
+    /// `[store] run_dir`: where the workers of this machine show their presence, if the store is not a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_dir: Option<PathBuf>,
     /// `[workers]`.
     pub workers: WorkersConfig,
     /// `[tasks.NAME]`, by name.
@@ -115,12 +119,12 @@ impl Config {
 }
 
 fn read(root: &Section<'_>) -> Config {
-    let store_url = root.section("store").and_then(|store| {
-        let url = store.parsed("url", "a URL like \"sqlite:jobs.db\"", |text| {
-            crate::store_url::StoreUrl::parse(text).map(|_| text.to_owned())
-        });
+    let (store_url, run_dir) = root.section("store").map_or((None, None), |store| {
+        let url = store.parsed("url", "a URL like \"sqlite:jobs.db\"", StoreUrl::parse);
+        let run_dir =
+            store.parsed("run_dir", "a path like \"/run/taskwright\"", |text| Ok(PathBuf::from(text)));
         store.finish();
-        url
+        (url, run_dir)
     });
     if let Some(server) = root.section("server") {
         server.not_supported("listen", "the HTTP API");
@@ -138,7 +142,7 @@ fn read(root: &Section<'_>) -> Config {
         .map(|(name, section)| (name.to_owned(), task::read(name, &section)))
         .filter_map(|(name, task)| Some((name, task?)))
         .collect();
-    Config { file: None, store_url, workers, tasks, retention }
+    Config { file: None, store_url, run_dir, workers, tasks, retention }
 }
 
 fn workers(section: &Section<'_>) -> WorkersConfig {
@@ -206,6 +210,7 @@ mod tests {
             r#"
             [store]
             url = "sqlite:jobs.db"
+            run_dir = "/run/taskwright"
             [workers]
             processes = 2
             concurrency = 8
@@ -223,7 +228,8 @@ mod tests {
             "#,
         )
         .unwrap();
-        assert_eq!(config.store_url.as_deref(), Some("sqlite:jobs.db"));
+        assert_eq!(config.store_url, Some(StoreUrl::Sqlite("jobs.db".into())));
+        assert_eq!(config.run_dir.as_deref(), Some(Path::new("/run/taskwright")));
         assert_eq!(config.workers.processes, Some(2));
         assert_eq!(config.workers.grace, Some(Duration::from_secs(40)));
         assert_eq!(config.retention.completed, Some(Duration::from_secs(86_400)));
@@ -254,6 +260,19 @@ mod tests {
         let text = "[schedules.nightly]\ntask = \"a\"\n[queues.mail]\nlimit = 3\n";
         let found = problems(text);
         assert_eq!(found, ["1:2 [schedules]", "3:2 [queues]"]);
+    }
+
+    #[test]
+    fn a_password_in_a_wrong_line_is_not_repeated() {
+        for line in [
+            "url = \"postgres://me:secret@host/db?shcema=a\"",
+            "url = \"postgre://me:secret@host/db\"",
+            "url = \"postgres://me:secret@host/db",
+            "lru = \"postgres://host/db?password=secret\"",
+        ] {
+            let error = Config::parse("taskwright.toml", &format!("[store]\n{line}\n")).unwrap_err();
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
     }
 
     #[test]

@@ -1,23 +1,34 @@
 //! The URL of a store: which kind, and where.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
 use taskwright_core::Timestamp;
-use taskwright_store::Store;
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::sqlite::{self, Options, SqliteStore};
+use taskwright_store::{Store, StoreInfo};
 
 use crate::error::Error;
+
+#[cfg_attr(not(feature = "postgres"), path = "store_url/without_postgres.rs")]
+mod postgres;
+
+pub use postgres::PostgresUrl;
 
 /// The store that is used when none is named.
 pub const DEFAULT: &str = "sqlite:.taskwright/taskwright.db";
 
-/// A parsed URL.
+/// What to do where a URL is wrong.
+const FORMS: &str = "write sqlite:PATH, or postgres://USER@HOST/DATABASE";
+
+/// A parsed URL. Neither `Debug` nor `Display` nor serialising it shows a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     /// `sqlite:PATH`: a file.
     Sqlite(PathBuf),
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETERS`: a schema of a database.
+    Postgres(PostgresUrl),
     /// `memory:`: jobs that end with the process. For tests.
     Memory,
 }
@@ -48,23 +59,68 @@ impl StoreUrl {
                 None => rest.to_owned(),
             }))),
             "memory" if rest.is_empty() => Ok(Self::Memory),
-            "postgres" | "postgresql" => refuse(
-                "this version has no PostgreSQL store yet",
-                "use an SQLite file: sqlite:PATH".to_owned(),
-            ),
-            _ => refuse("there is no such kind of store", "use an SQLite file: sqlite:PATH".to_owned()),
+            "postgres" | "postgresql" => PostgresUrl::parse(text).map(Self::Postgres),
+            _ => refuse("there is no such kind of store", FORMS.to_owned()),
         }
     }
 
-    /// Opens the store, and creates or migrates it as needed.
+    /// Opens the store, and creates or migrates it as needed. The workers of this machine show their presence in
+    /// `run_dir`, if the store is not a file; a default is used for `None`.
     ///
     /// # Errors
     ///
     /// When it cannot be opened.
-    pub fn open(&self, now: Timestamp) -> Result<Arc<dyn Store>, Error> {
+    pub async fn open(&self, now: Timestamp, run_dir: Option<&Path>) -> Result<Arc<dyn Store>, Error> {
         match self {
             Self::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path, Options { now })?)),
+            Self::Postgres(url) => url.open(now, run_dir).await,
             Self::Memory => Ok(Arc::new(MemoryStore::new())),
+        }
+    }
+
+    /// Creates or migrates the store and does nothing else; what it is then.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened, or this user or role may not change it.
+    pub async fn migrate(&self, now: Timestamp) -> Result<StoreInfo, Error> {
+        match self {
+            Self::Postgres(url) => url.migrate(now).await,
+            Self::Sqlite(_) | Self::Memory => {
+                let store = self.open(now, None).await?;
+                let info = store.info();
+                store.close().await?;
+                Ok(info)
+            }
+        }
+    }
+
+    /// The SQL that [`migrate`](Self::migrate) would run now; empty when there is nothing to do. Looks only.
+    ///
+    /// # Errors
+    ///
+    /// As [`schema_version`](Self::schema_version).
+    pub async fn pending_sql(&self) -> Result<String, Error> {
+        match self {
+            Self::Sqlite(path) => Ok(sqlite::pending_sql(path)?),
+            Self::Postgres(url) => url.pending_sql().await,
+            Self::Memory => Ok(String::new()),
+        }
+    }
+
+    /// Gives a role of the database what a worker needs, and no more.
+    ///
+    /// # Errors
+    ///
+    /// When the store has no roles, there is no such role, or ours may not grant.
+    pub async fn grant(&self, role: &str) -> Result<(), Error> {
+        match self {
+            Self::Postgres(url) => url.grant(role).await,
+            Self::Sqlite(_) | Self::Memory => Err(Error::usage(
+                format!("grants on the store {self}"),
+                "only a PostgreSQL store has roles; a file has an owner and rights",
+                "leave out --grant; use chown and chmod on the file and its directory",
+            )),
         }
     }
 
@@ -74,40 +130,69 @@ impl StoreUrl {
     /// # Errors
     ///
     /// When it cannot be read, or is newer than this program.
-    pub fn schema_version(&self) -> Result<(Option<u32>, u32), Error> {
+    pub async fn schema_version(&self) -> Result<(Option<u32>, u32), Error> {
         match self {
             Self::Sqlite(path) => Ok((sqlite::schema_version(path)?, sqlite::SCHEMA_VERSION)),
+            Self::Postgres(url) => url.schema_version().await,
             // It is always as new as the program.
             Self::Memory => Ok((Some(0), 0)),
         }
     }
 
     /// Refuses a store that does not exist yet: looking at jobs must not leave an empty store behind in whatever
-    /// directory somebody happens to be.
+    /// directory or database somebody happens to have named.
     ///
     /// # Errors
     ///
-    /// When there is no such file, or this user may not look for it.
-    pub fn check_exists(&self) -> Result<(), Error> {
-        let Self::Sqlite(path) = self else { return Ok(()) };
-        match path.try_exists() {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Error::operational(
+    /// When there is no such file or schema, or this user may not look for it.
+    pub async fn check_exists(&self) -> Result<(), Error> {
+        let missing = |why| {
+            Err(Error::operational(
                 format!("the store {self}"),
-                "there is no such file here yet",
+                why,
                 "name the right one with --store, or create it with `taskwright up` or `taskwright migrate`",
-            )),
-            Err(error) => Err(Error::file("looking for the store", &path.display().to_string(), &error)),
+            ))
+        };
+        match self {
+            Self::Memory => Ok(()),
+            Self::Sqlite(path) => match path.try_exists() {
+                Ok(true) => Ok(()),
+                Ok(false) => missing("there is no such file here yet"),
+                Err(error) => Err(Error::file("looking for the store", &path.display().to_string(), &error)),
+            },
+            Self::Postgres(url) => match url.schema_version().await? {
+                (Some(_), _) => Ok(()),
+                (None, _) => missing("the database has no such schema yet"),
+            },
+        }
+    }
+
+    /// Whether the store is not a file of this machine but behind a server, which may be away for a while.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// What is wrong with how the store is reached, if anything is.
+    pub(crate) fn weakness(&self) -> Option<String> {
+        match self {
+            Self::Postgres(url) => url.weakness(),
+            Self::Sqlite(_) | Self::Memory => None,
+        }
+    }
+
+    /// The URL with its password, for a process of ours that is to open the same store. It must not be shown, and not
+    /// be an argument either: those can be read by everybody.
+    pub(crate) fn secret(&self) -> String {
+        match self {
+            Self::Postgres(url) => url.secret().to_owned(),
+            Self::Sqlite(_) | Self::Memory => self.to_string(),
         }
     }
 }
 
 /// The URL without a password in it.
 fn subject(text: &str) -> String {
-    let shown = match (text.find("://"), text.rfind('@')) {
-        (Some(start), Some(end)) if start < end => format!("{}://...{}", &text[..start], &text[end..]),
-        _ => text.to_owned(),
-    };
+    let shown = crate::text::without_secrets(text);
     format!("the store URL {:?}", taskwright_core::name::shown(&shown))
 }
 
@@ -115,8 +200,15 @@ impl std::fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => write!(f, "{url}"),
             Self::Memory => f.write_str("memory:"),
         }
+    }
+}
+
+impl Serialize for StoreUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -148,7 +240,21 @@ mod tests {
 
     #[test]
     fn a_password_is_never_repeated() {
-        let error = StoreUrl::parse("postgres://me:secret@host/db").unwrap_err();
+        for url in ["mysql://me:secret@host/db", "mysql://host/db?user=me&password=secret"] {
+            let error = StoreUrl::parse(url).unwrap_err();
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_database_is_shown_without_its_password_and_opened_with_it() {
+        let text = "postgresql://me:secret@localhost/jobs";
+        let url = StoreUrl::parse(text).unwrap();
+        let shown = format!("{url} {url:?} {}", serde_json::to_string(&url).unwrap());
+        assert!(!shown.contains("secret") && shown.contains("localhost"), "{shown}");
+        assert_eq!(url.secret(), text);
+        let error = StoreUrl::parse("postgres://me:secret@localhost/jobs?shcema=a").unwrap_err();
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 }

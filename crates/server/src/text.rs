@@ -1,5 +1,6 @@
 //! Text for people: moments, durations and numbers in short form, and foreign text made harmless.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use taskwright_core::Timestamp;
@@ -101,6 +102,26 @@ pub(crate) fn lines(text: &str) -> String {
     safe
 }
 
+/// Text without what may be a password in a URL: whatever stands between `://` and the last `@` of the line, and behind
+/// `password=`.
+pub(crate) fn without_secrets(line: &str) -> Cow<'_, str> {
+    const PASSWORD: &str = "password=";
+    let mut shown = Cow::Borrowed(line);
+    if let Some(start) = shown.find("://").map(|at| at + 3)
+        && let Some(end) = shown.rfind('@').filter(|end| *end >= start)
+    {
+        shown.to_mut().replace_range(start..end, "...");
+    }
+    let mut from = 0;
+    while let Some(at) = shown[from..].find(PASSWORD) {
+        let start = from + at + PASSWORD.len();
+        let length = shown[start..].find(['&', '"', '\'', ' ']).unwrap_or(shown.len() - start);
+        shown.to_mut().replace_range(start..start + length, "...");
+        from = start;
+    }
+    shown
+}
+
 /// Control characters become `^[` and the like; characters that turn the direction of text become their number.
 fn push_harmless(text: &mut String, c: char) {
     match c {
@@ -137,6 +158,19 @@ mod tests {
     fn foreign_text_cannot_command_the_terminal() {
         assert_eq!(one_line("a\u{1b}[31m\nb\u{202e}c\u{7}"), "a^[[31m b\\u{202e}c^G");
         assert_eq!(lines("a\n\u{9b}31m"), "a\n\\u{9b}31m");
+    }
+
+    #[test]
+    fn passwords_in_urls_are_not_repeated() {
+        for (text, shown) in [
+            ("url = \"postgres://me:s@c@host/db\"", "url = \"postgres://...@host/db\""),
+            ("postgres://host/db?password=secret&pool=3", "postgres://host/db?password=...&pool=3"),
+            ("url = 'x://me:secret@host/db?password=secret'", "url = 'x://...@host/db?password=...'"),
+            ("sqlite:jobs@home.db", "sqlite:jobs@home.db"),
+            ("name@host and then://nothing", "name@host and then://nothing"),
+        ] {
+            assert_eq!(without_secrets(text), shown);
+        }
     }
 
     #[test]

@@ -5,6 +5,12 @@
 
 #[path = "errors/cases.rs"]
 mod cases;
+#[cfg(feature = "postgres")]
+#[path = "../../../tests/support/cluster.rs"]
+mod cluster;
+#[cfg(feature = "postgres")]
+#[path = "errors/databases.rs"]
+mod databases;
 mod disk;
 
 use std::collections::BTreeSet;
@@ -44,6 +50,17 @@ fn every_error_of_a_disk_says_what_why_and_what_to_do_and_leaves_nothing_half_wr
     let golden: String = cases::on_disks().iter().map(told).collect();
     insta::with_settings!({ prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("errors_of_disks", golden);
+    });
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn every_error_of_a_database_says_what_why_and_what_to_do_and_no_password() {
+    let server = databases::Server::new();
+    let golden: String = server.cases().iter().map(|case| server.nameless(&told(case))).collect();
+    assert!(!golden.contains(databases::PASSWORD), "{golden}");
+    insta::with_settings!({ prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("errors_of_databases", golden);
     });
 }
 
@@ -205,6 +222,9 @@ fn taskwright(directory: &Path, args: &[String], case: &Case) -> Ran {
         false => Command::new(env!("CARGO_BIN_EXE_taskwright")),
     };
     command.args(args).current_dir(directory).env_clear().env("USER", "tester").env("PATH", "/usr/bin:/bin");
+    if let Some(url) = &case.store {
+        command.env("TASKWRIGHT_STORE", url).env("TASKWRIGHT_RUN_DIR", "run");
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     if case.full {
         command.stdout(OpenOptions::new().write(true).open("/dev/full").unwrap());

@@ -127,6 +127,11 @@ impl Error {
         self.0.area == Area::Damaged
     }
 
+    /// Whether the store cannot be opened as things are: nobody answers there, or whoever does refuses us.
+    pub fn is_unreachable(&self) -> bool {
+        self.0.area == Area::Unreachable
+    }
+
     /// Whether the worker that asked has been declared lost.
     pub fn is_lost(&self) -> bool {
         self.0.area == Area::Lost

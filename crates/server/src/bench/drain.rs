@@ -1,70 +1,117 @@
 //! How many jobs a second are claimed, run (they do nothing) and finished.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use taskwright::store::{Counters, Filter, Page, SharedStore, WorkerState};
-use taskwright::{Actor, Env, Namespace, QueueName, Registry, State, Worker};
+use taskwright::store::{Counters, Filter, Page, SharedStore};
+use taskwright::{Env, State};
+use tokio::sync::Notify;
 
-use super::report::{Round, report};
-use super::scene::{KIND, Scene, fill};
+use super::report::{Held, Round, report};
+use super::scene::{Log, Scene, Tables, fill, prepare};
+use super::workers::{Workers, died, worker};
 use crate::cli::Context;
-use crate::cli::bench::Bench;
-use crate::error::{Error, in_words};
+use crate::cli::bench::{Bench, Serve};
+use crate::error::Error;
 
-/// How often the store is asked whether other processes are done.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Where a snapshot is held, the jobs are stored and drained in so many steps, so that there is something old and
+/// something new at any time.
+const STEPS: u64 = 10;
 
-pub(super) async fn run(context: &Context, verb: &Bench) -> Result<(), Error> {
-    let scene = Scene::new(context)?;
+pub(super) async fn run(context: &Context, verb: &Bench, scene: &Scene) -> Result<(), Error> {
     let jobs = verb.jobs.unwrap_or(100_000);
     let mut rounds = Vec::new();
     for _ in 0..verb.rounds {
-        let raw = scene.raw(verb, jobs)?;
-        let (path, store) = scene.store("drain")?;
-        prepare(&scene.env, &store, verb).await?;
-        fill(&scene.env, &store, verb, jobs).await?;
-        let before = store.counters();
-        let took = if verb.workers == 0 {
-            here(&scene.env, &store, verb).await?
-        } else {
-            elsewhere(&scene.env, &store, &path, verb).await?
+        let raw = scene.raw_drain(verb, jobs).await?;
+        let free = measure(scene, verb, jobs, false).await?;
+        let held = match verb.hold_snapshot {
+            true => Some(measure(scene, verb, jobs, true).await?),
+            false => None,
         };
-        let counters = since(store.counters(), before);
-        check_drained(&store, jobs).await?;
-        rounds.push(Round { took, raw: raw.claim_finish, counters });
-        store.close().await?;
-        drop(store);
-        scene.clear();
+        let Measured { took, counters, log, .. } = free;
+        let held = held.and_then(|held| {
+            let (before, after) = held.tables?;
+            Some(Held { free: took, took: held.took, last_step: *held.steps.last()?, before, after })
+        });
+        rounds.push(Round { took, raw, counters, log, held });
     }
-    report(context, verb, "drain", jobs, &rounds)
+    report(context, verb, "drain", scene.yardstick(), jobs, &rounds)
 }
 
-fn since(after: Counters, before: Counters) -> Counters {
+/// What one drain came to.
+struct Measured {
+    took: Duration,
+    /// Jobs of each step and the time they took.
+    steps: Vec<(u64, Duration)>,
+    counters: Counters,
+    log: Option<(Log, Log)>,
+    tables: Option<(Tables, Tables)>,
+}
+
+/// Stores and drains the jobs in a fresh store.
+async fn measure(scene: &Scene, verb: &Bench, jobs: u64, hold: bool) -> Result<Measured, Error> {
+    let env = &scene.env;
+    let store = scene.open().await?;
+    prepare(env, &store, verb).await?;
+    let snapshot = if hold { Some(scene.hold_snapshot().await?) } else { None };
+    let tables = scene.tables().await?;
+    let steps = if verb.hold_snapshot { STEPS.min(jobs) } else { 1 };
+    let mut measured = Measured {
+        took: Duration::ZERO,
+        steps: Vec::new(),
+        counters: Counters::default(),
+        log: None,
+        tables: None,
+    };
+    let mut log = None;
+    for step in 0..steps {
+        let part = jobs / steps + u64::from(step < jobs % steps);
+        let behind = if step == 0 { verb.backlog } else { 0 };
+        fill(env, &store, verb, part + behind).await?;
+        if steps == 1 {
+            log = scene.log().await;
+        }
+        let before = store.counters();
+        let took = match verb.workers {
+            0 => here(env, &store, verb, part, verb.backlog).await?,
+            _ => elsewhere(scene, verb, part).await?,
+        };
+        measured.counters = sum(measured.counters, since(store.counters(), before));
+        measured.steps.push((part, took));
+        measured.took += took;
+    }
+    if verb.backlog == 0 {
+        check_drained(&store, jobs).await?;
+    }
+    store.close().await?;
+    drop(store);
+    if let Some(log) = log {
+        measured.log = Some(log).zip(scene.log().await);
+    }
+    measured.tables = tables.zip(scene.tables().await?);
+    drop(snapshot);
+    scene.clear().await?;
+    Ok(measured)
+}
+
+fn sum(one: Counters, other: Counters) -> Counters {
+    Counters {
+        calls: one.calls + other.calls,
+        statements: one.statements + other.statements,
+        commits: one.commits + other.commits,
+        flushes: one.flushes + other.flushes,
+    }
+}
+
+/// What was done between two looks.
+pub(super) fn since(after: Counters, before: Counters) -> Counters {
     Counters {
         calls: after.calls - before.calls,
         statements: after.statements - before.statements,
         commits: after.commits - before.commits,
         flushes: after.flushes - before.flushes,
     }
-}
-
-/// Puts in what is to lie around while the rest is drained.
-async fn prepare(env: &Env, store: &SharedStore, verb: &Bench) -> Result<(), Error> {
-    if verb.finished > 0 {
-        fill(env, store, verb, verb.finished).await?;
-        here(env, store, verb).await?;
-    }
-    if verb.scheduled > 0 {
-        let client = taskwright::Client::new(Arc::clone(store), env.clone());
-        let later = Duration::from_secs(30 * 86_400);
-        let jobs = (0..verb.scheduled)
-            .map(|number| super::scene::job(super::scene::payload(number, verb.payload)).run_in(later));
-        client.enqueue_each(jobs, |_| ()).await?;
-    }
-    Ok(())
 }
 
 /// A benchmark that lost a job has measured nothing.
@@ -82,106 +129,50 @@ async fn check_drained(store: &SharedStore, jobs: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Drains in this process.
-async fn here(env: &Env, store: &SharedStore, verb: &Bench) -> Result<Duration, Error> {
+/// Runs everything that is available, in this process; how long it took.
+pub(super) async fn empty(env: &Env, store: &SharedStore, verb: &Bench) -> Result<Duration, Error> {
     let began = env.monotonic_us();
-    worker(env, store, verb)?.until_empty().run(std::future::pending()).await?;
+    worker(env, store, verb.concurrency, || ())?.until_empty().run(std::future::pending()).await?;
     Ok(Duration::from_micros(env.monotonic_us() - began))
 }
 
-fn worker(env: &Env, store: &SharedStore, verb: &Bench) -> Result<taskwright::worker::Builder, Error> {
-    let registry = Registry::new().handler(KIND, |_| async { Ok(()) })?;
-    Ok(Worker::builder(Arc::clone(store), registry, env.clone()).concurrency(verb.concurrency as usize))
-}
-
-/// Drains in processes of their own. They are started before the clock is: the queue is paused until all are there.
-async fn elsewhere(env: &Env, store: &SharedStore, path: &Path, verb: &Bench) -> Result<Duration, Error> {
-    let pause =
-        |paused| store.pause(env.now(), Namespace::default(), QueueName::default(), paused, Actor::system());
-    pause(true).await?;
-    let workers = Workers::start(env, store, path, verb).await?;
-    let began = env.monotonic_us();
-    pause(false).await?;
-    loop {
-        let queues = store.queues(env.now(), None).await?;
-        if queues.iter().all(|queue| queue.available == 0 && queue.running == 0) {
-            break;
-        }
-        env.sleep(LOOK_EVERY).await;
+/// Drains `jobs` in this process. With others `behind` them the worker is stopped in the middle of its work, once it has
+/// run as many.
+async fn here(
+    env: &Env,
+    store: &SharedStore,
+    verb: &Bench,
+    jobs: u64,
+    behind: u64,
+) -> Result<Duration, Error> {
+    if behind == 0 {
+        return empty(env, store, verb).await;
     }
+    let (run, enough) = (AtomicU64::new(0), Arc::new(Notify::new()));
+    let reached = enough.clone();
+    let worker = worker(env, store, verb.concurrency, move || {
+        if run.fetch_add(1, Ordering::Relaxed) + 1 == jobs {
+            reached.notify_one();
+        }
+    })?;
+    let stop = Arc::new(Notify::new());
+    let stopped = stop.clone();
+    let began = env.monotonic_us();
+    let working = env.spawn("bench-worker", worker.run(async move { stopped.notified().await }));
+    enough.notified().await;
     let took = Duration::from_micros(env.monotonic_us() - began);
-    drop(workers);
+    stop.notify_one();
+    working.await.map_err(died)??;
     Ok(took)
 }
 
-/// Worker processes of this same binary. They end when their standard input does.
-pub(super) struct Workers(Vec<Child>);
-
-impl Workers {
-    /// Starts them, and waits until each has registered.
-    pub(super) async fn start(
-        env: &Env,
-        store: &SharedStore,
-        path: &Path,
-        verb: &Bench,
-    ) -> Result<Self, Error> {
-        let failed = |error: std::io::Error| {
-            Error::operational("starting a worker process", in_words(&error), "look at `ulimit -u`")
-        };
-        let exe = std::env::current_exe().map_err(failed)?;
-        let mut children = Self(Vec::new());
-        for _ in 0..verb.workers {
-            let mut command = Command::new(&exe);
-            command.arg("--store").arg(format!("sqlite:{}", path.display()));
-            command.args(["bench", "drain", "--serve", "--concurrency", &verb.concurrency.to_string()]);
-            children.0.push(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().map_err(failed)?);
-        }
-        let registered = async {
-            loop {
-                let alive = store.workers().await?;
-                if alive.iter().filter(|w| w.state == WorkerState::Alive).count() >= verb.workers as usize {
-                    return Ok(());
-                }
-                env.sleep(LOOK_EVERY).await;
-            }
-        };
-        match env.timeout(Duration::from_secs(20), registered).await {
-            Some(Ok(())) => Ok(children),
-            Some(Err(error)) => Err(error),
-            None => Err(Error::operational(
-                "starting worker processes",
-                "they did not register within 20 s",
-                "run one by hand to see why: taskwright worker",
-            )),
-        }
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            drop(child.stdin.take());
-        }
-        for child in &mut self.0 {
-            // A child that is gone already needs no waiting.
-            let _ = child.wait();
-        }
-    }
-}
-
-/// Serves benchmark jobs until standard input ends: what a worker process of `bench` does.
-pub(super) fn serve(context: &Context, verb: &Bench) -> Result<crate::error::Exit, Error> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let store = Arc::clone(context.store_or_new()?);
-        worker(&context.env, &store, verb)?.run(taskwright::supervisor::parent_gone()).await?;
-        store.close().await?;
-        Ok(crate::error::Exit::Ok)
-    })
-}
-
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| {
-        Error::operational("starting", in_words(&error), "look at this user's limits: ulimit -a")
-    })
+/// Drains in processes of their own. They are started before the clock is.
+async fn elsewhere(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Duration, Error> {
+    let env = &scene.env;
+    let mut workers = Workers::start(scene, verb, Serve::Drain).await?;
+    let began = env.monotonic_us();
+    workers.drain(jobs, verb.backlog).await?;
+    let took = Duration::from_micros(env.monotonic_us() - began);
+    drop(workers);
+    Ok(took)
 }

@@ -1,24 +1,72 @@
-//! How many jobs a second are stored durably, by one client in batches.
+//! How many jobs a second are stored durably, by clients in batches or one by one.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwright::Env;
+use taskwright::store::{Counters, SharedStore};
+use tokio::sync::Barrier;
+
+use super::drain::since;
 use super::report::{Round, report};
-use super::scene::{Scene, fill};
+use super::scene::{Scene, fill, payload, prepare, store_all};
+use super::workers::died;
 use crate::cli::Context;
 use crate::cli::bench::Bench;
 use crate::error::Error;
 
-pub(super) async fn run(context: &Context, verb: &Bench) -> Result<(), Error> {
-    let scene = Scene::new(context)?;
-    let jobs = verb.jobs.unwrap_or(100_000);
+pub(super) async fn run(context: &Context, verb: &Bench, scene: &Scene) -> Result<(), Error> {
+    let jobs = verb.jobs.unwrap_or(if verb.batch == 1 { 10_000 } else { 100_000 });
     let mut rounds = Vec::new();
     for _ in 0..verb.rounds {
-        let raw = scene.raw(verb, jobs)?;
-        let (_, store) = scene.store("enqueue")?;
-        let took = fill(&scene.env, &store, verb, jobs).await?;
-        let counters = store.counters();
-        rounds.push(Round { took, raw: raw.insert, counters });
-        store.close().await?;
-        drop(store);
-        scene.clear();
+        let raw = scene.raw_insert(verb, jobs).await?;
+        let mut stores = Vec::new();
+        for _ in 0..verb.clients {
+            stores.push(scene.open().await?);
+        }
+        prepare(&scene.env, &stores[0], verb).await?;
+        fill(&scene.env, &stores[0], verb, verb.backlog).await?;
+        let log = scene.log().await;
+        let before = total(&stores);
+        let took = store_by_all(&scene.env, &stores, verb, jobs).await?;
+        let counters = since(total(&stores), before);
+        for store in stores {
+            store.close().await?;
+        }
+        let log = log.zip(scene.log().await);
+        rounds.push(Round { took, raw, counters, log, held: None });
+        scene.clear().await?;
     }
-    report(context, verb, "enqueue", jobs, &rounds)
+    report(context, verb, "enqueue", scene.yardstick(), jobs, &rounds)
+}
+
+/// Each client stores its share; the time from the start of all to the end of the last.
+async fn store_by_all(env: &Env, stores: &[SharedStore], verb: &Bench, jobs: u64) -> Result<Duration, Error> {
+    let clients = stores.len() as u64;
+    let ready = Arc::new(Barrier::new(stores.len() + 1));
+    let mut working = Vec::new();
+    for (number, store) in (0..).zip(stores) {
+        let share = jobs / clients + u64::from(number < jobs % clients);
+        let payloads = (0..share).map(|n| payload(number * share + n, verb.payload)).collect();
+        let (clock, store, verb, ready) = (env.clone(), store.clone(), verb.clone(), ready.clone());
+        working.push(env.spawn("bench-client", async move {
+            ready.wait().await;
+            store_all(&clock, &store, &verb, payloads).await
+        }));
+    }
+    ready.wait().await;
+    let began = env.monotonic_us();
+    for work in working {
+        work.await.map_err(died)??;
+    }
+    Ok(Duration::from_micros(env.monotonic_us() - began))
+}
+
+fn total(stores: &[SharedStore]) -> Counters {
+    stores.iter().map(|store| store.counters()).fold(Counters::default(), |sum, one| Counters {
+        calls: sum.calls + one.calls,
+        statements: sum.statements + one.statements,
+        commits: sum.commits + one.commits,
+        flushes: sum.flushes + one.flushes,
+    })
 }

@@ -1,37 +1,84 @@
 //! How long an idle worker takes from the enqueue call (its commit included) to the call of the handler.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use taskwright::{Client, Registry, Worker};
+use taskwright::env::Spawned;
+use taskwright::store::SharedStore;
+use taskwright::{Client, Env};
 use tokio::sync::{mpsc, oneshot};
 
-use super::drain::Workers;
-use super::report::latencies;
-use super::scene::{KIND, Scene, job, payload};
+use super::drain::empty;
+use super::report::{Picked, latencies};
+use super::scene::{FLOW, Scene, fill, job, job_of, payload, prepare};
+use super::workers::{Workers, worker};
 use crate::cli::Context;
-use crate::cli::bench::Bench;
+use crate::cli::bench::{Bench, Serve};
 use crate::error::Error;
 
 /// The pause between two jobs: the worker has long been idle again.
 const PAUSE: Duration = Duration::from_millis(4);
 
+/// How often jobs are sent that only flow by.
+const FLOW_EVERY: Duration = Duration::from_millis(10);
+
 /// How long a job may take before something is wrong.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(context: &Context, verb: &Bench) -> Result<(), Error> {
-    let scene = Scene::new(context)?;
+pub(super) async fn run(context: &Context, verb: &Bench, scene: &Scene) -> Result<(), Error> {
+    if verb.backlog > 0 {
+        return Err(Error::usage(
+            "`bench latency --backlog`",
+            "a new job would wait for all that came before it",
+            "leave it out, or measure with --rate",
+        ));
+    }
     let jobs = verb.jobs.unwrap_or(1_000);
     let mut rounds = Vec::new();
     for _ in 0..verb.rounds {
         rounds.push(match verb.workers {
-            0 => here(&scene, verb, jobs).await?,
-            _ => elsewhere(&scene, verb, jobs).await?,
+            0 => here(scene, verb, jobs).await?,
+            _ => elsewhere(scene, verb, jobs).await?,
         });
-        scene.clear();
+        scene.clear().await?;
     }
     latencies(context, verb, jobs, &rounds)
+}
+
+/// Sends jobs at a steady rate that nobody waits for, until it is dropped.
+struct Flow {
+    sent: Arc<AtomicU64>,
+    began_us: u64,
+    _sending: Option<Spawned<()>>,
+}
+
+impl Flow {
+    fn start(env: &Env, store: &SharedStore, verb: &Bench) -> Self {
+        let (sent, began_us) = (Arc::new(AtomicU64::new(0)), env.monotonic_us());
+        let client = Client::new(Arc::clone(store), env.clone());
+        let (rate, bytes, clock, counted) = (verb.rate, verb.payload, env.clone(), sent.clone());
+        let sending = async move {
+            loop {
+                clock.sleep(FLOW_EVERY).await;
+                let due = rate * (clock.monotonic_us() - began_us) / 1_000_000;
+                let from = counted.load(Ordering::Relaxed);
+                let jobs = (from..due).map(|number| job_of(FLOW, payload(number, bytes)));
+                // What did not get through is sent with the next ones; that it happened shows in the rate.
+                if client.enqueue_each(jobs, |_| ()).await.is_ok() {
+                    counted.store(due, Ordering::Relaxed);
+                }
+            }
+        };
+        Self { sent, began_us, _sending: (rate > 0).then(|| env.spawn("bench-flow", sending)) }
+    }
+
+    /// Jobs that were stored, and since when.
+    fn so_far(&self, env: &Env) -> (u64, Duration) {
+        let since = Duration::from_micros(env.monotonic_us() - self.began_us);
+        (self.sent.load(Ordering::Relaxed), since)
+    }
 }
 
 fn histogram() -> Result<Histogram<u64>, Error> {
@@ -41,21 +88,21 @@ fn histogram() -> Result<Histogram<u64>, Error> {
 }
 
 /// Enqueuer and worker in one process: the handler itself says when it was called.
-async fn here(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Histogram<u64>, Error> {
+async fn here(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Picked, Error> {
     let env = &scene.env;
-    let (_, store) = scene.store("latency")?;
+    let store = scene.open().await?;
+    prepare(env, &store, verb).await?;
+    warm_up(env, &store, verb).await?;
     let (called, mut calls) = mpsc::unbounded_channel();
     let clock = env.clone();
-    let registry = Registry::new().handler(KIND, move |_| {
+    let worker = worker(env, &store, verb.concurrency, move || {
         // The receiver lives as long as the round.
         let _ = called.send(clock.monotonic_us());
-        async { Ok(()) }
     })?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let worker =
-        Worker::builder(Arc::clone(&store), registry, env.clone()).concurrency(verb.concurrency as usize);
     let worker = env.spawn("bench-worker", worker.run(async { drop(stopped.await) }));
     let client = Client::new(Arc::clone(&store), env.clone());
+    let flow = Flow::start(env, &store, verb);
     let mut measured = histogram()?;
     for number in 0..jobs {
         env.sleep(PAUSE).await;
@@ -65,19 +112,23 @@ async fn here(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Histogram<u64>, 
         let call = env.timeout(PATIENCE, calls.recv()).await.flatten().ok_or_else(too_late)?;
         measured.saturating_record(call.saturating_sub(began).max(1));
     }
-    drop(stop);
+    let flowed = flow.so_far(env);
+    drop((flow, stop));
     // A worker that died has been noticed by the missing calls.
     let _ = worker.await;
     store.close().await?;
-    Ok(measured)
+    Ok(Picked { measured, flowed })
 }
 
 /// The worker in a process of its own: the attempt's own record says when it started, on the clock of the machine.
-async fn elsewhere(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Histogram<u64>, Error> {
+async fn elsewhere(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Picked, Error> {
     let env = &scene.env;
-    let (path, store) = scene.store("latency")?;
-    let workers = Workers::start(env, &store, &path, verb).await?;
+    let store = scene.open().await?;
+    prepare(env, &store, verb).await?;
+    let workers = Workers::start(scene, verb, Serve::Stay).await?;
+    workers.registered(env, &store).await?;
     let client = Client::new(Arc::clone(&store), env.clone());
+    let flow = Flow::start(env, &store, verb);
     let mut measured = histogram()?;
     for number in 0..jobs {
         env.sleep(PAUSE).await;
@@ -89,9 +140,17 @@ async fn elsewhere(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Histogram<u
         let us = u64::try_from(started.since(began).as_micros()).unwrap_or(u64::MAX);
         measured.saturating_record(us.max(1));
     }
-    drop(workers);
+    let flowed = flow.so_far(env);
+    drop((flow, workers));
     store.close().await?;
-    Ok(measured)
+    Ok(Picked { measured, flowed })
+}
+
+/// A few jobs that are not measured: connections are made and statements prepared once, not for each job.
+async fn warm_up(env: &Env, store: &SharedStore, verb: &Bench) -> Result<(), Error> {
+    const JOBS: u64 = 20;
+    fill(env, store, &Bench { batch: 1, ..verb.clone() }, JOBS).await?;
+    empty(env, store, verb).await.map(drop)
 }
 
 fn too_late() -> Error {

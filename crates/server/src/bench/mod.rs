@@ -1,4 +1,4 @@
-//! What `bench` does: measures the real client, store and worker on a fresh store, with the raw limit of plain SQLite
+//! What `bench` does: measures the real client, store and worker on a fresh store, with the raw limit of the plain engine
 //! taken in the same rounds, so that the ratio holds on whatever machine.
 
 mod drain;
@@ -6,10 +6,13 @@ mod enqueue;
 mod latency;
 mod report;
 mod scene;
+mod workers;
+
+use scene::Scene;
 
 use crate::cli::Context;
 use crate::cli::bench::{Bench, What};
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, in_words};
 
 /// Measures, and prints what came out.
 ///
@@ -17,16 +20,32 @@ use crate::error::{Error, Exit};
 ///
 /// When a store cannot be made beside the one of `--store`, or a worker process does not come up.
 pub(crate) fn run(context: &Context, verb: &Bench) -> Result<Exit, Error> {
-    if verb.serve {
-        return drain::serve(context, verb);
-    }
-    let runtime = drain::runtime()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(
+            |error| Error::operational("starting", in_words(&error), "look at this user's limits: ulimit -a"),
+        )?;
     runtime.block_on(async {
-        match verb.what {
-            What::Enqueue => enqueue::run(context, verb).await,
-            What::Drain => drain::run(context, verb).await,
-            What::Latency => latency::run(context, verb).await,
+        match verb.serve {
+            Some(how) => workers::serve(context, verb, how).await,
+            None => measure(context, verb).await,
         }
-    })?;
-    Ok(Exit::Ok)
+    })
+}
+
+async fn measure(context: &Context, verb: &Bench) -> Result<Exit, Error> {
+    const INTERRUPT: i32 = 2;
+    let scene = Scene::new(context).await?;
+    let done = tokio::select! {
+        done = async {
+            match verb.what {
+                What::Enqueue => enqueue::run(context, verb, &scene).await,
+                What::Drain => drain::run(context, verb, &scene).await,
+                What::Latency => latency::run(context, verb, &scene).await,
+            }
+        } => done.map(|()| Exit::Ok),
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Signal(INTERRUPT)),
+    };
+    // Whatever came of it, nothing is left behind; what was measured counts more than an error in that.
+    let cleared = scene.clear().await;
+    done.and_then(|exit| cleared.map(|()| exit))
 }

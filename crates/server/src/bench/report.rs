@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use taskwright::store::Counters;
 
+use super::scene::{Log, Tables};
 use crate::cli::Context;
 use crate::cli::bench::Bench;
 use crate::error::Error;
@@ -13,9 +14,31 @@ use crate::error::Error;
 /// One round of a throughput benchmark.
 pub(super) struct Round {
     pub(super) took: Duration,
-    /// What plain SQLite took for the same rows, in the same round.
+    /// What the plain engine took for the same rows, in the same round.
     pub(super) raw: Duration,
     pub(super) counters: Counters,
+    /// What the server said of its log before and after.
+    pub(super) log: Option<(Log, Log)>,
+    /// The same once more, while another session held a snapshot.
+    pub(super) held: Option<Held>,
+}
+
+/// A drain while another session held a snapshot.
+pub(super) struct Held {
+    /// How long it took without.
+    pub(super) free: Duration,
+    pub(super) took: Duration,
+    /// Jobs of the last step, and the time they took.
+    pub(super) last_step: (u64, Duration),
+    pub(super) before: Tables,
+    pub(super) after: Tables,
+}
+
+/// One round of a latency benchmark.
+pub(super) struct Picked {
+    pub(super) measured: Histogram<u64>,
+    /// How many other jobs were sent meanwhile, in what time.
+    pub(super) flowed: (u64, Duration),
 }
 
 #[derive(Serialize)]
@@ -24,15 +47,35 @@ struct Throughput<'a> {
     jobs: u64,
     payload_bytes: u32,
     batch: u32,
+    clients: u32,
     worker_processes: u32,
     concurrency: u32,
+    scheduled: u64,
+    history: u64,
+    backlog: u64,
     rounds: usize,
     jobs_per_second: Spread,
+    yardstick: &'a str,
     raw_jobs_per_second: Spread,
     percent_of_raw: Spread,
     statements_per_1000_jobs: f64,
     commits_per_1000_jobs: f64,
-    fsyncs_per_1000_jobs: f64,
+    fsyncs_per_1000_jobs: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_bytes_per_job: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_snapshot: Option<UnderSnapshot>,
+}
+
+#[derive(Serialize)]
+struct UnderSnapshot {
+    jobs_per_second: Spread,
+    percent_of_without: Spread,
+    last_step_jobs_per_second: Spread,
+    dead_rows_before: Spread,
+    dead_rows_after: Spread,
+    table_bytes_before: Spread,
+    table_bytes_after: Spread,
 }
 
 #[derive(Serialize)]
@@ -44,6 +87,8 @@ struct Latency<'a> {
     p50_us: Spread,
     p99_us: Spread,
     max_us: Spread,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flow_jobs_per_second: Option<Spread>,
 }
 
 /// The median of the rounds, with the smallest and the largest.
@@ -93,6 +138,7 @@ pub(super) fn report(
     context: &Context,
     verb: &Bench,
     what: &str,
+    yardstick: &str,
     jobs: u64,
     rounds: &[Round],
 ) -> Result<(), Error> {
@@ -100,52 +146,112 @@ pub(super) fn report(
     let per_1000 = |count: fn(&Counters) -> u64| {
         Spread::of(rounds.iter().map(|round| number(count(&round.counters)) * 1e3 / number(jobs))).median
     };
+    let on_server = rounds.iter().any(|round| round.log.is_some());
     let result = Throughput {
         bench: what,
         jobs,
         payload_bytes: verb.payload,
         batch: verb.batch,
+        clients: verb.clients,
         worker_processes: verb.workers,
         concurrency: verb.concurrency,
+        scheduled: verb.scheduled,
+        history: verb.history,
+        backlog: verb.backlog,
         rounds: rounds.len(),
         jobs_per_second: Spread::of(rounds.iter().map(|round| rate(round.took))),
+        yardstick,
         raw_jobs_per_second: Spread::of(rounds.iter().map(|round| rate(round.raw))),
-        percent_of_raw: Spread::of(
-            rounds.iter().map(|round| 100.0 * round.raw.as_secs_f64() / round.took.as_secs_f64()),
-        ),
+        percent_of_raw: Spread::of(rounds.iter().map(|round| percent(round.raw, round.took))),
         statements_per_1000_jobs: per_1000(|counters| counters.statements),
         commits_per_1000_jobs: per_1000(|counters| counters.commits),
-        fsyncs_per_1000_jobs: per_1000(|counters| counters.flushes),
+        fsyncs_per_1000_jobs: match on_server {
+            true => logged(rounds, |log| log.flushes).map(|flushes| flushes * 1e3 / number(jobs)),
+            false => Some(per_1000(|counters| counters.flushes)),
+        },
+        log_bytes_per_job: logged(rounds, |log| Some(log.bytes)).map(|bytes| bytes / number(jobs)),
+        held_snapshot: under_snapshot(jobs, rounds),
     };
-    if context.output.manner().json {
-        return context.output.json(&result);
+    match context.output.manner().json {
+        true => context.output.json(&result),
+        false => show(context, &result),
     }
+}
+
+fn show(context: &Context, result: &Throughput<'_>) -> Result<(), Error> {
     let out = &context.output;
+    let line = |name: &str, value: String| out.line(format!("  {name:<20}{value}"));
     out.line(format!(
-        "{what}: {} jobs, median of {} rounds [least - most]",
-        grouped(number(jobs)),
-        rounds.len()
+        "{}: {} jobs, median of {} rounds [least - most]",
+        result.bench,
+        grouped(number(result.jobs)),
+        result.rounds
     ))?;
-    out.line(format!("  jobs/s            {}", result.jobs_per_second.show()))?;
-    out.line(format!("  plain SQLite/s    {}", result.raw_jobs_per_second.show()))?;
-    out.line(format!("  % of it           {}", result.percent_of_raw.show()))?;
+    line("jobs/s", result.jobs_per_second.show())?;
+    line(&format!("{}/s", result.yardstick), result.raw_jobs_per_second.show())?;
+    line("% of it", result.percent_of_raw.show())?;
     // Other processes count for themselves.
-    if verb.workers == 0 {
-        out.line(format!("  statements/1,000  {:.1}", result.statements_per_1000_jobs))?;
-        out.line(format!("  commits/1,000     {:.1}", result.commits_per_1000_jobs))?;
-        out.line(format!("  fsyncs/1,000      {:.1}", result.fsyncs_per_1000_jobs))?;
+    if result.worker_processes == 0 {
+        line("statements/1,000", format!("{:.1}", result.statements_per_1000_jobs))?;
+        line("commits/1,000", format!("{:.1}", result.commits_per_1000_jobs))?;
     }
-    Ok(())
+    if let Some(fsyncs) = result
+        .fsyncs_per_1000_jobs
+        .filter(|_| result.worker_processes == 0 || result.log_bytes_per_job.is_some())
+    {
+        line("fsyncs/1,000", format!("{fsyncs:.1}"))?;
+    }
+    if let Some(bytes) = result.log_bytes_per_job {
+        line("log bytes/job", format!("{bytes:.0}"))?;
+    }
+    let Some(held) = &result.held_snapshot else { return Ok(()) };
+    out.line("while another session holds a snapshot:")?;
+    line("jobs/s", held.jobs_per_second.show())?;
+    line("% of without", held.percent_of_without.show())?;
+    line("last tenth, jobs/s", held.last_step_jobs_per_second.show())?;
+    line(
+        "dead rows",
+        format!("{} -> {}", grouped(held.dead_rows_before.median), grouped(held.dead_rows_after.median)),
+    )?;
+    line(
+        "table bytes",
+        format!("{} -> {}", grouped(held.table_bytes_before.median), grouped(held.table_bytes_after.median)),
+    )
+}
+
+fn percent(part: Duration, of: Duration) -> f64 {
+    100.0 * part.as_secs_f64() / of.as_secs_f64()
+}
+
+/// By how much a count of the server's log has grown, in the median round.
+fn logged(rounds: &[Round], count: fn(&Log) -> Option<u64>) -> Option<f64> {
+    let grown = rounds.iter().map(|round| {
+        let (before, after) = round.log.as_ref()?;
+        Some(number(count(after)?.saturating_sub(count(before)?)))
+    });
+    grown.collect::<Option<Vec<f64>>>().map(|grown| Spread::of(grown.into_iter()).median)
+}
+
+fn under_snapshot(jobs: u64, rounds: &[Round]) -> Option<UnderSnapshot> {
+    let held: Vec<&Held> = rounds.iter().map(|round| round.held.as_ref()).collect::<Option<_>>()?;
+    let spread = |value: &dyn Fn(&Held) -> f64| Spread::of(held.iter().map(|held| value(held)));
+    Some(UnderSnapshot {
+        jobs_per_second: spread(&|held| number(jobs) / held.took.as_secs_f64()),
+        percent_of_without: spread(&|held| percent(held.free, held.took)),
+        last_step_jobs_per_second: spread(&|held| number(held.last_step.0) / held.last_step.1.as_secs_f64()),
+        dead_rows_before: spread(&|held| number(held.before.dead_rows)),
+        dead_rows_after: spread(&|held| number(held.after.dead_rows)),
+        table_bytes_before: spread(&|held| number(held.before.bytes)),
+        table_bytes_after: spread(&|held| number(held.after.bytes)),
+    })
 }
 
 /// Prints a latency benchmark.
-pub(super) fn latencies(
-    context: &Context,
-    verb: &Bench,
-    jobs: u64,
-    rounds: &[Histogram<u64>],
-) -> Result<(), Error> {
-    let quantile = |q: f64| Spread::of(rounds.iter().map(|round| number(round.value_at_quantile(q))));
+pub(super) fn latencies(context: &Context, verb: &Bench, jobs: u64, rounds: &[Picked]) -> Result<(), Error> {
+    let quantile =
+        |q: f64| Spread::of(rounds.iter().map(|round| number(round.measured.value_at_quantile(q))));
+    let flow =
+        || Spread::of(rounds.iter().map(|round| number(round.flowed.0) / round.flowed.1.as_secs_f64()));
     let result = Latency {
         bench: "latency",
         jobs,
@@ -153,7 +259,8 @@ pub(super) fn latencies(
         rounds: rounds.len(),
         p50_us: quantile(0.5),
         p99_us: quantile(0.99),
-        max_us: Spread::of(rounds.iter().map(|round| number(round.max()))),
+        max_us: Spread::of(rounds.iter().map(|round| number(round.measured.max()))),
+        flow_jobs_per_second: (verb.rate > 0).then(flow),
     };
     if context.output.manner().json {
         return context.output.json(&result);
@@ -168,5 +275,8 @@ pub(super) fn latencies(
     for (name, spread) in [("p50", result.p50_us), ("p99", result.p99_us), ("max", result.max_us)] {
         out.line(format!("  {name}  {}", spread.show()))?;
     }
-    Ok(())
+    match result.flow_jobs_per_second {
+        Some(flow) => out.line(format!("  others/s  {}", flow.show())),
+        None => Ok(()),
+    }
 }

@@ -1,81 +1,172 @@
 //! A fresh store for each round, and what is in it.
 
-use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright::store::SharedStore;
-use taskwright::store::sqlite::{Options, RawLimit, SqliteStore, raw_limit};
 use taskwright::{Args, Client, Env, Job};
 
 use crate::cli::Context;
-use crate::cli::bench::Bench;
+use crate::cli::bench::{Bench, Serve};
 use crate::error::{Error, in_words};
 use crate::store_url::StoreUrl;
+
+#[cfg_attr(not(feature = "postgres"), path = "scene/no_database.rs")]
+mod database;
+mod file;
+
+use database::Database;
+pub(super) use database::{HeldSnapshot, Log, Tables};
+use file::Directory;
 
 /// The task of every benchmark job: it does nothing.
 pub(super) const KIND: &str = "bench.noop";
 
-/// A directory that is removed with what is in it.
+/// The task of the jobs that only flow by.
+pub(super) const FLOW: &str = "bench.flow";
+
+/// Where the rounds take place.
 pub(super) struct Scene {
-    directory: PathBuf,
+    place: Place,
     pub(super) env: Env,
 }
 
+enum Place {
+    File(Directory),
+    Database(Database),
+}
+
 impl Scene {
-    /// A directory beside the store of `--store`: the same disk is measured.
-    pub(super) fn new(context: &Context) -> Result<Self, Error> {
-        let StoreUrl::Sqlite(path) = &context.store_url else {
-            return Err(Error::usage(
-                format!("`bench` on {}", context.store_url),
-                "it measures stores in a file",
-                "name one with --store sqlite:PATH",
-            ));
+    /// Beside the store of `--store`: the same disk or server is measured.
+    pub(super) async fn new(context: &Context) -> Result<Self, Error> {
+        let place = match &context.store_url {
+            StoreUrl::Sqlite(path) => Place::File(Directory::beside(path)?),
+            StoreUrl::Postgres(url) => Place::Database(Database::connect(context, url).await?),
+            StoreUrl::Memory => {
+                return Err(Error::usage(
+                    format!("`bench` on {}", context.store_url),
+                    "it measures stores that last",
+                    "name one with --store sqlite:PATH or postgres://USER@HOST/DATABASE",
+                ));
+            }
         };
-        let beside = path.parent().map(PathBuf::from).unwrap_or_default();
-        let directory = beside.join(format!("bench-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).map_err(|error| {
+        Ok(Self { place, env: context.env.clone() })
+    }
+
+    /// The store of the round, made by the first who asks; each answer has connections of its own.
+    pub(super) async fn open(&self) -> Result<SharedStore, Error> {
+        match &self.place {
+            Place::File(directory) => directory.open(&self.env),
+            Place::Database(database) => database.open(&self.env).await,
+        }
+    }
+
+    /// This program, to serve the store of the round.
+    pub(super) fn server(&self, serve: Serve, concurrency: u32) -> Result<Command, Error> {
+        let exe = std::env::current_exe().map_err(|error| {
             Error::operational(
-                format!("the directory {}", directory.display()),
+                "finding this program's own file",
                 in_words(&error),
-                "name a store on a disk that can be written with --store sqlite:PATH",
+                "start it by its full path",
             )
         })?;
-        Ok(Self { directory, env: context.env.clone() })
+        let mut command = Command::new(exe);
+        command.args(["bench", "drain", "--concurrency", &concurrency.to_string(), "--serve"]);
+        command.arg(match serve {
+            Serve::Stay => "stay",
+            Serve::Drain => "drain",
+        });
+        match &self.place {
+            Place::File(directory) => directory.name_in(&mut command),
+            Place::Database(database) => database.name_in(&mut command),
+        }
+        Ok(command)
     }
 
-    /// A store with nothing in it.
-    pub(super) fn store(&self, name: &str) -> Result<(PathBuf, SharedStore), Error> {
-        let path = self.directory.join(format!("{name}.db"));
-        let store = SqliteStore::open(&path, Options { now: self.env.now() })?;
-        Ok((path, Arc::new(store)))
+    /// What is measured against.
+    pub(super) fn yardstick(&self) -> &'static str {
+        match &self.place {
+            Place::File(_) => "plain SQLite",
+            Place::Database(_) => "plain PostgreSQL",
+        }
     }
 
-    /// What plain SQLite does with the same rows.
-    pub(super) fn raw(&self, verb: &Bench, jobs: u64) -> Result<RawLimit, Error> {
-        let payloads: Vec<Vec<u8>> = (0..jobs).map(|number| payload(number, verb.payload)).collect();
-        let path = self.directory.join("raw.db");
-        let env = self.env.clone();
-        let clock = move || Duration::from_micros(env.monotonic_us());
-        let limit = raw_limit(&path, &payloads, verb.batch as usize, &clock)?;
-        self.clear();
-        Ok(limit)
+    /// How long the yardstick takes to insert the same rows.
+    pub(super) async fn raw_insert(&self, verb: &Bench, jobs: u64) -> Result<Duration, Error> {
+        let payloads = Arc::new(payloads(verb, jobs));
+        match &self.place {
+            Place::File(directory) => Ok(directory.raw(&self.env, verb, &payloads)?.insert),
+            Place::Database(database) => database.raw_insert(&self.env, verb, &payloads).await,
+        }
+    }
+
+    /// How long the yardstick takes to claim and finish the same rows.
+    pub(super) async fn raw_drain(&self, verb: &Bench, jobs: u64) -> Result<Duration, Error> {
+        let payloads = Arc::new(payloads(verb, jobs));
+        match &self.place {
+            Place::File(directory) => Ok(directory.raw(&self.env, verb, &payloads)?.claim_finish),
+            Place::Database(database) => database.raw_drain(&self.env, verb, &payloads).await,
+        }
+    }
+
+    /// What the server says of the tables; `None` for a file.
+    pub(super) async fn tables(&self) -> Result<Option<Tables>, Error> {
+        match &self.place {
+            Place::File(_) => Ok(None),
+            Place::Database(database) => database.tables(&self.env).await.map(Some),
+        }
+    }
+
+    /// What the server says of its log; `None` for a file, and when it says nothing.
+    pub(super) async fn log(&self) -> Option<Log> {
+        match &self.place {
+            Place::File(_) => None,
+            Place::Database(database) => database.log(&self.env).await,
+        }
+    }
+
+    /// Has another session hold a snapshot.
+    pub(super) async fn hold_snapshot(&self) -> Result<HeldSnapshot, Error> {
+        match &self.place {
+            Place::File(_) => Err(Error::usage(
+                "`bench --hold-snapshot`",
+                "it is a matter of PostgreSQL; a file is measured here",
+                "name a database with --store postgres://USER@HOST/DATABASE, or leave it out",
+            )),
+            Place::Database(database) => database.hold_snapshot().await,
+        }
     }
 
     /// Removes what the round left.
-    pub(super) fn clear(&self) {
-        let Ok(entries) = std::fs::read_dir(&self.directory) else { return };
-        for entry in entries.flatten() {
-            // What cannot be removed is removed with the directory, or reported by its being there.
-            let _ = std::fs::remove_file(entry.path()).or_else(|_| std::fs::remove_dir_all(entry.path()));
+    pub(super) async fn clear(&self) -> Result<(), Error> {
+        match &self.place {
+            Place::File(directory) => {
+                directory.clear();
+                Ok(())
+            }
+            Place::Database(database) => database.clear().await,
         }
     }
 }
 
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
+/// Opens the store of another `bench`, as a worker process of it.
+pub(super) async fn open_as_server(context: &Context, verb: &Bench) -> Result<SharedStore, Error> {
+    match (&context.store_url, &verb.schema) {
+        (StoreUrl::Postgres(url), Some(schema)) => database::open_schema(context, url, schema).await,
+        _ => Ok(Arc::clone(context.store_or_new().await?)),
     }
+}
+
+/// Monotonic time.
+fn stopwatch(env: &Env) -> impl Fn() -> Duration {
+    let env = env.clone();
+    move || Duration::from_micros(env.monotonic_us())
+}
+
+/// The arguments of the jobs of a round.
+fn payloads(verb: &Bench, jobs: u64) -> Vec<Vec<u8>> {
+    (0..jobs).map(|number| payload(number, verb.payload)).collect()
 }
 
 /// The arguments of a job: JSON of exactly `bytes` bytes where that is enough for its number.
@@ -90,15 +181,65 @@ pub(super) fn payload(number: u64, bytes: u32) -> Vec<u8> {
 
 /// A job.
 pub(super) fn job(json: Vec<u8>) -> Job {
+    job_of(KIND, json)
+}
+
+/// A job of a kind.
+pub(super) fn job_of(kind: &str, json: Vec<u8>) -> Job {
     // The payload is JSON by construction.
-    Job::new(KIND).raw_args(Args::from_json(json).unwrap_or_default())
+    Job::new(kind).raw_args(Args::from_json(json).unwrap_or_default())
 }
 
 /// Stores `jobs` jobs, and gives the time it took. The payloads are made before the clock starts.
 pub(super) async fn fill(env: &Env, store: &SharedStore, verb: &Bench, jobs: u64) -> Result<Duration, Error> {
+    /// What is not timed need not all be in memory at once.
+    const PART_JOBS: u64 = 200_000;
+    let mut took = Duration::ZERO;
+    let mut first = 0;
+    while first < jobs {
+        let part = PART_JOBS.min(jobs - first);
+        let payloads: Vec<Vec<u8>> =
+            (first..first + part).map(|number| payload(number, verb.payload)).collect();
+        took += store_all(env, store, verb, payloads).await?;
+        first += part;
+    }
+    Ok(took)
+}
+
+/// Stores a job for each payload, and gives the time it took.
+pub(super) async fn store_all(
+    env: &Env,
+    store: &SharedStore,
+    verb: &Bench,
+    payloads: Vec<Vec<u8>>,
+) -> Result<Duration, Error> {
     let client = Client::new(Arc::clone(store), env.clone()).batch_jobs(verb.batch as usize);
-    let payloads: Vec<Vec<u8>> = (0..jobs).map(|number| payload(number, verb.payload)).collect();
     let began = env.monotonic_us();
-    client.enqueue_each(payloads.into_iter().map(job), |_| ()).await?;
+    if verb.batch == 1 {
+        for payload in payloads {
+            client.enqueue(job(payload)).await?;
+        }
+    } else {
+        client.enqueue_each(payloads.into_iter().map(job), |_| ()).await?;
+    }
     Ok(Duration::from_micros(env.monotonic_us() - began))
+}
+
+/// Puts in what is to lie around while the rest is measured, save the backlog. Nothing is analysed: plans must not hang
+/// on statistics.
+pub(super) async fn prepare(env: &Env, store: &SharedStore, verb: &Bench) -> Result<(), Error> {
+    /// As many as one call takes: this is not what is measured.
+    const BATCH_JOBS: u32 = 4_000;
+    let quick = Bench { batch: BATCH_JOBS, ..verb.clone() };
+    if verb.history > 0 {
+        fill(env, store, &quick, verb.history).await?;
+        super::drain::empty(env, store, verb).await?;
+    }
+    if verb.scheduled > 0 {
+        let client = Client::new(Arc::clone(store), env.clone()).batch_jobs(BATCH_JOBS as usize);
+        let later = Duration::from_secs(30 * 86_400);
+        let jobs = (0..verb.scheduled).map(|number| job(payload(number, verb.payload)).run_in(later));
+        client.enqueue_each(jobs, |_| ()).await?;
+    }
+    Ok(())
 }

@@ -1,48 +1,70 @@
 //! The flags of `bench`; what it does stands in [`bench`](crate::bench).
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
+
+use super::up::CONCURRENCY_MAX;
 
 /// Measures.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
   taskwright bench enqueue
-  taskwright bench drain --jobs 100000 --workers 2 --concurrency 16
-  taskwright bench latency --json
+  taskwright bench enqueue --batch 1 --clients 4
+  taskwright bench drain --jobs 100000 --nodes 2 --concurrency 16
+  taskwright bench latency --rate 5000 --json
+  taskwright bench drain --hold-snapshot --store postgres://me@db/test
 
-Each round uses a fresh store beside the one of --store, and removes it.")]
+Each round uses a fresh store, beside the file or in the database of --store,
+and removes it.")]
 pub(crate) struct Bench {
     /// What to measure: enqueue, drain or latency
     #[arg(hide_possible_values = true)]
     pub(crate) what: What,
-    /// Jobs of a round [default: 100000; latency: 1000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    /// Jobs of a round [default: 100000; one by one: 10000; latency: 1000]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=JOBS_MAX))]
     pub(crate) jobs: Option<u64>,
     /// Size of the arguments
-    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=1_048_576))]
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = value_parser!(u32).range(2..=1_048_576))]
     pub(crate) payload: u32,
-    /// Worker processes; 0 runs the jobs in this one
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=64))]
+    /// Worker processes, all started at once; 0 runs the jobs in this one
+    #[arg(long, visible_alias = "nodes", value_name = "N", default_value_t = 0, value_parser = value_parser!(u32).range(0..=64))]
     pub(crate) workers: u32,
     /// Jobs that each of them runs at once
-    #[arg(long, value_name = "M", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=super::up::CONCURRENCY_MAX))]
+    #[arg(long, value_name = "M", default_value_t = 16, value_parser = value_parser!(u32).range(1..=CONCURRENCY_MAX))]
     pub(crate) concurrency: u32,
     /// Jobs that are enqueued together
-    #[arg(long, value_name = "B", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "B", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000))]
     pub(crate) batch: u32,
+    /// Clients that enqueue at once, each with a store of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=64))]
+    pub(crate) clients: u32,
     /// Rounds, of which the median is told
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
-    /// Scheduled jobs that lie around while the others are drained
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
+    /// Scheduled jobs that lie around meanwhile
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = value_parser!(u64).range(0..=JOBS_MAX))]
     pub(crate) scheduled: u64,
-    /// Finished jobs that lie around while the others are drained
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
-    pub(crate) finished: u64,
-    /// Serve the jobs of another `bench` until standard input ends
+    /// Finished jobs that lie around meanwhile
+    #[arg(long, visible_alias = "finished", value_name = "N", default_value_t = 0, value_parser = value_parser!(u64).range(0..=JOBS_MAX))]
+    pub(crate) history: u64,
+    /// Available jobs that lie around meanwhile, and are left when it ends
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = value_parser!(u64).range(0..=JOBS_MAX))]
+    pub(crate) backlog: u64,
+    /// latency: other jobs a second that flow through the same workers
+    #[arg(long, value_name = "R", default_value_t = 0, value_parser = value_parser!(u64).range(0..=1_000_000))]
+    pub(crate) rate: u64,
+    /// drain: once more, while another session holds an old snapshot (PostgreSQL)
+    #[arg(long)]
+    pub(crate) hold_snapshot: bool,
+    /// Serve the jobs of another `bench`
     #[arg(long, hide = true)]
-    pub(crate) serve: bool,
+    pub(crate) serve: Option<Serve>,
+    /// The schema of that `bench`
+    #[arg(long, hide = true)]
+    pub(crate) schema: Option<String>,
 }
+
+const JOBS_MAX: u64 = 100_000_000;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,4 +75,13 @@ pub(crate) enum What {
     Drain,
     /// From the enqueue to the call of the handler.
     Latency,
+}
+
+/// What a worker process of `bench` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Serve {
+    /// Runs jobs until standard input ends.
+    Stay,
+    /// Waits for a line, and runs jobs until none is left or standard input ends.
+    Drain,
 }

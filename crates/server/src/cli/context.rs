@@ -17,10 +17,15 @@ use crate::output::Output;
 use crate::store_url::{self, StoreUrl};
 use taskwright::{Client, Env};
 
+/// The variables that say what `--store` and `--run-dir` would.
+pub(super) const STORE_VARIABLE: &str = "TASKWRIGHT_STORE";
+pub(super) const RUN_DIR_VARIABLE: &str = "TASKWRIGHT_RUN_DIR";
+
 /// What a command was started with, before anything was looked at.
 pub(super) struct Settings {
     pub(crate) app: App,
     pub(crate) store_url: Option<String>,
+    pub(crate) run_dir: Option<PathBuf>,
     pub(crate) config: Option<PathBuf>,
     pub(crate) namespace: Option<Namespace>,
     pub open_store: Option<Arc<dyn Store>>,
@@ -34,6 +39,8 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     /// Which store.
     pub(crate) store_url: StoreUrl,
+    /// Where the workers of this machine show their presence, if somebody said so.
+    run_dir: Option<PathBuf>,
     /// The namespace that was asked for; `None` is all when looking, and the default one when storing.
     pub(crate) namespace: Option<Namespace>,
     pub(crate) output: Output,
@@ -60,9 +67,11 @@ impl Context {
             // A fresh cell takes its first value.
             let _ = store.set(open);
         }
+        let run_dir = settings.run_dir.or_else(|| config.run_dir.clone());
         Ok(Self {
             app: settings.app,
             config,
+            run_dir,
             store_url,
             namespace: settings.namespace,
             output,
@@ -78,11 +87,11 @@ impl Context {
     /// # Errors
     ///
     /// When it does not exist, or cannot be opened.
-    pub(crate) fn store(&self) -> Result<&Arc<dyn Store>, Error> {
+    pub(crate) async fn store(&self) -> Result<&Arc<dyn Store>, Error> {
         if self.store.get().is_none() {
-            self.store_url.check_exists()?;
+            self.store_url.check_exists().await?;
         }
-        self.store_or_new()
+        self.store_or_new().await
     }
 
     /// The store, made if it does not exist; opened when first asked for.
@@ -90,12 +99,15 @@ impl Context {
     /// # Errors
     ///
     /// When it cannot be opened or made.
-    pub(crate) fn store_or_new(&self) -> Result<&Arc<dyn Store>, Error> {
+    pub(crate) async fn store_or_new(&self) -> Result<&Arc<dyn Store>, Error> {
         if let Some(store) = self.store.get() {
             return Ok(store);
         }
         self.output.detail(format!("opening {}", self.store_url));
-        let store = self.store_url.open(self.env.now())?;
+        if let Some(weakness) = self.store_url.weakness() {
+            self.output.note(format!("warning: {weakness}"));
+        }
+        let store = self.store_url.open(self.env.now(), self.run_dir.as_deref()).await?;
         Ok(self.store.get_or_init(|| store))
     }
 
@@ -104,8 +116,8 @@ impl Context {
     /// # Errors
     ///
     /// When the store cannot be opened or made.
-    pub(super) fn client_or_new(&self) -> Result<Client, Error> {
-        Ok(Client::new(Arc::clone(self.store_or_new()?), self.env.clone()))
+    pub(super) async fn client_or_new(&self) -> Result<Client, Error> {
+        Ok(Client::new(Arc::clone(self.store_or_new().await?), self.env.clone()))
     }
 
     /// The store, if it is open already: a program may have brought its own.
@@ -140,14 +152,28 @@ impl Context {
         Err(Error::usage(format!("the kind {kind:?} is not known"), source, fix))
     }
 
-    /// How to start a worker process that serves the same store with the same config.
+    /// Where the workers of this machine show their presence, if somebody said so.
+    pub(crate) fn run_dir(&self) -> Option<&Path> {
+        self.run_dir.as_deref()
+    }
+
+    /// What the environment of a process must say that is to open the same store. The URL goes this way because it may
+    /// hold a password, and the arguments of a process can be read by everybody.
+    pub(crate) fn store_environment(&self) -> Vec<(&'static str, OsString)> {
+        let mut variables = vec![(STORE_VARIABLE, self.store_url.secret().into())];
+        variables.extend(self.run_dir.clone().map(|directory| (RUN_DIR_VARIABLE, directory.into())));
+        variables
+    }
+
+    /// How to start a worker process that serves the same store with the same config, beside its
+    /// [environment](Self::store_environment).
     pub(crate) fn worker_arguments(
         &self,
         concurrency: u32,
         grace: Duration,
         lease: Option<Duration>,
     ) -> Vec<OsString> {
-        let mut args: Vec<OsString> = vec!["--store".into(), self.store_url.to_string().into()];
+        let mut args: Vec<OsString> = Vec::new();
         if let Some(file) = &self.config.file {
             args.extend(["--config".into(), file.into()]);
         }
@@ -211,8 +237,11 @@ fn prepare(file: &Option<PathBuf>, store_url: Option<&str>) -> Result<Prepared, 
         None if Path::new(DEFAULT_FILE).exists() => Config::load(Path::new(DEFAULT_FILE))?,
         None => Config::default(),
     };
-    let url = store_url.or(config.store_url.as_deref()).unwrap_or(store_url::DEFAULT);
-    let url = StoreUrl::parse(url)?;
+    let url = match (store_url, &config.store_url) {
+        (Some(text), _) => StoreUrl::parse(text)?,
+        (None, Some(url)) => url.clone(),
+        (None, None) => StoreUrl::parse(store_url::DEFAULT)?,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         Error::operational(
             "starting",

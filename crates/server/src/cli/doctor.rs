@@ -10,6 +10,9 @@ use taskwright_core::{State, Timestamp};
 use taskwright_store::{Filter, Page, QueueView, Store, WorkerState, WorkerView};
 
 use super::Context;
+#[cfg_attr(not(feature = "postgres"), path = "doctor/no_database.rs")]
+mod database;
+
 use crate::error::{Error, Exit};
 use crate::output::Paint;
 use crate::text;
@@ -38,18 +41,10 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 
 impl Doctor {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
-        let now = context.env.now();
-        let store = context.store()?;
-        let info = store.info();
-        let mut checks =
-            vec![fine("store", format!("{}, {}, schema {}", info.url, info.engine, info.schema))];
-        let workers = store.workers().await?;
-        let queues = store.queues(now, context.namespace.clone()).await?;
-        checks.push(living(&workers, &queues));
-        checks.push(lost(&workers, now));
-        checks.push(paused(&queues));
-        checks.push(waiting(&queues, now));
-        checks.push(unknown_kinds(context, &**store).await?);
+        let mut checks = Vec::new();
+        if database::look(context, &mut checks).await? {
+            look(context, &mut checks).await?;
+        }
         for check in &checks {
             print(context, check)?;
         }
@@ -60,6 +55,22 @@ impl Doctor {
         });
         Ok(if wrong == 0 { Exit::Ok } else { Exit::Operational })
     }
+}
+
+/// Looks at the store and its workers, whatever kind of store it is.
+async fn look(context: &Context, checks: &mut Vec<Check>) -> Result<(), Error> {
+    let now = context.env.now();
+    let store = context.store().await?;
+    let info = store.info();
+    checks.push(fine("store", format!("{}, {}, schema {}", info.url, info.engine, info.schema)));
+    let workers = store.workers().await?;
+    let queues = store.queues(now, context.namespace.clone()).await?;
+    checks.push(living(&workers, &queues));
+    checks.push(lost(&workers, now));
+    checks.push(paused(&queues));
+    checks.push(waiting(&queues, now));
+    checks.push(unknown_kinds(context, &**store).await?);
+    Ok(())
 }
 
 fn print(context: &Context, check: &Check) -> Result<(), Error> {

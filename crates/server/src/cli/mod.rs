@@ -62,8 +62,11 @@ struct Cli {
 #[command(next_help_heading = "Global options")]
 struct Global {
     /// The store [default: sqlite:.taskwright/taskwright.db]
-    #[arg(long, global = true, value_name = "URL", env = "TASKWRIGHT_STORE", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "URL", env = context::STORE_VARIABLE, hide_env_values = true)]
     store: Option<String>,
+    /// Where a PostgreSQL store's workers meet [default: see the guide]
+    #[arg(long, global = true, value_name = "DIR", env = context::RUN_DIR_VARIABLE, hide_env_values = true)]
+    run_dir: Option<PathBuf>,
     /// The config file [default: taskwright.toml, if there]
     #[arg(long, global = true, value_name = "FILE", env = "TASKWRIGHT_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
@@ -137,6 +140,7 @@ pub(crate) fn run(
     let settings = context::Settings {
         app,
         store_url: cli.global.store,
+        run_dir: cli.global.run_dir,
         config: cli.global.config,
         namespace: cli.global.namespace,
         open_store: store,

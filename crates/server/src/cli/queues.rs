@@ -85,7 +85,7 @@ impl Queues {
 }
 
 async fn list(context: &Context) -> Result<Exit, Error> {
-    let queues = context.store()?.queues(context.env.now(), context.namespace.clone()).await?;
+    let queues = context.store().await?.queues(context.env.now(), context.namespace.clone()).await?;
     if queues.is_empty() {
         context.output.note("no queues: they appear with their first job");
     }
@@ -101,7 +101,7 @@ async fn show(context: &Context, name: &QueueName) -> Result<Exit, Error> {
 
 async fn found(context: &Context, name: &QueueName) -> Result<QueueView, Error> {
     let namespace = context.namespace_or_default();
-    let queues = context.store()?.queues(context.env.now(), Some(namespace)).await?;
+    let queues = context.store().await?.queues(context.env.now(), Some(namespace)).await?;
     let names: Vec<String> = queues.iter().map(|queue| queue.name.to_string()).collect();
     queues.into_iter().find(|queue| queue.name == *name).ok_or_else(|| {
         let fix = match nearest(name.as_str(), names.iter().map(String::as_str)) {
@@ -119,7 +119,8 @@ async fn switch(context: &Context, verb: Switch, paused: bool) -> Result<Exit, E
     for queue in verb.queues {
         let now = context.env.now();
         let changed = context
-            .store_or_new()?
+            .store_or_new()
+            .await?
             .pause(now, namespace.clone(), queue.clone(), paused, actor.clone())
             .await?;
         if context.output.is_json() {
@@ -144,8 +145,11 @@ async fn purge(context: &Context, verb: Purge) -> Result<Exit, Error> {
     let mut purged = 0;
     loop {
         let (now, namespace) = (context.env.now(), context.namespace_or_default());
-        let batch =
-            context.store()?.purge(now, namespace, verb.queue.clone(), actor.clone(), PURGE_JOBS).await?;
+        let batch = context
+            .store()
+            .await?
+            .purge(now, namespace, verb.queue.clone(), actor.clone(), PURGE_JOBS)
+            .await?;
         purged += batch;
         if batch < PURGE_JOBS {
             break;

@@ -70,7 +70,7 @@ impl Workers {
 }
 
 async fn list(context: &Context, verb: &List) -> Result<Exit, Error> {
-    let mut workers = context.store()?.workers().await?;
+    let mut workers = context.store().await?.workers().await?;
     if !context.output.is_json() && !verb.all {
         workers.retain(|worker| worker.state == WorkerState::Alive);
     }
@@ -136,7 +136,7 @@ fn load(held: u64, concurrency: u32) -> String {
 }
 
 async fn order(context: &Context, which: Which, order: Order) -> Result<Exit, Error> {
-    let store = context.store()?;
+    let store = context.store().await?;
     let mut ids = which.ids;
     if ids.is_empty() {
         let wanted = |worker: &WorkerView| which.host.as_ref().is_none_or(|host| *host == worker.host);

@@ -87,13 +87,17 @@ impl<'i> Document<'i> {
         let column = before[line_start..].chars().count() + 1;
         let left = whole_line.chars().count().saturating_sub(column - 1).max(1);
         let end = self.text.floor_char_boundary(span.end.min(self.text.len())).max(start);
+        let shown = crate::text::without_secrets(whole_line);
+        // What was taken out need not be pointed at.
+        let hidden = whole_line.chars().count().saturating_sub(shown.chars().count());
+        let left = left.saturating_sub(hidden).max(1);
         Place {
             file: self.name.to_owned(),
             line: before.matches('\n').count() + 1,
             column,
             width: self.text[start..end].chars().count().clamp(1, left),
             offset: 0,
-            text: whole_line.replace('\t', " ").chars().take(TEXT_CHARS_MAX).collect(),
+            text: shown.replace('\t', " ").chars().take(TEXT_CHARS_MAX).collect(),
         }
     }
 }
@@ -326,7 +330,8 @@ impl<'d> Section<'d> {
             Ok(value) => return Some(value),
             Err(error) => error,
         };
-        let what = format!("{} is {:?}", self.titled(key), taskwright_core::name::shown(text));
+        let shown = crate::text::without_secrets(text);
+        let what = format!("{} is {:?}", self.titled(key), taskwright_core::name::shown(&shown));
         let report = super::report(self.document.place(span), what, &error);
         self.document.reports.borrow_mut().push(report);
         None

@@ -36,7 +36,7 @@ pub(crate) fn up(context: &Context, verb: &Up) -> Result<Exit, Error> {
 
 async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let env = context.env.clone();
-    let store = Arc::clone(context.store_or_new()?);
+    let store = Arc::clone(context.store_or_new().await?);
     let lock = super::lock::take(&context.store_url)?;
     let signals = Signals::listen()?;
     let plan = Plan::of(context, verb);
@@ -187,9 +187,10 @@ async fn supervise(
         Error::operational("finding this program's own file", in_words(&error), "start it by its full path")
     })?;
     let args = context.worker_arguments(plan.concurrency, plan.grace, plan.lease);
+    let variables = context.store_environment();
     let command = move || {
         let mut command = Command::new(&exe);
-        command.args(&args);
+        command.args(&args).envs(variables.iter().map(|(name, value)| (name, value)));
         command
     };
     // Two seconds more than a worker gives its jobs: it needs a moment to write down how they ended.

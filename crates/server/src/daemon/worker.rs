@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright::store::Store;
 use taskwright::supervisor::parent_gone;
-use taskwright::{Duties, Registry, Worker as JobWorker, duty};
+use taskwright::{Duties, Env, Registry, Worker as JobWorker, duty};
 use tokio::sync::Notify;
 
 use super::signals::Signals;
@@ -17,6 +18,9 @@ use crate::error::{Error, Exit, in_words};
 /// Threads that run handlers. Commands and network calls wait much and compute little; what computes belongs on the
 /// blocking pool.
 const THREADS_MAX: usize = 4;
+
+/// The pauses between attempts to open the store: the first, and the longest.
+const OPEN_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Runs a worker until it is told to stop, or nothing is left to do.
 ///
@@ -42,7 +46,14 @@ pub(crate) fn worker(context: &Context, verb: &Worker) -> Result<Exit, Error> {
 
 async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let env = context.env.clone();
-    let store = Arc::clone(context.store_or_new()?);
+    let store = match verb.supervised {
+        true => match store_of_parent(context, &env).await? {
+            Some(store) => store,
+            None => return Ok(Exit::Ok),
+        },
+        false => context.store_or_new().await?,
+    };
+    let store = Arc::clone(store);
     let signals = Signals::listen()?;
     let config = &context.config;
     let grace = verb.grace.or(config.workers.grace).unwrap_or(GRACE_DEFAULT);
@@ -85,6 +96,30 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
             Ok(Exit::Ok)
         }
         Err(signal) => Ok(Exit::Signal(signal)),
+    }
+}
+
+/// The store that `up` has open. A server that is away, or that is just being upgraded, is waited for: ending would only
+/// make the parent start another worker, later and later. `None` when the parent has gone meanwhile.
+async fn store_of_parent<'c>(context: &'c Context, env: &Env) -> Result<Option<&'c Arc<dyn Store>>, Error> {
+    let first = match context.store_or_new().await {
+        Err(error) if context.store_url.is_elsewhere() => error,
+        opened => return opened.map(Some),
+    };
+    tracing::warn!("the store cannot be opened, and is tried again: {}", first.reports()[0].why);
+    let open = async {
+        let mut pause = OPEN_PAUSE.0;
+        loop {
+            env.sleep(pause).await;
+            pause = (pause * 2).min(OPEN_PAUSE.1);
+            if let Ok(store) = context.store_or_new().await {
+                return store;
+            }
+        }
+    };
+    tokio::select! {
+        store = open => Ok(Some(store)),
+        () = parent_gone() => Ok(None),
     }
 }
 

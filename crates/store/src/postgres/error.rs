@@ -168,7 +168,7 @@ fn of_code(code: &SqlState, error: &tokio_postgres::Error) -> Meaning {
         "42501" => (
             Area::ReadOnly,
             format!("the role may not do that ({})", message()),
-            "run `taskwright migrate` as the owner of the schema, and grant this role what a worker needs (grants.sql)",
+            "run `taskwright migrate --grant ROLE` as the owner of the schema",
         ),
         "28P01" => (
             Area::Unreachable,
@@ -183,7 +183,7 @@ fn of_code(code: &SqlState, error: &tokio_postgres::Error) -> Meaning {
         "3F000" | "42P01" => (
             Area::Version,
             format!("a part of the schema is missing ({})", message()),
-            "run `taskwright migrate`; if that was done, this role lacks USAGE on the schema (grants.sql)",
+            "run `taskwright migrate --grant ROLE` as the owner of the schema",
         ),
         code if code.starts_with("28") => (
             Area::Unreachable,

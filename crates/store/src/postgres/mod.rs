@@ -14,6 +14,8 @@
 //! | `place` | where a job is: the one way into each of the tables that say so |
 //! | `query`, `list`, `timeline` | reading |
 //! | `wake`, `listen` | hints between processes |
+//! | `health` | what an operator should know about the server |
+//! | `raw` | the yardstick of benchmarks |
 //! | `run_directory` | where the workers of one machine meet |
 //!
 //! Nothing is kept in a session between transactions, so that a PgBouncer in transaction mode may stand between
@@ -27,10 +29,12 @@ mod enqueue;
 mod error;
 mod finish;
 mod held;
+mod health;
 mod list;
 mod listen;
 mod place;
 mod query;
+mod raw;
 mod run_directory;
 mod schema;
 mod session;
@@ -43,6 +47,8 @@ mod wake;
 mod worker;
 
 pub use connect::{Connection, Connections, Parameters, Transaction};
+pub use health::{Health, health};
+pub use raw::{HeldSnapshot, Log, Range, Tables};
 pub use schema::{VERSION as SCHEMA_VERSION, applied, grant, migrate, pending_sql};
 pub use store::PostgresStore;
 /// The driver, whose types are in the interface.

@@ -193,7 +193,7 @@ async fn is_recorded(tx: &Transaction<'_>, schema: &str) -> Result<bool, Error> 
             Area::ReadOnly,
             format!("the schema {schema}"),
             "this role may not use it",
-            "grant the role what a worker needs (grants.sql), as the owner of the schema",
+            "run `taskwright migrate --grant ROLE` as the owner of the schema",
         ));
     }
     Ok(true)

@@ -79,6 +79,8 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, Error> {
 }
 
 fn unusable(what: &str, why: &str) -> Error {
+    // The system's number of an error says nothing that its words do not.
+    let why = why.split(" (os error").next().unwrap_or(why);
     Error::new(
         Area::Unreachable,
         what,

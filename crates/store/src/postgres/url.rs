@@ -154,6 +154,16 @@ impl Settings {
         Ok(settings.finish())
     }
 
+    /// The same database, and another schema.
+    ///
+    /// # Errors
+    ///
+    /// When that is no name for a schema, as in [`parse`](Self::parse).
+    pub fn with_schema(mut self, schema: &str) -> Result<Self, Error> {
+        self.schema = parse_schema(schema)?;
+        Ok(self)
+    }
+
     /// The schema that holds the tables.
     pub fn schema(&self) -> &str {
         &self.schema
@@ -162,6 +172,11 @@ impl Settings {
     /// How connections are protected.
     pub fn protection(&self) -> Protection {
         self.protection
+    }
+
+    /// Whether every host is this machine.
+    pub fn is_local(&self) -> bool {
+        is_local(&self.config).unwrap_or(false)
     }
 
     /// The URL without secrets: hosts, user, database and schema.

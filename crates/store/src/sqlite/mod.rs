@@ -43,7 +43,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 
-pub use open::{Options, schema_version};
+pub use open::{Options, pending_sql, schema_version};
 pub use raw::{RawLimit, raw_limit};
 /// The SQLite driver, for [`enqueue_in`]: its transaction must be of this version.
 pub use rusqlite;

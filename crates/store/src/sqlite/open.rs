@@ -134,6 +134,16 @@ pub fn schema_version(path: &Path) -> Result<Option<u32>, Error> {
     schema::applied(&conn).map_err(|error| error.located(path))
 }
 
+/// The SQL that opening the file would run to migrate it, ready for `sqlite3`; empty when there is nothing to do. Looks
+/// only: nothing is made or migrated.
+///
+/// # Errors
+///
+/// As [`schema_version`].
+pub fn pending_sql(path: &Path) -> Result<String, Error> {
+    Ok(schema::pending_sql(schema_version(path)?))
+}
+
 /// The URL by which SQLite reads the file and makes none beside it.
 fn reading_url(path: &Path) -> String {
     let mut url = "file:".to_owned();
@@ -282,6 +292,18 @@ mod tests {
         assert!(schema_version(&path).unwrap_err().is_version());
         drop(other);
         assert_eq!(files(directory.path()), before);
+    }
+
+    #[test]
+    fn the_pending_sql_run_by_hand_is_a_migration_and_nothing_is_pending_then() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new.db");
+        let sql = pending_sql(&path).unwrap();
+        assert_eq!(files(directory.path()), 0);
+        Connection::open(&path).unwrap().execute_batch(&sql).unwrap();
+        assert_eq!(schema_version(&path).unwrap(), Some(schema::VERSION));
+        assert_eq!(pending_sql(&path).unwrap(), "");
+        Opened::prepare(&path, Options::default()).unwrap();
     }
 
     fn files(directory: &Path) -> usize {

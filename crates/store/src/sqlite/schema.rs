@@ -1,5 +1,7 @@
 //! Migrations: numbered SQL files, embedded, applied once each, recorded with their checksum.
 
+use std::fmt::Write;
+
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use taskwright_core::Timestamp;
 
@@ -93,6 +95,30 @@ pub(super) fn applied(conn: &Connection) -> Result<Option<u32>, Error> {
         }
     }
     Ok(rows.last().map(|(version, _)| *version))
+}
+
+/// The SQL that [`migrate`] would run on a file of this version (`None`: a new one), ready for `sqlite3`; empty when there
+/// is nothing to do.
+pub(super) fn pending_sql(applied: Option<u32>) -> String {
+    let before = applied.unwrap_or(0);
+    if before >= VERSION {
+        return String::new();
+    }
+    let mut sql = format!("BEGIN IMMEDIATE;\n{CREATE_TABLE};\n");
+    for migration in MIGRATIONS.iter().filter(|migration| migration.version > before) {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            sql,
+            "\n{}\n\nINSERT INTO taskwright_migration (version, name, checksum, applied_at)\n\
+             VALUES ({}, '{}', '{}', unixepoch() * 1000000);\n",
+            migration.sql.trim(),
+            migration.version,
+            migration.name,
+            checksum(migration.sql),
+        );
+    }
+    sql.push_str("COMMIT;\n");
+    sql
 }
 
 fn checksum(sql: &str) -> String {

@@ -117,7 +117,7 @@ impl Import<'_> {
     async fn all(&mut self, lines: &mut Lines<'_>) -> Result<(), Error> {
         // First, so that a file which is wrong from the start leaves no store behind.
         if let Some(first) = lines.next() {
-            let client = self.context.client_or_new()?.batch_jobs(BATCH_JOBS);
+            let client = self.context.client_or_new().await?.batch_jobs(BATCH_JOBS);
             let jobs = std::iter::once(first).chain(lines.by_ref());
             client.enqueue_each(jobs, |batch| self.batch(batch)).await.map_err(|error| {
                 let fix = format!("{}; then go on behind the last id that was printed", error.fix());

@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context, verb: &Enqueue) -> Result<Exit, Error
     };
     let job = defaults.job(kind, args)?;
     let kind = job.kind.clone();
-    let answer = context.client_or_new()?.enqueue(job).await?;
+    let answer = context.client_or_new().await?.enqueue(job).await?;
     super::print_id(context, &answer)?;
     if answer.existing {
         context.output.note(format!("a waiting {kind} job holds this key already: nothing was stored"));

@@ -209,7 +209,8 @@ impl Common {
             let foreign = foreign(context, batch).await?;
             let ours: Vec<JobId> = batch.iter().copied().filter(|id| !foreign.contains(id)).collect();
             let (now, reason) = (context.env.now(), self.by.reason.clone());
-            let answers = context.store()?.change(now, ours.clone(), change, actor.clone(), reason).await?;
+            let answers =
+                context.store().await?.change(now, ours.clone(), change, actor.clone(), reason).await?;
             for (id, changed) in ours.into_iter().zip(answers) {
                 tally.tell(context, id, changed)?;
             }
@@ -232,7 +233,7 @@ impl Common {
     ) -> Result<Vec<(JobId, Changed)>, Error> {
         let mut strangers = Vec::new();
         for id in named.iter().filter(|id| !chosen.contains(id)) {
-            let changed = match context.store()?.job(*id).await? {
+            let changed = match context.store().await?.job(*id).await? {
                 Some(_) => Changed::Skipped("the other selectors leave it out".to_owned()),
                 None => Changed::Unknown,
             };
@@ -251,7 +252,7 @@ async fn foreign(context: &Context, ids: &[JobId]) -> Result<Vec<JobId>, Error> 
         namespace: Some(namespace.clone()),
         ..taskwright_store::Filter::default()
     };
-    select::each(&**context.store()?, &filter, usize::MAX, true, |jobs| {
+    select::each(&**context.store().await?, &filter, usize::MAX, true, |jobs| {
         foreign.retain(|id| jobs.iter().all(|job| job.id != *id));
         Ok(())
     })

@@ -51,7 +51,7 @@ impl List {
         let mut table = Table::new(&COLUMNS);
         let mut found = Vec::new();
         let (mut shown, wants_found) = (0, !ids.is_empty() && !self.selectors.has_conditions());
-        let store = context.store()?;
+        let store = context.store().await?;
         let more = select::each(&**store, &filter, limit, self.oldest_first, |jobs| {
             shown += jobs.len();
             if wants_found {

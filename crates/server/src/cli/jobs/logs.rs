@@ -50,7 +50,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 impl Logs {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
-        let store = context.store()?;
+        let store = context.store().await?;
         let mut printer = Printer::default();
         let mut from = 0;
         loop {

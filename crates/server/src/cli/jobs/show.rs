@@ -32,7 +32,7 @@ impl Show {
         self.selectors.require_any("show")?;
         let mut ids = self.selectors.ids(context)?;
         let named = ids.len();
-        let store = context.store()?;
+        let store = context.store().await?;
         if named == 0 || self.selectors.has_conditions() {
             let filter = self.selectors.filter(context, std::mem::take(&mut ids))?;
             let limit = self.selectors.limit().unwrap_or(usize::MAX);

@@ -38,7 +38,7 @@ impl Wait {
         let mut exit = Exit::Ok;
         let mut unknown = Vec::new();
         loop {
-            let seen = open.look(&**context.store()?).await?;
+            let seen = open.look(&**context.store().await?).await?;
             for job in seen.ended {
                 exit = look::worse(exit, look::exit(job.state));
                 tell(context, &job)?;
@@ -71,7 +71,7 @@ pub(super) async fn chosen(context: &Context, selectors: &Selectors) -> Result<V
     let filter = selectors.filter(context, ids)?;
     let limit = selectors.limit().unwrap_or(usize::MAX);
     let mut ids = Vec::new();
-    select::each(&**context.store()?, &filter, limit, true, |jobs| {
+    select::each(&**context.store().await?, &filter, limit, true, |jobs| {
         ids.extend(jobs.iter().map(|job| job.id));
         Ok(())
     })

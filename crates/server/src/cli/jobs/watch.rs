@@ -45,7 +45,7 @@ impl Watch {
         let mut exit = Exit::Ok;
         let mut unknown = Vec::new();
         loop {
-            let seen = open.look(&**context.store()?).await?;
+            let seen = open.look(&**context.store().await?).await?;
             for job in &seen.ended {
                 exit = look::worse(exit, look::exit(job.state));
                 screen.ended(job)?;
@@ -69,7 +69,7 @@ impl Watch {
         filter.states = State::ALL.into_iter().filter(|state| !state.is_terminal()).collect();
         let mut ids = Vec::new();
         let limit = self.selectors.limit().unwrap_or(usize::MAX);
-        select::each(&**context.store()?, &filter, limit, true, |jobs| {
+        select::each(&**context.store().await?, &filter, limit, true, |jobs| {
             ids.extend(jobs.iter().map(|job| job.id));
             Ok(())
         })

@@ -1,0 +1,137 @@
+//! What an operator types on a PostgreSQL store: migrating, granting, looking for what is wrong; and no password is shown.
+
+mod support;
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use support::Site;
+use support::cluster::{Cluster, Database, PASSWORD_GROUP};
+
+/// The binary in a directory of its own, on a database without a store.
+struct Desk {
+    directory: tempfile::TempDir,
+    database: Database<'static>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), database: Cluster::shared().database() }
+    }
+
+    fn run(&self, url: &str, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_taskwright"));
+        command.args(args).current_dir(self.directory.path()).env("TASKWRIGHT_STORE", url);
+        command.env("TASKWRIGHT_RUN_DIR", self.directory.path().join("run")).env_remove("TASKWRIGHT_CONFIG");
+        command.output().unwrap()
+    }
+
+    /// Exit code, output and messages.
+    fn said(&self, url: &str, args: &[&str]) -> (i32, String, String) {
+        let output = self.run(url, args);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+}
+
+#[test]
+fn what_migrate_would_run_is_printed_and_is_a_migration_when_it_is_run_by_hand() {
+    let desk = Desk::new();
+    let url = desk.database.url();
+    assert_eq!(desk.said(&url, &["migrate", "--check"]).0, 1);
+    let (code, sql, _) = desk.said(&url, &["migrate", "--dry-run"]);
+    assert_eq!(code, 0);
+    assert_eq!(desk.database.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'taskwright'"), "0");
+    desk.database.sql(&sql);
+    assert_eq!(desk.said(&url, &["migrate", "--check"]).0, 0);
+    let (code, sql, said) = desk.said(&url, &["migrate", "--dry-run"]);
+    assert_eq!((code, sql.as_str()), (0, ""));
+    assert!(said.contains("is up to date"), "{said}");
+    assert_eq!(desk.said(&url, &["jobs", "list"]).0, 0);
+}
+
+#[test]
+fn a_verb_that_only_looks_makes_no_schema() {
+    let desk = Desk::new();
+    for verb in [["jobs", "list"], ["queues", "list"], ["workers", "list"]] {
+        let (code, _, said) = desk.said(&desk.database.url(), &verb);
+        assert!(code == 1 && said.contains("the database has no such schema yet"), "{said}");
+    }
+    assert_eq!(desk.database.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'taskwright'"), "0");
+}
+
+#[test]
+fn a_role_with_the_grants_runs_workers_and_may_not_migrate() {
+    let desk = Desk::new();
+    let role = desk.database.role("worker", "");
+    let mine = desk.database.url_of(&role);
+    let (code, _, said) = desk.said(&desk.database.url(), &["migrate", "--grant", &role]);
+    assert!(code == 0 && said.contains("may run workers"), "{said}");
+    for args in
+        [&["enqueue", "exec", "--", "true"] as &[&str], &["worker", "--until-empty"], &["jobs", "list"]]
+    {
+        let (code, _, said) = desk.said(&mine, args);
+        assert_eq!(code, 0, "{args:?}: {said}");
+    }
+    let (code, _, said) = desk.said(&format!("{mine}?schema=another"), &["migrate"]);
+    assert!(code == 1 && said.contains("may not do that"), "{said}");
+}
+
+#[test]
+fn doctor_finds_what_is_wrong_with_the_server() {
+    let desk = Desk::new();
+    let url = desk.database.url();
+    let doctor = |url: &str| desk.said(url, &["doctor"]);
+    let (code, said, _) = doctor(&url);
+    assert!(code == 1 && said.contains("!!  schema   the database has no schema taskwright yet"), "{said}");
+    desk.run(&url, &["migrate"]);
+    let (_, said, _) = doctor(&url);
+    for fine in
+        ["ok  server ", "ok  tls ", "ok  schema ", "ok  role ", "ok  clock ", "ok  store ", "ok  workers "]
+    {
+        assert!(said.contains(fine), "{fine}: {said}");
+    }
+    // The server of ordinary tests is fast and forgets.
+    assert!(said.contains("!!  durable  ") && said.contains("fsync"), "{said}");
+
+    desk.database.sql(&format!("ALTER DATABASE {} SET synchronous_commit = off", desk.database.name()));
+    assert!(doctor(&url).1.contains("synchronous_commit is off"));
+    let stranger = desk.database.url_of(&desk.database.role("stranger", ""));
+    let (code, said, _) = doctor(&stranger);
+    assert!(code == 1 && said.contains("!!  schema "), "{said}");
+    let (code, said, _) = doctor(&url.replace(desk.database.name(), "no_such_database"));
+    assert!(code == 1 && said.starts_with("!!  server ") && said.lines().count() == 2, "{said}");
+}
+
+#[test]
+fn no_password_is_shown_by_any_verb_nor_in_the_arguments_of_a_process() {
+    const SECRET: &str = "hunter2";
+    let site = Site::on_postgres();
+    let role = site.postgres().role("secretive", &format!("PASSWORD '{SECRET}' IN ROLE {PASSWORD_GROUP}"));
+    site.run(["migrate", "--grant", &role]);
+    let url = site.postgres().url_of(&format!("{role}:{SECRET}"));
+    std::fs::write(site.path().join("taskwright.toml"), format!("[store]\nurl = \"{url}\"\n")).unwrap();
+    let mut shown = String::new();
+    for args in [
+        ["config", "show"],
+        ["config", "check"],
+        ["jobs", "list"],
+        ["doctor", "--json"],
+        ["migrate", "--check"],
+    ] {
+        for more in ["--verbose", "--json"] {
+            let output = site.taskwright(args).arg(more).env_remove("TASKWRIGHT_STORE").output().unwrap();
+            shown += &String::from_utf8_lossy(&output.stdout);
+            shown += &String::from_utf8_lossy(&output.stderr);
+        }
+    }
+    assert!(shown.contains(&role) && !shown.contains(SECRET), "{shown}");
+
+    let mut command = site.taskwright(["up", "--workers", "1"]);
+    let up = site.start(command.env_remove("TASKWRIGHT_STORE"));
+    site.wait_until("the worker", Duration::from_secs(20), || site.workers().len() == 1);
+    for pid in [up.pid(), up.worker_pids()[0]] {
+        let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+        assert!(!arguments.contains(SECRET), "{arguments}");
+    }
+}
