@@ -22,6 +22,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "jobs", sql: include_str!("migrations/0001_jobs.sql") },
     Migration { version: 2, name: "claims", sql: include_str!("migrations/0002_claims.sql") },
+    Migration { version: 3, name: "transactions", sql: include_str!("migrations/0003_transactions.sql") },
 ];
 
 /// The version of the schema that this program writes.

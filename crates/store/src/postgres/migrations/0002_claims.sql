@@ -298,6 +298,12 @@ LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     emptied bigint[];
 BEGIN
+    -- Somebody's transaction may be completing one of them.
+    PERFORM FROM block b WHERE b.block IN (
+            SELECT h.block FROM unnest(which) AS t (seq) CROSS JOIN LATERAL (
+                SELECT b.block FROM block b WHERE b.seqs @> t.seq AND (of_worker IS NULL OR b.worker = of_worker) LIMIT 1) h)
+        ORDER BY b.block FOR UPDATE;
+
     WITH hit AS MATERIALIZED (
         SELECT b.block, array_agg(t.seq) AS seqs, range_agg(int8range(t.seq, t.seq + 1)) AS ranges
         FROM (SELECT DISTINCT unnest(which)) AS t (seq) CROSS JOIN LATERAL (
@@ -321,9 +327,13 @@ $$;
 
 -- The same for all jobs that a worker holds in blocks: it is gone.
 CREATE FUNCTION set_all_apart(of_worker bigint) RETURNS void
-LANGUAGE sql AS $$
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM block b WHERE b.worker = of_worker ORDER BY b.block FOR UPDATE;
+
     INSERT INTO running (seq, worker, attempt, claimed_at, flags)
     SELECT h.seq, h.worker, 1, h.claimed_at, 0 FROM held h WHERE h.worker = of_worker;
 
     DELETE FROM block b WHERE b.worker = of_worker;
+END
 $$;
