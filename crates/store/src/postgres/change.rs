@@ -12,7 +12,6 @@ use tokio_postgres::Row;
 use super::enqueue::HOLDS_KEY;
 use super::place::{self, LEAVE_STREAM, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session, Uuid, code, get, sql_code, sql_count, vanished};
-use super::worker::shut_out;
 use crate::change::{Change, Changed};
 use crate::error::{Area, Error};
 
@@ -73,25 +72,13 @@ async fn lock(
     let rows = session.all(FIND, &[&wanted]).await?;
     let seqs = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
     if change == Change::Cancel {
-        set_apart(session, &seqs).await?;
+        // A cancel is requested in a row of the job's own.
+        session.set_apart(&seqs, None).await?;
         // Whoever ends an attempt locks its running row, and then its job: here in the same order.
         session.all(LOCK_RUNNING, &[&seqs]).await?;
     }
     let rows = session.all(LOCK_JOBS, &[&seqs]).await?;
     rows.iter().map(|row| Ok((get::<Uuid>(row, 1)?.into(), get(row, 0)?))).collect()
-}
-
-/// Gives the running ones among the jobs rows of their own, in which a cancel can be requested.
-async fn set_apart(session: &mut Session<'_>, seqs: &[i64]) -> Result<(), Error> {
-    let rows = session.all(HOLDERS, &[&seqs]).await?;
-    let workers = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
-    if workers.is_empty() {
-        return Ok(());
-    }
-    for worker in workers {
-        shut_out(session, worker).await?;
-    }
-    session.set_apart(seqs, None).await
 }
 
 /// Keeps claims from the jobs that are in streams.
@@ -338,6 +325,8 @@ async fn delete(session: &mut Session<'_>, seq: i64, place: &Place) -> Result<Op
 pub(super) async fn remove(session: &mut Session<'_>, seqs: &[i64]) -> Result<(), Error> {
     if !seqs.is_empty() {
         session.execute(REMOVE, &[&seqs]).await?;
+        // A statement of its own, which sees what is left.
+        session.execute(REMOVE_COMPLETIONS, &[&seqs]).await?;
     }
     Ok(())
 }
@@ -481,6 +470,9 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
         held AS (DELETE FROM unique_key WHERE seq = ANY($1::bigint[])),
         past AS (DELETE FROM unique_past WHERE seq = ANY($1::bigint[]))
     DELETE FROM job WHERE seq = ANY($1::bigint[])";
+pub(super) const REMOVE_COMPLETIONS: &str = "DELETE FROM completion c
+    WHERE c.seqs && (SELECT range_agg(int8range(seq, seq + 1)) FROM unnest($1::bigint[]) AS t (seq))
+      AND NOT EXISTS (SELECT FROM job j WHERE j.seq >= c.lo AND j.seq <= c.hi AND c.seqs @> j.seq LIMIT 1)";
 /// The oldest jobs of a queue's lanes that wait, for a worker or for something else.
 pub(super) const WAITING_IN_QUEUE: &str = "SELECT c.seq, l.lane
     FROM queue q JOIN lane l ON l.queue = q.queue CROSS JOIN LATERAL (
@@ -490,10 +482,6 @@ pub(super) const WAITING_IN_QUEUE: &str = "SELECT c.seq, l.lane
         UNION ALL
         (SELECT u.seq FROM upcoming(l.lane, $3) u)) c
     WHERE q.namespace = $1 AND q.name = $2";
-pub(super) const HOLDERS: &str =
-    "SELECT DISTINCT b.worker FROM unnest($1::bigint[]) AS t (seq) CROSS JOIN LATERAL (
-        SELECT b.worker FROM block b WHERE b.seqs @> t.seq LIMIT 1) b
-    ORDER BY b.worker";
 pub(super) const CHANGE_LANE: &str = "WITH waits AS (UPDATE waiting SET lane = $2 WHERE seq = $1)
     UPDATE job SET lane = $2 WHERE seq = $1";
 pub(super) const TAKE_WAITING: &str =

@@ -14,7 +14,7 @@ use taskwright_core::{
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::held::Held;
+use super::held::{Held, Where};
 use super::session::{LaneKey, Lanes, Uuid, count, get, name_if_any, vanished};
 use crate::claim::{Claim, Claimed, ClaimedJob, JobKey};
 use crate::error::Error;
@@ -91,7 +91,7 @@ pub(super) fn read(
     now: Timestamp,
 ) -> Result<Claimed, Error> {
     let mut jobs = Vec::with_capacity(rows.len());
-    let mut blocks = Vec::with_capacity(rows.len());
+    let mut places = Vec::with_capacity(rows.len());
     let mut last: Option<(i64, Arc<LaneKey>)> = None;
     for row in rows {
         let (seq, block, lane) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
@@ -102,12 +102,11 @@ pub(super) fn read(
         let ready_at = Timestamp::from_micros(get(row, 6)?);
         let rank = (info.priority.aged(now.since(ready_at)), ready_at, seq);
         jobs.push((rank, read_job(row, &info, now)?));
-        if block != 0 {
-            blocks.push((seq, block));
-        }
+        let place = if block == 0 { Where::Running } else { Where::Block { block, claimed_at: now } };
+        places.push((seq, place));
         last = Some((lane, info));
     }
-    held.add(worker, &blocks);
+    held.add(worker, places.into_iter());
     // Those of one lane's stream come in its own order, which is that of their transactions.
     jobs.sort_by_key(|(rank, _)| *rank);
     Ok(Claimed { jobs: jobs.into_iter().map(|(_, job)| job).collect() })

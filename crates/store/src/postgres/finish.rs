@@ -1,21 +1,21 @@
 //! What attempts write: their end, their progress, their log.
 //!
-//! A batch of first attempts that completed is one call of the function `complete`, in which their block is the fence. Later
-//! attempts that completed are one statement of the batch. Everything else (retries, cancels, jobs with a unique key)
-//! goes one by one, under the lock of its running row; a job that has none yet is set apart from its block first.
+//! First attempts that completed leave their blocks, which are their fences (`streamed.rs`). Later attempts that completed
+//! are one statement of the batch. Everything else (retries, cancels, jobs with a unique key) goes one by one, under the
+//! lock of its running row; a job that has none yet is set apart from its block first.
 
 use std::collections::{HashMap, HashSet};
 
 use taskwright_core::attempt::{self, AttemptEnd};
 use taskwright_core::{Actor, Cause, Decision, State, Timestamp, Verdict, WorkerId, state};
 use tokio_postgres::Row;
-use tokio_postgres::types::{ToSql, Type};
 
 use super::held::{Held, Where};
 use super::place::{self, Move, Placed};
-use super::session::{Session, Uuid, count, get, sql_code, sql_count};
+use super::session::{Session, count, get, sql_code, sql_count};
+use super::streamed::{COMPLETE, Streamed};
 use super::timeline::by_worker;
-use super::worker::{number, shut_out};
+use super::worker::number;
 use crate::claim::JobKey;
 use crate::error::Error;
 use crate::finish::{Finish, LogEntry, ProgressReport};
@@ -27,95 +27,6 @@ pub(super) struct Running {
     pub(super) claimed_at: i64,
     pub(super) flags: i64,
     pub(super) cancel_requested: bool,
-}
-
-/// Ends of first attempts that completed, of jobs that are in blocks: parameters of [`COMPLETE_STREAMED`].
-pub(super) struct Streamed {
-    who: Uuid,
-    which: Vec<i64>,
-    blocks: Vec<i64>,
-    seqs: Vec<i64>,
-    started_at: Vec<i64>,
-    ended_at: Vec<i64>,
-    usages: Vec<Option<String>>,
-    results: Vec<Option<String>>,
-    pub(super) done: Vec<i64>,
-    outcome: i16,
-    to: i16,
-}
-
-impl Streamed {
-    /// Those of the ends that these are, and the indexes of the others.
-    pub(super) fn of(worker: WorkerId, ends: &[Finish], held: &Held) -> (Self, Vec<usize>) {
-        let places = held.find(ends.iter().map(|end| end.key.0));
-        // The first write of an attempt in a batch is the one that counts, whatever it says.
-        let mut used = HashSet::with_capacity(ends.len());
-        let mut rest = Vec::new();
-        let mut chosen = Vec::with_capacity(ends.len());
-        for (index, (end, place)) in ends.iter().zip(places).enumerate() {
-            match place {
-                Where::Block(block) if used.insert(end.key) && end.attempt == 1 && is_plain(end) => {
-                    chosen.push((end, block));
-                }
-                _ => rest.push(index),
-            }
-        }
-        (Self::from(worker, &chosen, held), rest)
-    }
-
-    fn from(worker: WorkerId, ends: &[(&Finish, i64)], held: &Held) -> Self {
-        let mut which: Vec<i64> = ends.iter().map(|(_, block)| *block).collect();
-        which.sort_unstable();
-        which.dedup();
-        let named: Vec<(i64, i64)> = ends.iter().map(|(end, block)| (end.key.0, *block)).collect();
-        let mut usages: Vec<_> = ends.iter().map(|(end, _)| usage_text(end)).collect();
-        let mut results: Vec<_> = ends.iter().map(|(end, _)| end.decision.result.clone()).collect();
-        // What is missing everywhere need not be sent.
-        for texts in [&mut usages, &mut results] {
-            if texts.iter().all(Option::is_none) {
-                texts.clear();
-            }
-        }
-        Self {
-            who: worker.into(),
-            which,
-            blocks: named.iter().map(|(_, block)| *block).collect(),
-            seqs: named.iter().map(|(seq, _)| *seq).collect(),
-            started_at: ends.iter().map(|(end, _)| end.started_at.as_micros()).collect(),
-            ended_at: ends.iter().map(|(end, _)| end.ended_at.as_micros()).collect(),
-            usages,
-            results,
-            done: held.emptied_by(&named),
-            outcome: sql_code(AttemptEnd::Completed.code()),
-            to: sql_code(State::Completed.code()),
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.seqs.is_empty()
-    }
-
-    pub(super) fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 11] {
-        [
-            (&self.who, Type::UUID),
-            (&self.which, Type::INT8_ARRAY),
-            (&self.blocks, Type::INT8_ARRAY),
-            (&self.seqs, Type::INT8_ARRAY),
-            (&self.started_at, Type::INT8_ARRAY),
-            (&self.ended_at, Type::INT8_ARRAY),
-            (&self.usages, Type::TEXT_ARRAY),
-            (&self.results, Type::TEXT_ARRAY),
-            (&self.done, Type::INT8_ARRAY),
-            (&self.outcome, Type::INT2),
-            (&self.to, Type::INT2),
-        ]
-    }
-
-    /// Those that can be done now; the worker is shut out, so that they still can a moment later.
-    async fn possible(&self, session: &mut Session<'_>, worker: i64) -> Result<HashSet<i64>, Error> {
-        let rows = session.all(POSSIBLE, &[&self.blocks, &self.seqs, &worker]).await?;
-        rows.iter().map(|row| get(row, 0)).collect()
-    }
 }
 
 /// Ends attempts, of whatever kind. See [`Store::finish`](crate::Store::finish).
@@ -130,7 +41,7 @@ pub(super) async fn finish(
     let Some(worker) = number(session, id).await? else { return Ok(vec![Verdict::Stale; ends.len()]) };
     let mut verdicts = vec![Verdict::Stale; ends.len()];
     let ended = end_in_blocks(session, held, id, worker, ends).await?;
-    let completed = complete(session, worker, ends).await?;
+    let completed = complete_running(session, worker, ends).await?;
     let mut rest = Vec::new();
     // A fence is used up by its first write, also within one batch.
     let mut used = HashSet::new();
@@ -173,16 +84,22 @@ async fn end_in_blocks(
     if places.iter().all(|place| *place == Where::Running) {
         return Ok(HashSet::new());
     }
-    shut_out(session, worker).await?;
-    let (streamed, _) = Streamed::of(id, ends, held);
-    let possible = streamed.possible(session, worker).await?;
+    let (blocks, seqs): (Vec<i64>, Vec<i64>) = places
+        .iter()
+        .zip(ends)
+        .filter_map(|(place, end)| match place {
+            Where::Block { block, .. } => Some((*block, end.key.0)),
+            _ => None,
+        })
+        .unzip();
+    let rows = session.all(STILL_IN_BLOCKS, &[&blocks, &seqs, &worker]).await?;
+    let possible = rows.iter().map(|row| get(row, 0)).collect::<Result<HashSet<i64>, Error>>()?;
     let chosen: Vec<Finish> = ends.iter().filter(|end| possible.contains(&end.key.0)).cloned().collect();
     let (streamed, _) = Streamed::of(id, &chosen, held);
-    let done: HashSet<(i64, u32)> = streamed.seqs.iter().map(|seq| (*seq, 1)).collect();
     if !streamed.is_empty() {
-        session.typed(COMPLETE_STREAMED, &streamed.parameters()).await?;
-        session.removed.extend_from_slice(&streamed.done);
+        session.typed(COMPLETE, &streamed.parameters()).await?;
     }
+    let done: HashSet<(i64, u32)> = streamed.seqs().map(|seq| (seq, 1)).collect();
     let rest: Vec<i64> = ends.iter().map(|end| end.key.0).filter(|seq| !done.contains(&(*seq, 1))).collect();
     session.set_apart(&rest, Some(worker)).await?;
     Ok(done)
@@ -196,15 +113,9 @@ async fn set_apart(
     keys: impl Iterator<Item = JobKey> + Clone,
 ) -> Result<(), Error> {
     let places = held.find(keys.clone().map(|key| key.0));
-    let mut seqs: Vec<i64> =
+    let seqs: Vec<i64> =
         keys.zip(places).filter(|(_, place)| *place != Where::Running).map(|(key, _)| key.0).collect();
-    seqs.sort_unstable();
-    seqs.dedup();
-    if seqs.is_empty() {
-        return Ok(());
-    }
-    shut_out(session, worker).await?;
-    session.set_apart(&seqs, Some(worker)).await
+    if seqs.is_empty() { Ok(()) } else { session.set_apart(&seqs, Some(worker)).await }
 }
 
 /// Takes the running row of an attempt, if it is still that attempt's.
@@ -285,7 +196,7 @@ impl Ended {
     }
 }
 
-fn usage_text(end: &Finish) -> Option<String> {
+pub(super) fn usage_text(end: &Finish) -> Option<String> {
     // Usage is plain numbers: it cannot fail to be written.
     end.usage.as_ref().and_then(|usage| serde_json::to_string(usage).ok())
 }
@@ -346,12 +257,12 @@ pub(super) async fn end_attempt(
     place::put(session, seq, &Placed { to: decision.to, run_at, ended_at, spent, flags, reason }).await
 }
 
-fn is_plain(end: &Finish) -> bool {
+pub(super) fn is_plain(end: &Finish) -> bool {
     end.decision.cause == Cause::Complete && end.decision.to == State::Completed
 }
 
-/// Ends the plain cases, completed and without a unique key, set by set; which jobs those were.
-async fn complete(
+/// Ends the plain cases in `running`, completed and without a unique key, set by set; which jobs those were.
+async fn complete_running(
     session: &mut Session<'_>,
     worker: i64,
     ends: &[Finish],
@@ -378,7 +289,10 @@ async fn complete(
     }
     let (outcome, to) = (sql_code(AttemptEnd::Completed.code()), sql_code(State::Completed.code()));
     let rows = session
-        .all(COMPLETE, &[&seqs, &attempts, &started_at, &ended_at, &usages, &results, &worker, &outcome, &to])
+        .all(
+            COMPLETE_RUNNING,
+            &[&seqs, &attempts, &started_at, &ended_at, &usages, &results, &worker, &outcome, &to],
+        )
         .await?;
     rows.iter().map(|row| Ok((get(row, 0)?, count(row, 1)?))).collect()
 }
@@ -452,13 +366,12 @@ fn verdict(changed: u64) -> Verdict {
 
 // The statements of ends.
 //
-/// See `migrations/0002_claims.sql`.
-pub(super) const COMPLETE_STREAMED: &str = "SELECT complete($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-pub(super) const POSSIBLE: &str = "SELECT e.seq FROM unnest($1::bigint[], $2::bigint[]) AS e (block, seq)
+/// Those that are in their blocks, and stay there until the end of the transaction but for what this one does.
+const STILL_IN_BLOCKS: &str = "SELECT e.seq FROM unnest($1::bigint[], $2::bigint[]) AS e (block, seq)
     CROSS JOIN LATERAL (
-        SELECT FROM block b WHERE b.block = e.block AND b.worker = $3 AND b.seqs @> e.seq LIMIT 1) b
-    WHERE NOT EXISTS (SELECT FROM attempt a WHERE a.seq = e.seq)";
-pub(super) const COMPLETE: &str = "WITH gone AS (
+        SELECT FROM block b WHERE b.block = e.block AND b.worker = $3 AND b.seqs @> e.seq FOR UPDATE) b
+    ORDER BY e.block";
+pub(super) const COMPLETE_RUNNING: &str = "WITH gone AS (
         DELETE FROM running x
         USING unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])
               AS e (seq, attempt, started_at, ended_at, usage, result)

@@ -175,6 +175,8 @@ enum Order {
     Number(&'static str),
     /// `job j`, by the order of lanes.
     Lane,
+    /// The numbers in completions.
+    Completion,
 }
 
 impl Driver {
@@ -182,6 +184,30 @@ impl Driver {
     fn plain(from: &str, seq: &'static str) -> Self {
         let select = format!("SELECT '0'::text AS xid, {seq} {from}");
         Self { select, order: Order::Number(seq), each: None, params: Vec::new() }
+    }
+
+    /// The next candidates, at most `reach`; fewer only at the end.
+    async fn next(
+        &self,
+        session: &mut Session<'_>,
+        after: Standing,
+        oldest_first: bool,
+        reach: usize,
+    ) -> Result<Vec<Standing>, Error> {
+        let seq = after.1;
+        if matches!(self.order, Order::Completion) {
+            return completed(session, seq, oldest_first, reach).await;
+        }
+        let (most, xid_text) = (i64::try_from(reach).unwrap_or(i64::MAX), after.0.to_string());
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&seq, &most];
+        for param in &self.params {
+            params.push(param.as_ref());
+        }
+        if matches!(self.order, Order::Lane) {
+            params.push(&xid_text);
+        }
+        let rows = session.all(&self.sql(oldest_first), &params).await?;
+        rows.iter().map(|row| Ok((xid(row, 0)?, get(row, 1)?))).collect()
     }
 
     /// The whole statement: from `$1` on, at most `$2` rows; by the order of lanes, the last parameter is the transaction.
@@ -192,6 +218,7 @@ impl Driver {
             Order::Number(seq) => {
                 format!("{select} AND {seq} {than} $1 ORDER BY {seq} {order} LIMIT $2")
             }
+            Order::Completion => String::new(),
             Order::Lane => format!(
                 "{select} AND (j.xid, j.seq) {than} (${xid}::text::xid8, $1)
                  ORDER BY j.xid {order}, j.seq {order} LIMIT $2",
@@ -200,7 +227,7 @@ impl Driver {
         };
         match (self.each, &self.order) {
             (None, _) => bounded,
-            (Some(each), Order::Number(_)) => format!(
+            (Some(each), Order::Number(_) | Order::Completion) => format!(
                 "SELECT c.xid, c.seq FROM {each} CROSS JOIN LATERAL ({bounded}) c ORDER BY c.seq {order} LIMIT $2"
             ),
             (Some(each), Order::Lane) => format!(
@@ -210,6 +237,56 @@ impl Driver {
         }
     }
 }
+
+/// The next numbers in completions. These overlap, as claims of several lanes do, so that the next number may be in any of
+/// those around; so some are read, in the order of their last numbers, and what they say counts as far as no completion
+/// that was not read can say anything.
+async fn completed(
+    session: &mut Session<'_>,
+    after: i64,
+    oldest_first: bool,
+    reach: usize,
+) -> Result<Vec<Standing>, Error> {
+    let most = i64::try_from(reach).unwrap_or(i64::MAX);
+    let mut looked_at = COMPLETIONS_MIN;
+    loop {
+        let sql = if oldest_first { COMPLETED_OLDEST } else { COMPLETED_NEWEST };
+        let rows = session.all(sql, &[&after, &most, &looked_at]).await?;
+        let are_all = rows.first().map_or(Ok(true), |row| get::<bool>(row, 1))?;
+        let seqs: Vec<Option<i64>> = rows.iter().map(|row| get(row, 0)).collect::<Result<_, _>>()?;
+        if are_all || seqs.len() >= reach {
+            return Ok(seqs.into_iter().flatten().map(|seq| (0, seq)).collect());
+        }
+        looked_at *= 8;
+    }
+}
+
+/// Completions that are read at first.
+const COMPLETIONS_MIN: i64 = 16;
+
+/// Numbers below `$1`, the greatest first, and whether there are no others; one row without a number when there are none.
+const COMPLETED_NEWEST: &str = "WITH near AS MATERIALIZED (
+        SELECT c.hi, c.seqs FROM completion c WHERE c.lo < $1 ORDER BY c.hi DESC LIMIT $3),
+    edge AS (SELECT count(*) < $3 AS are_all, min(near.hi) AS hi FROM near)
+    SELECT s.seq, edge.are_all FROM edge LEFT JOIN LATERAL (
+        SELECT n.seq FROM near CROSS JOIN LATERAL unnest(near.seqs) AS r
+            CROSS JOIN LATERAL generate_series(lower(r), upper(r) - 1) AS n (seq)
+        WHERE n.seq < $1 AND (edge.are_all OR n.seq >= edge.hi)
+        ORDER BY n.seq DESC LIMIT $2) s ON true";
+
+/// Numbers above `$1`, the smallest first; otherwise the same. In the order of the first numbers there is no index, so that
+/// completions which end early enough are read: one that begins later than it could matter comes after them.
+const COMPLETED_OLDEST: &str = "WITH near AS MATERIALIZED (
+        SELECT c.hi, c.seqs FROM completion c WHERE c.hi > $1 ORDER BY c.hi LIMIT $3),
+    edge AS (
+        SELECT count(*) < $3 AS are_all, (
+            SELECT min(c.lo) FROM completion c WHERE c.hi > (SELECT max(near.hi) FROM near)) AS lo
+        FROM near)
+    SELECT s.seq, edge.are_all FROM edge LEFT JOIN LATERAL (
+        SELECT n.seq FROM near CROSS JOIN LATERAL unnest(near.seqs) AS r
+            CROSS JOIN LATERAL generate_series(lower(r), upper(r) - 1) AS n (seq)
+        WHERE n.seq > $1 AND (edge.are_all OR edge.lo IS NULL OR n.seq < edge.lo)
+        ORDER BY n.seq LIMIT $2) s ON true";
 
 /// Chooses the narrowest drivers that together give every job the filter can match.
 async fn drivers(
@@ -236,7 +313,8 @@ async fn drivers(
     }
     if *states == [State::Completed] && lanes.is_none() {
         let select = "SELECT DISTINCT '0'::text AS xid, seq FROM attempt WHERE moved_to = 6".to_owned();
-        return Ok(vec![Driver { select, ..Driver::plain("", "seq") }]);
+        let completions = Driver { order: Order::Completion, ..Driver::plain("", "") };
+        return Ok(vec![Driver { select, ..Driver::plain("", "seq") }, completions]);
     }
     Ok(by_lane(filter, lanes))
 }
@@ -319,12 +397,16 @@ fn by_lane(filter: &Filter, lanes: Option<&[i64]>) -> Vec<Driver> {
 /// What a walk over jobs checks on the way; the rest is checked once they have been read.
 fn conditions(filter: &Filter, params: &mut Vec<Param>) -> String {
     let mut conditions = String::from(match filter.states.as_slice() {
-        [State::Completed] => " AND EXISTS (SELECT 1 FROM attempt a WHERE a.seq = j.seq AND a.moved_to = 6)",
+        [State::Completed] => {
+            " AND (EXISTS (SELECT 1 FROM attempt a WHERE a.seq = j.seq AND a.moved_to = 6)
+                   OR (j.is_streamed AND EXISTS (SELECT 1 FROM completion c WHERE c.seqs @> j.seq)))"
+        }
         [State::Available] => {
             " AND (EXISTS (SELECT 1 FROM ready r
                            WHERE r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq)
                    OR (j.is_streamed AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.seq = j.seq)
-                       AND NOT EXISTS (SELECT 1 FROM block b WHERE b.seqs @> j.seq)))"
+                       AND NOT EXISTS (SELECT 1 FROM block b WHERE b.seqs @> j.seq)
+                       AND NOT EXISTS (SELECT 1 FROM completion c WHERE c.seqs @> j.seq)))"
         }
         _ => "",
     });
@@ -352,20 +434,9 @@ struct Walk {
 impl Walk {
     /// The next candidates, at most `reach`; fewer only at the end.
     async fn next(&mut self, session: &mut Session<'_>, reach: usize) -> Result<Vec<i64>, Error> {
-        let most = i64::try_from(reach).unwrap_or(i64::MAX);
-        let (xid_text, seq) = (self.after.0.to_string(), self.after.1);
         let mut merged: Vec<Standing> = Vec::with_capacity(reach);
         for driver in &self.drivers {
-            let mut params: Vec<&(dyn ToSql + Sync)> = vec![&seq, &most];
-            for param in &driver.params {
-                params.push(param.as_ref());
-            }
-            if matches!(driver.order, Order::Lane) {
-                params.push(&xid_text);
-            }
-            for row in session.all(&driver.sql(self.oldest_first), &params).await? {
-                merged.push((xid(&row, 0)?, get(&row, 1)?));
-            }
+            merged.extend(driver.next(session, self.after, self.oldest_first, reach).await?);
         }
         if self.oldest_first {
             merged.sort_unstable();

@@ -7,10 +7,10 @@
 //! | `connect` | the pool, and how every transaction is set up |
 //! | `schema` | migrations, and what a worker's role may do |
 //! | `error` | what the server's errors mean |
-//!
 //! | `session` | one transaction: statements, lanes |
 //! | `store` | the trait: each call a transaction, repeated when it met another |
 //! | `enqueue`, `claim`, `finish`, `change`, `sweep`, `worker` | what calls do |
+//! | `held`, `streamed`, `copy` | the hot path: which blocks jobs are in, completions, bulk inserts |
 //! | `place` | where a job is: the one way into each of the tables that say so |
 //! | `query`, `list`, `timeline` | reading |
 //! | `wake`, `listen` | hints between processes |
@@ -28,8 +28,8 @@ mod copy;
 mod enqueue;
 mod error;
 mod finish;
-mod held;
 mod health;
+mod held;
 mod list;
 mod listen;
 mod place;
@@ -39,6 +39,7 @@ mod run_directory;
 mod schema;
 mod session;
 mod store;
+mod streamed;
 mod sweep;
 mod timeline;
 mod tls;

@@ -92,8 +92,10 @@ pub(super) struct Place {
 pub(super) const PLACE_COLUMNS: &str = "\
     CASE WHEN r.seq IS NOT NULL THEN 3::smallint WHEN w.seq IS NOT NULL THEN w.state
          WHEN x.seq IS NOT NULL THEN 4::smallint WHEN o.seq IS NOT NULL THEN o.state
-         WHEN n.attempt IS NOT NULL THEN 6::smallint WHEN h.worker IS NOT NULL THEN 4::smallint ELSE 3::smallint END,
-    coalesce(r.attempts, w.attempts, x.attempt, n.attempt, CASE WHEN h.worker IS NOT NULL THEN 1 END, 0),
+         WHEN n.attempt IS NOT NULL THEN 6::smallint WHEN h.worker IS NOT NULL THEN 4::smallint
+         WHEN d.worker IS NOT NULL THEN 6::smallint ELSE 3::smallint END,
+    coalesce(r.attempts, w.attempts, x.attempt, n.attempt,
+             CASE WHEN h.worker IS NOT NULL OR d.worker IS NOT NULL THEN 1 END, 0),
     coalesce(r.flags, w.flags, x.flags, 0::bigint), j.lane, j.run_at, x.cancel_at IS NOT NULL,
     r.seq IS NULL";
 
@@ -108,7 +110,11 @@ pub(super) const PLACE_JOINS: &str = "\
         WHERE a.seq = j.seq ORDER BY a.attempt DESC LIMIT 1) n ON true
     LEFT JOIN LATERAL (
         SELECT b.worker, b.claimed_at FROM block b
-        WHERE n.attempt IS NULL AND j.is_streamed AND b.seqs @> j.seq LIMIT 1) h ON true";
+        WHERE n.attempt IS NULL AND j.is_streamed AND b.seqs @> j.seq LIMIT 1) h ON true
+    LEFT JOIN LATERAL (
+        SELECT c.worker, c.claimed_at, c.claimed_at + time_at(c.times, place_in(c.seqs, j.seq), 1) AS ended_at
+        FROM completion c
+        WHERE n.attempt IS NULL AND h.worker IS NULL AND j.is_streamed AND c.seqs @> j.seq LIMIT 1) d ON true";
 
 /// Reads [`PLACE_COLUMNS`] from column `at` on.
 pub(super) fn read_place(row: &Row, at: usize) -> Result<Place, Error> {

@@ -31,12 +31,13 @@ const WALK_INDEXES: &str =
 pub(super) fn view_query() -> String {
     format!(
         "SELECT j.seq, {PLACE_COLUMNS}, j.id, l.kind, q.name, l.priority, q.namespace, j.owner,
-                j.max_attempts, j.attempts_base, j.created_at, coalesce(x.claimed_at, h.claimed_at, n.claimed_at),
-                coalesce(o.ended_at, n.ended_at), k.id, x.progress, o.reason, n.error
+                j.max_attempts, j.attempts_base, j.created_at, 
+                coalesce(x.claimed_at, h.claimed_at, n.claimed_at, d.claimed_at),
+                coalesce(o.ended_at, n.ended_at, d.ended_at), k.id, x.progress, o.reason, n.error
          FROM job j {PLACE_JOINS}
          JOIN lane l ON l.lane = j.lane
          JOIN queue q ON q.queue = l.queue
-         LEFT JOIN worker k ON k.worker = coalesce(x.worker, h.worker, n.worker)"
+         LEFT JOIN worker k ON k.worker = coalesce(x.worker, h.worker, n.worker, d.worker)"
     )
 }
 
@@ -124,8 +125,13 @@ async fn attempts(session: &mut Session<'_>, seq: i64) -> Result<(Vec<Attempt>, 
         .all(
             "SELECT a.attempt, k.id, a.claimed_at, a.started_at, a.ended_at, a.outcome, a.moved_to, a.error, a.usage,
                     a.result
-             FROM attempt a JOIN worker k ON k.worker = a.worker
-             WHERE a.seq = $1 ORDER BY a.attempt",
+             FROM attempt a JOIN worker k ON k.worker = a.worker WHERE a.seq = $1
+             UNION ALL
+             SELECT 1, k.id, c.claimed_at, c.claimed_at + time_at(c.times, p, 0), c.claimed_at + time_at(c.times, p, 1),
+                    0::smallint, 6::smallint, NULL, NULL, NULL
+             FROM completion c CROSS JOIN LATERAL place_in(c.seqs, $1) AS p JOIN worker k ON k.worker = c.worker
+             WHERE c.seqs @> $1
+             ORDER BY 1",
             &[&seq],
         )
         .await?;

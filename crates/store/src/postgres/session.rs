@@ -25,8 +25,6 @@ pub(super) struct Parts {
     pub(super) met: Vec<(i64, LaneKey)>,
     /// Jobs that were set apart from their blocks.
     pub(super) apart: Vec<i64>,
-    /// Blocks that were removed.
-    pub(super) removed: Vec<i64>,
 }
 
 /// What a call works with.
@@ -41,31 +39,20 @@ pub(super) struct Session<'a> {
     met: Vec<(i64, LaneKey)>,
     /// Jobs that have a row in `running` once this is committed, and are in no block.
     apart: Vec<i64>,
-    /// Blocks that are empty, and removed once this is committed.
-    pub(super) removed: Vec<i64>,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(tx: &'a Transaction<'a>, lanes: &'a Lanes) -> Self {
-        Self {
-            tx,
-            lanes,
-            hint: false,
-            statements: 0,
-            met: Vec::new(),
-            apart: Vec::new(),
-            removed: Vec::new(),
-        }
+        Self { tx, lanes, hint: false, statements: 0, met: Vec::new(), apart: Vec::new() }
     }
 
     /// What is left of it when the transaction is to be committed.
     pub(super) fn into_parts(self) -> Parts {
-        let Self { hint, statements, met, apart, removed, .. } = self;
-        Parts { hint, statements, met, apart, removed }
+        let Self { hint, statements, met, apart, .. } = self;
+        Parts { hint, statements, met, apart }
     }
 
-    /// Gives those of these running jobs that are in blocks a row in `running`. Whoever calls has
-    /// [shut out](super::worker::shut_out) the worker, or with `None` the workers that hold them.
+    /// Gives those of these running jobs that are in blocks, of that worker or with `None` of any, a row in `running`.
     pub(super) async fn set_apart(&mut self, seqs: &[i64], worker: Option<i64>) -> Result<(), Error> {
         for row in self.all("SELECT set_apart($1, $2)", &[&seqs, &worker]).await? {
             self.apart.push(get(&row, 0)?);

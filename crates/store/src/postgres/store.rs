@@ -12,9 +12,9 @@ use super::change::{self, By};
 use super::connect::{Connections, Parameters};
 use super::enqueue::NewRow;
 use super::error::{is_conflict, is_duplicate, is_elsewhere};
-use super::finish::Streamed;
 use super::held::Held;
 use super::session::{Lanes, Parts, Session, get};
+use super::streamed::{self, Streamed};
 use super::sweep::{self, Round};
 use super::url::Settings;
 use super::wake::Bell;
@@ -126,7 +126,6 @@ impl PostgresStore {
     fn committed(&self, parts: Parts) {
         self.lanes.remember_all(parts.met);
         self.held.set_apart(&parts.apart);
-        self.held.removed(&parts.removed);
         self.counts.statements.fetch_add(parts.statements, Ordering::Relaxed);
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
         if parts.hint {
@@ -212,11 +211,8 @@ impl PostgresStore {
         streamed: &Streamed,
         count: usize,
     ) -> Result<Option<Vec<Verdict>>, Error> {
-        match self.once(finish::COMPLETE_STREAMED, &streamed.parameters()).await {
-            Ok(_) => {
-                self.held.removed(&streamed.done);
-                Ok(Some(vec![Verdict::Accepted; count]))
-            }
+        match self.once(streamed::COMPLETE, &streamed.parameters()).await {
+            Ok(_) => Ok(Some(vec![Verdict::Accepted; count])),
             Err(error) if is_duplicate(&error) || is_elsewhere(&error) => Ok(None),
             Err(error) => Err(error),
         }

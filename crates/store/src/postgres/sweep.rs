@@ -294,7 +294,7 @@ fn ages(which: &str) -> String {
     format!(
         "SELECT j.seq, j.created_at,
                 CASE WHEN o.state IS NOT NULL THEN o.state WHEN e.is_there IS NULL THEN 6::smallint END,
-                coalesce(o.ended_at, a.ended_at)
+                coalesce(o.ended_at, a.ended_at, c.ended_at)
          FROM (SELECT seq, lane, run_at, created_at FROM job WHERE {which}) j
          LEFT JOIN LATERAL (SELECT state, ended_at FROM over WHERE over.seq = j.seq LIMIT 1) o ON true
          LEFT JOIN LATERAL (
@@ -304,6 +304,9 @@ fn ages(which: &str) -> String {
                  UNION ALL (SELECT 1 FROM running x WHERE x.seq = j.seq LIMIT 1)) t LIMIT 1) e ON true
          LEFT JOIN LATERAL (
              SELECT ended_at FROM attempt WHERE attempt.seq = j.seq ORDER BY attempt DESC LIMIT 1) a ON true
+         LEFT JOIN LATERAL (
+             SELECT c.claimed_at + time_at(c.times, place_in(c.seqs, j.seq), 1) AS ended_at FROM completion c
+             WHERE a.ended_at IS NULL AND c.seqs @> j.seq LIMIT 1) c ON true
          ORDER BY j.seq"
     )
 }

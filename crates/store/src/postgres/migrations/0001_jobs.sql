@@ -4,12 +4,13 @@
 --   waiting  it is held, blocked, scheduled or retryable
 --   running  it is running
 --   over     it failed, was cancelled or was dropped
---   block    it is running, if it has no attempt yet
---   none of these: it is completed if it has an attempt, and otherwise it is available: in the stream of its lane
+--   block    it is running, with others that one claim took
+--   none of these: it is completed if it has an attempt or is in a completion, and otherwise it is available: in the
+--                  stream of its lane
 --
--- Most jobs are only ever appended to: to job when they are enqueued, to attempt when they end. What a claim took of
--- them is kept once for all that it took, in lane_head and block. Whatever changes or waits has rows that move from one
--- table to another (docs/design/0005-postgres-shape.md).
+-- Most jobs are only ever appended: to job. What a claim took of them is kept once for all that it took, in lane_head and
+-- block, and what was completed together is one completion. Whatever changes or waits has rows that move from one table to
+-- another (docs/design/0005-postgres-shape.md).
 --
 -- All times are UTC microseconds since 1970. Names are found by the search_path, which is this schema alone.
 
@@ -78,7 +79,7 @@ CREATE TABLE lane_head (
     PRIMARY KEY (lane, n)
 );
 
--- What one claim took of the stream of a lane. Its jobs run, on their first attempt, until they have a row in attempt.
+-- What one claim took of the stream of a lane and still runs, on its first attempt.
 CREATE TABLE block (
     block      bigint         GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     worker     bigint         NOT NULL,
@@ -89,6 +90,23 @@ CREATE TABLE block (
 
 CREATE INDEX block_worker ON block (worker, block);
 CREATE INDEX block_seqs ON block USING gist (seqs);
+
+-- First attempts of one block that were completed together, and left nothing behind but their times: for each of seqs, in
+-- their order, when it started and when it ended, in microseconds after claimed_at, as big-endian integers of 32 bits.
+-- Removed when the last of the jobs is.
+CREATE TABLE completion (
+    completion bigint         GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    worker     bigint         NOT NULL,
+    claimed_at bigint         NOT NULL,
+    lo         bigint         NOT NULL,
+    hi         bigint         NOT NULL,
+    seqs       int8multirange NOT NULL,
+    times      bytea          NOT NULL
+);
+
+ALTER TABLE completion ALTER COLUMN times SET STORAGE EXTERNAL;
+CREATE INDEX completion_seqs ON completion USING gist (seqs);
+CREATE INDEX completion_hi ON completion (hi);
 
 -- attempts is how many have been spent; flags has bit 0 set while the job holds a unique key.
 CREATE TABLE ready (
@@ -137,7 +155,7 @@ CREATE TABLE over (
 
 CREATE INDEX over_state ON over (state, seq);
 
--- One execution. moved_to is the state that the job went to at its end.
+-- One execution, unless it is in a completion. moved_to is the state that the job went to at its end.
 CREATE TABLE attempt (
     seq        bigint   NOT NULL,
     attempt    integer  NOT NULL,

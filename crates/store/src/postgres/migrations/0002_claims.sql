@@ -16,9 +16,19 @@ CREATE VIEW gap AS
 CREATE VIEW held AS
     SELECT b.block, b.worker, b.lane, b.claimed_at, s AS seq
     FROM block b CROSS JOIN LATERAL unnest(b.seqs) AS r
-         CROSS JOIN LATERAL generate_series(lower(r), upper(r) - 1) AS s
-         LEFT JOIN LATERAL (SELECT true AS is_there FROM attempt a WHERE a.seq = s LIMIT 1) a ON true
-    WHERE a.is_there IS NULL;
+         CROSS JOIN LATERAL generate_series(lower(r), upper(r) - 1) AS s;
+
+-- At which place a number stands among others, from 0.
+CREATE FUNCTION place_in(numbers int8multirange, number bigint) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT (sum(least(upper(r), number + 1) - lower(r)) - 1)::integer FROM unnest(numbers) AS r WHERE lower(r) <= number;
+$$;
+
+-- When the job at a place of a completion started (which = 0) or ended (which = 1), in microseconds after the claim.
+CREATE FUNCTION time_at(times bytea, place integer, which integer) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT ('x' || encode(substring(times FROM place * 8 + which * 4 + 1 FOR 4), 'hex'))::bit(32)::integer;
+$$;
 
 -- What is left of every lane's stream.
 CREATE VIEW stream AS
@@ -185,19 +195,45 @@ BEGIN
         SELECT h.n, h.xid, h.seq, h.late_xid, h.late_seq
         FROM lane_head h WHERE h.lane = in_lane ORDER BY h.n DESC LIMIT 1),
     taken AS MATERIALIZED (
-        SELECT * FROM upcoming(in_lane, most)),
+        -- As in `upcoming`; written out, because each function on the way copies every row once more.
+        SELECT * FROM (
+            (SELECT j.* FROM head CROSS JOIN LATERAL unnest(head.late_xid, head.late_seq) AS late (xid, seq)
+                CROSS JOIN LATERAL (
+                    SELECT * FROM job
+                    WHERE job.is_streamed AND job.lane = in_lane AND job.xid = late.xid AND job.seq > late.seq
+                    ORDER BY job.lane, job.xid, job.seq LIMIT most) j
+             WHERE pg_visible_in_snapshot(late.xid, pg_current_snapshot()))
+            UNION ALL
+            (SELECT j.* FROM head CROSS JOIN gap CROSS JOIN LATERAL (
+                    SELECT * FROM job
+                    WHERE job.is_streamed AND job.lane = in_lane AND job.xid < gap.hi
+                        AND (job.xid, job.seq) > (
+                            greatest(gap.lo, head.xid),
+                            CASE WHEN gap.lo >= head.xid THEN 9223372036854775807 ELSE head.seq END)
+                    ORDER BY job.lane, job.xid, job.seq LIMIT most) j
+             WHERE gap.hi > head.xid)) j
+        LIMIT most),
+    extent AS MATERIALIZED (
+        SELECT count(*) AS many, min(t.seq) AS lo, max(t.seq) AS hi FROM taken t),
     mine AS (
+        -- Mostly the numbers follow each other.
         INSERT INTO block (worker, lane, claimed_at, seqs)
-        SELECT me, in_lane, at, range_agg(int8range(t.seq, t.seq + 1)) FROM taken t HAVING count(*) > 0
+        SELECT me, in_lane, at,
+               CASE WHEN e.hi - e.lo < e.many THEN int8multirange(int8range(e.lo, e.hi + 1))
+                    ELSE (SELECT range_agg(int8range(t.seq, t.seq + 1)) FROM taken t) END
+        FROM extent e WHERE e.many > 0
         RETURNING block),
-    reached AS (
-        SELECT t.xid, t.seq FROM taken t CROSS JOIN head WHERE (t.xid, t.seq) > (head.xid, head.seq)
-        ORDER BY t.xid DESC, t.seq DESC LIMIT 1),
+    reached AS MATERIALIZED (
+        -- The last one, unless it is a late one: those come first.
+        SELECT t.xid, t.seq
+        FROM head CROSS JOIN (
+            SELECT t.xid, t.seq FROM taken t OFFSET (SELECT greatest(e.many - 1, 0) FROM extent e)) t
+        WHERE (t.xid, t.seq) > (head.xid, head.seq)),
     late AS (
         -- Late ones that are under way still, or may have more than was asked for.
         SELECT l.xid, greatest(l.seq, (SELECT max(t.seq) FROM taken t WHERE t.xid = l.xid)) AS seq
         FROM head CROSS JOIN LATERAL unnest(head.late_xid, head.late_seq) AS l (xid, seq)
-        WHERE NOT pg_visible_in_snapshot(l.xid, pg_current_snapshot()) OR (SELECT count(*) FROM taken) >= most
+        WHERE NOT pg_visible_in_snapshot(l.xid, pg_current_snapshot()) OR (SELECT e.many FROM extent e) >= most
         UNION ALL
         SELECT x, 0 FROM head CROSS JOIN reached CROSS JOIN LATERAL pg_snapshot_xip(pg_current_snapshot()) AS x
         WHERE x > head.xid AND x < reached.xid),
@@ -206,7 +242,7 @@ BEGIN
         SELECT in_lane, head.n + 1, coalesce(reached.xid, head.xid), coalesce(reached.seq, head.seq),
                coalesce((SELECT array_agg(late.xid ORDER BY late.xid) FROM late), '{}'),
                coalesce((SELECT array_agg(late.seq ORDER BY late.xid) FROM late), '{}')
-        FROM head LEFT JOIN reached ON true WHERE EXISTS (SELECT FROM taken)
+        FROM head LEFT JOIN reached ON true WHERE (SELECT e.many FROM extent e) > 0
         RETURNING n)
     SELECT t.seq, mine.block, in_lane, 0, t.id, t.created_at, t.run_at, t.max_attempts, t.attempts_base,
            t.at_most_once, t.owner, t.backoff, t.timeout_us, t.args
@@ -255,50 +291,56 @@ BEGIN
 END
 $$;
 
--- Ends first attempts that completed, of jobs that a claim gave out of a stream and that nobody has moved since: all of
--- them, or it fails with a violation of the key (one has ended) or TW001 (one is not there). `which` are the blocks that they are
--- in, and `blocks` says which is in which; `done` are blocks that should be empty now.
+-- Ends first attempts that completed, of jobs that are in blocks of the worker: all of them, or it fails with TW001. For each of
+-- `blocks` there is what leaves it (`leaving`, a multirange as text), and which of that left nothing but `times` (`plain`);
+-- the others come as rows of attempt.
 CREATE FUNCTION complete(
-    who uuid, which bigint[], blocks bigint[], seqs bigint[], started bigint[], ended bigint[], usages text[],
-    results text[], done bigint[], outcome_is smallint, to_state smallint)
+    who uuid, blocks bigint[], leaving text[], plain text[], times bytea[],
+    row_block bigint[], row_seq bigint[], row_started bigint[], row_ended bigint[], row_usage text[], row_result text[],
+    outcome_is smallint, to_state smallint)
 RETURNS void
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_nestloop = off SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    me   bigint;
-    many bigint;
+    me    bigint;
+    since bigint;
+    gone  int8multirange;
+    done  int8multirange;
 BEGIN
     SELECT w.worker INTO me FROM worker w WHERE w.id = who;
-    PERFORM pg_advisory_xact_lock_shared(1952543595, (me & 2147483647)::integer);
-    INSERT INTO attempt
-        (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, usage, result)
-    SELECT e.seq, 1, me, b.claimed_at, e.started_at, e.ended_at, outcome_is, to_state, e.usage, e.result
-    FROM unnest(blocks, seqs, started, ended, usages, results) AS e (block, seq, started_at, ended_at, usage, result)
-        JOIN block b ON b.block = e.block AND b.seqs @> e.seq
-    WHERE b.block = ANY (which) AND b.worker = me;
-    GET DIAGNOSTICS many = ROW_COUNT;
-    IF many <> cardinality(seqs) THEN
-        RAISE EXCEPTION 'not all of these attempts are held in a block' USING ERRCODE = 'TW001';
-    END IF;
-
-    IF done <> '{}' THEN
-        DELETE FROM block b WHERE b.block = ANY (done) AND b.worker = me
-            AND (SELECT coalesce(sum(upper(r) - lower(r) - (
-                     SELECT count(*) FROM attempt a
-                     WHERE a.seq >= lower(r) AND a.seq < upper(r) AND a.attempt = 1)), 0)
-                 FROM unnest(b.seqs) AS r) = 0;
-    END IF;
+    FOR i IN 1 .. cardinality(blocks) LOOP
+        gone := leaving[i];
+        -- Whoever else takes a job out of a block changes its row, too: the second one finds it without the job.
+        UPDATE block b SET seqs = b.seqs - gone WHERE b.block = blocks[i] AND b.worker = me AND b.seqs @> gone
+            RETURNING b.claimed_at, b.seqs INTO since, done;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'not all of these attempts are held in block %', blocks[i] USING ERRCODE = 'TW001';
+        END IF;
+        IF isempty(done) THEN
+            DELETE FROM block b WHERE b.block = blocks[i];
+        END IF;
+        done := plain[i];
+        IF NOT isempty(done) THEN
+            INSERT INTO completion (worker, claimed_at, lo, hi, seqs, times)
+                VALUES (me, since, lower(done), upper(done) - 1, done, times[i]);
+        END IF;
+        INSERT INTO attempt
+            (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, usage, result)
+        SELECT e.seq, 1, me, since, e.started_at, e.ended_at, outcome_is, to_state, e.usage, e.result
+        FROM unnest(row_block, row_seq, row_started, row_ended, row_usage, row_result)
+             AS e (block, seq, started_at, ended_at, usage, result)
+        WHERE e.block = blocks[i];
+    END LOOP;
 END
 $$;
 
 -- Gives running jobs of blocks a row in `running`, where whatever happens to a job before or other than its completion
--- finds it; their blocks are rid of them. With `of_worker`, only that worker's. The caller holds the workers' locks
--- alone, so that no completion comes between. Gives those that have such a row now.
+-- finds it; their blocks are rid of them. With `of_worker`, only that worker's. Gives those that have such a row now.
 CREATE FUNCTION set_apart(which bigint[], of_worker bigint) RETURNS SETOF bigint
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     emptied bigint[];
 BEGIN
-    -- Somebody's transaction may be completing one of them.
+    -- Somebody may be taking one of them out at this moment; what follows sees what is left.
     PERFORM FROM block b WHERE b.block IN (
             SELECT h.block FROM unnest(which) AS t (seq) CROSS JOIN LATERAL (
                 SELECT b.block FROM block b WHERE b.seqs @> t.seq AND (of_worker IS NULL OR b.worker = of_worker) LIMIT 1) h)
@@ -308,7 +350,6 @@ BEGIN
         SELECT b.block, array_agg(t.seq) AS seqs, range_agg(int8range(t.seq, t.seq + 1)) AS ranges
         FROM (SELECT DISTINCT unnest(which)) AS t (seq) CROSS JOIN LATERAL (
             SELECT b.block FROM block b WHERE b.seqs @> t.seq AND (of_worker IS NULL OR b.worker = of_worker) LIMIT 1) b
-        WHERE NOT EXISTS (SELECT FROM attempt a WHERE a.seq = t.seq)
         GROUP BY b.block),
     cut AS (
         UPDATE block b SET seqs = b.seqs - hit.ranges FROM hit WHERE b.block = hit.block
@@ -327,13 +368,10 @@ $$;
 
 -- The same for all jobs that a worker holds in blocks: it is gone.
 CREATE FUNCTION set_all_apart(of_worker bigint) RETURNS void
-LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM FROM block b WHERE b.worker = of_worker ORDER BY b.block FOR UPDATE;
-
+LANGUAGE sql AS $$
+    WITH gone AS (
+        DELETE FROM block b WHERE b.worker = of_worker RETURNING b.claimed_at, b.seqs)
     INSERT INTO running (seq, worker, attempt, claimed_at, flags)
-    SELECT h.seq, h.worker, 1, h.claimed_at, 0 FROM held h WHERE h.worker = of_worker;
-
-    DELETE FROM block b WHERE b.worker = of_worker;
-END
+    SELECT s, of_worker, 1, gone.claimed_at, 0
+    FROM gone CROSS JOIN LATERAL unnest(gone.seqs) AS r CROSS JOIN LATERAL generate_series(lower(r), upper(r) - 1) AS s;
 $$;

@@ -164,14 +164,13 @@ DECLARE
     stops  boolean := false;
 BEGIN
     SELECT w.worker INTO me FROM worker w WHERE w.id = who;
-    -- The lock lasts until this transaction ends; whoever would take the job from the worker waits for it.
+    -- Whoever would end the attempt otherwise waits for the row until this transaction ends. A job that is still in a block
+    -- keeps that whole, and so the worker's other ends; it is better set apart before.
     IF in_attempt = 1 THEN
-        SELECT b.claimed_at INTO since FROM block b WHERE b.worker = me AND b.seqs @> in_seq FOR SHARE;
+        PERFORM set_apart(ARRAY[in_seq], me);
     END IF;
-    IF since IS NULL THEN
-        DELETE FROM running x WHERE x.seq = in_seq AND x.worker = me AND x.attempt = in_attempt
-            RETURNING x.claimed_at, x.flags, x.cancel_at IS NOT NULL INTO since, marks, stops;
-    END IF;
+    DELETE FROM running x WHERE x.seq = in_seq AND x.worker = me AND x.attempt = in_attempt
+        RETURNING x.claimed_at, x.flags, x.cancel_at IS NOT NULL INTO since, marks, stops;
     IF since IS NULL THEN
         RAISE EXCEPTION 'taskwright: attempt % of this job runs no more on this worker', in_attempt
             USING ERRCODE = 'TW001', HINT = 'Roll back: the job runs, or has run, elsewhere.';
