@@ -17,10 +17,12 @@
 //! | `health` | what an operator should know about the server |
 //! | `raw` | the yardstick of benchmarks |
 //! | `run_directory` | where the workers of one machine meet |
+//! | `tether`, `absence` | how those of different machines see each other's end |
 //!
 //! Nothing is kept in a session between transactions, so that a PgBouncer in transaction mode may stand between
 //! (`pgbouncer=true`; see `connect`).
 
+mod absence;
 mod change;
 mod claim;
 mod connect;
@@ -40,6 +42,7 @@ mod schema;
 mod session;
 mod store;
 mod sweep;
+mod tether;
 mod timeline;
 mod tls;
 mod url;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 use tokio_postgres::Row;
 
+use super::absence::Absences;
 use super::change::{self, By};
 use super::connect::{Connections, Parameters};
 use super::enqueue::NewRow;
@@ -15,7 +16,8 @@ use super::error::{is_conflict, is_duplicate, is_elsewhere};
 use super::finish::Streamed;
 use super::held::Held;
 use super::session::{Lanes, Parts, Session, get};
-use super::sweep::{self, Round};
+use super::sweep::{self, Observer, Round};
+use super::tether::{self, Tether};
 use super::url::Settings;
 use super::wake::Bell;
 use super::{claim, copy, enqueue, finish, list, query, run_directory, schema, worker};
@@ -85,6 +87,10 @@ pub struct PostgresStore {
     presence: Presence,
     /// The workers that registered through this value: they are present as long as it lives.
     present: Mutex<HashMap<WorkerId, Arc<Present>>>,
+    /// What shows them to other machines.
+    tether: Tether,
+    /// What was seen of the workers of other machines.
+    absences: Absences,
     round: tokio::sync::Mutex<Round>,
     /// Which run of which machine this is, and which of its directories for presence: see [`run_directory`].
     boot: String,
@@ -116,6 +122,8 @@ impl PostgresStore {
             bell: Bell::new(),
             presence: Presence::new(directory),
             present: Mutex::default(),
+            tether: Tether::default(),
+            absences: Absences::default(),
             round: tokio::sync::Mutex::default(),
             boot,
             counts: Counts::default(),
@@ -238,9 +246,11 @@ impl PostgresStore {
         if let Some(present) = self.workers_here().remove(&worker) {
             present.leave();
         }
+        self.tether.leave(worker);
     }
 
     fn leave_all(&self) {
+        self.tether.stop();
         self.workers_here().drain().for_each(|(_, present)| present.leave());
     }
 
@@ -332,9 +342,12 @@ impl Store for PostgresStore {
             let present = self.enter(worker.id)?;
             let registered =
                 transact!(self, session => worker::register(session, now, monotonic_us, &worker, &self.boot));
-            if let Err(error) = registered {
-                self.leave(worker.id);
-                return Err(error);
+            match registered {
+                Ok(number) => self.tether.enter(&self.connections, worker.id, number),
+                Err(error) => {
+                    self.leave(worker.id);
+                    return Err(error);
+                }
             }
             Ok(Registration { marks: present })
         })
@@ -408,7 +421,14 @@ impl Store for PostgresStore {
 
     fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
         Box::pin(async move {
-            let reclaimed = transact!(self, session => sweep::reclaim(session, &self.presence, &self.boot, now, monotonic_us))?;
+            let observer = Observer {
+                presence: &self.presence,
+                boot: &self.boot,
+                absences: &self.absences,
+                lock_class: tether::lock_class(self.connections.settings().schema()),
+                monotonic_us,
+            };
+            let reclaimed = transact!(self, session => sweep::reclaim(session, &observer, now))?;
             for lost in &reclaimed.workers {
                 self.leave(lost.id);
                 self.presence.forget(lost.id);
