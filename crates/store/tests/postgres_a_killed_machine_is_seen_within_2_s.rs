@@ -25,7 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const WATCHED: Duration = Duration::from_secs(3);
 
 /// The session that holds a lock for a worker, and nothing else that does.
-const HOLDERS: &str = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted
+const HOLDERS: &str =
+    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted
                        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 /// What the rows say, if that is of this run of the server.
@@ -113,10 +114,8 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 async fn until_tied(database: &Database<'_>) {
-    until("the worker is tied", || {
-        database.sql(TIED) == "1" && database.sql(HOLDERS).lines().count() == 1
-    })
-    .await;
+    until("the worker is tied", || database.sql(TIED) == "1" && database.sql(HOLDERS).lines().count() == 1)
+        .await;
 }
 
 fn private(purpose: &'static str) -> Cluster {

@@ -10,7 +10,7 @@
 //!
 //! | `session` | one transaction: statements, lanes |
 //! | `store` | the trait: each call a transaction, repeated when it met another |
-//! | `enqueue`, `claim`, `finish`, `change`, `sweep`, `worker` | what calls do |
+//! | `enqueue`, `claim`, `finish`, `change`, `sweep`, `worker`, `lead` | what calls do |
 //! | `place` | where a job is: the one way into each of the tables that say so |
 //! | `query`, `list`, `timeline` | reading |
 //! | `wake`, `listen` | hints between processes |
@@ -32,6 +32,7 @@ mod error;
 mod finish;
 mod held;
 mod health;
+mod lead;
 mod list;
 mod listen;
 mod place;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 use tokio_postgres::Row;
@@ -20,11 +21,12 @@ use super::sweep::{self, Observer, Round};
 use super::tether::{self, Tether};
 use super::url::Settings;
 use super::wake::Bell;
-use super::{claim, copy, enqueue, finish, list, query, run_directory, schema, worker};
+use super::{claim, copy, enqueue, finish, lead, list, query, run_directory, schema, worker};
 use crate::change::{Change, Changed};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
 use crate::finish::{Finish, LogEntry, ProgressReport};
+use crate::lead::Fence;
 use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
 use crate::sweep::{Promoted, Pruned, Reclaimed};
@@ -413,6 +415,14 @@ impl Store for PostgresStore {
             let by = By { now, actor: &actor, reason: Some("queue purged") };
             transact!(self, session => change::purge(session, &namespace, &queue, limit, &by))
         })
+    }
+
+    fn lead(&self, _monotonic_us: u64, node: WorkerId, lease: Duration) -> Reply<'_, Option<Fence>> {
+        Box::pin(async move { transact!(self, session => lead::lead(session, node, lease)) })
+    }
+
+    fn resign(&self, node: WorkerId) -> Reply<'_, ()> {
+        Box::pin(async move { transact!(self, session => lead::resign(session, node)) })
     }
 
     fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted> {

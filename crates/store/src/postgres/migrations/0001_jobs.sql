@@ -228,3 +228,11 @@ CREATE UNLOGGED TABLE tether (
     worker bigint PRIMARY KEY,
     server bigint NOT NULL
 );
+
+-- The node that does the duties, or did last: one row.
+CREATE TABLE leader (
+    one            boolean PRIMARY KEY DEFAULT true CHECK (one),
+    node           uuid    NOT NULL,
+    fence          bigint  NOT NULL,
+    lease_until_db bigint  NOT NULL
+);
