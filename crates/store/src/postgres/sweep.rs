@@ -136,8 +136,8 @@ pub(super) async fn reclaim(
             reclaimed.look_again_in = Some(WHILE_A_CLAIM_IS_UNDER_WAY);
             continue;
         }
-        // Somebody else may have found it lost, or it may have given a sign of life.
-        let again = candidates("w.state = 0 AND w.worker = $2 FOR UPDATE OF w");
+        // Somebody else may have found it lost, or be about to, or it may have given a sign of life.
+        let again = candidates("w.state = 0 AND w.worker = $2 FOR UPDATE OF w SKIP LOCKED");
         let Some(row) = session.first(&again, &[&class, &worker.number]).await? else { continue };
         let worker = Candidate::read(&row)?;
         let Some(how) = worker.loss(observer) else { continue };

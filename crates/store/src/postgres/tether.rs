@@ -37,8 +37,10 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 /// How long it may take to take back what the rows say: others wait for a second before they believe in a loss.
 const WITHDRAW_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// Nothing of ours or of the database's owner ends the session for being idle.
-const OPTIONS: &str = "-c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0";
+/// The session is not ended for being idle. When its machine is cut off, the server keeps it for two minutes: the lease is
+/// to end before, since a worker that is cut off stops its handlers by that and not by its session.
+const OPTIONS: &str = "-c idle_session_timeout=0 -c tcp_keepalives_idle=60 -c tcp_keepalives_interval=15 \
+                       -c tcp_keepalives_count=4 -c tcp_user_timeout=120000";
 
 /// The numbers that locks can tell apart: two workers that have the same one look alike, and are found by their lease.
 pub(super) const NUMBER_MASK: i64 = 0x7fff_ffff;
