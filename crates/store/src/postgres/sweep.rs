@@ -126,8 +126,8 @@ pub(super) async fn reclaim(
     let living = living.iter().map(Candidate::read).collect::<Result<Vec<_>, Error>>()?;
     let elsewhere = living.iter().filter(|worker| worker.boot != observer.boot);
     let missing: Vec<Missing> = elsewhere.filter_map(|worker| worker.missing).collect();
-    let mut reclaimed = Reclaimed::default();
-    reclaimed.look_again_in = observer.absences.look(observer.monotonic_us, &missing);
+    let look_again_in = observer.absences.look(observer.monotonic_us, &missing);
+    let mut reclaimed = Reclaimed { look_again_in, ..Reclaimed::default() };
     for worker in living {
         if worker.loss(observer).is_none() {
             continue;

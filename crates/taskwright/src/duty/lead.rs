@@ -49,7 +49,7 @@ impl Lead {
                 tracing::debug!(node = %self.node, fence, "this node does the duties");
             }
             (Some(fence), None) => {
-                tracing::info!(node = %self.node, fence, "another node does the duties now")
+                tracing::info!(node = %self.node, fence, "another node does the duties now");
             }
             _ => {}
         }
