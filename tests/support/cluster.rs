@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The first process that needs the server makes it (`initdb`) in the system's directory for temporary files, with a
-//! socket there and no TCP. In that directory three lock files, which the kernel releases however a process ends, say
+//! socket there and, unless asked for, no TCP. In that directory three lock files, which the kernel releases however a process ends, say
 //! who does what:
 //!
 //! | file | held | by |
@@ -49,13 +49,15 @@ pub struct Flavour {
     pub fsync: bool,
     /// After how long without users it is stopped.
     pub idle_seconds_max: u32,
+    /// Whether it listens on TCP, on all addresses: for a network namespace with nobody else in it.
+    pub tcp: bool,
     /// Tells apart what is otherwise the same.
     pub purpose: &'static str,
 }
 
 impl Flavour {
     /// For ordinary tests.
-    pub const FAST: Self = Self { fsync: false, idle_seconds_max: 60, purpose: "" };
+    pub const FAST: Self = Self { fsync: false, idle_seconds_max: 60, tcp: false, purpose: "" };
     /// For tests of durability.
     pub const DURABLE: Self = Self { fsync: true, ..Self::FAST };
 }
@@ -322,8 +324,9 @@ impl Place {
         initdb.arg("-D").arg(self.data()).args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]);
         must(initdb.arg("--no-sync"));
         let switch = if flavour.fsync { "on" } else { "off" };
+        let addresses = if flavour.tcp { "*" } else { "" };
         let settings = format!(
-            "listen_addresses = ''\n\
+            "listen_addresses = '{addresses}'\n\
              unix_socket_directories = '{}'\n\
              port = {PORT}\n\
              max_connections = 200\n\
@@ -337,6 +340,9 @@ impl Place {
         let rules = self.data().join("pg_hba.conf");
         let trust = fs::read_to_string(&rules).unwrap();
         fs::write(&rules, format!("local all +{PASSWORD_GROUP} scram-sha-256\n{trust}")).unwrap();
+        if flavour.tcp {
+            append(&rules, "host all all samenet trust\n");
+        }
     }
 
     fn start_server(&self) {

@@ -18,6 +18,8 @@ use taskwright::{Env, JobId, State};
 #[path = "cluster.rs"]
 pub mod cluster;
 #[cfg(feature = "postgres")]
+pub mod machines;
+#[cfg(feature = "postgres")]
 pub mod postgres;
 
 /// A directory of its own, removed at the end, and a store: there, or in a database of its own.

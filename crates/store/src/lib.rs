@@ -19,6 +19,7 @@ mod claim;
 pub mod conformance;
 mod error;
 mod finish;
+mod lead;
 pub mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -32,6 +33,7 @@ mod worker;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 
@@ -39,6 +41,7 @@ pub use change::{Change, Changed};
 pub use claim::{Claim, Claimed, ClaimedJob, JobKey};
 pub use error::Error;
 pub use finish::{Finish, LogEntry, LogStream, Progress, ProgressReport};
+pub use lead::Fence;
 pub use query::{
     Filter, JobDetail, JobView, LogChunk, Owners, Page, Paged, Pattern, QueueView, TimelineEntry, WorkerView,
 };
@@ -141,10 +144,22 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Reply<'_, usize>;
 
+    /// Makes a node the one that does the duties, or keeps it so, from now on for as long as the lease; `None` while
+    /// another node is.
+    ///
+    /// A leader asks again well before the lease ends, and counts it from the moment before it asked. Another node may
+    /// lead once the lease has run out, or, where that can be seen, once the leader's process is gone.
+    fn lead(&self, monotonic_us: u64, node: WorkerId, lease: Duration) -> Reply<'_, Option<Fence>>;
+
+    /// Gives up the lead, so that another node can have it at once. Does nothing for a node that does not lead.
+    fn resign(&self, node: WorkerId) -> Reply<'_, ()>;
+
     /// Duty: makes up to `limit` jobs available whose time has come, and drops held ones whose hold has expired.
     fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted>;
 
     /// Duty: finds workers that are gone, by presence or by lease, and decides about every job they held.
+    ///
+    /// Done by every node, whoever leads: a leader does not find its own end, and what is on a machine is best seen there.
     fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed>;
 
     /// Duty: removes up to `limit` jobs that are over for longer than they are to be kept, and forgets workers that

@@ -1,5 +1,7 @@
 //! What the duties find.
 
+use std::time::Duration;
+
 use taskwright_core::{Timestamp, WorkerId};
 
 /// What a promotion did.
@@ -18,6 +20,9 @@ pub struct Promoted {
 pub struct Reclaimed {
     /// The workers that were found gone by this call.
     pub workers: Vec<LostWorker>,
+    /// When to look again, sooner than usual, if at all: some worker seems to be gone, and a little later that will be
+    /// certain.
+    pub look_again_in: Option<Duration>,
 }
 
 /// One worker that is gone, and what became of its jobs.

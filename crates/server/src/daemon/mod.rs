@@ -13,7 +13,7 @@ pub(crate) use self::worker::worker;
 
 use std::time::Duration;
 
-use taskwright::DutyConfig;
+use taskwright::{Duties, DutyConfig, Env};
 
 use crate::config::Config;
 
@@ -23,6 +23,16 @@ pub(crate) const CONCURRENCY_DEFAULT: u32 = 8;
 /// How long a shutdown waits for what runs, unless somebody says otherwise.
 pub(crate) const GRACE_DEFAULT: Duration = Duration::from_secs(25);
 
+/// How long the end may take to let another node do the duties.
+const RESIGN_TIME: Duration = Duration::from_secs(1);
+
 fn duties(config: &Config) -> DutyConfig {
     DutyConfig { retention: config.retention, ..DutyConfig::default() }
+}
+
+/// Ends the duties, so that another node can do them at once.
+async fn end(duties: Duties, env: &Env) {
+    if env.timeout(RESIGN_TIME, duties.stop()).await.is_none() {
+        tracing::debug!("another node does the duties when the lease of this one has run out");
+    }
 }

@@ -76,7 +76,7 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
         )
         .await;
     drop(watch);
-    drop(duties);
+    super::end(duties, &env).await;
     let dead = dead.into_inner();
     if !dead.is_empty() && env.timeout(CLEAN_TIME, clean_up(&env, &store, &dead)).await.is_none() {
         context.output.note("the store does not answer: commands of killed workers may still run");

@@ -61,7 +61,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
 
     let duty_config = super::duties(config);
     // A supervised worker leaves the duties to its parent.
-    let _duties = if verb.supervised {
+    let duties = if verb.supervised {
         None
     } else {
         Some(Duties::start_with(&store, &env, &duty_config, command::orphan_killer(&store)))
@@ -90,6 +90,9 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let stopped = stopped(Arc::clone(&stop), verb.supervised);
     let ended =
         signals.around(&env, builder.run(stopped), move || stop.notify_one(), || Duration::ZERO).await;
+    if let Some(duties) = duties {
+        super::end(duties, &env).await;
+    }
     match ended {
         Ok(summary) => {
             report(context, verb, &summary?)?;

@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue fence finish hint log order promote prune query queue reclaim timeline unique worker
+    cancel change claim enqueue fence finish hint lead log order promote prune query queue reclaim timeline unique worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -154,6 +154,14 @@ macro_rules! conformance {
                 a_hint_reaches_another_process,
                 a_closed_handle_refuses_and_leaves_others_alone,
                 a_store_says_what_it_is_and_what_it_did,
+            ]
+            lead: [
+                the_first_who_asks_leads_and_no_other,
+                a_leader_that_asks_again_stays_what_it_is,
+                a_lease_that_ran_out_lets_another_lead_with_a_greater_fence,
+                a_leader_that_resigns_is_followed_at_once,
+                nobody_can_resign_for_the_leader,
+                of_many_who_ask_at_once_one_leads,
             ]
             log: [
                 entries_are_kept_as_they_came,
@@ -298,6 +306,7 @@ mod tests {
             include_str!("fence.rs"),
             include_str!("finish.rs"),
             include_str!("hint.rs"),
+            include_str!("lead.rs"),
             include_str!("log.rs"),
             include_str!("order.rs"),
             include_str!("promote.rs"),

@@ -27,7 +27,7 @@ pub async fn the_death_of_a_process_is_seen_at_once(harness: &impl Harness) {
     drop(doomed);
     let how = "its process is gone".to_owned();
     let lost = LostWorker { id, pid, how, requeued: 1, given_back: 1, ended: 0 };
-    assert_eq!(process.reclaim(1).await, Reclaimed { workers: vec![lost] });
+    assert_eq!(process.reclaim(1).await, Reclaimed { workers: vec![lost], look_again_in: None });
     assert_eq!(process.reclaim(1).await, Reclaimed::default(), "a worker is lost once");
     for n in 1..=3 {
         assert_eq!(process.state(n).await, State::Available);

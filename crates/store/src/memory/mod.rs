@@ -12,6 +12,7 @@ mod claim;
 mod enqueue;
 mod finish;
 mod job;
+mod lead;
 mod query;
 mod sweep;
 mod worker;
@@ -19,6 +20,7 @@ mod world;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 use tokio::sync::watch;
@@ -27,6 +29,7 @@ use crate::change::{Change, Changed};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::Error;
 use crate::finish::{Finish, LogEntry, ProgressReport};
+use crate::lead::Fence;
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
 use crate::sweep::{Promoted, Pruned, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
@@ -213,6 +216,17 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Reply<'_, usize> {
         self.act(|world| world.purge(now, &namespace, &queue, &actor, limit))
+    }
+
+    fn lead(&self, monotonic_us: u64, node: WorkerId, lease: Duration) -> Reply<'_, Option<Fence>> {
+        self.act(|world| Ok(world.lead(self.process, monotonic_us, node, lease)))
+    }
+
+    fn resign(&self, node: WorkerId) -> Reply<'_, ()> {
+        self.act(|world| {
+            world.resign(node);
+            Ok(())
+        })
     }
 
     fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted> {

@@ -7,6 +7,7 @@ use taskwright_core::{JobId, Kind, Namespace, Priority, QueueName, Timestamp, Un
 use crate::claim::JobKey;
 
 use super::job::{Job, Place, Running};
+use super::lead::Leader;
 use super::worker::Worker;
 
 /// One handle: what stands for a process here.
@@ -31,6 +32,7 @@ pub(super) struct World {
     /// Every queue that had a job or was paused, and whether it is paused.
     pub(super) queues: BTreeMap<(Namespace, QueueName), bool>,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
+    pub(super) leader: Option<Leader>,
     /// The processes that live.
     processes: BTreeSet<ProcessId>,
     last_process: ProcessId,

@@ -12,7 +12,8 @@
 //! PgBouncer gives each transaction a server session that others have used and will use: what is set for the session
 //! would leak to them, and its start parameters beyond a few are refused. `SET LOCAL` ends with the transaction, and
 //! unlike settings of the role it needs no rights and cannot be forgotten. `LISTEN` and session-level advisory
-//! locks do not work there at all; nothing in this room uses them.
+//! locks do not work there at all; what uses them (`listen`, `tether`) has a connection of its own, and does without
+//! there.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -333,14 +334,29 @@ fn known(types: &Types) -> MutexGuard<'_, HashMap<String, Arc<[Type]>>> {
     types.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn pool(settings: &Settings) -> Result<Pool, Error> {
+/// The driver's settings, with options of ours for the start of a session. Later options win over earlier ones, so the
+/// URL's cannot undo ours.
+pub(super) fn config_with(settings: &Settings, options: &str) -> tokio_postgres::Config {
     let mut config = settings.config.clone();
-    if !settings.pgbouncer {
-        // Later options win over earlier ones, so the URL's cannot undo ours.
-        let own = config.get_options().unwrap_or_default();
-        config.options(format!("{own} {}", session_options(&settings.schema)).trim_start());
-    }
+    let own = config.get_options().unwrap_or_default();
+    let options = format!("{own} {options}");
+    config.options(options.trim_start());
+    config
+}
+
+/// How long a new connection may take, over all hosts, TLS and login included.
+pub(super) fn login_wait_max(settings: &Settings) -> Duration {
+    let config = &settings.config;
     let hosts = config.get_hosts().len().max(config.get_hostaddrs().len()).max(1);
+    LOGIN_WAIT_MAX * u32::try_from(hosts).unwrap_or(u32::MAX)
+}
+
+fn pool(settings: &Settings) -> Result<Pool, Error> {
+    let config = if settings.pgbouncer {
+        settings.config.clone()
+    } else {
+        config_with(settings, &session_options(&settings.schema))
+    };
     let manager = Manager::from_config(
         config,
         tls::connector(settings)?,
@@ -351,7 +367,7 @@ fn pool(settings: &Settings) -> Result<Pool, Error> {
         .runtime(Runtime::Tokio1)
         .timeouts(Timeouts {
             wait: Some(POOL_WAIT_MAX),
-            create: Some(LOGIN_WAIT_MAX * u32::try_from(hosts).unwrap_or(u32::MAX)),
+            create: Some(login_wait_max(settings)),
             recycle: Some(LOGIN_WAIT_MAX),
         })
         .build()
@@ -382,8 +398,15 @@ fn session_settings(schema: &str) -> [(&'static str, String); 10] {
 }
 
 fn session_options(schema: &str) -> String {
-    session_settings(schema).map(|(name, value)| format!("-c {name}={value}")).join(" ")
+    let settings = session_settings(schema).map(|(name, value)| format!("-c {name}={value}")).join(" ");
+    format!("{settings} {CLIENT_IS_GONE}")
 }
+
+/// How the server finds out that a client's machine is gone without a word: after 7 s, when the transaction that it had
+/// open is rolled back and its locks are free. The default is two hours, in which nobody could take a lost worker's jobs
+/// if it was cut off in the middle of a claim. Nothing is changed where there is no TCP.
+const CLIENT_IS_GONE: &str = "-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=2 \
+                              -c tcp_user_timeout=5000";
 
 fn set_local(schema: &str) -> String {
     session_settings(schema).map(|(name, value)| format!("SET LOCAL {name} = '{value}'")).join("; ")

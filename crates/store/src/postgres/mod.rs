@@ -9,7 +9,7 @@
 //! | `error` | what the server's errors mean |
 //! | `session` | one transaction: statements, lanes |
 //! | `store` | the trait: each call a transaction, repeated when it met another |
-//! | `enqueue`, `claim`, `finish`, `change`, `sweep`, `worker` | what calls do |
+//! | `enqueue`, `claim`, `finish`, `change`, `sweep`, `worker`, `lead` | what calls do |
 //! | `held`, `streamed`, `copy` | the hot path: which blocks jobs are in, completions, bulk inserts |
 //! | `place` | where a job is: the one way into each of the tables that say so |
 //! | `query`, `list`, `timeline` | reading |
@@ -17,10 +17,12 @@
 //! | `health` | what an operator should know about the server |
 //! | `raw` | the yardstick of benchmarks |
 //! | `run_directory` | where the workers of one machine meet |
+//! | `tether`, `absence` | how those of different machines see each other's end |
 //!
 //! Nothing is kept in a session between transactions, so that a PgBouncer in transaction mode may stand between
 //! (`pgbouncer=true`; see `connect`).
 
+mod absence;
 mod change;
 mod claim;
 mod connect;
@@ -30,6 +32,7 @@ mod error;
 mod finish;
 mod health;
 mod held;
+mod lead;
 mod list;
 mod listen;
 mod place;
@@ -41,6 +44,7 @@ mod session;
 mod store;
 mod streamed;
 mod sweep;
+mod tether;
 mod timeline;
 mod tls;
 mod url;

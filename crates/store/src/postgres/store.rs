@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 use tokio_postgres::Row;
 
+use super::absence::Absences;
 use super::change::{self, By};
 use super::connect::{Connections, Parameters};
 use super::enqueue::NewRow;
@@ -15,14 +17,16 @@ use super::error::{is_conflict, is_duplicate, is_elsewhere};
 use super::held::Held;
 use super::session::{Lanes, Parts, Session, get};
 use super::streamed::{self, Streamed};
-use super::sweep::{self, Round};
+use super::sweep::{self, Observer, Round};
+use super::tether::{self, Tether};
 use super::url::Settings;
 use super::wake::Bell;
-use super::{claim, copy, enqueue, finish, list, query, run_directory, schema, worker};
+use super::{claim, copy, enqueue, finish, lead, list, query, run_directory, schema, worker};
 use crate::change::{Change, Changed};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
 use crate::finish::{Finish, LogEntry, ProgressReport};
+use crate::lead::Fence;
 use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
 use crate::sweep::{Promoted, Pruned, Reclaimed};
@@ -85,6 +89,10 @@ pub struct PostgresStore {
     presence: Presence,
     /// The workers that registered through this value: they are present as long as it lives.
     present: Mutex<HashMap<WorkerId, Arc<Present>>>,
+    /// What shows them to other machines.
+    tether: Tether,
+    /// What was seen of the workers of other machines.
+    absences: Absences,
     round: tokio::sync::Mutex<Round>,
     /// Which run of which machine this is, and which of its directories for presence: see [`run_directory`].
     boot: String,
@@ -116,6 +124,8 @@ impl PostgresStore {
             bell: Bell::new(),
             presence: Presence::new(directory),
             present: Mutex::default(),
+            tether: Tether::default(),
+            absences: Absences::default(),
             round: tokio::sync::Mutex::default(),
             boot,
             counts: Counts::default(),
@@ -234,9 +244,11 @@ impl PostgresStore {
         if let Some(present) = self.workers_here().remove(&worker) {
             present.leave();
         }
+        self.tether.leave(worker);
     }
 
     fn leave_all(&self) {
+        self.tether.stop();
         self.workers_here().drain().for_each(|(_, present)| present.leave());
     }
 
@@ -328,9 +340,12 @@ impl Store for PostgresStore {
             let present = self.enter(worker.id)?;
             let registered =
                 transact!(self, session => worker::register(session, now, monotonic_us, &worker, &self.boot));
-            if let Err(error) = registered {
-                self.leave(worker.id);
-                return Err(error);
+            match registered {
+                Ok(number) => self.tether.enter(&self.connections, worker.id, number),
+                Err(error) => {
+                    self.leave(worker.id);
+                    return Err(error);
+                }
             }
             Ok(Registration { marks: present })
         })
@@ -398,13 +413,28 @@ impl Store for PostgresStore {
         })
     }
 
+    fn lead(&self, _monotonic_us: u64, node: WorkerId, lease: Duration) -> Reply<'_, Option<Fence>> {
+        Box::pin(async move { transact!(self, session => lead::lead(session, node, lease)) })
+    }
+
+    fn resign(&self, node: WorkerId) -> Reply<'_, ()> {
+        Box::pin(async move { transact!(self, session => lead::resign(session, node)) })
+    }
+
     fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted> {
         Box::pin(async move { transact!(self, session => sweep::promote(session, now, limit)) })
     }
 
     fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
         Box::pin(async move {
-            let reclaimed = transact!(self, session => sweep::reclaim(session, &self.presence, &self.boot, now, monotonic_us))?;
+            let observer = Observer {
+                presence: &self.presence,
+                boot: &self.boot,
+                absences: &self.absences,
+                lock_class: tether::lock_class(self.connections.settings().schema()),
+                monotonic_us,
+            };
+            let reclaimed = transact!(self, session => sweep::reclaim(session, &observer, now))?;
             for lost in &reclaimed.workers {
                 self.leave(lost.id);
                 self.presence.forget(lost.id);

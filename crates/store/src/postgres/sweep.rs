@@ -4,20 +4,26 @@
 //! that it is done.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use taskwright_core::attempt::{AttemptEnd, LossFacts, decide_loss};
 use taskwright_core::{Actor, Cause, Delivery, MaxAttempts, Retention, State, Timestamp, WorkerId};
 use tokio_postgres::Row;
 
+use super::absence::{Absences, Missing};
 use super::change::{By, LOCK_JOBS_FREE, Taken, end_all, note_all, remove};
 use super::claim::max_attempts;
 use super::finish::{Ended, end_attempt, read_running};
 use super::session::{Session, Uuid, code, code_if_any, get, sql_code, vanished};
-use super::worker::shut_out;
+use super::tether::{LOCKS, NUMBER_MASK, SERVER};
+use super::worker::shut_out_if_free;
 use crate::error::Error;
 use crate::presence::Presence;
 use crate::sweep::{LostWorker, Promoted, Pruned, Reclaimed};
 use crate::worker::{WorkerState, gone_cutoff, lease_expired};
+
+/// How soon to look again at a lost worker whose claim is just under way: its server session may not have noticed yet.
+const WHILE_A_CLAIM_IS_UNDER_WAY: Duration = Duration::from_millis(250);
 
 /// Promotes what is due. See [`Store::promote`](crate::Store::promote).
 pub(super) async fn promote(
@@ -51,6 +57,17 @@ pub(super) async fn promote(
     Ok(Promoted { promoted: ready.len(), expired: expired.len(), next_due })
 }
 
+/// Who looks for lost workers, and how it sees them.
+pub(super) struct Observer<'a> {
+    /// On its own machine.
+    pub(super) presence: &'a Presence,
+    pub(super) boot: &'a str,
+    /// On other machines.
+    pub(super) absences: &'a Absences,
+    pub(super) lock_class: u32,
+    pub(super) monotonic_us: u64,
+}
+
 /// A worker that is to be looked at.
 struct Candidate {
     number: i64,
@@ -60,29 +77,40 @@ struct Candidate {
     lease_until_us: u64,
     /// By the database's clock.
     lease_expired: bool,
+    /// Its lock, if it held one on this run of the server and does so no longer.
+    missing: Option<Missing>,
 }
 
 impl Candidate {
     fn read(row: &Row) -> Result<Self, Error> {
+        let (number, lease_until_db, is_held) = (get(row, 0)?, get(row, 6)?, get::<bool>(row, 8)?);
+        let server = get::<Option<i64>>(row, 7)?.filter(|_| !is_held);
         Ok(Self {
-            number: get(row, 0)?,
+            number,
             id: get::<Uuid>(row, 1)?.into(),
             pid: u32::try_from(get::<i64>(row, 2)?).unwrap_or(0),
             boot: get(row, 3)?,
             lease_until_us: u64::try_from(get::<i64>(row, 4)?).unwrap_or(0),
             lease_expired: get(row, 5)?,
+            missing: server.map(|server| Missing { worker: number, server, lease_until_db }),
         })
     }
 
-    /// Why it is gone, if it is. Of a worker on another machine, or from before a restart of this one, only the lease
-    /// tells, and only by the clock that all share.
-    fn loss(&self, presence: &Presence, boot: &str, monotonic_us: u64) -> Option<&'static str> {
-        let here = self.boot == boot;
-        if here && !presence.is_present(self.id) {
+    /// Why it is gone, if it is. Of a worker on another machine, or from before a restart of this one, its lock tells if
+    /// that has been missing for long, and its lease by the clock that all share.
+    fn loss(&self, observer: &Observer<'_>) -> Option<&'static str> {
+        let here = self.boot == observer.boot;
+        if here && !observer.presence.is_present(self.id) {
             return Some("its process is gone");
         }
-        let expired =
-            if here { lease_expired(self.lease_until_us, monotonic_us) } else { self.lease_expired };
+        let is_long = |missing| observer.absences.is_long(observer.monotonic_us, missing);
+        if !here && self.missing.as_ref().is_some_and(is_long) {
+            return Some("its session is gone");
+        }
+        let expired = match here {
+            true => lease_expired(self.lease_until_us, observer.monotonic_us),
+            false => self.lease_expired,
+        };
         expired.then_some("its lease ran out")
     }
 }
@@ -90,27 +118,33 @@ impl Candidate {
 /// Reclaims what lost workers held. See [`Store::reclaim`](crate::Store::reclaim).
 pub(super) async fn reclaim(
     session: &mut Session<'_>,
-    presence: &Presence,
-    boot: &str,
+    observer: &Observer<'_>,
     now: Timestamp,
-    monotonic_us: u64,
 ) -> Result<Reclaimed, Error> {
-    let mut reclaimed = Reclaimed::default();
-    let living = session.all(&format!("{CANDIDATES} WHERE state = 0 ORDER BY worker"), &[]).await?;
-    for row in &living {
-        let worker = Candidate::read(row)?;
-        if worker.loss(presence, boot, monotonic_us).is_none() {
+    let class = observer.lock_class;
+    let living = session.all(&candidates("w.state = 0 ORDER BY w.worker"), &[&class]).await?;
+    let living = living.iter().map(Candidate::read).collect::<Result<Vec<_>, Error>>()?;
+    let elsewhere = living.iter().filter(|worker| worker.boot != observer.boot);
+    let missing: Vec<Missing> = elsewhere.filter_map(|worker| worker.missing).collect();
+    let look_again_in = observer.absences.look(observer.monotonic_us, &missing);
+    let mut reclaimed = Reclaimed { look_again_in, ..Reclaimed::default() };
+    for worker in living {
+        if worker.loss(observer).is_none() {
             continue;
         }
-        shut_out(session, worker.number).await?;
-        // Somebody else may have found it lost, or it may have renewed its lease.
-        let again = format!("{CANDIDATES} WHERE worker = $1 AND state = 0 FOR UPDATE");
-        let Some(row) = session.first(&again, &[&worker.number]).await? else { continue };
+        if !shut_out_if_free(session, worker.number).await? {
+            reclaimed.look_again_in = Some(WHILE_A_CLAIM_IS_UNDER_WAY);
+            continue;
+        }
+        // Somebody else may have found it lost, or be about to, or it may have given a sign of life.
+        let again = candidates("w.state = 0 AND w.worker = $2 FOR UPDATE OF w SKIP LOCKED");
+        let Some(row) = session.first(&again, &[&class, &worker.number]).await? else { continue };
         let worker = Candidate::read(&row)?;
-        let Some(how) = worker.loss(presence, boot, monotonic_us) else { continue };
+        let Some(how) = worker.loss(observer) else { continue };
         session.execute(LOSE, &[&worker.number, &sql_code(WorkerState::Lost.code())]).await?;
+        session.execute(UNTIE, &[&worker.number]).await?;
         // Marks of another boot may be older than what the disk kept of the jobs; those of another machine are there.
-        let marks = if worker.boot == boot { presence.marks(worker.id) } else { None };
+        let marks = if worker.boot == observer.boot { observer.presence.marks(worker.id) } else { None };
         let mut lost = LostWorker::of(worker.id, worker.pid, how);
         take_jobs_of(session, worker.number, marks.as_ref(), now, &mut lost).await?;
         reclaimed.workers.push(lost);
@@ -118,8 +152,22 @@ pub(super) async fn reclaim(
     Ok(reclaimed)
 }
 
+/// Workers, each with what tells whether it lives. $1 is the class of the locks.
+fn candidates(which: &str) -> String {
+    format!(
+        "SELECT w.worker, w.id, w.pid, w.boot, w.lease_until_us,
+                w.lease_until_db < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, w.lease_until_db,
+                t.server, l.number IS NOT NULL
+         FROM worker w
+         LEFT JOIN tether t ON t.worker = w.worker AND t.server = {SERVER}
+         LEFT JOIN (SELECT DISTINCT objid::bigint AS number FROM pg_locks WHERE {LOCKS} AND classid = $1) l
+             ON l.number = w.worker & {NUMBER_MASK}
+         WHERE {which}"
+    )
+}
+
 /// Decides about every job that a worker of this process still holds when it leaves. It has been
-/// [shut out](shut_out) and has ended.
+/// [shut out](super::worker::shut_out) and has ended.
 pub(super) async fn let_go(
     session: &mut Session<'_>,
     presence: &Presence,
@@ -275,9 +323,8 @@ pub(super) const PUT_READY: &str = "INSERT INTO ready (lane, ready_at, seq, atte
     CROSS JOIN LATERAL (SELECT lane, run_at FROM job WHERE job.seq = t.seq LIMIT 1) j";
 pub(super) const NEXT_DUE: &str =
     "SELECT due FROM waiting WHERE due IS NOT NULL AND due > $1 ORDER BY due LIMIT 1";
-const CANDIDATES: &str = "SELECT worker, id, pid, boot, lease_until_us,
-        lease_until_db < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM worker";
 pub(super) const LOSE: &str = "UPDATE worker SET state = $2 WHERE worker = $1 AND state = 0";
+pub(super) const UNTIE: &str = "DELETE FROM tether WHERE worker = $1";
 pub(super) const HELD: &str = "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL
     FROM running WHERE worker = $1 ORDER BY seq FOR UPDATE";
 pub(super) const TERMS: &str = "SELECT h.seq, j.max_attempts, j.attempts_base, j.at_most_once, ARRAY(

@@ -99,7 +99,7 @@ async fn serve(listening: &mut Listening, local: &watch::Sender<u64>, to_tell: &
 }
 
 /// Real time, for a connection that is real: nothing that anybody sees depends on it.
-async fn pause_for(duration: Duration) {
+pub(super) async fn pause_for(duration: Duration) {
     // A timeout of something that never comes is a pause.
     let _ = tokio::time::timeout(duration, std::future::pending::<()>()).await;
 }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use taskwright_core::{Timestamp, WorkerId};
 
-use super::session::{Session, Uuid, code_if_any, count, get, sql_code};
+use super::session::{Session, Uuid, code_if_any, count, get, sql_code, vanished};
 use super::sweep;
 use crate::claim::JobKey;
 use crate::error::Error;
@@ -25,17 +25,17 @@ const LOCK_CLASS: i32 = 0x7461_736b;
 /// The most microseconds that are kept of a lease or a monotonic clock: sums of them fit, too.
 const SQL_US_MAX: i64 = i64::MAX / 4;
 
-/// Makes a worker known. Its presence has been established before.
+/// Makes a worker known, and gives its number. Its presence on its machine has been established before.
 pub(super) async fn register(
     session: &mut Session<'_>,
     now: Timestamp,
     monotonic_us: u64,
     worker: &NewWorker,
     boot: &str,
-) -> Result<(), Error> {
+) -> Result<i64, Error> {
     let lease_us = sql_us(u64::try_from(worker.lease.as_micros()).unwrap_or(u64::MAX));
     let registered = session
-        .execute(
+        .first(
             REGISTER,
             &[
                 &Uuid::from(worker.id),
@@ -51,11 +51,12 @@ pub(super) async fn register(
             ],
         )
         .await?;
-    // A call may be repeated because its answer got lost.
-    if registered == 0 {
-        renew(session, now, monotonic_us, worker.id).await?;
+    if let Some(row) = registered {
+        return get(&row, 0);
     }
-    Ok(())
+    // The call was repeated because its answer got lost.
+    renew(session, now, monotonic_us, worker.id).await?;
+    number(session, worker.id).await?.ok_or_else(|| vanished("a worker"))
 }
 
 /// Monotonic microseconds as SQL keeps them.
@@ -141,6 +142,13 @@ pub(super) async fn shut_out(session: &mut Session<'_>, number: i64) -> Result<(
     session.first(SHUT_OUT, &[&number, &LOCK_CLASS]).await.map(drop)
 }
 
+/// As [`shut_out`], unless a claim of the worker is under way: `false` then. Whoever takes workers one after the other
+/// must not wait for one whose claim hangs.
+pub(super) async fn shut_out_if_free(session: &mut Session<'_>, number: i64) -> Result<bool, Error> {
+    let row = session.first(SHUT_OUT_IF_FREE, &[&number, &LOCK_CLASS]).await?;
+    row.map_or(Ok(false), |row| get(&row, 0))
+}
+
 /// The number of a worker, whatever became of it.
 pub(super) async fn number(session: &mut Session<'_>, worker: WorkerId) -> Result<Option<i64>, Error> {
     let row = session.first("SELECT worker FROM worker WHERE id = $1", &[&Uuid::from(worker)]).await?;
@@ -168,9 +176,11 @@ pub(super) const REGISTER: &str = "INSERT INTO worker
     (id, host, pid, boot, state, concurrency, queues, lease_us, lease_until_us, lease_until_db, started_at, seen_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + $8::bigint, $10, $10)
-    ON CONFLICT (id) DO NOTHING";
+    ON CONFLICT (id) DO NOTHING RETURNING worker";
 // Two workers with numbers that look alike to the lock wait for each other, and no more.
 pub(super) const SHUT_OUT: &str = "SELECT pg_advisory_xact_lock($2, ($1::bigint & 2147483647)::integer)";
+pub(super) const SHUT_OUT_IF_FREE: &str =
+    "SELECT pg_try_advisory_xact_lock($2, ($1::bigint & 2147483647)::integer)";
 pub(super) const RENEW: &str = "UPDATE worker SET lease_until_us = $2::bigint + lease_us, seen_at = $3,
            lease_until_db = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + lease_us
     WHERE id = $1 AND state = 0";

@@ -8,6 +8,7 @@
 //! | `schema` | migrations |
 //! | `place` | the one way into each table that says where a job is |
 //! | `presence` | who is there, and what they started |
+//! | `lead` | who does the duties |
 //! | `wake` | hints between processes |
 //! | the rest | one file a verb, as in the other stores |
 //!
@@ -21,6 +22,7 @@ mod enqueue;
 mod error;
 mod finish;
 mod flush;
+mod lead;
 mod list;
 mod open;
 mod place;
@@ -40,6 +42,7 @@ mod writer;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 
@@ -50,6 +53,7 @@ pub use rusqlite;
 pub use schema::VERSION as SCHEMA_VERSION;
 
 use self::change::By;
+use self::lead::Lead;
 use self::open::Opened;
 use self::reader::Readers;
 use self::session::{Lanes, Session};
@@ -60,6 +64,7 @@ use crate::change::{Change, Changed};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
 use crate::finish::{Finish, LogEntry, ProgressReport};
+use crate::lead::Fence;
 use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
 use crate::sweep::{Promoted, Pruned, Reclaimed};
@@ -75,6 +80,7 @@ pub struct SqliteStore {
     presence: Presence,
     /// The workers that registered through this value: they are present as long as it lives.
     present: Mutex<HashMap<WorkerId, Arc<Present>>>,
+    lead: Arc<Lead>,
     round: Arc<Mutex<Round>>,
     boot: Arc<str>,
     opened: Opened,
@@ -99,6 +105,7 @@ impl SqliteStore {
             readers: Readers::new(move || for_readers.connect_reader()),
             bell,
             listener: Mutex::new(None),
+            lead: Arc::new(Lead::new(&opened.run_directory, Presence::new(opened.run_directory.clone()))),
             presence: Presence::new(opened.run_directory.clone()),
             present: Mutex::default(),
             round: Arc::default(),
@@ -125,6 +132,7 @@ impl SqliteStore {
     }
 
     fn leave_all(&self) {
+        self.lead.leave();
         self.workers_here().drain().for_each(|(_, present)| present.leave());
     }
 
@@ -294,6 +302,16 @@ impl Store for SqliteStore {
             let by = By { now, actor: &actor, reason: Some("queue purged") };
             change::purge(session, &namespace, &queue, limit, &by)
         })
+    }
+
+    fn lead(&self, monotonic_us: u64, node: WorkerId, lease: Duration) -> Reply<'_, Option<Fence>> {
+        let lead = self.lead.clone();
+        self.readers.read(move |_| lead.lead(monotonic_us, node, lease))
+    }
+
+    fn resign(&self, node: WorkerId) -> Reply<'_, ()> {
+        let lead = self.lead.clone();
+        self.readers.read(move |_| lead.resign(node))
     }
 
     fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted> {

@@ -1,6 +1,7 @@
 //! Stores that are wrong on purpose.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 use taskwright_store::memory::MemoryStore;
@@ -112,6 +113,8 @@ impl Store for Broken {
         order(workers: Vec<WorkerId>, order: Order) -> Vec<bool>;
         pause(now: Timestamp, namespace: Namespace, queue: QueueName, paused: bool, actor: Actor) -> bool;
         purge(now: Timestamp, namespace: Namespace, queue: QueueName, actor: Actor, limit: usize) -> usize;
+        lead(monotonic_us: u64, node: WorkerId, lease: Duration) -> Option<Fence>;
+        resign(node: WorkerId) -> ();
         promote(now: Timestamp, limit: usize) -> Promoted;
         reclaim(now: Timestamp, monotonic_us: u64) -> Reclaimed;
         prune(now: Timestamp, keep: Retention, limit: usize) -> Pruned;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use taskwright::core::Verdict;
 use taskwright::store::{
-    Change, Changed, Claim, Claimed, ClaimedJob, Counters, Enqueued, Filter, Finish, JobDetail, JobKey,
-    LogChunk, LogEntry, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned, QueueView,
+    Change, Changed, Claim, Claimed, ClaimedJob, Counters, Enqueued, Fence, Filter, Finish, JobDetail,
+    JobKey, LogChunk, LogEntry, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned, QueueView,
     Reclaimed, Registration, Reply, Signals, StartMarks, Store, StoreInfo, WorkerView,
 };
 use taskwright::{
@@ -145,6 +146,14 @@ impl Store for CountingStore {
 
     fn purge(&self, _: Timestamp, _: Namespace, _: QueueName, _: Actor, _: usize) -> Reply<'_, usize> {
         reply(0)
+    }
+
+    fn lead(&self, _: u64, _: WorkerId, _: Duration) -> Reply<'_, Option<Fence>> {
+        reply(None)
+    }
+
+    fn resign(&self, _: WorkerId) -> Reply<'_, ()> {
+        reply(())
     }
 
     fn promote(&self, _: Timestamp, _: usize) -> Reply<'_, Promoted> {

@@ -4,10 +4,13 @@
 //! become available (`promote`), jobs of lost workers go on (`reclaim`), what is over for long is removed
 //! (`prune`). Each is driven by a runner of its own.
 //!
+//! One node does them for all, the leader (`lead`), except for one: every node looks for lost workers, for who would find
+//! the leader's own? And the end of a process is seen first on its own machine.
+//!
 //! # For whoever adds one
 //!
-//! - **Idempotent.** Any number of processes do the same duties on the same store at the same time. What one has done,
-//!   the next finds done.
+//! - **Idempotent.** Any number of processes may do the same duties on the same store at the same time: a leader that was
+//!   deposed and does not know yet is one of them. What one has done, the next finds done.
 //! - **One way for the event and for the scan.** A hint that something happened only makes the same look come sooner.
 //!   So a hint that got lost costs a moment and nothing else.
 //! - **Constant work.** A call does a bounded amount and says whether more is left; a backlog is many calls and not a
@@ -15,6 +18,7 @@
 //! - **No memory.** What a duty must know from the time before belongs into the store.
 //! - **Errors are for the runner.** It logs, waits longer each time, and goes on.
 
+mod lead;
 mod prune;
 mod reclaim;
 mod runner;
@@ -24,10 +28,11 @@ mod promote;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright_core::Retention;
+use taskwright_core::{Retention, WorkerId};
 use taskwright_store::{LostWorker, SharedStore};
 use tokio::sync::Notify;
 
+use self::lead::{Lead, Led};
 use self::promote::Promote;
 use self::prune::Prune;
 use self::reclaim::Reclaim;
@@ -54,11 +59,14 @@ impl Default for DutyConfig {
     }
 }
 
-/// The duties of one process, under way. Dropping the value ends them; a call that is under way then may still take
-/// place, which is harmless.
+/// The duties of one process, under way: those of every node, and the others for as long as it leads. Dropping the value
+/// ends them; a call that is under way then may still take place, which is harmless. [`stop`](Duties::stop) also lets
+/// another node lead at once, and not only when the lease has run out.
 pub struct Duties {
+    store: SharedStore,
+    node: WorkerId,
     reclaim: Arc<Notify>,
-    _runners: Vec<Spawned<()>>,
+    runners: Vec<Spawned<()>>,
 }
 
 impl Duties {
@@ -85,26 +93,39 @@ impl Duties {
     ) -> Self {
         let store = || Arc::clone(store);
         let reclaim = Arc::new(Notify::new());
+        let node = env.worker_id();
+        let (lead, terms) = Lead::new(store(), node);
+        let promote = Led::new(Promote::new(store()), terms.clone());
+        let prune = Led::new(Prune::new(store(), config.prune_every, config.retention), terms);
         let runners = vec![
-            runner::spawn(env, store(), Promote::new(store()), None),
+            runner::spawn(env, store(), lead, None),
+            runner::spawn(env, store(), promote, None),
             runner::spawn(
                 env,
                 store(),
                 Reclaim::new(store(), config.reclaim_every, Box::new(on_lost)),
                 Some(Arc::clone(&reclaim)),
             ),
-            runner::spawn(env, store(), Prune::new(store(), config.prune_every, config.retention), None),
+            runner::spawn(env, store(), prune, None),
         ];
-        Self { reclaim, _runners: runners }
+        Self { store: store(), node, reclaim, runners }
     }
 
     /// Looks for lost workers at once: for whoever has just seen one die.
     pub fn reclaim_now(&self) {
         self.reclaim.notify_one();
     }
+
+    /// Ends the duties in good order: if this node led, another can do so at once.
+    pub async fn stop(self) {
+        drop(self.runners);
+        if let Err(error) = self.store.resign(self.node).await {
+            tracing::debug!(%error, "another node leads when the lease has run out");
+        }
+    }
 }
 
-/// Does every duty once, as far as it is due now. For tests, and for a worker that only drains a store. `on_lost` is
+/// Does every duty once, as far as it is due now, whoever leads. For tests, and for a worker that only drains a store. `on_lost` is
 /// told of each worker that was found gone, as by [`Duties::start_with`].
 ///
 /// # Errors

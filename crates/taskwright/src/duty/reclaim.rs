@@ -29,7 +29,8 @@ impl Duty for Reclaim {
 
     fn run_once<'a>(&'a self, env: &'a Env) -> Reply<'a, Next> {
         Box::pin(async move {
-            for lost in self.store.reclaim(env.now(), env.monotonic_us()).await?.workers {
+            let reclaimed = self.store.reclaim(env.now(), env.monotonic_us()).await?;
+            for lost in reclaimed.workers {
                 tracing::warn!(
                     worker = %lost.id,
                     pid = lost.pid,
@@ -41,7 +42,7 @@ impl Duty for Reclaim {
                 );
                 (self.on_lost)(&lost);
             }
-            Ok(Next::After(self.every))
+            Ok(Next::After(reclaimed.look_again_in.map_or(self.every, |soon| soon.min(self.every))))
         })
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 use taskwright_store::{
-    Change, Changed, Claim, Claimed, Counters, Enqueued, Error, Filter, Finish, JobDetail, JobKey, LogChunk,
-    LogEntry, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned, QueueView, Reclaimed,
-    Registration, Reply, SharedStore, Signals, Store, StoreInfo, WorkerView,
+    Change, Changed, Claim, Claimed, Counters, Enqueued, Error, Fence, Filter, Finish, JobDetail, JobKey,
+    LogChunk, LogEntry, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned, QueueView,
+    Reclaimed, Registration, Reply, SharedStore, Signals, Store, StoreInfo, WorkerView,
 };
 use tokio::sync::watch;
 
@@ -29,6 +30,7 @@ pub enum Call {
     Signals,
     Unregister,
     Change,
+    Lead,
     Promote,
     Reclaim,
     Prune,
@@ -184,6 +186,14 @@ impl Store for FaultyStore {
         limit: usize,
     ) -> Reply<'_, usize> {
         self.store.purge(now, namespace, queue, actor, limit)
+    }
+
+    fn lead(&self, monotonic_us: u64, node: WorkerId, lease: Duration) -> Reply<'_, Option<Fence>> {
+        self.run(Call::Lead, move || self.store.lead(monotonic_us, node, lease))
+    }
+
+    fn resign(&self, node: WorkerId) -> Reply<'_, ()> {
+        self.store.resign(node)
     }
 
     fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted> {

@@ -238,3 +238,19 @@ CREATE TABLE worker (
 );
 
 CREATE INDEX worker_state ON worker (state);
+
+-- The workers that hold a session-level advisory lock by which others see that they live, and on which run of the server
+-- (pg_postmaster_start_time() in microseconds): on any other run the lock cannot be there. Unlogged, because a server that
+-- recovers from a crash has ended every session, also where its start time stays, and empties this table by itself.
+CREATE UNLOGGED TABLE tether (
+    worker bigint PRIMARY KEY,
+    server bigint NOT NULL
+);
+
+-- The node that does the duties, or did last: one row.
+CREATE TABLE leader (
+    one            boolean PRIMARY KEY DEFAULT true CHECK (one),
+    node           uuid    NOT NULL,
+    fence          bigint  NOT NULL,
+    lease_until_db bigint  NOT NULL
+);
