@@ -20,8 +20,9 @@ use std::process::{Command, Stdio};
 const GUIDE: &str = "docs/guide";
 /// Its pages that are followed here.
 const FOLLOWED: [&str; 5] = ["index.md", "jobs.md", "commands.md", "config.md", "operating.md"];
-/// Pages that another test takes care of: the Rust of this one is compiled with the crate that it is about.
-const ELSEWHERE: [&str; 1] = ["library.md"];
+/// Pages that another test takes care of: the Rust of one is compiled with the crate that it is about, the other needs a
+/// server, below.
+const ELSEWHERE: [&str; 2] = ["library.md", "postgresql.md"];
 
 /// How long a document may take, in seconds: what hangs is ended then.
 const SECONDS_MAX: u32 = 240;
@@ -69,6 +70,20 @@ fn the_page_about_the_config_file_works_as_it_stands_there() {
 #[test]
 fn the_page_about_operating_works_as_it_stands_there() {
     assert!(follow(&read("docs/guide/operating.md")) > 10);
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn the_page_about_postgresql_works_as_it_stands_there() {
+    use cluster::{Cluster, Flavour};
+    // A server of its own, as the page names its database and its role; they are removed with it.
+    let purpose = Box::leak(format!("the guide {}", std::process::id()).into_boxed_str());
+    let server = Cluster::start(Flavour { idle_seconds_max: 1, purpose, ..Flavour::DURABLE });
+    let host = server.socket().parent().unwrap().to_str().unwrap().to_owned();
+    let path = format!("{}:{}", server.programs().display(), std::env::var("PATH").unwrap());
+    let variables =
+        [("PGHOST", host.as_str()), ("PGUSER", "postgres"), ("PATH", &path), ("TASKWRIGHT_RUN_DIR", "run")];
+    assert!(follow_with(&read("docs/guide/postgresql.md"), &variables) > 15);
 }
 
 #[test]
@@ -198,7 +213,9 @@ fn write(block: &[&str], before: &str) -> Step {
 /// Types everything into one shell; each result is between two markers.
 fn type_in(directory: &Path, steps: &[Step], variables: &[(&str, &str)]) -> String {
     let binary = Path::new(env!("CARGO_BIN_EXE_taskwright"));
-    let path = format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let given = variables.iter().find(|(name, _)| *name == "PATH").map(|(_, path)| (*path).to_owned());
+    let path = given.unwrap_or_else(|| std::env::var("PATH").unwrap());
+    let path = format!("{}:{path}", binary.parent().unwrap().display());
     // Messages are part of what a person sees.
     let mut script = String::from("exec 2>&1\n");
     for (number, step) in steps.iter().enumerate() {
@@ -218,12 +235,12 @@ fn type_in(directory: &Path, steps: &[Step], variables: &[(&str, &str)]) -> Stri
     let mut shell = Command::new("timeout")
         .args(["--kill-after=5", &SECONDS_MAX.to_string(), "bash", "-s"])
         .current_dir(directory)
-        .env("PATH", path)
         .env("USER", "alice")
         .env_remove("TASKWRIGHT_STORE")
         .env_remove("TASKWRIGHT_CONFIG")
         .env_remove("TASKWRIGHT_RUN_DIR")
         .envs(variables.iter().copied())
+        .env("PATH", path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

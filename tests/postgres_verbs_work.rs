@@ -19,11 +19,15 @@ impl Desk {
         Self { directory: tempfile::tempdir().unwrap(), database: Cluster::shared().database() }
     }
 
-    fn run(&self, url: &str, args: &[&str]) -> Output {
+    fn command(&self, url: &str, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_taskwright"));
         command.args(args).current_dir(self.directory.path()).env("TASKWRIGHT_STORE", url);
         command.env("TASKWRIGHT_RUN_DIR", self.directory.path().join("run")).env_remove("TASKWRIGHT_CONFIG");
-        command.output().unwrap()
+        command
+    }
+
+    fn run(&self, url: &str, args: &[&str]) -> Output {
+        self.command(url, args).output().unwrap()
     }
 
     /// Exit code, output and messages.
@@ -101,6 +105,46 @@ fn doctor_finds_what_is_wrong_with_the_server() {
     assert!(code == 1 && said.contains("!!  schema "), "{said}");
     let (code, said, _) = doctor(&url.replace(desk.database.name(), "no_such_database"));
     assert!(code == 1 && said.starts_with("!!  server ") && said.lines().count() == 2, "{said}");
+}
+
+#[test]
+fn bench_measures_in_a_schema_of_its_own_and_leaves_everything_as_it_was() {
+    let desk = Desk::new();
+    let url = desk.database.url();
+    desk.run(&url, &["enqueue", "exec", "--", "true"]);
+    for args in [
+        "enqueue --jobs 300 --clients 2 --batch 1",
+        "enqueue --jobs 300 --history 20 --scheduled 20 --backlog 20",
+        "drain --jobs 2500 --nodes 2",
+        "drain --jobs 300 --backlog 500",
+        "drain --jobs 300 --hold-snapshot",
+        "latency --jobs 5 --rate 100",
+        "latency --jobs 5 --workers 1",
+    ] {
+        let words: Vec<&str> =
+            ["bench"].into_iter().chain(args.split(' ')).chain(["--rounds", "1", "--json"]).collect();
+        let (code, said, errors) = desk.said(&url, &words);
+        assert_eq!(code, 0, "{args}: {errors}");
+        let result: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let measured =
+            if args.starts_with("latency") { &result["p50_us"] } else { &result["percent_of_raw"] };
+        assert!(measured["median"].as_f64().unwrap() > 0.0, "{args}: {said}");
+        if args.ends_with("snapshot") {
+            let held = &result["held_snapshot"];
+            assert!(held["percent_of_without"]["median"].as_f64().unwrap() > 0.0, "{said}");
+            assert!(held["table_bytes_after"]["median"].as_f64().unwrap() > 0.0, "{said}");
+        }
+    }
+    let schemas = "SELECT string_agg(nspname, ' ') FROM pg_namespace WHERE nspname LIKE 'taskwright%'";
+    assert_eq!(desk.database.sql(schemas), "taskwright");
+    assert_eq!(desk.said(&url, &["jobs", "list", "--json"]).1.lines().count(), 1);
+    // Nor when it is interrupted.
+    let mut bench = desk.command(&url, &["bench", "drain", "--jobs", "1000000"]).spawn().unwrap();
+    let measuring = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'taskwright_bench%'";
+    while desk.database.sql(measuring) == "0" {}
+    support::signal(bench.id(), "INT");
+    assert_eq!(bench.wait().unwrap().code(), Some(128 + 2));
+    assert_eq!(desk.database.sql(schemas), "taskwright");
 }
 
 #[test]

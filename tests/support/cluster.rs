@@ -131,6 +131,11 @@ impl Cluster {
         self.place.run().join(format!(".s.PGSQL.{PORT}"))
     }
 
+    /// The directory of PostgreSQL's programs.
+    pub fn programs(&self) -> &Path {
+        &self.place.programs
+    }
+
     /// Whether it answers.
     pub fn answers(&self) -> bool {
         self.place.answers()

@@ -28,6 +28,7 @@ mod daemon;
 pub mod error;
 pub mod exec;
 pub mod output;
+#[cfg(feature = "postgres")]
 mod run_dir;
 pub mod store_url;
 mod text;

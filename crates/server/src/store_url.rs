@@ -28,7 +28,7 @@ pub enum StoreUrl {
     /// `sqlite:PATH`: a file.
     Sqlite(PathBuf),
     /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETERS`: a schema of a database.
-    Postgres(PostgresUrl),
+    Postgres(Box<PostgresUrl>),
     /// `memory:`: jobs that end with the process. For tests.
     Memory,
 }
@@ -59,7 +59,7 @@ impl StoreUrl {
                 None => rest.to_owned(),
             }))),
             "memory" if rest.is_empty() => Ok(Self::Memory),
-            "postgres" | "postgresql" => PostgresUrl::parse(text).map(Self::Postgres),
+            "postgres" | "postgresql" => PostgresUrl::parse(text).map(|url| Self::Postgres(Box::new(url))),
             _ => refuse("there is no such kind of store", FORMS.to_owned()),
         }
     }

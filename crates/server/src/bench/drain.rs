@@ -9,7 +9,7 @@ use taskwright::{Env, State};
 use tokio::sync::Notify;
 
 use super::report::{Held, Round, report};
-use super::scene::{Log, Scene, Tables, fill, prepare};
+use super::scene::{Log, Scene, Tables, prepare};
 use super::workers::{Workers, died, worker};
 use crate::cli::Context;
 use crate::cli::bench::{Bench, Serve};
@@ -55,7 +55,7 @@ async fn measure(scene: &Scene, verb: &Bench, jobs: u64, hold: bool) -> Result<M
     let store = scene.open().await?;
     prepare(env, &store, verb).await?;
     let snapshot = if hold { Some(scene.hold_snapshot().await?) } else { None };
-    let tables = scene.tables().await?;
+    let tables = if hold { scene.tables().await? } else { None };
     let steps = if verb.hold_snapshot { STEPS.min(jobs) } else { 1 };
     let mut measured = Measured {
         took: Duration::ZERO,
@@ -68,7 +68,7 @@ async fn measure(scene: &Scene, verb: &Bench, jobs: u64, hold: bool) -> Result<M
     for step in 0..steps {
         let part = jobs / steps + u64::from(step < jobs % steps);
         let behind = if step == 0 { verb.backlog } else { 0 };
-        fill(env, &store, verb, part + behind).await?;
+        scene.fill(&store, verb, part + behind).await?;
         if steps == 1 {
             log = scene.log().await;
         }
@@ -89,7 +89,9 @@ async fn measure(scene: &Scene, verb: &Bench, jobs: u64, hold: bool) -> Result<M
     if let Some(log) = log {
         measured.log = Some(log).zip(scene.log().await);
     }
-    measured.tables = tables.zip(scene.tables().await?);
+    if let Some(before) = tables {
+        measured.tables = scene.tables().await?.map(|after| (before, after));
+    }
     drop(snapshot);
     scene.clear().await?;
     Ok(measured)

@@ -9,7 +9,7 @@ use tokio::sync::Barrier;
 
 use super::drain::since;
 use super::report::{Round, report};
-use super::scene::{Scene, fill, payload, prepare, store_all};
+use super::scene::{Scene, payload, prepare, store_all};
 use super::workers::died;
 use crate::cli::Context;
 use crate::cli::bench::Bench;
@@ -25,7 +25,7 @@ pub(super) async fn run(context: &Context, verb: &Bench, scene: &Scene) -> Resul
             stores.push(scene.open().await?);
         }
         prepare(&scene.env, &stores[0], verb).await?;
-        fill(&scene.env, &stores[0], verb, verb.backlog).await?;
+        scene.fill(&stores[0], verb, verb.backlog).await?;
         let log = scene.log().await;
         let before = total(&stores);
         let took = store_by_all(&scene.env, &stores, verb, jobs).await?;

@@ -34,7 +34,7 @@ pub(super) struct Scene {
 
 enum Place {
     File(Directory),
-    Database(Database),
+    Database(Box<Database>),
 }
 
 impl Scene {
@@ -42,7 +42,7 @@ impl Scene {
     pub(super) async fn new(context: &Context) -> Result<Self, Error> {
         let place = match &context.store_url {
             StoreUrl::Sqlite(path) => Place::File(Directory::beside(path)?),
-            StoreUrl::Postgres(url) => Place::Database(Database::connect(context, url).await?),
+            StoreUrl::Postgres(url) => Place::Database(Box::new(Database::connect(context, url).await?)),
             StoreUrl::Memory => {
                 return Err(Error::usage(
                     format!("`bench` on {}", context.store_url),
@@ -59,6 +59,19 @@ impl Scene {
         match &self.place {
             Place::File(directory) => directory.open(&self.env),
             Place::Database(database) => database.open(&self.env).await,
+        }
+    }
+
+    /// Stores what is to be drained, so that a server counts nothing of it in with the drain: its sessions are those of
+    /// another handle, and have ended.
+    pub(super) async fn fill(&self, store: &SharedStore, verb: &Bench, jobs: u64) -> Result<(), Error> {
+        match &self.place {
+            Place::File(_) => fill(&self.env, store, verb, jobs).await.map(drop),
+            Place::Database(database) => {
+                let filler = database.open(&self.env).await?;
+                fill(&self.env, &filler, verb, jobs).await?;
+                Ok(filler.close().await?)
+            }
         }
     }
 

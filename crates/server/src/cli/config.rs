@@ -74,6 +74,9 @@ fn show(context: &Context) -> Result<Exit, Error> {
     let or = |value: Option<String>, default: &str| value.unwrap_or_else(|| format!("{default} (default)"));
     fact("file", config.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string()))?;
     fact("store", context.store_url.to_string())?;
+    if let Some(run_dir) = context.run_dir() {
+        fact("run dir", run_dir.display().to_string())?;
+    }
     let workers = &config.workers;
     fact("workers", or(workers.processes.map(|count| count.to_string()), "one per CPU"))?;
     fact("each runs", or(workers.concurrency.map(|count| text::count(count as usize, "job")), "8 jobs"))?;

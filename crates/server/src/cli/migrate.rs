@@ -51,6 +51,7 @@ impl Migrate {
             context.output.line(format!("{}  schema {}  {}", info.url, info.schema, info.engine))?;
         }
         if let Some(role) = &self.grant {
+            context.output.flush()?;
             context.output.note(format!("the role {} may run workers on it", text::one_line(role)));
         }
         Ok(Exit::Ok)

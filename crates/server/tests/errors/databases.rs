@@ -97,7 +97,11 @@ impl Server {
     pub(crate) fn nameless(&self, text: &str) -> String {
         let url = self.ready.url();
         let host = url.split(['@', '/']).find(|part| part.starts_with("%2F")).unwrap();
-        let mut text = text.replace(host, "SERVER");
+        let ours = taskwright::store::postgres::SCHEMA_VERSION;
+        let mut text = text
+            .replace(host, "SERVER")
+            .replace(&format!("versions up to {ours}\n"), "versions up to N\n")
+            .replace(&format!("schema version {ours}\n"), "schema version N\n");
         for database in [&self.empty, &self.newer, &self.edited, &self.latin, &self.ready] {
             text = text.replace(database.name(), "NAME");
         }

@@ -15,8 +15,8 @@ use crate::error::Error;
 use crate::run_dir;
 use crate::store_url::PostgresUrl;
 
-/// How long the server may take to count in what sessions have done.
-const COUNTED_AFTER: Duration = Duration::from_millis(1_500);
+/// How long the server may take to count in what sessions did that have ended (before PostgreSQL 15, twice a second).
+const COUNTED_AFTER: Duration = Duration::from_millis(600);
 
 pub(super) struct Database {
     range: Range,
