@@ -192,6 +192,7 @@ class OnSqlite:
 
     def settle(self):
         with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            connection.execute("ANALYZE")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def remove(self):

@@ -56,20 +56,21 @@ PEERS = [
     Peer("graphile_worker", "postgres", "rust", "rust/graphile_worker/Cargo.toml", "graphile_worker",
          ("cargo/release/peer-graphile-worker",), "deleted",
          "its benchmark's: 500 jobs at once, local queue 5,000, completions batched for 5 ms"),
-    Peer("riverqueue", "postgres", setting="its benchmark's: 2,000 jobs at once, cooldown 2 ms (pickup: 1 ms)", **RIVER),
+    Peer("riverqueue", "postgres",
+         setting="its benchmark's: 2,000 jobs at once, cooldown 2 ms (pickup: 1 ms)", **RIVER),
     Peer("awa", "postgres", "rust/awa", "rust/awa/Cargo.toml", "awa", ("cargo/release/peer-awa",),
          "in rings, truncated after seconds", "2,000 jobs at once, no deadline per job; bulk by its storage's COPY"),
     Peer("apalis-postgres", "postgres", package="apalis-postgres",
-         setting="4 workers in 1 process, fetches of 1,000; pickup by its pub/sub", **APALIS),
+         setting="4 workers in 1 process, fetches of 1,000, polls of 20 ms; pickup by its pub/sub", **APALIS),
     Peer("apalis-sqlite", "sqlite", package="apalis-sqlite",
-         setting="1 worker, fetches of 1,000; pickup by its update hook", **APALIS),
+         setting="1 worker, fetches of 1,000, polls of 20 ms; pickup by its update hook", **APALIS),
     Peer("riverqueue-sqlite", "sqlite", setting="as on PostgreSQL; synchronous=FULL", **RIVER),
 ]
 
 
 @dataclass(frozen=True)
 class Taskwright:
-    """Ourselves, by `taskwright bench` with its defaults. Each call measures once, on a store that it makes and removes."""
+    """Ourselves, by `taskwright bench` with its defaults. Each call measures once, on a store of its own."""
 
     name: str
     store: str

@@ -1,5 +1,5 @@
-// graphile-worker on Node.js, with the tuned preset of its own performance test (perfTest/graphile.config.js): local queue,
-// batched completions; two processes drain. Completed rows are deleted.
+// graphile-worker on Node.js, with the tuned preset of its own performance test (perfTest/graphile.config.js): local
+// queue, batched completions; two processes drain. Completed rows are deleted.
 //
 // The command line and the output are those of the adapters in Rust (../rust/common/src/lib.rs).
 
@@ -51,8 +51,8 @@ async function enqueue(jobs, batch) {
   await utils.release();
 }
 
-// From the first handler call in any of the processes to the end of the last: `runOnce` resolves when all completions are
-// stored.
+// From the first handler call in any of the processes to the end of the last: `runOnce` resolves when all completions
+// are stored.
 async function drain(jobs) {
   const parts = await Promise.all(
     Array.from({ length: PROCESSES }, () => {

@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 /// Its best settings, as found by trial: fetches of 1,000; several workers in the process on PostgreSQL, one on SQLite.
 const FETCH: usize = 1_000;
 
-/// Where an enqueue wakes the worker, it now and then does not: the job would wait for the heartbeat, up to 30 s.
+/// A worker that found nothing sleeps until something wakes it, the heartbeat after 30 s at the latest; and pub/sub or
+/// hook now and then does not.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -57,8 +58,7 @@ async fn enqueue<Kind>(mut sink: impl TaskSink<Noop, Kind>, jobs: u64, batch: u6
     Ok(())
 }
 
-/// The running workers, and the switch that stops them. A worker that has found its queue empty looks again, and stores
-/// what it has completed, only at its next heartbeat or when it is stopped: so the end of a drain is the end of the workers.
+/// The running workers, and the switch that stops them, which makes them store what they have completed.
 struct Workers {
     tasks: JoinSet<Result<(), WorkerError>>,
     stop: watch::Sender<bool>,

@@ -18,8 +18,8 @@ pub(crate) async fn measure(url: &str, command: Command) -> Result<()> {
             CALLS.expect(jobs);
             let mut workers = Workers::default();
             for number in 0..WORKERS {
-                let worker =
-                    WorkerBuilder::new(format!("peer-{number}")).backend(storage(&pool)).build(handle);
+                let polling = storage(&pool).poll_with_interval(POLL_INTERVAL);
+                let worker = WorkerBuilder::new(format!("peer-{number}")).backend(polling).build(handle);
                 workers.spawn(worker.run_until(workers.stop()));
             }
             CALLS.report_drain(workers.flush()).await?;

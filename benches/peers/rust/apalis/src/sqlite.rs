@@ -20,7 +20,8 @@ pub(crate) async fn measure(url: &str, command: Command) -> Result<()> {
             let pool = pool(url).await?;
             CALLS.expect(jobs);
             let mut workers = Workers::default();
-            let worker = WorkerBuilder::new("peer").backend(storage(&pool)).build(handle);
+            let polling = storage(&pool).poll_with_interval(POLL_INTERVAL);
+            let worker = WorkerBuilder::new("peer").backend(polling).build(handle);
             workers.spawn(worker.run_until(workers.stop()));
             CALLS.report_drain(workers.flush()).await?;
             all_done(&pool).await

@@ -1,5 +1,5 @@
-//! graphile_worker, the port to Rust, with the settings of its own benchmark (`benches/perf_test.rs`): completed rows are
-//! deleted.
+//! graphile_worker, the port to Rust, with the settings of its own benchmark (`benches/perf_test.rs`): completed rows
+//! are deleted.
 
 use std::time::{Duration, Instant};
 
