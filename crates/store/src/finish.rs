@@ -21,6 +21,12 @@ pub struct Finish {
     pub usage: Option<Usage>,
 }
 
+/// The attempts among these ends that do not count, as (number, attempt): their numbers are used again.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) fn uncounted(ends: &[Finish]) -> std::collections::HashSet<(i64, u32)> {
+    ends.iter().filter(|end| end.decision.end.is_none()).map(|end| (end.key.0, end.attempt)).collect()
+}
+
 /// How far an attempt is.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Progress {

@@ -89,6 +89,23 @@ pub(crate) struct Present {
 }
 
 impl Present {
+    /// Takes back the marks of attempts that were not counted: a later claim by this worker has the same numbers.
+    ///
+    /// Once that is committed, and not before: should the process end in between, the job is no longer its own.
+    pub(crate) fn unstart(&self, fences: &HashSet<(i64, u32)>) {
+        if fences.is_empty() {
+            return;
+        }
+        let mut bytes = vec![0; usize::try_from(MARKS_MAX).unwrap_or(0) * MARK_BYTES];
+        let read = self.file.read_at(&mut bytes, 0).unwrap_or(0);
+        for (slot, mark) in (0..).zip(bytes[..read].chunks_exact(MARK_BYTES)) {
+            if decode(mark).is_some_and(|mark| fences.contains(&mark)) {
+                // A mark that stays makes a job count as started that was not: as everywhere without marks.
+                drop(self.file.write_all_at(&[0; MARK_BYTES], slot * MARK_BYTES as u64));
+            }
+        }
+    }
+
     /// Ends the presence now, whoever else still holds the value for its marks.
     pub(crate) fn leave(&self) {
         // Should the system refuse, the lease tells.
@@ -165,6 +182,16 @@ mod tests {
         let marks = presence.marks(worker()).unwrap();
         assert!(marks.contains(&(last, 2)) && marks.contains(&(11, 2)));
         assert!(!marks.contains(&(10, 2)) && !marks.contains(&(last, 1)));
+    }
+
+    #[test]
+    fn the_mark_of_an_attempt_that_was_not_counted_can_be_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let presence = Presence::new(directory.path().to_owned());
+        let present = presence.enter(worker()).unwrap();
+        (1..=3).for_each(|seq| present.started(JobKey(seq), 1));
+        present.unstart(&HashSet::from([(2, 1), (3, 2)]));
+        assert_eq!(presence.marks(worker()).unwrap(), HashSet::from([(1, 1), (3, 1)]));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Lost workers, and what becomes of their jobs.
 
-use taskwright_core::attempt::AttemptEnd;
+use std::time::Duration;
+
+use taskwright_core::attempt::{AttemptEnd, Outcome};
 use taskwright_core::{Actor, Cause, Delivery, MaxAttempts, NewJob, State, Verdict};
 
 use super::Harness;
@@ -46,6 +48,21 @@ pub async fn a_lease_that_ran_out_loses_its_worker(harness: &impl Harness) {
     assert_eq!((reclaimed.workers[0].how.as_str(), reclaimed.workers[0].requeued), ("its lease ran out", 1));
     let workers = process.store().workers().await.expect("read");
     assert_eq!((workers[0].state, workers[0].running), (WorkerState::Lost, 0));
+}
+
+pub async fn the_start_of_an_attempt_that_did_not_count_is_forgotten(harness: &impl Harness) {
+    let (process, doomed) = (Process::start(harness).await, Process::start(harness).await);
+    let jobs = (1..=2).map(|n| NewJob { delivery: Delivery::AtMostOnce, ..job(n) });
+    process.enqueue(0, jobs).await;
+    let worker = doomed.worker(1).await;
+    let (snoozes, goes_back) = (worker.start(1).await, worker.start(1).await);
+    worker.end(2, &snoozes, Outcome::Snooze { delay: Duration::from_secs(1) }).await;
+    worker.give_back(2, &goes_back).await;
+    process.promote(3).await;
+    // Both claims have the numbers of the ones before, and none is started.
+    assert_eq!((worker.take(4).await.attempt, worker.take(4).await.attempt), (1, 1));
+    drop(doomed);
+    assert_eq!(process.reclaim(5).await.workers[0].given_back, 2);
 }
 
 pub async fn other_workers_keep_their_jobs(harness: &impl Harness) {

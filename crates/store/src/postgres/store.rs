@@ -1,6 +1,6 @@
 //! The store: each call is a transaction on a connection of the pool, repeated when it met another one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ use super::{claim, copy, enqueue, finish, lead, list, query, run_directory, sche
 use crate::change::{Change, Changed};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
-use crate::finish::{Finish, LogEntry, ProgressReport};
+use crate::finish::{Finish, LogEntry, ProgressReport, uncounted};
 use crate::lead::Fence;
 use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
@@ -212,6 +212,7 @@ impl PostgresStore {
         };
         let gone = ends.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Accepted);
         self.held.remove(gone.map(|(end, _)| end.key.0));
+        self.unstart(worker, &uncounted(ends));
         Ok(verdicts)
     }
 
@@ -237,6 +238,14 @@ impl PostgresStore {
         let present = Arc::new(self.presence.enter(worker).map_err(no_presence)?);
         workers.insert(worker, present.clone());
         Ok(present)
+    }
+
+    /// Takes back the start marks of attempts that were not counted.
+    fn unstart(&self, worker: WorkerId, fences: &HashSet<(i64, u32)>) {
+        let present = self.workers_here().get(&worker).cloned();
+        if let Some(present) = present {
+            present.unstart(fences);
+        }
     }
 
     fn leave(&self, worker: WorkerId) {
@@ -319,6 +328,7 @@ impl Store for PostgresStore {
             let given = transact!(self, session => finish::give_back(session, &self.held, now, worker, &jobs, &reason))?;
             let gone = jobs.iter().zip(&given).filter(|(_, verdict)| **verdict == Verdict::Accepted);
             self.held.remove(gone.map(|((key, _), _)| key.0));
+            self.unstart(worker, &jobs.iter().map(|(key, attempt)| (key.0, *attempt)).collect());
             Ok(given)
         })
     }

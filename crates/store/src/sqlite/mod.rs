@@ -39,7 +39,7 @@ mod wake;
 mod worker;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,7 +63,7 @@ use self::writer::Writer;
 use crate::change::{Change, Changed};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
-use crate::finish::{Finish, LogEntry, ProgressReport};
+use crate::finish::{Finish, LogEntry, ProgressReport, uncounted};
 use crate::lead::Fence;
 use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
@@ -128,6 +128,14 @@ impl SqliteStore {
     fn leave(&self, worker: WorkerId) {
         if let Some(present) = self.workers_here().remove(&worker) {
             present.leave();
+        }
+    }
+
+    /// Takes back the start marks of attempts that were not counted.
+    fn unstart(&self, worker: WorkerId, fences: &HashSet<(i64, u32)>) {
+        let present = self.workers_here().get(&worker).cloned();
+        if let Some(present) = present {
+            present.unstart(fences);
         }
     }
 
@@ -204,7 +212,13 @@ impl Store for SqliteStore {
     }
 
     fn finish(&self, now: Timestamp, worker: WorkerId, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>> {
-        self.writer.write(move |session| finish::finish(session, now, worker, ends))
+        let uncounted = uncounted(&ends);
+        let ended = self.writer.write(move |session| finish::finish(session, now, worker, ends));
+        Box::pin(async move {
+            let verdicts = ended.await?;
+            self.unstart(worker, &uncounted);
+            Ok(verdicts)
+        })
     }
 
     fn give_back(
@@ -214,7 +228,13 @@ impl Store for SqliteStore {
         jobs: Vec<(JobKey, u32)>,
         reason: String,
     ) -> Reply<'_, Vec<Verdict>> {
-        self.writer.write(move |session| finish::give_back(session, now, worker, jobs, &reason))
+        let fences = jobs.iter().map(|(key, attempt)| (key.0, *attempt)).collect();
+        let given = self.writer.write(move |session| finish::give_back(session, now, worker, jobs, &reason));
+        Box::pin(async move {
+            let verdicts = given.await?;
+            self.unstart(worker, &fences);
+            Ok(verdicts)
+        })
     }
 
     fn report(&self, worker: WorkerId, reports: Vec<ProgressReport>) -> Reply<'_, Vec<Verdict>> {
