@@ -13,6 +13,7 @@
 //! | `held`, `streamed`, `copy` | the hot path: which blocks jobs are in, completions, bulk inserts |
 //! | `place` | where a job is: the one way into each of the tables that say so |
 //! | `query`, `list`, `timeline` | reading |
+//! | `restored` | a schema that was restored from another server |
 //! | `wake`, `listen` | hints between processes |
 //! | `health` | what an operator should know about the server |
 //! | `raw` | the yardstick of benchmarks |
@@ -38,6 +39,7 @@ mod listen;
 mod place;
 mod query;
 mod raw;
+mod restored;
 mod run_directory;
 mod schema;
 mod session;

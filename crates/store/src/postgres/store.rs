@@ -21,7 +21,7 @@ use super::sweep::{self, Observer, Round};
 use super::tether::{self, Tether};
 use super::url::Settings;
 use super::wake::Bell;
-use super::{claim, copy, enqueue, finish, lead, list, query, run_directory, schema, worker};
+use super::{claim, copy, enqueue, finish, lead, list, query, restored, run_directory, schema, worker};
 use crate::change::{Change, Changed};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
@@ -116,6 +116,7 @@ impl PostgresStore {
     pub async fn open(settings: Settings, run: &Path, now: Timestamp) -> Result<Self, Error> {
         let connections = Connections::open(settings).await?;
         schema::migrate(&connections, now).await?;
+        restored::adopt_if_restored(&connections).await?;
         let (directory, boot) = meeting_place(&connections, run).await?;
         Ok(Self {
             connections,

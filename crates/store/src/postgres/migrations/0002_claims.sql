@@ -435,3 +435,49 @@ LANGUAGE sql AS $$
     SELECT s, of_worker, 1, gone.claimed_at, 0
     FROM gone CROSS JOIN LATERAL unnest(gone.seqs) AS r CROSS JOIN LATERAL generate_series(lower(r), upper(r) - 1) AS s;
 $$;
+
+-- Whether there are numbers of transactions that this server has not given yet: the schema was restored from another one.
+CREATE FUNCTION is_restored() RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT FROM lane l CROSS JOIN LATERAL (
+            SELECT h.xid FROM lane_head h WHERE h.lane = l.lane ORDER BY h.n DESC LIMIT 1) h
+        WHERE h.xid >= pg_snapshot_xmax(pg_current_snapshot()))
+    OR EXISTS (
+        SELECT FROM lane l CROSS JOIN LATERAL (
+            SELECT j.xid FROM job j WHERE j.is_streamed AND j.lane = l.lane ORDER BY j.lane, j.xid DESC LIMIT 1) j
+        WHERE j.xid >= pg_snapshot_xmax(pg_current_snapshot()));
+$$;
+
+-- Makes a restored schema this server's own. What is left of the streams is sorted from now on, and streams begin anew, behind
+-- all that is there. Jobs that were enqueued since the restoration, which may hide behind heads of the other server, are found
+-- by what they are not: nothing has been done with them.
+CREATE FUNCTION adopt() RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    done      int8multirange;
+    left_over bigint[];
+BEGIN
+    PERFORM FROM lane ORDER BY lane FOR UPDATE;
+    IF NOT is_restored() THEN
+        RETURN; -- Somebody else has done it meanwhile.
+    END IF;
+    SELECT coalesce(range_agg(r), '{}') INTO done FROM (
+        SELECT unnest(c.seqs) AS r FROM completion c UNION ALL SELECT unnest(b.seqs) FROM block b) t;
+    SELECT coalesce(array_agg(j.seq), '{}') INTO left_over FROM job j
+        WHERE j.is_streamed AND NOT j.seq <@ done
+          AND NOT EXISTS (SELECT FROM attempt a WHERE a.seq = j.seq)
+          AND NOT EXISTS (SELECT FROM ready r WHERE r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq)
+          AND NOT EXISTS (SELECT FROM waiting w WHERE w.seq = j.seq)
+          AND NOT EXISTS (SELECT FROM running x WHERE x.seq = j.seq)
+          AND NOT EXISTS (SELECT FROM over o WHERE o.seq = j.seq);
+    INSERT INTO ready (lane, ready_at, seq, attempts, flags)
+        SELECT j.lane, j.run_at, j.seq, 0, 0 FROM job j WHERE j.seq = ANY (left_over);
+    UPDATE job j SET is_streamed = false WHERE j.seq = ANY (left_over);
+    UPDATE job SET xid = '1' WHERE xid >= pg_snapshot_xmin(pg_current_snapshot());
+    INSERT INTO lane_head (lane, n, xid, seq, late_xid, late_seq)
+        SELECT l.lane, h.n + 1, pg_snapshot_xmin(pg_current_snapshot()), 0, '{}', '{}'
+        FROM lane l CROSS JOIN LATERAL (
+            SELECT h.n FROM lane_head h WHERE h.lane = l.lane ORDER BY h.n DESC LIMIT 1) h;
+END
+$$;
