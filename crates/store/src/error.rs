@@ -37,6 +37,8 @@ pub(crate) enum Area {
     Unreachable,
     /// The worker has been declared lost.
     Lost,
+    /// The attempt has ended, or is to be cancelled.
+    Refused,
     /// The store has been closed.
     Closed,
     /// Anything else.
@@ -135,6 +137,11 @@ impl Error {
     /// Whether the worker that asked has been declared lost.
     pub fn is_lost(&self) -> bool {
         self.0.area == Area::Lost
+    }
+
+    /// Whether an attempt was not completed in its handler's transaction, because it has ended or is to be cancelled.
+    pub fn is_refused(&self) -> bool {
+        self.0.area == Area::Refused
     }
 
     /// Whether the store has been closed.

@@ -94,6 +94,13 @@ pub trait Store: Send + Sync + 'static {
     /// Appends to the logs of running attempts.
     fn log(&self, worker: WorkerId, entries: Vec<LogEntry>) -> Reply<'_, Vec<Verdict>>;
 
+    /// Prepares running attempts to be ended in transactions of somebody else's: what these hold until they end must not
+    /// hold up other attempts. A store where there is nothing to prepare does nothing.
+    fn set_apart(&self, worker: WorkerId, jobs: Vec<(JobKey, u32)>) -> Reply<'_, ()> {
+        let _ = (worker, jobs);
+        Box::pin(async { Ok(()) })
+    }
+
     /// Makes a worker known, with a lease from now on.
     fn register(&self, now: Timestamp, monotonic_us: u64, worker: NewWorker) -> Reply<'_, Registration>;
 

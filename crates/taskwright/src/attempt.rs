@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use taskwright_core::{Timestamp, Usage, WorkerId};
-use taskwright_store::{ClaimedJob, Progress};
+use taskwright_store::{ClaimedJob, Progress, SharedStore};
 
 use crate::cancel::{StopCause, Token};
 use crate::env::Env;
@@ -18,13 +18,20 @@ pub(crate) struct Host {
     pub(crate) worker: WorkerId,
     pub(crate) registry: Arc<Registry>,
     pub(crate) outbox: Outbox,
+    /// For handlers that complete their attempts in transactions.
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres")),
+        expect(dead_code, reason = "it has none")
+    )]
+    pub(crate) store: SharedStore,
     /// Until when (monotonic microseconds) the worker's lease runs.
     pub(crate) lease_until_us: AtomicU64,
 }
 
 impl Host {
-    pub(crate) fn new(env: Env, worker: WorkerId, registry: Arc<Registry>) -> Self {
-        Self { env, worker, registry, outbox: Outbox::default(), lease_until_us: AtomicU64::new(u64::MAX) }
+    pub(crate) fn new(env: Env, worker: WorkerId, registry: Arc<Registry>, store: SharedStore) -> Self {
+        let (outbox, lease_until_us) = (Outbox::default(), AtomicU64::new(u64::MAX));
+        Self { env, worker, registry, outbox, store, lease_until_us }
     }
 }
 
@@ -36,6 +43,8 @@ pub(crate) struct Attempt {
     pub(crate) token: Token,
     /// Somebody asked for the job to be cancelled; the token may have fired for another cause before.
     pub(crate) cancel_requested: AtomicBool,
+    /// Its handler completed it in a transaction of its own; whether that was committed is not known here.
+    pub(crate) in_transaction: AtomicBool,
     /// Bytes of log accepted so far.
     pub(crate) logged_bytes: AtomicUsize,
     /// The newest progress, and whether it waits in the outbox.
@@ -61,6 +70,7 @@ impl Attempt {
             started_at,
             token: Token::default(),
             cancel_requested: AtomicBool::new(false),
+            in_transaction: AtomicBool::new(false),
             logged_bytes: AtomicUsize::new(0),
             progress: Mutex::default(),
             progress_waits: AtomicBool::new(false),
@@ -83,6 +93,18 @@ impl Attempt {
                 slot.wake();
             }
         }
+    }
+
+    /// Has everything stored that the handler has said so far, and the job set apart from others.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) async fn prepare_completion(&self) -> Result<(), taskwright_store::Error> {
+        let is_silent = self.logged_bytes.load(Ordering::Relaxed) == 0 && lock(&self.progress).is_none();
+        if !is_silent {
+            // An error says that the writer is over, with the worker.
+            let _ = self.host.outbox.flush().await;
+        }
+        let fence = (self.job.key, self.job.attempt);
+        self.host.store.set_apart(self.host.worker, vec![fence]).await
     }
 
     /// When and why the handler is to be dropped; `waker` is told when that changes.

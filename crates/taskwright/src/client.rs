@@ -230,9 +230,15 @@ impl Client {
     }
 
     /// Time, randomness and ids of this client.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn env(&self) -> &Env {
         &self.env
+    }
+
+    /// Which store it is of.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn store_info(&self) -> taskwright_store::StoreInfo {
+        self.store.info()
     }
 
     /// Now, on the clock of this client.

@@ -186,6 +186,67 @@ impl Context {
         self.0.host.outbox.put_log(LogEntry { key, attempt, at: self.env().now(), stream, bytes });
     }
 
+    /// Prepares for [`complete_in`](Self::complete_in): stores what was logged and reported so far, and sets the job apart
+    /// from those that were claimed together with it.
+    ///
+    /// On PostgreSQL `complete_in` does the same at first; but a transaction of the isolation level `REPEATABLE READ` or
+    /// `SERIALIZABLE` does not see it any more, so call this before such a one begins. On SQLite, where nobody else can
+    /// write while a transaction does, call it before the transaction if something was logged.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub async fn prepare_completion(&self) -> Result<(), crate::Error> {
+        Ok(self.0.prepare_completion().await?)
+    }
+
+    /// Completes this attempt in a transaction of the handler's, on the database of the store: the handler's effects
+    /// there and the completion of the job take place together, if it commits, or not at all. So those effects take
+    /// place exactly once, however often the job runs. With a transaction of PostgreSQL this is a future.
+    ///
+    /// Call it last, commit, and return `Ok`, whose value is then of no interest: `result` is what is kept. Until the
+    /// transaction ends, whoever would cancel the job or give it to somebody else waits.
+    ///
+    /// If the transaction was rolled back, the attempt ends as the handler returns: so pass errors on. Once it is
+    /// committed the job is completed, whatever the handler returns; if that is an error, it is logged. What the handler
+    /// logs after this call is lost.
+    ///
+    /// # Errors
+    ///
+    /// When the attempt has ended, since the worker was declared lost, or somebody has asked for the job to be cancelled
+    /// ([`Error::is_refused`](crate::Error::is_refused)); when the result cannot be kept; and as for
+    /// [`enqueue_in`](crate::Client::enqueue_in). The transaction must be rolled back then.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlx-0_9")]
+    /// # mod example {
+    /// use taskwright::{Context, TaskError};
+    ///
+    /// async fn pay(ctx: Context) -> Result<(), TaskError> {
+    ///     let account: i64 = ctx.args()?;
+    ///     let mut tx = ctx.state::<sqlx::PgPool>()?.begin().await?;
+    ///     sqlx::query("UPDATE account SET balance = balance + 100 WHERE id = $1")
+    ///         .bind(account)
+    ///         .execute(&mut *tx)
+    ///         .await?;
+    ///     ctx.complete_in(&mut tx, &"paid").await?;
+    ///     tx.commit().await?;
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub fn complete_in<X: crate::transaction::CallersTransaction>(
+        &self,
+        tx: X,
+        result: &impl serde::Serialize,
+    ) -> X::Answer<()> {
+        tx.complete(crate::transaction::completion(&self.0, result))
+    }
+
     /// Whether this attempt still owns the job: the worker's lease holds, as far as this process can know.
     ///
     /// The worker renews the lease by itself. Ask before a step that must not happen twice.

@@ -16,11 +16,30 @@ enum Inner {
     Domain(taskwright_core::Error),
     Store(taskwright_store::Error),
     NoSuchJob(JobId),
+    /// What a statement in the caller's transaction met.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite's errors are the store's"))]
+    InTransaction(Box<InTransaction>),
+}
+
+/// An error of the caller's transaction.
+#[derive(Debug)]
+pub(crate) struct InTransaction {
+    pub(crate) what: &'static str,
+    pub(crate) why: String,
+    pub(crate) fix: &'static str,
+    /// The attempt has ended, or is to be cancelled.
+    pub(crate) refused: bool,
+    pub(crate) source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl Error {
     pub(crate) fn no_such_job(id: JobId) -> Self {
         Self(Inner::NoSuchJob(id))
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn in_transaction(error: InTransaction) -> Self {
+        Self(Inner::InTransaction(Box::new(error)))
     }
 
     /// What could not be done, or to what.
@@ -29,6 +48,7 @@ impl Error {
             Inner::Domain(error) => error.what().to_owned(),
             Inner::Store(error) => error.what().to_owned(),
             Inner::NoSuchJob(id) => format!("the job {id}"),
+            Inner::InTransaction(error) => error.what.to_owned(),
         }
     }
 
@@ -38,6 +58,7 @@ impl Error {
             Inner::Domain(error) => error.why(),
             Inner::Store(error) => error.why(),
             Inner::NoSuchJob(_) => "there is no such job",
+            Inner::InTransaction(error) => &error.why,
         }
     }
 
@@ -49,6 +70,7 @@ impl Error {
             Inner::NoSuchJob(_) => {
                 "look for it with `taskwright jobs list`; jobs that are over are removed in time"
             }
+            Inner::InTransaction(error) => error.fix,
         }
     }
 
@@ -57,7 +79,17 @@ impl Error {
         match &self.0 {
             Inner::Domain(_) => true,
             Inner::Store(error) => error.is_domain(),
-            Inner::NoSuchJob(_) => false,
+            Inner::NoSuchJob(_) | Inner::InTransaction(_) => false,
+        }
+    }
+
+    /// Whether an attempt was not completed in its handler's transaction, because it has ended (the worker may have been
+    /// lost) or is to be cancelled. The transaction must be rolled back.
+    pub fn is_refused(&self) -> bool {
+        match &self.0 {
+            Inner::Store(error) => error.is_refused(),
+            Inner::InTransaction(error) => error.refused,
+            Inner::Domain(_) | Inner::NoSuchJob(_) => false,
         }
     }
 
@@ -75,7 +107,7 @@ impl Error {
     pub fn as_store(&self) -> Option<&taskwright_store::Error> {
         match &self.0 {
             Inner::Store(error) => Some(error),
-            Inner::Domain(_) | Inner::NoSuchJob(_) => None,
+            Inner::Domain(_) | Inner::NoSuchJob(_) | Inner::InTransaction(_) => None,
         }
     }
 }
@@ -93,6 +125,7 @@ impl std::error::Error for Error {
             Inner::Domain(error) => error.source(),
             Inner::Store(error) => error.source(),
             Inner::NoSuchJob(_) => None,
+            Inner::InTransaction(error) => Some(error.source.as_ref()),
         }
     }
 }

@@ -64,13 +64,19 @@ fn outcome<O: Serialize>(returned: Result<O, TaskError>) -> Outcome {
         Ok(output) => output,
         Err(error) => return error.into(),
     };
-    match serde_json::to_string(&output) {
-        Ok(json) if json == "null" => Outcome::Completed { result: None },
-        Ok(json) if json.len() <= RESULT_BYTES_MAX => Outcome::Completed { result: Some(json) },
-        Ok(json) => Outcome::Fail {
-            error: format!("the result has {} bytes, {RESULT_BYTES_MAX} are allowed", json.len()),
-        },
-        Err(error) => Outcome::Fail { error: format!("the result cannot be written as JSON: {error}") },
+    match kept(&output) {
+        Ok(result) => Outcome::Completed { result },
+        Err(error) => Outcome::Fail { error },
+    }
+}
+
+/// A result as it is kept: JSON, and nothing for `null`; or why it cannot be.
+pub(crate) fn kept(result: &impl Serialize) -> Result<Option<String>, String> {
+    match serde_json::to_string(result) {
+        Ok(json) if json == "null" => Ok(None),
+        Ok(json) if json.len() <= RESULT_BYTES_MAX => Ok(Some(json)),
+        Ok(json) => Err(format!("the result has {} bytes, {RESULT_BYTES_MAX} are allowed", json.len())),
+        Err(error) => Err(format!("the result cannot be written as JSON: {error}")),
     }
 }
 

@@ -39,6 +39,9 @@
 //! workers and remove what is old. Time, randomness and ids come from an [`Env`], so that all of it runs on a
 //! [virtual clock](testing) in tests.
 //!
+//! In a [transaction](mod@transaction) of the program's own, a job exists if and only if that commits, and a handler's
+//! effects and the completion of its job take place together.
+//!
 //! A handler runs on the tokio runtime that the worker runs on. One that blocks its thread holds up everybody else on
 //! it, also the worker's heartbeat: put such work into `tokio::task::spawn_blocking`.
 #![deny(unsafe_code)]
@@ -58,8 +61,8 @@ mod registry;
 pub mod supervisor;
 mod task;
 pub mod testing;
-#[cfg(feature = "sqlite")]
-mod transaction;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod transaction;
 pub mod worker;
 
 pub use taskwright_core as core;

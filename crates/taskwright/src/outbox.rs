@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskwright_store::{LogEntry, ProgressReport};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::attempt::{Attempt, lock};
 use crate::env::Env;
@@ -33,6 +33,16 @@ struct Waiting {
     log: Vec<LogEntry>,
     log_bytes: usize,
     progress: Vec<Arc<Attempt>>,
+    /// Those who wait until what is here is written.
+    flushes: Vec<oneshot::Sender<()>>,
+}
+
+/// What was taken out to be written.
+pub(crate) struct Taken {
+    pub(crate) log: Vec<LogEntry>,
+    pub(crate) progress: Vec<ProgressReport>,
+    /// To be told, or dropped, when it is written.
+    pub(crate) flushes: Vec<oneshot::Sender<()>>,
 }
 
 impl Outbox {
@@ -51,6 +61,14 @@ impl Outbox {
         self.announce(false);
     }
 
+    /// Has everything written that is here; the receiver hears of that, or that it never will be.
+    pub(crate) fn flush(&self) -> oneshot::Receiver<()> {
+        let (done, told) = oneshot::channel();
+        lock(&self.waiting).flushes.push(done);
+        self.announce(true);
+        told
+    }
+
     fn announce(&self, large: bool) {
         if !self.filled.swap(true, Ordering::Relaxed) || large {
             self.arrived.notify_one();
@@ -61,16 +79,17 @@ impl Outbox {
         !self.filled.load(Ordering::Relaxed)
     }
 
-    /// Whether so much waits that it should be written at once.
-    pub(crate) fn is_large(&self) -> bool {
-        lock(&self.waiting).log_bytes >= LOG_BYTES_EAGER
+    /// Whether so much waits, or somebody does, that it should be written at once.
+    pub(crate) fn is_urgent(&self) -> bool {
+        let waiting = lock(&self.waiting);
+        waiting.log_bytes >= LOG_BYTES_EAGER || !waiting.flushes.is_empty()
     }
 
     /// Takes everything.
-    pub(crate) fn take(&self, env: &Env) -> (Vec<LogEntry>, Vec<ProgressReport>) {
+    pub(crate) fn take(&self, env: &Env) -> Taken {
         let mut waiting = lock(&self.waiting);
         self.filled.store(false, Ordering::Relaxed);
-        let Waiting { log, progress, .. } = std::mem::take(&mut *waiting);
+        let Waiting { log, progress, flushes, .. } = std::mem::take(&mut *waiting);
         drop(waiting);
         let now = env.now();
         let report = |attempt: Arc<Attempt>| {
@@ -79,6 +98,6 @@ impl Outbox {
             let progress = lock(&attempt.progress).clone()?;
             Some(ProgressReport { key: attempt.job.key, attempt: attempt.job.attempt, at: now, progress })
         };
-        (log, progress.into_iter().filter_map(report).collect())
+        Taken { log, progress: progress.into_iter().filter_map(report).collect(), flushes }
     }
 }

@@ -27,6 +27,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CopyInSink, Row};
 
 use super::error::{is_lost, open_error, pool_error, store_error};
+use super::listen::{GLANCE, seen, within_wait};
 use super::tls;
 use super::url::Settings;
 use crate::error::{Area, Error};
@@ -173,6 +174,12 @@ impl Connection {
             object.query(&statement, &values).await
         };
         rows.await.map_err(|error| note(&self.lost, error))
+    }
+
+    /// What changes whenever somebody commits: see [`GLANCE`].
+    pub(super) async fn glance(&self) -> Result<String, Error> {
+        let object = self.object.as_ref().ok_or_else(Error::closed)?;
+        within_wait(object.simple_query(GLANCE)).await.map(|messages| seen(&messages))
     }
 
     /// Sends the data of a `COPY ... FROM STDIN`, in a transaction of its own, which is committed when this returns.

@@ -118,6 +118,19 @@ async fn set_apart(
     if seqs.is_empty() { Ok(()) } else { session.set_apart(&seqs, Some(worker)).await }
 }
 
+/// Gives these running jobs rows of their own. See [`Store::set_apart`](crate::Store::set_apart).
+pub(super) async fn set_apart_of(
+    session: &mut Session<'_>,
+    held: &Held,
+    worker: WorkerId,
+    jobs: &[(JobKey, u32)],
+) -> Result<(), Error> {
+    match number(session, worker).await? {
+        Some(worker) => set_apart(session, held, worker, jobs.iter().map(|(key, _)| *key)).await,
+        None => Ok(()),
+    }
+}
+
 /// Takes the running row of an attempt, if it is still that attempt's.
 fn fence(held: &mut HashMap<i64, Running>, key: JobKey, attempt: u32) -> Option<Running> {
     if held.get(&key.0)?.attempt != attempt {

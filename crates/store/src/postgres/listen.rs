@@ -1,12 +1,12 @@
-//! The connection for hints: it listens, tells, and does nothing else.
+//! The connection for hints: it listens, tells, glances at what others commit, and does nothing else.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio_postgres::{AsyncMessage, Client};
+use tokio_postgres::{AsyncMessage, Client, SimpleQueryMessage};
 
 use super::error::store_error;
 use super::tls;
@@ -59,16 +59,36 @@ impl Listening {
         self.run(&format!("NOTIFY {:?}", self.channel)).await
     }
 
-    /// Asks for a sign of life.
-    pub(super) async fn ping(&self) -> Result<(), Error> {
-        self.run("").await
+    /// What changes whenever somebody commits: see [`GLANCE`].
+    pub(super) async fn glance(&self) -> Result<String, Error> {
+        within_wait(self.client.simple_query(GLANCE)).await.map(|messages| seen(&messages))
     }
 
     async fn run(&self, sql: &str) -> Result<(), Error> {
-        match tokio::time::timeout(ANSWER_WAIT_MAX, self.client.batch_execute(sql)).await {
-            Ok(done) => done.map_err(store_error),
-            Err(_) => Err(lost()),
-        }
+        within_wait(self.client.batch_execute(sql)).await
+    }
+}
+
+/// Asks which transactions are under way, in all databases of the server: another answer says that one with writes has
+/// ended since. It reads no table and writes nothing.
+pub(super) const GLANCE: &str = "SELECT pg_current_snapshot()";
+
+/// What [`GLANCE`] gave.
+pub(super) fn seen(messages: &[SimpleQueryMessage]) -> String {
+    let first = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    first.unwrap_or_default().to_owned()
+}
+
+/// The answer of the server, which is lost when it takes too long.
+pub(super) async fn within_wait<T>(
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(ANSWER_WAIT_MAX, answer).await {
+        Ok(done) => done.map_err(store_error),
+        Err(_) => Err(lost()),
     }
 }
 

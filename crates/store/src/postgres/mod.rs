@@ -60,4 +60,4 @@ pub use schema::{VERSION as SCHEMA_VERSION, applied, grant, migrate, pending_sql
 pub use store::PostgresStore;
 /// The driver, whose types are in the interface.
 pub use tokio_postgres;
-pub use url::{Protection, Settings};
+pub use url::{Protection, Settings, schema_of};

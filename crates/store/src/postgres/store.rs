@@ -14,7 +14,7 @@ use super::change::{self, By};
 use super::connect::{Connections, Parameters};
 use super::enqueue::NewRow;
 use super::error::{is_conflict, is_duplicate, is_elsewhere};
-use super::held::Held;
+use super::held::{Held, Where};
 use super::session::{Lanes, Parts, Session, get};
 use super::streamed::{self, Streamed};
 use super::sweep::{self, Observer, Round};
@@ -211,8 +211,8 @@ impl PostgresStore {
             Some(verdicts) => verdicts,
             None => transact!(self, session => finish::finish(session, &self.held, now, worker, ends))?,
         };
-        let gone = ends.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Accepted);
-        self.held.remove(gone.map(|(end, _)| end.key.0));
+        // Also what had ended before, for instance in a transaction of its handler's.
+        self.held.remove(ends.iter().map(|end| end.key.0));
         self.unstart(worker, &uncounted(ends));
         Ok(verdicts)
     }
@@ -344,6 +344,16 @@ impl Store for PostgresStore {
         Box::pin(
             async move { transact!(self, session => finish::log(session, &self.held, worker, &entries)) },
         )
+    }
+
+    fn set_apart(&self, worker: WorkerId, jobs: Vec<(JobKey, u32)>) -> Reply<'_, ()> {
+        Box::pin(async move {
+            let places = self.held.find(jobs.iter().map(|(key, _)| key.0));
+            if places.iter().all(|place| *place == Where::Running) {
+                return Ok(());
+            }
+            transact!(self, session => finish::set_apart_of(session, &self.held, worker, &jobs))
+        })
     }
 
     fn register(&self, now: Timestamp, monotonic_us: u64, worker: NewWorker) -> Reply<'_, Registration> {

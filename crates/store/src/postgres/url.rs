@@ -275,6 +275,12 @@ impl Own {
     }
 }
 
+/// The schema that holds the tables of a store, as its description tells; `None` when it is not on PostgreSQL.
+pub fn schema_of(info: &crate::StoreInfo) -> Option<&str> {
+    let named = info.url.split_once("?schema=").map(|(_, schema)| schema);
+    (info.kind == "postgres").then(|| named.unwrap_or(SCHEMA_DEFAULT))
+}
+
 fn parse_schema(text: &str) -> Result<String, Error> {
     let lower = |c: char| c.is_ascii_lowercase() || c == '_';
     let sound = text.starts_with(lower)

@@ -2,7 +2,11 @@
 //!
 //! PostgreSQL takes a lock over all databases while a transaction that notifies commits, so that notifying within the
 //! transactions that enqueue would put them in a line. Here a commit only marks that there is something to tell; one
-//! task tells it, once for everything that has gathered. A hint that gets lost is found by polling.
+//! task tells it, once for everything that has gathered.
+//!
+//! Nobody tells of what a program enqueues in its own transaction, nor can anybody listen through PgBouncer. So as long
+//! as somebody waits for hints, the server is asked every 50 to 80 ms whether anybody has committed anything, which costs
+//! it some 30 µs. Only when that is so is it worth a claim. A job that is committed therefore starts within 100 ms.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +20,11 @@ use super::listen::Listening;
 /// The pauses between attempts to connect again: the first, and the longest.
 const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// How often a silent connection is asked whether it still lives.
+/// The shortest and the longest time between two glances at what others committed. They differ, so that processes which
+/// started together do not ask together.
+const GLANCE_MS: (u64, u64) = (50, 80);
+
+/// How often the server is asked when nobody waits for hints: only to see that the connection still lives.
 const PING_EVERY: Duration = Duration::from_secs(15);
 
 /// Tells the other processes, and this one's listeners.
@@ -41,8 +49,13 @@ impl Bell {
     pub(super) fn connect(&self, connections: &Connections) {
         let (local, to_tell, connections) = (self.local.clone(), self.to_tell.clone(), connections.clone());
         let mut tasks = self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Through PgBouncer nobody can listen; polling finds what there is.
-        if tasks.is_empty() && !connections.settings().pgbouncer {
+        if !tasks.is_empty() {
+            return;
+        }
+        if connections.settings().pgbouncer {
+            // Nobody can listen through it.
+            tasks.spawn(async move { keep_glancing(&connections, &local).await });
+        } else {
             tasks.spawn(async move { keep_listening(&connections, &local, &to_tell).await });
         }
     }
@@ -84,16 +97,75 @@ async fn keep_listening(connections: &Connections, local: &watch::Sender<u64>, t
     }
 }
 
-/// Tells and hears until the connection fails.
+/// Tells, hears and glances until the connection fails.
 async fn serve(listening: &mut Listening, local: &watch::Sender<u64>, to_tell: &Notify) -> crate::Error {
+    let mut glances = Glances::default();
+    let mut silent = Duration::ZERO;
     loop {
+        let pause = glances.next_pause();
         let done = tokio::select! {
             () = to_tell.notified() => listening.tell().await,
             heard = listening.heard() => heard.map(|()| ring(local)),
-            () = pause_for(PING_EVERY) => listening.ping().await,
+            () = pause_for(pause) => {
+                silent += pause;
+                if local.receiver_count() == 0 && silent < PING_EVERY {
+                    continue;
+                }
+                silent = Duration::ZERO;
+                listening.glance().await.map(|seen| glances.note(seen, local))
+            }
         };
         if let Err(error) = done {
             return error;
+        }
+    }
+}
+
+/// Glances by connections of the pool.
+async fn keep_glancing(connections: &Connections, local: &watch::Sender<u64>) {
+    let mut glances = Glances::default();
+    loop {
+        pause_for(glances.next_pause()).await;
+        if local.receiver_count() == 0 {
+            continue;
+        }
+        let glance = async { connections.get().await?.glance().await };
+        match glance.await {
+            Ok(seen) => glances.note(seen, local),
+            Err(error) => {
+                tracing::debug!(%error, "cannot see what others commit; it is tried again");
+                pause_for(RECONNECT_PAUSE.0).await;
+            }
+        }
+    }
+}
+
+/// What was seen of others' commits.
+struct Glances {
+    seen: Option<String>,
+    number: u64,
+}
+
+impl Default for Glances {
+    fn default() -> Self {
+        // Processes of one machine begin at different places.
+        Self { seen: None, number: u64::from(std::process::id()) }
+    }
+}
+
+impl Glances {
+    /// The pause before the next one: spread evenly over what is allowed, as multiples of a number prime to it are.
+    fn next_pause(&mut self) -> Duration {
+        let (shortest, longest) = GLANCE_MS;
+        self.number = self.number.wrapping_add(1);
+        Duration::from_millis(shortest + self.number.wrapping_mul(19) % (longest - shortest + 1))
+    }
+
+    /// Rings if anybody has committed anything.
+    fn note(&mut self, seen: String, local: &watch::Sender<u64>) {
+        if self.seen.as_ref() != Some(&seen) {
+            self.seen = Some(seen);
+            ring(local);
         }
     }
 }
@@ -102,4 +174,27 @@ async fn serve(listening: &mut Listening, local: &watch::Sender<u64>, to_tell: &
 pub(super) async fn pause_for(duration: Duration) {
     // A timeout of something that never comes is a pause.
     let _ = tokio::time::timeout(duration, std::future::pending::<()>()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_spread_over_what_is_allowed() {
+        let mut glances = Glances::default();
+        let pauses: std::collections::BTreeSet<_> = (0..31).map(|_| glances.next_pause()).collect();
+        assert_eq!(pauses.len(), 31);
+        assert_eq!(pauses.first(), Some(&Duration::from_millis(50)));
+        assert_eq!(pauses.last(), Some(&Duration::from_millis(80)));
+    }
+
+    #[test]
+    fn only_a_change_rings() {
+        let (mut glances, local) = (Glances::default(), watch::Sender::new(0));
+        for (seen, rings) in [("5:5:", 1), ("5:5:", 1), ("5:7:5", 2), ("7:7:", 3), ("7:7:", 3)] {
+            glances.note(seen.to_owned(), &local);
+            assert_eq!(*local.borrow(), rings, "{seen}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use super::session::Session;
 use super::timeline::by_worker;
 use super::worker::number;
 use crate::claim::JobKey;
-use crate::error::Error;
+use crate::error::{Area, Error};
 use crate::finish::{Finish, LogEntry, ProgressReport};
 
 /// A running row, as far as its end needs it.
@@ -63,6 +63,40 @@ pub(super) fn finish(
     }
     complete(session, worker, &completed)?;
     Ok(verdicts)
+}
+
+/// Completes one attempt in the caller's transaction. See [`complete_in`](super::complete_in).
+pub(super) fn complete_one(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    worker: WorkerId,
+    end: &Finish,
+) -> Result<(), Error> {
+    let id = worker;
+    let running = match number(session, id)? {
+        Some(worker) => session
+            .first(FENCE, (end.key.0, worker), read_running)?
+            .filter(|running| running.attempt == end.attempt)
+            .map(|running| (worker, running)),
+        None => None,
+    };
+    let Some((worker, running)) = running else {
+        return Err(refused(
+            end,
+            "it runs no more on this worker",
+            "roll back: the attempt has ended, or the job runs, or has run, elsewhere",
+        ));
+    };
+    if running.cancel_requested {
+        let why = "somebody has asked for this job to be cancelled";
+        return Err(refused(end, why, "roll back, and return from the handler"));
+    }
+    let ended = Ended::of(end, worker, &running, now, id);
+    end_attempt(session, end.key.0, running, end.decision.clone(), &ended)
+}
+
+fn refused(end: &Finish, why: &str, fix: &str) -> Error {
+    Error::new(Area::Refused, format!("complete attempt {} in the transaction", end.attempt), why, fix)
 }
 
 /// Hands jobs back. See [`Store::give_back`](crate::Store::give_back).
@@ -310,6 +344,8 @@ fn verdict(changed: usize) -> Verdict {
 // The statements of ends; plans.rs holds each of them to an index.
 pub(super) const FENCES: &str = "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL
          FROM taskwright_running WHERE seq IN rarray(?1) AND worker = ?2";
+pub(super) const FENCE: &str = "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL
+         FROM taskwright_running WHERE seq = ?1 AND worker = ?2";
 pub(super) const END_COMPLETED: &str = "DELETE FROM taskwright_running WHERE seq IN rarray(?1)";
 pub(super) const END_ONE: &str = "DELETE FROM taskwright_running WHERE seq = ?1";
 pub(super) const REPORT: &str =

@@ -189,6 +189,23 @@ pub fn enqueue_in(
     enqueue::enqueue(&mut Session::new(tx, &mut lanes), now, jobs)
 }
 
+/// Ends a running attempt as `end` says inside the caller's own transaction on the same file: the job is completed if and
+/// only if that commits. For the handler of that attempt.
+///
+/// # Errors
+///
+/// When the attempt does not run (any more) on this worker, or somebody has asked for the job to be cancelled. The
+/// transaction must then be rolled back.
+pub fn complete_in(
+    tx: &rusqlite::Transaction<'_>,
+    now: Timestamp,
+    worker: WorkerId,
+    end: &Finish,
+) -> Result<(), Error> {
+    let mut lanes = Lanes::default();
+    finish::complete_one(&mut Session::new(tx, &mut lanes), now, worker, end)
+}
+
 fn out_of_threads() -> Error {
     Error::new(
         Area::Failed,

@@ -31,6 +31,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("claim: release key", claim::RELEASE_KEY),
     ("claim: key released", claim::KEY_RELEASED),
     ("finish: fences", finish::FENCES),
+    ("finish: fence", finish::FENCE),
     ("finish: completed", finish::END_COMPLETED),
     ("finish: one", finish::END_ONE),
     ("finish: report", finish::REPORT),

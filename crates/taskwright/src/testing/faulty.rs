@@ -192,6 +192,10 @@ impl Store for FaultyStore {
         self.run(Call::Lead, move || self.store.lead(monotonic_us, node, lease))
     }
 
+    fn set_apart(&self, worker: WorkerId, jobs: Vec<(JobKey, u32)>) -> Reply<'_, ()> {
+        self.store.set_apart(worker, jobs)
+    }
+
     fn resign(&self, node: WorkerId) -> Reply<'_, ()> {
         self.store.resign(node)
     }

@@ -20,13 +20,20 @@ use tokio::sync::Notify;
 use super::incarnation::Incarnation;
 use super::phase::Phase;
 use crate::attempt::lock;
-use crate::outbox::FLUSH_EVERY;
+use crate::outbox::{FLUSH_EVERY, Taken};
 
 /// Ends that wait for the writer; a slot that has one more waits too: 4,096.
 const ENDS_WAITING_MAX: usize = 4_096;
 /// The first and the longest delay before a failed write is repeated.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
+
+/// The end of an attempt, as its slot has it.
+pub(crate) struct End {
+    pub(crate) finish: Finish,
+    /// Whether the handler completed the attempt in a transaction of its own, which may have been rolled back.
+    pub(crate) in_transaction: bool,
+}
 
 /// Ends of attempts on their way to the store.
 #[derive(Default)]
@@ -41,13 +48,22 @@ pub(crate) struct Ends {
 #[derive(Default)]
 struct Waiting {
     ends: Vec<Finish>,
+    /// Those of attempts that may have ended already, in their handlers' transactions.
+    in_transaction: Vec<Finish>,
     /// Jobs that were claimed and not started, and why each lot goes back.
     unstarted: Vec<(Vec<(JobKey, u32)>, &'static str)>,
 }
 
+impl Waiting {
+    /// How many ends wait.
+    fn count(&self) -> usize {
+        self.ends.len() + self.in_transaction.len()
+    }
+}
+
 impl Ends {
     /// Hands an end to the writer; waits while too many wait.
-    pub(crate) async fn put(&self, mut end: Finish) {
+    pub(crate) async fn put(&self, mut end: End) {
         while let Err(refused) = self.try_put(end) {
             let taken = self.taken.notified();
             // Looked at again after the interest is registered.
@@ -60,12 +76,13 @@ impl Ends {
     }
 
     #[expect(clippy::result_large_err, reason = "the end comes back only when the writer is far behind")]
-    fn try_put(&self, end: Finish) -> Result<(), Finish> {
+    fn try_put(&self, end: End) -> Result<(), End> {
         let mut waiting = lock(&self.waiting);
-        if waiting.ends.len() >= ENDS_WAITING_MAX {
+        if waiting.count() >= ENDS_WAITING_MAX {
             return Err(end);
         }
-        waiting.ends.push(end);
+        let ends = if end.in_transaction { &mut waiting.in_transaction } else { &mut waiting.ends };
+        ends.push(end.finish);
         drop(waiting);
         self.arrived.notify_one();
         Ok(())
@@ -93,7 +110,7 @@ impl Ends {
         // The next batch will be about as large.
         waiting.ends.reserve(taken.ends.len());
         drop(waiting);
-        if taken.ends.len() >= ENDS_WAITING_MAX {
+        if taken.count() >= ENDS_WAITING_MAX {
             self.taken.notify_waiters();
         }
         taken
@@ -114,16 +131,21 @@ async fn write(worker: &Incarnation) {
     let mut flush_at_us = 0;
     loop {
         // The ends first and the outbox second: what an attempt had to say was put in before its end.
-        let Waiting { ends, unstarted } = worker.ends.take();
-        let idle = ends.is_empty() && unstarted.is_empty();
+        let waiting = worker.ends.take();
+        let has_ends = waiting.count() > 0;
+        let Waiting { ends, in_transaction, unstarted } = waiting;
+        let idle = !has_ends && unstarted.is_empty();
         let closed = idle && worker.ends.closed.load(Ordering::SeqCst);
-        let due = outbox.is_large() || worker.host.env.monotonic_us() >= flush_at_us;
-        if !outbox.is_empty() && (due || closed || !ends.is_empty()) {
+        let due = outbox.is_urgent() || worker.host.env.monotonic_us() >= flush_at_us;
+        if !outbox.is_empty() && (due || closed || has_ends) {
             write_outbox(worker).await;
             flush_at_us = worker.host.env.monotonic_us() + crate::env::micros(FLUSH_EVERY);
         }
         if !ends.is_empty() {
             settle(worker, ends).await;
+        }
+        if !in_transaction.is_empty() {
+            settle_in_transaction(worker, in_transaction).await;
         }
         for (fences, reason) in unstarted {
             give_back(worker, fences, reason).await;
@@ -144,7 +166,7 @@ async fn write(worker: &Incarnation) {
 }
 
 async fn write_outbox(worker: &Incarnation) {
-    let (entries, reports) = worker.host.outbox.take(&worker.host.env);
+    let Taken { log: entries, progress: reports, flushes } = worker.host.outbox.take(&worker.host.env);
     let id = worker.host.worker;
     if !entries.is_empty() {
         let fences: Vec<_> = entries.iter().map(|entry| (entry.key, entry.attempt)).collect();
@@ -155,6 +177,10 @@ async fn write_outbox(worker: &Incarnation) {
         let fences: Vec<_> = reports.iter().map(|report| (report.key, report.attempt)).collect();
         let verdicts = persist(worker, "progress", || worker.store.report(id, reports.clone())).await;
         stop_stale(worker, &fences, &verdicts.unwrap_or_default());
+    }
+    for flush in flushes {
+        // Whoever waited may be gone by now.
+        let _ = flush.send(());
     }
 }
 
@@ -241,6 +267,36 @@ async fn persist<'a, T>(
             }
             other => return other,
         }
+    }
+}
+
+/// Ends attempts whose handlers completed them in transactions of their own: apart from the others, so that a stale one
+/// among them costs those nothing. What was rolled back ends here as any attempt does; the rest has ended.
+async fn settle_in_transaction(worker: &Incarnation, ends: Vec<Finish>) {
+    let now = worker.host.env.now();
+    match persist(worker, "end", || worker.source.settle(now, ends.clone())).await {
+        Ok(verdicts) => {
+            for (end, verdict) in ends.iter().zip(verdicts) {
+                note_in_transaction(worker, end, verdict);
+            }
+            worker.settled(ends.len());
+        }
+        Err(error) => settle_refused(worker, ends, &error).await,
+    }
+}
+
+fn note_in_transaction(worker: &Incarnation, end: &Finish, verdict: Verdict) {
+    if verdict == Verdict::Accepted {
+        worker.counts.note(&end.decision, verdict);
+        return;
+    }
+    worker.counts.completed.fetch_add(1, Ordering::Relaxed);
+    if end.decision.to != State::Completed {
+        let (key, attempt, reason) = (end.key.0, end.attempt, end.decision.reason.as_deref());
+        tracing::warn!(
+            worker = %worker.host.worker, key, attempt, reason,
+            "the handler failed after its transaction had completed the job; the job stays completed"
+        );
     }
 }
 

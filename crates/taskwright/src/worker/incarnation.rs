@@ -155,6 +155,10 @@ impl Incarnation {
     /// The store said that an attempt no longer owns its job.
     pub(crate) fn lose_attempt(&self, key: JobKey, attempt: u32) {
         if let Some(running) = self.find_running(key, attempt) {
+            if running.in_transaction.load(Ordering::Relaxed) {
+                // Its handler has completed it, and says something still, which comes too late.
+                return;
+            }
             tracing::info!(job = %running.job.id, attempt, "the attempt no longer owns its job and is stopped");
             running.stop(StopCause::Lost, self.host.env.monotonic_us());
         }

@@ -203,7 +203,7 @@ impl Worker {
     }
 
     fn incarnation(&self, id: WorkerId, asked_us: u64, registration: Registration) -> Arc<Incarnation> {
-        let host = Host::new(self.env.clone(), id, Arc::clone(&self.registry));
+        let host = Host::new(self.env.clone(), id, Arc::clone(&self.registry), Arc::clone(&self.store));
         host.lease_until_us.store(asked_us + micros(self.config.lease), Ordering::Relaxed);
         let source =
             QueueSource { store: Arc::clone(&self.store), worker: id, serves: Arc::clone(&self.serves) };

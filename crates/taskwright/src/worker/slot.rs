@@ -5,12 +5,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context as Cx, Poll};
 
 use taskwright_core::attempt::{AttemptEnd, Facts, decide};
 use taskwright_core::{Outcome, Timestamp};
 use taskwright_store::{ClaimedJob, Finish};
 
+use super::finish::End;
 use super::incarnation::Incarnation;
 use super::panic::caught;
 use super::phase::Phase;
@@ -29,7 +31,7 @@ pub(crate) async fn run(worker: Arc<Incarnation>, number: usize) {
     let mut turn_began = Timestamp::from_micros(0);
     while let Some(job) = worker.buffer.pop(number).await {
         let Some(end) = execute(&worker, number, job).await else { continue };
-        let ended_us = end.ended_at.as_micros();
+        let ended_us = end.finish.ended_at.as_micros();
         worker.ends.put(end).await;
         if ended_us - turn_began.as_micros() > TURN_US {
             tokio::task::yield_now().await;
@@ -39,7 +41,7 @@ pub(crate) async fn run(worker: Arc<Incarnation>, number: usize) {
 }
 
 /// Runs one job; `None` when nothing may be written about it.
-async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> Option<Finish> {
+async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> Option<End> {
     let host = &worker.host;
     let Some(entry) = host.registry.entry(&job.kind) else {
         // The store gives only kinds that it was asked for.
@@ -65,7 +67,8 @@ async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> O
         // No end will be written that could count it.
         worker.settled(1);
     }
-    Some(finish(&attempt, &entry.options, outcome?))
+    let in_transaction = attempt.in_transaction.load(Ordering::Relaxed);
+    Some(End { finish: finish(&attempt, &entry.options, outcome?), in_transaction })
 }
 
 /// How the drive of a handler ended.
@@ -186,7 +189,7 @@ fn finish(attempt: &Attempt, options: &TaskOptions, outcome: Outcome) -> Finish 
             max_attempts: job.max_attempts,
             backoff: job.backoff.unwrap_or(options.backoff),
             delivery: job.delivery,
-            cancel_requested: attempt.cancel_requested.load(std::sync::atomic::Ordering::Relaxed),
+            cancel_requested: attempt.cancel_requested.load(Ordering::Relaxed),
             now,
             dice: env.dice(),
         },

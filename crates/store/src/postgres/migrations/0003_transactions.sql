@@ -1,4 +1,7 @@
 -- What a user's own transaction calls: jobs that exist if and only if it commits, and a job that is completed by it.
+--
+-- It runs in a session of the user's, whose settings are not ours: enable_seqscan is off within the functions, so that a plan
+-- that was made while a table was empty is right when it is full.
 
 -- Stores one job: see Store::enqueue. For programs, which have checked what they pass; people use `enqueue`. Gives the id of
 -- the job that stands for the request, and whether that was there already. Times are UTC microseconds since 1970.
@@ -8,7 +11,7 @@ CREATE FUNCTION enqueue_job(
     job_backoff text DEFAULT NULL, job_timeout_us bigint DEFAULT NULL, is_at_most_once boolean DEFAULT false,
     job_owner text DEFAULT NULL, job_key text DEFAULT NULL, key_scope smallint DEFAULT 1)
 RETURNS TABLE (id uuid, existing boolean)
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     now_us   bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
@@ -67,6 +70,25 @@ BEGIN
 END
 $$;
 
+-- Stores the jobs of a JSON array, and answers in their order. What every driver of every language can send: one text.
+-- The arguments of a job are a JSON *string* that holds their exact bytes; `key`, `scope` and the like as in enqueue_job.
+CREATE FUNCTION enqueue_jobs(jobs text) RETURNS TABLE (id text, existing boolean)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    job record;
+BEGIN
+    FOR job IN SELECT * FROM jsonb_to_recordset(jobs::jsonb) AS j (
+            id uuid, namespace text, queue text, kind text, priority smallint, args text, run_at bigint, held boolean,
+            max_attempts bigint, backoff text, timeout_us bigint, at_most_once boolean, owner text, key text,
+            scope smallint) LOOP
+        RETURN QUERY SELECT e.id::text, e.existing FROM enqueue_job(
+            job.id, job.namespace, job.queue, job.kind, job.priority, convert_to(job.args, 'UTF8'), job.run_at, job.held,
+            job.max_attempts, job.backoff, job.timeout_us, job.at_most_once, job.owner, job.key, job.scope) e;
+    END LOOP;
+END
+$$;
+
 -- The lane of a queue, kind and priority, made if it is new. Two transactions that make the same one wait for each other.
 CREATE FUNCTION lane_of(in_namespace text, in_queue text, in_kind text, in_priority smallint) RETURNS bigint
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -113,10 +135,14 @@ BEGIN
             'start with a letter or digit, go on with letters, digits and . _ : / -, and have at most 128 bytes')
         FROM (VALUES ('kind', kind), ('queue', queue), ('namespace', namespace)) AS n (name, value);
     PERFORM refuse_unless(octet_length(json) <= 1048576, 'args', left(json, 60), 'have at most 1 MiB');
+    PERFORM refuse_unless(depth_of(json) <= 127, 'args', left(json, 60), 'nest at most 127 levels deep');
     PERFORM refuse_unless(priority BETWEEN -32768 AND 32767, 'priority', priority::text, 'be from -32768 to 32767');
     PERFORM refuse_unless(max_attempts IS NULL OR max_attempts BETWEEN 1 AND 1000000, 'max_attempts', max_attempts::text,
             'be from 1 to 1000000, or NULL for no limit');
-    PERFORM refuse_unless(timeout IS NULL OR timeout > interval '0', 'timeout', timeout::text, 'be longer than nothing');
+    PERFORM refuse_unless(run_at IS NULL OR run_at BETWEEN '0001-01-01 UTC' AND '9999-12-30 22:00:00 UTC', 'run_at', run_at::text,
+            'be a moment before 9999-12-30 22:00:00 UTC, and not -infinity');
+    PERFORM refuse_unless(timeout IS NULL OR timeout > interval '0' AND timeout <= interval '1000 years', 'timeout',
+            timeout::text, 'be longer than nothing, and at most 1000 years');
     PERFORM refuse_unless(owner IS NULL OR (octet_length(owner) BETWEEN 1 AND 1024
                 AND owner !~ '[\u0001-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]'),
             'owner', owner, 'be 1 to 1,024 bytes of printable text');
@@ -129,6 +155,23 @@ BEGIN
         (extract(epoch FROM timeout) * 1000000)::bigint, at_most_once, owner, unique_key,
         CASE unique_while WHEN 'waiting' THEN 1 ELSE 2 END::smallint) j;
     RETURN stands;
+END
+$$;
+
+-- How deep a JSON text nests. Whoever reads it has a bound on that.
+CREATE FUNCTION depth_of(json text) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    opening CONSTANT bigint := length(json) - length(translate(json, '[{', ''));
+BEGIN
+    -- Nearly always: there are not even so many brackets.
+    IF opening <= 127 THEN
+        RETURN opening;
+    END IF;
+    RETURN (SELECT coalesce(max(b.depth), 0) FROM (
+        SELECT sum(CASE WHEN c.bracket IN ('[', '{') THEN 1 ELSE -1 END) OVER (ORDER BY c.at) AS depth
+        FROM regexp_split_to_table(regexp_replace(json, '"(?:[^"\\]|\\.)*"|[^][{}"]+', '', 'g'), '') WITH ORDINALITY AS c (bracket, at)
+        WHERE c.bracket <> '') b);
 END
 $$;
 
@@ -153,9 +196,10 @@ $$;
 
 -- Completes a running attempt: its job is completed if and only if the transaction commits, together with all else that
 -- it does. It fails when the attempt does not run (any more): then nothing of the transaction may take place.
-CREATE FUNCTION complete_job(who uuid, in_seq bigint, in_attempt integer, started bigint, job_result text DEFAULT NULL)
+CREATE FUNCTION complete_job(
+    who uuid, in_seq bigint, in_attempt integer, started bigint, job_result text DEFAULT NULL, used text DEFAULT NULL)
 RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 DECLARE
     now_us bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
     me     bigint;
@@ -173,17 +217,31 @@ BEGIN
         RETURNING x.claimed_at, x.flags, x.cancel_at IS NOT NULL INTO since, marks, stops;
     IF since IS NULL THEN
         RAISE EXCEPTION 'taskwright: attempt % of this job runs no more on this worker', in_attempt
-            USING ERRCODE = 'TW001', HINT = 'Roll back: the job runs, or has run, elsewhere.';
+            USING ERRCODE = 'TW001', HINT = 'Roll back: the attempt has ended, or the job runs, or has run, elsewhere.';
     ELSIF stops THEN
         RAISE EXCEPTION 'taskwright: somebody has asked for this job to be cancelled'
             USING ERRCODE = 'TW002', HINT = 'Roll back, and return from the handler.';
     END IF;
-    INSERT INTO attempt (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, result)
-        VALUES (in_seq, in_attempt, me, since, started, now_us, 0, 6, job_result);
+    INSERT INTO attempt (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, result, usage)
+        VALUES (in_seq, in_attempt, me, since, started, now_us, 0, 6, job_result, used);
     IF marks <> 0 THEN
         WITH freed AS (
             DELETE FROM unique_key u WHERE u.seq = in_seq RETURNING u.seq, u.namespace, u.kind, u.key, u.scope)
         INSERT INTO unique_past (seq, namespace, kind, key, scope) SELECT f.* FROM freed f;
     END IF;
+END
+$$;
+
+-- The same for an attempt that is told in one text of JSON; answers with the job's id, as enqueue_jobs does.
+CREATE FUNCTION complete_attempt(attempt text) RETURNS TABLE (id text, existing boolean)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    told record;
+BEGIN
+    SELECT * INTO told FROM jsonb_to_record(complete_attempt.attempt::jsonb) AS t (
+        worker uuid, seq bigint, number integer, started_at bigint, result text, usage text);
+    PERFORM complete_job(told.worker, told.seq, told.number, told.started_at, told.result, told.usage);
+    RETURN QUERY SELECT j.id::text, false FROM job j WHERE j.seq = told.seq;
 END
 $$;

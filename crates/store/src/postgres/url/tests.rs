@@ -196,3 +196,17 @@ fn the_url_without_secrets_can_be_parsed_again() {
     }
     assert_eq!(parse("postgres:///jobs?host=/run/pg&user=me").url(), "postgres://me@%2Frun%2Fpg:5432/jobs");
 }
+
+#[test]
+fn a_description_of_a_store_tells_its_schema() {
+    let info = |kind, url: &str| crate::StoreInfo {
+        kind,
+        url: Settings::parse(url).unwrap().url(),
+        engine: String::new(),
+        schema: 1,
+    };
+    assert_eq!(schema_of(&info("postgres", "postgres://ada@db/shop")), Some("taskwright"));
+    let other = "postgres://ada:secret@db/shop?sslmode=require&schema=jobs_2";
+    assert_eq!(schema_of(&info("postgres", other)), Some("jobs_2"));
+    assert_eq!(schema_of(&info("sqlite", other)), None);
+}

@@ -1,0 +1,192 @@
+//! The caller's own transactions: jobs that exist if and only if one commits, and attempts that one completes.
+//!
+//! | store | transaction | feature | a call answers with |
+//! |---|---|---|---|
+//! | SQLite | `&rusqlite::Transaction` | `sqlite` | the result |
+//! | PostgreSQL | `&mut tokio_postgres::Transaction` | `tokio-postgres-0_7` | a future of it |
+//! | | `&mut deadpool_postgres::Transaction` | `deadpool-postgres-0_14` | |
+//! | | `&mut sqlx::Transaction<Postgres>`, `&mut sqlx::PgConnection` | `sqlx-0_9` | |
+//! | | `&mut diesel_async::AsyncPgConnection` | `diesel-async-0_9` | |
+//! | | whatever implements [`PostgresTransaction`] | `postgres` | |
+//!
+//! The names of the features tell the version of the driver. The transaction must be one on the database of the store.
+//! psql, triggers and other languages call the SQL function `taskwright.enqueue`.
+//!
+//! # What is promised
+//!
+//! - A job that was enqueued with [`Client::enqueue_in`] exists if and only if the transaction commits. An idle worker
+//!   starts it within 100 ms of that; the transaction tells nobody, so that no lock of the server's is taken for it.
+//! - When [`Context::complete_in`](crate::Context::complete_in) has answered and the transaction commits, the job is
+//!   completed, and everything else that the transaction did took place: exactly once, however often workers die and
+//!   attempts are repeated. If it does not commit, none of that took place, and the attempt goes on.
+//!
+//! What is *not*: effects elsewhere (a mail, another database, a file) have no part in the transaction. They take place
+//! again when the attempt is repeated.
+
+#[cfg(feature = "deadpool-postgres-0_14")]
+mod deadpool;
+#[cfg(feature = "diesel-async-0_9")]
+mod diesel_async;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(feature = "sqlx-0_9")]
+mod sqlx;
+#[cfg(feature = "tokio-postgres-0_7")]
+mod tokio_postgres;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use taskwright_core::attempt::AttemptEnd;
+use taskwright_core::{Cause, Decision, NewJob, State};
+use taskwright_store::{Enqueued, Finish};
+
+#[cfg(feature = "postgres")]
+pub use self::postgres::{BoxError, BoxFuture, PostgresTransaction};
+use crate::attempt::Attempt;
+use crate::client::Client;
+use crate::error::Error;
+use crate::handler::kept;
+use crate::job::Job;
+
+/// A reference to a transaction of the caller's. See the [list](self) of what that can be.
+///
+/// Not to be implemented: for another driver of PostgreSQL, implement `PostgresTransaction`.
+pub trait CallersTransaction: sealed::Sealed + Sized {
+    /// What a call answers with: `Result<T, Error>`, or a future of it.
+    type Answer<T: Send + 'static>;
+
+    #[doc(hidden)]
+    fn enqueue<T: Send + 'static>(
+        self,
+        client: &Client,
+        jobs: Result<Vec<NewJob>, Error>,
+        answer: fn(Vec<Enqueued>) -> T,
+    ) -> Self::Answer<T>;
+
+    #[doc(hidden)]
+    fn complete(self, completion: Result<Completion, Error>) -> Self::Answer<()>;
+}
+
+mod sealed {
+    /// Keeps others from implementing a trait.
+    pub trait Sealed {}
+}
+
+/// An attempt that is to be completed.
+#[doc(hidden)]
+pub struct Completion {
+    attempt: Arc<Attempt>,
+    end: Finish,
+}
+
+impl Client {
+    /// Stores a job inside the caller's transaction on the database of the store: it exists if and only if that commits.
+    /// With a transaction of PostgreSQL this is a future.
+    ///
+    /// Nobody is told of the commit: a worker that is idle finds the job within about 100 ms.
+    ///
+    /// # Errors
+    ///
+    /// When something about the job is not accepted; when the transaction is on another database than the client's store,
+    /// or that has not been migrated. With SQLite the transaction is as it was; one of PostgreSQL that a statement of
+    /// which failed can only be rolled back.
+    ///
+    /// # Example
+    ///
+    /// With SQLite:
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    /// use taskwright::store::sqlite::{Options, SqliteStore, rusqlite};
+    /// use taskwright::{Client, Env, Job};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("shop.db");
+    /// let store = Arc::new(SqliteStore::open(&path, Options::default())?);
+    /// let client = Client::new(store, Env::system());
+    ///
+    /// let mut shop = rusqlite::Connection::open(&path)?;
+    /// shop.execute_batch("CREATE TABLE shop_order (id INTEGER PRIMARY KEY, item TEXT)")?;
+    /// let tx = shop.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    /// tx.execute("INSERT INTO shop_order (item) VALUES ('a book')", [])?;
+    /// client.enqueue_in(&tx, Job::new("email.receipt").args(&tx.last_insert_rowid())?)?;
+    /// tx.commit()?;
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "sqlite"))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// With PostgreSQL by sqlx (feature `sqlx-0_9`):
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlx-0_9")]
+    /// # mod example {
+    /// use taskwright::{Client, Job};
+    ///
+    /// async fn order(client: &Client, shop: &sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let mut tx = shop.begin().await?;
+    ///     let (id,): (i64,) = sqlx::query_as("INSERT INTO shop_order (item) VALUES ('a book') RETURNING id")
+    ///         .fetch_one(&mut *tx)
+    ///         .await?;
+    ///     client.enqueue_in(&mut tx, Job::new("email.receipt").args(&id)?).await?;
+    ///     tx.commit().await?;
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    pub fn enqueue_in<X: CallersTransaction>(&self, tx: X, job: impl Into<Job>) -> X::Answer<Enqueued> {
+        // A store answers each job of a batch.
+        tx.enqueue(self, self.new_jobs(std::iter::once(job)), |stored| stored[0])
+    }
+
+    /// Stores many jobs inside the caller's transaction, and answers in their order. At most 10,000.
+    ///
+    /// # Errors
+    ///
+    /// As for [`enqueue_in`](Self::enqueue_in), and when there are more.
+    pub fn enqueue_many_in<X: CallersTransaction, J: Into<Job>>(
+        &self,
+        tx: X,
+        jobs: impl IntoIterator<Item = J>,
+    ) -> X::Answer<Vec<Enqueued>> {
+        tx.enqueue(self, self.new_jobs(jobs), |stored| stored)
+    }
+
+    fn new_jobs<J: Into<Job>>(&self, jobs: impl IntoIterator<Item = J>) -> Result<Vec<NewJob>, Error> {
+        Ok(jobs.into_iter().map(|job| job.into().into_new(self.env())).collect::<Result<_, _>>()?)
+    }
+}
+
+/// The completion of this attempt with this result, noted as one that may have ended in a transaction.
+pub(crate) fn completion(attempt: &Arc<Attempt>, result: &impl Serialize) -> Result<Completion, Error> {
+    let refused = |why| {
+        let fix = "return something smaller, or a type whose map keys are text; the transaction is as it was";
+        taskwright_core::Error::invalid("the result of the job", why, fix)
+    };
+    let result = kept(result).map_err(refused)?;
+    attempt.in_transaction.store(true, Ordering::Relaxed);
+    let decision = Decision {
+        cause: Cause::Complete,
+        to: State::Completed,
+        run_at: None,
+        end: Some(AttemptEnd::Completed),
+        reason: None,
+        result,
+    };
+    let end = Finish {
+        key: attempt.job.key,
+        attempt: attempt.job.attempt,
+        started_at: attempt.started_at,
+        ended_at: attempt.host.env.now(),
+        decision,
+        usage: attempt.usage.get().copied(),
+    };
+    Ok(Completion { attempt: Arc::clone(attempt), end })
+}

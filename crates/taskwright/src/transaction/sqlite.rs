@@ -1,0 +1,30 @@
+//! Transactions of rusqlite on the store's file.
+
+use taskwright_core::NewJob;
+use taskwright_store::Enqueued;
+use taskwright_store::sqlite::{complete_in, enqueue_in, rusqlite};
+
+use super::sealed::Sealed;
+use super::{CallersTransaction, Completion};
+use crate::client::Client;
+use crate::error::Error;
+
+impl Sealed for &rusqlite::Transaction<'_> {}
+
+impl CallersTransaction for &rusqlite::Transaction<'_> {
+    type Answer<T: Send + 'static> = Result<T, Error>;
+
+    fn enqueue<T: Send + 'static>(
+        self,
+        client: &Client,
+        jobs: Result<Vec<NewJob>, Error>,
+        answer: fn(Vec<Enqueued>) -> T,
+    ) -> Result<T, Error> {
+        Ok(answer(enqueue_in(self, client.now(), &jobs?)?))
+    }
+
+    fn complete(self, completion: Result<Completion, Error>) -> Result<(), Error> {
+        let Completion { attempt, end } = completion?;
+        Ok(complete_in(self, end.ended_at, attempt.host.worker, &end)?)
+    }
+}

@@ -1,0 +1,161 @@
+//! A job of a transaction exists if and only if that commits, with every driver.
+
+use std::sync::{Arc, Mutex};
+
+use taskwright::store::Enqueued;
+use taskwright::{
+    Args, Client, Context, Env, Error, Job, Registry, State, TaskError, UniqueKey, UniqueScope,
+};
+
+use crate::drivers::{ALL, Driver, Then, Work};
+use crate::support::Site;
+
+/// Enqueues the jobs in one transaction.
+async fn enqueue(driver: Driver, site: &Site, jobs: Vec<Job>, then: Then) -> Result<Vec<Enqueued>, Error> {
+    driver.transact(&site.url(), enqueueing(site.client.clone(), jobs), then).await
+}
+
+fn enqueueing(client: Client, jobs: Vec<Job>) -> Work<Result<Vec<Enqueued>, Error>> {
+    Box::new(|tx| Box::pin(async move { client.enqueue_many_in(tx, jobs).await }))
+}
+
+#[tokio::test]
+async fn a_committed_one_runs_and_one_that_was_rolled_back_never_was() {
+    let site = Site::new().await;
+    let registry = Registry::new()
+        .handler("order", |ctx: Context| async move { Ok::<_, TaskError>(ctx.job_id().to_string()) });
+    let worker = site.worker(registry.unwrap());
+    for driver in ALL {
+        let job = || vec![Job::new("order").queue("shop").owner("Zoë").args(&driver_name(driver)).unwrap()];
+        let gone = enqueue(driver, &site, job(), Then::RollBack).await.unwrap()[0].id;
+        let kept = enqueue(driver, &site, job(), Then::Commit).await.unwrap()[0];
+        assert!(!kept.existing);
+        let ran = site.over(kept.id).await;
+        assert_eq!(ran.view.state, State::Completed, "{driver:?}");
+        assert_eq!(ran.result, Some(format!("\"{}\"", kept.id)));
+        assert_eq!(ran.args, Args::of(&driver_name(driver)).unwrap());
+        assert_eq!(site.client.job(gone).await.unwrap(), None, "{driver:?}");
+    }
+    assert_eq!(worker.stop().await.completed, ALL.len() as u64);
+}
+
+fn driver_name(driver: Driver) -> String {
+    format!("{driver:?}, \\u0000, \"quoted\"")
+}
+
+#[tokio::test]
+async fn a_unique_key_is_kept_by_whoever_has_it() {
+    let site = Site::new().await;
+    for (number, driver) in ALL.into_iter().enumerate() {
+        let key = UniqueKey::new(&format!("order:{number}")).unwrap().with_scope(UniqueScope::Active);
+        let job = || vec![Job::new("order").unique(key.clone())];
+        let gone = enqueue(driver, &site, job(), Then::RollBack).await.unwrap()[0];
+        let first = enqueue(driver, &site, job(), Then::Commit).await.unwrap()[0];
+        assert!(!first.existing && first.id != gone.id, "{driver:?}");
+        let second = enqueue(driver, &site, job(), Then::Commit).await.unwrap()[0];
+        assert_eq!(second, Enqueued { id: first.id, existing: true }, "{driver:?}");
+        // The ordinary way sees the same.
+        let third = site.client.enqueue(job().remove(0)).await.unwrap();
+        assert_eq!(third, second, "{driver:?}");
+    }
+}
+
+#[tokio::test]
+async fn many_are_answered_and_run_in_their_order() {
+    let site = Site::new().await;
+    let ran = Arc::new(Mutex::new(Vec::new()));
+    let seen = ran.clone();
+    let registry = Registry::new().handler("order", move |ctx: Context| {
+        seen.lock().unwrap().push(ctx.job_id());
+        async { Ok::<_, TaskError>(()) }
+    });
+    let worker = site.worker(registry.unwrap());
+    let mut expected = Vec::new();
+    for driver in ALL {
+        let ids: Vec<_> = (0..3).map(|_| Env::system().job_id()).collect();
+        let jobs = ids.iter().map(|id| Job::new("order").id(*id)).collect();
+        let stored = enqueue(driver, &site, jobs, Then::Commit).await.unwrap();
+        assert!(stored.iter().map(|stored| stored.id).eq(ids.iter().copied()), "{driver:?}");
+        site.over(ids[2]).await;
+        expected.extend(ids);
+        assert_eq!(*ran.lock().unwrap(), expected, "{driver:?}");
+    }
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn diesel_may_keep_the_transaction_to_itself() {
+    use diesel_async::{AsyncConnection, AsyncPgConnection};
+
+    let site = Site::new().await;
+    let mut connection = AsyncPgConnection::establish(&site.url()).await.unwrap();
+    let client = site.client.clone();
+    let stored = connection
+        .transaction::<Enqueued, Box<dyn std::error::Error + Send + Sync>, _>(async |connection| {
+            Ok(client.enqueue_in(&mut *connection, Job::new("order")).await?)
+        })
+        .await
+        .unwrap();
+    assert_eq!(site.client.job(stored.id).await.unwrap().unwrap().view.state, State::Available);
+}
+
+#[tokio::test]
+async fn everything_about_a_job_arrives() {
+    let site = Site::new().await;
+    let driver = Driver::TokioPostgres;
+    let job = Job::new("order")
+        .namespace("shop")
+        .queue("slow")
+        .owner("ada")
+        .priority(taskwright::Priority(-7))
+        .run_in(std::time::Duration::from_secs(3_600))
+        .max_attempts(taskwright::MaxAttempts::limited(3).unwrap())
+        .backoff(taskwright::Backoff::Fixed { delay: std::time::Duration::from_secs(7) })
+        .timeout(std::time::Duration::from_millis(1_500))
+        .delivery(taskwright::Delivery::AtMostOnce);
+    let by_transaction = enqueue(driver, &site, vec![job.clone()], Then::Commit).await.unwrap()[0].id;
+    let by_client = site.client.enqueue(job).await.unwrap().id;
+    let [ours, theirs] = [by_transaction, by_client].map(|id| site.client.job(id));
+    let (ours, mut theirs) = (ours.await.unwrap().unwrap(), theirs.await.unwrap().unwrap());
+    let apart = theirs.view.run_at.since(ours.view.run_at);
+    assert!(apart < std::time::Duration::from_secs(30), "{apart:?}");
+    // What differs by nature.
+    theirs.view.id = ours.view.id;
+    (theirs.view.created_at, theirs.view.run_at) = (ours.view.created_at, ours.view.run_at);
+    theirs.timeline[0].at = ours.timeline[0].at;
+    assert_eq!(ours, theirs);
+
+    let held = enqueue(driver, &site, vec![Job::new("order").hold()], Then::Commit).await.unwrap()[0].id;
+    assert_eq!(site.client.job(held).await.unwrap().unwrap().view.state, State::Held);
+}
+
+#[tokio::test]
+async fn a_schema_of_another_name_is_found() {
+    let site = Site::with("?schema=jobs_2").await;
+    let job = || vec![Job::new("order")];
+    let id = enqueue(Driver::Sqlx, &site, job(), Then::Commit).await.unwrap()[0].id;
+    assert_eq!(site.client.job(id).await.unwrap().unwrap().view.state, State::Available);
+    assert_eq!(site.database.sql("SELECT count(*) FROM taskwright.job"), "0");
+}
+
+#[tokio::test]
+async fn a_transaction_on_another_database_is_told_so() {
+    let (site, other) = (Site::new().await, crate::cluster::Cluster::shared().database());
+    for driver in ALL {
+        let work = enqueueing(site.client.clone(), vec![Job::new("order")]);
+        let error = driver.transact(&other.url(), work, Then::RollBack).await.unwrap_err();
+        assert!(error.to_string().contains("no such function"), "{driver:?}: {error}");
+        assert!(error.fix().contains("taskwright migrate"), "{driver:?}: {}", error.fix());
+    }
+}
+
+#[tokio::test]
+async fn a_role_without_rights_is_told_what_to_run() {
+    let site = Site::new().await;
+    let role = site.database.role("program", "");
+    for driver in ALL {
+        let work = enqueueing(site.client.clone(), vec![Job::new("order")]);
+        let error = driver.transact(&site.database.url_of(&role), work, Then::RollBack).await.unwrap_err();
+        assert!(error.fix().contains("--grant"), "{driver:?}: {error}. {}", error.fix());
+    }
+}
