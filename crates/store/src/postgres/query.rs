@@ -211,14 +211,18 @@ pub(super) async fn queues(
 fn queues_query() -> String {
     format!(
         "WITH runs AS MATERIALIZED (
-             SELECT l.queue, sum(c.jobs)::bigint AS jobs FROM (
+             SELECT q.namespace, q.name, sum(c.jobs)::bigint AS jobs FROM (
                  SELECT j.lane, count(*) AS jobs FROM running x
                  CROSS JOIN LATERAL (SELECT j.lane FROM job j WHERE j.seq = x.seq LIMIT 1) j GROUP BY j.lane
                  UNION ALL SELECT h.lane, count(*) FROM held h GROUP BY h.lane) c
-             CROSS JOIN LATERAL (SELECT l.queue FROM lane l WHERE l.lane = c.lane LIMIT 1) l GROUP BY l.queue)
-         SELECT q.namespace, q.name, q.paused, coalesce(least(sum(c.ready + c.streamed), {max}), 0)::bigint,
+             CROSS JOIN LATERAL (
+                 SELECT q.namespace, q.name FROM lane l JOIN queue q ON q.queue = l.queue
+                 WHERE l.lane = c.lane LIMIT 1) q
+             GROUP BY q.namespace, q.name)
+         SELECT q.namespace, q.name, bool_or(q.paused), coalesce(least(sum(c.ready + c.streamed), {max}), 0)::bigint,
                 coalesce(x.jobs, 0), coalesce(least(sum(c.waiting), {max}), 0)::bigint, min(c.oldest)
-         FROM queue q LEFT JOIN runs x ON x.queue = q.queue LEFT JOIN lane l ON l.queue = q.queue
+         FROM queue q LEFT JOIN runs x ON x.namespace = q.namespace AND x.name = q.name
+         LEFT JOIN lane l ON l.queue = q.queue
          LEFT JOIN LATERAL (
              SELECT (SELECT count(*) FROM (
                          SELECT 1 FROM ready r WHERE r.lane = l.lane ORDER BY r.ready_at, r.seq LIMIT {max}) r) AS ready,
@@ -228,7 +232,7 @@ fn queues_query() -> String {
                     least((SELECT r.ready_at FROM ready r WHERE r.lane = l.lane ORDER BY r.ready_at LIMIT 1),
                           (SELECT u.run_at FROM upcoming(l.lane, 1) u)) AS oldest) c ON true
          WHERE $1::text IS NULL OR q.namespace = $1::text
-         GROUP BY q.namespace, q.name, q.paused, x.jobs
+         GROUP BY q.namespace, q.name, x.jobs
          ORDER BY q.namespace COLLATE \"C\", q.name COLLATE \"C\"",
         max = QueueView::COUNT_MAX
     )

@@ -94,7 +94,8 @@ impl<'a> Session<'a> {
         }
         let queue = self.queue(&key.namespace, &key.queue).await?;
         let (kind, priority) = (key.kind.as_str(), key.priority.0);
-        let find = "SELECT lane FROM lane WHERE queue = $1 AND kind = $2 AND priority = $3";
+        let find =
+            "SELECT lane FROM lane WHERE queue = $1 AND kind = $2 AND priority = $3 ORDER BY lane LIMIT 1";
         let mut row = self.first(find, &[&queue, &kind, &priority]).await?;
         if row.is_none() {
             self.execute(NEW_LANE, &[&queue, &kind, &priority]).await?;
@@ -108,15 +109,11 @@ impl<'a> Session<'a> {
     /// The number of a queue, made if it is new.
     pub(super) async fn queue(&mut self, namespace: &Namespace, name: &QueueName) -> Result<i64, Error> {
         let (namespace, name) = (namespace.as_str(), name.as_str());
-        let find = "SELECT queue FROM queue WHERE namespace = $1 AND name = $2";
+        let find = "SELECT queue FROM queue WHERE namespace = $1 AND name = $2 ORDER BY queue LIMIT 1";
         if let Some(row) = self.first(find, &[&namespace, &name]).await? {
             return get(&row, 0);
         }
-        self.execute(
-            "INSERT INTO queue (namespace, name) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            &[&namespace, &name],
-        )
-        .await?;
+        self.execute("INSERT INTO queue (namespace, name) VALUES ($1, $2)", &[&namespace, &name]).await?;
         let row = self.first(find, &[&namespace, &name]).await?.ok_or_else(|| vanished("a queue"))?;
         get(&row, 0)
     }
@@ -152,7 +149,7 @@ const READ_LANES: &str = "SELECT l.lane, q.namespace, q.name, l.kind, l.priority
 
 // The head of a lane is there from the beginning.
 const NEW_LANE: &str = "WITH new AS (
-        INSERT INTO lane (queue, kind, priority) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING lane)
+        INSERT INTO lane (queue, kind, priority) VALUES ($1, $2, $3) RETURNING lane)
     INSERT INTO lane_head (lane, n, xid, seq, late_xid, late_seq) SELECT lane, 0, '0', 0, '{}', '{}' FROM new";
 
 /// Reads a column.

@@ -21,13 +21,16 @@ CREATE TABLE store (
 
 INSERT INTO store DEFAULT VALUES;
 
+-- A queue, and a lane, may have several rows, from transactions that made it at once: were they unique, the second one would
+-- wait until the first had ended, and that may be anybody's long transaction. A queue is paused when one of its rows is.
 CREATE TABLE queue (
     queue     bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     namespace text    NOT NULL,
     name      text    NOT NULL,
-    paused    boolean NOT NULL DEFAULT false,
-    UNIQUE (namespace, name)
+    paused    boolean NOT NULL DEFAULT false
 );
+
+CREATE INDEX queue_name ON queue (namespace, name, queue);
 
 -- Jobs that only order tells apart: same queue, kind and priority. Rows are never changed and never removed; a claim
 -- locks those of the lanes that it takes from.
@@ -35,9 +38,10 @@ CREATE TABLE lane (
     lane     bigint   GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     queue    bigint   NOT NULL,
     kind     text     NOT NULL,
-    priority smallint NOT NULL,
-    UNIQUE (queue, kind, priority)
+    priority smallint NOT NULL
 );
+
+CREATE INDEX lane_key ON lane (queue, kind, priority, lane);
 
 -- seq is never used again, not even after a deletion: it is part of the fence.
 -- run_at is when the job became, or becomes, available.

@@ -104,7 +104,9 @@ BEGIN
         SELECT l.lane FROM lane l JOIN queue q ON q.queue = l.queue
             CROSS JOIN LATERAL (
                 SELECT h.xid, h.seq, h.late_xid FROM lane_head h WHERE h.lane = l.lane ORDER BY h.n DESC LIMIT 1) h
-        WHERE NOT q.paused AND l.kind = ANY (kinds)
+        WHERE l.kind = ANY (kinds)
+          AND NOT EXISTS (
+              SELECT FROM queue p WHERE p.namespace = q.namespace AND p.name = q.name AND p.paused)
           AND (queues IS NULL OR q.name = ANY (queues))
           AND (of_namespace IS NULL OR q.namespace = of_namespace)
           AND (worst IS NULL OR l.priority <= worst)

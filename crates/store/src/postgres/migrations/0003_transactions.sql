@@ -89,25 +89,28 @@ BEGIN
 END
 $$;
 
--- The lane of a queue, kind and priority, made if it is new. Two transactions that make the same one wait for each other.
+-- The lane of a queue, kind and priority, made if it is new. It may become one of several: nobody waits for another's
+-- transaction here.
 CREATE FUNCTION lane_of(in_namespace text, in_queue text, in_kind text, in_priority smallint) RETURNS bigint
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-    found_lane bigint;
-    is_new     boolean;
+    its_queue bigint;
+    its_lane  bigint;
 BEGIN
-    LOOP
-        SELECT l.lane INTO found_lane FROM queue q JOIN lane l ON l.queue = q.queue
-            WHERE q.namespace = in_namespace AND q.name = in_queue AND l.kind = in_kind AND l.priority = in_priority;
-        EXIT WHEN found_lane IS NOT NULL;
-        INSERT INTO queue (namespace, name) VALUES (in_namespace, in_queue) ON CONFLICT DO NOTHING;
-        WITH new AS (
-            INSERT INTO lane (queue, kind, priority)
-            SELECT q.queue, in_kind, in_priority FROM queue q WHERE q.namespace = in_namespace AND q.name = in_queue
-            ON CONFLICT DO NOTHING RETURNING lane)
-        INSERT INTO lane_head (lane, n, xid, seq, late_xid, late_seq) SELECT lane, 0, '0', 0, '{}', '{}' FROM new;
-    END LOOP;
-    RETURN found_lane;
+    SELECT l.lane INTO its_lane FROM queue q JOIN lane l ON l.queue = q.queue
+        WHERE q.namespace = in_namespace AND q.name = in_queue AND l.kind = in_kind AND l.priority = in_priority
+        ORDER BY l.lane LIMIT 1;
+    IF its_lane IS NOT NULL THEN
+        RETURN its_lane;
+    END IF;
+    SELECT q.queue INTO its_queue FROM queue q WHERE q.namespace = in_namespace AND q.name = in_queue
+        ORDER BY q.queue LIMIT 1;
+    IF its_queue IS NULL THEN
+        INSERT INTO queue (namespace, name) VALUES (in_namespace, in_queue) RETURNING queue INTO its_queue;
+    END IF;
+    INSERT INTO lane (queue, kind, priority) VALUES (its_queue, in_kind, in_priority) RETURNING lane INTO its_lane;
+    INSERT INTO lane_head (lane, n, xid, seq, late_xid, late_seq) VALUES (its_lane, 0, '0', 0, '{}', '{}');
+    RETURN its_lane;
 END
 $$;
 
