@@ -182,17 +182,13 @@ impl Connection {
         within_wait(object.simple_query(GLANCE)).await.map(|messages| seen(&messages))
     }
 
-    /// Sends the data of a `COPY ... FROM STDIN`, in a transaction of its own, which is committed when this returns.
+    /// Sends the data of a `COPY ... FROM STDIN`, in a transaction of its own, which is committed when this returns. Not for
+    /// PgBouncer: see the caller.
     ///
     /// # Errors
     ///
     /// As [`once`](Self::once).
     pub async fn copy(&mut self, sql: &str, data: Bytes) -> Result<(), Error> {
-        if self.local.is_some() {
-            let tx = self.begin().await?;
-            tx.copy(sql, data).await?;
-            return tx.commit().await;
-        }
         let object = self.object.as_ref().ok_or_else(Error::closed)?;
         let copied = async {
             let statement = object.prepare_cached(sql).await?;
@@ -305,16 +301,6 @@ impl Transaction<'_> {
     /// As [`query`](Transaction::query).
     pub async fn run(&self, sql: &str) -> Result<(), Error> {
         self.inner.batch_execute(sql).await.map_err(|error| self.note(error))
-    }
-
-    /// Sends the data of a `COPY ... FROM STDIN`.
-    ///
-    /// # Errors
-    ///
-    /// As [`query`](Transaction::query).
-    pub async fn copy(&self, sql: &str, data: Bytes) -> Result<(), Error> {
-        let sink = self.inner.copy_in(sql).await.map_err(|error| self.note(error))?;
-        send(sink, data).await.map_err(|error| self.note(error))
     }
 
     /// Makes what the transaction did durable and visible.

@@ -300,8 +300,11 @@ impl Store for PostgresStore {
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
         Box::pin(async move {
             enqueue::check(&jobs)?;
+            // PgBouncer (1.18 at least) hangs when a COPY fails in the extended protocol, as one does that meets an id twice.
+            let copies = jobs.len() == 1 || !self.connections.settings().pgbouncer;
             if let Some(rows) = enqueue::plain(&self.lanes, now, &jobs)
                 && !rows.is_empty()
+                && copies
                 && let Some(enqueued) = self.enqueue_plain(&rows).await?
             {
                 return Ok(enqueued);

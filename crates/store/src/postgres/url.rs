@@ -88,6 +88,7 @@ pub struct Settings {
     pub(super) schema: String,
     pub(super) connections: usize,
     pub(super) pgbouncer: bool,
+    pub(super) notify: bool,
     pub(super) protection: Protection,
     /// Certificates of the authorities to trust instead of the system's.
     pub(super) root_certificates: Option<PathBuf>,
@@ -103,6 +104,7 @@ impl Settings {
     /// | `schema` | the schema that holds the tables, `[a-z_][a-z0-9_]{0,62}` | `taskwright` |
     /// | `pool` | connections of this process, 1 to 100 | 4 |
     /// | `pgbouncer` | `true` behind a PgBouncer in transaction mode | `false` |
+    /// | `notify` | `false`: tell and hear nothing by `NOTIFY`; jobs of other processes are found within 80 ms | `true` |
     /// | `sslmode` | `disable`, `prefer`, `require`, `verify-ca`, `verify-full` | `verify-full`; `prefer` when every host is this machine |
     /// | `sslrootcert` | a PEM file of authorities to trust, or `system` | `system` |
     ///
@@ -142,6 +144,7 @@ impl Settings {
             schema: own.schema.unwrap_or_else(|| SCHEMA_DEFAULT.to_owned()),
             connections: own.connections.unwrap_or(CONNECTIONS_DEFAULT),
             pgbouncer: own.pgbouncer.unwrap_or(false),
+            notify: own.notify.unwrap_or(true),
             root_certificates: own.root_certificates,
         };
         if !local && settings.protection < Protection::VerifyFull {
@@ -229,6 +232,7 @@ impl fmt::Debug for Settings {
             .field("url", &self.url())
             .field("connections", &self.connections)
             .field("pgbouncer", &self.pgbouncer)
+            .field("notify", &self.notify)
             .field("protection", &self.protection)
             .finish_non_exhaustive()
     }
@@ -240,6 +244,7 @@ struct Own {
     schema: Option<String>,
     connections: Option<usize>,
     pgbouncer: Option<bool>,
+    notify: Option<bool>,
     protection: Option<Protection>,
     root_certificates: Option<PathBuf>,
     /// `sslrootcert=system`, which is the default.
@@ -253,7 +258,8 @@ impl Own {
         let twice = match name {
             "schema" => self.schema.replace(parse_schema(&value)?).is_some(),
             "pool" => self.connections.replace(parse_connections(&value)?).is_some(),
-            "pgbouncer" => self.pgbouncer.replace(parse_flag(&value)?).is_some(),
+            "pgbouncer" => self.pgbouncer.replace(parse_flag(name, &value)?).is_some(),
+            "notify" => self.notify.replace(parse_flag(name, &value)?).is_some(),
             "sslmode" => {
                 let protection = value.parse().map_err(|()| {
                     invalid(
@@ -310,14 +316,12 @@ fn parse_connections(text: &str) -> Result<usize, Error> {
         .ok_or_else(|| invalid("pool", "it is not a number from 1 to 100", "leave it out for 4 connections"))
 }
 
-fn parse_flag(text: &str) -> Result<bool, Error> {
-    text.parse().map_err(|_| {
-        invalid(
-            "pgbouncer",
-            "it is neither true nor false",
-            "use pgbouncer=true behind a PgBouncer in transaction mode, and leave it out otherwise",
-        )
-    })
+fn parse_flag(name: &str, text: &str) -> Result<bool, Error> {
+    let advice = match name {
+        "notify" => "use notify=false to send and hear no NOTIFY, and leave it out otherwise",
+        _ => "use pgbouncer=true behind a PgBouncer in transaction mode, and leave it out otherwise",
+    };
+    text.parse().map_err(|_| invalid(name, "it is neither true nor false", advice))
 }
 
 /// What the driver takes. Named here, so that a parameter of libpq's that it lacks is explained.
@@ -350,7 +354,7 @@ fn known_to_driver(name: &str, query: &str) -> Result<(), Error> {
     Err(invalid(
         shown,
         "no such parameter is known",
-        "the parameters are schema, pool, pgbouncer, sslmode, sslrootcert and those of tokio-postgres; \
+        "the parameters are schema, pool, pgbouncer, notify, sslmode, sslrootcert and those of tokio-postgres; \
          write ? & = @ / : of a password as %3F %26 %3D %40 %2F %3A",
     ))
 }

@@ -52,8 +52,8 @@ impl Bell {
         if !tasks.is_empty() {
             return;
         }
-        if connections.settings().pgbouncer {
-            // Nobody can listen through it.
+        if connections.settings().pgbouncer || !connections.settings().notify {
+            // Nobody can listen through it, or nobody is to.
             tasks.spawn(async move { keep_glancing(&connections, &local).await });
         } else {
             tasks.spawn(async move { keep_listening(&connections, &local, &to_tell).await });
