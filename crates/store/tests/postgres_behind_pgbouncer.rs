@@ -63,6 +63,7 @@ impl Bouncer {
     }
 
     /// Waits until it accepts connections.
+    #[allow(clippy::disallowed_methods, reason = "another program starts in real time")]
     fn wait(&self) {
         let socket = self.directory.path().join(format!(".s.PGSQL.{PORT}"));
         for _ in 0..500 {
