@@ -16,7 +16,7 @@
 //! there.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -99,12 +99,7 @@ impl Connections {
     pub async fn get(&self) -> Result<Connection, Error> {
         let object = self.pool.get().await.map_err(|error| pool_error("connect to the store", error))?;
         let local = self.settings.pgbouncer.then(|| set_local(&self.settings.schema));
-        Ok(Connection {
-            object: Some(object),
-            lost: AtomicBool::new(false),
-            local,
-            types: self.types.clone(),
-        })
+        Ok(Connection { object: Some(object), state: State::default(), local, types: self.types.clone() })
     }
 
     /// How the connections are made.
@@ -136,8 +131,8 @@ impl std::fmt::Debug for Connections {
 pub struct Connection {
     /// Taken only when this is dropped.
     object: Option<Object>,
-    /// Whether it was found lost: then it does not go back to the pool, which may learn of it only later.
-    lost: AtomicBool,
+    /// How its calls went.
+    state: State,
     /// What every transaction has to set for itself, behind PgBouncer.
     local: Option<String>,
     types: Types,
@@ -159,7 +154,7 @@ impl Connection {
     }
 
     async fn begin_within(&mut self, answer_wait_max: Duration) -> Result<Transaction<'_>, Error> {
-        let calls = Calls { lost: &self.lost, answer_wait_max };
+        let calls = Calls { state: &self.state, answer_wait_max };
         let object = self.object.as_mut().ok_or_else(Error::closed)?;
         let inner = calls.answer(object.transaction()).await?;
         let tx = Transaction { inner, calls, prepares: self.local.is_none(), types: &self.types };
@@ -212,7 +207,7 @@ impl Connection {
     }
 
     fn calls(&self) -> Calls<'_> {
-        Calls { lost: &self.lost, answer_wait_max: ANSWER_WAIT_MAX }
+        Calls { state: &self.state, answer_wait_max: ANSWER_WAIT_MAX }
     }
 }
 
@@ -225,7 +220,7 @@ async fn send(sink: CopyInSink<Bytes>, data: Bytes) -> Result<(), tokio_postgres
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(object) = self.object.take()
-            && *self.lost.get_mut()
+            && !self.state.is_sound()
         {
             // Those that are idle are of the same server: each would be found out in its turn, however long that takes.
             if let Some(pool) = Object::pool(&object) {
@@ -237,10 +232,26 @@ impl Drop for Connection {
     }
 }
 
+/// How the calls on one connection went.
+#[derive(Default)]
+struct State {
+    /// Whether it was found lost. The pool may learn of that only later.
+    lost: AtomicBool,
+    /// Calls that are not answered. When whoever asked has given up, the next one would wait for the same answer.
+    unanswered: AtomicUsize,
+}
+
+impl State {
+    /// Whether others may use the connection.
+    fn is_sound(&self) -> bool {
+        !self.lost.load(Ordering::Relaxed) && self.unanswered.load(Ordering::Relaxed) == 0
+    }
+}
+
 /// The calls on one connection.
 #[derive(Clone, Copy)]
 struct Calls<'a> {
-    lost: &'a AtomicBool,
+    state: &'a State,
     answer_wait_max: Duration,
 }
 
@@ -250,13 +261,14 @@ impl Calls<'_> {
         self,
         call: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
+        self.state.unanswered.fetch_add(1, Ordering::Relaxed);
         let Ok(answer) = tokio::time::timeout(self.answer_wait_max, call).await else {
-            self.lost.store(true, Ordering::Relaxed);
             return Err(unanswered());
         };
+        self.state.unanswered.fetch_sub(1, Ordering::Relaxed);
         answer.map_err(|error| {
             if is_lost(&error) {
-                self.lost.store(true, Ordering::Relaxed);
+                self.state.lost.store(true, Ordering::Relaxed);
             }
             store_error(error)
         })
@@ -483,12 +495,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_never_answers_is_given_up_after_its_own_limit() {
-        let lost = AtomicBool::new(false);
-        let calls = Calls { lost: &lost, answer_wait_max: ANSWER_WAIT_MAX };
+        let state = State::default();
+        let calls = Calls { state: &state, answer_wait_max: ANSWER_WAIT_MAX };
         let asked = tokio::time::Instant::now();
         let error = calls.answer(pending::<Result<(), tokio_postgres::Error>>()).await.unwrap_err();
-        assert!(error.is_busy() && lost.into_inner(), "{error}");
+        assert!(error.is_busy() && !state.is_sound(), "{error}");
         assert!(asked.elapsed() > STATEMENT_TIMEOUT, "the server's own error says more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_given_to_no_other_while_an_answer_is_out() {
+        let state = State::default();
+        let calls = Calls { state: &state, answer_wait_max: ANSWER_WAIT_MAX };
+        calls.answer(async { Ok(()) }).await.unwrap();
+        assert!(state.is_sound());
+        let given_up = calls.answer(pending::<Result<(), tokio_postgres::Error>>());
+        tokio::time::timeout(Duration::from_secs(1), given_up).await.unwrap_err();
+        calls.answer(async { Ok(()) }).await.unwrap();
+        assert!(!state.is_sound());
     }
 
     #[test]
