@@ -89,9 +89,7 @@ pub(super) fn seen(messages: &[SimpleQueryMessage]) -> String {
 }
 
 /// The answer of the server, which is lost when it takes too long.
-async fn within_wait<T>(
-    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Result<T, Error> {
+async fn within_wait<T>(answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
     match tokio::time::timeout(ANSWER_WAIT_MAX, answer).await {
         Ok(done) => done.map_err(store_error),
         Err(_) => Err(lost()),
