@@ -16,7 +16,7 @@
 //! there.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,8 +26,9 @@ use futures_util::SinkExt;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CopyInSink, Row};
 
-use super::error::{is_lost, open_error, pool_error, store_error};
-use super::listen::{GLANCE, seen, within_wait};
+use super::error::{is_lost, open_error, pool_error, store_error, unanswered};
+use super::listen::{GLANCE, seen};
+use super::reach::{HostByHost, LOGIN_WAIT_MAX, login_wait_max};
 use super::tls;
 use super::url::Settings;
 use crate::error::{Area, Error};
@@ -47,8 +48,12 @@ const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a call waits for a connection of the pool: others hold one for about a statement.
 const POOL_WAIT_MAX: Duration = STATEMENT_TIMEOUT;
 
-/// How long one host may take to be connected to, TLS and login included.
-const LOGIN_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long the server may take to answer. Its own limit on statements ends them before; but a server that is stopped, or
+/// whose machine hangs, keeps its connections and never says anything.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(35);
+
+/// The same while the schema is migrated, where statements have an hour.
+const MIGRATION_WAIT_MAX: Duration = Duration::from_secs(3_605);
 
 /// The connections of this process to one database, all set up alike. Cheap to clone.
 #[derive(Clone)]
@@ -94,12 +99,7 @@ impl Connections {
     pub async fn get(&self) -> Result<Connection, Error> {
         let object = self.pool.get().await.map_err(|error| pool_error("connect to the store", error))?;
         let local = self.settings.pgbouncer.then(|| set_local(&self.settings.schema));
-        Ok(Connection {
-            object: Some(object),
-            lost: AtomicBool::new(false),
-            local,
-            types: self.types.clone(),
-        })
+        Ok(Connection { object: Some(object), state: State::default(), local, types: self.types.clone() })
     }
 
     /// How the connections are made.
@@ -131,8 +131,8 @@ impl std::fmt::Debug for Connections {
 pub struct Connection {
     /// Taken only when this is dropped.
     object: Option<Object>,
-    /// Whether it was found lost: then it does not go back to the pool, which may learn of it only later.
-    lost: AtomicBool,
+    /// How its calls went.
+    state: State,
     /// What every transaction has to set for itself, behind PgBouncer.
     local: Option<String>,
     types: Types,
@@ -145,10 +145,19 @@ impl Connection {
     ///
     /// As every call to the server.
     pub async fn begin(&mut self) -> Result<Transaction<'_>, Error> {
-        let lost = &self.lost;
+        self.begin_within(ANSWER_WAIT_MAX).await
+    }
+
+    /// As [`begin`](Self::begin), for a migration: the server may take an hour for each answer.
+    pub(super) async fn begin_migration(&mut self) -> Result<Transaction<'_>, Error> {
+        self.begin_within(MIGRATION_WAIT_MAX).await
+    }
+
+    async fn begin_within(&mut self, answer_wait_max: Duration) -> Result<Transaction<'_>, Error> {
+        let calls = Calls { state: &self.state, answer_wait_max };
         let object = self.object.as_mut().ok_or_else(Error::closed)?;
-        let inner = object.transaction().await.map_err(|error| note(lost, error))?;
-        let tx = Transaction { inner, lost, prepares: self.local.is_none(), types: &self.types };
+        let inner = calls.answer(object.transaction()).await?;
+        let tx = Transaction { inner, calls, prepares: self.local.is_none(), types: &self.types };
         if let Some(local) = &self.local {
             tx.run(local).await?;
         }
@@ -173,13 +182,13 @@ impl Connection {
             let statement = object.prepare_typed_cached(sql, &types).await?;
             object.query(&statement, &values).await
         };
-        rows.await.map_err(|error| note(&self.lost, error))
+        self.calls().answer(rows).await
     }
 
     /// What changes whenever somebody commits: see [`GLANCE`].
     pub(super) async fn glance(&self) -> Result<String, Error> {
         let object = self.object.as_ref().ok_or_else(Error::closed)?;
-        within_wait(object.simple_query(GLANCE)).await.map(|messages| seen(&messages))
+        self.calls().answer(object.simple_query(GLANCE)).await.map(|messages| seen(&messages))
     }
 
     /// Sends the data of a `COPY ... FROM STDIN`, in a transaction of its own, which is committed when this returns. Not for
@@ -194,7 +203,11 @@ impl Connection {
             let statement = object.prepare_cached(sql).await?;
             send(object.copy_in(&statement).await?, data).await
         };
-        copied.await.map_err(|error| note(&self.lost, error))
+        self.calls().answer(copied).await
+    }
+
+    fn calls(&self) -> Calls<'_> {
+        Calls { state: &self.state, answer_wait_max: ANSWER_WAIT_MAX }
     }
 }
 
@@ -207,26 +220,65 @@ async fn send(sink: CopyInSink<Bytes>, data: Bytes) -> Result<(), tokio_postgres
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(object) = self.object.take()
-            && *self.lost.get_mut()
+            && !self.state.is_sound()
         {
+            // Those that are idle are of the same server: each would be found out in its turn, however long that takes.
+            if let Some(pool) = Object::pool(&object) {
+                pool.retain(|_, _| false);
+            }
             // Closes it, and makes room in the pool for another.
             drop(Object::take(object));
         }
     }
 }
 
-/// Says what an error means, and remembers when it means that the connection is lost.
-fn note(lost: &AtomicBool, error: tokio_postgres::Error) -> Error {
-    if is_lost(&error) {
-        lost.store(true, Ordering::Relaxed);
+/// How the calls on one connection went.
+#[derive(Default)]
+struct State {
+    /// Whether it was found lost. The pool may learn of that only later.
+    lost: AtomicBool,
+    /// Calls that are not answered. When whoever asked has given up, the next one would wait for the same answer.
+    unanswered: AtomicUsize,
+}
+
+impl State {
+    /// Whether others may use the connection.
+    fn is_sound(&self) -> bool {
+        !self.lost.load(Ordering::Relaxed) && self.unanswered.load(Ordering::Relaxed) == 0
     }
-    store_error(error)
+}
+
+/// The calls on one connection.
+#[derive(Clone, Copy)]
+struct Calls<'a> {
+    state: &'a State,
+    answer_wait_max: Duration,
+}
+
+impl Calls<'_> {
+    /// Waits for the server's answer. Says what an error means, and remembers when it means that the connection is lost.
+    async fn answer<T>(
+        self,
+        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        self.state.unanswered.fetch_add(1, Ordering::Relaxed);
+        let Ok(answer) = tokio::time::timeout(self.answer_wait_max, call).await else {
+            return Err(unanswered());
+        };
+        self.state.unanswered.fetch_sub(1, Ordering::Relaxed);
+        answer.map_err(|error| {
+            if is_lost(&error) {
+                self.state.lost.store(true, Ordering::Relaxed);
+            }
+            store_error(error)
+        })
+    }
 }
 
 /// A transaction on a [`Connection`]: the only way to the data, so that each one is set up.
 pub struct Transaction<'a> {
     inner: deadpool_postgres::Transaction<'a>,
-    lost: &'a AtomicBool,
+    calls: Calls<'a>,
     prepares: bool,
     types: &'a Types,
 }
@@ -241,15 +293,15 @@ impl Transaction<'_> {
     ///
     /// As every call to the server; the transaction can then only be rolled back.
     pub async fn query(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
-        let rows = if self.prepares {
+        let rows = async {
+            if !self.prepares {
+                return self.inner.query_typed(sql, parameters).await;
+            }
             let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
-            let prepared = self.inner.prepare_typed_cached(sql, &types).await;
-            let statement = prepared.map_err(|error| self.note(error))?;
+            let statement = self.inner.prepare_typed_cached(sql, &types).await?;
             self.inner.query(&statement, &values).await
-        } else {
-            self.inner.query_typed(sql, parameters).await
         };
-        rows.map_err(|error| self.note(error))
+        self.calls.answer(rows).await
     }
 
     /// Runs a statement with typed parameters, and gives the number of rows that it touched.
@@ -258,15 +310,15 @@ impl Transaction<'_> {
     ///
     /// As [`query`](Transaction::query).
     pub async fn execute(&self, sql: &str, parameters: &Parameters<'_>) -> Result<u64, Error> {
-        let count = if self.prepares {
+        let count = async {
+            if !self.prepares {
+                return self.inner.execute_typed(sql, parameters).await;
+            }
             let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
-            let prepared = self.inner.prepare_typed_cached(sql, &types).await;
-            let statement = prepared.map_err(|error| self.note(error))?;
+            let statement = self.inner.prepare_typed_cached(sql, &types).await?;
             self.inner.execute(&statement, &values).await
-        } else {
-            self.inner.execute_typed(sql, parameters).await
         };
-        count.map_err(|error| self.note(error))
+        self.calls.answer(count).await
     }
 
     /// As [`query`](Transaction::query), with the types that the server finds for the parameters.
@@ -287,7 +339,7 @@ impl Transaction<'_> {
         if let Some(types) = known(self.types).get(sql) {
             return Ok(types.clone());
         }
-        let statement = self.inner.prepare(sql).await.map_err(|error| self.note(error))?;
+        let statement = self.calls.answer(self.inner.prepare(sql)).await?;
         let types: Arc<[Type]> = statement.params().into();
         drop(statement);
         known(self.types).insert(sql.to_owned(), types.clone());
@@ -300,7 +352,7 @@ impl Transaction<'_> {
     ///
     /// As [`query`](Transaction::query).
     pub async fn run(&self, sql: &str) -> Result<(), Error> {
-        self.inner.batch_execute(sql).await.map_err(|error| self.note(error))
+        self.calls.answer(self.inner.batch_execute(sql)).await
     }
 
     /// Makes what the transaction did durable and visible.
@@ -309,12 +361,8 @@ impl Transaction<'_> {
     ///
     /// As every call to the server. When the connection is lost in the middle, it is unknown whether it took place.
     pub async fn commit(self) -> Result<(), Error> {
-        let Self { inner, lost, .. } = self;
-        inner.commit().await.map_err(|error| note(lost, error))
-    }
-
-    fn note(&self, error: tokio_postgres::Error) -> Error {
-        note(self.lost, error)
+        let Self { inner, calls, .. } = self;
+        calls.answer(inner.commit()).await
     }
 }
 
@@ -337,22 +385,16 @@ pub(super) fn config_with(settings: &Settings, options: &str) -> tokio_postgres:
     config
 }
 
-/// How long a new connection may take, over all hosts, TLS and login included.
-pub(super) fn login_wait_max(settings: &Settings) -> Duration {
-    let config = &settings.config;
-    let hosts = config.get_hosts().len().max(config.get_hostaddrs().len()).max(1);
-    LOGIN_WAIT_MAX * u32::try_from(hosts).unwrap_or(u32::MAX)
-}
-
 fn pool(settings: &Settings) -> Result<Pool, Error> {
     let config = if settings.pgbouncer {
         settings.config.clone()
     } else {
         config_with(settings, &session_options(&settings.schema))
     };
-    let manager = Manager::from_config(
+    let create_wait_max = login_wait_max(&config);
+    let manager = Manager::from_connect(
         config,
-        tls::connector(settings)?,
+        HostByHost::new(tls::connector(settings)?),
         ManagerConfig { recycling_method: RecyclingMethod::Fast },
     );
     Pool::builder(manager)
@@ -360,7 +402,7 @@ fn pool(settings: &Settings) -> Result<Pool, Error> {
         .runtime(Runtime::Tokio1)
         .timeouts(Timeouts {
             wait: Some(POOL_WAIT_MAX),
-            create: Some(login_wait_max(settings)),
+            create: Some(create_wait_max),
             recycle: Some(LOGIN_WAIT_MAX),
         })
         .build()
@@ -447,7 +489,31 @@ fn check_encoding(what: &str, encoding: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_never_answers_is_given_up_after_its_own_limit() {
+        let state = State::default();
+        let calls = Calls { state: &state, answer_wait_max: ANSWER_WAIT_MAX };
+        let asked = tokio::time::Instant::now();
+        let error = calls.answer(pending::<Result<(), tokio_postgres::Error>>()).await.unwrap_err();
+        assert!(error.is_busy() && !state.is_sound(), "{error}");
+        assert!(asked.elapsed() > STATEMENT_TIMEOUT, "the server's own error says more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_given_to_no_other_while_an_answer_is_out() {
+        let state = State::default();
+        let calls = Calls { state: &state, answer_wait_max: ANSWER_WAIT_MAX };
+        calls.answer(async { Ok(()) }).await.unwrap();
+        assert!(state.is_sound());
+        let given_up = calls.answer(pending::<Result<(), tokio_postgres::Error>>());
+        tokio::time::timeout(Duration::from_secs(1), given_up).await.unwrap_err();
+        calls.answer(async { Ok(()) }).await.unwrap();
+        assert!(!state.is_sound());
+    }
 
     #[test]
     fn a_server_before_14_is_refused() {

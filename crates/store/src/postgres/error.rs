@@ -245,8 +245,15 @@ pub(super) fn is_lost(error: &tokio_postgres::Error) -> bool {
     // A code may come from SQL that raises it on a sound connection; a connection too many is replaced then.
     let told = error.code().map(SqlState::code);
     told.is_some_and(|code| code.starts_with("08") || code.starts_with("57P") || code == "25P03")
+        // The server became a standby; another one can be written, or will be soon.
+        || told == Some("25006")
         || error.is_closed()
         || io_error(error).is_some()
+}
+
+/// Whether a server said this, or the driver about what a server said, rather than that there is none.
+pub(super) fn is_answer(error: &tokio_postgres::Error) -> bool {
+    !io_error(error).is_some_and(is_absence)
 }
 
 /// The system's error, if that is the cause. A failure of TLS comes wrapped in one and is not.
@@ -260,6 +267,16 @@ fn io_error(error: &tokio_postgres::Error) -> Option<&io::Error> {
 /// Whether nobody was there to answer.
 fn is_absence(error: &io::Error) -> bool {
     !matches!(error.kind(), io::ErrorKind::PermissionDenied)
+}
+
+/// The error of a call that the server has not answered for longer than its own limits allow.
+pub(super) fn unanswered() -> Error {
+    Error::new(
+        Area::Busy,
+        "use the store",
+        "the server did not answer in time: it is stopped, or hangs",
+        "look at the server; it is tried again, on each host of the URL",
+    )
 }
 
 /// The driver tells the kind of an error only by its words.

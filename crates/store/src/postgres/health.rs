@@ -20,6 +20,10 @@ pub struct Health {
     pub full_page_writes: String,
     /// `off` when a commit is acknowledged before it is on the disk; otherwise whom it waits for besides.
     pub synchronous_commit: String,
+    /// Whom a commit waits for besides this server, as `synchronous_standby_names` says it; empty for nobody.
+    pub synchronous_standby_names: String,
+    /// How many standbys follow this server now.
+    pub standbys: u64,
     /// `on` when what was deleted is cleared away by itself.
     pub autovacuum: String,
     /// Tables of the schema that the role may not read and write, in the order of their names.
@@ -50,6 +54,8 @@ pub async fn health(connections: &Connections) -> Result<Health, Error> {
         full_page_writes: text(3)?,
         synchronous_commit: text(4)?,
         autovacuum: text(5)?,
+        synchronous_standby_names: text(6)?,
+        standbys: u64::try_from(get::<i64>(row, 7)?).unwrap_or(0),
         tables_refused,
         oldest_transaction_s: match oldest.first() {
             Some(row) => u64::try_from(get::<i64>(row, 0)?).unwrap_or(0),
@@ -58,10 +64,13 @@ pub async fn health(connections: &Connections) -> Result<Health, Error> {
     })
 }
 
-// Asked last, so that the time is as fresh as can be.
+// Asked last, so that the time is as fresh as can be. A role without rights sees that somebody follows, but not how: the
+// slots tell which of those are subscribers of a publication, who take over from nobody.
 const FACTS: &str = "SELECT current_user::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
     current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
-    current_setting('autovacuum')";
+    current_setting('autovacuum'), current_setting('synchronous_standby_names'),
+    (SELECT count(*) FROM pg_stat_replication r WHERE r.state IS DISTINCT FROM 'backup' AND NOT EXISTS (
+        SELECT FROM pg_replication_slots s WHERE s.active_pid = r.pid AND s.slot_type = 'logical'))";
 
 // The record of migrations is written by its owner alone.
 const REFUSED: &str = "SELECT relname::text FROM pg_class

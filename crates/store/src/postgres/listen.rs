@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::{AsyncMessage, Client, SimpleQueryMessage};
 
 use super::error::store_error;
+use super::reach::{first, login_wait_max};
 use super::tls;
 use super::url::Settings;
 use crate::error::Error;
@@ -29,7 +30,12 @@ impl Listening {
     /// Connects and begins to listen. Channels belong to a database, so the channel has the name of the schema.
     pub(super) async fn start(settings: &Settings) -> Result<Self, Error> {
         let connector = tls::connector(settings)?;
-        let (client, mut connection) = settings.config.connect(connector).await.map_err(store_error)?;
+        let connecting = first(&settings.config, |host| {
+            let connector = connector.clone();
+            async move { host.connect(connector).await }
+        });
+        let connecting = tokio::time::timeout(login_wait_max(&settings.config), connecting);
+        let (client, mut connection) = connecting.await.map_err(|_| lost())?.map_err(store_error)?;
         let heard = Arc::new(Notify::new());
         let to_hear = heard.clone();
         let mut driver = JoinSet::new();
@@ -83,9 +89,7 @@ pub(super) fn seen(messages: &[SimpleQueryMessage]) -> String {
 }
 
 /// The answer of the server, which is lost when it takes too long.
-pub(super) async fn within_wait<T>(
-    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Result<T, Error> {
+async fn within_wait<T>(answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
     match tokio::time::timeout(ANSWER_WAIT_MAX, answer).await {
         Ok(done) => done.map_err(store_error),
         Err(_) => Err(lost()),

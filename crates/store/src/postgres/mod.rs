@@ -17,6 +17,7 @@
 //! | `wake`, `listen` | hints between processes |
 //! | `health` | what an operator should know about the server |
 //! | `raw` | the yardstick of benchmarks |
+//! | `reach` | which of several hosts is connected to |
 //! | `run_directory` | where the workers of one machine meet |
 //! | `tether`, `absence` | how those of different machines see each other's end |
 //!
@@ -39,6 +40,7 @@ mod listen;
 mod place;
 mod query;
 mod raw;
+mod reach;
 mod restored;
 mod run_directory;
 mod schema;

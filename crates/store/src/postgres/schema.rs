@@ -57,13 +57,13 @@ pub async fn migrate(connections: &Connections, now: Timestamp) -> Result<u32, E
         return Ok(before);
     }
     let mut connection = connections.get().await?;
-    let tx = connection.begin().await?;
+    let tx = connection.begin_migration().await?;
     take_turn(&tx, connections).await?;
     create_schema(&tx, connections.settings().schema()).await?;
     tx.run(CREATE_TABLE).await?;
     tx.commit().await?;
     for migration in MIGRATIONS {
-        let tx = connection.begin().await?;
+        let tx = connection.begin_migration().await?;
         take_turn(&tx, connections).await?;
         if newest(&tx).await?.unwrap_or(0) >= migration.version {
             continue;

@@ -21,8 +21,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
-use super::connect::{Connections, config_with, login_wait_max};
+use super::connect::{Connections, config_with};
 use super::error::store_error;
+use super::reach::{first, login_wait_max};
 use super::tls;
 use super::url::Settings;
 use super::wake::pause_for;
@@ -203,7 +204,11 @@ impl Tied {
     async fn start(settings: &Settings) -> Result<Self, Error> {
         let connector = tls::connector(settings)?;
         let config = config_with(settings, &format!("-c search_path={} {OPTIONS}", settings.schema()));
-        let connecting = tokio::time::timeout(login_wait_max(settings), config.connect(connector));
+        let connecting = first(&config, |host| {
+            let connector = connector.clone();
+            async move { host.connect(connector).await }
+        });
+        let connecting = tokio::time::timeout(login_wait_max(&config), connecting);
         let (client, connection) = connecting.await.map_err(|_| lost())?.map_err(store_error)?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {

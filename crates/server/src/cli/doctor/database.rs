@@ -36,7 +36,8 @@ pub(super) async fn look(context: &Context, checks: &mut Vec<Check>) -> Result<b
     let after = context.env.now();
     let role = role(&health);
     let usable = schema.ok && role.ok;
-    checks.extend([schema, role, clock(before, health.clock, after), durable(&health), vacuum(&health)]);
+    checks.extend([schema, role, clock(before, health.clock, after), durable(&health)]);
+    checks.extend([failover(&health), vacuum(&health)]);
     connections.close();
     Ok(usable)
 }
@@ -114,6 +115,28 @@ fn durable(health: &Health) -> Check {
     }
 }
 
+/// Whether a standby that takes over has everything that was acknowledged.
+fn failover(health: &Health) -> Check {
+    let waits = !health.synchronous_standby_names.is_empty()
+        && !["off", "local"].contains(&health.synchronous_commit.as_str());
+    match health.standbys {
+        _ if waits => fine(
+            "failover",
+            format!("a commit waits for a standby: {}", text::one_line(&health.synchronous_standby_names)),
+        ),
+        0 => fine("failover", "no standby follows that could take over"),
+        standbys => wrong(
+            "failover",
+            format!(
+                "acknowledged jobs are lost when a standby takes over that has not got them yet: no commit waits for \
+                 any of {}",
+                text::count(usize::try_from(standbys).unwrap_or(usize::MAX), "standby")
+            ),
+            "set synchronous_standby_names on the server (Patroni: synchronous_mode: true), and synchronous_commit to on",
+        ),
+    }
+}
+
 fn vacuum(health: &Health) -> Check {
     let open = Duration::from_secs(health.oldest_transaction_s);
     if health.autovacuum == "off" {
@@ -149,6 +172,8 @@ mod tests {
             full_page_writes: on(),
             synchronous_commit: on(),
             autovacuum: on(),
+            synchronous_standby_names: String::new(),
+            standbys: 0,
             tables_refused: Vec::new(),
             oldest_transaction_s: 0,
         }
@@ -176,6 +201,21 @@ mod tests {
             assert!(!durable(&weak).ok, "{weak:?}");
         }
         assert!(durable(&Health { synchronous_commit: "remote_apply".to_owned(), ..health() }).ok);
+    }
+
+    #[test]
+    fn a_standby_that_may_lack_an_acknowledged_job_is_told() {
+        let names = || "FIRST 1 (db2)".to_owned();
+        assert!(failover(&health()).ok, "nobody takes over");
+        let followed = Health { standbys: 2, ..health() };
+        assert!(!failover(&followed).ok);
+        assert!(failover(&Health { synchronous_standby_names: names(), ..followed.clone() }).ok);
+        for waits_for_nobody in ["off", "local"] {
+            let synchronous_commit = waits_for_nobody.to_owned();
+            let health =
+                Health { synchronous_standby_names: names(), synchronous_commit, ..followed.clone() };
+            assert!(!failover(&health).ok, "{waits_for_nobody}");
+        }
     }
 
     #[test]

@@ -1,0 +1,195 @@
+//! After a failover the primary is another host: it is found, whatever the old one does, and nothing is spent on the way.
+#![cfg(feature = "postgres")]
+
+#[path = "../../../tests/support/cluster.rs"]
+mod cluster;
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use cluster::{Cluster, Database, Flavour};
+use taskwright_core::{Kind, Timestamp, WorkerId};
+use taskwright_store::postgres::{self, Connection, Connections, PostgresStore, Settings};
+use taskwright_store::{Claim, NewWorker, Store};
+
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
+async fn open(url: &str) -> Connections {
+    Connections::open(Settings::parse(url).unwrap()).await.unwrap()
+}
+
+async fn run(connection: &mut Connection, sql: &str) -> Result<(), taskwright_store::Error> {
+    let tx = connection.begin().await?;
+    tx.run(sql).await?;
+    tx.commit().await
+}
+
+/// Waits until it is so.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(WAIT_MAX, async {
+        while !is_so().await {
+            pause(Duration::from_millis(20)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+#[allow(clippy::disallowed_methods, reason = "a real server takes real time")]
+async fn pause(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+/// The URL with another host before the real one.
+fn behind(database: &Database<'_>, host: &str) -> String {
+    database.url().replacen('@', &format!("@{host},"), 1)
+}
+
+#[tokio::test]
+async fn a_host_that_says_nothing_hides_no_other() {
+    let database = Cluster::shared().database();
+    // As with a server that is stopped: the kernel accepts, and nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = behind(&database, &silent.local_addr().unwrap().to_string());
+    // One host alone may take 5 s.
+    let connections = tokio::time::timeout(Duration::from_secs(4), open(&url)).await.expect("within 4 s");
+    run(&mut connections.get().await.unwrap(), "CREATE TABLE public.here ()").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_where_nobody_listens_hides_no_other() {
+    let database = Cluster::shared().database();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    open(&behind(&database, &address)).await;
+}
+
+#[tokio::test]
+async fn where_all_hosts_are_standbys_that_is_said() {
+    let database = Cluster::shared().database();
+    database.sql(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name()));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    for url in [database.url(), behind(&database, &address)] {
+        let error = Connections::open(Settings::parse(&url).unwrap()).await.unwrap_err();
+        assert!(error.is_read_only() && error.why().contains("takes no writes"), "{error}: {}", error.why());
+    }
+}
+
+#[tokio::test]
+async fn connections_to_a_server_that_became_a_standby_are_all_left_at_the_first_refusal() {
+    let database = Cluster::shared().database();
+    let connections = open(&format!("{}?pool=2", database.url())).await;
+    let mut one = connections.get().await.unwrap();
+    let mut other = connections.get().await.unwrap();
+    for connection in [&mut one, &mut other] {
+        run(connection, "SET SESSION default_transaction_read_only = on").await.unwrap();
+    }
+    drop(other);
+    let error = run(&mut one, "CREATE TABLE public.refused ()").await.unwrap_err();
+    assert!(error.is_read_only() && error.is_transient(), "{error}");
+    drop(one);
+    let mut one = connections.get().await.unwrap();
+    let mut other = connections.get().await.unwrap();
+    run(&mut one, "CREATE TABLE public.first ()").await.unwrap();
+    run(&mut other, "CREATE TABLE public.second ()").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_costs_no_attempt() {
+    let cluster =
+        Cluster::start(Flavour { idle_seconds_max: 1, purpose: "becomes a standby", ..Flavour::FAST });
+    let database = cluster.database();
+    let run_dir = tempfile::tempdir().unwrap();
+    let settings = Settings::parse(&database.url()).unwrap();
+    let store = PostgresStore::open(settings, run_dir.path(), Timestamp::from_micros(0)).await.unwrap();
+    let worker = WorkerId::from_parts(1_700_000_000_000, [1; 10]);
+    let new = NewWorker {
+        id: worker,
+        host: "here".to_owned(),
+        pid: 7,
+        concurrency: 1,
+        queues: Vec::new(),
+        lease: Duration::from_secs(60),
+    };
+    store.register(Timestamp::from_micros(1), 1, new).await.unwrap();
+    let claim = || Claim {
+        now: Timestamp::from_micros(2),
+        worker,
+        limit: 1,
+        kinds: vec![Kind::new("work").unwrap()],
+        queues: None,
+        namespace: None,
+        priority_max: None,
+    };
+    let refuses = |refuses: &str| {
+        database.sql(&format!("ALTER SYSTEM SET default_transaction_read_only = {refuses}"));
+        database.sql("SELECT pg_reload_conf()");
+    };
+    // Nothing to claim as yet, so that a claim that slips through changes nothing.
+    refuses("on");
+    until("claims are refused", async || store.claim(claim()).await.is_err()).await;
+    database.sql("SET default_transaction_read_only = off; SELECT taskwright.enqueue('work')");
+    for _ in 0..10 {
+        let error = store.claim(claim()).await.unwrap_err();
+        assert!(error.is_read_only() && error.is_transient(), "{error}");
+    }
+    database.sql("SET default_transaction_read_only = off; ALTER SYSTEM RESET default_transaction_read_only");
+    database.sql("SELECT pg_reload_conf()");
+    let mut jobs = Vec::new();
+    until("the job is claimed", async || match store.claim(claim()).await {
+        Ok(claimed) => {
+            jobs.extend(claimed.jobs);
+            !jobs.is_empty()
+        }
+        Err(_) => false,
+    })
+    .await;
+    assert_eq!(jobs[0].attempt, 1);
+}
+
+/// A program of PostgreSQL's that follows the server as a standby does.
+struct Follower(Child);
+
+impl Follower {
+    fn of(cluster: &Cluster, directory: &std::path::Path) -> Self {
+        let mut program = Command::new(cluster.programs().join("pg_receivewal"));
+        program.arg("-D").arg(directory).args(["-U", "postgres", "--no-sync"]);
+        program.arg("-h").arg(cluster.socket().parent().unwrap());
+        Self(program.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn whoever_follows_the_server_is_counted() {
+    let cluster = Cluster::start(Flavour { idle_seconds_max: 1, purpose: "is followed", ..Flavour::FAST });
+    let database = cluster.database();
+    // Without any rights: what such a role may not see is not missing.
+    let connections = open(&database.url_of(&database.role("watcher", ""))).await;
+    let before = postgres::health(&connections).await.unwrap();
+    assert_eq!((before.standbys, before.synchronous_standby_names.as_str()), (0, ""));
+    let directory = tempfile::tempdir().unwrap();
+    let _follower = Follower::of(&cluster, directory.path());
+    until("it is counted", async || postgres::health(&connections).await.unwrap().standbys == 1).await;
+    database.sql("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (a, b)'");
+    database.sql("SET synchronous_commit = local; SELECT pg_reload_conf()");
+    until("whom commits wait for is told", async || {
+        postgres::health(&connections).await.unwrap().synchronous_standby_names == "ANY 1 (a, b)"
+    })
+    .await;
+    database.sql("SET synchronous_commit = local; ALTER SYSTEM RESET synchronous_standby_names");
+    database.sql("SELECT pg_reload_conf()");
+    let is_reset =
+        async || postgres::health(&connections).await.unwrap().synchronous_standby_names.is_empty();
+    // Before the database is dropped, which would wait for them.
+    until("nobody is waited for", is_reset).await;
+}
