@@ -256,6 +256,8 @@ async fn request_cancel(
     let (attempt, at, actor) = (sql_count(place.attempts), by.now.as_micros(), by.actor.as_str());
     let requested = session.execute(REQUEST_CANCEL, &[&seq, &attempt, &at, &actor, &by.reason]).await?;
     if requested == 0 {
+        // It was claimed after the jobs had been set apart, and is in a block; or it has ended.
+        session.set_apart(&[seq], None).await?;
         return Ok(None);
     }
     let told = by
