@@ -57,6 +57,24 @@ async fn every_transaction_is_set_up_behind_pgbouncer() {
 }
 
 #[tokio::test]
+async fn a_stricter_isolation_by_default_does_not_make_claims_read_old_snapshots() {
+    let database = Cluster::shared().database();
+    database.sql(&format!(
+        "ALTER DATABASE {} SET default_transaction_isolation = 'serializable'",
+        database.name()
+    ));
+    for parameters in ["", "pgbouncer=true"] {
+        let connections = open(&database, parameters).await;
+        let mut connection = connections.get().await.unwrap();
+        let show = "SELECT current_setting('transaction_isolation')";
+        let rows = connection.once(show, &[]).await.unwrap();
+        assert_eq!(rows[0].get::<_, &str>(0), "read committed", "{parameters}");
+        let tx = connection.begin().await.unwrap();
+        assert_eq!(one(&tx, show).await.unwrap(), "read committed", "{parameters}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_stays_in_a_session_that_pgbouncer_gives_to_others() {
     let database = Cluster::shared().database();
     for (parameters, statements, timeout) in

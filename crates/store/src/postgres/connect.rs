@@ -24,7 +24,7 @@ use bytes::Bytes;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use futures_util::SinkExt;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{CopyInSink, Row};
+use tokio_postgres::{CopyInSink, IsolationLevel, Row};
 
 use super::error::{is_lost, open_error, pool_error, store_error, unanswered};
 use super::listen::{GLANCE, seen};
@@ -156,7 +156,10 @@ impl Connection {
     async fn begin_within(&mut self, answer_wait_max: Duration) -> Result<Transaction<'_>, Error> {
         let calls = Calls { state: &self.state, answer_wait_max };
         let object = self.object.as_mut().ok_or_else(Error::closed)?;
-        let inner = calls.answer(object.transaction()).await?;
+        // A claim reads what was committed while it waited for a lane: it must not keep an older snapshot, whatever the
+        // role or the database has for its default.
+        let begun = object.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start();
+        let inner = calls.answer(begun).await?;
         let tx = Transaction { inner, calls, prepares: self.local.is_none(), types: &self.types };
         if let Some(local) = &self.local {
             tx.run(local).await?;
@@ -416,13 +419,14 @@ fn pool(settings: &Settings) -> Result<Pool, Error> {
 /// table was empty, and kept, reads all of that table once it is full, until the next ANALYZE: seconds for a claim. So
 /// each execution is planned by the size that the tables have now, and neither whole tables nor sorts of what an index
 /// gives in order are considered where there is an index. Compiling and starting processes take longer than our reads.
-fn session_settings(schema: &str) -> [(&'static str, String); 10] {
+fn session_settings(schema: &str) -> [(&'static str, String); 11] {
     let millis = |limit: Duration| limit.as_millis().to_string();
     [
         ("search_path", schema.to_owned()),
         ("statement_timeout", millis(STATEMENT_TIMEOUT)),
         ("lock_timeout", millis(LOCK_TIMEOUT)),
         ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT)),
+        ("default_transaction_isolation", "read committed".to_owned()),
         ("TimeZone", "UTC".to_owned()),
         ("plan_cache_mode", "force_custom_plan".to_owned()),
         ("enable_seqscan", "off".to_owned()),
@@ -433,7 +437,8 @@ fn session_settings(schema: &str) -> [(&'static str, String); 10] {
 }
 
 fn session_options(schema: &str) -> String {
-    let settings = session_settings(schema).map(|(name, value)| format!("-c {name}={value}")).join(" ");
+    let set = |(name, value): (&str, String)| format!("-c {name}={}", value.replace(' ', "\\ "));
+    let settings = session_settings(schema).map(set).join(" ");
     format!("{settings} {CLIENT_IS_GONE}")
 }
 
