@@ -21,7 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime, Timeouts,
+};
 use futures_util::SinkExt;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CopyInSink, IsolationLevel, Row};
@@ -161,9 +163,7 @@ impl Connection {
         let begun = object.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start();
         let inner = calls.answer(begun).await?;
         let tx = Transaction { inner, calls, prepares: self.local.is_none(), types: &self.types };
-        if let Some(local) = &self.local {
-            tx.run(local).await?;
-        }
+        tx.run(self.local.as_deref().unwrap_or(PLAN_EACH)).await?;
         Ok(tx)
     }
 
@@ -402,6 +402,8 @@ fn pool(settings: &Settings) -> Result<Pool, Error> {
     );
     Pool::builder(manager)
         .max_size(settings.connections)
+        // The one that was used last: its process on the server is still warm.
+        .queue_mode(QueueMode::Lifo)
         .runtime(Runtime::Tokio1)
         .timeouts(Timeouts {
             wait: Some(POOL_WAIT_MAX),
@@ -412,14 +414,18 @@ fn pool(settings: &Settings) -> Result<Pool, Error> {
         .map_err(|error| Error::unavailable("the pool of connections", error.to_string()))
 }
 
+/// A plan that was made while a table was empty, and kept, is wrong once the table is full, until the next ANALYZE: seconds
+/// for a list. So what a transaction asks is planned by the size that the tables have now. What goes without one
+/// ([`Connection::once`]) has only one way to be done, and its plan is kept: making it takes as long as doing it.
+const PLAN_EACH: &str = "SET LOCAL plan_cache_mode = force_custom_plan";
+
 /// Every setting of ours, by name. The schema needs no quotes: its name has been checked when it was parsed, and a
 /// value of a setting knows no keywords.
 ///
-/// The last ones hold the planner to the indexes that every statement of ours is made for. A plan that was made while a
-/// table was empty, and kept, reads all of that table once it is full, until the next ANALYZE: seconds for a claim. So
-/// each execution is planned by the size that the tables have now, and neither whole tables nor sorts of what an index
-/// gives in order are considered where there is an index. Compiling and starting processes take longer than our reads.
-fn session_settings(schema: &str) -> [(&'static str, String); 11] {
+/// The last ones hold the planner to the indexes that every statement of ours is made for: neither whole tables nor sorts
+/// of what an index gives in order are considered where there is an index. Compiling and starting processes take longer
+/// than our reads. See [`PLAN_EACH`], too.
+fn session_settings(schema: &str) -> [(&'static str, String); 10] {
     let millis = |limit: Duration| limit.as_millis().to_string();
     [
         ("search_path", schema.to_owned()),
@@ -428,7 +434,6 @@ fn session_settings(schema: &str) -> [(&'static str, String); 11] {
         ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT)),
         ("default_transaction_isolation", "read committed".to_owned()),
         ("TimeZone", "UTC".to_owned()),
-        ("plan_cache_mode", "force_custom_plan".to_owned()),
         ("enable_seqscan", "off".to_owned()),
         ("enable_bitmapscan", "off".to_owned()),
         ("jit", "off".to_owned()),
@@ -449,7 +454,8 @@ const CLIENT_IS_GONE: &str = "-c tcp_keepalives_idle=3 -c tcp_keepalives_interva
                               -c tcp_user_timeout=5000";
 
 fn set_local(schema: &str) -> String {
-    session_settings(schema).map(|(name, value)| format!("SET LOCAL {name} = '{value}'")).join("; ")
+    let set = |(name, value): (&str, String)| format!("SET LOCAL {name} = '{value}'; ");
+    session_settings(schema).map(set).concat() + PLAN_EACH
 }
 
 /// Asks the server what it is, and refuses what we cannot use.

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -37,17 +38,23 @@ impl Listening {
         let connecting = tokio::time::timeout(login_wait_max(&settings.config), connecting);
         let (client, mut connection) = connecting.await.map_err(|_| lost())?.map_err(store_error)?;
         let heard = Arc::new(Notify::new());
-        let to_hear = heard.clone();
+        let (to_hear, own) = (heard.clone(), Arc::new(AtomicI32::new(0)));
+        let not_heard = own.clone();
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             // Notices are of no interest; an error or the end of the connection ends the task, which is seen.
             while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
-                if matches!(message, AsyncMessage::Notification(_)) {
+                // What this process tells, it knew before.
+                if let AsyncMessage::Notification(told) = message
+                    && told.process_id() != not_heard.load(Ordering::Relaxed)
+                {
                     to_hear.notify_one();
                 }
             }
         });
         let listening = Self { client, channel: format!("{}_hint", settings.schema()), heard, driver };
+        let own_id = within_wait(listening.client.simple_query("SELECT pg_backend_pid()")).await?;
+        own.store(first_field(&own_id).parse().unwrap_or(0), Ordering::Relaxed);
         listening.run(&format!("LISTEN {:?}", listening.channel)).await?;
         Ok(listening)
     }
@@ -81,11 +88,15 @@ pub(super) const GLANCE: &str = "SELECT pg_current_snapshot()";
 
 /// What [`GLANCE`] gave.
 pub(super) fn seen(messages: &[SimpleQueryMessage]) -> String {
+    first_field(messages).to_owned()
+}
+
+fn first_field(messages: &[SimpleQueryMessage]) -> &str {
     let first = messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0),
         _ => None,
     });
-    first.unwrap_or_default().to_owned()
+    first.unwrap_or_default()
 }
 
 /// The answer of the server, which is lost when it takes too long.

@@ -70,47 +70,47 @@ BEGIN
 END
 $$;
 
+-- A job as a claim gives it. block is 0 for one that has a row in running; spent is how many attempts were spent before.
+CREATE TYPE claimed AS (
+    seq bigint, block bigint, lane bigint, spent integer, id uuid, created_at bigint, ready_at bigint,
+    max_attempts bigint, attempts_base integer, at_most_once boolean, owner text, backoff text, timeout_us bigint,
+    args bytea);
+
 -- Gives a worker up to `most` jobs: see Store::claim. One row with no seq says that the worker is not, or no longer, known.
 -- What comes first is decided by (priority - whole periods waited * step, time, seq), as core's Priority::aged has it.
 CREATE FUNCTION claim(
     who uuid, most bigint, at bigint, kinds text[], queues text[], of_namespace text, worst smallint,
     period bigint, step bigint)
-RETURNS TABLE (
-    seq bigint, block bigint, lane bigint, spent integer, id uuid, created_at bigint, ready_at bigint,
-    max_attempts bigint, attempts_base integer, at_most_once boolean, owner text, backoff text, timeout_us bigint,
-    args bytea)
+RETURNS SETOF claimed
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
-#variable_conflict use_column
 DECLARE
     me      bigint;
     lanes   bigint[];
-    is_one  boolean;
+    sorted  boolean;
     missing bigint := most;
     before  bigint;
     taken   bigint;
     part    record;
 BEGIN
-    SELECT w.worker INTO me FROM worker w WHERE w.id = who;
-    PERFORM pg_advisory_xact_lock_shared(1952543595, (me & 2147483647)::integer);
-    -- A statement of its own: it must see what was committed while the lock was waited for.
-    IF NOT EXISTS (SELECT FROM worker w WHERE w.worker = me AND w.state = 0) THEN
-        RETURN QUERY SELECT NULL::bigint, NULL::bigint, NULL::bigint, NULL::integer, NULL::uuid, NULL::bigint, NULL::bigint,
-            NULL::bigint, NULL::integer, NULL::boolean, NULL::text, NULL::text, NULL::bigint, NULL::bytea;
-        RETURN;
-    END IF;
+    -- Whoever declares a worker lost locks this out, and waits for what the worker claims at this moment.
+    SELECT w.worker, pg_advisory_xact_lock_shared(1952543595, (w.worker & 2147483647)::integer) INTO me
+        FROM worker w WHERE w.id = who;
 
-    -- The lanes that have something, locked in one order, so that claims never wait for each other in a circle.
-    SELECT array_agg(t.lane) INTO lanes FROM (
-        SELECT l.lane FROM lane l JOIN queue q ON q.queue = l.queue
+    -- The lanes that have something, locked in one order, so that claims never wait for each other in a circle. It sees what
+    -- was committed while the lock was waited for.
+    SELECT array_agg(t.lane), bool_or(t.is_sorted) INTO lanes, sorted FROM (
+        SELECT l.lane, s.is_sorted FROM lane l JOIN queue q ON q.queue = l.queue
             CROSS JOIN LATERAL (
                 SELECT h.xid, h.seq, h.late_xid FROM lane_head h WHERE h.lane = l.lane ORDER BY h.n DESC LIMIT 1) h
-        WHERE l.kind = ANY (kinds)
+            CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM ready r WHERE r.lane = l.lane) AS is_sorted) s
+        WHERE EXISTS (SELECT FROM worker w WHERE w.worker = me AND w.state = 0)
+          AND l.kind = ANY (kinds)
           AND NOT EXISTS (
               SELECT FROM queue p WHERE p.namespace = q.namespace AND p.name = q.name AND p.paused)
           AND (queues IS NULL OR q.name = ANY (queues))
           AND (of_namespace IS NULL OR q.namespace = of_namespace)
           AND (worst IS NULL OR l.priority <= worst)
-          AND (EXISTS (SELECT FROM ready r WHERE r.lane = l.lane)
+          AND (s.is_sorted
                OR EXISTS (SELECT FROM job j WHERE j.is_streamed AND j.lane = l.lane AND (j.xid, j.seq) > (h.xid, h.seq)
                                               AND j.xid < pg_snapshot_xmin(pg_current_snapshot()))
                OR ((h.late_xid <> '{}'
@@ -118,11 +118,13 @@ BEGIN
                    AND EXISTS (SELECT FROM upcoming(l.lane, 1))))
         ORDER BY l.lane FOR UPDATE OF l) t;
     IF lanes IS NULL THEN
+        IF NOT EXISTS (SELECT FROM worker w WHERE w.worker = me AND w.state = 0) THEN
+            RETURN NEXT NULL::claimed;
+        END IF;
         RETURN;
     END IF;
-    is_one := array_length(lanes, 1) = 1 AND NOT EXISTS (SELECT FROM ready r WHERE r.lane = lanes[1]);
 
-    IF is_one THEN
+    IF cardinality(lanes) = 1 AND NOT sorted THEN
         IF most <= 64 THEN
             RETURN QUERY SELECT * FROM take_few(me, lanes[1], most, at);
             GET DIAGNOSTICS taken = ROW_COUNT;
@@ -192,12 +194,8 @@ $$;
 -- when the head passes it, or to one that begins later and lies behind every head that this snapshot can give. Nothing is
 -- taken twice: a row is behind the head or of a late transaction, behind its own place.
 CREATE FUNCTION take_streamed(me bigint, in_lane bigint, most bigint, at bigint)
-RETURNS TABLE (
-    seq bigint, block bigint, lane bigint, spent integer, id uuid, created_at bigint, ready_at bigint,
-    max_attempts bigint, attempts_base integer, at_most_once boolean, owner text, backoff text, timeout_us bigint,
-    args bytea)
+RETURNS SETOF claimed
 LANGUAGE plpgsql AS $$
-#variable_conflict use_column
 BEGIN
     RETURN QUERY
     WITH head AS MATERIALIZED (
@@ -264,17 +262,13 @@ $$;
 -- The same for a few, and as far as everything has ended that could have enqueued anything: statements so small that an
 -- idle worker has its job in half the time. The caller has locked the lane.
 CREATE FUNCTION take_few(me bigint, in_lane bigint, most bigint, at bigint)
-RETURNS TABLE (
-    seq bigint, block bigint, lane bigint, spent integer, id uuid, created_at bigint, ready_at bigint,
-    max_attempts bigint, attempts_base integer, at_most_once boolean, owner text, backoff text, timeout_us bigint,
-    args bytea)
+RETURNS SETOF claimed
 LANGUAGE plpgsql AS $$
-#variable_conflict use_column
 DECLARE
     head    record;
     ended   xid8;
     reached xid8;
-    last    bigint;
+    job     claimed;
     taken   int8multirange := '{}';
 BEGIN
     SELECT h.n, h.xid, h.seq, h.late_xid INTO head FROM lane_head h WHERE h.lane = in_lane ORDER BY h.n DESC LIMIT 1;
@@ -283,26 +277,29 @@ BEGIN
     END IF;
     -- Before the jobs are read: whatever has ended by now is seen whole.
     ended := pg_snapshot_xmin(pg_current_snapshot());
-    block := nextval(pg_get_serial_sequence('block', 'block'));
-    lane := in_lane;
-    spent := 0;
-    FOR seq, id, created_at, ready_at, max_attempts, attempts_base, at_most_once, owner, backoff, timeout_us, args, reached IN
+    job.block := nextval('block_block_seq');
+    job.lane := in_lane;
+    job.spent := 0;
+    FOR job.seq, job.id, job.created_at, job.ready_at, job.max_attempts, job.attempts_base, job.at_most_once, job.owner,
+        job.backoff, job.timeout_us, job.args, reached IN
         SELECT j.seq, j.id, j.created_at, j.run_at, j.max_attempts, j.attempts_base, j.at_most_once, j.owner, j.backoff,
                j.timeout_us, j.args, j.xid
         FROM job j
         WHERE j.is_streamed AND j.lane = in_lane AND (j.xid, j.seq) > (head.xid, head.seq) AND j.xid < ended
         ORDER BY j.lane, j.xid, j.seq LIMIT most
     LOOP
-        taken := taken + int8multirange(int8range(seq, seq + 1));
-        last := seq;
-        RETURN NEXT;
+        taken := taken + int8multirange(int8range(job.seq, job.seq + 1));
+        RETURN NEXT job;
     END LOOP;
-    IF last IS NOT NULL THEN
-        INSERT INTO block (block, worker, lane, claimed_at, seqs) OVERRIDING SYSTEM VALUE
-            VALUES (block, me, in_lane, at, taken);
+    IF reached IS NOT NULL THEN
+        WITH held AS (
+            INSERT INTO block (block, worker, lane, claimed_at, seqs) OVERRIDING SYSTEM VALUE
+                VALUES (job.block, me, in_lane, at, taken))
         INSERT INTO lane_head (lane, n, xid, seq, late_xid, late_seq)
-            VALUES (in_lane, head.n + 1, reached, last, '{}', '{}');
-        PERFORM forget_heads(in_lane, head.n + 1);
+            VALUES (in_lane, head.n + 1, reached, job.seq, '{}', '{}');
+        IF head.n % 64 = 0 THEN
+            PERFORM forget_heads(in_lane, head.n);
+        END IF;
     END IF;
 END
 $$;
@@ -320,12 +317,8 @@ $$;
 
 -- Takes the first of the sorted jobs of a lane. The caller has locked the lane.
 CREATE FUNCTION take_sorted(me bigint, in_lane bigint, most bigint, at bigint)
-RETURNS TABLE (
-    seq bigint, block bigint, lane bigint, spent integer, id uuid, created_at bigint, ready_at bigint,
-    max_attempts bigint, attempts_base integer, at_most_once boolean, owner text, backoff text, timeout_us bigint,
-    args bytea)
+RETURNS SETOF claimed
 LANGUAGE plpgsql AS $$
-#variable_conflict use_column
 BEGIN
     -- Whoever moves a job by hand locks its row of ready only: what is locked is passed over.
     RETURN QUERY
