@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+use tokio::sync::{oneshot, watch};
 
 pub use change::{Change, Changed};
 pub use claim::{Claim, Claimed, ClaimedJob, JobKey};
@@ -67,6 +68,23 @@ pub trait Store: Send + Sync + 'static {
     /// A job whose id is stored already is left alone and answered as existing; so is a job whose unique key is held
     /// by another, which is then named. At most [`ENQUEUE_JOBS_MAX`](taskwright_core::limit::ENQUEUE_JOBS_MAX).
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>>;
+
+    /// As [`enqueue`](Self::enqueue), behind a batch that may still be under way: what was asked for first is inserted
+    /// first, and nothing is stored, and `None` answered, unless `previous` says that the one before is stored, by being
+    /// sent to. A store may work on both at once.
+    fn enqueue_behind(
+        &self,
+        now: Timestamp,
+        jobs: Vec<NewJob>,
+        previous: oneshot::Receiver<()>,
+    ) -> Reply<'_, Option<Vec<Enqueued>>> {
+        Box::pin(async move {
+            match previous.await {
+                Ok(()) => self.enqueue(now, jobs).await.map(Some),
+                Err(_) => Ok(None),
+            }
+        })
+    }
 
     /// Gives a worker up to `claim.limit` available jobs of kinds and queues that it serves, the most urgent first:
     /// by [aged](taskwright_core::Priority::aged) priority, then the moment it became available, then insertion.
@@ -190,7 +208,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// A number that moves when there may be something new to claim or to be told: a hint. Missing one is harmless,
     /// because whoever waits also looks now and then.
-    fn hints(&self) -> tokio::sync::watch::Receiver<u64>;
+    fn hints(&self) -> watch::Receiver<u64>;
 
     /// What kind of store it is and where.
     fn info(&self) -> StoreInfo;

@@ -1,13 +1,17 @@
 //! The client: puts jobs into a store, and asks what became of them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::limit::ENQUEUE_JOBS_MAX;
 use taskwright_core::{Actor, JobId, NewJob, Timestamp};
-use taskwright_store::{Change, Changed, Enqueued, JobDetail, LogChunk, SharedStore, Store};
+use taskwright_store::{
+    Change, Changed, Enqueued, Error as StoreError, JobDetail, LogChunk, SharedStore, Store,
+};
+use tokio::sync::oneshot;
 
-use crate::env::Env;
+use crate::env::{Env, Spawned};
 use crate::error::Error;
 use crate::job::Job;
 
@@ -18,12 +22,15 @@ const SEND_AGAIN: Duration = Duration::from_millis(125);
 const SEND_GROWTH: u32 = 3;
 /// Jobs of a batch, unless the caller says otherwise.
 const BATCH_JOBS: usize = 1_000;
-/// Bytes of arguments at which a batch is full, however few its jobs are: two batches are in memory at a time, and
+/// Bytes of arguments at which a batch is full, however few its jobs are: three batches are in memory at a time, and
 /// 10,000 jobs with the largest arguments would be 10 GB.
 const BATCH_ARGS_BYTES: usize = 16 << 20;
 /// The first and the longest time between two looks at a job that is waited for.
 const LOOK_FIRST: Duration = Duration::from_millis(5);
 const LOOK_LONGEST: Duration = Duration::from_millis(250);
+
+/// Batches that are under way at a time: while one is made durable, the store takes in the next.
+const UNDERWAY_MAX: usize = 2;
 
 /// Puts jobs into a store, and asks what became of them. Cheap to clone.
 ///
@@ -107,22 +114,27 @@ impl Client {
     ) -> Result<u64, Error> {
         let mut jobs = jobs.into_iter();
         let mut count = 0;
-        let mut next = self.batch(&mut jobs)?;
-        while !next.is_empty() {
-            let batch = std::mem::take(&mut next);
-            // The store works on this batch while the next one is made.
-            let answer = self.store.enqueue(self.env.now(), batch.clone());
-            let made = self.batch(&mut jobs);
-            let answers = match answer.await {
-                Err(error) if error.is_transient() => self.send(batch).await?,
-                answer => answer?,
-            };
-            count += answers.len() as u64;
-            stored(&answers);
-            // Only now: what was stored before the job that is not accepted has been told.
-            next = made?;
+        let mut line = Line::new(self);
+        let mut end = None;
+        loop {
+            // The store works on these while the next one is made.
+            while end.is_none() && line.takes_more() {
+                match self.batch(&mut jobs) {
+                    Ok(batch) if batch.is_empty() => end = Some(Ok(())),
+                    Ok(batch) => line.start(batch),
+                    Err(error) => end = Some(Err(error)),
+                }
+            }
+            match (line.next().await?, end.take()) {
+                (Some(answers), ended) => {
+                    count += answers.len() as u64;
+                    stored(&answers);
+                    end = ended;
+                }
+                // Only now: what was stored before the job that is not accepted has been told.
+                (None, ended) => return ended.unwrap_or(Ok(())).map(|()| count),
+            }
         }
-        Ok(count)
     }
 
     /// The next batch; empty at the end.
@@ -245,4 +257,67 @@ impl Client {
     pub fn now(&self) -> Timestamp {
         self.env.now()
     }
+}
+
+/// Batches on their way into the store, in their order: none is stored unless the one before is.
+struct Line<'a> {
+    client: &'a Client,
+    underway: VecDeque<Underway>,
+    /// Sent to when the newest batch is stored; `None` when nobody says so any more, because some batch was not.
+    newest: Option<oneshot::Receiver<()>>,
+}
+
+struct Underway {
+    batch: Vec<NewJob>,
+    answer: Spawned<Result<Option<Vec<Enqueued>>, StoreError>>,
+}
+
+impl<'a> Line<'a> {
+    fn new(client: &'a Client) -> Self {
+        Self { client, underway: VecDeque::new(), newest: None }
+    }
+
+    fn takes_more(&self) -> bool {
+        match self.newest {
+            // What comes behind a batch that was not stored would be refused: those that are under way are sent again first.
+            None => self.underway.is_empty(),
+            Some(_) => self.underway.len() < UNDERWAY_MAX,
+        }
+    }
+
+    fn start(&mut self, batch: Vec<NewJob>) {
+        let previous = self.newest.take().unwrap_or_else(already_stored);
+        let (is_stored, newest) = oneshot::channel();
+        let (store, now, jobs) = (Arc::clone(&self.client.store), self.client.env.now(), batch.clone());
+        let answer = self.client.env.spawn("enqueue", async move {
+            let answer = store.enqueue_behind(now, jobs, previous).await;
+            if let Ok(Some(_)) = answer {
+                // Nobody listens behind the last one.
+                let _ = is_stored.send(());
+            }
+            answer
+        });
+        self.newest = Some(newest);
+        self.underway.push_back(Underway { batch, answer });
+    }
+
+    /// The answers for the oldest batch; `None` when all are stored.
+    async fn next(&mut self) -> Result<Option<Vec<Enqueued>>, Error> {
+        let Some(oldest) = self.underway.pop_front() else { return Ok(None) };
+        let answer = oldest.answer.await;
+        let answer = answer.map_err(|died| StoreError::unavailable("the enqueue", died.to_string()))?;
+        match answer {
+            Ok(Some(answers)) => return Ok(Some(answers)),
+            Err(error) if !error.is_transient() => return Err(error.into()),
+            Ok(None) | Err(_) => self.newest = None,
+        }
+        self.client.send(oldest.batch).await.map(Some)
+    }
+}
+
+fn already_stored() -> oneshot::Receiver<()> {
+    let (stored, previous) = oneshot::channel();
+    // It is received below.
+    let _ = stored.send(());
+    previous
 }

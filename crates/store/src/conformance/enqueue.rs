@@ -7,6 +7,8 @@ use taskwright_core::{
     Args, Backoff, Delivery, MaxAttempts, NewJob, Owner, Priority, State, UniqueScope, WorkerId,
 };
 
+use tokio::sync::oneshot;
+
 use super::Harness;
 use super::fixture::*;
 use crate::{Enqueued, Filter};
@@ -95,6 +97,50 @@ pub async fn a_batch_over_the_limit_is_refused_whole(harness: &impl Harness) {
     let refused = process.store().enqueue(at(0), jobs(1..=many)).await.expect_err("it is too large");
     assert!(refused.is_domain());
     assert_eq!(process.list(Filter::default()).await, NONE);
+}
+
+pub async fn a_batch_behind_another_is_inserted_after_it(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, [job(1)]).await;
+    for round in 0..10 {
+        let (first, second) = (2 + round * 200, 102 + round * 200);
+        let ((stored_first, is_first), (stored_second, is_second)) = (oneshot::channel(), oneshot::channel());
+        stored_first.send(()).expect("it is received below");
+        let one = async {
+            let stored = process.store().enqueue_behind(at(1), jobs(first..=first + 99), is_first).await;
+            assert_eq!(stored.unwrap().map(|stored| stored.len()), Some(100));
+            stored_second.send(()).expect("it is waited for");
+        };
+        let other = process.store().enqueue_behind(at(1), jobs(second..=second + 99), is_second);
+        let ((), other) = tokio::join!(one, other);
+        assert_eq!(other.unwrap().map(|stored| stored.len()), Some(100));
+    }
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        order.extend(numbers(&worker.claim(worker.ask(2, 1_000)).await));
+    }
+    assert_eq!(order, (1..=2_001).collect::<Vec<_>>());
+}
+
+pub async fn a_batch_behind_one_that_was_not_stored_is_not_stored(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    process.enqueue(0, [job(1)]).await;
+    let (never, previous) = oneshot::channel();
+    drop(never);
+    let stored = process.store().enqueue_behind(at(1), jobs(2..=9), previous).await;
+    assert!(stored.unwrap().is_none());
+    assert_eq!(process.list(Filter::default()).await, [1]);
+}
+
+pub async fn a_batch_behind_another_leaves_stored_jobs_alone(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    process.enqueue(0, jobs(1..=5)).await;
+    let (stored, previous) = oneshot::channel();
+    stored.send(()).expect("it is received below");
+    let stored = process.store().enqueue_behind(at(1), jobs(4..=8), previous).await.unwrap().unwrap();
+    assert_eq!(stored.iter().map(|stored| stored.existing).collect::<Vec<_>>(), [true, true, false, false, false]);
+    assert_eq!(process.list(Filter::default()).await, (1..=8).collect::<Vec<_>>());
 }
 
 pub async fn everything_that_was_submitted_reaches_the_worker(harness: &impl Harness) {

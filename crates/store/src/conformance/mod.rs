@@ -116,6 +116,9 @@ macro_rules! conformance {
                 a_repeated_id_leaves_the_stored_job_alone,
                 a_batch_repeated_after_a_lost_answer_stores_each_job_once,
                 a_batch_over_the_limit_is_refused_whole,
+                a_batch_behind_another_is_inserted_after_it,
+                a_batch_behind_one_that_was_not_stored_is_not_stored,
+                a_batch_behind_another_leaves_stored_jobs_alone,
                 everything_that_was_submitted_reaches_the_worker,
                 everything_that_was_submitted_is_shown,
             ]

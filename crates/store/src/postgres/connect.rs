@@ -349,6 +349,19 @@ impl Transaction<'_> {
         Ok(types)
     }
 
+    /// Sends the data of a `COPY ... FROM STDIN`. Not for PgBouncer, as [`Connection::copy`].
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Transaction::query).
+    pub(super) async fn copy(&self, sql: &str, data: Bytes) -> Result<(), Error> {
+        let copied = async {
+            let statement = self.inner.prepare_cached(sql).await?;
+            send(self.inner.copy_in(&statement).await?, data).await
+        };
+        self.calls.answer(copied).await
+    }
+
     /// Runs SQL text of ours, which may hold several statements.
     ///
     /// # Errors

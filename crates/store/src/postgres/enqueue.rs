@@ -111,6 +111,15 @@ pub(super) async fn enqueue(
     Ok(enqueued)
 }
 
+/// The answer for a job that was stored.
+pub(super) fn new(job: &NewJob) -> Enqueued {
+    Enqueued { id: job.id, existing: false }
+}
+
+pub(super) fn all_new(jobs: &[NewJob]) -> Vec<Enqueued> {
+    jobs.iter().map(new).collect()
+}
+
 /// A job with what it gets on the way in.
 pub(super) struct NewRow<'a> {
     pub(super) job: &'a NewJob,

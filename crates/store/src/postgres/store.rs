@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+use tokio::sync::oneshot;
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
 use super::absence::Absences;
 use super::change::{self, By};
@@ -94,6 +96,8 @@ pub struct PostgresStore {
     /// What was seen of the workers of other machines.
     absences: Absences,
     round: tokio::sync::Mutex<Round>,
+    /// Held by a batch until it has its place among others: see [`Self::enqueue_streamed_behind`].
+    turn: tokio::sync::Mutex<()>,
     /// Which run of which machine this is, and which of its directories for presence: see [`run_directory`].
     boot: String,
     counts: Counts,
@@ -128,6 +132,7 @@ impl PostgresStore {
             tether: Tether::default(),
             absences: Absences::default(),
             round: tokio::sync::Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
             boot,
             counts: Counts::default(),
         })
@@ -160,20 +165,51 @@ impl PostgresStore {
         }
     }
 
+    /// Jobs that go into streams by `COPY`, if all of these do. PgBouncer (1.18 at least) hangs when one fails in the
+    /// extended protocol, as it does that meets an id twice.
+    fn streamed<'a>(&self, now: Timestamp, jobs: &'a [NewJob]) -> Option<Vec<NewRow<'a>>> {
+        let copies = jobs.len() == 1 || !self.connections.settings().pgbouncer;
+        enqueue::plain(&self.lanes, now, jobs).filter(|rows| copies && !rows.is_empty())
+    }
+
+    /// Stores jobs that go into streams, while a batch before them is stored; `None` when that one was not. Both are in
+    /// their order, since each takes its numbers and the id of its transaction in its turn.
+    async fn enqueue_streamed_behind(
+        &self,
+        rows: &[NewRow<'_>],
+        previous: &mut oneshot::Receiver<()>,
+    ) -> Result<Option<()>, Error> {
+        self.counts.calls.fetch_add(1, Ordering::Relaxed);
+        let turn = self.turn.lock().await;
+        let mut connection = self.connections.get().await?;
+        let tx = connection.begin().await?;
+        let many = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let taken = tx.query(copy::NUMBERS, &[(&many, Type::INT8)]).await?;
+        drop(turn);
+        let numbers: Vec<i64> = taken.first().map_or(Ok(Vec::new()), |row| get(row, 0))?;
+        tx.copy(copy::COPY_NUMBERED, copy::encode(rows, Some(&numbers))).await?;
+        if previous.await.is_err() {
+            return Ok(None);
+        }
+        tx.commit().await?;
+        self.committed(Parts { statements: 2, hint: true, ..Parts::default() });
+        Ok(Some(()))
+    }
+
     /// Stores jobs that go into streams; `None`, and nothing is stored, when one of their ids exists.
     async fn enqueue_plain(&self, rows: &[NewRow<'_>]) -> Result<Option<Vec<Enqueued>>, Error> {
         let stored = match rows {
             [row] => self.once(enqueue::INSERT_ONE, &enqueue::One::of(row).parameters()).await.map(drop),
             rows => {
                 self.counts.calls.fetch_add(1, Ordering::Relaxed);
-                let stored = self.connections.get().await?.copy(copy::COPY, copy::encode(rows)).await;
+                let stored = self.connections.get().await?.copy(copy::COPY, copy::encode(rows, None)).await;
                 stored.inspect(|()| self.committed(Parts { statements: 1, ..Parts::default() }))
             }
         };
         match stored {
             Ok(()) => {
                 self.bell.ring();
-                Ok(Some(rows.iter().map(|row| Enqueued { id: row.job.id, existing: false }).collect()))
+                Ok(Some(rows.iter().map(|row| enqueue::new(row.job)).collect()))
             }
             Err(error) if is_duplicate(&error) => Ok(None),
             Err(error) => Err(error),
@@ -300,16 +336,33 @@ impl Store for PostgresStore {
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
         Box::pin(async move {
             enqueue::check(&jobs)?;
-            // PgBouncer (1.18 at least) hangs when a COPY fails in the extended protocol, as one does that meets an id twice.
-            let copies = jobs.len() == 1 || !self.connections.settings().pgbouncer;
-            if let Some(rows) = enqueue::plain(&self.lanes, now, &jobs)
-                && !rows.is_empty()
-                && copies
+            if let Some(rows) = self.streamed(now, &jobs)
                 && let Some(enqueued) = self.enqueue_plain(&rows).await?
             {
                 return Ok(enqueued);
             }
             transact!(self, session => enqueue::enqueue(session, now, &jobs))
+        })
+    }
+
+    fn enqueue_behind(
+        &self,
+        now: Timestamp,
+        jobs: Vec<NewJob>,
+        mut previous: oneshot::Receiver<()>,
+    ) -> Reply<'_, Option<Vec<Enqueued>>> {
+        Box::pin(async move {
+            enqueue::check(&jobs)?;
+            if let Some(rows) = self.streamed(now, &jobs).filter(|rows| rows.len() > 1) {
+                match self.enqueue_streamed_behind(&rows, &mut previous).await {
+                    Err(error) if is_duplicate(&error) => {}
+                    stored => return Ok(stored?.map(|()| enqueue::all_new(&jobs))),
+                }
+            }
+            match previous.await {
+                Ok(()) => self.enqueue(now, jobs).await.map(Some),
+                Err(_) => Ok(None),
+            }
         })
     }
 
