@@ -115,31 +115,29 @@ impl Client {
         let mut jobs = jobs.into_iter();
         let mut count = 0;
         let mut line = Line::new(self);
-        let mut end = None;
+        let mut next = self.batch(&mut jobs);
         loop {
-            // The store works on these while the next one is made.
-            while end.is_none() && line.takes_more() {
-                match self.batch(&mut jobs) {
-                    Ok(batch) if batch.is_empty() => end = Some(Ok(())),
-                    Ok(batch) => line.start(batch),
-                    Err(error) => end = Some(Err(error)),
-                }
+            while line.takes_more()
+                && let Some(batch) = next.as_mut().ok().map(std::mem::take).filter(|batch| !batch.is_empty())
+            {
+                line.start(batch);
+                // The store works on those that are under way while this one is made.
+                next = self.batch(&mut jobs);
             }
-            match (line.next().await?, end.take()) {
-                (Some(answers), ended) => {
+            match line.next().await? {
+                Some(answers) => {
                     count += answers.len() as u64;
                     stored(&answers);
-                    end = ended;
                 }
                 // Only now: what was stored before the job that is not accepted has been told.
-                (None, ended) => return ended.unwrap_or(Ok(())).map(|()| count),
+                None => return next.map(|_| count),
             }
         }
     }
 
     /// The next batch; empty at the end.
     fn batch<J: Into<Job>>(&self, jobs: &mut impl Iterator<Item = J>) -> Result<Vec<NewJob>, Error> {
-        let mut batch = Vec::new();
+        let mut batch = Vec::with_capacity(self.batch_jobs.min(jobs.size_hint().0));
         let mut args_bytes = 0;
         while batch.len() < self.batch_jobs && args_bytes < BATCH_ARGS_BYTES {
             let Some(job) = jobs.next() else { break };

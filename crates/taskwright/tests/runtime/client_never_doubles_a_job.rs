@@ -38,7 +38,7 @@ fn many_jobs_are_stored_in_batches_as_they_come() {
         assert_eq!(count, 2_500);
         // The next ones are made while one is stored.
         for (stored, made) in made_when_stored {
-            assert!(made <= stored + 2_000, "{made} made when {stored} were stored: no more is collected");
+            assert!(made <= stored + 3_000, "{made} made when {stored} were stored: no more is collected");
         }
         assert_eq!(world.faulty.count(Call::Enqueue), 3);
         assert_eq!(stored_jobs(&world).await, 2_500);
