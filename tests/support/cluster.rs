@@ -165,7 +165,7 @@ impl Cluster {
     }
 
     /// Runs SQL as the superuser, by psql; the rows, one a line, columns separated by `|`.
-    fn sql(&self, database: &str, sql: &str) -> String {
+    pub fn sql(&self, database: &str, sql: &str) -> String {
         let mut psql = self.place.program("psql");
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database]);
         psql.arg("-h").arg(self.place.run()).args(["-p", &PORT.to_string(), "-f", "-"]);

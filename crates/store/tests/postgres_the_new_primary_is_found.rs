@@ -150,6 +150,62 @@ async fn a_server_that_takes_no_writes_costs_no_attempt() {
     assert_eq!(jobs[0].attempt, 1);
 }
 
+/// A server that is stopped as by SIGSTOP: its kernel accepts connections, and nobody answers.
+struct Stopped(String);
+
+impl Stopped {
+    fn all_of(cluster: &Cluster) -> Self {
+        let pid_file = std::fs::read_to_string(cluster.directory().join("run/data/postmaster.pid")).unwrap();
+        let stopped = Self(pid_file.lines().next().unwrap().to_owned());
+        stopped.signal("STOP");
+        stopped
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").arg(format!("-{name}")).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.signal("CONT");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_under_way_when_the_primary_hangs_is_given_up_once_there_is_another() {
+    let old = Cluster::start(Flavour { idle_seconds_max: 1, purpose: "hangs", ..Flavour::FAST });
+    let new = Cluster::start(Flavour { idle_seconds_max: 1, purpose: "takes over", ..Flavour::FAST });
+    let database = old.database();
+    new.sql("postgres", &format!("CREATE DATABASE {}", database.name()));
+    let host = |cluster: &Cluster| cluster.socket().parent().unwrap().to_str().unwrap().replace('/', "%2F");
+    let url = format!("postgres://postgres@{},{}/{}", host(&old), host(&new), database.name());
+    let connections = open(&url).await;
+    let mut connection = connections.get().await.unwrap();
+    let mut waiting = connections.get().await.unwrap();
+    let began = tokio::time::Instant::now();
+    let slow = run(&mut connection, "SELECT pg_sleep(25)");
+    let stopped = async { Stopped::all_of(&old) };
+    let (given_up, stopped) = tokio::join!(slow, stopped);
+    let error = given_up.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    drop(connection);
+    run(&mut connections.get().await.unwrap(), "CREATE TABLE public.moved ()").await.unwrap();
+    assert_eq!(new.sql(database.name(), "SELECT count(*) FROM public.moved"), "0");
+    // Others that were idle are left with it.
+    drop(stopped);
+    let _ = run(&mut waiting, "SELECT 1").await;
+    new.sql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", database.name()));
+}
+
+#[tokio::test]
+async fn a_call_that_is_only_slow_is_waited_for() {
+    let database = Cluster::shared().database();
+    let connections = open(&database.url()).await;
+    run(&mut connections.get().await.unwrap(), "SELECT pg_sleep(8)").await.unwrap();
+}
+
 /// A program of PostgreSQL's that follows the server as a standby does.
 struct Follower(Child);
 

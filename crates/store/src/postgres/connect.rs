@@ -33,6 +33,7 @@ use super::listen::{GLANCE, seen};
 use super::reach::{HostByHost, LOGIN_WAIT_MAX, login_wait_max};
 use super::tls;
 use super::url::Settings;
+use super::whereabouts::{WHO, Whereabouts, field};
 use crate::error::{Area, Error};
 
 /// The first server that we use: the oldest that is maintained.
@@ -63,6 +64,7 @@ pub struct Connections {
     pool: Pool,
     settings: Settings,
     server: Server,
+    whereabouts: Arc<Whereabouts>,
     types: Types,
 }
 
@@ -74,6 +76,8 @@ type Types = Arc<Mutex<HashMap<String, Arc<[Type]>>>>;
 struct Server {
     /// As in `14.5 (Debian 14.5-1)`.
     version: String,
+    /// See [`WHO`].
+    who: String,
 }
 
 impl Connections {
@@ -89,7 +93,8 @@ impl Connections {
         let connection = pool.get().await.map_err(|error| open_error(&what, error))?;
         let server = inspect(&connection, &what).await?;
         drop(connection);
-        Ok(Self { pool, settings, server, types: Types::default() })
+        let whereabouts = Arc::new(Whereabouts::new(settings.clone(), server.who.clone()));
+        Ok(Self { pool, settings, server, whereabouts, types: Types::default() })
     }
 
     /// A connection, for as long as the value lives.
@@ -101,7 +106,13 @@ impl Connections {
     pub async fn get(&self) -> Result<Connection, Error> {
         let object = self.pool.get().await.map_err(|error| pool_error("connect to the store", error))?;
         let local = self.settings.pgbouncer.then(|| set_local(&self.settings.schema));
-        Ok(Connection { object: Some(object), state: State::default(), local, types: self.types.clone() })
+        Ok(Connection {
+            object: Some(object),
+            state: State::default(),
+            local,
+            whereabouts: self.whereabouts.clone(),
+            types: self.types.clone(),
+        })
     }
 
     /// How the connections are made.
@@ -137,6 +148,7 @@ pub struct Connection {
     state: State,
     /// What every transaction has to set for itself, behind PgBouncer.
     local: Option<String>,
+    whereabouts: Arc<Whereabouts>,
     types: Types,
 }
 
@@ -156,7 +168,7 @@ impl Connection {
     }
 
     async fn begin_within(&mut self, answer_wait_max: Duration) -> Result<Transaction<'_>, Error> {
-        let calls = Calls { state: &self.state, answer_wait_max };
+        let calls = Calls { state: &self.state, whereabouts: Some(&self.whereabouts), answer_wait_max };
         let object = self.object.as_mut().ok_or_else(Error::closed)?;
         // A claim reads what was committed while it waited for a lane: it must not keep an older snapshot, whatever the
         // role or the database has for its default.
@@ -210,7 +222,7 @@ impl Connection {
     }
 
     fn calls(&self) -> Calls<'_> {
-        Calls { state: &self.state, answer_wait_max: ANSWER_WAIT_MAX }
+        Calls { state: &self.state, whereabouts: Some(&self.whereabouts), answer_wait_max: ANSWER_WAIT_MAX }
     }
 }
 
@@ -255,6 +267,7 @@ impl State {
 #[derive(Clone, Copy)]
 struct Calls<'a> {
     state: &'a State,
+    whereabouts: Option<&'a Whereabouts>,
     answer_wait_max: Duration,
 }
 
@@ -265,7 +278,20 @@ impl Calls<'_> {
         call: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
         self.state.unanswered.fetch_add(1, Ordering::Relaxed);
-        let Ok(answer) = tokio::time::timeout(self.answer_wait_max, call).await else {
+        let moved = async {
+            match self.whereabouts {
+                Some(whereabouts) => whereabouts.moved().await,
+                None => std::future::pending().await,
+            }
+        };
+        let answer = async {
+            tokio::select! {
+                biased;
+                answer = call => Some(answer),
+                () = moved => None,
+            }
+        };
+        let Ok(Some(answer)) = tokio::time::timeout(self.answer_wait_max, answer).await else {
             return Err(unanswered());
         };
         self.state.unanswered.fetch_sub(1, Ordering::Relaxed);
@@ -474,17 +500,15 @@ fn set_local(schema: &str) -> String {
 /// Asks the server what it is, and refuses what we cannot use.
 async fn inspect(connection: &Object, what: &str) -> Result<Server, Error> {
     // The simple protocol, as it works through everything that may stand between.
-    let sql = "SELECT current_setting('server_version_num'), current_setting('server_version'), \
-               current_setting('server_encoding')";
-    let messages = connection.simple_query(sql).await.map_err(|error| super::error::explain(what, error))?;
-    let row = messages.iter().find_map(|message| match message {
-        tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    });
-    let field = |n| row.and_then(|row| row.get(n)).unwrap_or_default();
-    check_version(what, field(0), field(1))?;
-    check_encoding(what, field(2))?;
-    Ok(Server { version: field(1).to_owned() })
+    let ask =
+        async |sql| connection.simple_query(sql).await.map_err(|error| super::error::explain(what, error));
+    let server = ask("SELECT current_setting('server_version_num'), current_setting('server_version'), \
+         current_setting('server_encoding')")
+    .await?;
+    check_version(what, field(&server, 0), field(&server, 1))?;
+    check_encoding(what, field(&server, 2))?;
+    let who = field(&ask(WHO).await?, 0).to_owned();
+    Ok(Server { version: field(&server, 1).to_owned(), who })
 }
 
 fn check_version(what: &str, number: &str, version: &str) -> Result<(), Error> {
@@ -520,7 +544,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_never_answers_is_given_up_after_its_own_limit() {
         let state = State::default();
-        let calls = Calls { state: &state, answer_wait_max: ANSWER_WAIT_MAX };
+        let calls = Calls { state: &state, whereabouts: None, answer_wait_max: ANSWER_WAIT_MAX };
         let asked = tokio::time::Instant::now();
         let error = calls.answer(pending::<Result<(), tokio_postgres::Error>>()).await.unwrap_err();
         assert!(error.is_busy() && !state.is_sound(), "{error}");
@@ -530,7 +554,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_given_to_no_other_while_an_answer_is_out() {
         let state = State::default();
-        let calls = Calls { state: &state, answer_wait_max: ANSWER_WAIT_MAX };
+        let calls = Calls { state: &state, whereabouts: None, answer_wait_max: ANSWER_WAIT_MAX };
         calls.answer(async { Ok(()) }).await.unwrap();
         assert!(state.is_sound());
         let given_up = calls.answer(pending::<Result<(), tokio_postgres::Error>>());

@@ -13,6 +13,7 @@ use super::error::store_error;
 use super::reach::{first, login_wait_max};
 use super::tls;
 use super::url::Settings;
+use super::whereabouts::field;
 use crate::error::Error;
 
 /// How long the server may take to answer on this connection.
@@ -54,7 +55,7 @@ impl Listening {
         });
         let listening = Self { client, channel: format!("{}_hint", settings.schema()), heard, driver };
         let own_id = within_wait(listening.client.simple_query("SELECT pg_backend_pid()")).await?;
-        own.store(first_field(&own_id).parse().unwrap_or(0), Ordering::Relaxed);
+        own.store(field(&own_id, 0).parse().unwrap_or(0), Ordering::Relaxed);
         listening.run(&format!("LISTEN {:?}", listening.channel)).await?;
         Ok(listening)
     }
@@ -88,15 +89,7 @@ pub(super) const GLANCE: &str = "SELECT pg_current_snapshot()";
 
 /// What [`GLANCE`] gave.
 pub(super) fn seen(messages: &[SimpleQueryMessage]) -> String {
-    first_field(messages).to_owned()
-}
-
-fn first_field(messages: &[SimpleQueryMessage]) -> &str {
-    let first = messages.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0),
-        _ => None,
-    });
-    first.unwrap_or_default()
+    field(messages, 0).to_owned()
 }
 
 /// The answer of the server, which is lost when it takes too long.

@@ -53,6 +53,7 @@ mod timeline;
 mod tls;
 mod url;
 mod wake;
+mod whereabouts;
 mod worker;
 
 pub use connect::{Connection, Connections, Parameters, Transaction};
