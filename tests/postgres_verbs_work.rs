@@ -118,7 +118,11 @@ fn bench_measures_in_a_schema_of_its_own_and_leaves_everything_as_it_was() {
         "drain --jobs 2500 --nodes 2",
         "drain --jobs 300 --backlog 500",
         "drain --jobs 300 --hold-snapshot",
+        "drain --jobs 300 --history 10001",
+        "drain --jobs 300 --history 50 --backlog 50 --settled",
+        "enqueue --jobs 50 --batch 1 --clients 2 --nodes 2 --compare-hints",
         "latency --jobs 5 --rate 100",
+        "latency --jobs 5 --rate 100 --workers 1",
         "latency --jobs 5 --workers 1",
     ] {
         let words: Vec<&str> =
@@ -134,6 +138,13 @@ fn bench_measures_in_a_schema_of_its_own_and_leaves_everything_as_it_was() {
             assert!(held["percent_of_without"]["median"].as_f64().unwrap() > 0.0, "{said}");
             assert!(held["table_bytes_after"]["median"].as_f64().unwrap() > 0.0, "{said}");
         }
+        if args.ends_with("hints") {
+            assert!(result["without_hints"]["percent_with"]["median"].as_f64().unwrap() > 0.0, "{said}");
+        }
+        if args.contains("rate") {
+            assert!(result["flow"]["jobs_per_second"]["median"].as_f64().unwrap() > 0.0, "{said}");
+            assert!(result["flow"]["p50_us"]["median"].as_f64().unwrap() > 1.0, "{said}");
+        }
     }
     let schemas = "SELECT string_agg(nspname, ' ') FROM pg_namespace WHERE nspname LIKE 'taskwright%'";
     assert_eq!(desk.database.sql(schemas), "taskwright");
@@ -145,6 +156,29 @@ fn bench_measures_in_a_schema_of_its_own_and_leaves_everything_as_it_was() {
     support::signal(bench.id(), "INT");
     assert_eq!(bench.wait().unwrap().code(), Some(128 + 2));
     assert_eq!(desk.database.sql(schemas), "taskwright");
+}
+
+#[test]
+fn the_next_bench_drops_what_a_killed_one_left_and_says_so() {
+    let desk = Desk::new();
+    let url = desk.database.url();
+    let schemas =
+        "SELECT coalesce(string_agg(nspname, ' '), '') FROM pg_namespace WHERE nspname LIKE 'taskwright%'";
+    let mut bench = desk.command(&url, &["bench", "drain", "--jobs", "1000000"]).spawn().unwrap();
+    while desk.database.sql(schemas).is_empty() {}
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    let left = desk.database.sql(schemas);
+    assert!(left.starts_with("taskwright_bench_") && !left.contains(' '), "{left}");
+    // The server ends what the killed one had asked for last.
+    let sessions =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+                    AND backend_type = 'client backend'";
+    while desk.database.sql(sessions) != "0" {}
+
+    let (code, _, said) = desk.said(&url, &["bench", "enqueue", "--jobs", "10", "--rounds", "1"]);
+    assert!(code == 0 && said.contains(&format!("dropped the schema {left}")), "{said}");
+    assert_eq!(desk.database.sql(schemas), "");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use taskwright::{Env, State};
 use tokio::sync::Notify;
 
 use super::report::{Held, Round, report};
-use super::scene::{Log, Scene, Tables, prepare};
+use super::scene::{Log, Scene, Tables};
 use super::workers::{Workers, died, worker};
 use crate::cli::Context;
 use crate::cli::bench::{Bench, Serve};
@@ -34,7 +34,7 @@ pub(super) async fn run(context: &Context, verb: &Bench, scene: &Scene) -> Resul
             let (before, after) = held.tables?;
             Some(Held { free: took, took: held.took, last_step: *held.steps.last()?, before, after })
         });
-        rounds.push(Round { took, raw, counters, log, held });
+        rounds.push(Round { took, raw, counters, log, unhinted: None, held });
     }
     report(context, verb, "drain", scene.yardstick(), jobs, &rounds)
 }
@@ -52,8 +52,8 @@ struct Measured {
 /// Stores and drains the jobs in a fresh store.
 async fn measure(scene: &Scene, verb: &Bench, jobs: u64, hold: bool) -> Result<Measured, Error> {
     let env = &scene.env;
-    let store = scene.open().await?;
-    prepare(env, &store, verb).await?;
+    let store = scene.open(verb).await?;
+    scene.prepare(&store, verb).await?;
     let snapshot = if hold { Some(scene.hold_snapshot().await?) } else { None };
     let tables = if hold { scene.tables().await? } else { None };
     let steps = if verb.hold_snapshot { STEPS.min(jobs) } else { 1 };
@@ -69,15 +69,18 @@ async fn measure(scene: &Scene, verb: &Bench, jobs: u64, hold: bool) -> Result<M
         let part = jobs / steps + u64::from(step < jobs % steps);
         let behind = if step == 0 { verb.backlog } else { 0 };
         scene.fill(&store, verb, part + behind).await?;
+        if step == 0 {
+            scene.filled(verb).await?;
+        }
         if steps == 1 {
             log = scene.log().await;
         }
         let before = store.counters();
-        let took = match verb.workers {
+        let (took, after) = match verb.workers {
             0 => here(env, &store, verb, part, verb.backlog).await?,
-            _ => elsewhere(scene, verb, part).await?,
+            _ => (elsewhere(scene, verb, part).await?, store.counters()),
         };
-        measured.counters = sum(measured.counters, since(store.counters(), before));
+        measured.counters = sum(measured.counters, since(after, before));
         measured.steps.push((part, took));
         measured.took += took;
     }
@@ -138,17 +141,17 @@ pub(super) async fn empty(env: &Env, store: &SharedStore, verb: &Bench) -> Resul
     Ok(Duration::from_micros(env.monotonic_us() - began))
 }
 
-/// Drains `jobs` in this process. With others `behind` them the worker is stopped in the middle of its work, once it has
-/// run as many.
+/// Drains `jobs` in this process; how long it took, and what the store had done by then. With others `behind` them the worker
+/// is stopped in the middle of its work, once it has run as many.
 async fn here(
     env: &Env,
     store: &SharedStore,
     verb: &Bench,
     jobs: u64,
     behind: u64,
-) -> Result<Duration, Error> {
+) -> Result<(Duration, Counters), Error> {
     if behind == 0 {
-        return empty(env, store, verb).await;
+        return Ok((empty(env, store, verb).await?, store.counters()));
     }
     let (run, enough) = (AtomicU64::new(0), Arc::new(Notify::new()));
     let reached = enough.clone();
@@ -162,10 +165,11 @@ async fn here(
     let began = env.monotonic_us();
     let working = env.spawn("bench-worker", worker.run(async move { stopped.notified().await }));
     enough.notified().await;
-    let took = Duration::from_micros(env.monotonic_us() - began);
+    // What it gives back when it stops is not part of that.
+    let (took, counters) = (Duration::from_micros(env.monotonic_us() - began), store.counters());
     stop.notify_one();
     working.await.map_err(died)??;
-    Ok(took)
+    Ok((took, counters))
 }
 
 /// Drains in processes of their own. They are started before the clock is.

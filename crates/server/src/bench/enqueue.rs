@@ -9,35 +9,72 @@ use tokio::sync::Barrier;
 
 use super::drain::since;
 use super::report::{Round, report};
-use super::scene::{Scene, payload, prepare, store_all};
-use super::workers::died;
+use super::scene::{Log, Scene, payload, store_all};
+use super::workers::{Workers, died};
 use crate::cli::Context;
-use crate::cli::bench::Bench;
+use crate::cli::bench::{Bench, Serve};
 use crate::error::Error;
 
 pub(super) async fn run(context: &Context, verb: &Bench, scene: &Scene) -> Result<(), Error> {
     let jobs = verb.jobs.unwrap_or(if verb.batch == 1 { 10_000 } else { 100_000 });
+    let with = |hints: bool| Bench { hints: Some(hints), ..verb.clone() };
     let mut rounds = Vec::new();
-    for _ in 0..verb.rounds {
+    for number in 0..verb.rounds {
         let raw = scene.raw_insert(verb, jobs).await?;
-        let mut stores = Vec::new();
-        for _ in 0..verb.clients {
-            stores.push(scene.open().await?);
+        let mut unhinted = None;
+        // In turns, so that neither is always the one that finds the machine warm.
+        if verb.compare_hints && number % 2 == 1 {
+            unhinted = Some(measure(scene, &with(false), jobs).await?.took);
         }
-        prepare(&scene.env, &stores[0], verb).await?;
-        scene.fill(&stores[0], verb, verb.backlog).await?;
-        let log = scene.log().await;
-        let before = total(&stores);
-        let took = store_by_all(&scene.env, &stores, verb, jobs).await?;
-        let counters = since(total(&stores), before);
-        for store in stores {
-            store.close().await?;
+        let Measured { took, counters, log } = match verb.compare_hints {
+            true => measure(scene, &with(true), jobs).await?,
+            false => measure(scene, verb, jobs).await?,
+        };
+        if verb.compare_hints && number % 2 == 0 {
+            unhinted = Some(measure(scene, &with(false), jobs).await?.took);
         }
-        let log = log.zip(scene.log().await);
-        rounds.push(Round { took, raw, counters, log, held: None });
-        scene.clear().await?;
+        rounds.push(Round { took, raw, counters, log, unhinted, held: None });
     }
     report(context, verb, "enqueue", scene.yardstick(), jobs, &rounds)
+}
+
+/// What storing the jobs came to.
+struct Measured {
+    took: Duration,
+    counters: Counters,
+    log: Option<(Log, Log)>,
+}
+
+/// Stores the jobs in a fresh store, while worker processes run them if there are to be any.
+async fn measure(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Measured, Error> {
+    let mut stores = Vec::new();
+    for _ in 0..verb.clients {
+        stores.push(scene.open(verb).await?);
+    }
+    scene.prepare(&stores[0], verb).await?;
+    scene.fill(&stores[0], verb, verb.backlog).await?;
+    scene.filled(verb).await?;
+    let workers = match verb.workers {
+        0 => None,
+        _ => {
+            let workers = Workers::start(scene, verb, Serve::Stay).await?;
+            workers.registered(&scene.env, &stores[0]).await?;
+            Some(workers)
+        }
+    };
+    // Who waits for something on a store also tells others of what it stores there; a client that only stores does not.
+    let hints: Vec<_> = stores.iter().filter(|_| verb.workers > 0).map(|store| store.hints()).collect();
+    let log = scene.log().await;
+    let before = total(&stores);
+    let took = store_by_all(&scene.env, &stores, verb, jobs).await?;
+    let counters = since(total(&stores), before);
+    drop((hints, workers));
+    for store in stores {
+        store.close().await?;
+    }
+    let log = log.zip(scene.log().await);
+    scene.clear().await?;
+    Ok(Measured { took, counters, log })
 }
 
 /// Each client stores its share; the time from the start of all to the end of the last.

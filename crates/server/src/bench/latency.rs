@@ -1,28 +1,23 @@
 //! How long an idle worker takes from the enqueue call (its commit included) to the call of the handler.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-use taskwright::env::Spawned;
 use taskwright::store::SharedStore;
 use taskwright::{Client, Env};
 use tokio::sync::{mpsc, oneshot};
 
 use super::drain::empty;
+use super::flow::{Flow, Noted, histogram};
 use super::report::{Picked, latencies};
-use super::scene::{FLOW, Scene, fill, job, job_of, payload, prepare};
-use super::workers::{Workers, worker};
+use super::scene::{Scene, fill, job, payload};
+use super::workers::{Workers, worker_of};
 use crate::cli::Context;
 use crate::cli::bench::{Bench, Serve};
 use crate::error::Error;
 
 /// The pause between two jobs: the worker has long been idle again.
 const PAUSE: Duration = Duration::from_millis(4);
-
-/// How often jobs are sent that only flow by.
-const FLOW_EVERY: Duration = Duration::from_millis(10);
 
 /// How long a job may take before something is wrong.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,55 +42,17 @@ pub(super) async fn run(context: &Context, verb: &Bench, scene: &Scene) -> Resul
     latencies(context, verb, jobs, &rounds)
 }
 
-/// Sends jobs at a steady rate that nobody waits for, until it is dropped.
-struct Flow {
-    sent: Arc<AtomicU64>,
-    began_us: u64,
-    _sending: Option<Spawned<()>>,
-}
-
-impl Flow {
-    fn start(env: &Env, store: &SharedStore, verb: &Bench) -> Self {
-        let (sent, began_us) = (Arc::new(AtomicU64::new(0)), env.monotonic_us());
-        let client = Client::new(Arc::clone(store), env.clone());
-        let (rate, bytes, clock, counted) = (verb.rate, verb.payload, env.clone(), sent.clone());
-        let sending = async move {
-            loop {
-                clock.sleep(FLOW_EVERY).await;
-                let due = rate * (clock.monotonic_us() - began_us) / 1_000_000;
-                let from = counted.load(Ordering::Relaxed);
-                let jobs = (from..due).map(|number| job_of(FLOW, payload(number, bytes)));
-                // What did not get through is sent with the next ones; that it happened shows in the rate.
-                if client.enqueue_each(jobs, |_| ()).await.is_ok() {
-                    counted.store(due, Ordering::Relaxed);
-                }
-            }
-        };
-        Self { sent, began_us, _sending: (rate > 0).then(|| env.spawn("bench-flow", sending)) }
-    }
-
-    /// Jobs that were stored, and since when.
-    fn so_far(&self, env: &Env) -> (u64, Duration) {
-        let since = Duration::from_micros(env.monotonic_us() - self.began_us);
-        (self.sent.load(Ordering::Relaxed), since)
-    }
-}
-
-fn histogram() -> Result<Histogram<u64>, Error> {
-    // From 1 us to 60 s with three digits.
-    Histogram::new_with_bounds(1, 60_000_000, 3)
-        .map_err(|error| Error::operational("the histogram", error.to_string(), "please report this"))
-}
-
 /// Enqueuer and worker in one process: the handler itself says when it was called.
 async fn here(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Picked, Error> {
     let env = &scene.env;
-    let store = scene.open().await?;
-    prepare(env, &store, verb).await?;
+    let store = scene.open(verb).await?;
+    scene.prepare(&store, verb).await?;
+    scene.filled(verb).await?;
     warm_up(env, &store, verb).await?;
+    let noted = Noted::new()?;
     let (called, mut calls) = mpsc::unbounded_channel();
     let clock = env.clone();
-    let worker = worker(env, &store, verb.concurrency, move || {
+    let worker = worker_of(env, &store, verb.concurrency, &noted, move || {
         // The receiver lives as long as the round.
         let _ = called.send(clock.monotonic_us());
     })?;
@@ -117,14 +74,15 @@ async fn here(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Picked, Error> {
     // A worker that died has been noticed by the missing calls.
     let _ = worker.await;
     store.close().await?;
-    Ok(Picked { measured, flowed })
+    Ok(Picked { measured, flowed, flow: noted.histogram() })
 }
 
 /// The worker in a process of its own: the attempt's own record says when it started, on the clock of the machine.
 async fn elsewhere(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Picked, Error> {
     let env = &scene.env;
-    let store = scene.open().await?;
-    prepare(env, &store, verb).await?;
+    let store = scene.open(verb).await?;
+    scene.prepare(&store, verb).await?;
+    scene.filled(verb).await?;
     let workers = Workers::start(scene, verb, Serve::Stay).await?;
     workers.registered(env, &store).await?;
     let client = Client::new(Arc::clone(&store), env.clone());
@@ -141,9 +99,11 @@ async fn elsewhere(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Picked, Err
         measured.saturating_record(us.max(1));
     }
     let flowed = flow.so_far(env);
-    drop((flow, workers));
+    drop(flow);
+    let noted = Noted::new()?;
+    workers.stop(env, |line| noted.add(line)).await?;
     store.close().await?;
-    Ok(Picked { measured, flowed })
+    Ok(Picked { measured, flowed, flow: noted.histogram() })
 }
 
 /// A few jobs that are not measured: connections are made and statements prepared once, not for each job.

@@ -3,6 +3,7 @@
 
 mod drain;
 mod enqueue;
+mod flow;
 mod latency;
 mod report;
 mod scene;
@@ -34,7 +35,7 @@ pub(crate) fn run(context: &Context, verb: &Bench) -> Result<Exit, Error> {
 
 async fn measure(context: &Context, verb: &Bench) -> Result<Exit, Error> {
     const INTERRUPT: i32 = 2;
-    let scene = Scene::new(context).await?;
+    let scene = Scene::new(context, verb).await?;
     let done = tokio::select! {
         done = async {
             match verb.what {

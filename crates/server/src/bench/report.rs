@@ -19,6 +19,8 @@ pub(super) struct Round {
     pub(super) counters: Counters,
     /// What the server said of its log before and after.
     pub(super) log: Option<(Log, Log)>,
+    /// How long it took without hints, in the same round.
+    pub(super) unhinted: Option<Duration>,
     /// The same once more, while another session held a snapshot.
     pub(super) held: Option<Held>,
 }
@@ -39,6 +41,8 @@ pub(super) struct Picked {
     pub(super) measured: Histogram<u64>,
     /// How many other jobs were sent meanwhile, in what time.
     pub(super) flowed: (u64, Duration),
+    /// How long those took, as far as they were started.
+    pub(super) flow: Histogram<u64>,
 }
 
 #[derive(Serialize)]
@@ -53,6 +57,7 @@ struct Throughput<'a> {
     scheduled: u64,
     history: u64,
     backlog: u64,
+    settled: bool,
     rounds: usize,
     jobs_per_second: Spread,
     yardstick: &'a str,
@@ -64,7 +69,16 @@ struct Throughput<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     log_bytes_per_job: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    without_hints: Option<Unhinted>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     held_snapshot: Option<UnderSnapshot>,
+}
+
+#[derive(Serialize)]
+struct Unhinted {
+    jobs_per_second: Spread,
+    /// What the rate with hints is of that without.
+    percent_with: Spread,
 }
 
 #[derive(Serialize)]
@@ -84,11 +98,27 @@ struct Latency<'a> {
     jobs: u64,
     worker_processes: u32,
     rounds: usize,
+    #[serde(flatten)]
+    picked: Quantiles,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flow: Option<Flowed>,
+}
+
+/// How long it took from the enqueue call to the call of the handler.
+#[derive(Clone, Copy, Serialize)]
+struct Quantiles {
     p50_us: Spread,
     p99_us: Spread,
     max_us: Spread,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    flow_jobs_per_second: Option<Spread>,
+}
+
+#[derive(Serialize)]
+struct Flowed {
+    jobs_per_second: Spread,
+    #[serde(flatten)]
+    picked: Quantiles,
+    /// Jobs that had been stored and not been started when the measured ones had been.
+    not_started: Spread,
 }
 
 /// The median of the rounds, with the smallest and the largest.
@@ -158,6 +188,7 @@ pub(super) fn report(
         scheduled: verb.scheduled,
         history: verb.history,
         backlog: verb.backlog,
+        settled: verb.settled,
         rounds: rounds.len(),
         jobs_per_second: Spread::of(rounds.iter().map(|round| rate(round.took))),
         yardstick,
@@ -170,6 +201,7 @@ pub(super) fn report(
             false => Some(per_1000(|counters| counters.flushes)),
         },
         log_bytes_per_job: logged(rounds, |log| Some(log.bytes)).map(|bytes| bytes / number(jobs)),
+        without_hints: without_hints(jobs, rounds),
         held_snapshot: under_snapshot(jobs, rounds),
     };
     match context.output.manner().json {
@@ -180,7 +212,7 @@ pub(super) fn report(
 
 fn show(context: &Context, result: &Throughput<'_>) -> Result<(), Error> {
     let out = &context.output;
-    let line = |name: &str, value: String| out.line(format!("  {name:<20}{value}"));
+    let line = |name: &str, value: String| out.line(format!("  {name:<23}{value}"));
     out.line(format!(
         "{}: {} jobs, median of {} rounds [least - most]",
         result.bench,
@@ -203,6 +235,10 @@ fn show(context: &Context, result: &Throughput<'_>) -> Result<(), Error> {
     }
     if let Some(bytes) = result.log_bytes_per_job {
         line("log bytes/job", format!("{bytes:.0}"))?;
+    }
+    if let Some(without) = &result.without_hints {
+        line("without hints, jobs/s", without.jobs_per_second.show())?;
+        line("% of it with hints", without.percent_with.show())?;
     }
     let Some(held) = &result.held_snapshot else { return Ok(()) };
     out.line("while another session holds a snapshot:")?;
@@ -232,6 +268,15 @@ fn logged(rounds: &[Round], count: fn(&Log) -> Option<u64>) -> Option<f64> {
     grown.collect::<Option<Vec<f64>>>().map(|grown| Spread::of(grown.into_iter()).median)
 }
 
+fn without_hints(jobs: u64, rounds: &[Round]) -> Option<Unhinted> {
+    let both: Vec<_> =
+        rounds.iter().map(|round| Some((round.took, round.unhinted?))).collect::<Option<_>>()?;
+    Some(Unhinted {
+        jobs_per_second: Spread::of(both.iter().map(|(_, without)| number(jobs) / without.as_secs_f64())),
+        percent_with: Spread::of(both.iter().map(|(with, without)| percent(*without, *with))),
+    })
+}
+
 fn under_snapshot(jobs: u64, rounds: &[Round]) -> Option<UnderSnapshot> {
     let held: Vec<&Held> = rounds.iter().map(|round| round.held.as_ref()).collect::<Option<_>>()?;
     let spread = |value: &dyn Fn(&Held) -> f64| Spread::of(held.iter().map(|held| value(held)));
@@ -248,19 +293,21 @@ fn under_snapshot(jobs: u64, rounds: &[Round]) -> Option<UnderSnapshot> {
 
 /// Prints a latency benchmark.
 pub(super) fn latencies(context: &Context, verb: &Bench, jobs: u64, rounds: &[Picked]) -> Result<(), Error> {
-    let quantile =
-        |q: f64| Spread::of(rounds.iter().map(|round| number(round.measured.value_at_quantile(q))));
-    let flow =
-        || Spread::of(rounds.iter().map(|round| number(round.flowed.0) / round.flowed.1.as_secs_f64()));
     let result = Latency {
         bench: "latency",
         jobs,
         worker_processes: verb.workers,
         rounds: rounds.len(),
-        p50_us: quantile(0.5),
-        p99_us: quantile(0.99),
-        max_us: Spread::of(rounds.iter().map(|round| number(round.measured.max()))),
-        flow_jobs_per_second: (verb.rate > 0).then(flow),
+        picked: quantiles(rounds, |round| &round.measured),
+        flow: (verb.rate > 0).then(|| Flowed {
+            jobs_per_second: Spread::of(
+                rounds.iter().map(|round| number(round.flowed.0) / round.flowed.1.as_secs_f64()),
+            ),
+            picked: quantiles(rounds, |round| &round.flow),
+            not_started: Spread::of(
+                rounds.iter().map(|round| number(round.flowed.0.saturating_sub(round.flow.len()))),
+            ),
+        }),
     };
     if context.output.manner().json {
         return context.output.json(&result);
@@ -272,11 +319,25 @@ pub(super) fn latencies(context: &Context, verb: &Bench, jobs: u64, rounds: &[Pi
         grouped(number(jobs)),
         rounds.len()
     ))?;
-    for (name, spread) in [("p50", result.p50_us), ("p99", result.p99_us), ("max", result.max_us)] {
-        out.line(format!("  {name}  {}", spread.show()))?;
+    show_quantiles(context, result.picked)?;
+    let Some(flow) = result.flow else { return Ok(()) };
+    out.line(format!("meanwhile {} other jobs/s:", flow.jobs_per_second.show()))?;
+    show_quantiles(context, flow.picked)?;
+    out.line(format!("  not started at the end  {}", flow.not_started.show()))
+}
+
+fn quantiles(rounds: &[Picked], of: impl Fn(&Picked) -> &Histogram<u64>) -> Quantiles {
+    let quantile = |q| Spread::of(rounds.iter().map(|round| number(of(round).value_at_quantile(q))));
+    Quantiles {
+        p50_us: quantile(0.5),
+        p99_us: quantile(0.99),
+        max_us: Spread::of(rounds.iter().map(|round| number(of(round).max()))),
     }
-    match result.flow_jobs_per_second {
-        Some(flow) => out.line(format!("  others/s  {}", flow.show())),
-        None => Ok(()),
+}
+
+fn show_quantiles(context: &Context, picked: Quantiles) -> Result<(), Error> {
+    for (name, spread) in [("p50", picked.p50_us), ("p99", picked.p99_us), ("max", picked.max_us)] {
+        context.output.line(format!("  {name}  {}", spread.show()))?;
     }
+    Ok(())
 }

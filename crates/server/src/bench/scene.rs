@@ -23,9 +23,6 @@ use file::Directory;
 /// The task of every benchmark job: it does nothing.
 pub(super) const KIND: &str = "bench.noop";
 
-/// The task of the jobs that only flow by.
-pub(super) const FLOW: &str = "bench.flow";
-
 /// Where the rounds take place.
 pub(super) struct Scene {
     place: Place,
@@ -39,9 +36,12 @@ enum Place {
 
 impl Scene {
     /// Beside the store of `--store`: the same disk or server is measured.
-    pub(super) async fn new(context: &Context) -> Result<Self, Error> {
+    pub(super) async fn new(context: &Context, verb: &Bench) -> Result<Self, Error> {
         let place = match &context.store_url {
-            StoreUrl::Sqlite(path) => Place::File(Directory::beside(path)?),
+            StoreUrl::Sqlite(path) => {
+                refuse_of_a_file(verb)?;
+                Place::File(Directory::beside(path)?)
+            }
             StoreUrl::Postgres(url) => Place::Database(Box::new(Database::connect(context, url).await?)),
             StoreUrl::Memory => {
                 return Err(Error::usage(
@@ -55,10 +55,10 @@ impl Scene {
     }
 
     /// The store of the round, made by the first who asks; each answer has connections of its own.
-    pub(super) async fn open(&self) -> Result<SharedStore, Error> {
+    pub(super) async fn open(&self, verb: &Bench) -> Result<SharedStore, Error> {
         match &self.place {
             Place::File(directory) => directory.open(&self.env),
-            Place::Database(database) => database.open(&self.env).await,
+            Place::Database(database) => database.open(&self.env, verb).await,
         }
     }
 
@@ -68,15 +68,61 @@ impl Scene {
         match &self.place {
             Place::File(_) => fill(&self.env, store, verb, jobs).await.map(drop),
             Place::Database(database) => {
-                let filler = database.open(&self.env).await?;
+                let filler = database.open(&self.env, verb).await?;
                 fill(&self.env, &filler, verb, jobs).await?;
                 Ok(filler.close().await?)
             }
         }
     }
 
+    /// Puts in what is to lie around while the rest is measured, save the backlog. From here on nothing is analysed: plans
+    /// must not hang on statistics.
+    pub(super) async fn prepare(&self, store: &SharedStore, verb: &Bench) -> Result<(), Error> {
+        /// As many as one call takes: this is not what is measured.
+        const BATCH_JOBS: u32 = 4_000;
+        if let (Place::Database(database), true) = (&self.place, verb.is_crowded()) {
+            database.keep_unsettled().await?;
+        }
+        let quick = Bench { batch: BATCH_JOBS, ..verb.clone() };
+        if verb.history > 0 {
+            self.fill_history(store, &quick).await?;
+        }
+        if verb.scheduled > 0 {
+            let client = Client::new(Arc::clone(store), self.env.clone()).batch_jobs(BATCH_JOBS as usize);
+            let later = Duration::from_secs(30 * 86_400);
+            let jobs = (0..verb.scheduled).map(|number| job(payload(number, verb.payload)).run_in(later));
+            client.enqueue_each(jobs, |_| ()).await?;
+        }
+        Ok(())
+    }
+
+    /// Enqueues and drains a part of the finished jobs, has the server repeat it, and enqueues and drains the few that are
+    /// then missing.
+    async fn fill_history(&self, store: &SharedStore, verb: &Bench) -> Result<(), Error> {
+        let times = match &self.place {
+            Place::File(_) => 1,
+            Place::Database(_) => Database::repetitions(verb.history),
+        };
+        fill(&self.env, store, verb, verb.history / times).await?;
+        super::drain::empty(&self.env, store, verb).await?;
+        if let (Place::Database(database), 2..) = (&self.place, times) {
+            database.repeat_history(&self.env, times - 1).await?;
+            fill(&self.env, store, verb, verb.history % times).await?;
+            super::drain::empty(&self.env, store, verb).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that what lies around is there, backlog included.
+    pub(super) async fn filled(&self, verb: &Bench) -> Result<(), Error> {
+        match &self.place {
+            Place::Database(database) if verb.is_crowded() => database.filled(verb).await,
+            _ => Ok(()),
+        }
+    }
+
     /// This program, to serve the store of the round.
-    pub(super) fn server(&self, serve: Serve, concurrency: u32) -> Result<Command, Error> {
+    pub(super) fn server(&self, serve: Serve, verb: &Bench) -> Result<Command, Error> {
         let exe = std::env::current_exe().map_err(|error| {
             Error::operational(
                 "finding this program's own file",
@@ -85,7 +131,11 @@ impl Scene {
             )
         })?;
         let mut command = Command::new(exe);
-        command.args(["bench", "drain", "--concurrency", &concurrency.to_string(), "--serve"]);
+        command.args(["bench", "drain", "--concurrency", &verb.concurrency.to_string()]);
+        if let Some(hints) = verb.hints {
+            command.args(["--hints", &hints.to_string()]);
+        }
+        command.arg("--serve");
         command.arg(match serve {
             Serve::Stay => "stay",
             Serve::Drain => "drain",
@@ -142,11 +192,7 @@ impl Scene {
     /// Has another session hold a snapshot.
     pub(super) async fn hold_snapshot(&self) -> Result<HeldSnapshot, Error> {
         match &self.place {
-            Place::File(_) => Err(Error::usage(
-                "`bench --hold-snapshot`",
-                "it is a matter of PostgreSQL; a file is measured here",
-                "name a database with --store postgres://USER@HOST/DATABASE, or leave it out",
-            )),
+            Place::File(_) => Err(of_a_file("--hold-snapshot")),
             Place::Database(database) => database.hold_snapshot().await,
         }
     }
@@ -163,10 +209,28 @@ impl Scene {
     }
 }
 
+/// Refuses what has no meaning for a file, before anything is measured.
+fn refuse_of_a_file(verb: &Bench) -> Result<(), Error> {
+    let asked = [
+        ("--hold-snapshot", verb.hold_snapshot),
+        ("--settled", verb.settled),
+        ("--compare-hints", verb.compare_hints),
+    ];
+    asked.into_iter().find(|(_, asked)| *asked).map_or(Ok(()), |(flag, _)| Err(of_a_file(flag)))
+}
+
+fn of_a_file(flag: &str) -> Error {
+    Error::usage(
+        format!("`bench {flag}`"),
+        "it is a matter of PostgreSQL; a file is measured here",
+        "name a database with --store postgres://USER@HOST/DATABASE, or leave it out",
+    )
+}
+
 /// Opens the store of another `bench`, as a worker process of it.
 pub(super) async fn open_as_server(context: &Context, verb: &Bench) -> Result<SharedStore, Error> {
     match (&context.store_url, &verb.schema) {
-        (StoreUrl::Postgres(url), Some(schema)) => database::open_schema(context, url, schema).await,
+        (StoreUrl::Postgres(url), Some(schema)) => database::open_schema(context, url, schema, verb).await,
         _ => Ok(Arc::clone(context.store_or_new().await?)),
     }
 }
@@ -184,7 +248,12 @@ fn payloads(verb: &Bench, jobs: u64) -> Vec<Vec<u8>> {
 
 /// The arguments of a job: JSON of exactly `bytes` bytes where that is enough for its number.
 pub(super) fn payload(number: u64, bytes: u32) -> Vec<u8> {
-    let head = format!(r#"{{"id":{number},"data":""#);
+    payload_with(&format!(r#""id":{number}"#), bytes)
+}
+
+/// The same with these fields.
+pub(super) fn payload_with(fields: &str, bytes: u32) -> Vec<u8> {
+    let head = format!(r#"{{{fields},"data":""#);
     let fill = (bytes as usize).saturating_sub(head.len() + 2);
     let mut json = head.into_bytes();
     json.resize(json.len() + fill, b'x');
@@ -236,23 +305,4 @@ pub(super) async fn store_all(
         client.enqueue_each(payloads.into_iter().map(job), |_| ()).await?;
     }
     Ok(Duration::from_micros(env.monotonic_us() - began))
-}
-
-/// Puts in what is to lie around while the rest is measured, save the backlog. Nothing is analysed: plans must not hang
-/// on statistics.
-pub(super) async fn prepare(env: &Env, store: &SharedStore, verb: &Bench) -> Result<(), Error> {
-    /// As many as one call takes: this is not what is measured.
-    const BATCH_JOBS: u32 = 4_000;
-    let quick = Bench { batch: BATCH_JOBS, ..verb.clone() };
-    if verb.history > 0 {
-        fill(env, store, &quick, verb.history).await?;
-        super::drain::empty(env, store, verb).await?;
-    }
-    if verb.scheduled > 0 {
-        let client = Client::new(Arc::clone(store), env.clone()).batch_jobs(BATCH_JOBS as usize);
-        let later = Duration::from_secs(30 * 86_400);
-        let jobs = (0..verb.scheduled).map(|number| job(payload(number, verb.payload)).run_in(later));
-        client.enqueue_each(jobs, |_| ()).await?;
-    }
-    Ok(())
 }

@@ -12,7 +12,8 @@ use taskwright::worker::Builder;
 use taskwright::{Env, Registry, Worker};
 use tokio::sync::mpsc;
 
-use super::scene::{FLOW, KIND, Scene, open_as_server};
+use super::flow::Noted;
+use super::scene::{KIND, Scene, open_as_server};
 use crate::cli::Context;
 use crate::cli::bench::{Bench, Serve};
 use crate::error::{Error, Exit, in_words};
@@ -22,6 +23,9 @@ const TOLD_EVERY: u64 = 1_000;
 
 /// How long worker processes may take to be there.
 const START_MAX: Duration = Duration::from_secs(20);
+
+/// How long worker processes may take to end what they run, and themselves.
+const STOP_MAX: Duration = Duration::from_secs(60);
 
 /// How often the store is asked whether they have registered.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -42,7 +46,7 @@ impl Workers {
         let (say, said) = mpsc::unbounded_channel();
         let mut workers = Self { children: Vec::new(), said };
         for _ in 0..verb.workers {
-            let mut command = scene.server(serve, verb.concurrency)?;
+            let mut command = scene.server(serve, verb)?;
             let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|error| {
                 Error::operational("starting a worker process", in_words(&error), "look at `ulimit -u`")
             })?;
@@ -111,6 +115,26 @@ impl Workers {
         }
         Ok(())
     }
+
+    /// Ends them; what they say until then is given to `heard`, a line at a time.
+    pub(super) async fn stop(mut self, env: &Env, mut heard: impl FnMut(&str)) -> Result<(), Error> {
+        for child in &mut self.children {
+            drop(child.stdin.take());
+        }
+        let ending = async {
+            // It ends with the last of their outputs.
+            while let Some(line) = self.said.recv().await {
+                heard(&line);
+            }
+        };
+        env.timeout(STOP_MAX, ending).await.ok_or_else(|| {
+            Error::operational(
+                "stopping the worker processes",
+                format!("they had not ended after {} s", STOP_MAX.as_secs()),
+                "see whether the machine is overloaded; otherwise this is a bug in taskwright: please report it",
+            )
+        })
+    }
 }
 
 fn not_there() -> Error {
@@ -133,19 +157,28 @@ impl Drop for Workers {
     }
 }
 
-/// A worker that runs benchmark jobs; `on_job` is called for each, save those that only flow by.
+/// A worker that runs benchmark jobs; `on_job` is called for each.
 pub(super) fn worker(
     env: &Env,
     store: &SharedStore,
     concurrency: u32,
     on_job: impl Fn() + Send + Sync + 'static,
 ) -> Result<Builder, Error> {
-    let registry = Registry::new()
-        .handler(KIND, move |_| {
-            on_job();
-            async { Ok(()) }
-        })?
-        .handler(FLOW, |_| async { Ok(()) })?;
+    worker_of(env, store, concurrency, &Noted::new()?, on_job)
+}
+
+/// The same; those that only flow by are noted instead.
+pub(super) fn worker_of(
+    env: &Env,
+    store: &SharedStore,
+    concurrency: u32,
+    noted: &Noted,
+    on_job: impl Fn() + Send + Sync + 'static,
+) -> Result<Builder, Error> {
+    let registry = noted.handle(Registry::new())?.handler(KIND, move |_| {
+        on_job();
+        async { Ok(()) }
+    })?;
     Ok(Worker::builder(Arc::clone(store), registry, env.clone()).concurrency(concurrency as usize))
 }
 
@@ -154,7 +187,8 @@ pub(super) async fn serve(context: &Context, verb: &Bench, how: Serve) -> Result
     let store = open_as_server(context, verb).await?;
     let run = Arc::new(AtomicU64::new(0));
     let counted = run.clone();
-    let worker = worker(&context.env, &store, verb.concurrency, move || {
+    let noted = Noted::new()?;
+    let worker = worker_of(&context.env, &store, verb.concurrency, &noted, move || {
         if (counted.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(TOLD_EVERY) {
             // A parent that is gone is noticed elsewhere.
             let _ = say(&TOLD_EVERY.to_string());
@@ -174,6 +208,7 @@ pub(super) async fn serve(context: &Context, verb: &Bench, how: Serve) -> Result
         }
     };
     let _ = say(&(run.load(Ordering::Relaxed) % TOLD_EVERY).to_string());
+    let _ = say(&noted.line());
     let _ = say(END);
     store.close().await?;
     Ok(Exit::Ok)

@@ -11,11 +11,15 @@ Examples:
   taskwright bench enqueue
   taskwright bench enqueue --batch 1 --clients 4
   taskwright bench drain --jobs 100000 --nodes 2 --concurrency 16
+  taskwright bench drain --history 10000000 --scheduled 1000000
   taskwright bench latency --rate 5000 --json
-  taskwright bench drain --hold-snapshot --store postgres://me@db/test
+  taskwright bench drain --hold-snapshot --jobs 1000000
+  taskwright bench enqueue --batch 1 --clients 4 --nodes 4 --compare-hints
 
 Each round uses a fresh store, beside the file or in the database of --store,
-and removes it.")]
+and removes it. What lies around (--history, --scheduled, --backlog) is measured
+as a bulk fill leaves it: PostgreSQL has not analysed it, nor does until the
+round is over; --settled measures what autovacuum makes of it in time.")]
 pub(crate) struct Bench {
     /// What to measure: enqueue, drain or latency
     #[arg(hide_possible_values = true)]
@@ -26,7 +30,7 @@ pub(crate) struct Bench {
     /// Size of the arguments
     #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = value_parser!(u32).range(2..=1_048_576))]
     pub(crate) payload: u32,
-    /// Worker processes, all started at once; 0 runs the jobs in this one
+    /// Worker processes, all started at once; 0 runs the jobs in this one (enqueue: nobody runs them)
     #[arg(long, visible_alias = "nodes", value_name = "N", default_value_t = 0, value_parser = value_parser!(u32).range(0..=64))]
     pub(crate) workers: u32,
     /// Jobs that each of them runs at once
@@ -50,18 +54,34 @@ pub(crate) struct Bench {
     /// Available jobs that lie around meanwhile, and are left when it ends
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = value_parser!(u64).range(0..=JOBS_MAX))]
     pub(crate) backlog: u64,
-    /// latency: other jobs a second that flow through the same workers
+    /// Vacuum and analyse what lies around before it is measured (PostgreSQL)
+    #[arg(long)]
+    pub(crate) settled: bool,
+    /// latency: other jobs a second that flow through the same workers, and are measured, too
     #[arg(long, value_name = "R", default_value_t = 0, value_parser = value_parser!(u64).range(0..=1_000_000))]
     pub(crate) rate: u64,
     /// drain: once more, while another session holds an old snapshot (PostgreSQL)
     #[arg(long)]
     pub(crate) hold_snapshot: bool,
+    /// enqueue: each round with NOTIFY hints and without, whatever the URL says, and the ratio (PostgreSQL)
+    #[arg(long)]
+    pub(crate) compare_hints: bool,
+    /// With or without hints, whatever the URL says
+    #[arg(long, hide = true, action = clap::ArgAction::Set)]
+    pub(crate) hints: Option<bool>,
     /// Serve the jobs of another `bench`
     #[arg(long, hide = true)]
     pub(crate) serve: Option<Serve>,
     /// The schema of that `bench`
     #[arg(long, hide = true)]
     pub(crate) schema: Option<String>,
+}
+
+impl Bench {
+    /// Whether anything lies around meanwhile.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.history + self.scheduled + self.backlog > 0
+    }
 }
 
 const JOBS_MAX: u64 = 100_000_000;

@@ -16,7 +16,7 @@
 //! | `restored` | a schema that was restored from another server |
 //! | `wake`, `listen` | hints between processes |
 //! | `health` | what an operator should know about the server |
-//! | `raw` | the yardstick of benchmarks |
+//! | `raw`, `past`, `leftover` | benchmarks: the yardstick, finished jobs by the million, what a killed one left behind |
 //! | `reach` | which of several hosts is connected to |
 //! | `run_directory` | where the workers of one machine meet |
 //! | `tether`, `absence` | how those of different machines see each other's end |
@@ -35,8 +35,10 @@ mod finish;
 mod health;
 mod held;
 mod lead;
+mod leftover;
 mod list;
 mod listen;
+mod past;
 mod place;
 mod query;
 mod raw;
@@ -58,6 +60,7 @@ mod worker;
 
 pub use connect::{Connection, Connections, Parameters, Transaction};
 pub use health::{Health, health};
+pub use leftover::Leftover;
 pub use raw::{HeldSnapshot, Log, Range, Tables};
 pub use schema::{VERSION as SCHEMA_VERSION, applied, grant, migrate, pending_sql};
 pub use store::PostgresStore;

@@ -11,14 +11,14 @@ use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
 use super::error::store_error;
-use super::tls;
 use super::url::Settings;
+use super::{leftover, tls};
 use crate::error::Error;
 
 /// A schema of its own to measure in, with a connection that is not the store's.
 pub struct Range {
-    settings: Settings,
-    plain: Plain,
+    pub(super) settings: Settings,
+    pub(super) plain: Plain,
 }
 
 /// What the tables of the schema hold that is of no use, and how large they are, by the server's own account, which may
@@ -46,13 +46,17 @@ pub struct HeldSnapshot {
 }
 
 impl Range {
-    /// Connects. The schema of the settings is made by whoever opens a store there, or by the first measurement.
+    /// Connects, and has a schema that is nobody else's if `tag` is not: lower-case letters, digits and `_`, at most 32.
+    /// It is made by whoever opens a store there, or by the first measurement. As long as this lives,
+    /// [`clear_leftovers`](Self::clear_leftovers) of others leaves it alone.
     ///
     /// # Errors
     ///
-    /// When the server cannot be reached.
-    pub async fn connect(settings: Settings) -> Result<Self, Error> {
+    /// When the server cannot be reached, or the tag is none.
+    pub async fn connect(settings: Settings, tag: &str) -> Result<Self, Error> {
+        let settings = leftover::with_schema_of(settings, tag)?;
         let plain = Plain::connect(&settings).await?;
+        leftover::claim(&plain, &settings).await?;
         Ok(Self { settings, plain })
     }
 
@@ -185,8 +189,8 @@ impl Range {
 }
 
 /// A connection with nothing set up.
-struct Plain {
-    client: Client,
+pub(super) struct Plain {
+    pub(super) client: Client,
     /// Drives the connection; ends with it.
     _driver: JoinSet<()>,
 }
@@ -203,7 +207,7 @@ impl Plain {
         Ok(Self { client, _driver: driver })
     }
 
-    async fn run(&self, sql: &str) -> Result<(), Error> {
+    pub(super) async fn run(&self, sql: &str) -> Result<(), Error> {
         self.client.batch_execute(sql).await.map_err(store_error)
     }
 

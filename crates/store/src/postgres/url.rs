@@ -167,6 +167,13 @@ impl Settings {
         Ok(self)
     }
 
+    /// The same database, with or without hints by `NOTIFY`.
+    #[must_use]
+    pub fn with_notify(mut self, notify: bool) -> Self {
+        self.notify = notify;
+        self
+    }
+
     /// The schema that holds the tables.
     pub fn schema(&self) -> &str {
         &self.schema

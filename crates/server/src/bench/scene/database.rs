@@ -7,7 +7,7 @@ use std::time::Duration;
 use taskwright::Env;
 use taskwright::store::SharedStore;
 pub(in crate::bench) use taskwright::store::postgres::{HeldSnapshot, Log, Tables};
-use taskwright::store::postgres::{PostgresStore, Range};
+use taskwright::store::postgres::{Leftover, PostgresStore, Range, Settings};
 
 use crate::cli::Context;
 use crate::cli::bench::Bench;
@@ -17,6 +17,9 @@ use crate::store_url::PostgresUrl;
 
 /// How long the server may take to count in what sessions did that have ended (before PostgreSQL 15, twice a second).
 const COUNTED_AFTER: Duration = Duration::from_millis(600);
+
+/// Finished jobs that are really enqueued and drained. More are copies of these, which takes the server a third of the time.
+const DRAINED_MAX: u64 = 10_000;
 
 pub(super) struct Database {
     range: Range,
@@ -28,16 +31,26 @@ impl Database {
     pub(super) async fn connect(context: &Context, url: &PostgresUrl) -> Result<Self, Error> {
         // Nobody else's: it is dropped with everything in it.
         let random = context.env.worker_id().to_string().replace('-', "");
-        let settings = url.settings().clone().with_schema(&format!("taskwright_bench_{random}"))?;
+        let range = Range::connect(url.settings().clone(), &random).await?;
+        for Leftover { schema, dropped } in range.clear_leftovers().await? {
+            context.output.note(match dropped {
+                Ok(()) => {
+                    format!("dropped the schema {schema}, which a bench that was killed had left behind")
+                }
+                Err(error) => {
+                    format!("a bench that was killed left the schema {schema} behind, and it stays: {error}")
+                }
+            });
+        }
         Ok(Self {
-            range: Range::connect(settings).await?,
+            range,
             run_dir: run_dir::enter(context.run_dir())?,
             variables: context.store_environment(),
         })
     }
 
-    pub(super) async fn open(&self, env: &Env) -> Result<SharedStore, Error> {
-        let settings = self.range.settings().clone();
+    pub(super) async fn open(&self, env: &Env, verb: &Bench) -> Result<SharedStore, Error> {
+        let settings = with_hints(self.range.settings().clone(), verb);
         Ok(Arc::new(PostgresStore::open(settings, &self.run_dir, env.now()).await?))
     }
 
@@ -71,6 +84,30 @@ impl Database {
         Ok(took)
     }
 
+    /// How often finished jobs are made a part of, to be repeated.
+    pub(super) fn repetitions(history: u64) -> u64 {
+        history.div_ceil(DRAINED_MAX).max(1)
+    }
+
+    /// Repeats the finished jobs so many times.
+    pub(super) async fn repeat_history(&self, env: &Env, times: u64) -> Result<(), Error> {
+        Ok(self.range.repeat_history(times, &super::stopwatch(env)).await?)
+    }
+
+    /// What is filled in from now on is left as it is.
+    pub(super) async fn keep_unsettled(&self) -> Result<(), Error> {
+        Ok(self.range.keep_unsettled().await?)
+    }
+
+    /// Nothing of what was filled in is on its way to the disk when this returns, where the role may ask for that.
+    pub(super) async fn filled(&self, verb: &Bench) -> Result<(), Error> {
+        if verb.settled {
+            self.range.settle().await?;
+        }
+        self.range.checkpoint().await;
+        Ok(())
+    }
+
     pub(super) async fn tables(&self, env: &Env) -> Result<Tables, Error> {
         env.sleep(COUNTED_AFTER).await;
         Ok(self.range.tables().await?)
@@ -95,8 +132,16 @@ pub(super) async fn open_schema(
     context: &Context,
     url: &PostgresUrl,
     schema: &str,
+    verb: &Bench,
 ) -> Result<SharedStore, Error> {
-    let settings = url.settings().clone().with_schema(schema)?;
+    let settings = with_hints(url.settings().clone().with_schema(schema)?, verb);
     let run_dir = run_dir::enter(context.run_dir())?;
     Ok(Arc::new(PostgresStore::open(settings, &run_dir, context.env.now()).await?))
+}
+
+fn with_hints(settings: Settings, verb: &Bench) -> Settings {
+    match verb.hints {
+        Some(hints) => settings.with_notify(hints),
+        None => settings,
+    }
 }

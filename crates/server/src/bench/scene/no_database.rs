@@ -32,7 +32,7 @@ impl Database {
         match *url {}
     }
 
-    pub(super) async fn open(&self, _: &Env) -> Result<SharedStore, Error> {
+    pub(super) async fn open(&self, _: &Env, _: &Bench) -> Result<SharedStore, Error> {
         match *self {}
     }
 
@@ -58,6 +58,22 @@ impl Database {
         match *self {}
     }
 
+    pub(super) fn repetitions(_: u64) -> u64 {
+        1
+    }
+
+    pub(super) async fn repeat_history(&self, _: &Env, _: u64) -> Result<(), Error> {
+        match *self {}
+    }
+
+    pub(super) async fn keep_unsettled(&self) -> Result<(), Error> {
+        match *self {}
+    }
+
+    pub(super) async fn filled(&self, _: &Bench) -> Result<(), Error> {
+        match *self {}
+    }
+
     pub(super) async fn tables(&self, _: &Env) -> Result<Tables, Error> {
         match *self {}
     }
@@ -75,6 +91,11 @@ impl Database {
     }
 }
 
-pub(super) async fn open_schema(_: &Context, url: &PostgresUrl, _: &str) -> Result<SharedStore, Error> {
+pub(super) async fn open_schema(
+    _: &Context,
+    url: &PostgresUrl,
+    _: &str,
+    _: &Bench,
+) -> Result<SharedStore, Error> {
     match *url {}
 }
