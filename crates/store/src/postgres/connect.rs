@@ -29,7 +29,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CopyInSink, IsolationLevel, Row};
 
 use super::error::{is_lost, open_error, pool_error, store_error, unanswered};
-use super::listen::{GLANCE, seen};
+use super::listen::{GLANCE, channel, notify, seen};
 use super::reach::{HostByHost, LOGIN_WAIT_MAX, login_wait_max};
 use super::tls;
 use super::url::Settings;
@@ -204,6 +204,12 @@ impl Connection {
     pub(super) async fn glance(&self) -> Result<String, Error> {
         let object = self.object.as_ref().ok_or_else(Error::closed)?;
         self.calls().answer(object.simple_query(GLANCE)).await.map(|messages| seen(&messages))
+    }
+
+    /// Tells everybody who listens.
+    pub(super) async fn tell(&self) -> Result<(), Error> {
+        let object = self.object.as_ref().ok_or_else(Error::closed)?;
+        self.calls().answer(object.batch_execute(&notify(&channel(self.whereabouts.settings())))).await
     }
 
     /// Sends the data of a `COPY ... FROM STDIN`, in a transaction of its own, which is committed when this returns. Not for

@@ -29,7 +29,7 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// Connects and begins to listen. Channels belong to a database, so the channel has the name of the schema.
+    /// Connects and begins to listen.
     pub(super) async fn start(settings: &Settings) -> Result<Self, Error> {
         let connector = tls::connector(settings)?;
         let connecting = first(&settings.config, |host| {
@@ -53,7 +53,7 @@ impl Listening {
                 }
             }
         });
-        let listening = Self { client, channel: format!("{}_hint", settings.schema()), heard, driver };
+        let listening = Self { client, channel: channel(settings), heard, driver };
         let own_id = within_wait(listening.client.simple_query("SELECT pg_backend_pid()")).await?;
         own.store(field(&own_id, 0).parse().unwrap_or(0), Ordering::Relaxed);
         listening.run(&format!("LISTEN {:?}", listening.channel)).await?;
@@ -70,7 +70,7 @@ impl Listening {
 
     /// Tells everybody who listens.
     pub(super) async fn tell(&self) -> Result<(), Error> {
-        self.run(&format!("NOTIFY {:?}", self.channel)).await
+        self.run(&notify(&self.channel)).await
     }
 
     /// What changes whenever somebody commits: see [`GLANCE`].
@@ -81,6 +81,16 @@ impl Listening {
     async fn run(&self, sql: &str) -> Result<(), Error> {
         within_wait(self.client.batch_execute(sql)).await
     }
+}
+
+/// The channel of a store. Channels belong to a database, so it has the name of the schema.
+pub(super) fn channel(settings: &Settings) -> String {
+    format!("{}_hint", settings.schema())
+}
+
+/// The statement that tells everybody who listens.
+pub(super) fn notify(channel: &str) -> String {
+    format!("NOTIFY {channel:?}")
 }
 
 /// Asks which transactions are under way, in all databases of the server: another answer says that one with writes has

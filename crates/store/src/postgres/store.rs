@@ -145,7 +145,7 @@ impl PostgresStore {
         self.counts.statements.fetch_add(parts.statements, Ordering::Relaxed);
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
         if parts.hint {
-            self.bell.ring();
+            self.bell.ring(&self.connections);
         }
     }
 
@@ -208,7 +208,7 @@ impl PostgresStore {
         };
         match stored {
             Ok(()) => {
-                self.bell.ring();
+                self.bell.ring(&self.connections);
                 Ok(Some(rows.iter().map(|row| enqueue::new(row.job)).collect()))
             }
             Err(error) if is_duplicate(&error) => Ok(None),
@@ -577,7 +577,7 @@ impl Store for PostgresStore {
 
     fn close(&self) -> Reply<'_, ()> {
         Box::pin(async move {
-            self.bell.stop();
+            self.bell.stop().await;
             self.connections.close();
             self.leave_all();
             Ok(())

@@ -2,17 +2,18 @@
 //!
 //! PostgreSQL takes a lock over all databases while a transaction that notifies commits, so that notifying within the
 //! transactions that enqueue would put them in a line. Here a commit only marks that there is something to tell; one
-//! task tells it, once for everything that has gathered.
+//! task tells it, once for everything that has gathered. A process that only enqueues tells by a connection of its pool.
 //!
 //! Nobody tells of what a program enqueues in its own transaction, nor can anybody listen through PgBouncer. So as long
 //! as somebody waits for hints, the server is asked every 50 to 80 ms whether anybody has committed anything, which costs
 //! it some 30 µs. Only when that is so is it worth a claim. A job that is committed therefore starts within 100 ms.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::connect::Connections;
 use super::listen::Listening;
@@ -27,59 +28,138 @@ const GLANCE_MS: (u64, u64) = (50, 80);
 /// How often the server is asked when nobody waits for hints: only to see that the connection still lives.
 const PING_EVERY: Duration = Duration::from_secs(15);
 
+/// How long a store that is closed waits until others are told of what it did last.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
 /// Tells the other processes, and this one's listeners.
 pub(super) struct Bell {
     local: Arc<watch::Sender<u64>>,
-    to_tell: Arc<Notify>,
+    news: Arc<News>,
+    line: Mutex<Line>,
+}
+
+/// How others are told and heard.
+struct Line {
+    kind: LineKind,
     /// Aborted when the store is dropped.
-    tasks: std::sync::Mutex<JoinSet<()>>,
+    task: JoinSet<()>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LineKind {
+    /// Nobody is told: nothing has happened.
+    None,
+    /// Nobody here wants to hear: a connection of the pool does.
+    Telling,
+    /// With a connection of its own, or by glances alone.
+    Hearing,
+}
+
+/// What others must hear of, as a count that grows.
+struct News {
+    happened: watch::Sender<u64>,
+    told: watch::Sender<u64>,
+}
+
+impl News {
+    fn new() -> Self {
+        Self { happened: watch::Sender::new(0), told: watch::Sender::new(0) }
+    }
+
+    /// Waits until there is something to tell: the count up to which that is.
+    async fn next(&self) -> u64 {
+        let (mut happened, told) = (self.happened.subscribe(), *self.told.borrow());
+        // The sender lives as long as this.
+        happened.wait_for(|count| *count > told).await.map_or(told, |count| *count)
+    }
+
+    fn is_told(&self, up_to: u64) {
+        self.told.send_replace(up_to);
+    }
+
+    /// Waits until everything is told.
+    async fn all_told(&self) {
+        let happened = *self.happened.borrow();
+        let _ = self.told.subscribe().wait_for(|count| *count >= happened).await;
+    }
 }
 
 impl Bell {
-    /// A bell that rings in this process only, until it is [connected](Bell::connect).
+    /// A bell that nobody hears yet but this process.
     pub(super) fn new() -> Self {
-        Self {
-            local: Arc::new(watch::Sender::new(0)),
-            to_tell: Arc::default(),
-            tasks: std::sync::Mutex::default(),
-        }
+        let line = Line { kind: LineKind::None, task: JoinSet::new() };
+        Self { local: Arc::new(watch::Sender::new(0)), news: Arc::new(News::new()), line: Mutex::new(line) }
     }
 
-    /// Starts telling others, and hearing them.
+    /// Starts hearing others, and telling them.
     pub(super) fn connect(&self, connections: &Connections) {
-        let (local, to_tell, connections) = (self.local.clone(), self.to_tell.clone(), connections.clone());
-        let mut tasks = self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !tasks.is_empty() {
+        let mut line = self.line();
+        if line.kind == LineKind::Hearing {
             return;
         }
-        if connections.settings().pgbouncer || !connections.settings().notify {
-            // Nobody can listen through it, or nobody is to.
-            tasks.spawn(async move { keep_glancing(&connections, &local).await });
+        let (local, news, connections) = (self.local.clone(), self.news.clone(), connections.clone());
+        line.kind = LineKind::Hearing;
+        line.task.abort_all();
+        if tells(&connections) {
+            line.task.spawn(async move { keep_listening(&connections, &local, &news).await });
         } else {
-            tasks.spawn(async move { keep_listening(&connections, &local, &to_tell).await });
+            line.task.spawn(async move { keep_glancing(&connections, &local).await });
         }
     }
 
     /// Rings.
-    pub(super) fn ring(&self) {
+    pub(super) fn ring(&self, connections: &Connections) {
         ring(&self.local);
-        self.to_tell.notify_one();
+        if !tells(connections) {
+            return;
+        }
+        self.news.happened.send_modify(|count| *count += 1);
+        let mut line = self.line();
+        if line.kind == LineKind::None {
+            line.kind = LineKind::Telling;
+            let (news, connections) = (self.news.clone(), connections.clone());
+            line.task.spawn(async move { keep_telling(&connections, &news).await });
+        }
     }
 
     pub(super) fn listen(&self) -> watch::Receiver<u64> {
         self.local.subscribe()
     }
 
-    pub(super) fn stop(&self) {
-        self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).abort_all();
+    /// Ends it once others are told, or cannot be for a while.
+    pub(super) async fn stop(&self) {
+        let _ = timeout(FAREWELL_MAX, self.news.all_told()).await;
+        self.line().task.abort_all();
     }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        // Each change is complete in itself.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether others are told at all. Nobody can listen through PgBouncer.
+fn tells(connections: &Connections) -> bool {
+    connections.settings().notify && !connections.settings().pgbouncer
 }
 
 fn ring(local: &watch::Sender<u64>) {
     local.send_modify(|count| *count = count.wrapping_add(1));
 }
 
-async fn keep_listening(connections: &Connections, local: &watch::Sender<u64>, to_tell: &Notify) {
+/// Tells others by connections of the pool. A hint that gets lost is harmless: they look by themselves now and then.
+async fn keep_telling(connections: &Connections, news: &News) {
+    loop {
+        let count = news.next().await;
+        let tell = async { connections.get().await?.tell().await };
+        if let Err(error) = tell.await {
+            tracing::debug!(%error, "others were not told of new jobs; polling finds them");
+        }
+        news.is_told(count);
+    }
+}
+
+async fn keep_listening(connections: &Connections, local: &watch::Sender<u64>, news: &News) {
     let mut pause = RECONNECT_PAUSE.0;
     loop {
         match Listening::start(connections.settings()).await {
@@ -87,7 +167,7 @@ async fn keep_listening(connections: &Connections, local: &watch::Sender<u64>, t
                 pause = RECONNECT_PAUSE.0;
                 // What was said while nobody listened is not repeated.
                 ring(local);
-                let error = serve(&mut listening, local, to_tell).await;
+                let error = serve(&mut listening, local, news).await;
                 tracing::warn!(%error, "hints of other processes are lost for a moment; polling finds their jobs");
             }
             Err(error) => tracing::debug!(%error, "cannot listen for hints; it is tried again"),
@@ -98,13 +178,13 @@ async fn keep_listening(connections: &Connections, local: &watch::Sender<u64>, t
 }
 
 /// Tells, hears and glances until the connection fails.
-async fn serve(listening: &mut Listening, local: &watch::Sender<u64>, to_tell: &Notify) -> crate::Error {
+async fn serve(listening: &mut Listening, local: &watch::Sender<u64>, news: &News) -> crate::Error {
     let mut glances = Glances::default();
     let mut silent = Duration::ZERO;
     loop {
         let pause = glances.next_pause();
         let done = tokio::select! {
-            () = to_tell.notified() => listening.tell().await,
+            count = news.next() => listening.tell().await.map(|()| news.is_told(count)),
             heard = listening.heard() => heard.map(|()| ring(local)),
             () = pause_for(pause) => {
                 silent += pause;
@@ -173,7 +253,7 @@ impl Glances {
 /// Real time, for a connection that is real: nothing that anybody sees depends on it.
 pub(super) async fn pause_for(duration: Duration) {
     // A timeout of something that never comes is a pause.
-    let _ = tokio::time::timeout(duration, std::future::pending::<()>()).await;
+    let _ = timeout(duration, std::future::pending::<()>()).await;
 }
 
 #[cfg(test)]

@@ -37,6 +37,10 @@ impl Whereabouts {
         Self { settings, known: Mutex::new(who), moves: watch::Sender::new(0) }
     }
 
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Ready when the database has moved since this was first polled.
     pub(super) async fn moved(&self) {
         let mut moves = self.moves.subscribe();
