@@ -18,6 +18,9 @@
 //! | `watchdog.lock` | | the watchdog, a shell that stops the server and removes it once nobody has used it for a while |
 //!
 //! What a crash left behind is recognised, as no server answers there, and replaced.
+//!
+//! The environment variable `TASKWRIGHT_TEST_SERVER_PROGRAMS` names the directory of another server's programs (`initdb`,
+//! `pg_ctl`, `postgres`), for tests of another version; `psql` stays the one that is installed.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 use std::ffi::{OsStr, OsString};
@@ -39,6 +42,9 @@ const MISSING: &str = "these tests need PostgreSQL 14 or newer (initdb, pg_ctl, 
 pub const PASSWORD_GROUP: &str = "needs_password";
 
 const PROGRAMS: [&str; 4] = ["initdb", "pg_ctl", "pg_isready", "psql"];
+
+/// Names the directory of the server's programs, if they are not to be the installed ones.
+const SERVER_PROGRAMS: &str = "TASKWRIGHT_TEST_SERVER_PROGRAMS";
 
 const PORT: u16 = 5432;
 
@@ -131,7 +137,7 @@ impl Cluster {
         self.place.run().join(format!(".s.PGSQL.{PORT}"))
     }
 
-    /// The directory of PostgreSQL's programs.
+    /// The directory of PostgreSQL's programs for clients.
     pub fn programs(&self) -> &Path {
         &self.place.programs
     }
@@ -233,6 +239,8 @@ impl Drop for Database<'_> {
 struct Place {
     directory: PathBuf,
     programs: PathBuf,
+    /// Those that make and run the server.
+    server_programs: PathBuf,
     /// The user that runs the server, when we are root: PostgreSQL refuses to run as root.
     server_user: Option<(u32, u32)>,
 }
@@ -240,6 +248,10 @@ struct Place {
 impl Place {
     fn of(flavour: Flavour) -> Self {
         let programs = find_programs().expect(MISSING);
+        let server_programs =
+            std::env::var_os(SERVER_PROGRAMS).map_or_else(|| programs.clone(), PathBuf::from);
+        let is_there = server_programs.is_absolute() && server_programs.join("pg_ctl").is_file();
+        assert!(is_there, "{SERVER_PROGRAMS} must name a directory with pg_ctl, by its absolute path");
         // /proc/self belongs to whom the process runs as.
         let user = fs::metadata("/proc/self").unwrap().uid();
         let server_user = (user == 0).then(unprivileged_user);
@@ -247,10 +259,10 @@ impl Place {
         // target/PROFILE/deps/TEST: the processes of one target directory share a server.
         let target = test.ancestors().nth(3).unwrap_or(&test);
         let mut hasher = DefaultHasher::new();
-        (target, &programs, flavour).hash(&mut hasher);
+        (target, &server_programs, flavour).hash(&mut hasher);
         let name = format!("taskwright-pg-{user}-{:016x}", hasher.finish());
         let directory = fs::canonicalize(std::env::temp_dir()).unwrap().join(name);
-        Self { directory, programs, server_user }
+        Self { directory, programs, server_programs, server_user }
     }
 
     /// What belongs to the server, and is removed with it.
@@ -373,7 +385,7 @@ impl Place {
             return;
         }
         let mut sh = Command::new("sh");
-        sh.arg("-c").arg(WATCHDOG).arg("watchdog").arg(&self.directory).arg(&self.programs);
+        sh.arg("-c").arg(WATCHDOG).arg("watchdog").arg(&self.directory).arg(&self.server_programs);
         sh.arg(flavour.idle_seconds_max.to_string()).args(self.to_server_user());
         sh.current_dir("/")
             .stdin(Stdio::null())
@@ -391,10 +403,10 @@ impl Place {
         clean(Command::new(self.programs.join(name)))
     }
 
-    /// A program of PostgreSQL's, run as the user of the server.
+    /// A program of the server, run as its user.
     fn as_server(&self, name: &str) -> Command {
         let mut words = self.to_server_user();
-        words.push(self.programs.join(name).into_os_string());
+        words.push(self.server_programs.join(name).into_os_string());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         clean(command)

@@ -202,6 +202,13 @@ impl Up {
         self.signal_and_wait("TERM")
     }
 
+    /// The same; what it has said that nobody has waited for.
+    pub fn stop_and_read(mut self) -> Vec<String> {
+        signal(self.pid(), "TERM");
+        assert!(self.child.wait().unwrap().success());
+        std::mem::replace(&mut self.lines, channel().1).into_iter().collect()
+    }
+
     /// A signal, and how it ended.
     pub fn signal_and_wait(mut self, name: &str) -> std::process::ExitStatus {
         signal(self.pid(), name);

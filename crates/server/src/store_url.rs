@@ -129,7 +129,7 @@ impl StoreUrl {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or is newer than this program.
+    /// When it cannot be read, or is newer than this program and needs a newer one.
     pub async fn schema_version(&self) -> Result<(Option<u32>, u32), Error> {
         match self {
             Self::Sqlite(path) => Ok((sqlite::schema_version(path)?, sqlite::SCHEMA_VERSION)),

@@ -21,6 +21,8 @@ mod error;
 mod finish;
 mod lead;
 pub mod memory;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod migration;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod presence;

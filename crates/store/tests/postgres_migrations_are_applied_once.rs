@@ -6,7 +6,8 @@ mod cluster;
 
 use cluster::{Cluster, Database};
 use taskwright_core::Timestamp;
-use taskwright_store::postgres::{self, Connections, SCHEMA_VERSION, Settings};
+use taskwright_store::Store;
+use taskwright_store::postgres::{self, Connections, PostgresStore, SCHEMA_VERSION, Settings};
 use tokio::task::JoinSet;
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -22,7 +23,7 @@ fn dump(database: &Database<'_>, schema: &str) -> String {
          FROM information_schema.columns WHERE table_schema = '{schema}' ORDER BY 1, ordinal_position;
          SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint
          WHERE connamespace = '{schema}'::regnamespace ORDER BY 1, 2;
-         SELECT version, name, checksum FROM {schema}.migration ORDER BY 1"
+         SELECT version, name, checksum, usable_from FROM {schema}.migration ORDER BY 1"
     ))
 }
 
@@ -129,7 +130,7 @@ async fn what_would_be_run_can_be_run_by_hand() {
 #[tokio::test]
 async fn a_newer_or_foreign_schema_is_left_alone() {
     for (change, told) in [
-        ("INSERT INTO taskwright.migration VALUES (999, 'future', 'x', 0)", "999"),
+        ("INSERT INTO taskwright.migration VALUES (999, 'future', 'x', 0, 999)", "999"),
         ("UPDATE taskwright.migration SET checksum = 'x' WHERE version = 1", "migration 1"),
     ] {
         let database = Cluster::shared().database();
@@ -147,4 +148,43 @@ async fn a_newer_or_foreign_schema_is_left_alone() {
         }
         assert_eq!(dump(&database, "taskwright"), before);
     }
+}
+
+#[tokio::test]
+async fn a_newer_schema_that_we_may_use_is_used_and_left_alone() {
+    let database = Cluster::shared().database();
+    let connections = open(&database.url()).await;
+    postgres::migrate(&connections, NOW).await.unwrap();
+    let newer = SCHEMA_VERSION + 1;
+    database
+        .sql(&format!("INSERT INTO taskwright.migration VALUES ({newer}, 'next', 'x', 0, {SCHEMA_VERSION})"));
+    let before = dump(&database, "taskwright");
+    assert_eq!(postgres::applied(&connections).await.unwrap(), Some(newer));
+    assert_eq!(postgres::migrate(&connections, NOW).await.unwrap(), newer);
+    assert_eq!(postgres::pending_sql(&connections).await.unwrap(), "");
+    let run = tempfile::tempdir().unwrap();
+    let store =
+        PostgresStore::open(Settings::parse(&database.url()).unwrap(), run.path(), NOW).await.unwrap();
+    assert_eq!(store.info().schema, newer);
+    assert_eq!(dump(&database, "taskwright"), before);
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_migrate_takes_no_lock_and_is_told_who_may() {
+    let database = Cluster::shared().database();
+    let (owner, worker) = (database.role("owner", ""), database.role("worker", ""));
+    database.sql(&format!("CREATE SCHEMA taskwright AUTHORIZATION {owner}"));
+    let connections = open(&database.url_of(&owner)).await;
+    postgres::migrate(&connections, NOW).await.unwrap();
+    postgres::grant(&connections, &worker).await.unwrap();
+    database.sql(&format!("DELETE FROM taskwright.migration WHERE version = {SCHEMA_VERSION}"));
+
+    // Somebody else who migrates would be waited for.
+    let mut migrating = connections.get().await.unwrap();
+    let tx = migrating.begin().await.unwrap();
+    tx.run("LOCK TABLE migration IN SHARE ROW EXCLUSIVE MODE").await.unwrap();
+    let error = postgres::migrate(&open(&database.url_of(&worker)).await, NOW).await.unwrap_err();
+    assert!(error.is_read_only() && error.why().contains(&worker), "{error}");
+    assert!(error.fix().contains(&owner), "{}", error.fix());
+    tx.commit().await.unwrap();
 }

@@ -19,7 +19,7 @@ Examples:
 
 Every command migrates the store when it opens it; this one does nothing else.")]
 pub(super) struct Migrate {
-    /// Change nothing; exit 0 if the store has this program's version
+    /// Change nothing; exit 0 if the store has this program's version, or a newer one that it may use
     #[arg(long)]
     check: bool,
     /// Change nothing; print the SQL that would be run
@@ -81,8 +81,9 @@ async fn check(context: &Context) -> Result<Exit, Error> {
     };
     let url = &context.store_url;
     let refuse = |why: String, fix: String| Err(Error::operational(format!("the store {url}"), why, fix));
-    match found {
-        Some(version) if version == ours => {}
+    // A newer one that this program may not use was refused when it was looked at.
+    let found = match found {
+        Some(version) if version >= ours => version,
         Some(version) => {
             return refuse(
                 format!("its schema has version {version}, and this program's has {ours}"),
@@ -95,11 +96,11 @@ async fn check(context: &Context) -> Result<Exit, Error> {
                 format!("run `taskwright migrate`: it creates one of schema version {ours}"),
             );
         }
-    }
+    };
     if context.output.is_json() {
-        context.output.json(&json!({ "url": url.to_string(), "schema": ours }))?;
+        context.output.json(&json!({ "url": url.to_string(), "schema": found }))?;
     } else {
-        context.output.line(format!("{url}  schema {ours}  up to date"))?;
+        context.output.line(format!("{url}  schema {found}  up to date"))?;
     }
     Ok(Exit::Ok)
 }

@@ -55,12 +55,12 @@ impl PostgresUrl {
 
     pub(super) async fn migrate(&self, now: Timestamp) -> Result<StoreInfo, Error> {
         let connections = self.connect().await?;
-        postgres::migrate(&connections, now).await?;
+        let before = postgres::migrate(&connections, now).await?;
         Ok(StoreInfo {
             kind: "postgres",
             url: self.settings.url(),
             engine: connections.engine(),
-            schema: postgres::SCHEMA_VERSION,
+            schema: before.max(postgres::SCHEMA_VERSION),
         })
     }
 

@@ -13,6 +13,9 @@ const NOBODY: &str = "127.0.0.1:1";
 pub(crate) struct Server {
     empty: Database<'static>,
     newer: Database<'static>,
+    /// Of the version before ours, with a role that may work there and not migrate it.
+    older: Database<'static>,
+    worker: String,
     edited: Database<'static>,
     latin: Database<'static>,
     /// Has a store, a role without any right there, and one whose sessions are read-only.
@@ -30,9 +33,13 @@ impl Server {
         let reader = ready.role("reader", "");
         ready.sql(&format!("ALTER ROLE {reader} SET default_transaction_read_only = on"));
         let member = ready.role("member", &format!("PASSWORD 'right' IN ROLE {PASSWORD_GROUP}"));
+        let older = cluster.database();
+        let worker = older.role("worker", "");
         let server = Self {
             empty: cluster.database(),
             newer: cluster.database(),
+            older,
+            worker,
             edited: cluster.database(),
             latin: cluster.database_by("ENCODING LATIN1 LOCALE 'C' TEMPLATE template0"),
             ready,
@@ -40,10 +47,13 @@ impl Server {
             reader,
             member,
         };
-        for database in [&server.ready, &server.newer, &server.edited] {
-            migrate(&database.url());
+        for database in [&server.ready, &server.newer, &server.older, &server.edited] {
+            migrate(&database.url(), &[]);
         }
-        server.newer.sql("INSERT INTO taskwright.migration VALUES (9999, 'later', 'x', 0)");
+        migrate(&server.older.url(), &["--grant", &server.worker]);
+        let newest = taskwright::store::postgres::SCHEMA_VERSION;
+        server.older.sql(&format!("DELETE FROM taskwright.migration WHERE version = {newest}"));
+        server.newer.sql("INSERT INTO taskwright.migration VALUES (9999, 'later', 'x', 0, 9999)");
         server.edited.sql("UPDATE taskwright.migration SET checksum = 'x' WHERE version = 1");
         server
     }
@@ -73,6 +83,11 @@ impl Server {
             Case::new("newer schema, up", 1, "up").on(self.newer.url()),
             Case::new("newer schema, check", 1, "migrate --check").on(self.newer.url()),
             Case::new("newer schema, dry run", 1, "migrate --dry-run").on(self.newer.url()),
+            Case::new("older schema and a role that may not migrate, worker", 1, "worker")
+                .on(self.older.url_of(&self.worker)),
+            Case::new("older schema and a role that may not migrate, migrate", 1, "migrate")
+                .on(self.older.url_of(&self.worker)),
+            Case::new("older schema, check", 1, "migrate --check").on(self.older.url_of(&self.worker)),
             Case::new("a migration that was edited", 1, "migrate").on(self.edited.url()),
             Case::new("grants to nobody", 1, "migrate --grant no_such").on(self.ready.url()),
             Case::new("grants by a stranger", 1, format!("migrate --grant {}", self.reader))
@@ -100,16 +115,23 @@ impl Server {
         let ours = taskwright::store::postgres::SCHEMA_VERSION;
         let mut text = text
             .replace(host, "SERVER")
-            .replace(&format!("versions up to {ours}\n"), "versions up to N\n")
+            .replace(&format!("this one is for version {ours}\n"), "this one is for version N\n")
+            .replace(&format!("this program needs version {ours},"), "this program needs version N,")
+            .replace(&format!("and this program's has {ours}\n"), "and this program's has N\n")
+            .replace(&format!("from {} to {ours}\n", ours - 1), "from N-1 to N\n")
+            .replace(&format!("version {}\n", ours - 1), "version N-1\n")
+            .replace(&format!("has version {},", ours - 1), "has version N-1,")
             .replace(&format!("schema version {ours}\n"), "schema version N\n");
-        for database in [&self.empty, &self.newer, &self.edited, &self.latin, &self.ready] {
+        for database in [&self.empty, &self.newer, &self.older, &self.edited, &self.latin, &self.ready] {
             text = text.replace(database.name(), "NAME");
         }
         text
     }
 }
 
-fn migrate(url: &str) {
+fn migrate(url: &str, options: &[&str]) {
     let mut migrate = std::process::Command::new(env!("CARGO_BIN_EXE_taskwright"));
-    assert!(migrate.args(["migrate", "--quiet", "--store", url]).output().unwrap().status.success());
+    assert!(
+        migrate.args(["migrate", "--quiet", "--store", url]).args(options).output().unwrap().status.success()
+    );
 }

@@ -9,31 +9,34 @@ use tokio_postgres::types::Type;
 
 use super::connect::{Connections, Parameters, Transaction};
 use crate::error::{Area, Error};
-
-/// One step of the schema.
-#[derive(Clone, Copy)]
-struct Migration {
-    version: u32,
-    name: &'static str,
-    sql: &'static str,
-}
+use crate::migration::{self, Applied, Migration};
 
 /// Every step there has been, in order. A released step is never edited: its checksum is in people's databases.
 const MIGRATIONS: &[Migration] = &[
-    Migration { version: 1, name: "jobs", sql: include_str!("migrations/0001_jobs.sql") },
-    Migration { version: 2, name: "claims", sql: include_str!("migrations/0002_claims.sql") },
-    Migration { version: 3, name: "transactions", sql: include_str!("migrations/0003_transactions.sql") },
+    Migration { version: 1, name: "jobs", usable_from: 1, sql: include_str!("migrations/0001_jobs.sql") },
+    Migration { version: 2, name: "claims", usable_from: 2, sql: include_str!("migrations/0002_claims.sql") },
+    Migration {
+        version: 3,
+        name: "transactions",
+        usable_from: 3,
+        sql: include_str!("migrations/0003_transactions.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.
 pub const VERSION: u32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS migration (
-    version    integer PRIMARY KEY,
-    name       text    NOT NULL,
-    checksum   text    NOT NULL,
-    applied_at bigint  NOT NULL
+    version     integer PRIMARY KEY,
+    name        text    NOT NULL,
+    checksum    text    NOT NULL,
+    applied_at  bigint  NOT NULL,
+    usable_from integer NOT NULL
 )";
+
+/// Records a step.
+const RECORD: &str =
+    "INSERT INTO migration (version, name, checksum, applied_at, usable_from) VALUES ($1, $2, $3, $4, $5)";
 
 /// While waiting for another migrator: as long as a step of it may take. Once it is our turn, tables are not waited for
 /// longer than by any other call, since whoever waits for a table also holds up everybody behind.
@@ -44,19 +47,23 @@ const LIMITS_MIGRATING: &str = "SET LOCAL lock_timeout = '5s'";
 const GRANTS: &str = include_str!("grants.sql");
 
 /// Brings the schema to [`VERSION`], each step in a transaction of its own, and gives the version it had before (0 for
-/// a new one). Any number of processes may do this at once: one at a time takes the next step.
+/// a new one). Any number of processes may do this at once: one at a time takes the next step. A newer schema that this
+/// program may use is left as it is, and its version given.
 ///
 /// # Errors
 ///
-/// [`Error::is_version`] when the schema is of a newer version, or was migrated by other SQL than this program's;
-/// [`Error::is_read_only`] when the role may not change it.
+/// [`Error::is_version`] when the schema is of a newer version that this program may not use, or was migrated by other SQL
+/// than this program's; [`Error::is_read_only`] when the role may not change it.
 pub async fn migrate(connections: &Connections, now: Timestamp) -> Result<u32, Error> {
     let before = applied(connections).await?.unwrap_or(0);
     // The common case takes no lock: a schema that is up to date is only read.
-    if before == VERSION {
+    if before >= VERSION {
         return Ok(before);
     }
     let mut connection = connections.get().await?;
+    if before > 0 {
+        refuse_stranger(&connection.begin().await?, before).await?;
+    }
     let tx = connection.begin_migration().await?;
     take_turn(&tx, connections).await?;
     create_schema(&tx, connections.settings().schema()).await?;
@@ -69,15 +76,15 @@ pub async fn migrate(connections: &Connections, now: Timestamp) -> Result<u32, E
             continue;
         }
         tx.run(migration.sql).await?;
-        let sql = "INSERT INTO migration (version, name, checksum, applied_at) VALUES ($1, $2, $3, $4)";
-        let version = migration.version.cast_signed();
+        let (version, usable_from) = (migration.version.cast_signed(), migration.usable_from.cast_signed());
         let row: &Parameters<'_> = &[
             (&version, Type::INT4),
             (&migration.name, Type::TEXT),
-            (&checksum(migration.sql), Type::TEXT),
+            (&migration.checksum(), Type::TEXT),
             (&now.as_micros(), Type::INT8),
+            (&usable_from, Type::INT4),
         ];
-        tx.execute(sql, row).await?;
+        tx.execute(RECORD, row).await?;
         tx.commit().await?;
     }
     Ok(before)
@@ -124,12 +131,13 @@ pub async fn pending_sql(connections: &Connections) -> Result<String, Error> {
     }
     for migration in MIGRATIONS.iter().filter(|migration| migration.version > before) {
         transaction(&format!(
-            "{}\n\nINSERT INTO migration (version, name, checksum, applied_at)\nVALUES ({}, '{}', '{}', \
-             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);",
+            "{}\n\nINSERT INTO migration (version, name, checksum, applied_at, usable_from)\nVALUES ({}, '{}', '{}', \
+             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, {});",
             migration.sql.trim(),
             migration.version,
             migration.name,
-            checksum(migration.sql),
+            migration.checksum(),
+            migration.usable_from,
         ));
     }
     Ok(sql)
@@ -202,39 +210,34 @@ async fn is_recorded(tx: &Transaction<'_>, schema: &str) -> Result<bool, Error> 
 
 /// The newest version on record, after holding every recorded step against ours.
 async fn newest(tx: &Transaction<'_>) -> Result<Option<u32>, Error> {
-    let rows = tx.query("SELECT version, checksum FROM migration ORDER BY version", &[]).await?;
-    let mut newest = None;
-    for row in rows {
-        let version = row.get::<_, i32>(0).cast_unsigned();
-        check(version, row.get(1))?;
-        newest = Some(version);
-    }
-    Ok(newest)
+    let rows = tx.query("SELECT version, checksum, usable_from FROM migration ORDER BY version", &[]).await?;
+    let applied: Vec<Applied> = rows
+        .iter()
+        .map(|row| Applied {
+            version: row.get::<_, i32>(0).cast_unsigned(),
+            checksum: row.get(1),
+            usable_from: row.get::<_, i32>(2).cast_unsigned(),
+        })
+        .collect();
+    migration::newest(MIGRATIONS, &applied)
 }
 
-/// Holds one recorded step against ours.
-fn check(version: u32, found: &str) -> Result<(), Error> {
-    let Some(ours) = MIGRATIONS.iter().find(|migration| migration.version == version) else {
-        return Err(Error::new(
-            Area::Version,
-            format!("the store of schema version {version}"),
-            format!("this program knows versions up to {VERSION}"),
-            "use the newer taskwright that migrated it, or restore a backup from before",
-        ));
-    };
-    if found != checksum(ours.sql) {
-        return Err(Error::new(
-            Area::Version,
-            format!("migration {version} ({}) of the store", ours.name),
-            "it was made by other SQL than this program's",
-            "use the taskwright that made it; never edit a migration that has been applied",
-        ));
-    }
-    Ok(())
-}
-
-fn checksum(sql: &str) -> String {
-    blake3::hash(sql.as_bytes()).to_hex().to_string()
+/// Refuses a role that is not the owner of the store: it could not take the next step. Before any lock, as such a program
+/// may be started again and again while the others work.
+async fn refuse_stranger(tx: &Transaction<'_>, before: u32) -> Result<(), Error> {
+    let sql = "SELECT current_user::text, pg_get_userbyid(relowner)::text FROM pg_class
+               WHERE oid = 'migration'::regclass AND NOT pg_has_role(relowner, 'USAGE')";
+    let rows = tx.query(sql, &[]).await?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let (role, owner) = (row.get::<_, String>(0), row.get::<_, String>(1));
+    Err(Error::new(
+        Area::ReadOnly,
+        format!("the store of schema version {before}"),
+        format!("this program needs version {VERSION}, and the role {role} may not migrate it"),
+        format!(
+            "run `taskwright migrate` of this program as its owner, {owner}; those who use the store now may go on"
+        ),
+    ))
 }
 
 /// The advisory lock of one schema's migrations: the database's locks are shared with whatever else it serves.

@@ -85,6 +85,8 @@ macro_rules! snapshot {
 /// A store in a schema of a PostgreSQL database. See the [module documentation](super).
 pub struct PostgresStore {
     connections: Connections,
+    /// The version of its schema, which may be newer than ours.
+    schema: u32,
     lanes: Lanes,
     held: Held,
     bell: Bell,
@@ -119,11 +121,12 @@ impl PostgresStore {
     /// As [`Connections::open`] and [`migrate`](super::migrate); when the directory cannot be made or is somebody else's.
     pub async fn open(settings: Settings, run: &Path, now: Timestamp) -> Result<Self, Error> {
         let connections = Connections::open(settings).await?;
-        schema::migrate(&connections, now).await?;
+        let before = schema::migrate(&connections, now).await?;
         restored::adopt_if_restored(&connections).await?;
         let (directory, boot) = meeting_place(&connections, run).await?;
         Ok(Self {
             connections,
+            schema: before.max(schema::VERSION),
             lanes: Lanes::default(),
             held: Held::default(),
             bell: Bell::new(),
@@ -560,7 +563,7 @@ impl Store for PostgresStore {
             kind: "postgres",
             url: self.connections.settings().url(),
             engine: self.connections.engine(),
-            schema: schema::VERSION,
+            schema: self.schema,
         }
     }
 

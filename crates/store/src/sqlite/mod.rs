@@ -91,8 +91,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// When the directory or file cannot be made or written, is no database, is damaged, is of a newer version
-    /// ([`Error::is_version`]), or when the SQLite that is linked has the bug that loses committed writes.
+    /// When the directory or file cannot be made or written, is no database, is damaged, is of a newer version that needs a
+    /// newer program ([`Error::is_version`]), or when the SQLite that is linked has the bug that loses committed writes.
     pub fn open(path: &Path, options: Options) -> Result<Self, Error> {
         let opened = Opened::prepare(path, options)?;
         let writer_conn = opened.connect_writer()?;
@@ -413,7 +413,7 @@ impl Store for SqliteStore {
             kind: "sqlite",
             url: format!("sqlite:{}", self.opened.path.display()),
             engine: format!("SQLite {}", rusqlite::version()),
-            schema: schema::VERSION,
+            schema: self.opened.schema,
         }
     }
 

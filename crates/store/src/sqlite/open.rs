@@ -38,6 +38,8 @@ pub struct Options {
 pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) run_directory: PathBuf,
+    /// The version of its schema, which may be newer than ours.
+    pub(super) schema: u32,
 }
 
 impl Opened {
@@ -57,10 +59,11 @@ impl Opened {
         }
         let mut run_directory = path.clone().into_os_string();
         run_directory.push("-run");
-        let opened = Self { path, run_directory: run_directory.into() };
+        let mut opened = Self { path, run_directory: run_directory.into(), schema: schema::VERSION };
         opened.make_file_private();
         let mut conn = opened.connect_writer()?;
-        schema::migrate(&mut conn, options.now).map_err(|error| opened.name(error))?;
+        let before = schema::migrate(&mut conn, options.now).map_err(|error| opened.name(error))?;
+        opened.schema = before.max(schema::VERSION);
         // Last, so that a file which is refused leaves nothing behind.
         make_private(&opened.run_directory)?;
         Ok(opened)
@@ -120,8 +123,8 @@ impl Opened {
 ///
 /// # Errors
 ///
-/// As [`SqliteStore::open`](super::SqliteStore::open); [`Error::is_version`] when it is newer than
-/// [`SCHEMA_VERSION`](super::SCHEMA_VERSION).
+/// As [`SqliteStore::open`](super::SqliteStore::open); [`Error::is_version`] when it is newer than this program and says
+/// that it needs a newer one.
 pub fn schema_version(path: &Path) -> Result<Option<u32>, Error> {
     let refuse = |error| explain_open(path, error);
     if !path.try_exists().map_err(|error| cannot_look(path, &error))? {
@@ -288,7 +291,7 @@ mod tests {
         assert_eq!(schema_version(&path).unwrap(), Some(schema::VERSION), "while others have it open");
         other.execute("DELETE FROM taskwright_migration", []).unwrap();
         assert_eq!(schema_version(&path).unwrap(), None, "what stands in the log is seen");
-        other.execute("INSERT INTO taskwright_migration VALUES (9, 'later', 'x', 0)", []).unwrap();
+        other.execute("INSERT INTO taskwright_migration VALUES (9, 'later', 'x', 0, 9)", []).unwrap();
         assert!(schema_version(&path).unwrap_err().is_version());
         drop(other);
         assert_eq!(files(directory.path()), before);

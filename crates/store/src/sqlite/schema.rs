@@ -2,42 +2,39 @@
 
 use std::fmt::Write;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 use taskwright_core::Timestamp;
 
 use super::error::read_error;
-use crate::error::{Area, Error};
-
-/// One step of the schema.
-struct Migration {
-    version: u32,
-    name: &'static str,
-    sql: &'static str,
-}
+use crate::error::Error;
+use crate::migration::{self, Applied, Migration};
 
 /// Every step there has been, in order. A released step is never edited: its checksum is in people's files.
 const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "jobs", sql: include_str!("migrations/0001_jobs.sql") }];
+    &[Migration { version: 1, name: "jobs", usable_from: 1, sql: include_str!("migrations/0001_jobs.sql") }];
 
 /// The version of the schema that this program writes.
 pub const VERSION: u32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS taskwright_migration (
-    version    INTEGER PRIMARY KEY,
-    name       TEXT NOT NULL,
-    checksum   TEXT NOT NULL,
-    applied_at INTEGER NOT NULL
+    version     INTEGER PRIMARY KEY,
+    name        TEXT NOT NULL,
+    checksum    TEXT NOT NULL,
+    applied_at  INTEGER NOT NULL,
+    usable_from INTEGER NOT NULL
 ) STRICT";
 
-/// Brings the file to [`VERSION`], in one transaction, and gives the version it had before (0 for a new one).
+/// Brings the file to [`VERSION`], in one transaction, and gives the version it had before (0 for a new one). A newer
+/// file that this program may use is left as it is, and its version given.
 ///
 /// # Errors
 ///
-/// [`Error::is_version`] when the file is of a newer version, or was migrated by other SQL than this program's.
+/// [`Error::is_version`] when the file is of a newer version that this program may not use, or was migrated by other SQL
+/// than this program's.
 pub(super) fn migrate(conn: &mut Connection, now: Timestamp) -> Result<u32, Error> {
     // The common case takes no lock: a file that is up to date is only read.
     if let Some(version) = applied(conn)?
-        && version == VERSION
+        && version >= VERSION
     {
         return Ok(version);
     }
@@ -47,8 +44,9 @@ pub(super) fn migrate(conn: &mut Connection, now: Timestamp) -> Result<u32, Erro
     for migration in MIGRATIONS.iter().filter(|migration| migration.version > before) {
         tx.execute_batch(migration.sql).map_err(read_error)?;
         tx.execute(
-            "INSERT INTO taskwright_migration (version, name, checksum, applied_at) VALUES (?1, ?2, ?3, ?4)",
-            (migration.version, migration.name, checksum(migration.sql), now.as_micros()),
+            "INSERT INTO taskwright_migration (version, name, checksum, applied_at, usable_from)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            (migration.version, migration.name, migration.checksum(), now.as_micros(), migration.usable_from),
         )
         .map_err(read_error)?;
     }
@@ -70,31 +68,12 @@ pub(super) fn applied(conn: &Connection) -> Result<Option<u32>, Error> {
         return Ok(None);
     }
     let mut statement = conn
-        .prepare("SELECT version, checksum FROM taskwright_migration ORDER BY version")
+        .prepare("SELECT version, checksum, usable_from FROM taskwright_migration ORDER BY version")
         .map_err(read_error)?;
-    let rows = statement
-        .query_map([], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, String>(1)?)))
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(read_error)?;
-    for (version, found) in &rows {
-        let Some(ours) = MIGRATIONS.iter().find(|migration| migration.version == *version) else {
-            return Err(Error::new(
-                Area::Version,
-                format!("the store of schema version {version}"),
-                format!("this program knows versions up to {VERSION}"),
-                "use the newer taskwright that migrated it, or restore a backup from before",
-            ));
-        };
-        if *found != checksum(ours.sql) {
-            return Err(Error::new(
-                Area::Version,
-                format!("migration {version} ({}) of the store", ours.name),
-                "it was made by other SQL than this program's",
-                "use the taskwright that made it; never edit a migration that has been applied",
-            ));
-        }
-    }
-    Ok(rows.last().map(|(version, _)| *version))
+    let step =
+        |row: &Row<'_>| Ok(Applied { version: row.get(0)?, checksum: row.get(1)?, usable_from: row.get(2)? });
+    let rows = statement.query_map([], step).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    migration::newest(MIGRATIONS, &rows.map_err(read_error)?)
 }
 
 /// The SQL that [`migrate`] would run on a file of this version (`None`: a new one), ready for `sqlite3`; empty when there
@@ -109,18 +88,15 @@ pub(super) fn pending_sql(applied: Option<u32>) -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             sql,
-            "\n{}\n\nINSERT INTO taskwright_migration (version, name, checksum, applied_at)\n\
-             VALUES ({}, '{}', '{}', unixepoch() * 1000000);\n",
+            "\n{}\n\nINSERT INTO taskwright_migration (version, name, checksum, applied_at, usable_from)\n\
+             VALUES ({}, '{}', '{}', unixepoch() * 1000000, {});\n",
             migration.sql.trim(),
             migration.version,
             migration.name,
-            checksum(migration.sql),
+            migration.checksum(),
+            migration.usable_from,
         );
     }
     sql.push_str("COMMIT;\n");
     sql
-}
-
-fn checksum(sql: &str) -> String {
-    blake3::hash(sql.as_bytes()).to_hex().to_string()
 }

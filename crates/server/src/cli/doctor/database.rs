@@ -60,6 +60,10 @@ fn schema(settings: &Settings, applied: Result<Option<u32>, taskwright_store::Er
     let migrate = "run `taskwright migrate` as the owner of the schema";
     match applied {
         Ok(Some(SCHEMA_VERSION)) => fine("schema", format!("{name}, version {SCHEMA_VERSION}")),
+        Ok(Some(version)) if version > SCHEMA_VERSION => fine(
+            "schema",
+            format!("{name}, version {version}; this program is for {SCHEMA_VERSION}, and may use it"),
+        ),
         Ok(Some(version)) => wrong(
             "schema",
             format!("{name} has version {version}, and this program's has {SCHEMA_VERSION}"),

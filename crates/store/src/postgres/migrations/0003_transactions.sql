@@ -131,14 +131,14 @@ RETURNS uuid
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
-    json   text := coalesce(args, 'null')::text;
+    body   text := coalesce(args, 'null')::text;
     stands uuid;
 BEGIN
     PERFORM refuse_unless(n.value ~ '^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$', n.name, n.value,
             'start with a letter or digit, go on with letters, digits and . _ : / -, and have at most 128 bytes')
         FROM (VALUES ('kind', kind), ('queue', queue), ('namespace', namespace)) AS n (name, value);
-    PERFORM refuse_unless(octet_length(json) <= 1048576, 'args', left(json, 60), 'have at most 1 MiB');
-    PERFORM refuse_unless(depth_of(json) <= 127, 'args', left(json, 60), 'nest at most 127 levels deep');
+    PERFORM refuse_unless(octet_length(body) <= 1048576, 'args', left(body, 60), 'have at most 1 MiB');
+    PERFORM refuse_unless(depth_of(body) <= 127, 'args', left(body, 60), 'nest at most 127 levels deep');
     PERFORM refuse_unless(priority BETWEEN -32768 AND 32767, 'priority', priority::text, 'be from -32768 to 32767');
     PERFORM refuse_unless(max_attempts IS NULL OR max_attempts BETWEEN 1 AND 1000000, 'max_attempts', max_attempts::text,
             'be from 1 to 1000000, or NULL for no limit');
@@ -153,7 +153,7 @@ BEGIN
             'have 1 to 512 bytes');
     PERFORM refuse_unless(unique_while IN ('waiting', 'active'), 'unique_while', unique_while, 'be waiting or active');
     SELECT j.id INTO stands FROM enqueue_job(
-        coalesce(id, new_id()), namespace, queue, kind, priority::smallint, convert_to(json, 'UTF8'),
+        coalesce(id, new_id()), namespace, queue, kind, priority::smallint, convert_to(body, 'UTF8'),
         (extract(epoch FROM run_at) * 1000000)::bigint, held, coalesce(max_attempts, 0), NULL,
         (extract(epoch FROM timeout) * 1000000)::bigint, at_most_once, owner, unique_key,
         CASE unique_while WHEN 'waiting' THEN 1 ELSE 2 END::smallint) j;
@@ -162,10 +162,10 @@ END
 $$;
 
 -- How deep a JSON text nests. Whoever reads it has a bound on that.
-CREATE FUNCTION depth_of(json text) RETURNS bigint
+CREATE FUNCTION depth_of(body text) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
-    opening CONSTANT bigint := length(json) - length(translate(json, '[{', ''));
+    opening CONSTANT bigint := length(body) - length(translate(body, '[{', ''));
 BEGIN
     -- Nearly always: there are not even so many brackets.
     IF opening <= 127 THEN
@@ -173,7 +173,7 @@ BEGIN
     END IF;
     RETURN (SELECT coalesce(max(b.depth), 0) FROM (
         SELECT sum(CASE WHEN c.bracket IN ('[', '{') THEN 1 ELSE -1 END) OVER (ORDER BY c.at) AS depth
-        FROM regexp_split_to_table(regexp_replace(json, '"(?:[^"\\]|\\.)*"|[^][{}"]+', '', 'g'), '') WITH ORDINALITY AS c (bracket, at)
+        FROM regexp_split_to_table(regexp_replace(body, '"(?:[^"\\]|\\.)*"|[^][{}"]+', '', 'g'), '') WITH ORDINALITY AS c (bracket, at)
         WHERE c.bracket <> '') b);
 END
 $$;
