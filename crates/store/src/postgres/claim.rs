@@ -30,10 +30,12 @@ pub(super) struct Ask<'a> {
     worst: Option<i16>,
     ageing_us: i64,
     ageing_step: i64,
+    turn: i64,
 }
 
 impl<'a> Ask<'a> {
-    pub(super) fn of(claim: &'a Claim) -> Self {
+    /// `turn` is its number among the claims of this process: see `unanswered.rs`.
+    pub(super) fn of(claim: &'a Claim, turn: i64) -> Self {
         Self {
             who: claim.worker.into(),
             most: i64::try_from(claim.limit.min(CLAIM_JOBS_MAX)).unwrap_or(i64::MAX),
@@ -44,10 +46,11 @@ impl<'a> Ask<'a> {
             worst: claim.priority_max.map(|priority| priority.0),
             ageing_us: i64::try_from(AGEING_PERIOD.as_micros()).unwrap_or(i64::MAX),
             ageing_step: AGEING_STEP,
+            turn,
         }
     }
 
-    pub(super) fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 9] {
+    pub(super) fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 10] {
         [
             (&self.who, Type::UUID),
             (&self.most, Type::INT8),
@@ -58,6 +61,7 @@ impl<'a> Ask<'a> {
             (&self.worst, Type::INT2),
             (&self.ageing_us, Type::INT8),
             (&self.ageing_step, Type::INT8),
+            (&self.turn, Type::INT8),
         ]
     }
 }
@@ -152,4 +156,4 @@ pub(super) fn timeout(row: &Row, column: usize) -> Result<Option<Duration>, Erro
 }
 
 /// See `migrations/0002_claims.sql`.
-pub(super) const CLAIM: &str = "SELECT * FROM claim($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+pub(super) const CLAIM: &str = "SELECT * FROM claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";

@@ -11,6 +11,7 @@
 //! | `store` | the trait: each call a transaction, repeated when it met another |
 //! | `enqueue`, `claim`, `finish`, `change`, `sweep`, `worker`, `lead` | what calls do |
 //! | `held`, `streamed`, `copy` | the hot path: which blocks jobs are in, completions, bulk inserts |
+//! | `unanswered` | claims whose answers were lost |
 //! | `place` | where a job is: the one way into each of the tables that say so |
 //! | `query`, `list`, `timeline` | reading |
 //! | `restored` | a schema that was restored from another server |
@@ -53,6 +54,7 @@ mod sweep;
 mod tether;
 mod timeline;
 mod tls;
+mod unanswered;
 mod url;
 mod wake;
 mod whereabouts;

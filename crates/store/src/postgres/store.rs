@@ -21,6 +21,7 @@ use super::session::{Lanes, Parts, Session, get};
 use super::streamed::{self, Streamed};
 use super::sweep::{self, Observer, Round};
 use super::tether::{self, Tether};
+use super::unanswered::{self, Unanswered};
 use super::url::Settings;
 use super::wake::Bell;
 use super::{claim, copy, enqueue, finish, lead, list, query, restored, run_directory, schema, worker};
@@ -89,6 +90,7 @@ pub struct PostgresStore {
     schema: u32,
     lanes: Lanes,
     held: Held,
+    unanswered: Unanswered,
     bell: Bell,
     presence: Presence,
     /// The workers that registered through this value: they are present as long as it lives.
@@ -129,6 +131,7 @@ impl PostgresStore {
             schema: before.max(schema::VERSION),
             lanes: Lanes::default(),
             held: Held::default(),
+            unanswered: Unanswered::default(),
             bell: Bell::new(),
             presence: Presence::new(directory),
             present: Mutex::default(),
@@ -220,18 +223,37 @@ impl PostgresStore {
     }
 
     async fn claim_jobs(&self, claim: &Claim) -> Result<Claimed, Error> {
-        let rows = self.once(claim::CLAIM, &claim::Ask::of(claim).parameters()).await?;
+        if self.unanswered.has_any(claim.worker) {
+            self.take_back(claim).await?;
+        }
+        let asked = self.unanswered.ask(claim.worker).await;
+        let ask = claim::Ask::of(claim, self.unanswered.number());
+        let rows = self.once(claim::CLAIM, &ask.parameters()).await?;
         if claim::is_lost(&rows)? {
             return Err(Error::lost(claim.worker));
         }
         let unknown = claim::unknown_lanes(&rows, &self.lanes)?;
         if !unknown.is_empty() {
-            // Only the jobs are ours by now: if this fails, whoever asks again gets none of them, and they run elsewhere once
-            // this worker has gone.
+            // Only the jobs are ours by now: if this fails, they are as those of a claim whose answer was lost.
             let lanes: Result<Vec<_>, Error> = snapshot!(self, session => session.read_lanes(&unknown));
             self.lanes.remember_all(lanes?);
         }
-        claim::read(&rows, &self.lanes, &self.held, claim.worker, claim.now)
+        let claimed = claim::read(&rows, &self.lanes, &self.held, claim.worker, claim.now)?;
+        asked.answered();
+        Ok(claimed)
+    }
+
+    /// Takes back what claims of the worker gave whose answers were lost.
+    async fn take_back(&self, claim: &Claim) -> Result<(), Error> {
+        let _alone = self.unanswered.alone().await;
+        let (worker, turn) = (claim.worker, self.unanswered.number());
+        let back =
+            transact!(self, session => unanswered::take_back(session, &self.held, claim.now, worker, turn))?;
+        self.unanswered.settle(worker);
+        if back > 0 {
+            tracing::warn!(%worker, jobs = back, "the answer to a claim was lost; its jobs were taken back");
+        }
+        Ok(())
     }
 
     async fn end_attempts(
@@ -290,6 +312,7 @@ impl PostgresStore {
 
     fn leave(&self, worker: WorkerId) {
         self.held.forget(worker);
+        self.unanswered.settle(worker);
         if let Some(present) = self.workers_here().remove(&worker) {
             present.leave();
         }

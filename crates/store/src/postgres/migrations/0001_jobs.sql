@@ -222,7 +222,8 @@ CREATE TABLE unique_past (
 );
 
 -- boot tells one run of a machine from the next and from other machines: monotonic times of another boot mean nothing.
--- Rows of workers that are gone are kept while an attempt may name them.
+-- Rows of workers that are gone are kept while an attempt may name them. Claims with numbers below claims_from are refused:
+-- what they were to take has been taken back.
 CREATE TABLE worker (
     worker         bigint   GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id             uuid     NOT NULL UNIQUE,
@@ -238,7 +239,8 @@ CREATE TABLE worker (
     concurrency    bigint   NOT NULL,
     state          smallint NOT NULL,
     told           smallint,
-    forgotten      boolean  NOT NULL DEFAULT false
+    forgotten      boolean  NOT NULL DEFAULT false,
+    claims_from    bigint   NOT NULL DEFAULT 0
 );
 
 CREATE INDEX worker_state ON worker (state);

@@ -76,11 +76,12 @@ CREATE TYPE claimed AS (
     max_attempts bigint, attempts_base integer, at_most_once boolean, owner text, backoff text, timeout_us bigint,
     args bytea);
 
--- Gives a worker up to `most` jobs: see Store::claim. One row with no seq says that the worker is not, or no longer, known.
+-- Gives a worker up to `most` jobs: see Store::claim. One row with no seq says that the worker is not, or no longer, known, or
+-- that nobody waits for the answer any more: `turn` is the number of this claim, and what those before took was taken back.
 -- What comes first is decided by (priority - whole periods waited * step, time, seq), as core's Priority::aged has it.
 CREATE FUNCTION claim(
     who uuid, most bigint, at bigint, kinds text[], queues text[], of_namespace text, worst smallint,
-    period bigint, step bigint)
+    period bigint, step bigint, turn bigint)
 RETURNS SETOF claimed
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -103,7 +104,7 @@ BEGIN
             CROSS JOIN LATERAL (
                 SELECT h.xid, h.seq, h.late_xid FROM lane_head h WHERE h.lane = l.lane ORDER BY h.n DESC LIMIT 1) h
             CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM ready r WHERE r.lane = l.lane) AS is_sorted) s
-        WHERE EXISTS (SELECT FROM worker w WHERE w.worker = me AND w.state = 0)
+        WHERE EXISTS (SELECT FROM worker w WHERE w.worker = me AND w.state = 0 AND w.claims_from <= turn)
           AND l.kind = ANY (kinds)
           AND NOT EXISTS (
               SELECT FROM queue p WHERE p.namespace = q.namespace AND p.name = q.name AND p.paused)
@@ -118,7 +119,7 @@ BEGIN
                    AND EXISTS (SELECT FROM upcoming(l.lane, 1))))
         ORDER BY l.lane FOR UPDATE OF l) t;
     IF lanes IS NULL THEN
-        IF NOT EXISTS (SELECT FROM worker w WHERE w.worker = me AND w.state = 0) THEN
+        IF NOT EXISTS (SELECT FROM worker w WHERE w.worker = me AND w.state = 0 AND w.claims_from <= turn) THEN
             RETURN NEXT NULL::claimed;
         END IF;
         RETURN;
