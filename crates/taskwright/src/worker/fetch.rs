@@ -48,7 +48,8 @@ pub(crate) enum Ended {
 pub(crate) async fn run(worker: Arc<Incarnation>) -> Ended {
     let hints = worker.store.hints();
     let pace = Pace::default();
-    let mut fetcher = Fetcher { worker, hints, hints_open: true, pace, dry: false, retiring: false };
+    let mut fetcher =
+        Fetcher { worker, hints, hints_open: true, pace, dry: false, retiring: false, doubts: false };
     fetcher.run().await
 }
 
@@ -61,6 +62,8 @@ struct Fetcher {
     dry: bool,
     /// Some claim's answer was lost, with jobs in it.
     retiring: bool,
+    /// A claim has failed, and no answer to a later one has told yet whether jobs were lost with it.
+    doubts: bool,
 }
 
 impl Fetcher {
@@ -107,9 +110,10 @@ impl Fetcher {
                 return false;
             }
             Err(error) => {
-                tracing::warn!(worker = %worker.id(), %error, "a claim failed; trying again");
+                if !std::mem::replace(&mut self.doubts, true) {
+                    tracing::warn!(worker = %worker.id(), %error, "a claim failed; it is tried again until one succeeds");
+                }
                 self.pause(RETRY).await;
-                self.retiring = self.has_lost_a_claim().await;
                 return false;
             }
         };
@@ -123,29 +127,42 @@ impl Fetcher {
         if let Err(jobs) = worker.buffer.push(jobs, now_us) {
             worker.ends.give_back(&jobs, "the worker stops");
         }
+        self.settle_doubts().await;
         false
+    }
+
+    /// After claims that failed, and one that was answered: a store may have answered that one with what the others
+    /// took, or have taken that back. Otherwise this worker cannot go on.
+    async fn settle_doubts(&mut self) {
+        if !self.doubts {
+            return;
+        }
+        match self.has_lost_a_claim().await {
+            Ok(has_lost) => {
+                (self.doubts, self.retiring) = (false, self.retiring || has_lost);
+                tracing::info!(worker = %self.worker.id(), "claims succeed again");
+            }
+            // The next claim fails as well, or is followed by another look.
+            Err(error) => tracing::debug!(worker = %self.worker.id(), %error, "the store does not answer"),
+        }
     }
 
     /// Finds out whether the store gave jobs in a claim whose answer was lost: it counts more running jobs than are
     /// here. Nobody would ever end those, for the worker is alive and does not know of them.
     ///
     /// An end that is written and not yet counted here can hide a job, but not for long.
-    async fn has_lost_a_claim(&self) -> bool {
-        let mut looks = 0;
-        while looks < LOST_CLAIM_LOOKS && !self.worker.phase.is_at_least(Phase::Stopping) {
+    async fn has_lost_a_claim(&self) -> Result<bool, Error> {
+        for _ in 0..LOST_CLAIM_LOOKS {
             let here = self.worker.open.load(Ordering::SeqCst);
-            match self.count_running().await {
-                Ok(running) if running > here => {
-                    let lost = running - here;
-                    tracing::warn!(worker = %self.worker.id(), lost, "the answer to a claim was lost; registering anew");
-                    return true;
-                }
-                Ok(_) => looks += 1,
-                Err(error) => tracing::warn!(worker = %self.worker.id(), %error, "the store does not answer"),
+            let running = self.count_running().await?;
+            if running > here {
+                let lost = running - here;
+                tracing::warn!(worker = %self.worker.id(), lost, "the answer to a claim was lost; registering anew");
+                return Ok(true);
             }
             self.pause(LOST_CLAIM_PAUSE).await;
         }
-        false
+        Ok(false)
     }
 
     /// How many jobs the store counts as running here.

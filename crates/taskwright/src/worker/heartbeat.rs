@@ -52,6 +52,7 @@ pub(crate) async fn run(worker: Arc<Incarnation>) {
 /// Renews the lease; tries again as long as there is time.
 async fn beat(worker: &Incarnation) -> Beat {
     let env = &worker.host.env;
+    let mut fails = false;
     loop {
         let asked_us = env.monotonic_us();
         let left_us = lease_end(worker, NOTICE).saturating_sub(asked_us);
@@ -68,7 +69,9 @@ async fn beat(worker: &Incarnation) -> Beat {
             }
             Some(Err(error)) if error.is_lost() => return Beat::Lost,
             Some(Err(error)) => {
-                tracing::warn!(worker = %worker.host.worker, %error, "the lease was not renewed; trying again");
+                if !std::mem::replace(&mut fails, true) {
+                    tracing::warn!(worker = %worker.host.worker, %error, "the lease was not renewed; it is tried again");
+                }
                 env.sleep(RETRY.min(Duration::from_micros(left_us))).await;
             }
         }
