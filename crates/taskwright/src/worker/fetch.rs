@@ -103,7 +103,7 @@ impl Fetcher {
             () = worker.phase.reached(Phase::Lost) => return false,
             claimed = worker.source.next(env.now(), want) => claimed,
         };
-        let jobs = match claimed {
+        let mut jobs = match claimed {
             Ok(claimed) => claimed.jobs,
             Err(error) if error.is_lost() => {
                 worker.lose(env.monotonic_us());
@@ -119,9 +119,12 @@ impl Fetcher {
         };
         self.dry = jobs.len() < want;
         if jobs.is_empty() {
-            return idle && worker.config.until_empty;
+            self.settle_doubts().await;
+            return idle && worker.config.until_empty && !self.retiring;
         }
         worker.open.fetch_add(jobs.len(), Ordering::SeqCst);
+        let doubtful = worker.ends.take_doubtful(&mut jobs);
+        worker.ends.give_back(&doubtful, "an earlier end of it is still being written");
         let now_us = env.monotonic_us();
         self.pace.begin(now_us, worker.buffer.level());
         if let Err(jobs) = worker.buffer.push(jobs, now_us) {

@@ -7,6 +7,7 @@
 //! A write that meets a broken store is repeated, with a growing delay, for as long as the worker's lease holds. The
 //! worker does not exit over it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +43,8 @@ pub(crate) struct Ends {
     arrived: Notify,
     /// Told when the writer took what waited.
     taken: Notify,
+    /// How many ends of a job are on their way that spend no attempt: its next attempt has the number of the last.
+    uncounted: Mutex<HashMap<JobKey, u32>>,
     closed: AtomicBool,
 }
 
@@ -55,6 +58,13 @@ struct Waiting {
 }
 
 impl Waiting {
+    /// The jobs of which an end spends no attempt.
+    fn uncounted(&self) -> Vec<JobKey> {
+        let ends = self.ends.iter().chain(&self.in_transaction).filter(|end| end.decision.end.is_none());
+        let unstarted = self.unstarted.iter().flat_map(|(fences, _)| fences);
+        ends.map(|end| end.key).chain(unstarted.map(|(key, _)| *key)).collect()
+    }
+
     /// How many ends wait.
     fn count(&self) -> usize {
         self.ends.len() + self.in_transaction.len()
@@ -81,6 +91,9 @@ impl Ends {
         if waiting.count() >= ENDS_WAITING_MAX {
             return Err(end);
         }
+        if end.finish.decision.end.is_none() {
+            self.begin_uncounted([end.finish.key].into_iter());
+        }
         let ends = if end.in_transaction { &mut waiting.in_transaction } else { &mut waiting.ends };
         ends.push(end.finish);
         drop(waiting);
@@ -93,9 +106,41 @@ impl Ends {
         if jobs.is_empty() {
             return;
         }
+        self.begin_uncounted(jobs.iter().map(|job| job.key));
         let fences = jobs.iter().map(|job| (job.key, job.attempt)).collect();
         lock(&self.waiting).unstarted.push((fences, reason));
         self.arrived.notify_one();
+    }
+
+    /// Takes the jobs out that must not be started: an end of an earlier attempt of each is still being written, as far as
+    /// is known here, and that attempt was not counted. If the answer to that write was lost, it is repeated, and would
+    /// meet the attempt that was claimed since: they have one number.
+    pub(crate) fn take_doubtful(&self, jobs: &mut Vec<ClaimedJob>) -> Vec<ClaimedJob> {
+        let uncounted = lock(&self.uncounted);
+        if uncounted.is_empty() {
+            return Vec::new();
+        }
+        jobs.extract_if(.., |job| uncounted.contains_key(&job.key)).collect()
+    }
+
+    fn begin_uncounted(&self, keys: impl Iterator<Item = JobKey>) {
+        let mut uncounted = lock(&self.uncounted);
+        keys.for_each(|key| *uncounted.entry(key).or_default() += 1);
+    }
+
+    fn end_uncounted(&self, keys: &[JobKey]) {
+        if keys.is_empty() {
+            return;
+        }
+        let mut uncounted = lock(&self.uncounted);
+        for key in keys {
+            if let Some(count) = uncounted.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    uncounted.remove(key);
+                }
+            }
+        }
     }
 
     /// Lets the writer end when it has written everything.
@@ -132,7 +177,7 @@ async fn write(worker: &Incarnation) {
     loop {
         // The ends first and the outbox second: what an attempt had to say was put in before its end.
         let waiting = worker.ends.take();
-        let has_ends = waiting.count() > 0;
+        let (has_ends, uncounted) = (waiting.count() > 0, waiting.uncounted());
         let Waiting { ends, in_transaction, unstarted } = waiting;
         let idle = !has_ends && unstarted.is_empty();
         let closed = idle && worker.ends.closed.load(Ordering::SeqCst);
@@ -150,6 +195,7 @@ async fn write(worker: &Incarnation) {
         for (fences, reason) in unstarted {
             give_back(worker, fences, reason).await;
         }
+        worker.ends.end_uncounted(&uncounted);
         if closed {
             return;
         }

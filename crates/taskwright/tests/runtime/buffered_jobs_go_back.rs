@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright::store::SharedStore;
+use taskwright::testing::{Call, When};
 use taskwright::{Context, State};
 
 use crate::support::{Notes, handles, job, seconds, world};
@@ -41,6 +42,40 @@ fn jobs_that_a_worker_claimed_ahead_and_cannot_start_go_to_others_after_a_second
         assert!((900..=1_300).contains(&waited_ms), "{waited_ms} ms");
         assert_eq!(second.stop().await.completed, 10);
         first.stop().await;
+    });
+}
+
+#[test]
+fn a_job_whose_way_back_may_be_repeated_is_not_started_meanwhile() {
+    world(async |world| {
+        let started = Notes::new();
+        let starts = started.clone();
+        let run = move |ctx: Context| {
+            let starts = starts.clone();
+            async move {
+                starts.add((ctx.job_id(), ctx.attempt()));
+                let millis: u64 = ctx.args()?;
+                ctx.sleep(Duration::from_millis(millis)).await
+            }
+        };
+        let worker = world.start(world.worker(handles(run)).concurrency(1));
+        // The answer is lost, and the write is repeated after 100 ms: the slot is free by then.
+        world.faulty.fail(Call::GiveBack, 1..=1, When::After);
+        let fast = (0..500).map(|_| job().args(&1).unwrap());
+        let slow = job().args(&1_020).unwrap();
+        let behind = (0..5).map(|_| job().args(&300).unwrap());
+        let client = world.client.clone().batch_jobs(10_000);
+        let stored = client.enqueue_many(fast.chain([slow]).chain(behind)).await.unwrap();
+        for behind in &stored[501..] {
+            assert_eq!(world.over(behind.id).await.view.attempt, 1);
+        }
+        assert!(world.faulty.count(Call::GiveBack) >= 2, "some were claimed ahead");
+        let mut all = started.all();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!((all.len(), count), (506, 506), "each attempt ran once");
+        worker.stop().await;
     });
 }
 
