@@ -1,6 +1,8 @@
 //! Real files, one job each that hashes and compresses it; kills of random workers, of the parent, and of
 //! everything at once, every third one with another on its heels. Every file ends right, no job is
 //! lost, and none ran more often than its attempts say.
+//!
+//! `TASKWRIGHT_TEST_KILLS` asks for another number of kills: see CONTRIBUTING.md.
 
 mod support;
 
@@ -12,11 +14,23 @@ use std::time::Duration;
 use support::{Dice, Site, Up, now, spread};
 use taskwright::{JobId, State};
 
+/// Fewer would be done before the last kill.
+const FILES_PER_KILL: usize = 20;
+
 /// How many files there are, and how many kills.
 #[derive(Clone, Copy)]
 struct Scale {
     files: usize,
     kills: usize,
+}
+
+impl Scale {
+    /// So many, unless the environment asks for another number of kills: with more of them there are more files.
+    fn asked(files: usize, kills: usize) -> Self {
+        let asked = std::env::var("TASKWRIGHT_TEST_KILLS");
+        let asked = asked.map_or(kills, |count| count.parse().expect("TASKWRIGHT_TEST_KILLS is a number"));
+        Self { files: files.max(FILES_PER_KILL * asked), kills: asked }
+    }
 }
 
 /// What one job does. The results appear whole or not at all, and each run leaves a line first.
@@ -28,13 +42,13 @@ mv "results/$2.sum.$$" "results/$2.sum" && mv "results/$2.gz.$$" "results/$2.gz"
 
 #[test]
 fn kill_anything_and_every_file_is_done() {
-    kill_on(&Site::new(), Scale { files: 2_000, kills: 50 });
+    kill_on(&Site::new(), Scale::asked(2_000, 50));
 }
 
 #[cfg(feature = "postgres")]
 #[test]
 fn kill_anything_and_every_file_is_done_on_postgresql() {
-    kill_on(&Site::on_postgres(), Scale { files: 1_000, kills: 20 });
+    kill_on(&Site::on_postgres(), Scale::asked(1_000, 20));
 }
 
 fn kill_on(site: &Site, scale: Scale) {
