@@ -17,6 +17,7 @@ use super::{CONCURRENCY_DEFAULT, GRACE_DEFAULT};
 use crate::cli::Context;
 use crate::cli::up::Up;
 use crate::error::{Error, Exit, in_words};
+use crate::text;
 
 /// How long killed workers may take to be gone.
 const KILL_TIME: Duration = Duration::from_secs(2);
@@ -210,7 +211,7 @@ fn tell(context: &Context, event: &Event) {
             let then = match *restart_in {
                 None => String::new(),
                 Some(Duration::ZERO) => "; another is started".to_owned(),
-                Some(pause) => format!("; another is started in {} s", pause.as_secs()),
+                Some(pause) => format!("; another is started in {}", text::duration(pause)),
             };
             out.note(format!("worker process {pid} died ({status}){then}"));
         }
@@ -219,9 +220,9 @@ fn tell(context: &Context, event: &Event) {
         )),
         Event::Left { pid, .. } => out.note(format!("worker process {pid} ended in good order")),
         Event::NotStarted { error, retry_in, .. } => out.note(format!(
-            "a worker process could not be started ({}); trying again in {} s",
+            "a worker process could not be started ({}); trying again in {}",
             in_words(error),
-            retry_in.as_secs()
+            text::duration(*retry_in)
         )),
         Event::NoneLeft => out.note("no worker process is left: jobs are accepted and wait"),
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// The first pause of a crash loop.
-const PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// The first pause of a crash loop. Short, because it may be no loop yet: when somebody kills all workers again and again, the
+/// jobs of the last one are to run again within a second.
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
 
 /// The longest pause of a crash loop.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -17,8 +18,8 @@ const LIVED_WELL: Duration = Duration::from_secs(2);
 
 /// How often a child has died soon after its start.
 ///
-/// The first ones are taken for accidents: the successor starts at once. More of them in a row are a crash loop: 1 s,
-/// 2 s, 4 s and so on, up to a minute.
+/// The first ones are taken for accidents: the successor starts at once. More of them in a row are a crash loop: 250 ms,
+/// 500 ms, 1 s and so on, up to a minute.
 #[derive(Debug, Default)]
 pub(super) struct Restarts {
     started_at_us: Option<u64>,
@@ -40,7 +41,7 @@ impl Restarts {
         self.in_a_row += 1;
         match self.in_a_row.checked_sub(ACCIDENTS_MAX + 1) {
             None => Duration::ZERO,
-            Some(pauses) => PAUSE_FIRST.saturating_mul(1 << pauses.min(6)).min(PAUSE_MAX),
+            Some(pauses) => PAUSE_FIRST.saturating_mul(1 << pauses.min(8)).min(PAUSE_MAX),
         }
     }
 }
@@ -52,13 +53,13 @@ mod tests {
     #[test]
     fn a_crash_loop_slows_down_to_one_start_a_minute() {
         let mut restarts = Restarts::default();
-        let pauses: Vec<u64> = (0..11)
+        let pauses: Vec<u128> = (0..13)
             .map(|_| {
                 restarts.started(0);
-                restarts.died(1_000).as_secs()
+                restarts.died(1_000).as_millis()
             })
             .collect();
-        assert_eq!(pauses, [0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pauses, [0, 0, 0, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
     }
 
     #[test]
@@ -66,10 +67,10 @@ mod tests {
         let mut restarts = Restarts::default();
         let mut dies_after_us = |lived| {
             restarts.started(0);
-            restarts.died(lived).as_secs()
+            restarts.died(lived).as_millis()
         };
-        assert_eq!([1, 1, 1, 1].map(&mut dies_after_us), [0, 0, 0, 1]);
+        assert_eq!([1, 1, 1, 1].map(&mut dies_after_us), [0, 0, 0, 250]);
         assert_eq!(dies_after_us(2_000_000), 0);
-        assert_eq!([1, 1, 1].map(&mut dies_after_us), [0, 0, 1]);
+        assert_eq!([1, 1, 1].map(&mut dies_after_us), [0, 0, 250]);
     }
 }
