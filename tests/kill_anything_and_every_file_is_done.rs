@@ -15,7 +15,7 @@ use support::{Dice, Site, Up, now, spread};
 use taskwright::{JobId, State};
 
 /// Fewer would be done before the last kill.
-const FILES_PER_KILL: usize = 20;
+const FILES_PER_KILL: usize = 35;
 
 /// How many files there are, and how many kills.
 #[derive(Clone, Copy)]
@@ -62,7 +62,8 @@ fn kill_on(site: &Site, scale: Scale) {
     let again = kill_at_random(site, scale.kills);
     let up = start(site);
     let began = now();
-    site.wait_until("every job to end", Duration::from_secs(240), || {
+    let limit = Duration::from_secs(240).max(Duration::from_millis(50 * scale.files as u64));
+    site.wait_until("every job to end", limit, || {
         site.jobs(&[State::Available, State::Running, State::Scheduled, State::Retryable]).is_empty()
     });
     println!("drained in {:?} after the last kill", began.elapsed());

@@ -18,6 +18,7 @@ use taskwright_store::conformance::fixture::*;
 use taskwright_store::postgres::tokio_postgres::{Client, Config, NoTls};
 use taskwright_store::postgres::{PostgresStore, Settings};
 use taskwright_store::{Change, Changed, ClaimedJob, Enqueued, Error, Finish, JobKey, Order, Store};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// A store behind the proxy, and one that sees the database as it is.
@@ -133,6 +134,21 @@ async fn an_enqueue_that_is_repeated_finds_its_jobs() {
     assert_eq!(scene.drain(1).await, (1..=501).collect::<Vec<_>>());
     assert_eq!(scene.direct.promote(5).await.promoted, 1);
     assert_eq!(scene.database.sql("SELECT count(*) FROM taskwright.job"), "503");
+}
+
+#[tokio::test]
+async fn a_batch_behind_another_that_is_repeated_finds_its_jobs() {
+    let scene = Scene::new().await.with_lane().await;
+    scene.behind.enqueue(0, jobs(1..=100)).await;
+    let (told, previous) = oneshot::channel();
+    told.send(()).unwrap();
+    scene.proxy.lose(1);
+    let stored = scene.behind.store().enqueue_behind(at(0), jobs(101..=200), previous).await;
+    assert!(stored.unwrap_err().is_transient());
+    assert_eq!(scene.proxy.lost(), 1);
+    let again = scene.behind.enqueue(0, jobs(101..=200)).await;
+    assert!(again.iter().all(|job| job.existing), "{again:?}");
+    assert_eq!(scene.drain(1).await, (1..=200).collect::<Vec<_>>());
 }
 
 /// What a worker has after a claim whose answer was lost, and the next one.
