@@ -33,6 +33,8 @@ impl Scale {
     }
 }
 
+const UNFINISHED: [State; 4] = [State::Available, State::Running, State::Scheduled, State::Retryable];
+
 /// What one job does. The results appear whole or not at all, and each run leaves a line first.
 const SCRIPT: &str = r#"
 echo "$TASKWRIGHT_JOB_ID $TASKWRIGHT_ATTEMPT" >> runs.log
@@ -63,9 +65,7 @@ fn kill_on(site: &Site, scale: Scale) {
     let up = start(site);
     let began = now();
     let limit = Duration::from_secs(240).max(Duration::from_millis(50 * scale.files as u64));
-    site.wait_until("every job to end", limit, || {
-        site.jobs(&[State::Available, State::Running, State::Scheduled, State::Retryable]).is_empty()
-    });
+    site.wait_until("every job to end", limit, || site.jobs(&UNFINISHED).is_empty());
     println!("drained in {:?} after the last kill", began.elapsed());
     assert!(up.stop().success());
 
@@ -106,6 +106,10 @@ fn kill_at_random(site: &Site, wanted: usize) -> Again {
     let mut up = start(site);
     let mut kills = 0;
     while kills < wanted {
+        // In a long run it should be seen how far it is; and with no file left nothing can be killed.
+        let left = site.jobs(&UNFINISHED).len();
+        println!("{kills} kills, {left} files left");
+        assert!(left > 0, "{wanted} kills need more files");
         site.wait_until("something to run", Duration::from_secs(20), || {
             !site.jobs(&[State::Running]).is_empty()
         });

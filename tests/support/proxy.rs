@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What the start of a session that does the store's work has in its options, and no other has.
-const WORKING_SESSION: &[u8] = b"plan_cache_mode";
+const WORKING_SESSION: &[u8] = b"enable_seqscan";
 
 /// A proxy on a port of its own on loopback; its sessions are cut when the value is dropped.
 pub struct Proxy {
@@ -138,7 +138,8 @@ fn answer(shared: &Shared, mut server: &UnixStream, mut client: &TcpStream) -> i
         answer.extend_from_slice(&head);
         answer.extend_from_slice(&content);
         match head[0] {
-            b'C' => executed = true,
+            // Whoever only tells others of something commits nothing.
+            b'C' => executed |= !content.starts_with(b"NOTIFY"),
             // The client is to go on: with a password, or the data of a COPY.
             b'R' | b'G' => client.write_all(&std::mem::take(&mut answer))?,
             b'Z' => {
