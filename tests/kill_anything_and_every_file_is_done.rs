@@ -15,7 +15,7 @@ use support::{Dice, Site, Up, now, spread};
 use taskwright::{JobId, State};
 
 /// Fewer would be done before the last kill.
-const FILES_PER_KILL: usize = 35;
+const FILES_PER_KILL: usize = 100;
 
 /// How many files there are, and how many kills.
 #[derive(Clone, Copy)]
