@@ -3,7 +3,7 @@
 //! It understands as much of the protocol as that needs (the server's documentation, "Message Formats"): a message of the
 //! server is a byte for its kind, a length of four bytes that counts itself, and its content. The answer to one request
 //! ends with `Z` (ready for the next), which says whether a transaction is open; `C` before that says that a statement was
-//! executed. An answer with `C` that ends outside a transaction is the one that says: committed.
+//! executed, and `2` that it had parameters. An answer with `C` that ends outside a transaction is the one that says: committed.
 //!
 //! Only sessions that do the store's work are meddled with. Those for hints and for presence are passed on as they are.
 //! Like `cluster.rs` this is for the tests of any crate, and uses only the standard library.
@@ -124,7 +124,7 @@ fn read_start(client: &mut TcpStream) -> io::Result<Vec<u8>> {
 
 /// Passes answers on, whole, until one of them is lost.
 fn answer(shared: &Shared, mut server: &UnixStream, mut client: &TcpStream) -> io::Result<()> {
-    let (mut answer, mut executed) = (Vec::new(), false);
+    let (mut answer, mut bound, mut executed) = (Vec::new(), false, false);
     loop {
         let mut head = [0; 5];
         if let Err(error) = server.read_exact(&mut head) {
@@ -138,8 +138,9 @@ fn answer(shared: &Shared, mut server: &UnixStream, mut client: &TcpStream) -> i
         answer.extend_from_slice(&head);
         answer.extend_from_slice(&content);
         match head[0] {
-            // Whoever only tells others of something commits nothing.
-            b'C' => executed |= !content.starts_with(b"NOTIFY"),
+            b'2' => bound = true,
+            // What has no parameters and is no end of a transaction is a session's beginning, or tells others of something.
+            b'C' => executed |= bound || content.starts_with(b"COMMIT"),
             // The client is to go on: with a password, or the data of a COPY.
             b'R' | b'G' => client.write_all(&std::mem::take(&mut answer))?,
             b'Z' => {
@@ -147,7 +148,7 @@ fn answer(shared: &Shared, mut server: &UnixStream, mut client: &TcpStream) -> i
                     return Ok(());
                 }
                 client.write_all(&std::mem::take(&mut answer))?;
-                executed = false;
+                (bound, executed) = (false, false);
             }
             _ => {}
         }

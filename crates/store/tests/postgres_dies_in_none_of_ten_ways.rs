@@ -53,7 +53,7 @@ impl<'a> Scene<'a> {
             let tx = connection.begin().await.unwrap();
             let sql = format!(
                 "EXPLAIN (ANALYZE, BUFFERS, COSTS off, TIMING off, SUMMARY off)
-                 SELECT * FROM claim('{}', 100, 0, '{{mail}}', NULL, NULL, NULL, 3600000000, 500)",
+                 SELECT * FROM claim('{}', 100, 0, '{{mail}}', NULL, NULL, NULL, 3600000000, 500, 1)",
                 worker_id(who)
             );
             let plan = tx.query(&sql, &[]).await.unwrap();
@@ -232,7 +232,7 @@ async fn a_claim_that_is_under_way_locks_its_lane_and_no_job() {
     let mut connection = connections.get().await.unwrap();
     let tx = connection.begin().await.unwrap();
     let claim = format!(
-        "SELECT pg_backend_pid(), claim('{}', 1, 0, '{{mail}}', NULL, NULL, NULL, 1, 1)",
+        "SELECT pg_backend_pid(), claim('{}', 1, 0, '{{mail}}', NULL, NULL, NULL, 1, 1, 1)",
         worker_id(1)
     );
     let claimed = tx.query(&claim, &[]).await.unwrap();
