@@ -289,8 +289,7 @@ async fn a_change_that_is_repeated_changes_nothing_more() {
     let held = || NewJob { held: true, ..job(2) };
     scene.behind.enqueue(0, [waiting(), held(), job(3), job(4), job(5)]).await;
     let change = async |n: u32, change: Change| {
-        let asked =
-            async |store: &dyn Store| store.change(at(1), vec![id(n)], change.clone(), alice(), None).await;
+        let asked = async |store: &dyn Store| store.change(at(1), vec![id(n)], change, alice(), None).await;
         scene.twice("a change", asked).await.remove(0)
     };
     let skips = |changed: &Changed| matches!(changed, Changed::Skipped(_));
