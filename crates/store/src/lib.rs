@@ -17,6 +17,8 @@ mod change;
 mod claim;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod ended;
 mod error;
 mod finish;
 mod lead;
@@ -30,6 +32,8 @@ mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod sweep;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod timeline;
 mod worker;
 
 use std::future::Future;

@@ -31,6 +31,24 @@ pub struct Filter {
     pub created_to: Option<Timestamp>,
 }
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+impl Filter {
+    /// Whether a job is one of these.
+    pub(crate) fn matches(&self, job: &JobView) -> bool {
+        (self.states.is_empty() || self.states.contains(&job.state))
+            && Pattern::any(&self.kinds, job.kind.as_str())
+            && Pattern::any(&self.queues, job.queue.as_str())
+            && self.namespace.as_ref().is_none_or(|namespace| *namespace == job.namespace)
+            && (self.ids.is_empty() || self.ids.contains(&job.id))
+            && (self.workers.is_empty()
+                || (job.state == State::Running
+                    && job.worker.is_some_and(|worker| self.workers.contains(&worker))))
+            && self.owners.include(job.owner.as_ref())
+            && self.created_from.is_none_or(|from| job.created_at >= from)
+            && self.created_to.is_none_or(|to| job.created_at <= to)
+    }
+}
+
 /// Which owners.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Owners {
@@ -43,6 +61,19 @@ pub enum Owners {
     Of(Vec<Pattern>),
 }
 
+impl Owners {
+    /// Whether a job with this owner is one of theirs.
+    pub(crate) fn include(&self, owner: Option<&Owner>) -> bool {
+        match (self, owner) {
+            (Self::Any, _) | (Self::Nobody, None) => true,
+            (Self::Of(patterns), Some(owner)) => {
+                patterns.iter().any(|pattern| pattern.matches(owner.as_str()))
+            }
+            (Self::Nobody, Some(_)) | (Self::Of(_), None) => false,
+        }
+    }
+}
+
 /// A text to compare names with: letters of either case, and `*` for any number of any characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);
@@ -51,6 +82,11 @@ impl Pattern {
     /// Takes the text.
     pub fn new(text: &str) -> Self {
         Self(text.to_lowercase())
+    }
+
+    /// Whether a name matches one of them, or there are none to match.
+    pub(crate) fn any(patterns: &[Self], name: &str) -> bool {
+        patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name))
     }
 
     /// Whether a name matches.

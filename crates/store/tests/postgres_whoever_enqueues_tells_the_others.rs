@@ -42,7 +42,7 @@ impl Ear {
         client.batch_execute("LISTEN taskwright_hint").await.unwrap();
         tasks.spawn(async move {
             let _open = client;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
         Self { heard, _tasks: tasks }
     }

@@ -4,7 +4,7 @@ use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::{JobId, Namespace, QueueName, State};
 
 use crate::claim::JobKey;
-use crate::query::{Filter, JobDetail, LogChunk, Owners, Page, Paged, Pattern, QueueView, WorkerView};
+use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, Pattern, QueueView, WorkerView};
 use crate::worker::WorkerState;
 
 use super::job::{Job, Running};
@@ -97,22 +97,11 @@ impl World {
 
 impl Job {
     fn matches(&self, filter: &Filter, running: Option<&Running>) -> bool {
-        let any = |patterns: &[Pattern], name: &str| {
-            patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name))
-        };
-        let owner = self.new.owner.as_ref();
-        let owned = match &filter.owners {
-            Owners::Any => true,
-            Owners::Nobody => owner.is_none(),
-            Owners::Of(patterns) => {
-                owner.is_some_and(|owner| patterns.iter().any(|pattern| pattern.matches(owner.as_str())))
-            }
-        };
-        owned
+        filter.owners.include(self.new.owner.as_ref())
             && (filter.ids.is_empty() || filter.ids.contains(&self.id()))
             && filter.namespace.as_ref().is_none_or(|namespace| *namespace == self.new.namespace)
-            && any(&filter.kinds, self.new.kind.as_str())
-            && any(&filter.queues, self.new.queue.as_str())
+            && Pattern::any(&filter.kinds, self.new.kind.as_str())
+            && Pattern::any(&filter.queues, self.new.queue.as_str())
             && (filter.states.is_empty() || filter.states.contains(&self.state))
             && (filter.workers.is_empty()
                 || running.is_some_and(|running| filter.workers.contains(&running.worker)))

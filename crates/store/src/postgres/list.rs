@@ -55,7 +55,7 @@ pub(super) async fn list(session: &mut Session<'_>, filter: &Filter, page: &Page
         for job in views(session, &candidates).await? {
             looked_at += 1;
             let id = job.id;
-            if matches(filter, lanes.is_some(), &job) {
+            if filter.matches(&job) {
                 paged.jobs.push(job);
             }
             if paged.jobs.len() == limit || looked_at >= CANDIDATES_MAX {
@@ -119,42 +119,14 @@ async fn lanes(session: &mut Session<'_>, filter: &Filter) -> Result<Option<Vec<
     let mut lanes = Vec::new();
     for row in &rows {
         let (kind, queue, namespace): (&str, &str, &str) = (get(row, 1)?, get(row, 2)?, get(row, 3)?);
-        if any(&filter.kinds, kind)
-            && any(&filter.queues, queue)
+        if Pattern::any(&filter.kinds, kind)
+            && Pattern::any(&filter.queues, queue)
             && filter.namespace.as_ref().is_none_or(|wanted| wanted.as_str() == namespace)
         {
             lanes.push(get(row, 0)?);
         }
     }
     Ok(Some(lanes))
-}
-
-fn any(patterns: &[Pattern], name: &str) -> bool {
-    patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name))
-}
-
-/// What is left to check once the lanes are right.
-fn matches(filter: &Filter, lanes_checked: bool, job: &JobView) -> bool {
-    debug_assert!(lanes_checked || (filter.kinds.is_empty() && filter.queues.is_empty()));
-    (filter.states.is_empty() || filter.states.contains(&job.state))
-        && any(&filter.kinds, job.kind.as_str())
-        && any(&filter.queues, job.queue.as_str())
-        && filter.namespace.as_ref().is_none_or(|namespace| *namespace == job.namespace)
-        && (filter.ids.is_empty() || filter.ids.contains(&job.id))
-        && (filter.workers.is_empty()
-            || (job.state == State::Running
-                && job.worker.is_some_and(|worker| filter.workers.contains(&worker))))
-        && owner_matches(&filter.owners, job)
-        && filter.created_from.is_none_or(|from| job.created_at >= from)
-        && filter.created_to.is_none_or(|to| job.created_at <= to)
-}
-
-fn owner_matches(owners: &Owners, job: &JobView) -> bool {
-    match (owners, &job.owner) {
-        (Owners::Any, _) | (Owners::Nobody, None) => true,
-        (Owners::Of(patterns), Some(owner)) => patterns.iter().any(|pattern| pattern.matches(owner.as_str())),
-        (Owners::Nobody, Some(_)) | (Owners::Of(_), None) => false,
-    }
 }
 
 /// A parameter of a driver, from `$3` on.

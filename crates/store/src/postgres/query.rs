@@ -9,11 +9,13 @@ use tokio_postgres::Row;
 use super::claim::{backoff, max_attempts, owner, timeout};
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::{Session, Uuid, code, code_if_any, count, get, name, priority, vanished};
-use super::timeline;
+use super::timeline::moves;
+
 use super::worker::order_of;
 use crate::error::Error;
 use crate::finish::LogStream;
 use crate::query::{JobDetail, JobView, LogChunk, QueueView, WorkerView};
+use crate::timeline::{self, Attempt};
 use crate::worker::WorkerState;
 
 /// Holds the planner, for this transaction, to the indexes that give the order: where a limit ends the walk, it would at
@@ -88,7 +90,7 @@ async fn detail(session: &mut Session<'_>, seq: i64, view: JobView) -> Result<Jo
         )
         .await?
         .ok_or_else(|| vanished("a job"))?;
-    let timeline = timeline::of(session, seq, &view, state(&row, 4)?, &attempts).await?;
+    let timeline = timeline::of(&view, state(&row, 4)?, &attempts, moves(session, seq).await?);
     Ok(JobDetail {
         args: Args::from_store(get::<&[u8]>(&row, 0)?.into()),
         backoff: backoff(&row, 1)?,
@@ -115,9 +117,6 @@ fn time_if_any(row: &Row, column: usize) -> Result<Option<Timestamp>, Error> {
 fn unsigned<T: TryFrom<i64> + Default>(row: &Row, column: usize) -> Result<T, Error> {
     Ok(T::try_from(get::<i64>(row, column)?).unwrap_or_default())
 }
-
-/// An attempt, and the state that the job went to at its end.
-pub(super) type Attempt = (AttemptRecord, State);
 
 /// The attempts of a job, and the result of the newest.
 async fn attempts(session: &mut Session<'_>, seq: i64) -> Result<(Vec<Attempt>, Option<String>), Error> {

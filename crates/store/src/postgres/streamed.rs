@@ -11,9 +11,10 @@ use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::{State, Timestamp, WorkerId};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::finish::{is_plain, usage_text};
+use super::finish::is_plain;
 use super::held::{Held, Where};
 use super::session::{Uuid, sql_code};
+use crate::ended::usage_text;
 use crate::finish::Finish;
 
 /// See `migrations/0002_claims.sql`.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connect::Connections;
 use super::listen::Listening;
@@ -27,6 +27,10 @@ const GLANCE_MS: (u64, u64) = (50, 80);
 
 /// How often the server is asked when nobody waits for hints: only to see that the connection still lives.
 const PING_EVERY: Duration = Duration::from_secs(15);
+
+/// The shortest and the longest time between two `NOTIFY` of one process. Each makes every worker look for jobs, so that the
+/// pauses grow while jobs keep coming: whoever works then looks anyway, and a lone job is told of at once.
+const TELL_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(16));
 
 /// How long a store that is closed waits until others are told of what it did last.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
@@ -81,6 +85,38 @@ impl News {
     async fn all_told(&self) {
         let happened = *self.happened.borrow();
         let _ = self.told.subscribe().wait_for(|count| *count >= happened).await;
+    }
+}
+
+/// When others are told next.
+struct Pace {
+    told_at: Option<Instant>,
+    pause: Duration,
+    /// What there is to tell had to wait.
+    waited: bool,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { told_at: None, pause: TELL_PAUSE.0, waited: false }
+    }
+
+    /// Waits until there is something to tell, and the pause since the last time is over: the count up to which that is.
+    async fn next(&mut self, news: &News) -> u64 {
+        news.next().await;
+        let left = self.told_at.and_then(|at| (at + self.pause).checked_duration_since(Instant::now()));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            self.waited = true;
+            pause_for(left).await;
+        }
+        // What has come meanwhile is told, too.
+        news.next().await
+    }
+
+    fn told(&mut self) {
+        self.told_at = Some(Instant::now());
+        self.pause = if self.waited { (self.pause * 2).min(TELL_PAUSE.1) } else { TELL_PAUSE.0 };
+        self.waited = false;
     }
 }
 
@@ -149,12 +185,14 @@ fn ring(local: &watch::Sender<u64>) {
 
 /// Tells others by connections of the pool. A hint that gets lost is harmless: they look by themselves now and then.
 async fn keep_telling(connections: &Connections, news: &News) {
+    let mut pace = Pace::new();
     loop {
-        let count = news.next().await;
+        let count = pace.next(news).await;
         let tell = async { connections.get().await?.tell().await };
         if let Err(error) = tell.await {
             tracing::debug!(%error, "others were not told of new jobs; polling finds them");
         }
+        pace.told();
         news.is_told(count);
     }
 }
@@ -180,11 +218,15 @@ async fn keep_listening(connections: &Connections, local: &watch::Sender<u64>, n
 /// Tells, hears and glances until the connection fails.
 async fn serve(listening: &mut Listening, local: &watch::Sender<u64>, news: &News) -> crate::Error {
     let mut glances = Glances::default();
+    let mut pace = Pace::new();
     let mut silent = Duration::ZERO;
     loop {
         let pause = glances.next_pause();
         let done = tokio::select! {
-            count = news.next() => listening.tell().await.map(|()| news.is_told(count)),
+            count = pace.next(news) => {
+                pace.told();
+                listening.tell().await.map(|()| news.is_told(count))
+            }
             heard = listening.heard() => heard.map(|()| ring(local)),
             () = pause_for(pause) => {
                 silent += pause;
@@ -267,6 +309,22 @@ mod tests {
         assert_eq!(pauses.len(), 31);
         assert_eq!(pauses.first(), Some(&Duration::from_millis(50)));
         assert_eq!(pauses.last(), Some(&Duration::from_millis(80)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lone_job_is_told_of_at_once_and_many_ever_less_often() {
+        let (mut pace, news) = (Pace::new(), News::new());
+        let mut waits = Vec::new();
+        for (before_ms, count) in [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (0, 7), (100, 8), (0, 9)] {
+            pause_for(Duration::from_millis(before_ms)).await;
+            let rung = Instant::now();
+            news.happened.send_replace(count);
+            assert_eq!(pace.next(&news).await, count);
+            waits.push(rung.elapsed().as_millis());
+            pace.told();
+            news.is_told(count);
+        }
+        assert_eq!(waits, [0, 1, 2, 4, 8, 16, 16, 0, 1]);
     }
 
     #[test]

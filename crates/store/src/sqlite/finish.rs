@@ -9,26 +9,17 @@ use std::sync::LazyLock;
 
 use rusqlite::types::Value;
 use taskwright_core::attempt::{self, AttemptEnd};
-use taskwright_core::{Actor, Cause, Decision, State, Timestamp, Verdict, WorkerId, state};
+use taskwright_core::{Cause, Decision, State, Timestamp, Verdict, WorkerId, state};
 
 use super::enqueue::ManyRows;
 use super::error::write_error;
 use super::place::{self, Move, Placed};
 use super::session::Session;
-use super::timeline::by_worker;
 use super::worker::number;
 use crate::claim::JobKey;
+use crate::ended::{Ended, Running, usage_text};
 use crate::error::{Area, Error};
 use crate::finish::{Finish, LogEntry, ProgressReport};
-
-/// A running row, as far as its end needs it.
-#[derive(Clone, Debug)]
-pub(super) struct Running {
-    pub(super) attempt: u32,
-    pub(super) claimed_at: i64,
-    pub(super) flags: i64,
-    pub(super) cancel_requested: bool,
-}
 
 /// Ends attempts. See [`Store::finish`](crate::Store::finish).
 pub(super) fn finish(
@@ -124,55 +115,6 @@ pub(super) fn give_back(
         }
     }
     Ok(verdicts)
-}
-
-/// When and by whom an attempt was made, for its row.
-pub(super) struct Ended {
-    worker: i64,
-    attempt: u32,
-    claimed_at: i64,
-    started_at: Option<i64>,
-    ended_at: i64,
-    usage: Option<String>,
-    now: i64,
-    /// The worker whose doing it was; `None` for Taskwright itself.
-    by: Option<WorkerId>,
-}
-
-impl Ended {
-    fn of(end: &Finish, worker: i64, running: &Running, now: Timestamp, by: WorkerId) -> Self {
-        Self {
-            worker,
-            attempt: end.attempt,
-            claimed_at: running.claimed_at,
-            started_at: Some(end.started_at.as_micros()),
-            ended_at: end.ended_at.as_micros(),
-            usage: usage_text(end),
-            now: now.as_micros(),
-            by: Some(by),
-        }
-    }
-
-    /// For an attempt that was given back or lost: nobody knows when, or whether, it started.
-    pub(super) fn without_start(
-        worker: i64,
-        running: &Running,
-        now: Timestamp,
-        by: Option<WorkerId>,
-    ) -> Self {
-        let (attempt, claimed_at, now) = (running.attempt, running.claimed_at, now.as_micros());
-        Self { worker, attempt, claimed_at, started_at: None, ended_at: now, usage: None, now, by }
-    }
-
-    /// How the timeline names who ended it.
-    fn actor(&self) -> Actor {
-        self.by.map_or_else(Actor::system, by_worker)
-    }
-}
-
-fn usage_text(end: &Finish) -> Option<String> {
-    // Usage is plain numbers: it cannot fail to be written.
-    end.usage.as_ref().and_then(|usage| serde_json::to_string(usage).ok())
 }
 
 /// Moves one job out of `running` as decided, whatever was decided; the general way.

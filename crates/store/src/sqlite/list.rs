@@ -13,7 +13,7 @@ use super::error::read_error;
 use super::finish::array;
 use super::query::{read_view, view_query};
 use crate::error::Error;
-use crate::query::{Filter, JobView, Owners, Page, Paged, Pattern};
+use crate::query::{Filter, Owners, Page, Paged, Pattern};
 
 /// Candidates that one page looks at.
 const CANDIDATES_MAX: usize = 20_000;
@@ -54,7 +54,7 @@ fn list_page(conn: &Connection, filter: &Filter, page: &Page) -> rusqlite::Resul
             let Some((_, job)) = view.query_row([seq], read_view).optional()? else { continue };
             looked_at += 1;
             let id = job.id;
-            if matches(filter, lanes.is_some(), &job) {
+            if filter.matches(&job) {
                 paged.jobs.push(job);
             }
             if paged.jobs.len() == limit || looked_at >= CANDIDATES_MAX {
@@ -106,42 +106,14 @@ fn lanes(conn: &Connection, filter: &Filter) -> rusqlite::Result<Option<Vec<i64>
     while let Some(row) = rows.next()? {
         let (kind, queue, namespace) =
             (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?, row.get_ref(3)?.as_str()?);
-        if any(&filter.kinds, kind)
-            && any(&filter.queues, queue)
+        if Pattern::any(&filter.kinds, kind)
+            && Pattern::any(&filter.queues, queue)
             && filter.namespace.as_ref().is_none_or(|wanted| wanted.as_str() == namespace)
         {
             lanes.push(row.get(0)?);
         }
     }
     Ok(Some(lanes))
-}
-
-fn any(patterns: &[Pattern], name: &str) -> bool {
-    patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name))
-}
-
-/// What is left to check once the lanes are right.
-fn matches(filter: &Filter, lanes_checked: bool, job: &JobView) -> bool {
-    debug_assert!(lanes_checked || (filter.kinds.is_empty() && filter.queues.is_empty()));
-    (filter.states.is_empty() || filter.states.contains(&job.state))
-        && any(&filter.kinds, job.kind.as_str())
-        && any(&filter.queues, job.queue.as_str())
-        && filter.namespace.as_ref().is_none_or(|namespace| *namespace == job.namespace)
-        && (filter.ids.is_empty() || filter.ids.contains(&job.id))
-        && (filter.workers.is_empty()
-            || (job.state == State::Running
-                && job.worker.is_some_and(|worker| filter.workers.contains(&worker))))
-        && owner_matches(&filter.owners, job)
-        && filter.created_from.is_none_or(|from| job.created_at >= from)
-        && filter.created_to.is_none_or(|to| job.created_at <= to)
-}
-
-fn owner_matches(owners: &Owners, job: &JobView) -> bool {
-    match (owners, &job.owner) {
-        (Owners::Any, _) | (Owners::Nobody, None) => true,
-        (Owners::Of(patterns), Some(owner)) => patterns.iter().any(|pattern| pattern.matches(owner.as_str())),
-        (Owners::Nobody, Some(_)) | (Owners::Of(_), None) => false,
-    }
 }
 
 /// One ordered source of candidates: `SELECT <seq> FROM ... WHERE <condition>`, to which the walk adds its bound.

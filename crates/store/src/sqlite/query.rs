@@ -10,11 +10,13 @@ use super::claim::{backoff, max_attempts, owner};
 use super::error::read_error;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::name;
-use super::timeline;
+use super::timeline::moves;
+
 use super::worker::order_of;
 use crate::error::Error;
 use crate::finish::LogStream;
 use crate::query::{JobDetail, JobView, LogChunk, QueueView, WorkerView};
+use crate::timeline::{self, Attempt};
 use crate::worker::WorkerState;
 
 /// The query for [`JobView`]s, up to its `WHERE`; [`read_view`] reads its rows.
@@ -80,7 +82,7 @@ fn detail(conn: &Connection, seq: i64, view: JobView) -> rusqlite::Result<JobDet
         "SELECT args, backoff, timeout_us, at_most_once, first_state FROM taskwright_job WHERE seq = ?1",
     )?
     .query_row([seq], |row| {
-        let timeline = timeline::of(conn, seq, &view, state(row, 4)?, &attempts)?;
+        let timeline = timeline::of(&view, state(row, 4)?, &attempts, moves(conn, seq)?);
         Ok(JobDetail {
             args: Args::from_store(row.get_ref(0)?.as_blob()?.into()),
             backoff: backoff(row, 1)?,
@@ -99,9 +101,6 @@ pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<State> {
     let code: u8 = row.get(column)?;
     State::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, i64::from(code)))
 }
-
-/// An attempt, and the state that the job went to at its end.
-pub(super) type Attempt = (AttemptRecord, State);
 
 /// The attempts of a job, and the result of the newest.
 fn attempts(conn: &Connection, seq: i64) -> rusqlite::Result<(Vec<Attempt>, Option<String>)> {

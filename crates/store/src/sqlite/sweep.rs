@@ -7,10 +7,11 @@ use taskwright_core::{Cause, Delivery, Retention, State, Timestamp, WorkerId, st
 
 use super::change::remove;
 use super::claim::max_attempts;
-use super::finish::{Ended, Running, end_attempt, read_running};
+use super::finish::{end_attempt, read_running};
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::Session;
 use super::worker::number;
+use crate::ended::{Ended, Running};
 use crate::error::Error;
 use crate::presence::Presence;
 use crate::sweep::{LostWorker, Promoted, Pruned, Reclaimed};

@@ -1,101 +1,27 @@
-//! A job's timeline, from the two places that tell of it: its attempts, and the moves that no attempt tells of.
+//! The moves of a job that no attempt tells of.
 
 use rusqlite::Connection;
-use taskwright_core::attempt::AttemptEnd;
-use taskwright_core::{Actor, Cause, State, Timestamp, WorkerId};
+use taskwright_core::{Actor, Cause, Timestamp};
 
-use super::query::{Attempt, state};
+use super::query::state;
 use super::session::name;
-use crate::query::{JobView, TimelineEntry};
+use crate::query::TimelineEntry;
+use crate::timeline::Moved;
 
-/// Where an entry stands: by the number of an attempt, and then at its claim, while it ran, at its end or after it.
-/// It puts in their order what happened in one moment, or by clocks that differ.
-type Rank = (u32, Phase);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Claim,
-    Running,
-    End,
-    After,
-}
-
-/// The whole timeline of a job, oldest first.
-pub(super) fn of(
-    conn: &Connection,
-    seq: i64,
-    view: &JobView,
-    first: State,
-    attempts: &[Attempt],
-) -> rusqlite::Result<Vec<TimelineEntry>> {
-    let owner = view.owner.as_ref().and_then(|owner| Actor::new(owner.as_str()).ok());
-    let actor = owner.unwrap_or_else(Actor::system);
-    let created = TimelineEntry { at: view.created_at, cause: None, to: first, actor, reason: None };
-    let mut ranked: Vec<(Rank, TimelineEntry)> = vec![((0, Phase::Claim), created)];
-    for (record, to) in attempts {
-        ranked.push(((record.attempt, Phase::Claim), claimed(record.claimed_at, record.worker)));
-        ranked.push(((record.attempt, Phase::End), ended(record, *to)));
-    }
-    if let (State::Running, Some(at), Some(worker)) = (view.state, view.claimed_at, view.worker) {
-        ranked.push(((view.attempt, Phase::Claim), claimed(at, worker)));
-    }
-    ranked.extend(moves(conn, seq)?);
-    ranked.sort_by_key(|(rank, _)| *rank);
-    let mut timeline: Vec<TimelineEntry> = ranked.into_iter().map(|(_, entry)| entry).collect();
-    timeline.sort_by_key(|entry| entry.at);
-    Ok(timeline)
-}
-
-fn claimed(at: Timestamp, worker: WorkerId) -> TimelineEntry {
-    let actor = by_worker(worker);
-    TimelineEntry { at, cause: Some(Cause::Claim), to: State::Running, actor, reason: None }
-}
-
-fn ended(record: &taskwright_core::AttemptRecord, to: State) -> TimelineEntry {
-    let lost = record.end == AttemptEnd::Lost;
-    TimelineEntry {
-        at: record.ended_at,
-        cause: Some(cause_of(record.end, to)),
-        to,
-        actor: if lost { Actor::system() } else { by_worker(record.worker) },
-        reason: record.error.clone(),
-    }
-}
-
-/// Why a job moved at the end of an attempt: the move of the table that leads there.
-fn cause_of(end: AttemptEnd, to: State) -> Cause {
-    match to {
-        _ if end == AttemptEnd::Lost => Cause::Lose,
-        State::Completed => Cause::Complete,
-        State::Retryable => Cause::Retry,
-        State::Cancelled => Cause::Cancel,
-        State::Dropped => Cause::Drop,
-        _ => Cause::Fail,
-    }
-}
-
-/// What no attempt tells of, in the order in which it was written.
-fn moves(conn: &Connection, seq: i64) -> rusqlite::Result<Vec<(Rank, TimelineEntry)>> {
+/// In the order in which they were written.
+pub(super) fn moves(conn: &Connection, seq: i64) -> rusqlite::Result<Vec<Moved>> {
     conn.prepare_cached(
         "SELECT at, cause, state, attempts, actor, reason FROM taskwright_move WHERE seq = ?1 ORDER BY move",
     )?
     .query_map([seq], |row| {
-        let to = state(row, 2)?;
         let entry = TimelineEntry {
             at: Timestamp::from_micros(row.get(0)?),
             cause: row.get::<_, Option<u8>>(1)?.and_then(Cause::from_code),
-            to,
+            to: state(row, 2)?,
             actor: name(row, 4, Actor::new)?,
             reason: row.get(5)?,
         };
-        let phase = if to == State::Running { Phase::Running } else { Phase::After };
-        Ok(((row.get(3)?, phase), entry))
+        Ok(Moved { attempts: row.get(3)?, entry })
     })?
     .collect()
-}
-
-/// How a worker is named in a timeline.
-pub(super) fn by_worker(worker: WorkerId) -> Actor {
-    // A worker's id is printable and short: it is always an actor.
-    Actor::new(&format!("worker {worker}")).unwrap_or_else(|_| Actor::system())
 }
