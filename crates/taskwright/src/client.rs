@@ -106,7 +106,8 @@ impl Client {
     /// # Errors
     ///
     /// At the first job that is not accepted, and when the store stays out of order. The batches that `stored` was
-    /// told of are durable; of the batch in which it stopped, nothing was stored, unless the store could not say.
+    /// told of are durable; of the batch in which it stopped, nothing was stored, unless the store could not say, and
+    /// nothing of those behind it.
     pub async fn enqueue_each<J: Into<Job>>(
         &self,
         jobs: impl IntoIterator<Item = J>,
