@@ -298,9 +298,7 @@ BEGIN
                 VALUES (job.block, me, in_lane, at, taken))
         INSERT INTO lane_head (lane, n, xid, seq, late_xid, late_seq)
             VALUES (in_lane, head.n + 1, reached, job.seq, '{}', '{}');
-        IF head.n % 64 = 0 THEN
-            PERFORM forget_heads(in_lane, head.n);
-        END IF;
+        PERFORM forget_heads(in_lane, head.n + 1);
     END IF;
 END
 $$;
