@@ -98,6 +98,20 @@ async fn a_transaction_that_is_rolled_back_leaves_nothing_to_claim() {
 }
 
 #[tokio::test]
+async fn past_heads_are_removed_however_many_each_claim_takes() {
+    let scene = Scene::new().await;
+    let worker = scene.process.worker(1).await;
+    // A claim of few goes another way than one of many, and each may be the one that reaches the boundary.
+    for n in 1..=400 {
+        scene.process.enqueue(0, [job(n)]).await;
+        let limit = if n.is_multiple_of(3) { 100 } else { 10 };
+        assert_eq!(numbers(&worker.claim(worker.ask(1, limit)).await), [n]);
+    }
+    let heads: i64 = scene.database.sql("SELECT count(*) FROM taskwright.lane_head").parse().unwrap();
+    assert!(heads <= 192, "{heads} are left");
+}
+
+#[tokio::test]
 async fn a_transaction_that_makes_a_queue_holds_up_nobody_who_needs_it_too() {
     let mut scene = Scene::new().await;
     let user = scene.user().await;
