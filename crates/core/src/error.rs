@@ -22,6 +22,8 @@ enum Area {
     Invalid,
     TooLarge,
     Transition,
+    Stuck,
+    Unknown,
 }
 
 impl Error {
@@ -42,6 +44,16 @@ impl Error {
         fix: impl Into<String>,
     ) -> Self {
         Self::new(Area::Transition, what, why, fix)
+    }
+
+    /// A trigger whose next due time is not later than its last: following it would fire for ever.
+    pub(crate) fn stuck(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(Area::Stuck, what, why, fix)
+    }
+
+    /// Something that this program does not have, though another one may.
+    pub(crate) fn unknown(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(Area::Unknown, what, why, fix)
     }
 
     fn new(area: Area, what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
@@ -76,6 +88,16 @@ impl Error {
     /// Whether a job was asked to make a move that the transition table does not have.
     pub fn is_illegal_transition(&self) -> bool {
         self.0.area == Area::Transition
+    }
+
+    /// Whether a trigger gave a due time that is not later than its last one.
+    pub fn is_stuck_trigger(&self) -> bool {
+        self.0.area == Area::Stuck
+    }
+
+    /// Whether something was named that this program does not have, such as a trigger of the user's own.
+    pub fn is_unknown(&self) -> bool {
+        self.0.area == Area::Unknown
     }
 }
 

@@ -32,3 +32,15 @@ pub const SNOOZE_MIN: Duration = Duration::from_millis(1);
 pub const LOST_IN_A_ROW_MAX: u32 = 3;
 /// How long a held job may wait for its release before it is dropped: 1 h.
 pub const HOLD_MAX: Duration = Duration::from_secs(3_600);
+/// Triggers of one schedule: 16.
+pub const TRIGGERS_MAX: usize = 16;
+/// The shortest period of an `every` trigger: 100 ms. What has to happen more often is a service, not a schedule.
+pub const EVERY_MIN: Duration = Duration::from_millis(100);
+/// The longest period, delay and jitter of a schedule: 10 years of 366 days.
+pub const SCHEDULE_SPAN_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
+/// How many missed occurrences the misfire policy `all` makes up for at most: 10,000.
+pub const CATCH_UP_MAX: u32 = 10_000;
+/// Bytes of one trigger's text, such as a cron expression: 1,024.
+pub const TRIGGER_BYTES_MAX: usize = 1_024;
+/// Conditions of one event filter: 32.
+pub const CONDITIONS_MAX: usize = 32;

@@ -94,6 +94,30 @@ text_type! {
 }
 
 text_type! {
+    /// Names a schedule, for instance `reports.daily`: at most 128 bytes, a letter or digit first, then letters, digits
+    /// and `. _ : / -`.
+    ScheduleName, "schedule", check_name
+}
+
+text_type! {
+    /// Names a trigger within its schedule, so that an edit keeps its last firing: at most 128 bytes, a letter or digit
+    /// first, then letters, digits and `. _ : / -`.
+    TriggerId, "trigger", check_name
+}
+
+text_type! {
+    /// Names a trigger rule that a program brings itself, for instance `business-days`: at most 128 bytes, a letter or
+    /// digit first, then letters, digits and `. _ : / -`.
+    RuleName, "trigger rule", check_name
+}
+
+text_type! {
+    /// Names what an event is about, for instance `order.created`: at most 128 bytes, a letter or digit first, then
+    /// letters, digits and `. _ : / -`.
+    Topic, "topic", check_name
+}
+
+text_type! {
     /// Who a job belongs to, free text: 1 to 1,024 bytes without control characters.
     Owner, "owner", check_text
 }

@@ -138,6 +138,28 @@ pub fn parse_duration(text: &str) -> Result<Duration, Error> {
     }
 }
 
+/// Writes a duration exactly and as short as [`parse_duration`] reads it: `1h30m`, `250ms`, `0s`. What is below a
+/// microsecond is dropped.
+pub fn format_duration(duration: Duration) -> String {
+    const UNITS: [(u128, &str); 6] = [
+        (86_400_000_000, "d"),
+        (3_600_000_000, "h"),
+        (60_000_000, "m"),
+        (1_000_000, "s"),
+        (1_000, "ms"),
+        (1, "us"),
+    ];
+    let mut rest_us = duration.as_micros();
+    let mut text = String::new();
+    for (unit_us, unit) in UNITS {
+        if rest_us >= unit_us {
+            text.push_str(&format!("{}{unit}", rest_us / unit_us));
+            rest_us %= unit_us;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 /// Reads how long something may take: a [duration](parse_duration) above 0.
 ///
 /// # Errors
@@ -190,6 +212,13 @@ mod tests {
         }
         for text in ["", "s", "5 m", "5x", "-1s", "1h30", "1.5s", "99999999999999999999s", "40000d"] {
             assert!(parse_duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations_print_as_they_read() {
+        for text in ["0s", "250ms", "30s", "5m", "1h30m", "7d", "1d1h1m1s1ms1us"] {
+            assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
     }
 
