@@ -86,6 +86,11 @@ id! {
     WorkerId, "worker"
 }
 
+id! {
+    /// Names one event for ever.
+    EventId, "event"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -42,7 +42,7 @@ pub mod zone;
 
 pub use attempt::{AttemptRecord, Decision, Fence, Outcome, Usage, Verdict};
 pub use error::Error;
-pub use id::{JobId, WorkerId};
+pub use id::{EventId, JobId, WorkerId};
 pub use job::{Args, Delivery, NewJob};
 pub use name::{Actor, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, Topic, TriggerId};
 pub use priority::Priority;

@@ -44,3 +44,7 @@ pub const CATCH_UP_MAX: u32 = 10_000;
 pub const TRIGGER_BYTES_MAX: usize = 1_024;
 /// Conditions of one event filter: 32.
 pub const CONDITIONS_MAX: usize = 32;
+/// Schedules written by one call: 1,000.
+pub const SCHEDULE_WRITES_MAX: usize = 1_000;
+/// Events emitted by one call: 1,000.
+pub const EMIT_EVENTS_MAX: usize = 1_000;

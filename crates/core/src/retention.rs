@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::state::State;
 use crate::time::Timestamp;
 
-/// How long jobs are kept after their end, per terminal state; `None` keeps them for ever.
+/// How long jobs are kept after their end, per terminal state, and other history after it was made; `None` keeps it for
+/// ever.
 ///
 /// A job that is not over is never removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +19,25 @@ pub struct Retention {
     pub cancelled: Option<Duration>,
     /// Default 30 days.
     pub dropped: Option<Duration>,
+    /// What schedules fired and skipped. Default 30 days.
+    pub firings: Option<Duration>,
+    /// Events, once they are delivered. Default 7 days.
+    pub events: Option<Duration>,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Default for Retention {
     fn default() -> Self {
-        let month = Some(DAY * 30);
-        Self { completed: Some(DAY * 7), failed: month, cancelled: month, dropped: month }
+        let (week, month) = (Some(DAY * 7), Some(DAY * 30));
+        Self {
+            completed: week,
+            failed: month,
+            cancelled: month,
+            dropped: month,
+            firings: month,
+            events: week,
+        }
     }
 }
 

@@ -164,6 +164,8 @@ fn retention(section: &Section<'_>) -> Retention {
         failed: keep("failed", default.failed),
         cancelled: keep("cancelled", default.cancelled),
         dropped: keep("dropped", default.dropped),
+        firings: keep("firings", default.firings),
+        events: keep("events", default.events),
     };
     section.finish();
     retention
@@ -176,6 +178,8 @@ fn retention_as_text<S: serde::Serializer>(keep: &Retention, serializer: S) -> R
         ("failed", keep.failed),
         ("cancelled", keep.cancelled),
         ("dropped", keep.dropped),
+        ("firings", keep.firings),
+        ("events", keep.events),
     ];
     serializer.collect_map(states.map(|(state, keep)| (state, text(keep))))
 }

@@ -20,6 +20,7 @@ pub mod conformance;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod ended;
 mod error;
+mod event;
 mod finish;
 mod lead;
 pub mod memory;
@@ -29,6 +30,7 @@ mod migration;
 pub mod postgres;
 mod presence;
 mod query;
+mod schedule;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod sweep;
@@ -47,10 +49,15 @@ use tokio::sync::{oneshot, watch};
 pub use change::{Change, Changed};
 pub use claim::{Claim, Claimed, ClaimedJob, JobKey};
 pub use error::Error;
+pub use event::{EventKey, EventStore, NewEvent, StoredEvent};
 pub use finish::{Finish, LogEntry, LogStream, Progress, ProgressReport};
 pub use lead::Fence;
 pub use query::{
     Filter, JobDetail, JobView, LogChunk, Owners, Page, Paged, Pattern, QueueView, TimelineEntry, WorkerView,
+};
+pub use schedule::{
+    Definition, DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, ScheduleKey, ScheduleStore,
+    ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
 };
 pub use sweep::{LostWorker, Promoted, Pruned, Reclaimed};
 pub use worker::{CancelRequest, NewWorker, Order, Registration, Signals, StartMarks, WorkerState};
@@ -68,7 +75,7 @@ pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + '
 /// Every call may fail with an [`Error`] of its own accord: [busy](Error::is_busy), [full](Error::is_full),
 /// [read-only](Error::is_read_only) or [closed](Error::is_closed). After such an error it is unknown whether the call
 /// took place, and every call may safely be repeated. Further errors are named at the call.
-pub trait Store: Send + Sync + 'static {
+pub trait Store: ScheduleStore + EventStore {
     /// Stores new jobs, all or none, and answers in their order.
     ///
     /// A job whose id is stored already is left alone and answered as existing; so is a job whose unique key is held

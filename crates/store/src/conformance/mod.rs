@@ -32,7 +32,8 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue fence finish hint lead log order promote prune query queue reclaim timeline unique worker
+    cancel change claim enqueue event fence finish hint lead log order promote prune query queue reclaim schedule timeline
+    unique worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -121,6 +122,19 @@ macro_rules! conformance {
                 a_batch_behind_another_leaves_stored_jobs_alone,
                 everything_that_was_submitted_reaches_the_worker,
                 everything_that_was_submitted_is_shown,
+            ]
+            event: [
+                an_event_is_found_as_it_was_emitted,
+                an_event_that_is_emitted_again_is_stored_once,
+                too_many_events_at_once_are_refused_whole,
+                only_those_that_listen_are_offered_events,
+                a_delivery_makes_the_jobs_and_ends_the_wait,
+                two_who_deliver_the_same_event_deliver_it_once,
+                a_delivery_that_is_stale_delivers_nothing,
+                an_event_that_nobody_waits_for_is_delivered_too,
+                events_are_listed_page_by_page,
+                delivered_events_are_forgotten_in_time_and_others_are_not,
+                an_event_is_heard_of,
             ]
             fence: [
                 a_worker_cannot_end_the_job_of_another,
@@ -254,6 +268,26 @@ macro_rules! conformance {
                 a_job_that_must_not_run_twice_is_dropped_if_it_may_have_run,
                 a_job_that_was_to_be_cancelled_is_cancelled,
                 a_closed_handle_counts_as_a_dead_process,
+            ]
+            schedule: [
+                a_schedule_is_found_as_it_was_registered,
+                a_name_is_registered_once_in_its_namespace,
+                what_was_read_before_somebody_wrote_is_not_written,
+                one_of_a_call_that_is_stale_does_not_hold_up_the_others,
+                an_occurrence_makes_one_job_whatever_the_state_says,
+                what_fires_are_jobs_like_any_other,
+                the_states_of_many_jobs_are_told_at_once,
+                what_is_due_comes_in_its_order_with_the_time_of_the_rest,
+                what_is_not_due_by_time_is_never_due,
+                what_was_skipped_is_told_with_its_reason,
+                a_firing_whose_key_is_held_stands_for_the_job_that_holds_it,
+                a_changed_definition_is_told_with_its_time,
+                schedules_are_listed_page_by_page,
+                a_removed_schedule_is_gone_and_its_jobs_stay,
+                firings_are_told_page_by_page_and_forgotten_in_time,
+                too_many_schedules_at_once_are_refused_whole,
+                a_schedule_that_fires_is_heard_of,
+                jobs_of_a_kind_that_is_not_known_are_stored_all_the_same,
             ]
             timeline: [
                 a_life_is_told_from_its_creation_to_its_end,

@@ -39,6 +39,7 @@ pub async fn each_state_is_kept_as_long_as_it_is_to_be(harness: &impl Harness) {
         failed: Some(Duration::from_secs(20)),
         cancelled: Some(Duration::from_secs(30)),
         dropped: Some(Duration::from_secs(40)),
+        ..keep_nothing()
     };
     for (n, days) in [(1, 10), (2, 20), (3, 30), (4, 40)] {
         assert_eq!(process.prune(3_600 + days, keep).await.jobs, 0, "job {n} is not over for long enough");

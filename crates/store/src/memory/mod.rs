@@ -10,10 +10,12 @@
 mod change;
 mod claim;
 mod enqueue;
+mod event;
 mod finish;
 mod job;
 mod lead;
 mod query;
+mod schedule;
 mod sweep;
 mod worker;
 mod world;

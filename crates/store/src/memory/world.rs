@@ -6,8 +6,10 @@ use taskwright_core::{JobId, Kind, Namespace, Priority, QueueName, Timestamp, Un
 
 use crate::claim::JobKey;
 
+use super::event::Events;
 use super::job::{Job, Place, Running};
 use super::lead::Leader;
+use super::schedule::Schedules;
 use super::worker::Worker;
 
 /// One handle: what stands for a process here.
@@ -33,6 +35,8 @@ pub(super) struct World {
     pub(super) queues: BTreeMap<(Namespace, QueueName), bool>,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
     pub(super) leader: Option<Leader>,
+    pub(super) schedules: Schedules,
+    pub(super) events: Events,
     /// The processes that live.
     processes: BTreeSet<ProcessId>,
     last_process: ProcessId,

@@ -303,8 +303,13 @@ impl<S: Subject> Both<S> {
 
     /// Prunes until nothing is left to prune: how much goes in one call is each store's own matter.
     fn prune(&self, keep: Duration) {
-        let keep =
-            Retention { completed: Some(keep), failed: Some(keep), cancelled: None, dropped: Some(keep) };
+        let keep = Retention {
+            completed: Some(keep),
+            failed: Some(keep),
+            cancelled: None,
+            dropped: Some(keep),
+            ..Retention::default()
+        };
         let all = |store: &SharedStore| {
             let mut jobs = 0;
             loop {

@@ -1,0 +1,228 @@
+//! Schedules, and what they fired.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use taskwright_core::limit::{PAGE_ROWS_MAX, SCHEDULE_WRITES_MAX};
+use taskwright_core::schedule::FiringKind;
+use taskwright_core::{
+    Error as Refused, EventId, JobId, Namespace, ScheduleName, State, Timestamp, TriggerId,
+};
+
+use super::MemoryStore;
+use super::world::World;
+use crate::Reply;
+use crate::error::Error;
+use crate::schedule::{
+    DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, ScheduleKey, ScheduleStore, ScheduleWrite,
+    StoredSchedule, Target, Written,
+};
+
+/// All schedules.
+#[derive(Debug, Default)]
+pub(super) struct Schedules {
+    rows: BTreeMap<ScheduleKey, Row>,
+    names: BTreeMap<(Namespace, ScheduleName), ScheduleKey>,
+    firings: BTreeMap<u64, (ScheduleKey, FiringView)>,
+    /// What made a job, once and for all.
+    fired: BTreeSet<(ScheduleKey, TriggerId, Timestamp, Option<EventId>)>,
+    last_key: i64,
+    last_firing: u64,
+}
+
+#[derive(Debug)]
+struct Row {
+    stored: StoredSchedule,
+    listens: bool,
+}
+
+impl ScheduleStore for MemoryStore {
+    fn write_schedules(&self, now: Timestamp, writes: Vec<ScheduleWrite>) -> Reply<'_, Vec<Written>> {
+        self.act(|world| {
+            check(&writes)?;
+            writes.into_iter().map(|write| world.write_schedule(now, write)).collect()
+        })
+    }
+
+    fn due_schedules(&self, now: Timestamp, limit: usize) -> Reply<'_, DueSchedules> {
+        self.ask(|world| Ok(world.schedules.due(now, limit)))
+    }
+
+    fn schedule(&self, namespace: Namespace, name: ScheduleName) -> Reply<'_, Option<StoredSchedule>> {
+        self.ask(|world| {
+            let key = world.schedules.names.get(&(namespace, name));
+            Ok(key.map(|key| world.schedules.rows[key].stored.clone()))
+        })
+    }
+
+    fn schedules(
+        &self,
+        namespace: Option<Namespace>,
+        after: Option<ScheduleKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredSchedule>> {
+        self.ask(|world| {
+            let rows = world.schedules.rows.values().map(|row| &row.stored);
+            let wanted = rows
+                .filter(|row| namespace.as_ref().is_none_or(|namespace| *namespace == row.namespace))
+                .filter(|row| after.is_none_or(|after| row.key > after));
+            Ok(wanted.take(limit.min(PAGE_ROWS_MAX)).cloned().collect())
+        })
+    }
+
+    fn remove_schedule(&self, schedule: ScheduleKey) -> Reply<'_, bool> {
+        self.act(|world| {
+            let removed = world.schedules.rows.remove(&schedule);
+            if let Some(row) = &removed {
+                world.schedules.names.remove(&(row.stored.namespace.clone(), row.stored.name.clone()));
+            }
+            Ok(removed.is_some())
+        })
+    }
+
+    fn firings(
+        &self,
+        schedule: ScheduleKey,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Reply<'_, Vec<FiringView>> {
+        self.ask(|world| {
+            let newest_first = world.schedules.firings.range(..before.unwrap_or(u64::MAX)).rev();
+            let own = newest_first.filter(|(_, (of, _))| *of == schedule).map(|(_, (_, view))| view);
+            Ok(own.take(limit.min(PAGE_ROWS_MAX)).cloned().collect())
+        })
+    }
+
+    fn prune_firings(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
+        self.act(|world| Ok(world.prune_firings(before, limit)))
+    }
+
+    fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {
+        self.ask(|world| {
+            let state = |id| world.keys.get(id).map(|key| world.jobs[key].state);
+            Ok(jobs.iter().map(state).collect())
+        })
+    }
+}
+
+/// Refuses more than one call may write.
+pub(super) fn check(writes: &[ScheduleWrite]) -> Result<(), Error> {
+    if writes.len() <= SCHEDULE_WRITES_MAX {
+        return Ok(());
+    }
+    let refused = Refused::too_large(
+        format!("{} schedules to write", writes.len()),
+        format!("one call writes at most {SCHEDULE_WRITES_MAX}"),
+        "write them in several calls",
+    );
+    Err(refused.into())
+}
+
+impl World {
+    /// Whether a write would find what it expects.
+    pub(super) fn is_fresh(&self, target: &Target) -> bool {
+        match target {
+            Target::New { namespace, name } => {
+                !self.schedules.names.contains_key(&(namespace.clone(), name.clone()))
+            }
+            Target::Stored { key, version } => {
+                self.schedules.rows.get(key).is_some_and(|row| row.stored.version == *version)
+            }
+        }
+    }
+
+    pub(super) fn write_schedule(&mut self, now: Timestamp, write: ScheduleWrite) -> Result<Written, Error> {
+        if !self.is_fresh(&write.target) {
+            return Ok(Written::Stale);
+        }
+        let key = match write.target {
+            Target::Stored { key, .. } => key,
+            Target::New { namespace, name } => self.schedules.insert(now, namespace, name),
+        };
+        // It was found above, or has just been inserted.
+        if let Some(row) = self.schedules.rows.get_mut(&key) {
+            row.stored.version += 1;
+            row.stored.state = write.state;
+            row.stored.next = write.next;
+            if let Some(definition) = write.definition {
+                (row.stored.definition, row.listens) = (definition.json, definition.listens);
+                row.stored.changed_at = now;
+            }
+        }
+        for firing in write.firings {
+            self.fire(now, key, firing)?;
+        }
+        self.tell_news();
+        Ok(Written::Done(key))
+    }
+
+    fn fire(&mut self, now: Timestamp, schedule: ScheduleKey, firing: NewFiring) -> Result<(), Error> {
+        let NewFiring { trigger, due, previous_due, event, what } = firing;
+        let outcome = match what {
+            Fires::Skip(run) => FiringOutcome::Skipped(run),
+            Fires::Job(kind, job) => {
+                let once = trigger.clone().filter(|_| kind != FiringKind::ByHand);
+                let is_first = |trigger| self.schedules.fired.insert((schedule, trigger, due, event));
+                if !once.is_none_or(is_first) {
+                    return Ok(());
+                }
+                let stored = self.enqueue(now, vec![*job])?[0];
+                FiringOutcome::Fired { kind, job: stored.id, coalesced: stored.existing }
+            }
+        };
+        self.schedules.last_firing += 1;
+        let number = self.schedules.last_firing;
+        let view = FiringView { number, at: now, trigger, due, previous_due, event, outcome };
+        self.schedules.firings.insert(number, (schedule, view));
+        Ok(())
+    }
+
+    pub(super) fn listening(&self) -> Vec<StoredSchedule> {
+        let listening = self.schedules.rows.values().filter(|row| row.listens);
+        listening.map(|row| row.stored.clone()).collect()
+    }
+
+    fn prune_firings(&mut self, before: Timestamp, limit: usize) -> usize {
+        let old = self.schedules.firings.iter().filter(|(_, (_, view))| view.at < before);
+        let old: Vec<u64> = old.map(|(number, _)| *number).take(limit).collect();
+        for number in &old {
+            if let Some((schedule, view)) = self.schedules.firings.remove(number)
+                && let Some(trigger) = view.trigger
+            {
+                self.schedules.fired.remove(&(schedule, trigger, view.due, view.event));
+            }
+        }
+        old.len()
+    }
+}
+
+impl Schedules {
+    fn insert(&mut self, now: Timestamp, namespace: Namespace, name: ScheduleName) -> ScheduleKey {
+        self.last_key += 1;
+        let key = ScheduleKey(self.last_key);
+        self.names.insert((namespace.clone(), name.clone()), key);
+        let stored = StoredSchedule {
+            key,
+            namespace,
+            name,
+            definition: String::new(),
+            state: String::new(),
+            next: None,
+            version: 0,
+            created_at: now,
+            changed_at: now,
+        };
+        self.rows.insert(key, Row { stored, listens: false });
+        key
+    }
+
+    fn due(&self, now: Timestamp, limit: usize) -> DueSchedules {
+        let mut waiting: Vec<&StoredSchedule> =
+            self.rows.values().map(|row| &row.stored).filter(|row| row.next.is_some()).collect();
+        waiting.sort_by_key(|row| (row.next, row.key));
+        let due = waiting.iter().take(limit).take_while(|row| row.next <= Some(now)).count();
+        DueSchedules {
+            next: waiting.get(due).and_then(|row| row.next),
+            schedules: waiting[..due].iter().map(|row| (*row).clone()).collect(),
+        }
+    }
+}
