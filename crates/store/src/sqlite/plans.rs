@@ -17,8 +17,18 @@ const DOUBLINGS: u32 = 10;
 
 /// What may be walked, by table or by the letter that stands for it: queues, lanes and workers, jobs that run, and values
 /// that were passed or chosen up to a limit. None of it grows with the jobs.
-const SMALL: [&str; 9] =
-    ["taskwright_queue", "q", "l", "k", "taskwright_running", "x", "rarray", "CONSTANT", "(subquery-1)"];
+const SMALL: [&str; 10] = [
+    "taskwright_queue",
+    "q",
+    "l",
+    "k",
+    "taskwright_running",
+    "x",
+    "rarray",
+    "CONSTANT",
+    "(subquery-1)",
+    "(subquery-2)",
+];
 
 const STATEMENTS: &[(&str, &str)] = &[
     ("claim: worker", worker::ALIVE),
