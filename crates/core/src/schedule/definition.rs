@@ -13,6 +13,7 @@ use crate::priority::Priority;
 use crate::retry::{Backoff, MaxAttempts};
 use crate::time::Timestamp;
 use crate::trigger::Trigger;
+use crate::unique::{UniqueKey, UniqueScope};
 
 /// A durable rule that makes jobs: one task, its triggers, its policies.
 ///
@@ -134,6 +135,21 @@ impl Schedule {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
         Duration::from_micros(u64::from_le_bytes(bytes) % span_us.saturating_add(1).max(1))
+    }
+
+    /// The unique key of a job that merges events of this key, so that those of one key wait as one job.
+    ///
+    /// # Errors
+    ///
+    /// Never for a name and a key of any length: what is kept is a hash of them.
+    pub fn coalescing_key(&self, key: &str) -> Result<UniqueKey, Error> {
+        let mut hasher = blake3::Hasher::new();
+        for part in [self.namespace.as_str(), self.name.as_str(), key] {
+            hasher.update(part.as_bytes());
+            hasher.update(&[0]);
+        }
+        let key = UniqueKey::new(&format!("schedule:{}", hasher.finalize().to_hex()))?;
+        Ok(key.with_scope(UniqueScope::Waiting))
     }
 
     /// Checks what no type of one field can.
