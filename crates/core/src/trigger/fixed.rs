@@ -50,7 +50,7 @@ impl Every {
                 format_duration(EVERY_MIN),
                 format_duration(SCHEDULE_SPAN_MAX)
             ),
-            "choose a longer one; what has to happen more often is a service, not a schedule",
+            "choose one in between; what has to happen more often is a service, not a schedule",
         ))
     }
 
