@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{TriggerRule, TriggerState};
 use crate::error::Error;
 use crate::limit::{EVERY_MIN, SCHEDULE_SPAN_MAX};
-use crate::schedule::text;
+use crate::text;
 use crate::time::{Timestamp, format_duration};
 use crate::zone::Zone;
 
