@@ -282,6 +282,22 @@ fn a_year_of_a_secondly_cron_is_planned_at_once() {
     assert_eq!(plan.next, Some(moment("2026-05-01T00:00:01Z")));
 }
 
+/// Whole days of every second, and years of nothing between them: neither is walked through.
+#[test]
+fn the_newest_of_dense_days_are_found_across_empty_years() {
+    for (now, last) in
+        [("2026-05-01T00:00:00Z", "2026-01-03T23:59:59"), ("2026-01-02T12:00:00Z", "2026-01-02T12:00:00")]
+    {
+        let builder = builder("cron", "* * * 1-3 1 *").misfire("all up to 100".parse().unwrap());
+        let mut bench = Bench::new(builder, "2011-12-30T00:00:00Z");
+        let plan = bench.plan_at(now);
+        assert_eq!(plan.firings.len(), 100);
+        assert_eq!(plan.firings[99].due.to_string()[..19], *last);
+        assert!(plan.firings.windows(2).all(|pair| pair[0].due.plus(Duration::from_secs(1)) == pair[1].due));
+        assert!(plan.next > Some(bench.now));
+    }
+}
+
 /// NU-X2: a schedule slower than its period keeps to its overlap policy.
 #[test]
 fn an_overlap_is_skipped_and_does_not_count_as_fired() {
@@ -409,6 +425,8 @@ fn a_definition_survives_its_json() {
         ScheduleState::new(&schedule, moment("2026-05-01T00:00:00Z")).pause(moment("2026-05-01T01:00:00Z"));
     let json = serde_json::to_string(&state).unwrap();
     assert_eq!(serde_json::from_str::<ScheduleState>(&json).unwrap(), state);
+    // Stores keep these forms, and a new program has to read the rows of an old one.
+    insta::assert_snapshot!(serde_json::to_string_pretty(&(&schedule, &state)).unwrap());
     for json in [
         r#"{"name": "s", "kind": "k", "triggers": []}"#,
         r#"{"name": "s", "kind": "k"}"#,
