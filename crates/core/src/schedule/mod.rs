@@ -26,5 +26,5 @@ pub use plan::{
     fire_for_event, plan, upcoming,
 };
 pub use policy::{Misfire, OpenJobs, Overlap, OverlapDecision, overlap};
-pub use state::{Off, ScheduleState};
+pub use state::{OPEN_JOBS_MAX, Off, ScheduleState};
 pub use template::{ArgsTemplate, EventValues, FiringValues};

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::backlog::Cursor;
 use super::definition::Schedule;
 use super::outlook::{Outlook, Step, What};
-use super::policy::{Misfire, OpenJobs, OverlapDecision, overlap};
+use super::policy::{Misfire, OpenJobs, Overlap, OverlapDecision, overlap};
 use super::state::ScheduleState;
 use crate::error::Error;
 use crate::name::TriggerId;
@@ -60,7 +60,7 @@ pub struct Plan {
 }
 
 /// One job to make.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Firing {
     /// The trigger; `None` when it was fired by hand.
     pub trigger: Option<TriggerId>,
@@ -123,6 +123,8 @@ pub enum SkipReason {
     Overlap,
     /// An event came outside the window, or after the last firing.
     Ended,
+    /// What the job was to be given is not allowed: the values of an event may be too long.
+    Refused,
 }
 
 /// A trigger that cannot say when it is next due.
@@ -282,6 +284,11 @@ impl Plan {
     /// The plan after the overlap policy has been asked about each firing in turn, given the jobs of the schedule that are
     /// not over.
     ///
+    /// Under [`Overlap::QueueOne`](super::Overlap::QueueOne) the first firing that has to wait is kept in the state, and
+    /// fires in the plan in which all jobs before it are over; whoever keeps the schedule looks again in a moment as long as
+    /// there is [one](ScheduleState::queued). Events are never skipped under [`Overlap::Skip`](super::Overlap::Skip), which is
+    /// about due times: their jobs are made.
+    ///
     /// A firing that is skipped does not count as fired, and its due time is not the previous one of the next. What the
     /// policy [`Misfire::All`] makes up for is not asked about: all of it was asked for, and its jobs would be in each
     /// other's way.
@@ -290,18 +297,39 @@ impl Plan {
         let is_catching_up = matches!(schedule.misfire, Misfire::All { .. });
         let mut last_due = self.last_due_before;
         let was_full = self.done;
-        for mut firing in std::mem::take(&mut self.firings) {
+        let planned = std::mem::take(&mut self.firings);
+        if open.unfinished == 0
+            && !self.new_state.is_off()
+            && let Some(queued) = self.new_state.queued.take()
+        {
+            open.unfinished = 1;
+            self.firings.push(queued);
+        }
+        for mut firing in planned {
+            open.has_queued = self.new_state.queued.is_some();
             let decision = match firing.kind {
                 FiringKind::Misfired if is_catching_up => OverlapDecision::Fire,
                 FiringKind::ByHand => OverlapDecision::Fire,
+                FiringKind::Event if schedule.overlap == Overlap::Skip => OverlapDecision::Fire,
                 _ => overlap(schedule.overlap, open),
             };
-            if let OverlapDecision::Skip(reason) = decision {
-                self.take_back(&firing, reason);
-                continue;
+            match decision {
+                OverlapDecision::Skip(reason) => {
+                    self.take_back(&firing, reason);
+                    continue;
+                }
+                OverlapDecision::Queue => {
+                    if firing.kind != FiringKind::Event {
+                        firing.previous_due = last_due.filter(|last| *last < firing.due);
+                        last_due = last_due.max(Some(firing.due));
+                    }
+                    self.new_state.queued = Some(firing);
+                    continue;
+                }
+                OverlapDecision::Fire => {}
+                OverlapDecision::FireAndCancel => firing.cancel_previous = true,
             }
-            firing.cancel_previous = decision == OverlapDecision::FireAndCancel;
-            open = OpenJobs { unfinished: open.unfinished + 1, waiting: open.waiting + 1 };
+            open.unfinished += 1;
             if firing.kind != FiringKind::Event {
                 firing.previous_due = last_due.filter(|last| *last < firing.due);
                 last_due = last_due.max(Some(firing.due));

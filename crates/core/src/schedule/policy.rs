@@ -90,10 +90,10 @@ fn refused_misfire(text: &str) -> Error {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
-    /// No job is made. The default.
+    /// No job is made, but for events: each of those makes its own. The default.
     #[default]
     Skip,
-    /// One job may wait for the one that runs; further ones are not made.
+    /// One occurrence may wait until the job before it is over; further ones make no job.
     QueueOne,
     /// The job is made; the two may run side by side.
     Allow,
@@ -135,17 +135,19 @@ impl FromStr for Overlap {
 /// The jobs of one schedule that are not over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenJobs {
-    /// All of them.
+    /// How many.
     pub unfinished: u64,
-    /// Those among them that no worker has started.
-    pub waiting: u64,
+    /// Whether an occurrence waits for them already.
+    pub has_queued: bool,
 }
 
 /// What the overlap policy says about one firing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OverlapDecision {
-    /// The job is made. Under [`Overlap::QueueOne`] it must not start before the unfinished one is over.
+    /// The job is made.
     Fire,
+    /// The job is made once the unfinished ones are over.
+    Queue,
     /// The job is not made.
     Skip(SkipReason),
     /// The unfinished ones are asked to stop, and the job is made.
@@ -158,7 +160,7 @@ pub fn overlap(policy: Overlap, open: OpenJobs) -> OverlapDecision {
         _ if open.unfinished == 0 => OverlapDecision::Fire,
         Overlap::Allow => OverlapDecision::Fire,
         Overlap::CancelPrevious => OverlapDecision::FireAndCancel,
-        Overlap::QueueOne if open.waiting == 0 => OverlapDecision::Fire,
+        Overlap::QueueOne if !open.has_queued => OverlapDecision::Queue,
         Overlap::QueueOne | Overlap::Skip => OverlapDecision::Skip(SkipReason::Overlap),
     }
 }
@@ -185,14 +187,14 @@ mod tests {
     /// NU-X2: a schedule slower than its period.
     #[test]
     fn an_overlap_is_decided_by_what_is_open() {
-        use OverlapDecision::{Fire, FireAndCancel, Skip};
+        use OverlapDecision::{Fire, FireAndCancel, Queue, Skip};
         let none = OpenJobs::default();
-        let running = OpenJobs { unfinished: 1, waiting: 0 };
-        let and_waiting = OpenJobs { unfinished: 2, waiting: 1 };
+        let running = OpenJobs { unfinished: 1, has_queued: false };
+        let and_waiting = OpenJobs { unfinished: 1, has_queued: true };
         let skip = Skip(SkipReason::Overlap);
         for (policy, expected) in [
             (Overlap::Skip, [Fire, skip, skip]),
-            (Overlap::QueueOne, [Fire, Fire, skip]),
+            (Overlap::QueueOne, [Fire, Queue, skip]),
             (Overlap::Allow, [Fire, Fire, Fire]),
             (Overlap::CancelPrevious, [Fire, FireAndCancel, FireAndCancel]),
         ] {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::definition::Schedule;
+use super::plan::Firing;
+use crate::id::JobId;
 use crate::name::TriggerId;
 use crate::time::Timestamp;
 use crate::trigger::TriggerState;
@@ -24,6 +26,12 @@ pub struct ScheduleState {
     /// Since when it does not fire, paused or not enabled, and until when it did not if that has not been accounted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub off: Option<Off>,
+    /// The occurrence that waits until the jobs before it are over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<Firing>,
+    /// The jobs that it made and that were not over when last looked at, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<JobId>,
 }
 
 /// A time during which a schedule does not fire.
@@ -35,6 +43,9 @@ pub struct Off {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
 }
+
+/// How many jobs are remembered that may not be over: 256.
+pub const OPEN_JOBS_MAX: usize = 256;
 
 /// How many spent one-time triggers are remembered after an edit took them out.
 const RETIRED_MAX: usize = 32;
@@ -94,6 +105,14 @@ impl ScheduleState {
         self.triggers.extend(retired);
         self.switch(after.enabled && !self.paused, now);
         self
+    }
+
+    /// Notes a job that was made. Of very many the oldest are forgotten.
+    pub fn opened(&mut self, job: JobId) {
+        if self.open.len() >= OPEN_JOBS_MAX {
+            self.open.remove(0);
+        }
+        self.open.push(job);
     }
 
     fn switch(&mut self, on: bool, now: Timestamp) {

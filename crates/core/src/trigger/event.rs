@@ -20,6 +20,14 @@ pub struct OnEvent {
     /// Which payloads; all of them unless said.
     #[serde(default, skip_serializing_if = "EventFilter::is_empty")]
     pub filter: EventFilter,
+    /// Whether an event is merged with those before it that have the same key, as long as their job waits.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub coalesce: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Topics: a name whose parts, between dots, may be `*` for any one part; a last part `**` stands for one or more.

@@ -133,7 +133,7 @@ fn on_event(text: &str) -> Result<OnEvent, Error> {
         None => EventFilter::default(),
         Some((conditions, at)) => EventFilter::new(ConditionReader { text, at, rest: conditions }.all()?)?,
     };
-    Ok(OnEvent { topic, filter })
+    Ok(OnEvent { topic, filter, coalesce: false })
 }
 
 /// Reads conditions one after the other: `path op value`, with `and` between them.

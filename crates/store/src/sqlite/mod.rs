@@ -20,6 +20,7 @@ mod change;
 mod claim;
 mod enqueue;
 mod error;
+mod event;
 mod finish;
 mod flush;
 mod lead;
@@ -31,6 +32,7 @@ mod plans;
 mod query;
 mod raw;
 mod reader;
+mod schedule;
 mod schema;
 mod session;
 mod sweep;
@@ -63,6 +65,7 @@ use self::writer::Writer;
 use crate::change::{Change, Changed};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
+use crate::event::NewEvent;
 use crate::finish::{Finish, LogEntry, ProgressReport, uncounted};
 use crate::lead::Fence;
 use crate::presence::{Presence, Present};
@@ -187,6 +190,16 @@ pub fn enqueue_in(
 ) -> Result<Vec<Enqueued>, Error> {
     let mut lanes = Lanes::default();
     enqueue::enqueue(&mut Session::new(tx, &mut lanes), now, jobs)
+}
+
+/// Stores events inside the caller's own transaction on the same file: they happened if and only if that commits.
+///
+/// # Errors
+///
+/// As [`EventStore::emit`](crate::EventStore::emit); also when the file has not been migrated by [`SqliteStore::open`].
+pub fn emit_in(tx: &rusqlite::Transaction<'_>, now: Timestamp, events: &[NewEvent]) -> Result<(), Error> {
+    let mut lanes = Lanes::default();
+    event::emit(&mut Session::new(tx, &mut lanes), now, events)
 }
 
 /// Ends a running attempt as `end` says inside the caller's own transaction on the same file: the job is completed if and

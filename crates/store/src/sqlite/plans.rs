@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use taskwright_core::{NewJob, State};
 
 use super::open::Options;
-use super::{SqliteStore, change, claim, finish, list, place, query, sweep, worker};
+use super::{SqliteStore, change, claim, event, finish, list, place, query, schedule, sweep, worker};
 use crate::conformance::fixture::*;
 use crate::{Filter, Pattern};
 
@@ -16,8 +16,19 @@ const JOBS: u32 = 1_000 << DOUBLINGS;
 const DOUBLINGS: u32 = 10;
 
 /// What may be walked, by table or by the letter that stands for it: queues, lanes and workers, jobs that run, and values
-/// that were passed. None of it grows with the jobs.
-const SMALL: [&str; 8] = ["taskwright_queue", "q", "l", "k", "taskwright_running", "x", "rarray", "CONSTANT"];
+/// that were passed or chosen up to a limit. None of it grows with the jobs.
+const SMALL: [&str; 10] = [
+    "taskwright_queue",
+    "q",
+    "l",
+    "k",
+    "taskwright_running",
+    "x",
+    "rarray",
+    "CONSTANT",
+    "(subquery-1)",
+    "(subquery-2)",
+];
 
 const STATEMENTS: &[(&str, &str)] = &[
     ("claim: worker", worker::ALIVE),
@@ -57,6 +68,13 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("reclaim: last ends", sweep::LAST_ENDS),
     ("renew", worker::RENEW),
     ("signals: cancels", worker::CANCELS),
+    ("schedule: by name", schedule::BY_NAME),
+    ("schedule: write", schedule::UPDATE),
+    ("schedule: fired before", schedule::FIRED),
+    ("schedule: history", schedule::FIRINGS),
+    ("schedule: forget history", schedule::PRUNE_FIRINGS),
+    ("event: list", event::EVENTS),
+    ("event: forget", event::PRUNE),
 ];
 
 /// A store with very many scheduled and finished jobs. The first ones come through the store, the others are copies.

@@ -10,8 +10,15 @@ use crate::error::Error;
 use crate::migration::{self, Applied, Migration};
 
 /// Every step there has been, in order. A released step is never edited: its checksum is in people's files.
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "jobs", usable_from: 1, sql: include_str!("migrations/0001_jobs.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "jobs", usable_from: 1, sql: include_str!("migrations/0001_jobs.sql") },
+    Migration {
+        version: 2,
+        name: "schedules",
+        usable_from: 1,
+        sql: include_str!("migrations/0002_schedules.sql"),
+    },
+];
 
 /// The version of the schema that this program writes.
 pub const VERSION: u32 = MIGRATIONS[MIGRATIONS.len() - 1].version;

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+use taskwright_core::{
+    Actor, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State, Timestamp, Topic, Verdict,
+    WorkerId,
+};
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::*;
 
@@ -52,6 +55,30 @@ macro_rules! sound {
             }
         )*
     };
+}
+
+impl ScheduleStore for Broken {
+    sound! {
+        write_schedules(now: Timestamp, writes: Vec<ScheduleWrite>) -> Vec<Written>;
+        due_schedules(now: Timestamp, limit: usize) -> DueSchedules;
+        schedule(namespace: Namespace, name: ScheduleName) -> Option<StoredSchedule>;
+        schedules(namespace: Option<Namespace>, after: Option<ScheduleKey>, limit: usize) -> Vec<StoredSchedule>;
+        remove_schedule(schedule: ScheduleKey) -> bool;
+        firings(schedule: ScheduleKey, before: Option<u64>, limit: usize) -> Vec<FiringView>;
+        prune_firings(before: Timestamp, limit: usize) -> usize;
+        states(jobs: Vec<JobId>) -> Vec<Option<State>>;
+    }
+}
+
+impl EventStore for Broken {
+    sound! {
+        emit(now: Timestamp, events: Vec<NewEvent>) -> ();
+        undelivered(limit: usize) -> Vec<StoredEvent>;
+        listeners() -> Vec<StoredSchedule>;
+        deliver(now: Timestamp, events: Vec<EventKey>, writes: Vec<ScheduleWrite>) -> bool;
+        events(of: Option<Namespace>, topic: Option<Topic>, before: Option<EventKey>, limit: usize) -> Vec<StoredEvent>;
+        prune_events(before: Timestamp, limit: usize) -> usize;
+    }
 }
 
 impl Store for Broken {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use taskwright::core::Verdict;
+use taskwright::core::{ScheduleName, State, Topic, Verdict};
 use taskwright::store::{
-    Change, Changed, Claim, Claimed, ClaimedJob, Counters, Enqueued, Fence, Filter, Finish, JobDetail,
-    JobKey, LogChunk, LogEntry, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned, QueueView,
-    Reclaimed, Registration, Reply, Signals, StartMarks, Store, StoreInfo, WorkerView,
+    Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, Enqueued, EventKey, EventStore,
+    Fence, Filter, Finish, FiringView, JobDetail, JobKey, LogChunk, LogEntry, NewEvent, NewWorker, Order,
+    Page, Paged, ProgressReport, Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey,
+    ScheduleStore, ScheduleWrite, Signals, StartMarks, Store, StoreInfo, StoredEvent, StoredSchedule,
+    WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,
@@ -64,6 +66,77 @@ impl StartMarks for NoMarks {
 
 fn reply<'a, T: Send + 'a>(value: T) -> Reply<'a, T> {
     Box::pin(std::future::ready(Ok(value)))
+}
+
+impl ScheduleStore for CountingStore {
+    fn write_schedules(&self, _: Timestamp, _: Vec<ScheduleWrite>) -> Reply<'_, Vec<Written>> {
+        reply(Vec::new())
+    }
+
+    fn due_schedules(&self, _: Timestamp, _: usize) -> Reply<'_, DueSchedules> {
+        reply(DueSchedules::default())
+    }
+
+    fn schedule(&self, _: Namespace, _: ScheduleName) -> Reply<'_, Option<StoredSchedule>> {
+        reply(None)
+    }
+
+    fn schedules(
+        &self,
+        _: Option<Namespace>,
+        _: Option<ScheduleKey>,
+        _: usize,
+    ) -> Reply<'_, Vec<StoredSchedule>> {
+        reply(Vec::new())
+    }
+
+    fn remove_schedule(&self, _: ScheduleKey) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn firings(&self, _: ScheduleKey, _: Option<u64>, _: usize) -> Reply<'_, Vec<FiringView>> {
+        reply(Vec::new())
+    }
+
+    fn prune_firings(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
+        reply(0)
+    }
+
+    fn states(&self, _: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {
+        reply(Vec::new())
+    }
+}
+
+impl EventStore for CountingStore {
+    fn emit(&self, _: Timestamp, _: Vec<NewEvent>) -> Reply<'_, ()> {
+        reply(())
+    }
+
+    fn undelivered(&self, _: usize) -> Reply<'_, Vec<StoredEvent>> {
+        reply(Vec::new())
+    }
+
+    fn listeners(&self) -> Reply<'_, Vec<StoredSchedule>> {
+        reply(Vec::new())
+    }
+
+    fn deliver(&self, _: Timestamp, _: Vec<EventKey>, _: Vec<ScheduleWrite>) -> Reply<'_, bool> {
+        reply(true)
+    }
+
+    fn events(
+        &self,
+        _: Option<Namespace>,
+        _: Option<Topic>,
+        _: Option<EventKey>,
+        _: usize,
+    ) -> Reply<'_, Vec<StoredEvent>> {
+        reply(Vec::new())
+    }
+
+    fn prune_events(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
+        reply(0)
+    }
 }
 
 impl Store for CountingStore {

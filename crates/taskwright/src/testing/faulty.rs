@@ -5,11 +5,16 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+use taskwright_core::{
+    Actor, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State, Timestamp, Topic, Verdict,
+    WorkerId,
+};
 use taskwright_store::{
-    Change, Changed, Claim, Claimed, Counters, Enqueued, Error, Fence, Filter, Finish, JobDetail, JobKey,
-    LogChunk, LogEntry, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned, QueueView,
-    Reclaimed, Registration, Reply, SharedStore, Signals, Store, StoreInfo, WorkerView,
+    Change, Changed, Claim, Claimed, Counters, DueSchedules, Enqueued, Error, EventKey, EventStore, Fence,
+    Filter, Finish, FiringView, JobDetail, JobKey, LogChunk, LogEntry, NewEvent, NewWorker, Order, Page,
+    Paged, ProgressReport, Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey,
+    ScheduleStore, ScheduleWrite, SharedStore, Signals, Store, StoreInfo, StoredEvent, StoredSchedule,
+    WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -34,6 +39,11 @@ pub enum Call {
     Promote,
     Reclaim,
     Prune,
+    WriteSchedules,
+    DueSchedules,
+    Emit,
+    Undelivered,
+    Deliver,
 }
 
 /// When a call fails.
@@ -101,6 +111,82 @@ impl FaultyStore {
                 None => make().await,
             }
         })
+    }
+}
+
+impl ScheduleStore for FaultyStore {
+    fn write_schedules(&self, now: Timestamp, writes: Vec<ScheduleWrite>) -> Reply<'_, Vec<Written>> {
+        self.run(Call::WriteSchedules, move || self.store.write_schedules(now, writes))
+    }
+
+    fn due_schedules(&self, now: Timestamp, limit: usize) -> Reply<'_, DueSchedules> {
+        self.run(Call::DueSchedules, move || self.store.due_schedules(now, limit))
+    }
+
+    fn schedule(&self, namespace: Namespace, name: ScheduleName) -> Reply<'_, Option<StoredSchedule>> {
+        self.store.schedule(namespace, name)
+    }
+
+    fn schedules(
+        &self,
+        namespace: Option<Namespace>,
+        after: Option<ScheduleKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredSchedule>> {
+        self.store.schedules(namespace, after, limit)
+    }
+
+    fn remove_schedule(&self, schedule: ScheduleKey) -> Reply<'_, bool> {
+        self.store.remove_schedule(schedule)
+    }
+
+    fn firings(
+        &self,
+        schedule: ScheduleKey,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Reply<'_, Vec<FiringView>> {
+        self.store.firings(schedule, before, limit)
+    }
+
+    fn prune_firings(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
+        self.store.prune_firings(before, limit)
+    }
+
+    fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {
+        self.store.states(jobs)
+    }
+}
+
+impl EventStore for FaultyStore {
+    fn emit(&self, now: Timestamp, events: Vec<NewEvent>) -> Reply<'_, ()> {
+        self.run(Call::Emit, move || self.store.emit(now, events))
+    }
+
+    fn undelivered(&self, limit: usize) -> Reply<'_, Vec<StoredEvent>> {
+        self.run(Call::Undelivered, move || self.store.undelivered(limit))
+    }
+
+    fn listeners(&self) -> Reply<'_, Vec<StoredSchedule>> {
+        self.store.listeners()
+    }
+
+    fn deliver(&self, now: Timestamp, events: Vec<EventKey>, writes: Vec<ScheduleWrite>) -> Reply<'_, bool> {
+        self.run(Call::Deliver, move || self.store.deliver(now, events, writes))
+    }
+
+    fn events(
+        &self,
+        namespace: Option<Namespace>,
+        topic: Option<Topic>,
+        before: Option<EventKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredEvent>> {
+        self.store.events(namespace, topic, before, limit)
+    }
+
+    fn prune_events(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
+        self.store.prune_events(before, limit)
     }
 }
 

@@ -1,0 +1,366 @@
+//! Schedules, and what they fired.
+//!
+//! Per firing: one statement for the schedule, one for the history, and those of an enqueue for the job. There is one
+//! writer, so that what is looked at first cannot change before it is written.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use taskwright_core::limit::{PAGE_ROWS_MAX, SCHEDULE_WRITES_MAX};
+use taskwright_core::schedule::{FiringKind, SkipReason};
+use taskwright_core::{
+    Error as DomainError, EventId, JobId, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId,
+};
+
+use super::SqliteStore;
+use super::enqueue;
+use super::error::read_error;
+use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
+use super::session::{Session, name, vanished};
+use crate::Reply;
+use crate::error::Error;
+use crate::schedule::{
+    Definition, DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, ScheduleKey, ScheduleStore,
+    ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
+};
+
+impl ScheduleStore for SqliteStore {
+    fn write_schedules(&self, now: Timestamp, writes: Vec<ScheduleWrite>) -> Reply<'_, Vec<Written>> {
+        self.writer.write(move |session| {
+            check(&writes)?;
+            writes.iter().map(|one| write(session, now, one)).collect()
+        })
+    }
+
+    fn due_schedules(&self, now: Timestamp, limit: usize) -> Reply<'_, DueSchedules> {
+        self.readers.read(move |conn| due(conn, now, limit).map_err(read_error))
+    }
+
+    fn schedule(&self, namespace: Namespace, name: ScheduleName) -> Reply<'_, Option<StoredSchedule>> {
+        self.readers.read(move |conn| {
+            let found = conn.prepare_cached(BY_NAME).and_then(|mut find| {
+                find.query_row((namespace.as_str(), name.as_str()), read_schedule).optional()
+            });
+            found.map_err(read_error)
+        })
+    }
+
+    fn schedules(
+        &self,
+        namespace: Option<Namespace>,
+        after: Option<ScheduleKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredSchedule>> {
+        self.readers.read(move |conn| {
+            let (namespace, after) =
+                (namespace.as_ref().map(Namespace::as_str), after.map_or(0, |key| key.0));
+            rows(conn, LIST, params![after, namespace, page(limit)], read_schedule)
+        })
+    }
+
+    fn remove_schedule(&self, schedule: ScheduleKey) -> Reply<'_, bool> {
+        self.writer.write(move |session| Ok(session.execute(REMOVE, [schedule.0])? > 0))
+    }
+
+    fn firings(
+        &self,
+        schedule: ScheduleKey,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Reply<'_, Vec<FiringView>> {
+        let before = before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
+        self.readers
+            .read(move |conn| rows(conn, FIRINGS, params![schedule.0, before, page(limit)], read_firing))
+    }
+
+    fn prune_firings(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.writer.write(move |session| session.execute(PRUNE_FIRINGS, (before.as_micros(), limit)))
+    }
+
+    fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {
+        self.readers.read(move |conn| states(conn, &jobs).map_err(read_error))
+    }
+}
+
+/// Refuses more than one call may write.
+pub(super) fn check(writes: &[ScheduleWrite]) -> Result<(), Error> {
+    if writes.len() <= SCHEDULE_WRITES_MAX {
+        return Ok(());
+    }
+    let refused = DomainError::too_large(
+        format!("{} schedules to write", writes.len()),
+        format!("one call writes at most {SCHEDULE_WRITES_MAX}"),
+        "write them in several calls",
+    );
+    Err(refused.into())
+}
+
+/// How many rows of a page.
+pub(super) fn page(limit: usize) -> i64 {
+    i64::try_from(limit.min(PAGE_ROWS_MAX)).unwrap_or(i64::MAX)
+}
+
+/// All rows of a query of a reader.
+pub(super) fn rows<T>(
+    conn: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, Error> {
+    let found = conn.prepare_cached(sql).and_then(|mut query| query.query_map(params, read)?.collect());
+    found.map_err(read_error)
+}
+
+/// Whether a write would find what it expects.
+pub(super) fn is_fresh(session: &mut Session<'_>, target: &Target) -> Result<bool, Error> {
+    let found = match target {
+        Target::New { namespace, name } => {
+            session.first(EXISTS, (namespace.as_str(), name.as_str()), |_| Ok(()))?.is_none()
+        }
+        Target::Stored { key, version } => {
+            session.first("SELECT version FROM taskwright_schedule WHERE schedule = ?1", [key.0], |row| {
+                row.get(0)
+            })? == Some(*version)
+        }
+    };
+    Ok(found)
+}
+
+/// Writes one schedule with what it fires, if it is what it was.
+pub(super) fn write(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    write: &ScheduleWrite,
+) -> Result<Written, Error> {
+    let key = match &write.target {
+        Target::New { namespace, name } => {
+            let Some(Definition { json, listens }) = &write.definition else { return Err(undefined(name)) };
+            let next = write.next.map(Timestamp::as_micros);
+            let values =
+                (namespace.as_str(), name.as_str(), next, listens, now.as_micros(), json, &write.state);
+            session.first(INSERT, values, |row| row.get(0))?
+        }
+        Target::Stored { key, version } => {
+            let (json, listens) =
+                write.definition.as_ref().map_or((None, None), |new| (Some(&new.json), Some(new.listens)));
+            let next = write.next.map(Timestamp::as_micros);
+            let values = (key.0, version, next, &write.state, json, listens, now.as_micros());
+            (session.execute(UPDATE, values)? > 0).then_some(key.0)
+        }
+    };
+    let Some(key) = key else { return Ok(Written::Stale) };
+    for firing in &write.firings {
+        fire(session, now, key, firing)?;
+    }
+    session.hint = true;
+    Ok(Written::Done(ScheduleKey(key)))
+}
+
+fn fire(session: &mut Session<'_>, now: Timestamp, schedule: i64, firing: &NewFiring) -> Result<(), Error> {
+    match &firing.what {
+        Fires::Skip(run) => {
+            let (kind, job) = (None::<&str>, None::<&[u8]>);
+            let first = first_values(schedule, now, firing);
+            let values = params![
+                first.0,
+                first.1,
+                first.2,
+                first.3,
+                first.4,
+                first.5,
+                kind,
+                job,
+                false,
+                run.to.as_micros(),
+                i64::try_from(run.count).unwrap_or(i64::MAX),
+                run.exact,
+                code(&run.reason),
+            ];
+            session.execute(INSERT_FIRING, values)?;
+        }
+        Fires::Job(kind, job) => fire_job(session, now, schedule, firing, *kind, job)?,
+    }
+    Ok(())
+}
+
+fn fire_job(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    schedule: i64,
+    firing: &NewFiring,
+    kind: FiringKind,
+    job: &NewJob,
+) -> Result<(), Error> {
+    let first = first_values(schedule, now, firing);
+    if kind != FiringKind::ByHand
+        && let Some(trigger) = first.2
+        && session.first(FIRED, (schedule, trigger, first.3, first.5), |_| Ok(()))?.is_some()
+    {
+        return Ok(());
+    }
+    let stored = enqueue::enqueue(session, now, std::slice::from_ref(job))?;
+    let stored = stored.first().ok_or_else(|| vanished("a job"))?;
+    // What is fired by hand is no occurrence of its trigger.
+    let trigger = first.2.filter(|_| kind != FiringKind::ByHand);
+    let none = None::<i64>;
+    let values = params![
+        first.0,
+        first.1,
+        trigger,
+        first.3,
+        first.4,
+        first.5,
+        code(&kind),
+        stored.id.as_bytes().as_slice(),
+        stored.existing,
+        none,
+        none,
+        none,
+        None::<&str>,
+    ];
+    session.execute(INSERT_FIRING, values)?;
+    Ok(())
+}
+
+/// The columns that every row of the history has.
+fn first_values(
+    schedule: i64,
+    now: Timestamp,
+    firing: &NewFiring,
+) -> (i64, i64, Option<&str>, i64, Option<i64>, &[u8]) {
+    (
+        schedule,
+        now.as_micros(),
+        firing.trigger.as_ref().map(TriggerId::as_str),
+        firing.due.as_micros(),
+        firing.previous_due.map(Timestamp::as_micros),
+        firing.event.as_ref().map_or(&[], |event| event.as_bytes()),
+    )
+}
+
+fn undefined(name: &ScheduleName) -> Error {
+    DomainError::invalid(
+        format!("the schedule {name}"),
+        "it is new, and comes without a definition",
+        "register it with what it makes and when",
+    )
+    .into()
+}
+
+fn due(conn: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result<DueSchedules> {
+    let ask = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
+    let mut statement = conn.prepare_cached(DUE)?;
+    let mut schedules: Vec<StoredSchedule> = Vec::new();
+    let mut rows = statement.query([ask])?;
+    while let Some(row) = rows.next()? {
+        let next: i64 = row.get(4)?;
+        if next > now.as_micros() || schedules.len() == limit {
+            return Ok(DueSchedules { schedules, next: Some(Timestamp::from_micros(next)) });
+        }
+        schedules.push(read_schedule(row)?);
+    }
+    Ok(DueSchedules { schedules, next: None })
+}
+
+fn states(conn: &Connection, jobs: &[JobId]) -> rusqlite::Result<Vec<Option<State>>> {
+    let mut find = conn.prepare_cached(&states_query())?;
+    let state = |id: &JobId| {
+        find.query_row([id.as_bytes()], |row| place::read_place(row, 0).map(|place| place.state)).optional()
+    };
+    jobs.iter().map(state).collect()
+}
+
+/// Where one job is.
+pub(super) fn states_query() -> String {
+    format!("SELECT {PLACE_COLUMNS} FROM taskwright_job j {PLACE_JOINS} WHERE j.id = ?1")
+}
+
+pub(super) fn read_schedule(row: &Row<'_>) -> rusqlite::Result<StoredSchedule> {
+    Ok(StoredSchedule {
+        key: ScheduleKey(row.get(0)?),
+        namespace: name(row, 1, Namespace::new)?,
+        name: name(row, 2, ScheduleName::new)?,
+        version: row.get(3)?,
+        next: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_micros),
+        created_at: Timestamp::from_micros(row.get(5)?),
+        changed_at: Timestamp::from_micros(row.get(6)?),
+        definition: row.get(7)?,
+        state: row.get(8)?,
+    })
+}
+
+fn read_firing(row: &Row<'_>) -> rusqlite::Result<FiringView> {
+    let outcome = match row.get::<_, Option<String>>(6)? {
+        Some(kind) => FiringOutcome::Fired {
+            kind: decode(6, &kind)?,
+            job: JobId::from_bytes(row.get(7)?),
+            coalesced: row.get(8)?,
+        },
+        None => FiringOutcome::Skipped(SkippedRun {
+            to: Timestamp::from_micros(row.get(9)?),
+            count: row.get::<_, i64>(10)?.unsigned_abs(),
+            exact: row.get(11)?,
+            reason: decode::<SkipReason>(12, &row.get::<_, String>(12)?)?,
+        }),
+    };
+    let event: Vec<u8> = row.get(5)?;
+    Ok(FiringView {
+        number: row.get::<_, i64>(0)?.unsigned_abs(),
+        at: Timestamp::from_micros(row.get(1)?),
+        trigger: match row.get_ref(2)? {
+            rusqlite::types::ValueRef::Null => None,
+            _ => Some(name(row, 2, TriggerId::new)?),
+        },
+        due: Timestamp::from_micros(row.get(3)?),
+        previous_due: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_micros),
+        event: event.try_into().ok().map(EventId::from_bytes),
+        outcome,
+    })
+}
+
+/// A word of the domain as text; they are all plain names.
+fn code(word: &impl serde::Serialize) -> Option<String> {
+    serde_json::to_value(word).ok().and_then(|value| value.as_str().map(str::to_owned))
+}
+
+fn decode<T: serde::de::DeserializeOwned>(column: usize, text: &str) -> rusqlite::Result<T> {
+    serde_json::from_value(serde_json::Value::from(text)).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+pub(super) const BY_NAME: &str =
+    "SELECT schedule, namespace, name, version, next, created_at, changed_at, definition, state
+     FROM taskwright_schedule WHERE namespace = ?1 AND name = ?2";
+pub(super) const LIST: &str =
+    "SELECT schedule, namespace, name, version, next, created_at, changed_at, definition, state
+     FROM taskwright_schedule WHERE schedule > ?1 AND (?2 IS NULL OR namespace = ?2) ORDER BY schedule LIMIT ?3";
+pub(super) const DUE: &str =
+    "SELECT schedule, namespace, name, version, next, created_at, changed_at, definition, state
+     FROM taskwright_schedule WHERE next IS NOT NULL ORDER BY next, schedule LIMIT ?1";
+pub(super) const LISTENERS: &str =
+    "SELECT schedule, namespace, name, version, next, created_at, changed_at, definition, state
+     FROM taskwright_schedule WHERE listens ORDER BY schedule";
+pub(super) const EXISTS: &str = "SELECT 1 FROM taskwright_schedule WHERE namespace = ?1 AND name = ?2";
+pub(super) const REMOVE: &str = "DELETE FROM taskwright_schedule WHERE schedule = ?1";
+pub(super) const INSERT: &str = "INSERT INTO taskwright_schedule
+        (namespace, name, version, next, listens, created_at, changed_at, definition, state)
+     VALUES (?1, ?2, 1, ?3, ?4, ?5, ?5, ?6, ?7) ON CONFLICT (namespace, name) DO NOTHING RETURNING schedule";
+pub(super) const UPDATE: &str = "UPDATE taskwright_schedule
+     SET version = version + 1, next = ?3, state = ?4, definition = coalesce(?5, definition),
+         listens = coalesce(?6, listens), changed_at = iif(?5 IS NULL, changed_at, ?7)
+     WHERE schedule = ?1 AND version = ?2";
+pub(super) const FIRED: &str = "SELECT 1 FROM taskwright_firing
+     WHERE schedule = ?1 AND trigger_id = ?2 AND due = ?3 AND event = ?4 AND kind IS NOT NULL
+       AND trigger_id IS NOT NULL";
+pub(super) const INSERT_FIRING: &str = "INSERT INTO taskwright_firing
+        (schedule, decided_at, trigger_id, due, previous_due, event, kind, job, coalesced, skipped_to, skipped_count,
+         is_exact, reason)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+pub(super) const FIRINGS: &str =
+    "SELECT firing, decided_at, trigger_id, due, previous_due, event, kind, job, coalesced,
+            skipped_to, skipped_count, is_exact, reason
+     FROM taskwright_firing WHERE schedule = ?1 AND firing < ?2 ORDER BY firing DESC LIMIT ?3";
+/// The oldest are those with the lowest numbers, so that the walk ends at the first one that is to be kept.
+pub(super) const PRUNE_FIRINGS: &str = "DELETE FROM taskwright_firing WHERE firing IN (
+        SELECT firing FROM (SELECT firing, decided_at FROM taskwright_firing WHERE firing > 0 ORDER BY firing LIMIT ?2)
+        WHERE decided_at < ?1)";
