@@ -103,10 +103,8 @@ pub(super) async fn list(
             session.all(&find, &[&before, &most, &topic]).await?
         }
         (Some(namespace), Some(topic)) => {
-            let find = of(
-                "e.event < $1 AND e.namespace = $3 AND e.topic = $4",
-                "e.namespace DESC, e.topic DESC,",
-            );
+            let find =
+                of("e.event < $1 AND e.namespace = $3 AND e.topic = $4", "e.namespace DESC, e.topic DESC,");
             session.all(&find, &[&before, &most, &namespace, &topic]).await?
         }
     };
@@ -138,7 +136,8 @@ pub(super) const EMIT: &str = "WITH new AS (
         ON CONFLICT (id) DO NOTHING RETURNING event)
     INSERT INTO event_due (event) SELECT n.event FROM new n";
 
-pub(super) const UNDELIVERED: &str = "SELECT e.event, e.at, e.id, e.namespace, e.topic, e.key, e.payload, false
+pub(super) const UNDELIVERED: &str =
+    "SELECT e.event, e.at, e.id, e.namespace, e.topic, e.key, e.payload, false
     FROM event_due d CROSS JOIN LATERAL (SELECT * FROM event e WHERE e.event = d.event LIMIT 1) e
     ORDER BY d.event LIMIT $1";
 

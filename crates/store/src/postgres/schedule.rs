@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use taskwright_core::limit::{PAGE_ROWS_MAX, SCHEDULE_WRITES_MAX};
+use taskwright_core::limit::{ENQUEUE_JOBS_MAX, PAGE_ROWS_MAX, SCHEDULE_WRITES_MAX};
 use taskwright_core::schedule::FiringKind;
 use taskwright_core::{
     Error as DomainError, EventId, JobId, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId,
@@ -17,6 +17,7 @@ use tokio_postgres::Row;
 use super::enqueue;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::{Session, Uuid, get, name, name_if_any, vanished};
+use crate::Enqueued;
 use crate::error::Error;
 use crate::schedule::{
     DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, ScheduleKey, ScheduleWrite, SkippedRun,
@@ -146,8 +147,7 @@ async fn update(
     let keys: Vec<i64> = stored.iter().map(|(key, _, _)| *key).collect();
     let versions: Vec<i64> = stored.iter().map(|(_, version, _)| *version).collect();
     let of = |(_, _, at): &(i64, i64, usize)| &writes[*at];
-    let next: Vec<Option<i64>> =
-        stored.iter().map(|one| of(one).next.map(Timestamp::as_micros)).collect();
+    let next: Vec<Option<i64>> = stored.iter().map(|one| of(one).next.map(Timestamp::as_micros)).collect();
     let states: Vec<&str> = stored.iter().map(|one| of(one).state.as_str()).collect();
     let definition = |one| of(one).definition.as_ref();
     let definitions: Vec<Option<&str>> =
@@ -196,17 +196,11 @@ async fn fire(
     firings.retain(|(schedule, firing)| {
         occurrence(*schedule, firing).is_none_or(|occurrence| fired.insert(occurrence))
     });
-    let job = |(_, firing): &(i64, &NewFiring)| match &firing.what {
-        Fires::Job(_, job) => Some(NewJob::clone(job)),
+    let jobs = firings.iter().filter_map(|(_, firing)| match &firing.what {
+        Fires::Job(_, job) => Some(&**job),
         Fires::Skip(_) => None,
-    };
-    let jobs: Vec<NewJob> = firings.iter().filter_map(job).collect();
-    let mut stored = Vec::with_capacity(jobs.len());
-    // Misfires of many schedules may be more than one enqueue takes.
-    for batch in jobs.chunks(taskwright_core::limit::ENQUEUE_JOBS_MAX) {
-        stored.extend(enqueue::enqueue(session, now, batch).await?);
-    }
-    let mut stored = stored.into_iter();
+    });
+    let mut stored = enqueue_in_order(session, now, &jobs.collect::<Vec<_>>()).await?.into_iter();
     let mut history = History::default();
     for (schedule, firing) in firings {
         let outcome = match &firing.what {
@@ -219,6 +213,29 @@ async fn fire(
         history.add(schedule, firing, &outcome);
     }
     history.write(session, now).await
+}
+
+/// Stores jobs, and answers in their order. Those with unique keys come last and in the order of these, so that the rest is
+/// one statement, and nobody who stores others with the same keys waits in a circle.
+async fn enqueue_in_order(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    jobs: &[&NewJob],
+) -> Result<Vec<Enqueued>, Error> {
+    let mut order: Vec<usize> = (0..jobs.len()).collect();
+    order.sort_by_key(|at| {
+        let job = jobs[*at];
+        job.unique.as_ref().map(|unique| (job.namespace.as_str(), job.kind.as_str(), unique.as_str()))
+    });
+    let mut answers = vec![None; jobs.len()];
+    // What many schedules have missed may be more than one enqueue takes.
+    for part in order.chunks(ENQUEUE_JOBS_MAX) {
+        let batch: Vec<NewJob> = part.iter().map(|at| jobs[*at].clone()).collect();
+        for (at, stored) in part.iter().zip(enqueue::enqueue(session, now, &batch).await?) {
+            answers[*at] = Some(stored);
+        }
+    }
+    answers.into_iter().map(|answer| answer.ok_or_else(|| vanished("a job"))).collect()
 }
 
 /// Those occurrences that have made a job before.
@@ -388,10 +405,7 @@ pub(super) async fn firings(
 }
 
 /// Where jobs are. See [`ScheduleStore::states`](crate::ScheduleStore::states).
-pub(super) async fn states(
-    session: &mut Session<'_>,
-    jobs: &[JobId],
-) -> Result<Vec<Option<State>>, Error> {
+pub(super) async fn states(session: &mut Session<'_>, jobs: &[JobId]) -> Result<Vec<Option<State>>, Error> {
     let ids: Vec<Uuid> = jobs.iter().map(|id| Uuid::from(*id)).collect();
     let find = format!(
         "SELECT j.id, {PLACE_COLUMNS} FROM unnest($1::uuid[]) AS g (id)
@@ -524,7 +538,8 @@ const INSERT_FIRINGS: &str = "INSERT INTO firing (schedule, trigger_id, due, pre
               skipped_to, skipped_count, is_exact, reason, number)
     ORDER BY g.number";
 
-const FIRINGS: &str = "SELECT f.firing, f.decided_at, f.trigger_id, f.due, f.previous_due, f.event, f.kind, f.job, f.coalesced,
+const FIRINGS: &str =
+    "SELECT f.firing, f.decided_at, f.trigger_id, f.due, f.previous_due, f.event, f.kind, f.job, f.coalesced,
         f.skipped_to, f.skipped_count, f.is_exact, f.reason
     FROM firing f WHERE f.schedule = $1 AND f.firing < $2 ORDER BY f.schedule DESC, f.firing DESC LIMIT $3";
 

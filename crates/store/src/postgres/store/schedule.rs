@@ -40,9 +40,9 @@ impl ScheduleStore for PostgresStore {
         after: Option<ScheduleKey>,
         limit: usize,
     ) -> Reply<'_, Vec<StoredSchedule>> {
-        Box::pin(
-            async move { snapshot!(self, session => schedule::list(session, namespace.as_ref(), after, limit)) },
-        )
+        Box::pin(async move {
+            snapshot!(self, session => schedule::list(session, namespace.as_ref(), after, limit))
+        })
     }
 
     fn remove_schedule(&self, schedule: ScheduleKey) -> Reply<'_, bool> {
