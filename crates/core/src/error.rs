@@ -52,7 +52,7 @@ impl Error {
     }
 
     /// Something that this program does not have, though another one may.
-    pub(crate) fn unknown(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub fn unknown(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
         Self::new(Area::Unknown, what, why, fix)
     }
 

@@ -35,6 +35,7 @@ pub mod retention;
 pub mod retry;
 pub mod schedule;
 pub mod state;
+mod text;
 pub mod time;
 pub mod trigger;
 pub mod unique;

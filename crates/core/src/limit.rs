@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::error::Error;
+
 /// Arguments of one job, as stored: 1 MiB.
 pub const ARGS_BYTES_MAX: usize = 1 << 20;
 /// How deep the arguments may nest. The parser's own bound, so that no reader can be driven off its stack.
@@ -48,3 +50,23 @@ pub const CONDITIONS_MAX: usize = 32;
 pub const SCHEDULE_WRITES_MAX: usize = 1_000;
 /// Events emitted by one call: 1,000.
 pub const EMIT_EVENTS_MAX: usize = 1_000;
+/// Bytes of an event's key: 1,024.
+pub const EVENT_KEY_BYTES_MAX: usize = 1_024;
+
+/// Checks the key of an event: 1 to [`EVENT_KEY_BYTES_MAX`] bytes without control characters.
+///
+/// # Errors
+///
+/// When it is not so.
+pub fn check_event_key(key: &str) -> Result<(), Error> {
+    let why = if key.is_empty() {
+        "it is empty".to_owned()
+    } else if key.len() > EVENT_KEY_BYTES_MAX {
+        format!("it has {} bytes, {EVENT_KEY_BYTES_MAX} are allowed", key.len())
+    } else if let Some(at) = key.find(char::is_control) {
+        format!("it has a control character at byte {at}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid("the key of the event", why, "use a short text such as `customer 7`, or leave it out"))
+}

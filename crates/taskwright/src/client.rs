@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::limit::ENQUEUE_JOBS_MAX;
-use taskwright_core::{Actor, JobId, NewJob, Timestamp};
+use taskwright_core::{Actor, EventId, JobId, NewJob, Timestamp};
 use taskwright_store::{
     Change, Changed, Enqueued, Error as StoreError, JobDetail, LogChunk, SharedStore, Store,
 };
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::env::{Env, Spawned};
 use crate::error::Error;
+use crate::event::Event;
 use crate::job::Job;
 
 /// How often an enqueue is sent in all before its error is given to the caller.
@@ -165,6 +166,28 @@ impl Client {
         Ok(self.store.enqueue(self.env.now(), batch).await?)
     }
 
+    /// Says that something happened: schedules that wait for it are offered it once. When the answer is there, the event is
+    /// durable.
+    ///
+    /// # Errors
+    ///
+    /// When the topic or the payload is not accepted, or the store stays out of order for about 5 s.
+    pub async fn emit(&self, event: Event) -> Result<EventId, Error> {
+        let event = event.into_new(&self.env)?;
+        let id = event.id;
+        let mut delay = SEND_AGAIN;
+        for _ in 1..SENDS_MAX {
+            match self.store.emit(self.env.now(), vec![event.clone()]).await {
+                Err(error) if error.is_transient() => {
+                    self.env.sleep(self.env.spread(delay, 0.2)).await;
+                    delay *= SEND_GROWTH;
+                }
+                answer => return Ok(answer.map(|()| id)?),
+            }
+        }
+        Ok(self.store.emit(self.env.now(), vec![event]).await.map(|()| id)?)
+    }
+
     /// A job with everything about it but its log.
     ///
     /// # Errors
@@ -241,7 +264,6 @@ impl Client {
     }
 
     /// Time, randomness and ids of this client.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn env(&self) -> &Env {
         &self.env
     }

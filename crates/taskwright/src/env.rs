@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use taskwright_core::{JobId, Timestamp, WorkerId};
+use taskwright_core::{EventId, JobId, Timestamp, WorkerId};
 
 /// Time, randomness, ids and tasks. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -109,6 +109,12 @@ impl Env {
     pub fn job_id(&self) -> JobId {
         let (unix_ms, random) = self.id_parts();
         JobId::from_parts(unix_ms, random)
+    }
+
+    /// A new event id, greater than every id before it from this `Env`.
+    pub fn event_id(&self) -> EventId {
+        let (unix_ms, random) = self.id_parts();
+        EventId::from_parts(unix_ms, random)
     }
 
     /// A new worker id, greater than every id before it from this `Env`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use taskwright_core::JobId;
+use taskwright_core::{JobId, ScheduleName};
 
 /// Something the runtime could not do.
 ///
@@ -16,6 +16,7 @@ enum Inner {
     Domain(taskwright_core::Error),
     Store(taskwright_store::Error),
     NoSuchJob(JobId),
+    NoSuchSchedule(ScheduleName),
     /// What a statement in the caller's transaction met.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite's errors are the store's"))]
     InTransaction(Box<InTransaction>),
@@ -37,6 +38,10 @@ impl Error {
         Self(Inner::NoSuchJob(id))
     }
 
+    pub(crate) fn no_such_schedule(name: &ScheduleName) -> Self {
+        Self(Inner::NoSuchSchedule(name.clone()))
+    }
+
     #[cfg(feature = "postgres")]
     pub(crate) fn in_transaction(error: InTransaction) -> Self {
         Self(Inner::InTransaction(Box::new(error)))
@@ -48,6 +53,7 @@ impl Error {
             Inner::Domain(error) => error.what().to_owned(),
             Inner::Store(error) => error.what().to_owned(),
             Inner::NoSuchJob(id) => format!("the job {id}"),
+            Inner::NoSuchSchedule(name) => format!("the schedule {name}"),
             Inner::InTransaction(error) => error.what.to_owned(),
         }
     }
@@ -58,6 +64,7 @@ impl Error {
             Inner::Domain(error) => error.why(),
             Inner::Store(error) => error.why(),
             Inner::NoSuchJob(_) => "there is no such job",
+            Inner::NoSuchSchedule(_) => "there is no such schedule",
             Inner::InTransaction(error) => &error.why,
         }
     }
@@ -70,6 +77,7 @@ impl Error {
             Inner::NoSuchJob(_) => {
                 "look for it with `taskwright jobs list`; jobs that are over are removed in time"
             }
+            Inner::NoSuchSchedule(_) => "look for it with `taskwright schedules list`, in its namespace",
             Inner::InTransaction(error) => error.fix,
         }
     }
@@ -79,7 +87,7 @@ impl Error {
         match &self.0 {
             Inner::Domain(_) => true,
             Inner::Store(error) => error.is_domain(),
-            Inner::NoSuchJob(_) | Inner::InTransaction(_) => false,
+            Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::InTransaction(_) => false,
         }
     }
 
@@ -89,13 +97,13 @@ impl Error {
         match &self.0 {
             Inner::Store(error) => error.is_refused(),
             Inner::InTransaction(error) => error.refused,
-            Inner::Domain(_) | Inner::NoSuchJob(_) => false,
+            Inner::Domain(_) | Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) => false,
         }
     }
 
-    /// Whether there is no such job.
+    /// Whether there is no such job, or no such schedule.
     pub fn is_not_found(&self) -> bool {
-        matches!(self.0, Inner::NoSuchJob(_))
+        matches!(self.0, Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_))
     }
 
     /// Whether trying the same thing again later can help.
@@ -107,7 +115,9 @@ impl Error {
     pub fn as_store(&self) -> Option<&taskwright_store::Error> {
         match &self.0 {
             Inner::Store(error) => Some(error),
-            Inner::Domain(_) | Inner::NoSuchJob(_) | Inner::InTransaction(_) => None,
+            Inner::Domain(_) | Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::InTransaction(_) => {
+                None
+            }
         }
     }
 }
@@ -124,7 +134,7 @@ impl std::error::Error for Error {
         match &self.0 {
             Inner::Domain(error) => error.source(),
             Inner::Store(error) => error.source(),
-            Inner::NoSuchJob(_) => None,
+            Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) => None,
             Inner::InTransaction(error) => Some(error.source.as_ref()),
         }
     }

@@ -53,11 +53,13 @@ mod context;
 pub mod duty;
 pub mod env;
 mod error;
+mod event;
 mod handler;
 mod job;
 mod outbox;
 pub mod process;
 mod registry;
+pub mod schedule;
 pub mod supervisor;
 mod task;
 pub mod testing;
@@ -70,7 +72,7 @@ pub use taskwright_store as store;
 
 pub use taskwright_core::{
     Actor, Args, Backoff, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Outcome, Owner, Priority,
-    QueueName, Retention, State, Timestamp, UniqueKey, UniqueScope, Usage, WorkerId,
+    QueueName, Retention, Schedule, State, Timestamp, Trigger, UniqueKey, UniqueScope, Usage, WorkerId,
 };
 
 pub use self::cancel::StopCause;
@@ -79,6 +81,7 @@ pub use self::context::Context;
 pub use self::duty::{Duties, DutyConfig};
 pub use self::env::Env;
 pub use self::error::Error;
+pub use self::event::Event;
 pub use self::handler::{Handler, HandlerFuture};
 pub use self::job::Job;
 pub use self::registry::{Registry, TaskOptions};

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::time::Timestamp;
 use crate::trigger::{TriggerRule, TriggerState};
 use crate::zone::{WallSeconds, Zone, moment, wall_datetime, wall_seconds};
-pub(crate) use days::bits;
+pub(crate) use days::{Days, bits};
 pub(crate) use fields::{Fields, Span};
 
 /// A cron expression in a time zone.

@@ -81,7 +81,10 @@ pub(super) fn read(expression: &str) -> Result<Fields, Error> {
         }
         _ => {
             let at = fields.get(6).map_or(expression.len(), |extra| extra.at);
-            let why = format!("it has {} fields, not 5 or 6", fields.len());
+            let why = match fields.len() {
+                1 => "it has 1 field, not 5 or 6".to_owned(),
+                count => format!("it has {count} fields, not 5 or 6"),
+            };
             Err(reader.refuse_at(at, &why, FORM))
         }
     }

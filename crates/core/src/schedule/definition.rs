@@ -11,8 +11,10 @@ use crate::limit::{SCHEDULE_SPAN_MAX, TRIGGERS_MAX};
 use crate::name::{Kind, Namespace, Owner, QueueName, ScheduleName, TriggerId};
 use crate::priority::Priority;
 use crate::retry::{Backoff, MaxAttempts};
+use crate::text;
 use crate::time::Timestamp;
 use crate::trigger::Trigger;
+use crate::unique::{UniqueKey, UniqueScope};
 
 /// A durable rule that makes jobs: one task, its triggers, its policies.
 ///
@@ -134,6 +136,21 @@ impl Schedule {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
         Duration::from_micros(u64::from_le_bytes(bytes) % span_us.saturating_add(1).max(1))
+    }
+
+    /// The unique key of a job that merges events of this key, so that those of one key wait as one job.
+    ///
+    /// # Errors
+    ///
+    /// Never for a name and a key of any length: what is kept is a hash of them.
+    pub fn coalescing_key(&self, key: &str) -> Result<UniqueKey, Error> {
+        let mut hasher = blake3::Hasher::new();
+        for part in [self.namespace.as_str(), self.name.as_str(), key] {
+            hasher.update(part.as_bytes());
+            hasher.update(&[0]);
+        }
+        let key = UniqueKey::new(&format!("schedule:{}", hasher.finalize().to_hex()))?;
+        Ok(key.with_scope(UniqueScope::Waiting))
     }
 
     /// Checks what no type of one field can.
@@ -573,91 +590,6 @@ impl From<Schedule> for Form {
             start: schedule.window.start,
             end: schedule.window.end,
             max_firings: schedule.max_firings,
-        }
-    }
-}
-
-/// Values that are texts in JSON.
-pub(crate) mod text {
-    /// A value by its own text.
-    pub(crate) mod one {
-        pub(crate) fn serialize<T: std::fmt::Display, S: serde::Serializer>(
-            value: &T,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            serializer.collect_str(value)
-        }
-
-        pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-        where
-            T: std::str::FromStr<Err = crate::error::Error>,
-            D: serde::Deserializer<'de>,
-        {
-            let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
-            text.parse().map_err(serde::de::Error::custom)
-        }
-    }
-
-    /// The same, or `null`.
-    pub(crate) mod option {
-        pub(crate) fn serialize<T: std::fmt::Display, S: serde::Serializer>(
-            value: &Option<T>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            match value {
-                Some(value) => serializer.collect_str(value),
-                None => serializer.serialize_none(),
-            }
-        }
-
-        pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-        where
-            T: std::str::FromStr<Err = crate::error::Error>,
-            D: serde::Deserializer<'de>,
-        {
-            let text = <Option<String> as serde::Deserialize>::deserialize(deserializer)?;
-            text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
-        }
-    }
-
-    /// A duration as `1h30m`.
-    pub(crate) mod span {
-        use std::time::Duration;
-
-        pub(crate) fn serialize<S: serde::Serializer>(
-            span: &Duration,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            serializer.serialize_str(&crate::time::format_duration(*span))
-        }
-
-        pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
-            deserializer: D,
-        ) -> Result<Duration, D::Error> {
-            let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
-            crate::time::parse_duration(&text).map_err(serde::de::Error::custom)
-        }
-    }
-
-    /// The same, or `null`.
-    pub(crate) mod option_span {
-        use std::time::Duration;
-
-        pub(crate) fn serialize<S: serde::Serializer>(
-            span: &Option<Duration>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            match span {
-                Some(span) => super::span::serialize(span, serializer),
-                None => serializer.serialize_none(),
-            }
-        }
-
-        pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
-            deserializer: D,
-        ) -> Result<Option<Duration>, D::Error> {
-            let text = <Option<String> as serde::Deserialize>::deserialize(deserializer)?;
-            text.map(|text| crate::time::parse_duration(&text).map_err(serde::de::Error::custom)).transpose()
         }
     }
 }

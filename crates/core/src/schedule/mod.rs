@@ -19,7 +19,6 @@ mod policy;
 mod state;
 mod template;
 
-pub(crate) use definition::text;
 pub use definition::{NamedTrigger, Schedule, ScheduleBuilder, Triggers, Window};
 pub use plan::{
     Fault, Firing, FiringKind, LATE_AFTER, ON_TIME_MAX, Plan, PlanLimits, SkipReason, Skipped, fire_by_hand,

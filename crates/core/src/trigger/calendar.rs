@@ -10,7 +10,7 @@ use jiff::civil::{Date, Time};
 
 use super::{TriggerRule, TriggerState};
 use crate::error::Error;
-use crate::schedule::text;
+use crate::text;
 use crate::time::Timestamp;
 use crate::zone::{Zone, wall_datetime, wall_seconds};
 

@@ -1,11 +1,312 @@
 //! Triggers in plain words.
 
+use std::time::Duration;
+
 use super::Trigger;
+use crate::cron::{Cron, Days, Fields, Span, bits};
+use crate::zone::{Zone, wall_datetime};
 
 impl Trigger {
     /// The trigger in plain words, such as `every weekday at 08:00 Europe/Berlin`. What has no short wording is given in its
     /// exact form.
     pub fn describe(&self) -> String {
-        format!("{self:?}")
+        match self {
+            Self::Every(every) => format!("every {}", period(every.period())),
+            Self::Cron(cron) => describe_cron(cron),
+            Self::At(at) => {
+                let zone = at.zone();
+                let shown = wall_datetime(zone.wall(at.at()))
+                    .map(|shown| shown.strftime("%Y-%m-%d %H:%M:%S").to_string());
+                let shown = shown.unwrap_or_else(|| at.at().to_string());
+                format!("once at {} {zone}", shown.strip_suffix(":00").unwrap_or(&shown))
+            }
+            Self::After(after) => format!("once, {} after registration", span(after.delay())),
+            Self::Daily(daily) => format!("every day at {} {}", daily.time(), daily.zone()),
+            Self::Monthly(monthly) => {
+                let day = match monthly.day() {
+                    31 => "last day of every month".to_owned(),
+                    day @ 29..31 => format!("{} of every month, or its last day", ordinal(day)),
+                    day => format!("{} of every month", ordinal(day)),
+                };
+                format!("at {} {} on the {day}", monthly.time(), monthly.zone())
+            }
+            Self::Event(event) if event.filter.is_empty() => format!("on event {}", event.topic),
+            Self::Event(event) => format!("on event {} where {}", event.topic, event.filter),
+            Self::Custom(custom) if custom.spec.is_null() => format!("by the rule {}", custom.name),
+            Self::Custom(custom) => format!("by the rule {} with {}", custom.name, custom.spec),
+        }
+    }
+}
+
+/// A duration behind "every": `minute`, `5 minutes`.
+fn period(of: Duration) -> String {
+    let text = span(of);
+    match text.strip_prefix("1 ") {
+        Some(unit) if !unit.contains(' ') => unit.to_owned(),
+        _ => text,
+    }
+}
+
+/// A duration: `1 hour 30 minutes`.
+fn span(of: Duration) -> String {
+    const UNITS: [(u128, &str); 6] = [
+        (86_400_000_000, "day"),
+        (3_600_000_000, "hour"),
+        (60_000_000, "minute"),
+        (1_000_000, "second"),
+        (1_000, "millisecond"),
+        (1, "microsecond"),
+    ];
+    let mut rest_us = of.as_micros();
+    let mut parts = Vec::new();
+    for (unit_us, unit) in UNITS {
+        if rest_us >= unit_us {
+            parts.push(counted(rest_us / unit_us, unit));
+            rest_us %= unit_us;
+        }
+    }
+    if parts.is_empty() { "0 seconds".to_owned() } else { parts.join(" ") }
+}
+
+fn counted(count: u128, unit: &str) -> String {
+    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
+}
+
+fn ordinal(number: u8) -> String {
+    let ending = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [before @ .., last] => format!("{} and {last}", before.join(", ")),
+    }
+}
+
+/// Three or more neighbours as `first to last`, others in a list.
+fn ranged(numbers: &[u8], name: impl Fn(u8) -> String) -> String {
+    let is_run = numbers.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    match numbers {
+        [first, _, .., last] if is_run && numbers.len() > 2 => format!("{} to {}", name(*first), name(*last)),
+        _ => listed(&numbers.iter().map(|number| name(*number)).collect::<Vec<_>>()),
+    }
+}
+
+/// When in a day.
+enum TimePart {
+    /// `08:00 and 20:00`.
+    At(String),
+    /// `every 5 minutes`.
+    Pace(String),
+    /// `every 5 minutes from 09:00 to 17:59`: bound to what the clock shows.
+    PaceOfDay(String),
+}
+
+/// On which days.
+enum DayPart {
+    Any,
+    /// `every weekday`, behind which the months come.
+    Week(String),
+    /// `the 1st` of the months.
+    Month(String),
+    /// `the 1st` of the months, and besides `every Monday`.
+    Either(String, String),
+}
+
+fn describe_cron(cron: &Cron) -> String {
+    let fields = cron.fields();
+    match (time_part(fields), day_part(&fields.days)) {
+        (Some(time), Some(day)) => worded(&time, &day, &fields.months, cron.zone()),
+        _ => format!("by cron {} {}", cron.expression(), cron.zone()),
+    }
+}
+
+fn worded(time: &TimePart, day: &DayPart, months: &Span, zone: &Zone) -> String {
+    let named = (!months.is_all(1, 12)).then(|| ranged(&months.numbers(), month_name));
+    let in_months = match &named {
+        Some(names) if names.contains(" to ") => format!(" from {names}"),
+        Some(names) => format!(" in {names}"),
+        None => String::new(),
+    };
+    let of_months = named.unwrap_or_else(|| "every month".to_owned());
+    let day = match (time, day) {
+        (TimePart::At(at), DayPart::Any) => return format!("every day{in_months} at {at} {zone}"),
+        (TimePart::At(at), DayPart::Week(days)) => return format!("{days}{in_months} at {at} {zone}"),
+        (TimePart::Pace(pace), DayPart::Any) if in_months.is_empty() => return pace.clone(),
+        (TimePart::Pace(pace) | TimePart::PaceOfDay(pace), DayPart::Any) => {
+            return format!("{pace}{in_months} {zone}");
+        }
+        (_, DayPart::Week(days)) => format!("{days}{in_months}"),
+        (_, DayPart::Month(days)) => format!("on {days} of {of_months}"),
+        (_, DayPart::Either(days, weekdays)) => format!("on {days} of {of_months} or {weekdays}{in_months}"),
+    };
+    match time {
+        TimePart::At(at) => format!("at {at} {zone} {day}"),
+        TimePart::Pace(pace) | TimePart::PaceOfDay(pace) => format!("{pace} {zone}, {day}"),
+    }
+}
+
+fn time_part(fields: &Fields) -> Option<TimePart> {
+    const TIMES_MAX: usize = 4;
+    let (seconds, minutes, hours) =
+        (fields.seconds.numbers(), fields.minutes.numbers(), fields.hours.numbers());
+    let every_hour = fields.hours.is_all(0, 23);
+    if seconds.len() > 1 {
+        let all = every_hour && fields.minutes.is_all(0, 59);
+        let pace = all.then(|| fields.seconds.pace("second", 60)).flatten()?;
+        return Some(TimePart::Pace(pace));
+    }
+    let second = seconds.first().copied()?;
+    if minutes.len() * hours.len() <= TIMES_MAX {
+        let time = |hour: &u8, minute: &u8| match second {
+            0 => format!("{hour:02}:{minute:02}"),
+            _ => format!("{hour:02}:{minute:02}:{second:02}"),
+        };
+        let times: Vec<String> =
+            hours.iter().flat_map(|hour| minutes.iter().map(move |minute| time(hour, minute))).collect();
+        return Some(TimePart::At(listed(&times)));
+    }
+    if second != 0 {
+        return None;
+    }
+    let (first_hour, last_hour) = (*hours.first()?, *hours.last()?);
+    let is_run = hours.len() == usize::from(last_hour - first_hour) + 1;
+    match minutes[..] {
+        [minute] => {
+            let pace = if is_run { Some("every hour".to_owned()) } else { fields.hours.pace("hour", 24) }?;
+            Some(match (every_hour, is_run, minute) {
+                (true, _, 0) => TimePart::Pace(pace),
+                (true, _, _) => TimePart::Pace(format!("{pace} at minute {minute}")),
+                (_, true, _) => TimePart::PaceOfDay(format!(
+                    "{pace} from {first_hour:02}:{minute:02} to {last_hour:02}:{minute:02}"
+                )),
+                (_, _, 0) => TimePart::PaceOfDay(format!("{pace} from 00:00")),
+                _ => TimePart::PaceOfDay(format!("{pace} at minute {minute}")),
+            })
+        }
+        _ => {
+            let pace = fields.minutes.pace("minute", 60)?;
+            let last_minute = minutes.last()?;
+            match (every_hour, is_run) {
+                (true, _) => Some(TimePart::Pace(pace)),
+                (_, true) => {
+                    let to = format!("{last_hour:02}:{last_minute:02}");
+                    Some(TimePart::PaceOfDay(format!("{pace} from {first_hour:02}:00 to {to}")))
+                }
+                _ => None,
+            }
+        }
+    }
+}
+
+fn day_part(days: &Days) -> Option<DayPart> {
+    const ALL_DAYS: u32 = !1;
+    let every_day = days.any_of_month && days.of_month | 1 == ALL_DAYS | 1;
+    let every_weekday = days.any_of_week && days.of_week == 0x7f;
+    let of_month = || month_days(days);
+    let of_week = || week_days(days);
+    match (every_day, every_weekday) {
+        (true, true) => Some(DayPart::Any),
+        (false, true) if !days.any_of_month => of_month().map(DayPart::Month),
+        (true, false) if !days.any_of_week => of_week(),
+        (false, false) if !days.any_of_month && !days.any_of_week => match (of_month()?, of_week()?) {
+            (days, DayPart::Week(weekdays)) => Some(DayPart::Either(days, weekdays)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `the 1st and 15th`, `the last day`.
+fn month_days(days: &Days) -> Option<String> {
+    let numbers: Vec<u8> = bits(days.of_month).map(|day| day as u8).collect();
+    let mut items: Vec<String> = Vec::new();
+    if !numbers.is_empty() {
+        items.push(format!("the {}", ranged(&numbers, ordinal)));
+    }
+    items.extend(
+        bits(days.nearest_weekday).map(|day| format!("the weekday nearest to the {}", ordinal(day as u8))),
+    );
+    items.extend(bits(days.before_last).map(|distance| match distance {
+        0 => "the last day".to_owned(),
+        distance => format!("the day {} before the last", counted(distance.unsigned_abs().into(), "day")),
+    }));
+    if days.last_weekday {
+        items.push("the last weekday".to_owned());
+    }
+    (!items.is_empty()).then(|| listed(&items))
+}
+
+/// `every weekday`, `every Monday and Thursday`, or `the second Friday` of a month.
+fn week_days(days: &Days) -> Option<DayPart> {
+    const NTH: [&str; 6] = ["", "first", "second", "third", "fourth", "fifth"];
+    let mut in_month: Vec<String> = Vec::new();
+    for weekday in 0..7_u8 {
+        let nth = bits(u32::from(days.nth_of_week[usize::from(weekday)]));
+        in_month.extend(nth.map(|nth| format!("the {} {}", NTH[nth as usize % 6], day_name(weekday))));
+        if days.last_of_week & (1 << weekday) != 0 {
+            in_month.push(format!("the last {}", day_name(weekday)));
+        }
+    }
+    let numbers: Vec<u8> = bits(u32::from(days.of_week)).map(|day| day as u8).collect();
+    match (numbers.as_slice(), in_month.as_slice()) {
+        ([], []) => None,
+        ([], _) => Some(DayPart::Month(listed(&in_month))),
+        ([1, 2, 3, 4, 5], []) => Some(DayPart::Week("every weekday".to_owned())),
+        ([0, 6], []) => Some(DayPart::Week("every Saturday and Sunday".to_owned())),
+        ([0, 1, 2, 3, 4, 5, 6], []) => Some(DayPart::Week("every day".to_owned())),
+        (_, []) => {
+            let names = ranged(&numbers, day_name);
+            let day = if names.contains(" to ") { "day from " } else { "" };
+            Some(DayPart::Week(format!("every {day}{names}")))
+        }
+        _ => None,
+    }
+}
+
+fn day_name(weekday: u8) -> String {
+    const NAMES: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+    NAMES[usize::from(weekday % 7)].to_owned()
+}
+
+fn month_name(month: u8) -> String {
+    const NAMES: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    NAMES[usize::from(month.saturating_sub(1) % 12)].to_owned()
+}
+
+impl Span {
+    fn is_all(&self, low: u8, high: u8) -> bool {
+        self.numbers().len() == usize::from(high - low) + 1
+    }
+
+    /// `every minute`, `every 5 minutes`, when the step divides the circle; otherwise it is no pace.
+    fn pace(&self, unit: &str, circle: u8) -> Option<String> {
+        match self.step? {
+            1 => Some(format!("every {unit}")),
+            step if circle.is_multiple_of(step) => Some(format!("every {step} {unit}s")),
+            _ => None,
+        }
     }
 }

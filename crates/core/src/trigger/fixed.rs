@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{TriggerRule, TriggerState};
 use crate::error::Error;
 use crate::limit::{EVERY_MIN, SCHEDULE_SPAN_MAX};
-use crate::schedule::text;
+use crate::text;
 use crate::time::{Timestamp, format_duration};
 use crate::zone::Zone;
 
@@ -50,7 +50,7 @@ impl Every {
                 format_duration(EVERY_MIN),
                 format_duration(SCHEDULE_SPAN_MAX)
             ),
-            "choose a longer one; what has to happen more often is a service, not a schedule",
+            "choose one in between; what has to happen more often is a service, not a schedule",
         ))
     }
 

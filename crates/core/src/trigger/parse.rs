@@ -181,10 +181,7 @@ impl<'a> ConditionReader<'a> {
             "exists" => Comparison::Exists(true),
             "missing" => Comparison::Exists(false),
             "=" => Comparison::Equals(self.value()?),
-            "in" => match self.value()? {
-                Value::Array(values) => Comparison::OneOf(values),
-                _ => return Err(self.refuse("what follows `in` is not a list")),
-            },
+            "in" => Comparison::OneOf(self.list()?),
             "<" => Comparison::Less(self.number()?),
             "<=" => Comparison::AtMost(self.number()?),
             ">" => Comparison::Greater(self.number()?),
@@ -197,10 +194,21 @@ impl<'a> ConditionReader<'a> {
         Ok(Condition { path, is })
     }
 
+    fn list(&mut self) -> Result<Vec<Value>, Error> {
+        self.skip_blanks();
+        let at = self.at;
+        match self.value()? {
+            Value::Array(values) => Ok(values),
+            _ => Err(Self { at, ..*self }.refuse("what follows `in` is not a list")),
+        }
+    }
+
     fn number(&mut self) -> Result<serde_json::Number, Error> {
+        self.skip_blanks();
+        let at = self.at;
         match self.value()? {
             Value::Number(number) => Ok(number),
-            _ => Err(self.refuse("what is compared by size is not a number")),
+            _ => Err(Self { at, ..*self }.refuse("what is compared by size is not a number")),
         }
     }
 

@@ -26,6 +26,13 @@ pub(super) struct Term {
     until_us: u64,
 }
 
+impl Term {
+    /// Whether this node still leads.
+    pub(super) fn lasts(self, env: &Env) -> bool {
+        env.monotonic_us() < self.until_us
+    }
+}
+
 /// The lead, as it is known here; `None` while another node has it.
 pub(super) type Terms = watch::Receiver<Option<Term>>;
 
@@ -88,7 +95,7 @@ impl<D> Led<D> {
         let mut terms = self.terms.clone();
         loop {
             let term = *terms.borrow_and_update();
-            if term.is_some_and(|term| env.monotonic_us() < term.until_us) {
+            if term.is_some_and(|term| term.lasts(env)) {
                 return;
             }
             if terms.changed().await.is_err() {

@@ -1,11 +1,12 @@
 //! Duties: the maintenance that keeps a store in order while nobody asks for anything.
 //!
 //! A duty is one small activity that looks at the store as a whole and makes good whatever is due: scheduled jobs
-//! become available (`promote`), jobs of lost workers go on (`reclaim`), what is over for long is removed
-//! (`prune`). Each is driven by a runner of its own.
+//! become available (`promote`), schedules make their jobs (`fire`), events reach who waits for them (`deliver`), jobs of
+//! lost workers go on (`reclaim`), what is over for long is removed (`prune`). Each is driven by a runner of its own.
 //!
-//! One node does them for all, the leader (`lead`), except for one: every node looks for lost workers, for who would find
-//! the leader's own? And the end of a process is seen first on its own machine.
+//! One node does them for all, the leader (`lead`), with these exceptions. Every node looks for lost workers, for who would
+//! find the leader's own? And the end of a process is seen first on its own machine. Every node fires and delivers, a
+//! moment after the leader, so that nothing is late when the leader dies.
 //!
 //! # For whoever adds one
 //!
@@ -18,6 +19,8 @@
 //! - **No memory.** What a duty must know from the time before belongs into the store.
 //! - **Errors are for the runner.** It logs, waits longer each time, and goes on.
 
+mod deliver;
+mod fire;
 mod lead;
 mod prune;
 mod reclaim;
@@ -28,10 +31,13 @@ mod promote;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright_core::trigger::CustomTriggers;
 use taskwright_core::{Retention, WorkerId};
 use taskwright_store::{LostWorker, SharedStore};
 use tokio::sync::Notify;
 
+use self::deliver::Deliver;
+use self::fire::Fire;
 use self::lead::{Lead, Led};
 use self::promote::Promote;
 use self::prune::Prune;
@@ -39,7 +45,7 @@ use self::reclaim::Reclaim;
 use crate::env::{Env, Spawned};
 
 /// Which duties are done and how. Defaults are in [`Default`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DutyConfig {
     /// How often lost workers are looked for. Default 500 ms.
     pub reclaim_every: Duration,
@@ -47,6 +53,8 @@ pub struct DutyConfig {
     pub prune_every: Duration,
     /// How long jobs that are over are kept. Default 7 days completed, 30 days otherwise.
     pub retention: Retention,
+    /// The trigger rules that the program brings itself. Default none.
+    pub triggers: Arc<CustomTriggers>,
 }
 
 impl Default for DutyConfig {
@@ -55,6 +63,7 @@ impl Default for DutyConfig {
             reclaim_every: Duration::from_millis(500),
             prune_every: Duration::from_secs(3_600),
             retention: Retention::default(),
+            triggers: Arc::default(),
         }
     }
 }
@@ -96,7 +105,9 @@ impl Duties {
         let node = env.worker_id();
         let (lead, terms) = Lead::new(store(), node);
         let promote = Led::new(Promote::new(store()), terms.clone());
-        let prune = Led::new(Prune::new(store(), config.prune_every, config.retention), terms);
+        let prune = Led::new(Prune::new(store(), config.prune_every, config.retention), terms.clone());
+        let fire = Fire::new(store(), config.triggers.clone(), Some(terms.clone()));
+        let deliver = Deliver::new(store(), config.triggers.clone(), Some(terms));
         let runners = vec![
             runner::spawn(env, store(), lead, None),
             runner::spawn(env, store(), promote, None),
@@ -107,6 +118,8 @@ impl Duties {
                 Some(Arc::clone(&reclaim)),
             ),
             runner::spawn(env, store(), prune, None),
+            runner::spawn(env, store(), fire, None),
+            runner::spawn(env, store(), deliver, None),
         ];
         Self { store: store(), node, reclaim, runners }
     }
@@ -139,6 +152,8 @@ pub async fn run_once(
 ) -> Result<(), taskwright_store::Error> {
     let store = || Arc::clone(store);
     runner::exhaust(&Reclaim::new(store(), config.reclaim_every, Box::new(on_lost)), env).await?;
+    runner::exhaust(&Fire::new(store(), config.triggers.clone(), None), env).await?;
+    runner::exhaust(&Deliver::new(store(), config.triggers.clone(), None), env).await?;
     runner::exhaust(&Promote::new(store()), env).await?;
     runner::exhaust(&Prune::new(store(), config.prune_every, config.retention), env).await
 }

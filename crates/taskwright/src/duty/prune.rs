@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use taskwright_core::Retention;
-use taskwright_store::{Reply, SharedStore};
+use taskwright_core::{Retention, Timestamp};
+use taskwright_store::{Error, Reply, SharedStore};
 
 use super::runner::{Duty, Next};
 use crate::env::Env;
 
 /// Jobs of one call. Small, so that a large backlog of old jobs never holds up the writers for long.
 const PRUNE_JOBS_MAX: usize = 1_000;
+/// Firings, and events, of one call.
+const PRUNE_ROWS_MAX: usize = 5_000;
 
 pub(super) struct Prune {
     store: SharedStore,
@@ -20,6 +22,18 @@ pub(super) struct Prune {
 impl Prune {
     pub(super) fn new(store: SharedStore, every: Duration, keep: Retention) -> Self {
         Self { store, every, keep }
+    }
+
+    /// Removes old history of schedules, and old events; whether more is left.
+    async fn forget(&self, now: Timestamp) -> Result<bool, Error> {
+        let mut most = 0;
+        if let Some(keep) = self.keep.firings {
+            most = self.store.prune_firings(now.minus(keep), PRUNE_ROWS_MAX).await?;
+        }
+        if let Some(keep) = self.keep.events {
+            most = most.max(self.store.prune_events(now.minus(keep), PRUNE_ROWS_MAX).await?);
+        }
+        Ok(most == PRUNE_ROWS_MAX)
     }
 }
 
@@ -34,7 +48,8 @@ impl Duty for Prune {
             if done.jobs + done.workers > 0 {
                 tracing::debug!(done.jobs, done.workers, "old jobs and workers were removed");
             }
-            Ok(if done.more { Next::More } else { Next::After(self.every) })
+            let more = self.forget(env.now()).await?;
+            Ok(if done.more || more { Next::More } else { Next::After(self.every) })
         })
     }
 }

@@ -1,0 +1,132 @@
+//! Fires schedules: makes the jobs that are due.
+//!
+//! Every node does it, since a firing that waits for another leader would be late, and since the store takes one decision
+//! about a schedule however many are made. The leader goes first; the others look a moment later, when there is usually
+//! nothing left.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwright_core::trigger::CustomTriggers;
+use taskwright_core::{Actor, JobId, State, Timestamp};
+use taskwright_store::{Change, DueSchedules, Error, Reply, SharedStore, Written};
+
+use super::lead::Terms;
+use super::runner::{Duty, Next};
+use crate::env::Env;
+use crate::schedule::{Decided, Decider, open_ids};
+
+/// Schedules of one call.
+const SCHEDULES_MAX: usize = 500;
+/// The longest time between two looks: 1 s. Somebody may have registered a schedule that is due before the next known one, and
+/// the hint may be missed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How much later than the leader the others look: 100 ms, and up to half as much more, so that they do not look together.
+const FOLLOW_AFTER: Duration = Duration::from_millis(100);
+
+pub(super) struct Fire {
+    store: SharedStore,
+    custom: Arc<CustomTriggers>,
+    /// `None` when there is nobody else.
+    terms: Option<Terms>,
+}
+
+impl Fire {
+    pub(super) fn new(store: SharedStore, custom: Arc<CustomTriggers>, terms: Option<Terms>) -> Self {
+        Self { store, custom, terms }
+    }
+
+    /// How much later than what is due this node looks.
+    fn behind(&self, env: &Env) -> Duration {
+        behind(self.terms.as_ref(), env)
+    }
+
+    async fn fire(&self, env: &Env, due: &DueSchedules) -> Result<Option<Timestamp>, Error> {
+        let states = states(&self.store, due.schedules.iter().flat_map(open_ids).collect()).await?;
+        let now = env.now();
+        let decider = Decider { env, now, custom: &self.custom };
+        let mut writes = Vec::with_capacity(due.schedules.len());
+        let mut soonest = due.next;
+        for stored in &due.schedules {
+            let Decided { write, cancel } = decider.due(stored, &states);
+            cancel_all(&self.store, now, stored.name.as_str(), cancel).await?;
+            soonest = earlier(soonest, write.next);
+            writes.push(write);
+        }
+        let fired: usize = writes.iter().map(|write| write.firings.len()).sum();
+        let written = self.store.write_schedules(now, writes).await?;
+        let stale = written.iter().filter(|written| **written == Written::Stale).count();
+        if fired > 0 {
+            tracing::debug!(fired, stale, "schedules have fired");
+        }
+        Ok(soonest)
+    }
+}
+
+impl Duty for Fire {
+    fn name(&self) -> &'static str {
+        "fire"
+    }
+
+    fn follows_hints(&self) -> bool {
+        true
+    }
+
+    fn run_once<'a>(&'a self, env: &'a Env) -> Reply<'a, Next> {
+        Box::pin(async move {
+            let behind = self.behind(env);
+            let looked_at = env.now().minus(behind);
+            let due = self.store.due_schedules(looked_at, SCHEDULES_MAX).await?;
+            let next = if due.schedules.is_empty() { due.next } else { self.fire(env, &due).await? };
+            Ok(match next {
+                Some(next) if next <= looked_at => Next::More,
+                Some(next) => Next::At(next.plus(behind), LOOK_EVERY),
+                None => Next::After(LOOK_EVERY),
+            })
+        })
+    }
+}
+
+/// How much later than the leader this node looks at what is due: not at all if it leads, or is alone.
+pub(super) fn behind(terms: Option<&Terms>, env: &Env) -> Duration {
+    match terms {
+        Some(terms) if !terms.borrow().is_some_and(|term| term.lasts(env)) => {
+            FOLLOW_AFTER + FOLLOW_AFTER.mul_f64(env.dice() / 2.0)
+        }
+        _ => Duration::ZERO,
+    }
+}
+
+/// The states of jobs, by id.
+pub(super) async fn states(
+    store: &SharedStore,
+    jobs: Vec<JobId>,
+) -> Result<HashMap<JobId, Option<State>>, Error> {
+    if jobs.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let states = store.states(jobs.clone()).await?;
+    Ok(jobs.into_iter().zip(states).collect())
+}
+
+/// Asks jobs to stop, before the one that takes their place is made: who stops in between leaves nothing undone.
+pub(super) async fn cancel_all(
+    store: &SharedStore,
+    now: Timestamp,
+    schedule: &str,
+    jobs: Vec<JobId>,
+) -> Result<(), Error> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let reason = format!("the schedule {schedule} fires again, and cancels its previous job");
+    store.change(now, jobs, Change::Cancel, Actor::system(), Some(reason)).await.map(drop)
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

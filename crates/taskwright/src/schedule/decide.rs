@@ -1,0 +1,302 @@
+//! From what is due to what is written: the plan of the domain, with the jobs that it makes.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use taskwright_core::schedule::{
+    EventValues, Firing, FiringValues, OpenJobs, Plan, PlanLimits, SkipReason, Skipped, fire_for_event, plan,
+};
+use taskwright_core::trigger::CustomTriggers;
+use taskwright_core::{
+    Error as Refused, EventId, JobId, NewJob, Schedule, State, Timestamp, Trigger, TriggerId,
+};
+use taskwright_store::{Fires, NewEvent, NewFiring, ScheduleWrite, SkippedRun, StoredEvent, StoredSchedule};
+
+use super::view::ScheduleView;
+use super::{target, written};
+use crate::env::Env;
+
+/// How soon a schedule is looked at again while an occurrence of it waits for a job to end: 1 s.
+const QUEUED_LOOK: Duration = Duration::from_secs(1);
+
+/// How soon a schedule is looked at again whose trigger rule, or whole definition, this program does not have. Another
+/// node may have it.
+const UNKNOWN_LOOK: Duration = Duration::from_secs(10);
+
+/// What is to be done about one schedule.
+pub(crate) struct Decided {
+    /// What is written.
+    pub(crate) write: ScheduleWrite,
+    /// Jobs that are asked to stop before.
+    pub(crate) cancel: Vec<JobId>,
+}
+
+/// Decides about schedules, at one moment.
+pub(crate) struct Decider<'a> {
+    pub(crate) env: &'a Env,
+    pub(crate) now: Timestamp,
+    pub(crate) custom: &'a CustomTriggers,
+}
+
+/// The event that fires a schedule.
+pub(super) struct Fired<'a> {
+    stored: &'a StoredEvent,
+    payload: &'a serde_json::Value,
+    /// Whether it is merged with others of its key.
+    coalesce: bool,
+}
+
+impl Decider<'_> {
+    /// What a schedule that is due does; `states` are those of its open jobs.
+    pub(crate) fn due(&self, stored: &StoredSchedule, states: &HashMap<JobId, Option<State>>) -> Decided {
+        let mut view = match ScheduleView::read(stored) {
+            Ok(view) => view,
+            Err(error) => {
+                tracing::warn!(schedule = %stored.name, %error, "a schedule cannot be fired here");
+                return self.later(stored);
+            }
+        };
+        drop_ended(&mut view, states);
+        let limits = PlanLimits::new(self.custom);
+        let planned = plan(&view.schedule, &view.state, self.now, &limits);
+        let mut is_unknown = false;
+        for fault in &planned.faults {
+            is_unknown |= fault.error.is_unknown();
+            tracing::warn!(schedule = %stored.name, trigger = %fault.trigger, error = %fault.error, "a trigger rests");
+        }
+        let open = open_jobs(&view);
+        let planned = planned.with_overlap(&view.schedule, open);
+        let next = planned.next;
+        let mut decided = self.write(stored, &view, planned, None);
+        let mut look = |at: Timestamp| decided.write.next = Some(next.map_or(at, |next| next.min(at)));
+        if is_unknown {
+            look(self.now.plus(UNKNOWN_LOOK));
+        }
+        decided
+    }
+
+    /// What a schedule makes of an event that is offered to it; `None` when that is nothing. It is changed by that: the next
+    /// event is offered to what it is then.
+    pub(crate) fn event(
+        &self,
+        listener: &mut Listener,
+        event: &StoredEvent,
+        payload: &serde_json::Value,
+    ) -> Option<Vec<JobId>> {
+        let NewEvent { namespace, topic, .. } = &event.event;
+        let view = &listener.view;
+        if view.schedule.namespace != *namespace {
+            return None;
+        }
+        let matching: Vec<(TriggerId, bool)> = view
+            .schedule
+            .triggers
+            .iter()
+            .filter_map(|named| match &named.trigger {
+                Trigger::Event(on) if on.matches(topic, payload) => Some((named.id.clone(), on.coalesce)),
+                _ => None,
+            })
+            .collect();
+        let mut cancel = Vec::new();
+        let mut fired = false;
+        for (trigger, coalesce) in matching {
+            let limits = PlanLimits::new(self.custom);
+            let view = &listener.view;
+            let Some(planned) =
+                fire_for_event(&view.schedule, &view.state, &trigger, event.at, self.now, &limits)
+            else {
+                continue;
+            };
+            let planned = planned.with_overlap(&view.schedule, open_jobs(view));
+            let next = listener.stored.next;
+            let decided =
+                self.write(&listener.stored, view, planned, Some(Fired { stored: event, payload, coalesce }));
+            cancel.extend(decided.cancel);
+            listener.take(decided.write, next);
+            fired = true;
+        }
+        fired.then_some(cancel)
+    }
+
+    /// Looks again some time later, without any change.
+    fn later(&self, stored: &StoredSchedule) -> Decided {
+        let write = ScheduleWrite {
+            target: target(stored),
+            definition: None,
+            state: stored.state.clone(),
+            next: Some(self.now.plus(UNKNOWN_LOOK)),
+            firings: Vec::new(),
+        };
+        Decided { write, cancel: Vec::new() }
+    }
+
+    fn write(
+        &self,
+        stored: &StoredSchedule,
+        view: &ScheduleView,
+        planned: Plan,
+        event: Option<Fired<'_>>,
+    ) -> Decided {
+        let mut state = planned.new_state;
+        let mut firings: Vec<NewFiring> = planned.skipped.iter().map(skipped).collect();
+        let mut cancel = Vec::new();
+        for firing in planned.firings {
+            if firing.cancel_previous {
+                cancel.append(&mut state.open.clone());
+            }
+            match job(self.env, self.now, &view.schedule, &firing, event.as_ref()) {
+                Ok(job) => {
+                    state.opened(job.id);
+                    firings.push(new_firing(firing, event.as_ref().map(|event| event.stored.event.id), job));
+                }
+                Err(error) => {
+                    tracing::error!(schedule = %stored.name, %error, "a schedule cannot make its job");
+                    firings.push(refused(&firing, event.as_ref().map(|event| event.stored.event.id)));
+                }
+            }
+        }
+        if let Some(event) = &event {
+            for firing in &mut firings {
+                firing.event = Some(event.stored.event.id);
+            }
+        }
+        let queued_look = state.queued.is_some().then(|| self.now.plus(QUEUED_LOOK));
+        let next = match (planned.next, queued_look) {
+            (Some(next), Some(look)) => Some(next.min(look)),
+            (next, look) => next.or(look),
+        };
+        let state = written(&state);
+        let write = ScheduleWrite { target: target(stored), definition: None, state, next, firings };
+        Decided { write, cancel }
+    }
+}
+
+/// A schedule that events are offered to, one after the other, and what came of that.
+pub(crate) struct Listener {
+    pub(crate) stored: StoredSchedule,
+    view: ScheduleView,
+    /// What is written in the end; `None` when nothing fired.
+    pub(crate) write: Option<ScheduleWrite>,
+}
+
+impl Listener {
+    /// A schedule as it was read; `None`, with a warning, when it is not understood here.
+    pub(crate) fn new(stored: StoredSchedule, states: &HashMap<JobId, Option<State>>) -> Option<Self> {
+        match ScheduleView::read(&stored) {
+            Ok(mut view) => {
+                drop_ended(&mut view, states);
+                Some(Self { stored, view, write: None })
+            }
+            Err(error) => {
+                tracing::warn!(schedule = %stored.name, %error, "events are not offered to a schedule");
+                None
+            }
+        }
+    }
+
+    fn take(&mut self, mut write: ScheduleWrite, next: Option<Timestamp>) {
+        // An event does not move what is due by time; a queued occurrence may have to be looked at sooner.
+        write.next = match (next, write.next) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        if let Ok(state) = serde_json::from_str(&write.state) {
+            self.view.state = state;
+        }
+        self.stored.state.clone_from(&write.state);
+        match &mut self.write {
+            None => self.write = Some(write),
+            Some(all) => {
+                (all.state, all.next) = (write.state, write.next);
+                all.firings.append(&mut write.firings);
+            }
+        }
+    }
+}
+
+/// The job ids that a schedule remembers as open.
+pub(crate) fn open_ids(stored: &StoredSchedule) -> Vec<JobId> {
+    ScheduleView::read(stored).map(|view| view.state.open).unwrap_or_default()
+}
+
+fn drop_ended(view: &mut ScheduleView, states: &HashMap<JobId, Option<State>>) {
+    let is_open = |id: &JobId| match states.get(id) {
+        Some(Some(state)) => !state.is_terminal(),
+        Some(None) => false,
+        None => true,
+    };
+    view.state.open.retain(is_open);
+}
+
+fn open_jobs(view: &ScheduleView) -> OpenJobs {
+    OpenJobs { unfinished: view.state.open.len() as u64, has_queued: view.state.queued.is_some() }
+}
+
+/// The job that a firing makes.
+///
+/// # Errors
+///
+/// When its arguments would be too large.
+pub(super) fn job(
+    env: &Env,
+    now: Timestamp,
+    schedule: &Schedule,
+    firing: &Firing,
+    event: Option<&Fired<'_>>,
+) -> Result<NewJob, Refused> {
+    let args = schedule.args.render(&FiringValues {
+        due: firing.due,
+        previous_due: firing.previous_due,
+        now,
+        schedule: &schedule.name,
+        trigger: firing.trigger.as_ref(),
+        event: event.map(|event| EventValues { topic: &event.stored.event.topic, payload: event.payload }),
+    })?;
+    let key = event.filter(|event| event.coalesce).and_then(|event| event.stored.event.key.as_ref());
+    let new = NewJob::new(env.job_id(), schedule.kind.clone(), args);
+    Ok(NewJob {
+        namespace: schedule.namespace.clone(),
+        owner: schedule.owner.clone(),
+        queue: schedule.queue.clone(),
+        priority: schedule.priority,
+        run_at: Some(firing.run_at).filter(|run_at| *run_at > now),
+        max_attempts: schedule.max_attempts.unwrap_or(new.max_attempts),
+        backoff: schedule.backoff,
+        timeout: schedule.timeout,
+        delivery: schedule.delivery.unwrap_or(new.delivery),
+        unique: key.map(|key| schedule.coalescing_key(key)).transpose()?,
+        ..new
+    })
+}
+
+fn new_firing(firing: Firing, event: Option<EventId>, job: NewJob) -> NewFiring {
+    NewFiring {
+        trigger: firing.trigger,
+        due: firing.due,
+        previous_due: firing.previous_due,
+        event,
+        what: Fires::Job(firing.kind, Box::new(job)),
+    }
+}
+
+fn refused(firing: &Firing, event: Option<EventId>) -> NewFiring {
+    let run = SkippedRun { to: firing.due, count: 1, exact: true, reason: SkipReason::Refused };
+    NewFiring {
+        trigger: firing.trigger.clone(),
+        due: firing.due,
+        previous_due: firing.previous_due,
+        event,
+        what: Fires::Skip(run),
+    }
+}
+
+fn skipped(skipped: &Skipped) -> NewFiring {
+    let Skipped { trigger, from, to, count, exact, reason } = skipped;
+    NewFiring {
+        trigger: Some(trigger.clone()),
+        due: *from,
+        previous_due: None,
+        event: None,
+        what: Fires::Skip(SkippedRun { to: *to, count: *count, exact: *exact, reason: *reason }),
+    }
+}
