@@ -95,6 +95,11 @@ impl Site {
         up
     }
 
+    /// The store, for a client.
+    pub fn shared(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
     /// What the store says now.
     pub fn ask<T>(&self, question: impl AsyncFnOnce(&dyn Store) -> T) -> T {
         self.runtime.block_on(question(&*self.store))
