@@ -4,6 +4,7 @@
 #[path = "../../../tests/support/cluster.rs"]
 mod cluster;
 
+
 use cluster::Cluster;
 use taskwright_core::limit::SCHEDULE_WRITES_MAX;
 use taskwright_core::schedule::SkipReason;
