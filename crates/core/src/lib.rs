@@ -18,8 +18,12 @@
 //! | [`unique`] | which jobs count as the same |
 //! | [`retention`] | how long what is over is kept |
 //! | [`limit`] | how large anything may be |
+//! | [`resource`] | what an attempt may use of the machine |
+//! | [`admission`] | which jobs a worker has room for |
+//! | [`size`] | what an amount of bytes looks like |
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod attempt;
 pub mod error;
 pub mod id;
@@ -27,18 +31,22 @@ pub mod job;
 pub mod limit;
 pub mod name;
 pub mod priority;
+pub mod resource;
 pub mod retention;
 pub mod retry;
+pub mod size;
 pub mod state;
 pub mod time;
 pub mod unique;
 
+pub use admission::{Budget, Weight};
 pub use attempt::{AttemptRecord, Decision, Fence, Outcome, Usage, Verdict};
 pub use error::Error;
 pub use id::{JobId, WorkerId};
 pub use job::{Args, Delivery, NewJob};
 pub use name::{Actor, Kind, Namespace, Owner, QueueName};
 pub use priority::Priority;
+pub use resource::{IoNice, Limits};
 pub use retention::Retention;
 pub use retry::{Backoff, MaxAttempts};
 pub use state::{Cause, State};
