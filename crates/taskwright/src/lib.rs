@@ -69,8 +69,9 @@ pub use taskwright_core as core;
 pub use taskwright_store as store;
 
 pub use taskwright_core::{
-    Actor, Args, Backoff, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Outcome, Owner, Priority,
-    QueueName, Retention, State, Timestamp, UniqueKey, UniqueScope, Usage, WorkerId,
+    Actor, Args, Backoff, Budget, Delivery, IoNice, JobId, Kind, Limits, MaxAttempts, Namespace, NewJob,
+    Outcome, Owner, Priority, QueueName, Retention, State, Timestamp, UniqueKey, UniqueScope, Usage, Weight,
+    WorkerId,
 };
 
 pub use self::cancel::StopCause;
@@ -83,7 +84,7 @@ pub use self::handler::{Handler, HandlerFuture};
 pub use self::job::Job;
 pub use self::registry::{Registry, TaskOptions};
 pub use self::task::{Task, TaskError};
-pub use self::worker::{Summary, Worker};
+pub use self::worker::{Recycled, Summary, Worker};
 
 /// The Rust of the guide, compiled and run as it stands there.
 #[cfg(doctest)]
