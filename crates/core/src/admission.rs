@@ -30,7 +30,7 @@ pub const OVERTAKEN: Duration = Duration::from_secs(2);
 pub const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
 /// What one job counts while it runs. The default is nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Weight {
     /// Thousandths of a CPU.
     pub cpu_milli: u32,
@@ -83,12 +83,23 @@ impl fmt::Display for Cpus {
 }
 
 /// How much the jobs that a worker runs may weigh together. The default limits nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Budget {
     /// Thousandths of a CPU; `None` is no limit.
     pub cpu_milli: Option<u32>,
     /// Memory, in bytes; `None` is no limit.
     pub memory_bytes: Option<u64>,
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.cpu_milli.map(Cpus), self.memory_bytes.map(Bytes)) {
+            (None, None) => f.write_str("no limit"),
+            (Some(cpus), None) => write!(f, "{cpus} CPU"),
+            (None, Some(bytes)) => bytes.fmt(f),
+            (Some(cpus), Some(bytes)) => write!(f, "{cpus} CPU, {bytes}"),
+        }
+    }
 }
 
 impl Budget {

@@ -15,7 +15,7 @@ pub const NICE_MAX: u8 = 19;
 
 /// What a child process and its descendants, together, may use, and how they stand back behind others. The default
 /// limits nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Limits {
     /// Resident memory of the whole tree of processes, in bytes.
     pub max_rss: Option<u64>,
@@ -133,6 +133,12 @@ impl fmt::Display for IoNice {
             Self::BestEffort(level) => write!(f, "best-effort:{level}"),
             Self::Idle => f.write_str("idle"),
         }
+    }
+}
+
+impl serde::Serialize for IoNice {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
