@@ -165,27 +165,25 @@ impl Tree {
     /// Everyone who is there, the dead that nobody has waited for among them. Whoever is gone is forgotten: a command may
     /// start one process after the other for days.
     fn everyone(&mut self) -> Vec<Stat> {
-        let mut next: Vec<(i32, Option<u64>)> =
-            self.members.iter().map(|(&pid, &start)| (pid, Some(start))).collect();
-        let mut seen = BTreeSet::new();
         let mut everyone: Vec<Stat> = Vec::new();
-        while let Some((pid, start)) = next.pop().filter(|_| everyone.len() < MEASURED_MAX) {
-            let Some(process) = Stat::of(pid) else {
-                self.members.remove(&pid);
-                continue;
-            };
-            if start.is_some_and(|start| start != process.start) {
-                self.members.remove(&pid);
-                continue;
+        for (pid, start) in self.members.clone() {
+            match Stat::of(pid).filter(|process| process.start == start) {
+                Some(process) => everyone.push(process),
+                None => drop(self.members.remove(&pid)),
             }
-            if !seen.insert(pid) {
-                continue;
+        }
+        let mut next = 0;
+        while let Some(parent) = everyone.get(next).filter(|_| everyone.len() < MEASURED_MAX).map(|it| it.pid)
+        {
+            next += 1;
+            // Its number may be a stranger's by now, whose parent is another.
+            let children = proc_fs::children(parent).into_iter().filter_map(Stat::of);
+            for child in children.filter(|child| child.parent == parent) {
+                if !self.holds(&child) {
+                    self.admit(&child);
+                    everyone.push(child);
+                }
             }
-            if !self.holds(&process) {
-                self.admit(&process);
-            }
-            next.extend(proc_fs::children(pid).into_iter().map(|child| (child, None)));
-            everyone.push(process);
         }
         everyone
     }
