@@ -295,7 +295,7 @@ mod tests {
                 "7:8 `nice` in [tasks.a] is 20",
                 "8:10 `ionice` in [tasks.a] is \"realtime\"",
                 "9:16 `max_cpu_time` in [tasks.a] is \"0s\"",
-                "10:1 `tasks.a.weight` is a whole number",
+                "10:10 `tasks.a.weight` is a whole number",
             ]
         );
     }

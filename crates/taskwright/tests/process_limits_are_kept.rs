@@ -1,4 +1,4 @@
-//! A command that uses more memory or CPU time than it may, together with everything it started, is stopped and told which
+//! Fault 65: a command that uses more memory or CPU time than it may, together with everything it started, is stopped and told which
 //! limit that was.
 
 mod process_support;
