@@ -103,7 +103,7 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// How a process stands back at the disk, where its scheduler knows classes (ioprio_set(2)).
+/// How a process stands back at the disk, where its scheduler knows classes (`ioprio_set(2)`).
 ///
 /// # Example
 ///

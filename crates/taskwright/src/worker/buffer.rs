@@ -85,13 +85,13 @@ impl Buffer {
     }
 
     /// Keeps a job apart that has no room yet. Gives it back when the buffer is closed or keeps one already.
-    pub(crate) fn keep(&self, job: ClaimedJob, now_us: u64) -> Result<(), ClaimedJob> {
+    pub(crate) fn keep(&self, job: ClaimedJob, now_us: u64) -> Option<ClaimedJob> {
         let mut state = lock(&self.state);
         if state.closed || state.kept.is_some() {
-            return Err(job);
+            return Some(job);
         }
         state.kept = Some(Waiting { rank: job.priority.0, since_us: now_us, job, permit: None });
-        Ok(())
+        None
     }
 
     pub(crate) fn keeps(&self) -> bool {
@@ -333,16 +333,16 @@ mod tests {
     #[test]
     fn a_kept_job_is_given_to_no_slot_before_it_has_room_and_is_taken_out_like_any_other() {
         let buffer = Buffer::default();
-        buffer.keep(job(1, 2000), 10).unwrap();
-        assert_eq!(buffer.keep(job(2, 2000), 10).unwrap_err().key, JobKey(2), "one is enough");
+        assert_eq!(buffer.keep(job(1, 2000), 10), None);
+        assert_eq!(buffer.keep(job(2, 2000), 10).unwrap().key, JobKey(2), "one is enough");
         assert_eq!((pop(&buffer), buffer.oldest_us()), (None, Some(10)));
         assert_eq!(buffer.take_kept(9), None);
         assert_eq!(buffer.take_matching(|job| job.key == JobKey(1)).len(), 1);
-        buffer.keep(job(3, 2000), 20).unwrap();
+        assert_eq!(buffer.keep(job(3, 2000), 20), None);
         push(&buffer, vec![job(4, 3000)], 20).unwrap();
         buffer.start_kept(|_| None);
         assert_eq!(drain(&buffer), [3, 4]);
-        buffer.keep(job(5, 2000), 30).unwrap();
+        assert_eq!(buffer.keep(job(5, 2000), 30), None);
         assert_eq!(buffer.close().len(), 1);
     }
 }

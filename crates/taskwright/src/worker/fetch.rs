@@ -174,7 +174,7 @@ impl Fetcher {
     /// Keeps a job apart that has no room yet.
     fn keep(&self, jobs: Vec<ClaimedJob>, now_us: u64) {
         for job in jobs {
-            if let Err(job) = self.worker.buffer.keep(job, now_us) {
+            if let Some(job) = self.worker.buffer.keep(job, now_us) {
                 self.worker.ends.give_back(&[job], "the worker stops");
             }
         }
