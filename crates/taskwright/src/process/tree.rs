@@ -150,8 +150,13 @@ impl Tree {
         let resident = |process: &Stat| process.resident_pages * page_bytes;
         let mut rss_bytes: u64 = everyone.iter().map(resident).sum();
         if rss_limit.is_some_and(|limit| rss_bytes > limit) {
-            let share =
-                |process: &Stat| proc_fs::proportional_bytes(process.pid).unwrap_or(resident(process));
+            // Of one that ends just now the share is not to be had, and it has nothing any more; of another user's neither.
+            let is_same = |now: &Stat, process: &Stat| now.start == process.start && !now.is_dead;
+            let now = |process: &Stat| Stat::of(process.pid).filter(|now| is_same(now, process));
+            let share = |process: &Stat| {
+                let share = proc_fs::proportional_bytes(process.pid);
+                share.unwrap_or_else(|| now(process).as_ref().map_or(0, resident))
+            };
             rss_bytes = everyone.iter().filter(|process| !process.is_dead).map(share).sum();
         }
         let ticks: u64 = everyone.iter().map(|process| process.cpu_ticks).sum();

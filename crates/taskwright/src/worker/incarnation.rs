@@ -95,7 +95,7 @@ impl Incarnation {
         if lost {
             self.abandon(&mut tasks).await;
         }
-        match (replaced || lost, recycled) {
+        match (replaced, recycled) {
             (true, _) => Ended::Replaced,
             (false, true) => Ended::Recycled,
             (false, false) => Ended::Stopped,
