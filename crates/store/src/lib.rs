@@ -150,6 +150,10 @@ pub trait Store: ScheduleStore + EventStore {
     /// [start marks](StartMarks), as if it had been lost: what was not started goes back uncounted.
     fn unregister(&self, now: Timestamp, worker: WorkerId) -> Reply<'_, ()>;
 
+    /// Keeps a line about a living worker, for people to see with it; a later one replaces it. Nothing happens when no such
+    /// worker is alive.
+    fn remark(&self, worker: WorkerId, remark: String) -> Reply<'_, ()>;
+
     /// Asks workers to quiet or stop; answers per worker whether there was one to ask.
     fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>>;
 

@@ -320,6 +320,7 @@ macro_rules! conformance {
             worker: [
                 a_registered_worker_is_shown,
                 a_worker_is_shown_with_what_it_runs_and_when_it_was_seen,
+                what_a_worker_says_about_itself_is_shown_also_after_its_end,
                 a_registration_may_be_repeated,
                 a_worker_that_is_not_alive_cannot_renew,
                 nobody_has_anything_to_tell_an_unknown_worker,

@@ -365,6 +365,10 @@ impl Store for PostgresStore {
         })
     }
 
+    fn remark(&self, worker: WorkerId, remark: String) -> Reply<'_, ()> {
+        Box::pin(async move { transact!(self, session => worker::remark(session, worker, &remark)) })
+    }
+
     fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {
         Box::pin(async move { transact!(self, session => worker::order(session, &workers, order)) })
     }

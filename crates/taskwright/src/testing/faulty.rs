@@ -237,6 +237,10 @@ impl Store for FaultyStore {
         self.run(Call::Unregister, move || self.store.unregister(now, worker))
     }
 
+    fn remark(&self, worker: WorkerId, remark: String) -> Reply<'_, ()> {
+        self.store.remark(worker, remark)
+    }
+
     fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {
         self.store.order(workers, order)
     }

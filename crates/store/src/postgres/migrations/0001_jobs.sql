@@ -241,6 +241,7 @@ CREATE TABLE worker (
     host           text     NOT NULL,
     boot           text     NOT NULL,
     queues         text     NOT NULL,
+    remark         text,
     lease_us       bigint   NOT NULL,
     lease_until_us bigint   NOT NULL,
     lease_until_db bigint   NOT NULL,
