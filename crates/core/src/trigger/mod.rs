@@ -188,6 +188,17 @@ impl Trigger {
         }
     }
 
+    /// The zone on whose wall clocks it is, if it is about any.
+    pub fn zone(&self) -> Option<&crate::zone::Zone> {
+        match self {
+            Self::Cron(cron) => Some(cron.zone()),
+            Self::At(at) => Some(at.zone()),
+            Self::Daily(daily) => Some(daily.zone()),
+            Self::Monthly(monthly) => Some(monthly.zone()),
+            Self::Every(_) | Self::After(_) | Self::Event(_) | Self::Custom(_) => None,
+        }
+    }
+
     /// Whether it fires at most once in its life.
     pub fn is_one_time(&self) -> bool {
         matches!(self, Self::At(_) | Self::After(_))
