@@ -24,6 +24,8 @@ pub struct VirtualClock(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     elapsed_us: u64,
+    /// By how much somebody has set the wall clock: forwards, or backwards.
+    set_by_us: i64,
     /// By moment, then in the order in which they lay down.
     sleepers: BTreeMap<(u64, u64), Waker>,
     newest_sleeper: u64,
@@ -57,6 +59,16 @@ impl VirtualClock {
         true
     }
 
+    /// Sets the wall clock forwards, as somebody or a time server may; the monotonic clock goes on as it was.
+    pub fn set_forwards(&self, by: Duration) {
+        lock(&self.0).set_by_us += i64::try_from(micros(by)).unwrap_or(i64::MAX);
+    }
+
+    /// Sets the wall clock backwards.
+    pub fn set_backwards(&self, by: Duration) {
+        lock(&self.0).set_by_us -= i64::try_from(micros(by)).unwrap_or(i64::MAX);
+    }
+
     /// What happens when nobody has anything left to do.
     fn idle(&self) {
         let mut state = lock(&self.0);
@@ -74,7 +86,8 @@ impl VirtualClock {
 
 impl State {
     fn now(&self) -> Timestamp {
-        BEGIN.plus(Duration::from_micros(self.elapsed_us))
+        let now = BEGIN.plus(Duration::from_micros(self.elapsed_us));
+        Timestamp::from_micros(now.as_micros() + self.set_by_us)
     }
 }
 

@@ -4,12 +4,18 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use taskwright::core::schedule::{Overlap, ScheduleBuilder};
 use taskwright::env::Spawned;
+use taskwright::schedule::{Put, ScheduleView};
 use taskwright::store::memory::MemoryStore;
+use taskwright::store::{FiringOutcome, FiringView};
 use taskwright::store::{JobDetail, SharedStore};
 use taskwright::testing::{FaultyStore, Sim, simulate};
 use taskwright::worker::Builder;
-use taskwright::{Client, Context, Duties, DutyConfig, Job, JobId, Registry, Summary, TaskError, Worker};
+use taskwright::{
+    Client, Context, Duties, DutyConfig, Job, JobId, Namespace, Registry, Schedule, Summary, TaskError,
+    Timestamp, Trigger, Worker,
+};
 use tokio::sync::Notify;
 
 /// A store with its duties, and a client.
@@ -19,7 +25,7 @@ pub(crate) struct World {
     /// The handle of the process that the client and the duties live in; it can be made to fail.
     pub(crate) faulty: Arc<FaultyStore>,
     pub(crate) client: Client,
-    duties: Duties,
+    pub(crate) duties: Option<Duties>,
 }
 
 /// A worker under way.
@@ -36,7 +42,7 @@ pub(crate) fn world(test: impl AsyncFnOnce(World)) {
         let store: SharedStore = Arc::clone(&faulty) as SharedStore;
         let client = Client::new(Arc::clone(&store), sim.env());
         let duties = Duties::start(&store, &sim.env(), &DutyConfig::default());
-        test(World { sim, memory, faulty, client, duties }).await;
+        test(World { sim, memory, faulty, client, duties: Some(duties) }).await;
     });
 }
 
@@ -77,7 +83,7 @@ impl World {
     }
 
     pub(crate) fn reclaim_now(&self) {
-        self.duties.reclaim_now();
+        self.duties.as_ref().unwrap().reclaim_now();
     }
 
     /// Whole milliseconds since the simulation began.
@@ -147,4 +153,43 @@ impl<T: Clone> Notes<T> {
 
 pub(crate) const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+/// A schedule of the kind `test` with one trigger, as the config file would say it; whether its jobs are over is not asked.
+pub(crate) fn schedule(name: &str, trigger: &str, text: &str) -> ScheduleBuilder {
+    let trigger = Trigger::read(trigger, text, None).unwrap();
+    let schedule = Schedule::builder(name.parse().unwrap(), "test".parse().unwrap()).trigger(trigger);
+    schedule.overlap(Overlap::Allow)
+}
+
+impl World {
+    /// Registers a schedule.
+    pub(crate) async fn put(&self, schedule: ScheduleBuilder) -> Put {
+        self.client.schedules().put(&schedule.build().unwrap()).await.unwrap()
+    }
+
+    pub(crate) async fn view(&self, name: &str) -> ScheduleView {
+        let found = self.client.schedules().get(&Namespace::default(), &name.parse().unwrap()).await;
+        found.unwrap().unwrap()
+    }
+
+    /// What a schedule fired and skipped, oldest first.
+    pub(crate) async fn history(&self, name: &str) -> Vec<FiringView> {
+        let schedules = self.client.schedules();
+        let mut firings =
+            schedules.firings(&Namespace::default(), &name.parse().unwrap(), None, 1_000).await.unwrap();
+        firings.reverse();
+        firings
+    }
+
+    /// When the jobs that a schedule made were due, in whole milliseconds since the simulation began, oldest first.
+    pub(crate) async fn fired_ms(&self, name: &str) -> Vec<i64> {
+        let fired = |firing: &FiringView| matches!(firing.outcome, FiringOutcome::Fired { .. });
+        self.history(name).await.iter().filter(|one| fired(one)).map(|one| since_begin_ms(one.due)).collect()
+    }
+}
+
+/// Whole milliseconds since simulations begin.
+pub(crate) fn since_begin_ms(moment: Timestamp) -> i64 {
+    (moment.as_micros() - 1_767_225_600_000_000) / 1_000
 }
