@@ -13,6 +13,10 @@ use toml::de::{DeTable, DeValue};
 
 use crate::error::{Error, Place, Report, nearest};
 
+mod item;
+
+use item::json_of;
+
 const DURATION_FORM: &str = "a duration like \"30s\", or a number of seconds";
 
 /// One file: its text, its tree, and what is wrong with it.
@@ -106,6 +110,24 @@ impl<'d> Section<'d> {
     /// Where the section's own name stands.
     pub(super) fn tell_here(&self, what: String, why: &str, fix: &str) {
         self.document.tell(self.span.clone(), what, why, fix);
+    }
+
+    /// Where a key stands, or the section's own name if it is not there.
+    pub(super) fn tell_at(&self, key: &str, what: String, why: &str, fix: &str) {
+        let span = self.entry(key).map_or(self.span.clone(), |(name, _)| name.span());
+        self.document.tell(span, what, why, fix);
+    }
+
+    /// A table of anything, as JSON.
+    pub(super) fn table_as_json(
+        &self,
+        key: &'static str,
+    ) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let value = self.get(key)?;
+        match json_of(value.get_ref()) {
+            serde_json::Value::Object(fields) => Some(fields),
+            _ => self.expected(key, value, "a table"),
+        }
     }
 
     /// Whether the key is there.
@@ -330,11 +352,15 @@ impl<'d> Section<'d> {
             Ok(value) => return Some(value),
             Err(error) => error,
         };
+        self.refuse(key, span, text, &error);
+        None
+    }
+
+    fn refuse(&self, key: &str, span: Range<usize>, text: &str, error: &Error) {
         let shown = crate::text::without_secrets(text);
         let what = format!("{} is {:?}", self.titled(key), taskwright_core::name::shown(&shown));
-        let report = super::report(self.document.place(span), what, &error);
+        let report = super::report(self.document.place(span), what, error);
         self.document.reports.borrow_mut().push(report);
-        None
     }
 
     fn expected<T>(&self, key: &str, value: &Spanned<DeValue<'_>>, form: &str) -> Option<T> {
