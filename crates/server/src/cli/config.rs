@@ -97,6 +97,8 @@ fn show(context: &Context) -> Result<Exit, Error> {
         ("failed", keep.failed),
         ("cancelled", keep.cancelled),
         ("dropped", keep.dropped),
+        ("firings", keep.firings),
+        ("events", keep.events),
     ] {
         fact(state, keep.map_or("kept forever".to_owned(), |keep| format!("kept {}", text::duration(keep))))?;
     }

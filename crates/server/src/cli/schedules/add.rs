@@ -24,11 +24,9 @@ use crate::{exec, text};
 #[command(after_help = "\
 Examples:
   taskwright schedules add tick --every 10s -- date
-  taskwright schedules add report --task report --any-kind --daily 08:00
-    --timezone Europe/Berlin --args '{\"day\": \"{due}\"}'
+  taskwright schedules add a --task mail --any-kind --args '{\"day\": \"{due}\"}'
 
-Changing a schedule keeps what it has fired. {due} and other placeholders in
-the arguments are filled at each firing; {{ is a brace. More: docs/guide.")]
+{due} and other placeholders are filled at each firing; {{ is a brace.")]
 pub(super) struct Add {
     /// Its name
     name: ScheduleName,
@@ -55,11 +53,10 @@ pub(super) struct Add {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Policies")]
 struct PolicyFlags {
-    /// What was missed: skip, once (default), all, 'all up to N'
+    /// Missed: skip, once (default), all, 'all up to N'
     #[arg(long, value_name = "M", default_value_t, hide_default_value = true)]
     misfire: Misfire,
-    /// While a job is not over: skip (default), queue_one, allow,
-    /// cancel_previous
+    /// skip (default), queue_one, allow, cancel_previous
     #[arg(long, value_name = "O", default_value_t, hide_default_value = true)]
     overlap: Overlap,
     /// Put off the start of each job by up to this much

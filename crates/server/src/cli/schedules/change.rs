@@ -71,37 +71,49 @@ impl Resume {
     }
 }
 
+/// Each for itself: one that is unknown does not keep the others from what was asked.
 async fn switch(context: &Context, names: &[ScheduleName], paused: bool) -> Result<Exit, Error> {
     let schedules = super::client(context).await?;
     let namespace = context.namespace_or_default();
+    let mut unknown = Vec::new();
     for name in names {
         let changed = match paused {
             true => schedules.pause(&namespace, name).await,
             false => schedules.resume(&namespace, name).await,
         };
-        let changed = match changed {
-            Err(error) if error.is_not_found() => return Err(super::unknown(context, name).await?),
-            changed => changed?,
-        };
-        let word = match (paused, changed) {
-            (true, true) => "paused",
-            (false, true) => "resumed",
-            (true, false) => "skipped  it is paused already",
-            (false, false) => "skipped  it is not paused",
-        };
-        if context.output.is_json() {
-            context.output.json(&json!({ "name": name, "paused": paused, "changed": changed }))?;
-        } else {
-            context.output.line(format!("{name}  {word}"))?;
+        match changed {
+            Err(error) if error.is_not_found() => unknown.push(super::unknown(context, name).await?),
+            changed => tell(context, name, paused, changed?)?,
         }
-        let view = super::found(context, name).await?;
-        if !view.schedule.enabled && !paused {
+        let view = schedules.get(&namespace, name).await?;
+        if !paused && view.is_some_and(|view| !view.schedule.enabled) {
             context
                 .output
                 .note(format!("{name} is not enabled: it does not fire until its definition says so"));
         }
     }
-    Ok(Exit::Ok)
+    end(&unknown)
+}
+
+fn tell(context: &Context, name: &ScheduleName, paused: bool, changed: bool) -> Result<(), Error> {
+    if context.output.is_json() {
+        return context.output.json(&json!({ "name": name, "paused": paused, "changed": changed }));
+    }
+    let word = match (paused, changed) {
+        (true, true) => "paused",
+        (false, true) => "resumed",
+        (true, false) => "skipped  it is paused already",
+        (false, false) => "skipped  it is not paused",
+    };
+    context.output.line(format!("{name}  {word}"))
+}
+
+fn end(unknown: &[Error]) -> Result<Exit, Error> {
+    if unknown.is_empty() {
+        return Ok(Exit::Ok);
+    }
+    let reports = unknown.iter().flat_map(|error| error.reports().to_vec()).collect();
+    Err(Error::several(Exit::Operational, reports))
 }
 
 impl Fire {
@@ -128,11 +140,13 @@ impl Remove {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let schedules = super::client(context).await?;
         let namespace = context.namespace_or_default();
+        let mut unknown = Vec::new();
         for name in &self.named.names {
             // One that is not understood here can be removed all the same.
             let before = schedules.get(&namespace, name).await.ok().flatten();
             if !schedules.remove(&namespace, name).await? {
-                return Err(super::unknown(context, name).await?);
+                unknown.push(super::unknown(context, name).await?);
+                continue;
             }
             if context.output.is_json() {
                 context.output.json(&json!({ "name": name, "removed": true }))?;
@@ -143,6 +157,6 @@ impl Remove {
                 super::note_config(context, name, &before.schedule.origin, "registers it again");
             }
         }
-        Ok(Exit::Ok)
+        end(&unknown)
     }
 }

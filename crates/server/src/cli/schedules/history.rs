@@ -81,7 +81,8 @@ fn table(indent: &str) -> Table {
         Column::new(if indent.is_empty() { "due" } else { "  due" }, 0),
         Column::new("trigger", 2),
         Column::new("outcome", 0),
-        Column::new("job, or why not", 1).cut(),
+        // The id of a job is whole or not there.
+        Column::new("job, or why not", 1).cut_to(36),
         Column::new("number", 3).right(),
     ])
 }
@@ -138,7 +139,7 @@ fn skipped(run: &SkippedRun) -> String {
         1 => why.to_owned(),
         count => {
             let least = if run.exact { "" } else { "at least " };
-            format!("{why} ({least}{count}, until {})", text::clock(run.to))
+            format!("{why} ({least}{count} times)")
         }
     }
 }

@@ -28,10 +28,10 @@ pub(super) struct List {}
 const PAGE: usize = 500;
 
 const COLUMNS: [Column; 6] = [
-    Column::new("name", 0),
+    Column::new("name", 0).cut_to(32),
     Column::new("state", 0),
     Column::new("next", 1),
-    Column::new("last", 3),
+    Column::new("last due", 3),
     Column::new("task", 4),
     Column::new("when", 2).cut(),
 ];

@@ -35,7 +35,6 @@ const FIRINGS: usize = 10;
 struct Whole<'a> {
     #[serde(flatten)]
     schedule: &'a Schedule,
-    /// Shadows that of the definition, which leaves out what is usual.
     when: Vec<Described<'a>>,
     state: &'a str,
     paused: bool,
@@ -220,7 +219,11 @@ fn next_in_words(view: &ScheduleView, status: ScheduleStatus, now: Timestamp) ->
 }
 
 fn times(count: u64) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
 }
 
 fn definition(output: &Output, schedule: &Schedule, now: Timestamp) -> Result<(), Error> {
