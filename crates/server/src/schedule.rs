@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use taskwright_core::schedule::ScheduleBuilder;
-use taskwright_core::{Args, Backoff, MaxAttempts, Priority, QueueName, Timestamp, Trigger, Zone};
+use taskwright_core::{Args, Backoff, MaxAttempts, Priority, QueueName};
 
 use crate::config::TaskConfig;
 use crate::error::Error;
@@ -66,17 +66,5 @@ pub(crate) fn check_args(kind: &str, template: &str, task: Option<&TaskConfig>) 
     match task {
         Some(task) if task.needs_args() => task.check_args(&args.parse()?),
         _ => Ok(()),
-    }
-}
-
-/// A moment with a zone in it, or on the wall clock of `zone`.
-///
-/// # Errors
-///
-/// When it is neither, or no date that the calendar has.
-pub(crate) fn moment(text: &str, zone: Option<&Zone>) -> Result<Timestamp, taskwright_core::Error> {
-    match Trigger::read("at", text, zone.cloned())? {
-        Trigger::At(at) => Ok(at.at()),
-        _ => unreachable!("the key `at` makes an `at` trigger"),
     }
 }

@@ -17,7 +17,7 @@ pub use calendar::{Daily, Monthly, TimeOfDay};
 pub use custom::{Custom, CustomTriggers, Rule};
 pub use event::{Comparison, Condition, EventFilter, OnEvent, PayloadPath, TopicPattern};
 pub use fixed::{After, At, Every};
-pub use parse::TRIGGER_KEYS;
+pub use parse::{TRIGGER_KEYS, read_moment};
 
 pub use crate::cron::Cron;
 use crate::error::Error;

@@ -64,7 +64,16 @@ impl Trigger {
     }
 }
 
-/// A moment with a zone in it, or a time on the wall clock of `zone`.
+/// Reads a moment: RFC 3339, or without a zone on the wall clock of `zone`, UTC when it is not given. Where that wall clock
+/// skips the time, it is the next moment that it shows.
+///
+/// # Errors
+///
+/// When it is neither, or no date that the calendar has.
+pub fn read_moment(text: &str, zone: Option<&Zone>) -> Result<Timestamp, Error> {
+    moment(text, zone.unwrap_or(&Zone::utc()))
+}
+
 fn moment(text: &str, zone: &Zone) -> Result<Timestamp, Error> {
     let text = text.trim();
     check_date(text)?;

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 
 use serde_json::{Value, json};
 use taskwright_core::schedule::ScheduleBuilder;
-use taskwright_core::trigger::{Condition, EventFilter, OnEvent, TRIGGER_KEYS, TopicPattern};
+use taskwright_core::trigger::{Condition, EventFilter, OnEvent, TRIGGER_KEYS, TopicPattern, read_moment};
 use taskwright_core::{Kind, Schedule, ScheduleName, Trigger, Zone};
 
 use super::TaskConfig;
@@ -153,9 +153,8 @@ fn filter(fields: &serde_json::Map<String, Value>) -> Result<EventFilter, Error>
 }
 
 fn policies(mut builder: ScheduleBuilder, section: &Section<'_>, zone: Option<&Zone>) -> ScheduleBuilder {
-    let moment = |key| {
-        section.moment(key, "a time like \"2026-12-24T18:00\"", |text| crate::schedule::moment(text, zone))
-    };
+    let moment =
+        |key| section.moment(key, "a time like \"2026-12-24T18:00\"", |text| read_moment(text, zone));
     let misfire =
         section.parsed("misfire", "\"skip\", \"once\" or \"all up to 10\"", |text| Ok(text.parse()?));
     let overlap =

@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::json;
 use taskwright_core::ScheduleName;
+use taskwright_core::trigger::read_moment;
 
 use crate::cli::Context;
 use crate::error::{Error, Exit};
-use crate::schedule::moment;
 
 /// Lets schedules rest.
 #[derive(Debug, Args)]
@@ -120,7 +120,7 @@ impl Fire {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let view = super::found(context, &self.name).await?;
         let zone = view.schedule.triggers.iter().find_map(|named| named.trigger.zone());
-        let at = self.at.as_deref().map(|text| moment(text, zone)).transpose();
+        let at = self.at.as_deref().map(|text| read_moment(text, zone)).transpose();
         let at = at.map_err(|error| Error::from(error).about("--at"))?;
         let fired = super::client(context).await?.fire(&view.schedule.namespace, &self.name, at).await;
         let job = match fired {

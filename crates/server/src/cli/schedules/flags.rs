@@ -2,10 +2,10 @@
 
 use clap::Args;
 use taskwright_core::schedule::Triggers;
+use taskwright_core::trigger::read_moment;
 use taskwright_core::{Timestamp, Trigger, Zone};
 
 use crate::error::Error;
-use crate::schedule::moment;
 
 /// When a schedule fires; each flag may be given several times.
 #[derive(Clone, Debug, Default, Args)]
@@ -50,11 +50,6 @@ impl TriggerFlags {
         ]
     }
 
-    /// The zone of the wall clock.
-    pub(super) fn zone(&self) -> Option<&Zone> {
-        self.timezone.as_ref()
-    }
-
     /// The triggers, checked together.
     ///
     /// # Errors
@@ -75,6 +70,6 @@ impl TriggerFlags {
 
     /// A moment that another flag names, on the same wall clock.
     pub(super) fn moment(&self, flag: &str, text: &str) -> Result<Timestamp, Error> {
-        moment(text, self.zone()).map_err(|error| Error::from(error).about(flag))
+        read_moment(text, self.timezone.as_ref()).map_err(|error| Error::from(error).about(flag))
     }
 }

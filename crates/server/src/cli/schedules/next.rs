@@ -28,8 +28,8 @@ pub(super) struct Next {
     #[arg(required_unless_present_any = TRIGGERS, conflicts_with_all = TRIGGERS, conflicts_with = "timezone")]
     name: Option<ScheduleName>,
     /// How many
-    #[arg(long, short, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=COUNT_MAX))]
-    n: u32,
+    #[arg(long, short = 'n', value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=COUNT_MAX))]
+    limit: u32,
     /// After this time [default: now]
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     from: Option<String>,
@@ -80,7 +80,7 @@ impl Next {
     /// As if it were registered at that time.
     fn of_new(&self, schedule: &Schedule, from: Timestamp) -> Due {
         let state = ScheduleState::new(schedule, from);
-        upcoming(schedule, &state, from, self.n as usize, &CustomTriggers::default())
+        upcoming(schedule, &state, from, self.limit as usize, &CustomTriggers::default())
     }
 
     async fn of_stored(
@@ -109,7 +109,7 @@ impl Next {
             let file = &ours.origin;
             context.output.note(format!("{file} says otherwise: that holds from the next start of `up`"));
         }
-        let due = view.upcoming(from, self.n as usize, &custom);
+        let due = view.upcoming(from, self.limit as usize, &custom);
         Ok((view.schedule, due))
     }
 }
