@@ -18,6 +18,7 @@
 //! | [`trigger`] | when a schedule fires |
 //! | [`cron`], [`zone`] | which moments an expression and a wall clock mean |
 //! | [`schedule`] | which jobs a schedule makes now |
+//! | [`outcome`] | how the end of a job is told as an event |
 //! | [`unique`] | which jobs count as the same |
 //! | [`retention`] | how long what is over is kept |
 //! | [`limit`] | how large anything may be |
@@ -30,6 +31,7 @@ pub mod id;
 pub mod job;
 pub mod limit;
 pub mod name;
+pub mod outcome;
 pub mod priority;
 pub mod retention;
 pub mod retry;

@@ -4,7 +4,6 @@
 #[path = "../../../tests/support/cluster.rs"]
 mod cluster;
 
-use std::sync::Arc;
 
 use cluster::Cluster;
 use taskwright_core::limit::SCHEDULE_WRITES_MAX;

@@ -81,7 +81,8 @@ impl Schedules {
     /// When the store is out of order.
     pub async fn put(&self, schedule: &Schedule) -> Result<Put, Error> {
         let json = serde_json::to_string(schedule).map_err(|error| unwritable(schedule, &error))?;
-        let definition = Definition { json, listens: schedule.has_event_trigger() };
+        let (listens, outcomes) = (schedule.has_event_trigger(), schedule.outcome_interests());
+        let definition = Definition { json, listens, outcomes };
         let (namespace, name) = (&schedule.namespace, &schedule.name);
         for _ in 0..TRIES_MAX {
             let now = self.env.now();

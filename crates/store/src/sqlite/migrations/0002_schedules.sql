@@ -59,3 +59,11 @@ CREATE UNIQUE INDEX taskwright_event_id ON taskwright_event (id);
 CREATE TABLE taskwright_undelivered (
     event INTEGER PRIMARY KEY
 ) STRICT;
+
+-- Kinds whose outcomes are told as events, for which schedule; an empty kind stands for any.
+CREATE TABLE taskwright_interest (
+    namespace TEXT    NOT NULL,
+    kind      TEXT    NOT NULL,
+    schedule  INTEGER NOT NULL,
+    PRIMARY KEY (namespace, kind, schedule)
+) STRICT, WITHOUT ROWID;
