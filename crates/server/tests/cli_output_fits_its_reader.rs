@@ -38,7 +38,7 @@ fn full_of(cli: &Cli) -> Vec<String> {
         ],
         &["schedules", "add", long, "--cron", "5,7,9-30/2 8,9,17-19 L 1-3 *", "--any-kind", "--task", "t"],
         &["schedules", "fire", "tick"],
-        &["events", "emit", "a.b", "--key", "\u{1b}[31m"],
+        &["events", "emit", "a.b", "--payload", "{\"a\": \"\u{202e}\"}"],
     ];
     for command in set_up {
         let ran = cli.run_words(command);
@@ -107,12 +107,13 @@ fn a_terminal_sees_ids_whole_and_states_in_colour() {
 fn foreign_text_cannot_command_the_terminal() {
     let cli = Cli::new().seen(160);
     let id = cli.job_in(State::Failed);
-    cli.run_words(&["events", "emit", "a", "--key", "\u{1b}[31m"]);
-    let events = "events list".to_owned();
-    for command in ["jobs list".to_owned(), format!("jobs show {id}"), "workers list".to_owned(), events] {
+    for command in ["jobs list".to_owned(), format!("jobs show {id}"), "workers list".to_owned()] {
         let out = cli.run(&format!("--color never {command}")).out;
         assert!(out.contains("^[[31m") && !out.contains('\u{1b}'), "{out:?}");
     }
+    cli.run_words(&["events", "emit", "a", "--payload", "{\"turned\": \"\u{202e}\"}"]);
+    let out = cli.run("--color never events list").out;
+    assert!(out.contains("\\u{202e}") && !out.contains('\u{202e}'), "{out:?}");
 }
 
 #[test]

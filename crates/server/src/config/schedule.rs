@@ -236,7 +236,7 @@ mod tests {
             "every 5 minutes; every 1 minute 30 seconds; every weekday at 08:00 Europe/Berlin; \
              once at 2026-12-24 18:00 Europe/Berlin; once, 1 hour after registration; every day at 08:00 Europe/Berlin; \
              at 03:00 Europe/Berlin on the last day of every month; on event a.b where n > 1; \
-             on event c.* where n > 1 and n <= 9 and s = \"x\" and l in [1,2]"
+             on event c.* where l in [1,2] and n > 1 and n <= 9 and s = \"x\""
         );
     }
 
@@ -280,7 +280,7 @@ mod tests {
                 "[schedules.a]\ntask = \"t\"\ncron = [\"0 8 * * *\", \"0 25 * * *\"]\nmonthly = '31 24:00'\n"
             ),
             [
-                "3:26 `25` the hour 25 is not between 0 and 23 (at column 3)",
+                "3:25 `25` the hour 25 is not between 0 and 23 (at column 3)",
                 "4:15 `24` the hour is not a number from 0 to 23 (at column 4)",
             ]
         );
