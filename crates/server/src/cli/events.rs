@@ -113,7 +113,10 @@ impl Emit {
         if let Some(given) = &self.payload {
             let bytes = enqueue::text_of_flag(context, "--payload", given, ARGS_BYTES_MAX)?;
             let payload = Payload::from_json(bytes);
-            event = event.raw_payload(payload.map_err(|error| Error::from(error).about("--payload"))?);
+            event = event.raw_payload(payload.map_err(|error| {
+                let fix = "pass one JSON value, for instance --payload '{\"order\": 7}'";
+                Error::usage("the payload of the event", error.why(), fix)
+            })?);
         }
         if let Some(key) = self.key {
             event = event.key(key);

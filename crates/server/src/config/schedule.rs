@@ -130,6 +130,9 @@ fn on_event(table: &Section<'_>) -> Option<Trigger> {
     }
 }
 
+/// The comparisons of a [`Condition`].
+const COMPARISONS: [&str; 7] = ["eq", "in", "exists", "lt", "le", "gt", "ge"];
+
 fn filter(fields: &serde_json::Map<String, Value>) -> Result<EventFilter, Error> {
     let refuse = |path: &str, why: String| {
         let fix = r#"write { country = "DE", status = ["a", "b"], total = { gt = 100 }, vip = { exists = true } }; there are eq, in, exists, lt, le, gt, ge"#;
@@ -143,6 +146,9 @@ fn filter(fields: &serde_json::Map<String, Value>) -> Result<EventFilter, Error>
             _ => [("eq".to_owned(), is.clone())].into_iter().collect(),
         };
         for (comparison, value) in comparisons {
+            if !COMPARISONS.contains(&comparison.as_str()) {
+                return Err(refuse(path, format!("there is no comparison `{comparison}`")));
+            }
             let condition = json!({ "path": path, comparison: value });
             let condition: Condition =
                 serde_json::from_value(condition).map_err(|error| refuse(path, error.to_string()))?;
