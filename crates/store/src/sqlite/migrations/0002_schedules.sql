@@ -1,4 +1,4 @@
--- Schedules, what they fired, and events (docs/design/0011-schedules.md). All times are UTC microseconds since 1970.
+-- Schedules, what they fired, and events (docs/design/0014-firing.md). All times are UTC microseconds since 1970.
 
 -- definition and state are JSON that is not read here. next is when somebody has to look at it. Keys are never used again.
 CREATE TABLE taskwright_schedule (
