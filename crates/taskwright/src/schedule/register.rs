@@ -41,23 +41,25 @@ impl Schedules {
         origin: &Origin,
         schedules: impl IntoIterator<Item = Schedule>,
     ) -> Result<Vec<(ScheduleName, Registration)>, Error> {
-        let mut done = Vec::new();
-        let mut names = BTreeSet::new();
+        let (mut all, mut before) = (Vec::new(), Vec::new());
         for mut schedule in schedules {
             schedule.namespace.clone_from(namespace);
             schedule.origin.clone_from(origin);
-            let before = self.get(namespace, &schedule.name).await?;
-            let put = self.put(&schedule).await?;
-            let before = before.map(|before| before.schedule.origin);
-            let registration = match (put, before) {
-                (Put::Registered, _) => Registration::Registered,
-                // Somebody registered it just now.
-                (Put::Changed, before) => Registration::Changed { before: before.unwrap_or_default() },
-                (Put::Unchanged, _) => Registration::Unchanged,
-            };
-            names.insert(schedule.name.clone());
-            done.push((schedule.name, registration));
+            before.push(self.get(namespace, &schedule.name).await?.map(|before| before.schedule.origin));
+            all.push(schedule);
         }
+        let puts = self.put_all(&all).await?;
+        let mut done = Vec::new();
+        for ((schedule, put), before) in all.iter().zip(puts).zip(before) {
+            let registration = match put {
+                Put::Registered => Registration::Registered,
+                // Without an origin somebody registered it just now.
+                Put::Changed => Registration::Changed { before: before.unwrap_or_default() },
+                Put::Unchanged => Registration::Unchanged,
+            };
+            done.push((schedule.name.clone(), registration));
+        }
+        let names: BTreeSet<&ScheduleName> = all.iter().map(|schedule| &schedule.name).collect();
         for stored in self.of_origin(namespace, origin).await? {
             if !names.contains(&stored.name) && self.store.remove_schedule(stored.key).await? {
                 done.push((stored.name, Registration::Removed));
