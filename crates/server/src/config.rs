@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
-use taskwright_core::{Budget, QueueName, Retention};
+use taskwright_core::schedule::Origin;
+use taskwright_core::{Budget, QueueName, Retention, Schedule};
 
 use crate::error::{Error, Exit, Report, in_words};
 use crate::store_url::StoreUrl;
 
 mod reader;
+mod schedule;
 pub mod task;
 pub mod template;
 
@@ -43,6 +45,9 @@ pub struct Config {
     pub workers: WorkersConfig,
     /// `[tasks.NAME]`, by name.
     pub tasks: BTreeMap<String, TaskConfig>,
+    /// `[schedules.NAME]`, by name, in the namespace `default`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<String, Schedule>,
     /// `[retention]`, with the defaults for what it leaves out.
     #[serde(serialize_with = "retention_as_text")]
     pub retention: Retention,
@@ -106,6 +111,14 @@ impl Config {
         Ok(config)
     }
 
+    /// What the schedules of this file come from; `None` when there is no file.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        let file = self.file.as_deref()?;
+        let whole = file.canonicalize().or_else(|_| std::path::absolute(file));
+        let file = whole.unwrap_or_else(|_| file.to_owned()).display().to_string();
+        Some(Origin::Config { file })
+    }
+
     /// Reads the text of a file that is called `name` in messages.
     ///
     /// # Errors
@@ -140,17 +153,22 @@ fn read(root: &Section<'_>) -> Config {
     }
     let workers = root.section("workers").map(|section| workers(&section)).unwrap_or_default();
     let retention = root.section("retention").map(|section| retention(&section)).unwrap_or_default();
-    let later = [("queues", "settings of queues"), ("schedules", "schedules"), ("generators", "generators")];
+    let later = [("queues", "settings of queues"), ("generators", "generators")];
     for (name, what) in later {
         root.not_supported(name, what);
     }
-    let tasks = root
+    let tasks: BTreeMap<String, TaskConfig> = root
         .named_sections("tasks")
         .into_iter()
         .map(|(name, section)| (name.to_owned(), task::read(name, &section)))
         .filter_map(|(name, task)| Some((name, task?)))
         .collect();
-    Config { file: None, store_url, run_dir, workers, tasks, retention }
+    let schedules = root
+        .named_sections("schedules")
+        .into_iter()
+        .filter_map(|(name, section)| Some((name.to_owned(), schedule::read(name, &section, &tasks)?)))
+        .collect();
+    Config { file: None, store_url, run_dir, workers, tasks, schedules, retention }
 }
 
 fn workers(section: &Section<'_>) -> WorkersConfig {
@@ -320,9 +338,9 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_yet_is_refused_rather_than_ignored() {
-        let text = "[schedules.nightly]\ntask = \"a\"\n[queues.mail]\nlimit = 3\n";
+        let text = "[generators.nightly]\ntask = \"a\"\n[queues.mail]\nlimit = 3\n";
         let found = problems(text);
-        assert_eq!(found, ["1:2 [schedules]", "3:2 [queues]"]);
+        assert_eq!(found, ["1:2 [generators]", "3:2 [queues]"]);
     }
 
     #[test]

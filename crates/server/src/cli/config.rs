@@ -53,12 +53,19 @@ fn check(context: &Context) -> Result<Exit, Error> {
             "name one with --config FILE, if there is one",
         ));
     };
-    let (file, tasks) = (file.display().to_string(), context.config.tasks.len());
+    let (tasks, schedules) = (context.config.tasks.len(), context.config.schedules.len());
+    let file = file.display().to_string();
     if context.output.is_json() {
-        context.output.json(&json!({ "file": file, "ok": true, "tasks": tasks }))?;
+        let told = json!({ "file": file, "ok": true, "tasks": tasks, "schedules": schedules });
+        context.output.json(&told)?;
     } else {
-        context.output.line(format!("{file}: ok, {}", text::count(tasks, "task")))?;
+        let mut found = text::count(tasks, "task");
+        if schedules > 0 {
+            found.push_str(&format!(", {}", text::count(schedules, "schedule")));
+        }
+        context.output.line(format!("{file}: ok, {found}"))?;
     }
+    context.warn_of_unknown_tasks();
     Ok(Exit::Ok)
 }
 
@@ -116,8 +123,14 @@ fn show(context: &Context) -> Result<Exit, Error> {
         ("failed", keep.failed),
         ("cancelled", keep.cancelled),
         ("dropped", keep.dropped),
+        ("firings", keep.firings),
+        ("events", keep.events),
     ] {
         fact(state, keep.map_or("kept forever".to_owned(), |keep| format!("kept {}", text::duration(keep))))?;
+    }
+    for (name, schedule) in &config.schedules {
+        let when = text::one_line(&schedule.triggers.describe());
+        fact("schedule", format!("{name}: {} {when}", schedule.kind))?;
     }
     for (name, task) in &config.tasks {
         let args = task.args.iter().map(|arg| format!(" {arg}")).collect::<String>();

@@ -21,10 +21,12 @@ mod config;
 mod context;
 mod doctor;
 mod enqueue;
+mod events;
 mod jobs;
 mod look;
 mod migrate;
 mod queues;
+mod schedules;
 mod select;
 pub(crate) mod up;
 mod usage;
@@ -106,6 +108,10 @@ enum Verb {
     Jobs(jobs::Jobs),
     /// Look at queues, pause, resume and empty them
     Queues(queues::Queues),
+    /// Look at schedules, add, pause, resume, fire and remove them
+    Schedules(schedules::Schedules),
+    /// Emit events, and look at them
+    Events(events::Events),
     /// Look at workers, quiet and stop them
     Workers(workers::Workers),
     /// Create the store, or bring it to this version
@@ -166,6 +172,8 @@ impl Verb {
             Self::Enqueue(verb) => context.block_on(verb.run(context)),
             Self::Jobs(noun) => context.block_on(noun.run(context)),
             Self::Queues(noun) => context.block_on(noun.run(context)),
+            Self::Schedules(noun) => context.block_on(noun.run(context)),
+            Self::Events(noun) => context.block_on(noun.run(context)),
             Self::Workers(noun) => context.block_on(noun.run(context)),
             Self::Migrate(verb) => context.block_on(verb.run(context)),
             Self::Doctor(verb) => context.block_on(verb.run(context)),

@@ -3,6 +3,8 @@
 //! [`Document`] owns the mistakes; a [`Section`] hands out the values of one table and remembers which keys it was
 //! asked for: what is left over at [`finish`](Section::finish) is not known.
 
+mod item;
+
 use std::cell::RefCell;
 use std::ops::Range;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use taskwright_core::time::{parse_duration, parse_time_limit};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use self::item::json_of;
 use crate::error::{Error, Place, Report, nearest};
 
 /// The least memory that anything can be limited to.
@@ -112,6 +115,24 @@ impl<'d> Section<'d> {
     /// Where the section's own name stands.
     pub(super) fn tell_here(&self, what: String, why: &str, fix: &str) {
         self.document.tell(self.span.clone(), what, why, fix);
+    }
+
+    /// Where a key stands, or the section's own name if it is not there.
+    pub(super) fn tell_at(&self, key: &str, what: String, why: &str, fix: &str) {
+        let span = self.entry(key).map_or(self.span.clone(), |(name, _)| name.span());
+        self.document.tell(span, what, why, fix);
+    }
+
+    /// A table of anything, as JSON.
+    pub(super) fn table_as_json(
+        &self,
+        key: &'static str,
+    ) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let value = self.get(key)?;
+        match json_of(value.get_ref()) {
+            serde_json::Value::Object(fields) => Some(fields),
+            _ => self.expected(key, value, "a table"),
+        }
     }
 
     /// Whether the key is there.
@@ -377,11 +398,15 @@ impl<'d> Section<'d> {
             Ok(value) => return Some(value),
             Err(error) => error,
         };
+        self.refuse(key, span, text, &error);
+        None
+    }
+
+    fn refuse(&self, key: &str, span: Range<usize>, text: &str, error: &Error) {
         let shown = crate::text::without_secrets(text);
         let what = format!("{} is {:?}", self.titled(key), taskwright_core::name::shown(&shown));
-        let report = super::report(self.document.place(span), what, &error);
+        let report = super::report(self.document.place(span), what, error);
         self.document.reports.borrow_mut().push(report);
-        None
     }
 
     fn expected<T>(&self, key: &str, value: &Spanned<DeValue<'_>>, form: &str) -> Option<T> {

@@ -41,6 +41,7 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let lock = super::lock::take(&context.store_url)?;
     let signals = Signals::listen()?;
     let plan = Plan::of(context, verb);
+    super::schedules::register(context).await?;
     greet(context, &*store, &plan);
 
     let duties = Duties::start_with(

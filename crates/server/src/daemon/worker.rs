@@ -64,6 +64,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let duties = if verb.supervised {
         None
     } else {
+        super::schedules::register(context).await?;
         Some(Duties::start_with(&store, &env, &duty_config, command::orphan_killer(&store)))
     };
     let mut builder = JobWorker::builder(Arc::clone(&store), registry, env.clone())
