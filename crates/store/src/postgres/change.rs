@@ -484,8 +484,10 @@ pub(super) const WAITING_IN_QUEUE: &str = "SELECT c.seq, l.lane
         UNION ALL
         (SELECT u.seq FROM upcoming(l.lane, $3) u)) c
     WHERE q.namespace = $1 AND q.name = $2";
+/// A job that was in the stream of its old lane is in none from now on: it would be given out of the new one, whose head
+/// it has not passed, beside its row in `waiting` or `ready`.
 pub(super) const CHANGE_LANE: &str = "WITH waits AS (UPDATE waiting SET lane = $2 WHERE seq = $1)
-    UPDATE job SET lane = $2 WHERE seq = $1";
+    UPDATE job SET lane = $2, is_streamed = false WHERE seq = $1";
 pub(super) const TAKE_WAITING: &str =
     "DELETE FROM waiting WHERE seq = ANY($1::bigint[]) RETURNING seq, state, attempts, flags";
 pub(super) const TAKE_READY: &str = "DELETE FROM ready r
