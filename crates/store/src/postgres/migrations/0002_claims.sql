@@ -452,6 +452,9 @@ DECLARE
     done      int8multirange;
     left_over bigint[];
 BEGIN
+    -- A job that is committed between two of these statements would be taken for one of the old server's, and put behind
+    -- the new heads. So whoever enqueues waits.
+    LOCK TABLE job IN SHARE ROW EXCLUSIVE MODE;
     PERFORM FROM lane ORDER BY lane FOR UPDATE;
     IF NOT is_restored() THEN
         RETURN; -- Somebody else has done it meanwhile.
