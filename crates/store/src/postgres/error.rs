@@ -37,9 +37,21 @@ pub(super) fn is_elsewhere(error: &Error) -> bool {
     has_code(error, &[SqlState::from_code("TW001")])
 }
 
+/// Whether the server refused to do this with these rows, and would do the same with others.
+pub(super) fn is_about_rows(error: &Error) -> bool {
+    let code = code_of(error).map(SqlState::code);
+    code.is_some_and(|code| {
+        // Integrity, data, limits, what SQL of ours or a trigger raised; locks and statements that took too long.
+        ["22", "23", "40", "54", "P0", "TW", "XX"].contains(&&code[..2]) || ["55P03", "57014"].contains(&code)
+    })
+}
+
+fn code_of(error: &Error) -> Option<&SqlState> {
+    error.source()?.downcast_ref::<tokio_postgres::Error>()?.code()
+}
+
 fn has_code(error: &Error, codes: &[SqlState]) -> bool {
-    let cause = error.source().and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
-    cause.and_then(tokio_postgres::Error::code).is_some_and(|code| codes.contains(code))
+    code_of(error).is_some_and(|code| codes.contains(code))
 }
 
 /// The error of opening the store. A server that is not there is a setting to correct, not a moment to wait for;

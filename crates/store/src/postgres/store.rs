@@ -16,8 +16,9 @@ use super::connect::{Connections, Parameters};
 use super::error::{is_conflict, is_duplicate};
 use super::held::{Held, Where};
 use super::session::{Lanes, Parts, Session, get};
-use super::sweep::{self, Observer, Round};
-use super::tether::{self, Tether};
+use super::stuck::Stuck;
+use super::sweep::{self, Round};
+use super::tether::Tether;
 use super::unanswered::Unanswered;
 use super::url::Settings;
 use super::wake::Bell;
@@ -81,6 +82,7 @@ macro_rules! snapshot {
 }
 
 mod hot;
+mod lost;
 
 /// A store in a schema of a PostgreSQL database. See the [module documentation](super).
 pub struct PostgresStore {
@@ -98,6 +100,8 @@ pub struct PostgresStore {
     tether: Tether,
     /// What was seen of the workers of other machines.
     absences: Absences,
+    /// Lost workers that are tried again later.
+    stuck: Stuck,
     round: tokio::sync::Mutex<Round>,
     /// Held by a batch until it has its place among others: see [`Self::enqueue_streamed_behind`].
     turn: tokio::sync::Mutex<()>,
@@ -136,6 +140,7 @@ impl PostgresStore {
             present: Mutex::default(),
             tether: Tether::default(),
             absences: Absences::default(),
+            stuck: Stuck::default(),
             round: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             boot,
@@ -408,21 +413,7 @@ impl Store for PostgresStore {
     }
 
     fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
-        Box::pin(async move {
-            let observer = Observer {
-                presence: &self.presence,
-                boot: &self.boot,
-                absences: &self.absences,
-                lock_class: tether::lock_class(self.connections.settings().schema()),
-                monotonic_us,
-            };
-            let reclaimed = transact!(self, session => sweep::reclaim(session, &observer, now))?;
-            for lost in &reclaimed.workers {
-                self.leave(lost.id);
-                self.presence.forget(lost.id);
-            }
-            Ok(reclaimed)
-        })
+        Box::pin(async move { self.reclaim_lost(now, monotonic_us).await })
     }
 
     fn prune(&self, now: Timestamp, keep: Retention, limit: usize) -> Reply<'_, Pruned> {

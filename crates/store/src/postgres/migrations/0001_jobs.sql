@@ -224,7 +224,8 @@ CREATE TABLE unique_past (
 
 -- boot tells one run of a machine from the next and from other machines: monotonic times of another boot mean nothing.
 -- Rows of workers that are gone are kept while an attempt may name them. Claims with numbers below claims_from are refused:
--- what they were to take has been taken back.
+-- what they were to take has been taken back. jobs_left is set while a worker that is gone may still hold jobs: somebody's
+-- transaction had them locked when the others were taken.
 CREATE TABLE worker (
     worker         bigint   GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id             uuid     NOT NULL UNIQUE,
@@ -241,10 +242,12 @@ CREATE TABLE worker (
     state          smallint NOT NULL,
     told           smallint,
     forgotten      boolean  NOT NULL DEFAULT false,
-    claims_from    bigint   NOT NULL DEFAULT 0
+    claims_from    bigint   NOT NULL DEFAULT 0,
+    jobs_left      boolean  NOT NULL DEFAULT false
 );
 
 CREATE INDEX worker_state ON worker (state);
+CREATE INDEX worker_left ON worker (worker) WHERE jobs_left;
 
 -- The workers that hold a session-level advisory lock by which others see that they live, and on which run of the server
 -- (pg_postmaster_start_time() in microseconds): on any other run the lock cannot be there. Unlogged, because a server that

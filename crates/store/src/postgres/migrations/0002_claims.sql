@@ -420,11 +420,14 @@ BEGIN
 END
 $$;
 
--- The same for all jobs that a worker holds in blocks: it is gone.
+-- The same for all jobs that a worker holds in blocks: it is gone. A block from which somebody's transaction is taking a job
+-- is left as it is.
 CREATE FUNCTION set_all_apart(of_worker bigint) RETURNS void
 LANGUAGE sql AS $$
-    WITH gone AS (
-        DELETE FROM block b WHERE b.worker = of_worker RETURNING b.claimed_at, b.seqs)
+    WITH free AS MATERIALIZED (
+        SELECT b.block FROM block b WHERE b.worker = of_worker ORDER BY b.block FOR UPDATE SKIP LOCKED),
+    gone AS (
+        DELETE FROM block b USING free WHERE b.block = free.block RETURNING b.claimed_at, b.seqs)
     INSERT INTO running (seq, worker, attempt, claimed_at, flags)
     SELECT s, of_worker, 1, gone.claimed_at, 0
     FROM gone CROSS JOIN LATERAL unnest(gone.seqs) AS r CROSS JOIN LATERAL generate_series(lower(r), upper(r) - 1) AS s;
