@@ -120,6 +120,11 @@ impl Connections {
         &self.settings
     }
 
+    /// Where the database is.
+    pub(super) fn whereabouts(&self) -> &Whereabouts {
+        &self.whereabouts
+    }
+
     /// The engine and its version, for people.
     pub fn engine(&self) -> String {
         format!("PostgreSQL {}", self.server.version)
