@@ -71,6 +71,17 @@ async fn what_nobody_expected_is_reported_in_the_servers_words() {
 }
 
 #[tokio::test]
+async fn what_fails_whenever_it_is_tried_is_not_tried_for_ever() {
+    let database = Cluster::shared().database();
+    let connections = open(&database).await;
+    for code in ["22021", "22P05", "23505", "23514", "54000"] {
+        let mut connection = connections.get().await.unwrap();
+        let error = connection.begin().await.unwrap().run(&raise(code)).await.unwrap_err();
+        assert!(!error.is_transient() && error.fix().contains("bug"), "{code}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_statement_that_takes_too_long_is_busy() {
     let database = Cluster::shared().database();
     let connections = open(&database).await;

@@ -218,6 +218,15 @@ fn of_code(code: &SqlState, error: &tokio_postgres::Error) -> Meaning {
             "the server found its data damaged".to_owned(),
             "stop every process that uses it, keep a copy, and restore it from a backup",
         ),
+        // Nothing else does this, however often it is tried: whoever asks for much at once asks for less.
+        code if code.starts_with("23") => (
+            Area::Damaged,
+            format!("rows of the store contradict each other ({})", message()),
+            REPORT,
+        ),
+        code if code.starts_with("22") || code.starts_with("54") => {
+            (Area::Domain, format!("PostgreSQL refused: {} ({code})", message()), REPORT)
+        }
         code if code.starts_with("58") => (
             Area::Failed,
             format!("the server's system failed ({})", message()),
