@@ -37,6 +37,13 @@ async fn from_psql_a_committed_one_starts_and_one_that_was_rolled_back_never_ran
 }
 
 #[tokio::test]
+async fn a_job_without_arguments_has_an_empty_object() {
+    let site = Site::new().await;
+    let id = site.database.sql("SELECT taskwright.enqueue('order')").parse().unwrap();
+    assert_eq!(site.client.job(id).await.unwrap().unwrap().args.as_str(), "{}");
+}
+
+#[tokio::test]
 async fn a_trigger_makes_a_job_of_each_row() {
     let site = Site::new().await;
     site.database.sql(

@@ -122,7 +122,7 @@ $$;
 -- that holds the unique key. NULL for max_attempts is no limit; unique_while is 'waiting' (until it is claimed) or 'active'
 -- (until it is over).
 CREATE FUNCTION enqueue(
-    kind text, args jsonb DEFAULT 'null', queue text DEFAULT 'default', priority integer DEFAULT 2000,
+    kind text, args jsonb DEFAULT '{}', queue text DEFAULT 'default', priority integer DEFAULT 2000,
     run_at timestamptz DEFAULT NULL, unique_key text DEFAULT NULL, unique_while text DEFAULT 'waiting',
     max_attempts integer DEFAULT 5, timeout interval DEFAULT NULL, owner text DEFAULT NULL,
     namespace text DEFAULT 'default', held boolean DEFAULT false, at_most_once boolean DEFAULT false,
