@@ -77,6 +77,8 @@ async fn what_is_refused_says_why_and_what_to_do() {
         ("'a', run_at => '-infinity'", "the run_at \"-infinity\"", "9999-12-30"),
         ("'a', run_at => '10000-01-01'", "the run_at", "9999-12-30"),
         ("'a', unique_while => 'never'", "the unique_while \"never\"", "waiting or active"),
+        ("'a', held => NULL", "the held \"NULL\"", "true or false"),
+        ("'a', at_most_once => NULL", "the at_most_once \"NULL\"", "true or false"),
         ("'a', owner => E'a\\nb'", "the owner", "printable"),
         ("'a', args => to_jsonb(repeat('x', 1048575))", "the args", "1 MiB"),
     ] {

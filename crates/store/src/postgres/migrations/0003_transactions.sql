@@ -152,6 +152,8 @@ BEGIN
     PERFORM refuse_unless(unique_key IS NULL OR octet_length(unique_key) BETWEEN 1 AND 512, 'unique_key', unique_key,
             'have 1 to 512 bytes');
     PERFORM refuse_unless(unique_while IN ('waiting', 'active'), 'unique_while', unique_while, 'be waiting or active');
+    PERFORM refuse_unless(f.value IS NOT NULL, f.name, 'NULL', 'be true or false')
+        FROM (VALUES ('held', held), ('at_most_once', at_most_once)) AS f (name, value);
     SELECT j.id INTO stands FROM enqueue_job(
         coalesce(id, new_id()), namespace, queue, kind, priority::smallint, convert_to(body, 'UTF8'),
         (extract(epoch FROM run_at) * 1000000)::bigint, held, coalesce(max_attempts, 0), NULL,
