@@ -48,7 +48,8 @@ impl Machine {
 
     /// A session of a user's, who completes a job and goes on.
     async fn completing(&self, sessions: &mut JoinSet<()>, n: u8, job: &ClaimedJob) -> Client {
-        let (client, connection) = self.database.url().parse::<Config>().unwrap().connect(NoTls).await.unwrap();
+        let (client, connection) =
+            self.database.url().parse::<Config>().unwrap().connect(NoTls).await.unwrap();
         sessions.spawn(async move { drop(connection.await) });
         let (worker, seq) = (worker_id(n), job.key.0);
         client
@@ -112,11 +113,10 @@ async fn an_open_transaction_keeps_only_the_job_that_it_completes() {
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
         assert_eq!(found(&reclaimed), [(worker_id(1), 1), (worker_id(2), 1)]);
         assert!(reclaimed.look_again_in.is_some());
-        assert_eq!([desk.state(1).await, desk.state(2).await, desk.state(3).await], [
-            State::Running,
-            State::Available,
-            State::Available
-        ]);
+        assert_eq!(
+            [desk.state(1).await, desk.state(2).await, desk.state(3).await],
+            [State::Running, State::Available, State::Available]
+        );
         assert_eq!(found(&desk.reclaim(3).await), []);
 
         user.batch_execute(if commits { "COMMIT" } else { "ROLLBACK" }).await.unwrap();

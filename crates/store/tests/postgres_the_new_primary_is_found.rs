@@ -214,7 +214,8 @@ async fn a_call_that_is_under_way_when_the_primary_hangs_is_given_up_once_there_
 #[tokio::test]
 async fn a_worker_shows_others_that_it_lives_on_the_new_primary_though_the_old_one_only_hangs() {
     let flavour = |purpose| Flavour { idle_seconds_max: 1, purpose, ..Flavour::FAST };
-    let (old, new) = (Cluster::start(flavour("hangs with workers")), Cluster::start(flavour("has workers then")));
+    let (old, new) =
+        (Cluster::start(flavour("hangs with workers")), Cluster::start(flavour("has workers then")));
     let database = old.database();
     new.sql("postgres", &format!("CREATE DATABASE {}", database.name()));
     let host = |cluster: &Cluster| cluster.socket().parent().unwrap().to_str().unwrap().replace('/', "%2F");

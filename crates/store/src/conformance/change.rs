@@ -19,7 +19,9 @@ async fn one_in_each_state(process: &Process) {
     process.enqueue(0, [held(9)]).await;
     assert_eq!(process.promote(3_600).await.expired, 1);
     let scheduled = NewJob { run_at: Some(at(9_000)), ..job(2) };
-    process.enqueue(3_600, [held(1), scheduled, job(3), urgent(4), urgent(5), urgent(6), urgent(7), job(8)]).await;
+    process
+        .enqueue(3_600, [held(1), scheduled, job(3), urgent(4), urgent(5), urgent(6), urgent(7), job(8)])
+        .await;
     process.change(3_601, 8, Change::Cancel).await;
     let claimed = worker.claim(worker.ask(3_602, 4)).await;
     worker.end(3_603, &claimed[1], failed("boom")).await;
@@ -125,7 +127,8 @@ pub async fn what_waits_can_get_another_priority(harness: &impl Harness) {
     let change = Change::Reprioritise { priority: Priority(77) };
     let done = done_in(&process, change, it_is).await;
     assert_eq!(done, [State::Held, State::Scheduled, State::Available, State::Retryable]);
-    for (n, state) in [(1, State::Held), (2, State::Scheduled), (3, State::Available), (5, State::Retryable)] {
+    for (n, state) in [(1, State::Held), (2, State::Scheduled), (3, State::Available), (5, State::Retryable)]
+    {
         let view = process.view(n).await;
         assert_eq!((view.priority, view.state), (Priority(77), state), "a priority moves nothing");
         let again = process.change(3_611, n, change).await;

@@ -19,11 +19,7 @@ const SOON: Duration = Duration::from_millis(250);
 
 impl PostgresStore {
     /// See [`Store::reclaim`](crate::Store::reclaim).
-    pub(super) async fn reclaim_lost(
-        &self,
-        now: Timestamp,
-        monotonic_us: u64,
-    ) -> Result<Reclaimed, Error> {
+    pub(super) async fn reclaim_lost(&self, now: Timestamp, monotonic_us: u64) -> Result<Reclaimed, Error> {
         let observer = Observer {
             presence: &self.presence,
             boot: &self.boot,
