@@ -294,7 +294,7 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let given = transact!(self, session => finish::give_back(session, &self.held, now, worker, &jobs, &reason))?;
             let gone = jobs.iter().zip(&given).filter(|(_, verdict)| **verdict == Verdict::Accepted);
-            self.held.remove(gone.map(|((key, _), _)| key.0));
+            self.held.remove(worker, gone.map(|((key, _), _)| key.0));
             self.unstart(worker, &jobs.iter().map(|(key, attempt)| (key.0, *attempt)).collect());
             Ok(given)
         })
@@ -314,7 +314,7 @@ impl Store for PostgresStore {
 
     fn set_apart(&self, worker: WorkerId, jobs: Vec<(JobKey, u32)>) -> Reply<'_, ()> {
         Box::pin(async move {
-            let places = self.held.find(jobs.iter().map(|(key, _)| key.0));
+            let places = self.held.find(worker, jobs.iter().map(|(key, _)| key.0));
             if places.iter().all(|place| *place == Where::Running) {
                 return Ok(());
             }
