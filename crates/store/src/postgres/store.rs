@@ -37,6 +37,8 @@ use crate::{Counters, Enqueued, Reply, Store, StoreInfo};
 /// How often a transaction is begun that loses against others (deadlock, serialization).
 const TRIES_MAX: u32 = 5;
 
+const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+
 /// Does the work in a transaction, and answers once that is committed. What lost against another transaction is done
 /// again: nothing of it took place.
 ///
@@ -449,6 +451,13 @@ impl Store for PostgresStore {
     fn hints(&self) -> tokio::sync::watch::Receiver<u64> {
         self.bell.connect(&self.connections);
         self.bell.listen()
+    }
+
+    fn now(&self) -> Reply<'_, Option<Timestamp>> {
+        Box::pin(async move {
+            let told = self.connections.get().await?.once(NOW, &[]).await?;
+            told.first().map(|row| get(row, 0).map(Timestamp::from_micros)).transpose()
+        })
     }
 
     fn info(&self) -> StoreInfo {

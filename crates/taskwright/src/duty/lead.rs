@@ -63,6 +63,8 @@ impl Duty for Lead {
 
     fn run_once<'a>(&'a self, env: &'a Env) -> Reply<'a, Next> {
         Box::pin(async move {
+            // Before it leads: what is due is due by the clock that all share.
+            env.follow(&*self.store).await?;
             // The lease counts from before the call, however long that takes.
             let until_us = env.monotonic_us().saturating_add(micros(LEASE));
             let fence = self.store.lead(env.monotonic_us(), self.node, LEASE).await?;
