@@ -132,6 +132,10 @@ fn meaning(error: &tokio_postgres::Error) -> Meaning {
     (Area::Failed, format!("the driver refused: {}", cause_text(error)), REPORT)
 }
 
+/// What to do where a PgBouncer is not known to be one.
+pub(super) const POOLED: &str =
+    "behind a PgBouncer, write `pgbouncer=true` in the URL, whatever its pool_mode is";
+
 const REPORT: &str = "this is likely a bug in taskwright: please report it with this message";
 
 fn of_code(code: &SqlState, error: &tokio_postgres::Error) -> Meaning {
@@ -205,7 +209,12 @@ fn of_code(code: &SqlState, error: &tokio_postgres::Error) -> Meaning {
         "57P03" => (
             Area::Busy,
             "the server is starting up or shutting down".to_owned(),
-            "wait until it is ready; it is tried again",
+            "wait until it is ready, and try again",
+        ),
+        "08P01" if message().contains("startup parameter") => (
+            Area::Unreachable,
+            format!("what stands between us and the server refuses our settings ({})", message()),
+            POOLED,
         ),
         code if code.starts_with("08") || code.starts_with("57P") => connection_lost(),
         code if code.starts_with("53") => (
