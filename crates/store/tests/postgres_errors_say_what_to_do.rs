@@ -23,6 +23,7 @@ async fn refusal(connections: &Connections, sql: &str) -> Error {
 fn told(error: Error) -> Error {
     assert!(!error.fix().is_empty() && !error.why().is_empty());
     assert!(!error.fix().contains("bug"), "{error}: {}", error.fix());
+    assert!(!error.fix().contains("is tried again"), "whoever reads it may have to: {}", error.fix());
     error
 }
 

@@ -120,6 +120,6 @@ fn lost() -> Error {
         crate::error::Area::Busy,
         "hear of new jobs",
         "the connection to the server was lost",
-        "check that PostgreSQL is running and can be reached; it is tried again",
+        "check that PostgreSQL is running and can be reached",
     )
 }

@@ -301,7 +301,7 @@ fn lost() -> Error {
         Area::Busy,
         "stay connected to the server",
         "the connection was lost, or cannot be made",
-        "check that PostgreSQL is running and can be reached; it is tried again",
+        "check that PostgreSQL is running and can be reached",
     )
 }
 
