@@ -327,6 +327,8 @@ async fn delete(session: &mut Session<'_>, seq: i64, place: &Place) -> Result<Op
 pub(super) async fn remove(session: &mut Session<'_>, seqs: &[i64]) -> Result<(), Error> {
     if !seqs.is_empty() {
         session.execute(REMOVE, &[&seqs]).await?;
+        // Whoever removes others of the same completion at this moment is waited for: the second one sees what both have left.
+        session.all(LOCK_COMPLETIONS, &[&seqs]).await?;
         // A statement of its own, which sees what is left.
         session.execute(REMOVE_COMPLETIONS, &[&seqs]).await?;
     }
@@ -472,6 +474,9 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
         held AS (DELETE FROM unique_key WHERE seq = ANY($1::bigint[])),
         past AS (DELETE FROM unique_past WHERE seq = ANY($1::bigint[]))
     DELETE FROM job WHERE seq = ANY($1::bigint[])";
+pub(super) const LOCK_COMPLETIONS: &str = "SELECT FROM completion c
+    WHERE c.seqs && (SELECT range_agg(int8range(seq, seq + 1)) FROM unnest($1::bigint[]) AS t (seq))
+    ORDER BY c.completion FOR UPDATE";
 pub(super) const REMOVE_COMPLETIONS: &str = "DELETE FROM completion c
     WHERE c.seqs && (SELECT range_agg(int8range(seq, seq + 1)) FROM unnest($1::bigint[]) AS t (seq))
       AND NOT EXISTS (SELECT FROM job j WHERE j.seq >= c.lo AND j.seq <= c.hi AND c.seqs @> j.seq LIMIT 1)";
