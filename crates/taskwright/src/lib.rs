@@ -49,6 +49,7 @@
 mod attempt;
 mod cancel;
 mod client;
+mod clock;
 mod context;
 pub mod duty;
 pub mod env;

@@ -83,6 +83,7 @@ macro_rules! conformance {
                 what_waits_can_be_delayed,
                 a_delay_to_a_moment_that_has_passed_is_refused,
                 what_waits_can_get_another_priority,
+                what_ran_before_runs_once_with_its_new_priority,
                 a_new_priority_stays_in_the_timeline,
                 only_what_is_over_can_be_deleted,
                 a_deleted_job_can_be_stored_anew,

@@ -220,6 +220,7 @@ impl Worker {
         id: WorkerId,
         before: &mut Option<WorkerId>,
     ) -> Result<Registration, taskwright_store::Error> {
+        self.env.follow(&*self.store).await?;
         // An incarnation that gave up by itself may still be alive to the store. What it ran was dropped, so its jobs
         // can go on at once.
         if let Some(lost) = *before {
