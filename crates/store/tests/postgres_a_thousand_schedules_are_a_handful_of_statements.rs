@@ -4,7 +4,6 @@
 #[path = "../../../tests/support/cluster.rs"]
 mod cluster;
 
-
 use cluster::Cluster;
 use taskwright_core::limit::SCHEDULE_WRITES_MAX;
 use taskwright_core::schedule::SkipReason;
