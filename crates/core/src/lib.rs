@@ -22,8 +22,12 @@
 //! | [`unique`] | which jobs count as the same |
 //! | [`retention`] | how long what is over is kept |
 //! | [`limit`] | how large anything may be |
+//! | [`resource`] | what an attempt may use of the machine |
+//! | [`admission`] | which jobs a worker has room for |
+//! | [`size`] | what an amount of bytes looks like |
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod attempt;
 pub mod cron;
 pub mod error;
@@ -33,9 +37,11 @@ pub mod limit;
 pub mod name;
 pub mod outcome;
 pub mod priority;
+pub mod resource;
 pub mod retention;
 pub mod retry;
 pub mod schedule;
+pub mod size;
 pub mod state;
 mod text;
 pub mod time;
@@ -43,12 +49,14 @@ pub mod trigger;
 pub mod unique;
 pub mod zone;
 
+pub use admission::{Budget, Weight};
 pub use attempt::{AttemptRecord, Decision, Fence, Outcome, Usage, Verdict};
 pub use error::Error;
 pub use id::{EventId, JobId, WorkerId};
 pub use job::{Args, Delivery, NewJob};
 pub use name::{Actor, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, Topic, TriggerId};
 pub use priority::Priority;
+pub use resource::{IoNice, Limits};
 pub use retention::Retention;
 pub use retry::{Backoff, MaxAttempts};
 pub use schedule::{Schedule, ScheduleState};

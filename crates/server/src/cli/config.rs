@@ -2,9 +2,11 @@
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use taskwright_core::Budget;
+use taskwright_core::size::Bytes;
 
 use super::Context;
-use crate::config::DEFAULT_FILE;
+use crate::config::{DEFAULT_FILE, TaskConfig};
 use crate::error::{Error, Exit};
 use crate::output::Paint;
 use crate::text;
@@ -67,6 +69,20 @@ fn check(context: &Context) -> Result<Exit, Error> {
     Ok(Exit::Ok)
 }
 
+/// What a task says about the machine, for people.
+fn resources(task: &TaskConfig) -> Vec<(&'static str, String)> {
+    let limits = task.limits;
+    let told = [
+        ("timeout", task.timeout.map(text::duration)),
+        ("max RSS", limits.max_rss.map(|bytes| Bytes(bytes).to_string())),
+        ("max CPU time", limits.max_cpu_time.map(text::duration)),
+        ("nice", limits.nice.map(|nice| nice.to_string())),
+        ("ionice", limits.ionice.map(|class| class.to_string())),
+        ("weighs", (!task.weight.is_none()).then(|| task.weight.to_string())),
+    ];
+    told.into_iter().filter_map(|(what, value)| Some((what, value?))).collect()
+}
+
 fn show(context: &Context) -> Result<Exit, Error> {
     let (output, config) = (&context.output, &context.config);
     if output.is_json() {
@@ -91,6 +107,16 @@ fn show(context: &Context) -> Result<Exit, Error> {
     let queues = workers.queues.as_ref();
     let queues = queues.map(|names| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     fact("queues", or(queues, "all"))?;
+    if let Some(jobs) = workers.recycle_after_jobs {
+        fact("recycled", format!("after {}", text::count(jobs as usize, "job")))?;
+    }
+    if let Some(bytes) = workers.recycle_above_rss {
+        fact("recycled", format!("above {}", Bytes(bytes)))?;
+    }
+    fact(
+        "budget",
+        or((workers.budget != Budget::default()).then(|| workers.budget.to_string()), "no limit"),
+    )?;
     let keep = config.retention;
     for (state, keep) in [
         ("completed", keep.completed),
@@ -109,6 +135,9 @@ fn show(context: &Context) -> Result<Exit, Error> {
     for (name, task) in &config.tasks {
         let args = task.args.iter().map(|arg| format!(" {arg}")).collect::<String>();
         fact("task", format!("{name}: {}{}", text::one_line(&task.command), text::one_line(&args)))?;
+        for (what, value) in resources(task) {
+            fact("", format!("  {what} {value}"))?;
+        }
     }
     Ok(Exit::Ok)
 }

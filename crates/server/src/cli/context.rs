@@ -108,6 +108,7 @@ impl Context {
             self.output.note(format!("warning: {weakness}"));
         }
         let store = self.store_url.open(self.env.now(), self.run_dir.as_deref()).await?;
+        self.env.follow(&*store).await?;
         Ok(self.store.get_or_init(|| store))
     }
 

@@ -37,7 +37,7 @@ pub(super) fn worse(a: Exit, b: Exit) -> Exit {
         Exit::Unfinished => 1,
         Exit::Stopped => 2,
         Exit::Failed => 3,
-        Exit::Usage | Exit::Operational | Exit::Signal(_) => 4,
+        Exit::Usage | Exit::Operational | Exit::Recycled | Exit::Signal(_) => 4,
     };
     if rank(b) > rank(a) { b } else { a }
 }

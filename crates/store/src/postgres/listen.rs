@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_postgres::{AsyncMessage, Client, SimpleQueryMessage};
 
+use super::connect::config_with;
 use super::error::store_error;
 use super::reach::{first, login_wait_max};
 use super::tls;
@@ -18,6 +19,9 @@ use crate::error::Error;
 
 /// How long the server may take to answer on this connection.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// It runs nothing that takes long, and waits for nobody.
+const OPTIONS: &str = "-c statement_timeout=10s -c lock_timeout=5s";
 
 /// A connection that listens.
 pub(super) struct Listening {
@@ -32,11 +36,12 @@ impl Listening {
     /// Connects and begins to listen.
     pub(super) async fn start(settings: &Settings) -> Result<Self, Error> {
         let connector = tls::connector(settings)?;
-        let connecting = first(&settings.config, |host| {
+        let config = config_with(settings, OPTIONS);
+        let connecting = first(&config, |host| {
             let connector = connector.clone();
             async move { host.connect(connector).await }
         });
-        let connecting = tokio::time::timeout(login_wait_max(&settings.config), connecting);
+        let connecting = tokio::time::timeout(login_wait_max(&config), connecting);
         let (client, mut connection) = connecting.await.map_err(|_| lost())?.map_err(store_error)?;
         let heard = Arc::new(Notify::new());
         let (to_hear, own) = (heard.clone(), Arc::new(AtomicI32::new(0)));
@@ -115,6 +120,6 @@ fn lost() -> Error {
         crate::error::Area::Busy,
         "hear of new jobs",
         "the connection to the server was lost",
-        "check that PostgreSQL is running and can be reached; it is tried again",
+        "check that PostgreSQL is running and can be reached",
     )
 }

@@ -231,6 +231,8 @@ fn attempts(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Erro
         Column::new("took", 1),
         Column::new("cpu", 4),
         Column::new("memory", 5),
+        Column::new("read", 6).right(),
+        Column::new("written", 7).right(),
         Column::new("error", 3).cut(),
     ]);
     for record in &job.attempts {
@@ -247,6 +249,8 @@ fn attempts(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Erro
                 text::measured(std::time::Duration::from_micros(usage.cpu_user_us + usage.cpu_system_us))
             })),
             plain(usage(memory)),
+            plain(usage(|usage| storage(usage.read_bytes))),
+            plain(usage(|usage| storage(usage.written_bytes))),
             plain(record.error.as_deref().map(text::one_line).unwrap_or_default()),
         ]);
     }
@@ -259,6 +263,11 @@ fn memory(usage: &Usage) -> String {
         0 => "-".to_owned(),
         bytes => text::bytes(bytes),
     }
+}
+
+/// Bytes that went to or came from storage; most jobs are served by the memory of the system.
+fn storage(bytes: u64) -> String {
+    if bytes == 0 { "-".to_owned() } else { text::bytes(bytes) }
 }
 
 fn timeline(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Error> {
