@@ -43,6 +43,7 @@ async fn a_worker_reads_and_writes() {
         "INSERT INTO lane (queue, kind, priority) SELECT queue, 'send', 2000 FROM queue",
         "UPDATE queue SET paused = true",
         "DELETE FROM lane",
+        "SELECT emit('order.created', '{\"order\": 7}', key => 'customer 7')",
     ] {
         run(&worker, sql).await.unwrap();
     }
@@ -66,6 +67,10 @@ async fn a_worker_makes_and_drops_nothing() {
         "CREATE SCHEMA mine",
         "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "DROP TABLE queue CASCADE",
+        "DROP TABLE firing",
+        "DROP FUNCTION emit(text, jsonb, text, text)",
+        "TRUNCATE event, event_due",
+        "ALTER TABLE schedule SET (fillfactor = 100)",
         "DROP SCHEMA taskwright CASCADE",
         "ALTER TABLE queue ADD COLUMN mine int",
         "TRUNCATE queue",

@@ -10,6 +10,7 @@
 //! | `session` | one transaction: statements, lanes |
 //! | `store` | the trait: each call a transaction, repeated when it met another |
 //! | `enqueue`, `claim`, `finish`, `change`, `sweep`, `worker`, `lead` | what calls do |
+//! | `schedule`, `event` | what calls do about schedules, what they fired, and events |
 //! | `held`, `streamed`, `copy` | the hot path: which blocks jobs are in, completions, bulk inserts |
 //! | `unanswered` | claims whose answers were lost |
 //! | `place` | where a job is: the one way into each of the tables that say so |
@@ -32,6 +33,7 @@ mod connect;
 mod copy;
 mod enqueue;
 mod error;
+mod event;
 mod finish;
 mod health;
 mod held;
@@ -46,6 +48,7 @@ mod raw;
 mod reach;
 mod restored;
 mod run_directory;
+mod schedule;
 mod schema;
 mod session;
 mod store;

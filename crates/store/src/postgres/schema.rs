@@ -21,6 +21,13 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0003_transactions.sql"),
     },
+    // Nothing that was there changes, so that a program that knows no schedules may go on.
+    Migration {
+        version: 4,
+        name: "schedules",
+        usable_from: 3,
+        sql: include_str!("migrations/0004_schedules.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

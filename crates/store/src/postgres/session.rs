@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use taskwright_core::{JobId, Kind, Namespace, Priority, QueueName, WorkerId};
+use taskwright_core::{EventId, JobId, Kind, Namespace, Priority, QueueName, WorkerId};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
@@ -231,6 +231,12 @@ impl From<WorkerId> for Uuid {
     }
 }
 
+impl From<EventId> for Uuid {
+    fn from(id: EventId) -> Self {
+        Self(*id.as_bytes())
+    }
+}
+
 impl From<Uuid> for JobId {
     fn from(id: Uuid) -> Self {
         Self::from_bytes(id.0)
@@ -238,6 +244,12 @@ impl From<Uuid> for JobId {
 }
 
 impl From<Uuid> for WorkerId {
+    fn from(id: Uuid) -> Self {
+        Self::from_bytes(id.0)
+    }
+}
+
+impl From<Uuid> for EventId {
     fn from(id: Uuid) -> Self {
         Self::from_bytes(id.0)
     }

@@ -39,9 +39,14 @@ const TRIES_MAX: u32 = 5;
 /// Does the work in a transaction, and answers once that is committed. What lost against another transaction is done
 /// again: nothing of it took place.
 ///
+/// With `if`, it is rolled back unless that holds of the answer.
+///
 /// Macros, because a function that takes the work as an async closure gives no future that is known to be `Send`.
 macro_rules! transact {
-    ($store:expr, $session:ident => $work:expr) => {{
+    ($store:expr, $session:ident => $work:expr) => {
+        transact!($store, $session => $work, if |_: &_| true)
+    };
+    ($store:expr, $session:ident => $work:expr, if $keep:expr) => {{
         let store = $store;
         store.counts.calls.fetch_add(1, Ordering::Relaxed);
         let mut tries = 1;
@@ -52,6 +57,9 @@ macro_rules! transact {
                 let mut own = Session::new(&tx, &store.lanes);
                 let $session = &mut own;
                 let done = $work.await?;
+                if !$keep(&done) {
+                    return Ok(done);
+                }
                 let parts = own.into_parts();
                 tx.commit().await?;
                 store.committed(parts);
@@ -80,7 +88,9 @@ macro_rules! snapshot {
     }};
 }
 
+mod event;
 mod hot;
+mod schedule;
 
 /// A store in a schema of a PostgreSQL database. See the [module documentation](super).
 pub struct PostgresStore {
@@ -168,6 +178,11 @@ impl PostgresStore {
                 }
             }
         }
+    }
+
+    /// Runs one statement that only reads: for what is looked at again and again.
+    async fn look(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
+        self.connections.get().await?.once(sql, parameters).await
     }
 
     /// Establishes the presence of a worker, unless an earlier call whose answer got lost has done so.

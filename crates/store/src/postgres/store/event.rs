@@ -1,0 +1,61 @@
+//! The part of the store that keeps events.
+
+use std::sync::atomic::Ordering;
+
+use taskwright_core::{Namespace, Timestamp, Topic};
+use tokio_postgres::types::Type;
+
+use super::super::event::{self, Columns};
+use super::super::schedule;
+use super::super::session::Session;
+use super::{PostgresStore, TRIES_MAX, is_conflict};
+use crate::Reply;
+use crate::event::{EventKey, EventStore, NewEvent, StoredEvent};
+use crate::schedule::{ScheduleWrite, StoredSchedule};
+
+impl EventStore for PostgresStore {
+    fn emit(&self, now: Timestamp, events: Vec<NewEvent>) -> Reply<'_, ()> {
+        Box::pin(async move {
+            event::check(&events)?;
+            self.once(event::EMIT, &Columns::of(now, &events).parameters()).await?;
+            self.bell.ring(&self.connections);
+            Ok(())
+        })
+    }
+
+    fn undelivered(&self, limit: usize) -> Reply<'_, Vec<StoredEvent>> {
+        Box::pin(async move {
+            let most = schedule::page(limit);
+            let rows = self.look(event::UNDELIVERED, &[(&most, Type::INT8)]).await?;
+            rows.iter().map(event::read_event).collect()
+        })
+    }
+
+    fn listeners(&self) -> Reply<'_, Vec<StoredSchedule>> {
+        Box::pin(async move { snapshot!(self, session => schedule::listeners(session)) })
+    }
+
+    fn deliver(&self, now: Timestamp, events: Vec<EventKey>, writes: Vec<ScheduleWrite>) -> Reply<'_, bool> {
+        Box::pin(async move {
+            schedule::check(&writes)?;
+            transact!(self, session => event::deliver(session, now, &events, &writes), if |delivered: &bool| *delivered)
+        })
+    }
+
+    fn events(
+        &self,
+        namespace: Option<Namespace>,
+        topic: Option<Topic>,
+        before: Option<EventKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredEvent>> {
+        Box::pin(async move {
+            let (namespace, topic) = (namespace.as_ref(), topic.as_ref());
+            snapshot!(self, session => event::list(session, namespace, topic, before, limit))
+        })
+    }
+
+    fn prune_events(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
+        Box::pin(async move { self.prune_by(event::PRUNE, before, limit).await })
+    }
+}

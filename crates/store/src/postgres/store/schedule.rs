@@ -1,0 +1,84 @@
+//! The part of the store that keeps schedules.
+
+use std::sync::atomic::Ordering;
+
+use taskwright_core::{JobId, Namespace, ScheduleName, State, Timestamp};
+use tokio_postgres::types::Type;
+
+use super::super::schedule;
+use super::super::session::Session;
+use super::{PostgresStore, TRIES_MAX, is_conflict};
+use crate::Reply;
+use crate::schedule::{
+    DueSchedules, FiringView, ScheduleKey, ScheduleStore, ScheduleWrite, StoredSchedule, Written,
+};
+
+impl ScheduleStore for PostgresStore {
+    fn write_schedules(&self, now: Timestamp, writes: Vec<ScheduleWrite>) -> Reply<'_, Vec<Written>> {
+        Box::pin(async move {
+            schedule::check(&writes)?;
+            transact!(self, session => schedule::write(session, now, &writes))
+        })
+    }
+
+    fn due_schedules(&self, now: Timestamp, limit: usize) -> Reply<'_, DueSchedules> {
+        Box::pin(async move {
+            let most = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
+            let rows =
+                self.look(schedule::DUE, &[(&now.as_micros(), Type::INT8), (&most, Type::INT8)]).await?;
+            schedule::read_due(&rows, now, limit)
+        })
+    }
+
+    fn schedule(&self, namespace: Namespace, name: ScheduleName) -> Reply<'_, Option<StoredSchedule>> {
+        Box::pin(async move { snapshot!(self, session => schedule::by_name(session, &namespace, &name)) })
+    }
+
+    fn schedules(
+        &self,
+        namespace: Option<Namespace>,
+        after: Option<ScheduleKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredSchedule>> {
+        Box::pin(async move {
+            snapshot!(self, session => schedule::list(session, namespace.as_ref(), after, limit))
+        })
+    }
+
+    fn remove_schedule(&self, schedule: ScheduleKey) -> Reply<'_, bool> {
+        Box::pin(async move { transact!(self, session => schedule::remove(session, schedule)) })
+    }
+
+    fn firings(
+        &self,
+        schedule: ScheduleKey,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Reply<'_, Vec<FiringView>> {
+        Box::pin(
+            async move { snapshot!(self, session => schedule::firings(session, schedule, before, limit)) },
+        )
+    }
+
+    fn prune_firings(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
+        Box::pin(async move { self.prune_by(schedule::PRUNE_FIRINGS, before, limit).await })
+    }
+
+    fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {
+        Box::pin(async move { snapshot!(self, session => schedule::states(session, &jobs)) })
+    }
+}
+
+impl PostgresStore {
+    /// Removes what is older than a moment (`$1`), at most so much (`$2`); how much it was.
+    pub(super) async fn prune_by(
+        &self,
+        sql: &str,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<usize, crate::Error> {
+        let (before, most) = (before.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
+        let removed = transact!(self, session => session.execute(sql, &[&before, &most]))?;
+        Ok(usize::try_from(removed).unwrap_or(usize::MAX))
+    }
+}
