@@ -94,7 +94,7 @@ impl EventStore for MemoryStore {
 }
 
 impl World {
-    fn emit(&mut self, now: Timestamp, event: NewEvent) {
+    pub(super) fn emit(&mut self, now: Timestamp, event: NewEvent) {
         if self.events.ids.contains_key(&event.id) {
             return;
         }

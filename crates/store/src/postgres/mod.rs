@@ -51,6 +51,7 @@ mod run_directory;
 mod schedule;
 mod schema;
 mod session;
+mod source;
 mod store;
 mod streamed;
 mod sweep;

@@ -28,6 +28,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0004_schedules.sql"),
     },
+    Migration {
+        version: 5,
+        name: "sources",
+        usable_from: 3,
+        sql: include_str!("migrations/0005_sources.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

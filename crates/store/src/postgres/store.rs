@@ -91,6 +91,7 @@ macro_rules! snapshot {
 mod event;
 mod hot;
 mod schedule;
+mod source;
 
 /// A store in a schema of a PostgreSQL database. See the [module documentation](super).
 pub struct PostgresStore {

@@ -35,6 +35,7 @@ mod reader;
 mod schedule;
 mod schema;
 mod session;
+mod source;
 mod sweep;
 mod timeline;
 mod wake;
