@@ -15,10 +15,12 @@ use crate::error::{Error, Exit, Report, in_words};
 use crate::store_url::StoreUrl;
 
 mod reader;
+pub mod source;
 pub mod task;
 pub mod template;
 
 use reader::{Document, Section};
+pub use source::SourceConfig;
 pub use task::TaskConfig;
 
 /// The file that is read when no other is named.
@@ -43,6 +45,8 @@ pub struct Config {
     pub workers: WorkersConfig,
     /// `[tasks.NAME]`, by name.
     pub tasks: BTreeMap<String, TaskConfig>,
+    /// `[sources.NAME]`, by name.
+    pub sources: BTreeMap<String, SourceConfig>,
     /// `[retention]`, with the defaults for what it leaves out.
     #[serde(serialize_with = "retention_as_text")]
     pub retention: Retention,
@@ -142,7 +146,12 @@ fn read(root: &Section<'_>) -> Config {
         .map(|(name, section)| (name.to_owned(), task::read(name, &section)))
         .filter_map(|(name, task)| Some((name, task?)))
         .collect();
-    Config { file: None, store_url, run_dir, workers, tasks, retention }
+    let sources = root
+        .named_sections("sources")
+        .into_iter()
+        .filter_map(|(name, section)| Some((name.to_owned(), source::read(name, &section)?)))
+        .collect();
+    Config { file: None, store_url, run_dir, workers, tasks, sources, retention }
 }
 
 fn workers(section: &Section<'_>) -> WorkersConfig {

@@ -51,11 +51,16 @@ fn check(context: &Context) -> Result<Exit, Error> {
             "name one with --config FILE, if there is one",
         ));
     };
-    let (file, tasks) = (file.display().to_string(), context.config.tasks.len());
+    let (tasks, sources) = (context.config.tasks.len(), context.config.sources.len());
+    // Also what only a daemon would find: a channel without a database.
+    crate::source::sources(&context.config, &context.store_url)?;
+    let file = file.display().to_string();
     if context.output.is_json() {
-        context.output.json(&json!({ "file": file, "ok": true, "tasks": tasks }))?;
+        context.output.json(&json!({ "file": file, "ok": true, "tasks": tasks, "sources": sources }))?;
     } else {
-        context.output.line(format!("{file}: ok, {}", text::count(tasks, "task")))?;
+        let sources =
+            if sources == 0 { String::new() } else { format!(", {}", text::count(sources, "source")) };
+        context.output.line(format!("{file}: ok, {}{sources}", text::count(tasks, "task")))?;
     }
     Ok(Exit::Ok)
 }
@@ -96,6 +101,9 @@ fn show(context: &Context) -> Result<Exit, Error> {
     for (name, task) in &config.tasks {
         let args = task.args.iter().map(|arg| format!(" {arg}")).collect::<String>();
         fact("task", format!("{name}: {}{}", text::one_line(&task.command), text::one_line(&args)))?;
+    }
+    for (name, source) in &config.sources {
+        fact("source", format!("{name}: {}", text::one_line(&source.to_string())))?;
     }
     Ok(Exit::Ok)
 }

@@ -26,6 +26,7 @@ mod look;
 mod migrate;
 mod queues;
 mod select;
+mod sources;
 pub(crate) mod up;
 mod usage;
 mod value;
@@ -106,6 +107,8 @@ enum Verb {
     Jobs(jobs::Jobs),
     /// Look at queues, pause, resume and empty them
     Queues(queues::Queues),
+    /// Look at event sources
+    Sources(sources::Sources),
     /// Look at workers, quiet and stop them
     Workers(workers::Workers),
     /// Create the store, or bring it to this version
@@ -166,6 +169,7 @@ impl Verb {
             Self::Enqueue(verb) => context.block_on(verb.run(context)),
             Self::Jobs(noun) => context.block_on(noun.run(context)),
             Self::Queues(noun) => context.block_on(noun.run(context)),
+            Self::Sources(noun) => context.block_on(noun.run(context)),
             Self::Workers(noun) => context.block_on(noun.run(context)),
             Self::Migrate(verb) => context.block_on(verb.run(context)),
             Self::Doctor(verb) => context.block_on(verb.run(context)),
