@@ -129,29 +129,33 @@ pub(super) const SEEN_OF: &str = "SELECT s.print
 pub(super) const SEEN: &str =
     "SELECT path, print FROM seen WHERE source = $1 AND path > $2 ORDER BY source, path LIMIT $3";
 
-/// Each part touches other rows of `seen` than the others. An event is stored with the row that it tells of, or not.
+/// Each part touches other rows of `seen` than the others, which are locked in the order of their paths. An event is stored
+/// with the row that it tells of, or not.
 pub(super) const SEE: &str = "WITH given AS MATERIALIZED (
         SELECT * FROM unnest($3::text[], $4::bytea[], $5::bytea[], $6::uuid[], $7::text[], $8::text[], $9::text[],
                              $10::bytea[])
-            WITH ORDINALITY AS g (path, before, after, id, namespace, topic, key, payload, number)),
+            WITH ORDINALITY AS g (path, before, after, id, namespace, topic, key, payload, number)
+        ORDER BY g.path COLLATE \"C\"),
+    locked AS MATERIALIZED (
+        SELECT g.number, g.after, s.place FROM given g CROSS JOIN LATERAL (
+            SELECT s.ctid AS place FROM seen s
+            WHERE s.source = $1 AND s.path = g.path AND s.print = g.before LIMIT 1 FOR UPDATE) s),
     added AS (
         INSERT INTO seen (source, path, print)
         SELECT o.source, g.path, g.after FROM given g CROSS JOIN source o
-        WHERE o.source = $1 AND g.before IS NULL AND g.after IS NOT NULL ORDER BY g.path
+        WHERE o.source = $1 AND g.before IS NULL AND g.after IS NOT NULL
         ON CONFLICT (source, path) DO NOTHING RETURNING path),
     changed AS (
-        UPDATE seen s SET print = g.after FROM given g
-        WHERE s.source = $1 AND s.path = g.path AND s.print = g.before AND g.after IS NOT NULL RETURNING s.path),
+        UPDATE seen s SET print = l.after FROM locked l WHERE s.ctid = l.place AND l.after IS NOT NULL RETURNING l.number),
     gone AS (
-        DELETE FROM seen s USING given g
-        WHERE s.source = $1 AND s.path = g.path AND s.print = g.before AND g.after IS NULL RETURNING s.path),
+        DELETE FROM seen s USING locked l WHERE s.ctid = l.place AND l.after IS NULL RETURNING l.number),
     done AS (
-        SELECT g.* FROM given g JOIN (
-            SELECT path FROM added UNION ALL SELECT path FROM changed UNION ALL SELECT path FROM gone) d
-            ON d.path = g.path),
+        SELECT g.number FROM given g JOIN added a ON a.path = g.path
+        UNION ALL SELECT c.number FROM changed c UNION ALL SELECT o.number FROM gone o),
     told AS (
         INSERT INTO event (id, namespace, topic, key, payload, at)
-        SELECT d.id, d.namespace, d.topic, d.key, d.payload, $2 FROM done d WHERE d.id IS NOT NULL ORDER BY d.number
+        SELECT g.id, g.namespace, g.topic, g.key, g.payload, $2
+        FROM given g JOIN done d ON d.number = g.number WHERE g.id IS NOT NULL ORDER BY g.number
         ON CONFLICT (id) DO NOTHING RETURNING event),
     due AS (
         INSERT INTO event_due (event) SELECT t.event FROM told t)
