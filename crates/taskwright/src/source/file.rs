@@ -202,6 +202,9 @@ impl FileSource {
 
     /// Holds files against what was seen of them.
     async fn compare(&self, env: &Env, state: &mut State, found: Vec<Found>) -> Result<(), Error> {
+        if found.is_empty() {
+            return Ok(());
+        }
         let key = self.key(env, state).await?;
         let paths = found.iter().map(|found| found.path.clone()).collect();
         let seen = self.store.seen_of(key, paths).await?;
@@ -335,7 +338,9 @@ impl FileSource {
                     }
                     Ok(Look::File(print)) => differs.standing.look(print, env.monotonic_us()),
                     // The next scan says what it is.
-                    _ => drop(state.standing.remove(path)),
+                    _ => {
+                        state.standing.remove(path);
+                    }
                 }
             }
             self.see(env, state, sightings).await?;
