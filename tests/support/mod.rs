@@ -62,9 +62,11 @@ impl Site {
         self.path().join(".taskwright/taskwright.db")
     }
 
-    /// The binary, to be run here.
+    /// The binary, to be run here: the one that was built with the test, unless `TASKWRIGHT_TEST_BINARY` names another (a
+    /// release build, to measure).
     pub fn taskwright<const N: usize>(&self, args: [&str; N]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_taskwright"));
+        let other = std::env::var_os("TASKWRIGHT_TEST_BINARY");
+        let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_taskwright").into()));
         command.args(args).current_dir(self.path());
         for name in ["TASKWRIGHT_STORE", "TASKWRIGHT_RUN_DIR", "TASKWRIGHT_CONFIG", "RUST_LOG"] {
             command.env_remove(name);
@@ -93,6 +95,11 @@ impl Site {
         let up = Up { child, lines };
         up.wait_for_line("Ctrl-C stops it");
         up
+    }
+
+    /// The store, for a client.
+    pub fn shared(&self) -> Arc<dyn Store> {
+        self.store.clone()
     }
 
     /// What the store says now.

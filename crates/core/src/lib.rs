@@ -19,6 +19,7 @@
 //! | [`cron`], [`zone`] | which moments an expression and a wall clock mean |
 //! | [`schedule`] | which jobs a schedule makes now |
 //! | [`source`] | which event a look at a file makes |
+//! | [`outcome`] | how the end of a job is told as an event |
 //! | [`unique`] | which jobs count as the same |
 //! | [`retention`] | how long what is over is kept |
 //! | [`limit`] | how large anything may be |
@@ -31,6 +32,7 @@ pub mod id;
 pub mod job;
 pub mod limit;
 pub mod name;
+pub mod outcome;
 pub mod priority;
 pub mod retention;
 pub mod retry;

@@ -12,7 +12,7 @@ fn each_trigger_of_the_guide_is_called_what_stands_behind_it() {
     for line in examples.lines() {
         let (assignment, words) = line.rsplit_once(" # ").unwrap();
         let (key, quoted) = assignment.trim().split_once(" = ").unwrap();
-        let text = quoted.trim_matches(&quoted[..1].parse::<char>().unwrap());
+        let text = quoted.trim_matches(quoted.chars().next().unwrap());
         assert_eq!(Trigger::read(key, text, None).unwrap().describe(), words, "{line}");
         count += 1;
     }

@@ -282,12 +282,28 @@ fn a_year_of_a_secondly_cron_is_planned_at_once() {
     assert_eq!(plan.next, Some(moment("2026-05-01T00:00:01Z")));
 }
 
+/// Whole days of every second, and years of nothing between them: neither is walked through.
+#[test]
+fn the_newest_of_dense_days_are_found_across_empty_years() {
+    for (now, last) in
+        [("2026-05-01T00:00:00Z", "2026-01-03T23:59:59"), ("2026-01-02T12:00:00Z", "2026-01-02T12:00:00")]
+    {
+        let builder = builder("cron", "* * * 1-3 1 *").misfire("all up to 100".parse().unwrap());
+        let mut bench = Bench::new(builder, "2011-12-30T00:00:00Z");
+        let plan = bench.plan_at(now);
+        assert_eq!(plan.firings.len(), 100);
+        assert_eq!(plan.firings[99].due.to_string()[..19], *last);
+        assert!(plan.firings.windows(2).all(|pair| pair[0].due.plus(Duration::from_secs(1)) == pair[1].due));
+        assert!(plan.next > Some(bench.now));
+    }
+}
+
 /// NU-X2: a schedule slower than its period keeps to its overlap policy.
 #[test]
 fn an_overlap_is_skipped_and_does_not_count_as_fired() {
     let mut bench = Bench::new(builder("every", "1h"), "2026-05-01T00:00:00Z");
     bench.plan_at("2026-05-01T01:00:00Z");
-    let running = OpenJobs { unfinished: 1, waiting: 0 };
+    let running = OpenJobs { unfinished: 1, has_queued: false };
     let plan = bench.plan_at("2026-05-01T02:00:00Z").with_overlap(&bench.schedule, running);
     assert!(plan.firings.is_empty());
     assert_eq!(plan.skipped[0].reason, SkipReason::Overlap);
@@ -315,8 +331,23 @@ fn firings_of_one_plan_overlap_each_other_unless_they_are_made_up_for() {
     let cancel = builder("every", "1m").overlap(Overlap::CancelPrevious);
     let mut bench = Bench::new(cancel, "2026-05-01T00:00:00Z");
     let plan = bench.plan_after(Duration::from_secs(60));
-    let plan = plan.with_overlap(&bench.schedule, OpenJobs { unfinished: 2, waiting: 1 });
+    let plan = plan.with_overlap(&bench.schedule, OpenJobs { unfinished: 2, has_queued: false });
     assert!(plan.firings[0].cancel_previous);
+}
+
+#[test]
+fn an_occurrence_that_waits_fires_once_the_jobs_before_it_are_over() {
+    let running = OpenJobs { unfinished: 1, has_queued: false };
+    let mut bench = Bench::new(builder("every", "1h").overlap(Overlap::QueueOne), "2026-05-01T00:00:00Z");
+    for (at, skipped) in [("2026-05-01T01:00:00Z", 0), ("2026-05-01T02:00:00Z", 1)] {
+        let plan = bench.plan_at(at).with_overlap(&bench.schedule, running);
+        assert_eq!((plan.firings.len(), plan.skipped.len()), (0, skipped));
+        assert_eq!(plan.new_state.queued.as_ref().unwrap().due, moment("2026-05-01T01:00:00Z"));
+        bench.state = plan.new_state;
+    }
+    let plan = bench.plan_at("2026-05-01T02:30:00Z").with_overlap(&bench.schedule, OpenJobs::default());
+    assert_eq!(due(&plan), ["2026-05-01T01:00"]);
+    assert_eq!(plan.new_state.queued, None);
 }
 
 #[test]
@@ -325,7 +356,7 @@ fn a_firing_that_overlap_gave_back_is_left_for_later() {
     let mut bench = Bench::new(builder("every", "1h").max_firings(once), "2026-05-01T00:00:00Z");
     let plan = bench.plan_at("2026-05-01T01:00:00Z");
     assert!(plan.done);
-    let plan = plan.with_overlap(&bench.schedule, OpenJobs { unfinished: 1, waiting: 0 });
+    let plan = plan.with_overlap(&bench.schedule, OpenJobs { unfinished: 1, has_queued: false });
     assert!(!plan.done && plan.next.is_some());
     bench.state = plan.new_state;
     assert_eq!(bench.plan().next, Some(moment("2026-05-01T02:00:00Z")));
@@ -409,6 +440,8 @@ fn a_definition_survives_its_json() {
         ScheduleState::new(&schedule, moment("2026-05-01T00:00:00Z")).pause(moment("2026-05-01T01:00:00Z"));
     let json = serde_json::to_string(&state).unwrap();
     assert_eq!(serde_json::from_str::<ScheduleState>(&json).unwrap(), state);
+    // Stores keep these forms, and a new program has to read the rows of an old one.
+    insta::assert_snapshot!(serde_json::to_string_pretty(&(&schedule, &state)).unwrap());
     for json in [
         r#"{"name": "s", "kind": "k", "triggers": []}"#,
         r#"{"name": "s", "kind": "k"}"#,

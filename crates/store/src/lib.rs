@@ -26,6 +26,7 @@ mod lead;
 pub mod memory;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migration;
+mod outcome;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod presence;

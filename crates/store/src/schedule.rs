@@ -7,7 +7,7 @@
 //! time, and one of them is heard.
 
 use taskwright_core::schedule::{FiringKind, SkipReason};
-use taskwright_core::{EventId, JobId, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId};
+use taskwright_core::{EventId, JobId, Kind, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId};
 
 use crate::Reply;
 
@@ -129,6 +129,9 @@ pub struct Definition {
     pub json: String,
     /// Whether events fire it: whether it is among those that whoever delivers events looks at.
     pub listens: bool,
+    /// The kinds whose outcomes are to be told as events, for this schedule; `None` stands for any. See
+    /// [`Schedule::outcome_interests`](taskwright_core::Schedule::outcome_interests).
+    pub outcomes: Vec<Option<Kind>>,
 }
 
 /// Something that a schedule fires or skips now.

@@ -4,8 +4,6 @@
 #[path = "../../../tests/support/cluster.rs"]
 mod cluster;
 
-use std::sync::Arc;
-
 use cluster::Cluster;
 use taskwright_core::limit::SCHEDULE_WRITES_MAX;
 use taskwright_core::schedule::SkipReason;

@@ -16,6 +16,8 @@ pub(super) const COUNT_MAX: usize = 10_000;
 /// How many steps a search may take in all.
 const SEARCH_STEPS_MAX: usize = 400_000;
 
+const SECOND_US: i64 = 1_000_000;
+
 /// A place among the due times of one trigger.
 pub(super) struct Cursor<'a> {
     trigger: &'a Trigger,
@@ -137,8 +139,7 @@ impl<'a> Cursor<'a> {
         Ok(Some(passed))
     }
 
-    /// Finds the newest due times of a calendar from the end: looks back from `until` as far as the pace of the oldest
-    /// suggests, and further while there are too few.
+    /// Finds the newest due times of a calendar, from the end back. Gives whether that took no more than its share of steps.
     fn newest_of_many(
         &mut self,
         from: Timestamp,
@@ -146,36 +147,59 @@ impl<'a> Cursor<'a> {
         keep: usize,
         passed: &mut Passed,
     ) -> bool {
-        let pace_us =
-            passed.to.as_micros().saturating_sub(from.as_micros()) / i64::try_from(passed.count).unwrap_or(1);
-        let wanted = i64::try_from(keep).unwrap_or(i64::MAX).saturating_add(8);
-        let mut span_us = pace_us.max(1).saturating_mul(wanted);
-        let mut steps = 0;
-        loop {
-            let start = Timestamp::from_micros(until.as_micros().saturating_sub(span_us)).max(from);
-            self.stand_at(start);
-            let mut newest = VecDeque::new();
-            while let Ok(Some(due)) = self.next()
-                && due <= until
-            {
-                steps += 1;
-                if steps > SEARCH_STEPS_MAX {
-                    return false;
+        let low = from.as_micros().div_euclid(SECOND_US);
+        let mut high = until.as_micros().div_euclid(SECOND_US);
+        let mut newest = VecDeque::new();
+        let mut gap = 1;
+        let mut steps = SEARCH_STEPS_MAX;
+        while newest.len() < keep.max(1) {
+            match self.last_up_to(low, high, gap, &mut steps) {
+                Some(due) => {
+                    newest.push_front(Timestamp::from_micros(due * SECOND_US));
+                    gap = high - due + 1;
+                    high = due - 1;
                 }
-                self.step(due);
-                newest.push_back(due);
-                if newest.len() > keep.max(1) {
-                    newest.pop_front();
-                }
+                None if steps > 0 => break,
+                None => return false,
             }
-            if newest.len() >= keep.max(1) || start == from {
-                passed.to = newest.back().copied().unwrap_or(passed.to);
-                passed.newest = if keep == 0 { VecDeque::new() } else { newest };
-                passed.exact = false;
-                return true;
-            }
-            span_us = span_us.saturating_mul(4);
         }
+        let Some(last) = newest.back().copied() else { return false };
+        self.stand_at(last);
+        passed.to = last;
+        passed.newest = if keep == 0 { VecDeque::new() } else { newest };
+        passed.exact = false;
+        true
+    }
+
+    /// The last second after `low` and up to `high` at which a calendar is due: looks back twice as far until something
+    /// is there, from `guess` seconds on, and halves what is left.
+    fn last_up_to(&mut self, low: i64, high: i64, guess: i64, steps: &mut usize) -> Option<i64> {
+        let mut span = guess.max(1);
+        let mut after = high + 1;
+        let mut due = loop {
+            let start = high.saturating_sub(span).saturating_add(1).max(low + 1);
+            match self.first_from(start, steps).filter(|due| *due <= high) {
+                Some(due) => break due,
+                None if start <= low + 1 || *steps == 0 => return None,
+                None => after = start,
+            }
+            span = span.saturating_mul(2);
+        };
+        while due + 1 < after && *steps > 0 {
+            let middle = due + 1 + (after - due - 1) / 2;
+            match self.first_from(middle, steps).filter(|due| *due <= high) {
+                Some(later) => due = later,
+                None => after = middle,
+            }
+        }
+        (*steps > 0).then_some(due)
+    }
+
+    /// The first second, from this one on, at which a calendar is due. Its due times are whole seconds.
+    fn first_from(&mut self, second: i64, steps: &mut usize) -> Option<i64> {
+        *steps = steps.saturating_sub(1);
+        self.stand_at(just_before(Timestamp::from_micros(second.saturating_mul(SECOND_US))));
+        Some(self.next().ok()??.as_micros() / SECOND_US)
     }
 
     fn pass_at_rate(&mut self, period: Duration, until: Timestamp, keep: usize) -> Option<Passed> {

@@ -1,12 +1,14 @@
 //! Events: stored once, delivered once to everybody, or not yet.
 
 use taskwright_core::limit::EMIT_EVENTS_MAX;
-use taskwright_core::{Args, EventId, Topic};
+use taskwright_core::{Args, EventId, MaxAttempts, NewJob, Topic};
 
 use super::Harness;
 use super::fixture::*;
 use super::schedule::{definition, fires, registration, rewrite, stored};
-use crate::{EventKey, Filter, NewEvent, NewFiring, ScheduleWrite, StoredEvent, Written};
+use crate::{
+    Change, Definition, EventKey, Filter, NewEvent, NewFiring, ScheduleWrite, StoredEvent, Written,
+};
 
 /// The id of event `n`.
 fn event_id(n: u32) -> EventId {
@@ -187,4 +189,92 @@ pub async fn an_event_is_heard_of(harness: &impl Harness) {
     emit(&process, 1, vec![event(1)]).await;
     let heard = tokio::time::timeout(std::time::Duration::from_secs(10), hints.changed()).await;
     heard.expect("somebody is told").expect("the store lives");
+}
+
+async fn listen_to(process: &Process, text: &str, kinds: &[Option<&str>]) {
+    let outcomes = kinds.iter().map(|name| name.map(kind)).collect();
+    let definition = Definition { outcomes, ..definition("1", true) };
+    let listener = ScheduleWrite { definition: Some(definition), next: None, ..registration(text, 0) };
+    let written = process.store().write_schedules(at(0), vec![listener]).await.expect("it is registered");
+    assert!(matches!(written[..], [Written::Done(_)]));
+}
+
+/// Topics of what is to be delivered, with the jobs that they tell of.
+async fn outcomes(process: &Process) -> Vec<(String, u32)> {
+    let told = |stored: &StoredEvent| {
+        let payload: serde_json::Value = stored.event.payload.parse().expect("it is JSON");
+        let job = payload["job"].as_str().expect("the job is named").parse().expect("by its id");
+        assert_eq!(stored.event.key.as_deref(), payload["job"].as_str());
+        (stored.event.topic.to_string(), number(job))
+    };
+    undelivered(process).await.iter().map(told).collect()
+}
+
+pub async fn ends_of_jobs_are_told_when_they_are_of_interest(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    listen_to(&process, "after-mail", &[Some("mail")]).await;
+    let worker = process.worker(1).await;
+    let last = NewJob { max_attempts: MaxAttempts::limited(1).expect("one"), ..job(3) };
+    process.enqueue(0, [job(1), job(2), last, job(4), NewJob { held: true, ..job(5) }]).await;
+    process.enqueue(0, [NewJob { kind: kind("other"), ..job(6) }]).await;
+    process.change(1, 4, Change::Cancel).await;
+    process.change(1, 6, Change::Cancel).await;
+    let held = worker.claim_all(1).await;
+    assert_eq!(numbers(&held), [1, 2, 3]);
+    worker.end(2, &held[0], completed()).await;
+    worker.end(2, &held[1], failed("once more")).await;
+    worker.end(2, &held[2], failed("for good")).await;
+    process.promote(3_700).await;
+    let told = outcomes(&process).await;
+    let expected =
+        [("job.cancelled", 4), ("job.completed", 1), ("job.failed", 3), ("job.dropped", 5)];
+    assert_eq!(told, expected.map(|(topic, job)| (topic.to_owned(), job)));
+    let payload: serde_json::Value = undelivered(&process).await[1].event.payload.parse().expect("it is JSON");
+    let expected = serde_json::json!({
+        "job": id(1), "kind": "mail", "queue": "default", "state": "completed", "attempts": 1
+    });
+    assert_eq!(payload, expected);
+}
+
+pub async fn many_jobs_that_complete_at_once_are_each_told(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    listen_to(&process, "after-all", &[None]).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, jobs(1..=120)).await;
+    let held = worker.claim(worker.ask(1, 120)).await;
+    worker.finish(2, held.iter().map(|job| ending(2, job, completed())).collect()).await;
+    let mut told: Vec<u32> = process
+        .store()
+        .undelivered(1_000)
+        .await
+        .expect("events are found")
+        .iter()
+        .map(|stored| number(stored.event.key.as_deref().expect("a key").parse().expect("an id")))
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told, (1..=120).collect::<Vec<_>>());
+}
+
+pub async fn nothing_is_told_once_nobody_is_interested(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    listen_to(&process, "after-mail", &[Some("mail"), Some("other")]).await;
+    let schedule = stored(&process, "after-mail").await;
+    let only = Definition { outcomes: vec![Some(kind("other"))], ..definition("2", true) };
+    let write = ScheduleWrite { definition: Some(only), ..rewrite(&schedule, 0, Vec::new()) };
+    process.store().write_schedules(at(0), vec![write]).await.expect("it is changed");
+    process.enqueue(0, [job(1)]).await;
+    process.change(1, 1, Change::Cancel).await;
+    assert_eq!(outcomes(&process).await, []);
+    assert!(process.store().remove_schedule(schedule.key).await.expect("it is removed"));
+    process.enqueue(0, [NewJob { kind: kind("other"), ..job(2) }]).await;
+    process.change(1, 2, Change::Cancel).await;
+    assert_eq!(outcomes(&process).await, []);
+}
+
+pub async fn an_end_in_another_namespace_is_not_told(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    listen_to(&process, "after-mail", &[None]).await;
+    process.enqueue(0, [NewJob { namespace: namespace("other"), ..job(1) }]).await;
+    process.change(1, 1, Change::Cancel).await;
+    assert_eq!(outcomes(&process).await, []);
 }

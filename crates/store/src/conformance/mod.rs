@@ -135,6 +135,10 @@ macro_rules! conformance {
                 events_are_listed_page_by_page,
                 delivered_events_are_forgotten_in_time_and_others_are_not,
                 an_event_is_heard_of,
+                ends_of_jobs_are_told_when_they_are_of_interest,
+                many_jobs_that_complete_at_once_are_each_told,
+                nothing_is_told_once_nobody_is_interested,
+                an_end_in_another_namespace_is_not_told,
             ]
             fence: [
                 a_worker_cannot_end_the_job_of_another,

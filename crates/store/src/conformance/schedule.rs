@@ -36,7 +36,7 @@ pub fn registration(text: &str, next: u64) -> ScheduleWrite {
 
 /// A definition, told by its text.
 pub fn definition(text: &str, listens: bool) -> Definition {
-    Definition { json: format!("{{\"definition\": \"{text}\"}}"), listens }
+    Definition { json: format!("{{\"definition\": \"{text}\"}}"), listens, outcomes: Vec::new() }
 }
 
 /// A write of a schedule as it was read, with the next look at that second.

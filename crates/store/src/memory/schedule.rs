@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use taskwright_core::limit::{PAGE_ROWS_MAX, SCHEDULE_WRITES_MAX};
 use taskwright_core::schedule::FiringKind;
 use taskwright_core::{
-    Error as Refused, EventId, JobId, Namespace, ScheduleName, State, Timestamp, TriggerId,
+    Error as Refused, EventId, JobId, Kind, Namespace, ScheduleName, State, Timestamp, TriggerId,
 };
 
 use super::MemoryStore;
@@ -33,6 +33,7 @@ pub(super) struct Schedules {
 struct Row {
     stored: StoredSchedule,
     listens: bool,
+    outcomes: Vec<Option<Kind>>,
 }
 
 impl ScheduleStore for MemoryStore {
@@ -145,6 +146,7 @@ impl World {
             row.stored.next = write.next;
             if let Some(definition) = write.definition {
                 (row.stored.definition, row.listens) = (definition.json, definition.listens);
+                row.outcomes = definition.outcomes;
                 row.stored.changed_at = now;
             }
         }
@@ -174,6 +176,14 @@ impl World {
         let view = FiringView { number, at: now, trigger, due, previous_due, event, outcome };
         self.schedules.firings.insert(number, (schedule, view));
         Ok(())
+    }
+
+    /// Whether any schedule is interested in how jobs of this kind end.
+    pub(super) fn interests_outcome(&self, namespace: &Namespace, kind: &Kind) -> bool {
+        self.schedules.rows.values().any(|row| {
+            let names = |named: &Option<Kind>| named.as_ref().is_none_or(|named| named == kind);
+            row.stored.namespace == *namespace && row.outcomes.iter().any(names)
+        })
     }
 
     pub(super) fn listening(&self) -> Vec<StoredSchedule> {
@@ -211,7 +221,7 @@ impl Schedules {
             created_at: now,
             changed_at: now,
         };
-        self.rows.insert(key, Row { stored, listens: false });
+        self.rows.insert(key, Row { stored, listens: false, outcomes: Vec::new() });
         key
     }
 

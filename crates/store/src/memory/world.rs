@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use taskwright_core::outcome::JobOutcome;
 use taskwright_core::{JobId, Kind, Namespace, Priority, QueueName, Timestamp, UniqueKey, WorkerId};
 
 use crate::claim::JobKey;
+use crate::outcome;
 
 use super::event::Events;
 use super::job::{Job, Place, Running};
@@ -98,7 +100,7 @@ impl World {
     /// free. The only way in which a stored job is changed.
     pub(super) fn update<T>(&mut self, key: JobKey, change: impl FnOnce(&mut Job) -> T) -> T {
         let job = self.jobs.get_mut(&key).expect("callers take the key from the world itself");
-        let before = job.place();
+        let (before, was_over) = (job.place(), job.state.is_terminal());
         let answer = change(job);
         let (after, over) = (job.place(), job.state.is_terminal());
         if before != after {
@@ -108,7 +110,32 @@ impl World {
         if over {
             self.release_unique(key);
         }
+        if over && !was_over {
+            self.tell_outcome(key);
+        }
         answer
+    }
+
+    /// Makes an event of the end of a job, if that interests a schedule.
+    fn tell_outcome(&mut self, key: JobKey) {
+        let job = &self.jobs[&key];
+        if !self.interests_outcome(&job.new.namespace, &job.new.kind) {
+            return;
+        }
+        let ended_at = job.ended_at.unwrap_or(job.created_at);
+        let outcome = JobOutcome {
+            job: job.id(),
+            namespace: job.new.namespace.clone(),
+            kind: job.new.kind.clone(),
+            queue: job.new.queue.clone(),
+            state: job.state,
+            attempts: job.attempts_used,
+            ended_at,
+        };
+        // What makes it up are names that were checked, and small.
+        if let Ok(event) = outcome::event(&outcome) {
+            self.emit(ended_at, event);
+        }
     }
 
     /// Who holds the unique key that a job was given, be it the job itself.

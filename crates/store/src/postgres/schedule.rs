@@ -69,7 +69,9 @@ pub(super) async fn write(
             Written::Done(key) => Some((key.0, &writes[at])),
             Written::Stale => None,
         });
-        fire(session, now, done.collect()).await?;
+        let done: Vec<(i64, &ScheduleWrite)> = done.collect();
+        note_interests(session, &done).await?;
+        fire(session, now, done).await?;
     }
     session.hint |= written.iter().any(|one| *one != Written::Stale);
     Ok(written)
@@ -164,6 +166,27 @@ async fn update(
         Ok((*at, key))
     });
     written.collect()
+}
+
+/// Notes of schedules that were changed whose ends are to be told for them, instead of what was noted before.
+async fn note_interests(session: &mut Session<'_>, done: &[(i64, &ScheduleWrite)]) -> Result<(), Error> {
+    let changed: Vec<i64> =
+        done.iter().filter(|(_, write)| write.definition.is_some()).map(|(key, _)| *key).collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    session.execute(FORGET_INTERESTS, &[&changed]).await?;
+    let (mut schedules, mut kinds) = (Vec::new(), Vec::new());
+    for (schedule, write) in done {
+        for kind in write.definition.iter().flat_map(|definition| &definition.outcomes) {
+            schedules.push(*schedule);
+            kinds.push(kind.as_ref().map_or("", |kind| kind.as_str()));
+        }
+    }
+    if !schedules.is_empty() {
+        session.execute(NOTE_INTERESTS, &[&schedules, &kinds]).await?;
+    }
+    Ok(())
 }
 
 /// What tells an occurrence from others.
@@ -327,6 +350,7 @@ pub(super) async fn remove(session: &mut Session<'_>, schedule: ScheduleKey) -> 
     let removed =
         session.first("DELETE FROM schedule WHERE schedule = $1 RETURNING next", &[&schedule.0]).await?;
     let Some(row) = removed else { return Ok(false) };
+    session.execute(FORGET_INTERESTS, &[&[schedule.0].as_slice()]).await?;
     // A statement of its own: it must see what was committed while the row was waited for.
     let next: Option<i64> = get(&row, 0)?;
     session
@@ -557,3 +581,7 @@ pub(super) const DUE: &str = "SELECT d.next, s.schedule, s.namespace, s.name, s.
 /// What is locked is being removed by somebody else.
 pub(super) const PRUNE_FIRINGS: &str = "DELETE FROM firing WHERE ctid = ANY(ARRAY(
         SELECT f.ctid FROM firing f WHERE f.decided_at < $1 ORDER BY f.decided_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
+pub(super) const FORGET_INTERESTS: &str = "DELETE FROM interest WHERE schedule = ANY($1::bigint[])";
+pub(super) const NOTE_INTERESTS: &str = "INSERT INTO interest (namespace, kind, schedule)
+    SELECT s.namespace, i.kind, s.schedule FROM unnest($1::bigint[], $2::text[]) AS i (schedule, kind)
+    JOIN schedule s ON s.schedule = i.schedule";

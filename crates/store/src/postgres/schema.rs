@@ -30,9 +30,15 @@ const MIGRATIONS: &[Migration] = &[
     },
     Migration {
         version: 5,
+        name: "outcomes",
+        usable_from: 3,
+        sql: include_str!("migrations/0005_outcomes.sql"),
+    },
+    Migration {
+        version: 6,
         name: "sources",
         usable_from: 3,
-        sql: include_str!("migrations/0005_sources.sql"),
+        sql: include_str!("migrations/0006_sources.sql"),
     },
 ];
 

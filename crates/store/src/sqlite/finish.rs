@@ -13,6 +13,7 @@ use taskwright_core::{Cause, Decision, State, Timestamp, Verdict, WorkerId, stat
 
 use super::enqueue::ManyRows;
 use super::error::write_error;
+use super::outcome;
 use super::place::{self, Move, Placed};
 use super::session::Session;
 use super::worker::number;
@@ -213,6 +214,12 @@ fn complete(session: &mut Session<'_>, worker: i64, completed: &[(&Finish, Runni
     if !completed.is_empty() {
         let seqs = array(completed.iter().map(|(end, _)| end.key.0));
         session.execute(END_COMPLETED, [seqs])?;
+        if outcome::are_of_interest(session)? {
+            for (end, _) in completed {
+                let (seq, ended_at) = (end.key.0, end.ended_at.as_micros());
+                outcome::tell(session, seq, State::Completed, end.attempt, ended_at)?;
+            }
+        }
     }
     Ok(())
 }

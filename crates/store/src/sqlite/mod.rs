@@ -26,6 +26,7 @@ mod flush;
 mod lead;
 mod list;
 mod open;
+mod outcome;
 mod place;
 #[cfg(test)]
 mod plans;

@@ -3,6 +3,7 @@
 use taskwright_core::{Cause, State};
 
 use super::enqueue::HOLDS_KEY;
+use super::outcome;
 use super::session::Session;
 use crate::error::Error;
 
@@ -49,6 +50,9 @@ pub(super) fn put(session: &mut Session<'_>, seq: i64, placed: &Placed<'_>) -> R
     if placed.to.is_terminal() && placed.flags & HOLDS_KEY != 0 {
         session.execute(KEEP_KEY, [seq])?;
         session.execute(FREE_KEY, [seq])?;
+    }
+    if placed.to.is_terminal() && outcome::are_of_interest(session)? {
+        outcome::tell(session, seq, placed.to, placed.spent, placed.ended_at)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use taskwright_core::limit::{PAGE_ROWS_MAX, SCHEDULE_WRITES_MAX};
 use taskwright_core::schedule::{FiringKind, SkipReason};
 use taskwright_core::{
-    Error as DomainError, EventId, JobId, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId,
+    Error as DomainError, EventId, JobId, Kind, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId,
 };
 
 use super::SqliteStore;
@@ -57,7 +57,10 @@ impl ScheduleStore for SqliteStore {
     }
 
     fn remove_schedule(&self, schedule: ScheduleKey) -> Reply<'_, bool> {
-        self.writer.write(move |session| Ok(session.execute(REMOVE, [schedule.0])? > 0))
+        self.writer.write(move |session| {
+            session.execute(FORGET_INTERESTS, [schedule.0])?;
+            Ok(session.execute(REMOVE, [schedule.0])? > 0)
+        })
     }
 
     fn firings(
@@ -133,7 +136,9 @@ pub(super) fn write(
 ) -> Result<Written, Error> {
     let key = match &write.target {
         Target::New { namespace, name } => {
-            let Some(Definition { json, listens }) = &write.definition else { return Err(undefined(name)) };
+            let Some(Definition { json, listens, .. }) = &write.definition else {
+                return Err(undefined(name));
+            };
             let next = write.next.map(Timestamp::as_micros);
             let values =
                 (namespace.as_str(), name.as_str(), next, listens, now.as_micros(), json, &write.state);
@@ -148,11 +153,24 @@ pub(super) fn write(
         }
     };
     let Some(key) = key else { return Ok(Written::Stale) };
+    if let Some(definition) = &write.definition {
+        note_interests(session, key, &definition.outcomes)?;
+    }
     for firing in &write.firings {
         fire(session, now, key, firing)?;
     }
     session.hint = true;
     Ok(Written::Done(ScheduleKey(key)))
+}
+
+/// Notes whose ends are to be told for a schedule, instead of what was noted before.
+fn note_interests(session: &mut Session<'_>, schedule: i64, kinds: &[Option<Kind>]) -> Result<(), Error> {
+    session.execute(FORGET_INTERESTS, [schedule])?;
+    for kind in kinds {
+        let kind = kind.as_ref().map_or("", Kind::as_str);
+        session.execute(NOTE_INTEREST, (schedule, kind))?;
+    }
+    Ok(())
 }
 
 fn fire(session: &mut Session<'_>, now: Timestamp, schedule: i64, firing: &NewFiring) -> Result<(), Error> {
@@ -342,6 +360,9 @@ pub(super) const LISTENERS: &str =
      FROM taskwright_schedule WHERE listens ORDER BY schedule";
 pub(super) const EXISTS: &str = "SELECT 1 FROM taskwright_schedule WHERE namespace = ?1 AND name = ?2";
 pub(super) const REMOVE: &str = "DELETE FROM taskwright_schedule WHERE schedule = ?1";
+pub(super) const FORGET_INTERESTS: &str = "DELETE FROM taskwright_interest WHERE schedule = ?1";
+pub(super) const NOTE_INTEREST: &str = "INSERT INTO taskwright_interest (namespace, kind, schedule)
+     SELECT namespace, ?2, schedule FROM taskwright_schedule WHERE schedule = ?1";
 pub(super) const INSERT: &str = "INSERT INTO taskwright_schedule
         (namespace, name, version, next, listens, created_at, changed_at, definition, state)
      VALUES (?1, ?2, 1, ?3, ?4, ?5, ?5, ?6, ?7) ON CONFLICT (namespace, name) DO NOTHING RETURNING schedule";

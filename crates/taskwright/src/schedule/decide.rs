@@ -85,7 +85,7 @@ impl Decider<'_> {
     ) -> Option<Vec<JobId>> {
         let NewEvent { namespace, topic, .. } = &event.event;
         let view = &listener.view;
-        if view.schedule.namespace != *namespace {
+        if view.schedule.namespace != *namespace || view.schedule.ignores_outcome_of(topic, payload) {
             return None;
         }
         let matching: Vec<(TriggerId, bool)> = view

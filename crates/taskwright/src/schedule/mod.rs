@@ -78,31 +78,86 @@ impl Schedules {
     ///
     /// When the store is out of order.
     pub async fn put(&self, schedule: &Schedule) -> Result<Put, Error> {
-        let json = serde_json::to_string(schedule).map_err(|error| unwritable(schedule, &error))?;
-        let definition = Definition { json, listens: schedule.has_event_trigger() };
-        let (namespace, name) = (&schedule.namespace, &schedule.name);
-        for _ in 0..TRIES_MAX {
-            let now = self.env.now();
-            let stored = self.store.schedule(namespace.clone(), name.clone()).await?;
-            let (target, state, put) = match stored {
-                None => {
-                    let target = Target::New { namespace: namespace.clone(), name: name.clone() };
-                    (target, ScheduleState::new(schedule, now), Put::Registered)
+        let put = self.put_all(std::slice::from_ref(schedule)).await?;
+        // One answer for one schedule.
+        Ok(put[0])
+    }
+
+    /// Registers many schedules, as [`put`](Self::put) does each, and answers in their order. They are written some hundreds at
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order; those that were written before stay.
+    pub async fn put_all(&self, schedules: &[Schedule]) -> Result<Vec<Put>, Error> {
+        let mut answers = Vec::with_capacity(schedules.len());
+        for chunk in schedules.chunks(PAGE) {
+            let mut puts = vec![None; chunk.len()];
+            for _ in 0..TRIES_MAX {
+                self.put_some(chunk, &mut puts).await?;
+                if puts.iter().all(Option::is_some) {
+                    break;
                 }
-                Some(stored) if stored.definition == definition.json => return Ok(Put::Unchanged),
-                Some(stored) => {
-                    let before = ScheduleView::read(&stored)?;
-                    let state = before.state.edited(Some(&before.schedule), schedule, now);
-                    (target(&stored), state, Put::Changed)
-                }
-            };
-            let next = first_look(schedule, &state, now);
-            let (state, definition) = (written(&state), Some(definition.clone()));
-            if self.write(ScheduleWrite { target, definition, state, next, firings: Vec::new() }).await? {
-                return Ok(put);
+            }
+            for (put, schedule) in puts.into_iter().zip(chunk) {
+                answers.push(put.ok_or_else(|| contended(&schedule.name))?);
             }
         }
-        Err(contended(name))
+        Ok(answers)
+    }
+
+    /// Writes those that have no answer yet; those that somebody else wrote meanwhile still have none after that.
+    async fn put_some(&self, schedules: &[Schedule], puts: &mut [Option<Put>]) -> Result<(), Error> {
+        let now = self.env.now();
+        let (mut writes, mut written) = (Vec::new(), Vec::new());
+        for (place, schedule) in schedules.iter().enumerate() {
+            if puts[place].is_some() {
+                continue;
+            }
+            match self.registration(schedule, now).await? {
+                Some((put, write)) => {
+                    writes.push(write);
+                    written.push((place, put));
+                }
+                None => puts[place] = Some(Put::Unchanged),
+            }
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let done = self.store.write_schedules(now, writes).await?;
+        for ((place, put), done) in written.into_iter().zip(done) {
+            puts[place] = matches!(done, Written::Done(_)).then_some(put);
+        }
+        Ok(())
+    }
+
+    /// What registers a schedule now; `None` when it is registered just so.
+    async fn registration(
+        &self,
+        schedule: &Schedule,
+        now: Timestamp,
+    ) -> Result<Option<(Put, ScheduleWrite)>, Error> {
+        let json = serde_json::to_string(schedule).map_err(|error| unwritable(schedule, &error))?;
+        let (namespace, name) = (schedule.namespace.clone(), schedule.name.clone());
+        let (put, target, state) = match self.store.schedule(namespace.clone(), name.clone()).await? {
+            None => (Put::Registered, Target::New { namespace, name }, ScheduleState::new(schedule, now)),
+            Some(stored) if stored.definition == json => return Ok(None),
+            Some(stored) => {
+                let before = ScheduleView::read(&stored)?;
+                let state = before.state.edited(Some(&before.schedule), schedule, now);
+                (Put::Changed, target(&stored), state)
+            }
+        };
+        let (listens, outcomes) = (schedule.has_event_trigger(), schedule.outcome_interests());
+        let write = ScheduleWrite {
+            target,
+            definition: Some(Definition { json, listens, outcomes }),
+            next: first_look(schedule, &state, now),
+            state: written(&state),
+            firings: Vec::new(),
+        };
+        Ok(Some((put, write)))
     }
 
     /// One schedule.

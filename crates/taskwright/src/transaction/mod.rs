@@ -1,4 +1,4 @@
-//! The caller's own transactions: jobs that exist if and only if one commits, and attempts that one completes.
+//! The caller's own transactions: jobs and events that exist if and only if one commits, and attempts that one completes.
 //!
 //! | store | transaction | feature | a call answers with |
 //! |---|---|---|---|
@@ -10,12 +10,14 @@
 //! | | whatever implements [`PostgresTransaction`] | `postgres` | |
 //!
 //! The names of the features tell the version of the driver. The transaction must be one on the database of the store.
-//! psql, triggers and other languages call the SQL function `taskwright.enqueue`.
+//! psql, triggers and other languages call the SQL functions `taskwright.enqueue` and `taskwright.emit`.
 //!
 //! # What is promised
 //!
 //! - A job that was enqueued with [`Client::enqueue_in`] exists if and only if the transaction commits. An idle worker
 //!   starts it within 100 ms of that; the transaction tells nobody, so that no lock of the server's is taken for it.
+//! - The same goes for an event of [`Client::emit_in`]: if the transaction commits, it is offered to the schedules that wait
+//!   for it, also when events that were emitted later have been delivered by then.
 //! - When [`Context::complete_in`](crate::Context::complete_in) has answered and the transaction commits, the job is
 //!   completed, and everything else that the transaction did took place: exactly once, however often workers die and
 //!   attempts are repeated. If it does not commit, none of that took place, and the attempt goes on.
@@ -41,14 +43,15 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use taskwright_core::attempt::AttemptEnd;
-use taskwright_core::{Cause, Decision, NewJob, State};
-use taskwright_store::{Enqueued, Finish};
+use taskwright_core::{Cause, Decision, EventId, NewJob, State};
+use taskwright_store::{Enqueued, Finish, NewEvent};
 
 #[cfg(feature = "postgres")]
 pub use self::postgres::{BoxError, BoxFuture, PostgresTransaction};
 use crate::attempt::Attempt;
 use crate::client::Client;
 use crate::error::Error;
+use crate::event::Event;
 use crate::handler::kept;
 use crate::job::Job;
 
@@ -66,6 +69,9 @@ pub trait CallersTransaction: sealed::Sealed + Sized {
         jobs: Result<Vec<NewJob>, Error>,
         answer: fn(Vec<Enqueued>) -> T,
     ) -> Self::Answer<T>;
+
+    #[doc(hidden)]
+    fn emit(self, client: &Client, event: Result<NewEvent, Error>) -> Self::Answer<EventId>;
 
     #[doc(hidden)]
     fn complete(self, completion: Result<Completion, Error>) -> Self::Answer<()>;
@@ -157,6 +163,35 @@ impl Client {
         jobs: impl IntoIterator<Item = J>,
     ) -> X::Answer<Vec<Enqueued>> {
         tx.enqueue(self, self.new_jobs(jobs), |stored| stored)
+    }
+
+    /// Says inside the caller's transaction on the database of the store that something happened: it did if and only if that
+    /// commits, and schedules that wait for it are offered it then, once. With a transaction of PostgreSQL this is a future.
+    ///
+    /// # Errors
+    ///
+    /// When something about the event is not accepted, and as for [`enqueue_in`](Self::enqueue_in).
+    ///
+    /// # Example
+    ///
+    /// With PostgreSQL by sqlx (feature `sqlx-0_9`):
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlx-0_9")]
+    /// # mod example {
+    /// use taskwright::{Client, Event};
+    ///
+    /// async fn pay(client: &Client, shop: &sqlx::PgPool, id: i64) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let mut tx = shop.begin().await?;
+    ///     sqlx::query("UPDATE shop_order SET paid = true WHERE id = $1").bind(id).execute(&mut *tx).await?;
+    ///     client.emit_in(&mut tx, Event::new("order.paid").payload(&serde_json::json!({"order": id}))?).await?;
+    ///     tx.commit().await?;
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    pub fn emit_in<X: CallersTransaction>(&self, tx: X, event: Event) -> X::Answer<EventId> {
+        tx.emit(self, event.into_new(self.env()).map_err(Error::from))
     }
 
     fn new_jobs<J: Into<Job>>(&self, jobs: impl IntoIterator<Item = J>) -> Result<Vec<NewJob>, Error> {

@@ -5,9 +5,9 @@ use std::pin::Pin;
 
 use serde::Serialize;
 use taskwright_core::limit::ENQUEUE_JOBS_MAX;
-use taskwright_core::{Delivery, Error as DomainError, JobId, NewJob, Timestamp, UniqueScope};
+use taskwright_core::{Delivery, Error as DomainError, EventId, JobId, NewJob, Timestamp, UniqueScope};
 use taskwright_store::postgres::schema_of;
-use taskwright_store::{Enqueued, StoreInfo};
+use taskwright_store::{Enqueued, NewEvent, StoreInfo};
 
 use super::sealed::Sealed;
 use super::{CallersTransaction, Completion};
@@ -24,7 +24,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A transaction on PostgreSQL, as a driver has it. Implement it for the type of another driver, and a `&mut` to that can
-/// be given to [`Client::enqueue_in`] and [`Context::complete_in`](crate::Context::complete_in).
+/// be given to [`Client::enqueue_in`], [`Client::emit_in`] and [`Context::complete_in`](crate::Context::complete_in).
 ///
 /// # Example
 ///
@@ -72,6 +72,15 @@ impl<'a, X: PostgresTransaction + ?Sized> CallersTransaction for &'a mut X {
     ) -> BoxFuture<'a, Result<T, Error>> {
         let sql = statement(&client.store_info(), "enqueue_jobs");
         Box::pin(async move { Ok(answer(enqueue(self, &sql?, &jobs?).await?)) })
+    }
+
+    fn emit(self, client: &Client, event: Result<NewEvent, Error>) -> BoxFuture<'a, Result<EventId, Error>> {
+        let sql = statement(&client.store_info(), "emit_events");
+        Box::pin(async move {
+            let (sql, event) = (sql?, event?);
+            let rows = self.rows(&sql, &json(&[GivenEvent::of(&event)])?).await;
+            rows.map(|_| event.id).map_err(|error| explain("emit the event in the transaction", error))
+        })
     }
 
     fn complete(self, completion: Result<Completion, Error>) -> BoxFuture<'a, Result<(), Error>> {
@@ -196,6 +205,29 @@ impl<'a> GivenJob<'a> {
     }
 }
 
+/// An event, as the function `emit_events` takes it.
+#[derive(Serialize)]
+struct GivenEvent<'a> {
+    id: String,
+    namespace: &'a str,
+    topic: &'a str,
+    key: Option<&'a str>,
+    /// A string, so that the exact bytes are kept.
+    payload: &'a str,
+}
+
+impl<'a> GivenEvent<'a> {
+    fn of(event: &'a NewEvent) -> Self {
+        Self {
+            id: event.id.to_string(),
+            namespace: event.namespace.as_str(),
+            topic: event.topic.as_str(),
+            key: event.key.as_deref(),
+            payload: event.payload.as_str(),
+        }
+    }
+}
+
 /// The end of an attempt, as the function `complete_attempt` takes it.
 #[derive(Serialize)]
 struct GivenEnd<'a> {
@@ -221,7 +253,9 @@ fn explain(what: &'static str, source: BoxError) -> Error {
         cause = error.source();
     }
     let is_missing = text.contains("does not exist")
-        && ["enqueue_jobs", "complete_attempt", "schema"].iter().any(|name| text.contains(name));
+        && ["enqueue_jobs", "emit_events", "complete_attempt", "schema"]
+            .iter()
+            .any(|name| text.contains(name));
     let (why, fix, refused) = if text.contains("runs no more on this worker") {
         ("the attempt has ended, or the job runs, or has run, elsewhere", "roll back, and return", true)
     } else if text.contains("asked for this job to be cancelled") {

@@ -1,8 +1,8 @@
 //! Transactions of rusqlite on the store's file.
 
-use taskwright_core::NewJob;
-use taskwright_store::Enqueued;
-use taskwright_store::sqlite::{complete_in, enqueue_in, rusqlite};
+use taskwright_core::{EventId, NewJob};
+use taskwright_store::sqlite::{complete_in, emit_in, enqueue_in, rusqlite};
+use taskwright_store::{Enqueued, NewEvent};
 
 use super::sealed::Sealed;
 use super::{CallersTransaction, Completion};
@@ -21,6 +21,12 @@ impl CallersTransaction for &rusqlite::Transaction<'_> {
         answer: fn(Vec<Enqueued>) -> T,
     ) -> Result<T, Error> {
         Ok(answer(enqueue_in(self, client.now(), &jobs?)?))
+    }
+
+    fn emit(self, client: &Client, event: Result<NewEvent, Error>) -> Result<EventId, Error> {
+        let event = event?;
+        emit_in(self, client.now(), std::slice::from_ref(&event))?;
+        Ok(event.id)
     }
 
     fn complete(self, completion: Result<Completion, Error>) -> Result<(), Error> {

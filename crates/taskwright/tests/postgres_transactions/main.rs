@@ -1,4 +1,4 @@
-//! Jobs in the callers' own transactions on PostgreSQL, by each driver and from plain SQL.
+//! Jobs and events in the callers' own transactions on PostgreSQL, by each driver and from plain SQL.
 #![cfg(all(
     feature = "tokio-postgres-0_7",
     feature = "deadpool-postgres-0_14",
@@ -11,6 +11,7 @@ mod cluster;
 
 mod complete;
 mod drivers;
+mod emit;
 mod enqueue;
 mod latency;
 mod sql;

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::support::Site;
 
-async fn connected(site: &Site) -> (Client, impl Sized) {
+pub(crate) async fn connected(site: &Site) -> (Client, impl Sized) {
     let (client, connection) = tokio_postgres::connect(&site.url(), NoTls).await.unwrap();
     (client, Env::system().spawn("connection", connection))
 }
@@ -73,17 +73,22 @@ async fn what_is_refused_says_why_and_what_to_do() {
         ("'a', owner => E'a\\nb'", "the owner", "printable"),
         ("'a', args => to_jsonb(repeat('x', 1048575))", "the args", "1 MiB"),
     ] {
-        let error = client.execute(&format!("SELECT taskwright.enqueue({call})"), &[]).await.unwrap_err();
-        let error = error.as_db_error().unwrap_or_else(|| panic!("{call}: {error}"));
-        assert!(error.message().contains(message), "{call}: {}", error.message());
-        assert!(error.hint().unwrap_or_default().contains(hint), "{call}: {:?}", error.hint());
-        assert_eq!(error.code().code(), "22023", "{call}");
+        refused(&client, &format!("SELECT taskwright.enqueue({call})"), message, hint).await;
     }
     assert_eq!(site.database.sql("SELECT count(*) FROM taskwright.job"), "0");
 }
 
+/// A call that is refused, and says what and why.
+pub(crate) async fn refused(client: &Client, call: &str, message: &str, hint: &str) {
+    let error = client.execute(call, &[]).await.unwrap_err();
+    let error = error.as_db_error().unwrap_or_else(|| panic!("{call}: {error}"));
+    assert!(error.message().contains(message), "{call}: {}", error.message());
+    assert!(error.hint().unwrap_or_default().contains(hint), "{call}: {:?}", error.hint());
+    assert_eq!(error.code().code(), "22023", "{call}");
+}
+
 /// Whether the function takes each of the values where the library does.
-async fn agree<T: ToSql + Sync + Debug>(
+pub(crate) async fn agree<T: ToSql + Sync + Debug>(
     client: &Client,
     call: &str,
     values: &[T],
@@ -91,7 +96,7 @@ async fn agree<T: ToSql + Sync + Debug>(
 ) {
     let mut verdicts = [0, 0];
     for value in values {
-        let stored = client.execute(&format!("SELECT taskwright.enqueue({call})"), &[value]).await;
+        let stored = client.execute(&format!("SELECT taskwright.{call}"), &[value]).await;
         let accepts = library(value);
         assert_eq!(stored.is_ok(), accepts, "{call} with {value:?}: {stored:?}");
         verdicts[usize::from(accepts)] += 1;
@@ -124,9 +129,9 @@ async fn the_function_and_the_library_accept_the_same() {
             .map(str::to_owned)
             .chain([long(128), long(129)])
             .collect();
-    agree(&client, "$1", &names, |text| Kind::new(text).is_ok()).await;
-    agree(&client, "'a', queue => $1", &names, |text| QueueName::new(text).is_ok()).await;
-    agree(&client, "'a', namespace => $1", &names, |text| Namespace::new(text).is_ok()).await;
+    agree(&client, "enqueue($1)", &names, |text| Kind::new(text).is_ok()).await;
+    agree(&client, "enqueue('a', queue => $1)", &names, |text| QueueName::new(text).is_ok()).await;
+    agree(&client, "enqueue('a', namespace => $1)", &names, |text| Namespace::new(text).is_ok()).await;
 
     let owners: Vec<String> =
         ["", "Zoë <zoe@example.org>", "a\u{1b}[31m", "a\nb", "\u{202e}evil", "\u{7f}", "\u{85}"]
@@ -135,16 +140,16 @@ async fn the_function_and_the_library_accept_the_same() {
             .map(str::to_owned)
             .chain([long(1_024), long(1_025), "é".repeat(512), "é".repeat(513)])
             .collect();
-    agree(&client, "'a', owner => $1", &owners, |text| Owner::new(text).is_ok()).await;
+    agree(&client, "enqueue('a', owner => $1)", &owners, |text| Owner::new(text).is_ok()).await;
 
     let keys: Vec<String> =
         vec![String::new(), "a\nb".to_owned(), long(512), long(513), "é".repeat(256), "é".repeat(257)];
-    agree(&client, "'a', unique_key => $1", &keys, |text| UniqueKey::new(text).is_ok()).await;
+    agree(&client, "enqueue('a', unique_key => $1)", &keys, |text| UniqueKey::new(text).is_ok()).await;
 
     let attempts = [-1, 0, 1, 1_000_000, 1_000_001];
     let limited =
         |number: &i32| u32::try_from(*number).is_ok_and(|number| MaxAttempts::limited(number).is_ok());
-    agree(&client, "'a', max_attempts => $1", &attempts, limited).await;
+    agree(&client, "enqueue('a', max_attempts => $1)", &attempts, limited).await;
 }
 
 #[tokio::test]
@@ -173,8 +178,10 @@ async fn the_function_and_the_library_accept_the_same_arguments() {
     args.push(format!(r#"["\\", "{}", {}]"#, "]".repeat(200), nested(126)));
     args.push(format!(r#"["\\", "{}", {}]"#, "]".repeat(200), nested(127)));
     // As text, because the driver would want JSON of its own.
-    agree(&client, "'a', args => $1::text::jsonb", &args, |json| Args::from_json(json.as_bytes()).is_ok())
-        .await;
+    agree(&client, "enqueue('a', args => $1::text::jsonb)", &args, |json| {
+        Args::from_json(json.as_bytes()).is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]

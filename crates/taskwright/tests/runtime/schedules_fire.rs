@@ -2,11 +2,16 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
-use taskwright::core::schedule::FiringKind;
+use taskwright::core::schedule::{FiringKind, Overlap};
+use taskwright::core::trigger::{Custom, CustomTriggers, TriggerRule, TriggerState};
 use taskwright::schedule::Put;
 use taskwright::store::{Filter, FiringOutcome, Page, Store};
-use taskwright::{Context, MaxAttempts, Namespace, Priority, State, TaskError};
+use taskwright::{
+    Context, Duties, DutyConfig, MaxAttempts, Namespace, Priority, Schedule, State, TaskError, Timestamp,
+    Trigger,
+};
 
 use crate::support::{Notes, handles, schedule, seconds, since_begin_ms, world};
 
@@ -197,5 +202,119 @@ fn a_removed_schedule_fires_no_more() {
         world.sim.advance(seconds(600)).await;
         let page = Page { after: None, limit: 10, oldest_first: true };
         assert_eq!(world.store().list(Filter::default(), page).await.unwrap().jobs.len(), 1);
+    });
+}
+
+/// NU-1: as many at once as the worker was made for.
+#[test]
+fn a_worker_that_was_made_for_two_is_shown_with_two_slots() {
+    world(async |world| {
+        let _worker = world.start(world.worker(handles(|_| async { Ok::<_, TaskError>(()) })).concurrency(2));
+        world.sim.settle().await;
+        let workers = world.store().workers().await.unwrap();
+        assert_eq!(workers.iter().map(|worker| worker.concurrency).collect::<Vec<_>>(), [2]);
+    });
+}
+
+/// NU-2, NU-3: what was registered is found by its name, and what was removed is not.
+#[test]
+fn a_schedule_is_found_until_it_is_removed() {
+    world(async |world| {
+        world.put(schedule("tick", "every", "1m")).await;
+        let (namespace, name) = (Namespace::default(), "tick".parse().unwrap());
+        let schedules = world.client.schedules();
+        let found = schedules.get(&namespace, &name).await.unwrap().unwrap();
+        assert_eq!((found.schedule.name.as_str(), found.schedule.kind.as_str()), ("tick", "test"));
+        schedules.remove(&namespace, &name).await.unwrap();
+        assert_eq!(schedules.get(&namespace, &name).await.unwrap(), None);
+        assert_eq!(schedules.list(None).await.unwrap(), []);
+        let gone = schedules.pause(&namespace, &name).await.unwrap_err();
+        assert!(gone.is_not_found(), "{gone}");
+    });
+}
+
+/// NU-9: a task that returns no error leaves none.
+#[test]
+fn a_task_without_an_error_leaves_none() {
+    world(async |world| {
+        world.put(schedule("once", "after", "1s")).await;
+        let _worker = world.start(world.worker(handles(|_| async { Ok::<_, TaskError>(()) })));
+        world.sim.advance(seconds(2)).await;
+        let FiringOutcome::Fired { job, .. } = world.history("once").await[0].outcome else {
+            panic!("it fired")
+        };
+        let job = world.over(job).await;
+        assert_eq!(
+            (job.view.state, job.view.error, job.attempts[0].error.clone()),
+            (State::Completed, None, None)
+        );
+    });
+}
+
+/// NU-11: `@every` is one period after the last due time, however late that was.
+#[test]
+fn a_cron_expression_of_every_second_keeps_its_base() {
+    world(async |world| {
+        world.put(schedule("tick", "cron", "@every 1s")).await;
+        world.sim.settle().await;
+        assert_eq!(world.fired_ms("tick").await, [0; 0]);
+        world.sim.advance(Duration::from_millis(1_100)).await;
+        assert_eq!(world.fired_ms("tick").await, [1_000]);
+        world.sim.advance(Duration::from_millis(1_000)).await;
+        assert_eq!(world.fired_ms("tick").await, [1_000, 2_000]);
+    });
+}
+
+/// NU-12: not before it is due, at most the jitter later, and always by the same for one due time.
+#[test]
+fn jitter_puts_the_start_off_by_what_is_always_the_same() {
+    let run = || {
+        let mut starts = Vec::new();
+        world(async |world| {
+            world.put(schedule("tick", "every", "100s").jitter(seconds(50))).await;
+            world.sim.advance(seconds(1_101)).await;
+            for firing in world.history("tick").await {
+                let FiringOutcome::Fired { job, .. } = firing.outcome else { panic!("it fired") };
+                let late = world.job(job).await.view.run_at.since(firing.due);
+                assert!(late <= seconds(50), "{late:?}");
+                starts.push(late);
+            }
+        });
+        starts
+    };
+    let starts = run();
+    assert_eq!(starts.len(), 11);
+    assert!(starts.iter().collect::<std::collections::BTreeSet<_>>().len() > 5, "{starts:?}");
+    assert_eq!(run(), starts);
+}
+
+/// A rule of the program's own: twice as long after each firing.
+struct Doubling;
+
+impl TriggerRule for Doubling {
+    fn next(&self, state: &TriggerState, _: Timestamp) -> Result<Option<Timestamp>, taskwright::core::Error> {
+        Ok(Some(state.base().plus(seconds(60 << state.fired))))
+    }
+}
+
+#[test]
+fn a_program_brings_a_trigger_of_its_own_and_others_leave_it_alone() {
+    world(async |mut world| {
+        let custom = Custom { name: "doubling".parse().unwrap(), spec: serde_json::Value::Null };
+        let doubling = Schedule::builder("backing-off".parse().unwrap(), "test".parse().unwrap())
+            .trigger(Trigger::Custom(custom))
+            .overlap(Overlap::Allow);
+        world.put(doubling).await;
+        // The duties of this process do not know the rule.
+        world.sim.advance(seconds(30)).await;
+        assert_eq!(world.fired_ms("backing-off").await, [0; 0]);
+        world.duties.take().unwrap().stop().await;
+
+        let mut triggers = CustomTriggers::default();
+        triggers.register("doubling".parse().unwrap(), |_| Ok(Arc::new(Doubling)));
+        let config = DutyConfig { triggers: Arc::new(triggers), ..DutyConfig::default() };
+        world.duties = Some(Duties::start(&world.store(), &world.sim.env(), &config));
+        world.sim.advance(seconds(900)).await;
+        assert_eq!(world.fired_ms("backing-off").await, [60_000, 180_000, 420_000, 900_000]);
     });
 }

@@ -69,6 +69,17 @@ CREATE UNIQUE INDEX job_id ON job (id);
 CREATE INDEX job_stream ON job (lane, xid, seq) WHERE is_streamed;
 CREATE INDEX job_sorted ON job (lane, xid, seq) WHERE NOT is_streamed;
 
+-- Kinds whose ends are told as events, for which schedule; an empty kind stands for any. Mostly there are none, and ends cost
+-- one look here (0005_outcomes.sql).
+CREATE TABLE interest (
+    namespace text   NOT NULL,
+    kind      text   NOT NULL,
+    schedule  bigint NOT NULL,
+    PRIMARY KEY (namespace, kind, schedule)
+);
+
+CREATE INDEX interest_schedule ON interest (schedule);
+
 -- How far the stream of a lane has been given out: up to (xid, seq) in the order of job_stream, but for what the late
 -- transactions, which had not ended when they were passed, have put or will put behind their own late_seq. The newest
 -- row of a lane counts; each claim adds one and none is changed, so that an old snapshot somewhere else does not make

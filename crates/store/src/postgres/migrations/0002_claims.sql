@@ -377,12 +377,17 @@ BEGIN
             INSERT INTO completion (worker, claimed_at, lo, hi, seqs, times)
                 VALUES (me, since, lower(done), upper(done) - 1, done, times[i]);
         END IF;
-        INSERT INTO attempt
-            (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, usage, result)
-        SELECT e.seq, 1, me, since, e.started_at, e.ended_at, outcome_is, to_state, e.usage, e.result
-        FROM unnest(row_block, row_seq, row_started, row_ended, row_usage, row_result)
-             AS e (block, seq, started_at, ended_at, usage, result)
-        WHERE e.block = blocks[i];
+        IF cardinality(row_block) > 0 THEN
+            INSERT INTO attempt
+                (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, usage, result)
+            SELECT e.seq, 1, me, since, e.started_at, e.ended_at, outcome_is, to_state, e.usage, e.result
+            FROM unnest(row_block, row_seq, row_started, row_ended, row_usage, row_result)
+                 AS e (block, seq, started_at, ended_at, usage, result)
+            WHERE e.block = blocks[i];
+        END IF;
+        IF NOT isempty(done) AND EXISTS (SELECT FROM interest) THEN
+            PERFORM tell_completed(done);
+        END IF;
     END LOOP;
 END
 $$;

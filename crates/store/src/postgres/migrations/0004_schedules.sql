@@ -1,4 +1,4 @@
--- Schedules, what they fired, and events (docs/design/0011-schedules.md). All times are UTC microseconds since 1970.
+-- Schedules, what they fired, and events (docs/design/0013-schedules-on-postgresql.md). All times are UTC microseconds since 1970.
 
 -- definition and state are JSON that is not read here. version counts the writes: who writes names the one that was read.
 -- Keys are never used again. What changes with a firing (version, next, state) is in no index, and each page has room for a
@@ -135,7 +135,8 @@ BEGIN
         FROM (VALUES ('topic', topic), ('namespace', namespace)) AS n (name, value);
     PERFORM refuse_unless(octet_length(body) <= 1048576, 'payload', left(body, 60), 'have at most 1 MiB');
     PERFORM refuse_unless(depth_of(body) <= 127, 'payload', left(body, 60), 'nest at most 127 levels deep');
-    PERFORM refuse_unless(key IS NULL OR octet_length(key) BETWEEN 1 AND 512, 'key', key, 'have 1 to 512 bytes');
+    PERFORM refuse_unless(key IS NULL OR (octet_length(key) BETWEEN 1 AND 1024 AND key !~ '[\u0001-\u001f\u007f-\u009f]'),
+            'key', key, 'be 1 to 1,024 bytes without control characters');
     PERFORM emit_event(id, namespace, topic, convert_to(body, 'UTF8'), key);
     RETURN id;
 END

@@ -1,4 +1,4 @@
--- Schedules, what they fired, and events (docs/design/0011-schedules.md). All times are UTC microseconds since 1970.
+-- Schedules, what they fired, and events (docs/design/0014-firing.md). All times are UTC microseconds since 1970.
 
 -- definition and state are JSON that is not read here. next is when somebody has to look at it. Keys are never used again.
 CREATE TABLE taskwright_schedule (
@@ -59,3 +59,11 @@ CREATE UNIQUE INDEX taskwright_event_id ON taskwright_event (id);
 CREATE TABLE taskwright_undelivered (
     event INTEGER PRIMARY KEY
 ) STRICT;
+
+-- Kinds whose outcomes are told as events, for which schedule; an empty kind stands for any.
+CREATE TABLE taskwright_interest (
+    namespace TEXT    NOT NULL,
+    kind      TEXT    NOT NULL,
+    schedule  INTEGER NOT NULL,
+    PRIMARY KEY (namespace, kind, schedule)
+) STRICT, WITHOUT ROWID;

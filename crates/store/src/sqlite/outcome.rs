@@ -1,0 +1,49 @@
+//! Ends of jobs as events, for the schedules that wait for them.
+//!
+//! Costs an end one look into a table that is mostly empty.
+
+use rusqlite::Row;
+use taskwright_core::outcome::JobOutcome;
+use taskwright_core::{JobId, Kind, Namespace, QueueName, State, Timestamp};
+
+use super::event;
+use super::session::{Session, name};
+use crate::error::Error;
+use crate::outcome;
+
+/// Whether the end of any job is of interest.
+pub(super) fn are_of_interest(session: &mut Session<'_>) -> Result<bool, Error> {
+    Ok(session.first("SELECT 1 FROM taskwright_interest LIMIT 1", [], |_| Ok(()))?.is_some())
+}
+
+/// Makes an event of the end of a job, if that is of interest. The job has its last state by then.
+pub(super) fn tell(
+    session: &mut Session<'_>,
+    seq: i64,
+    state: State,
+    attempts: u32,
+    ended_at: i64,
+) -> Result<(), Error> {
+    let ended_at = Timestamp::from_micros(ended_at);
+    let read = |row: &Row<'_>| {
+        Ok(JobOutcome {
+            job: JobId::from_bytes(row.get(0)?),
+            namespace: name(row, 1, Namespace::new)?,
+            kind: name(row, 2, Kind::new)?,
+            queue: name(row, 3, QueueName::new)?,
+            state,
+            attempts,
+            ended_at,
+        })
+    };
+    match session.first(INTERESTING, [seq], read)? {
+        Some(outcome) => event::emit(session, ended_at, &[outcome::event(&outcome)?]),
+        None => Ok(()),
+    }
+}
+
+/// The job, if anybody is interested in its end.
+pub(super) const INTERESTING: &str = "SELECT j.id, q.namespace, l.kind, q.name
+     FROM taskwright_job j JOIN taskwright_lane l ON l.lane = j.lane JOIN taskwright_queue q ON q.queue = l.queue
+     WHERE j.seq = ?1 AND EXISTS (
+        SELECT 1 FROM taskwright_interest i WHERE i.namespace = q.namespace AND i.kind IN (l.kind, ''))";

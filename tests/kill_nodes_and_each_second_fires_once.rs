@@ -1,0 +1,134 @@
+//! Three nodes fire schedules of a second each, and are killed at random: nothing fires twice, nothing is missed, and while
+//! one of them lives nothing is late.
+//!
+//! `TASKWRIGHT_TEST_FULL=1` takes 1,000 schedules and two minutes instead of 200 and a quarter of one.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use support::{Dice, Site, now};
+use taskwright::core::schedule::{Misfire, Overlap};
+use taskwright::store::{FiringOutcome, ScheduleKey, ScheduleStore};
+use taskwright::{Client, Schedule, Timestamp, Trigger};
+
+const NODES: usize = 3;
+/// While a node lives, 99 of 100 firings are made within this much time.
+const LAG_P99_MAX: Duration = Duration::from_millis(250);
+
+#[test]
+fn nodes_that_are_killed_at_random_fire_each_second_once() {
+    fire_under_kills(&Site::new());
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn nodes_that_are_killed_at_random_fire_each_second_once_on_postgresql() {
+    fire_under_kills(&Site::on_postgres());
+}
+
+fn fire_under_kills(site: &Site) {
+    let is_full = std::env::var_os("TASKWRIGHT_TEST_FULL").is_some();
+    let (schedules, lasting) = if is_full { (1_000, 120) } else { (200, 15) };
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut dice = Dice::new(seed);
+
+    let keys = register(site, schedules);
+    let mut nodes: Vec<Child> = (0..NODES).map(|_| node(site)).collect();
+    let began = now();
+    let mut kills = 0;
+    while began.elapsed() < Duration::from_secs(lasting) {
+        site.pause(Duration::from_millis(500 + dice.below(3_000)));
+        // Two of three live at any time.
+        let victim = dice.below(NODES as u64) as usize;
+        nodes[victim].kill().unwrap();
+        nodes[victim].wait().unwrap();
+        kills += 1;
+        site.pause(Duration::from_millis(dice.below(1_000)));
+        nodes[victim] = node(site);
+    }
+    let until = site.env.now();
+    // What was due by then is fired by then.
+    site.pause(Duration::from_secs(5));
+    for mut node in nodes {
+        node.kill().unwrap();
+        node.wait().unwrap();
+    }
+
+    let mut lags = Vec::new();
+    for key in keys {
+        check_one(&fired(site, key), until, &mut lags);
+    }
+    lags.sort();
+    let p99 = lags[lags.len() * 99 / 100];
+    let (p50, most) = (lags[lags.len() / 2], lags[lags.len() - 1]);
+    println!(
+        "{kills} kills, {} firings, none twice, none missed; lag p50 {p50:?}, p99 {p99:?}, at most {most:?}",
+        lags.len()
+    );
+    if is_full {
+        assert!(p99 <= LAG_P99_MAX, "{p99:?}");
+    }
+    site.check_integrity();
+}
+
+/// Schedules of a second each, all of whose missed occurrences are made up for.
+fn register(site: &Site, count: usize) -> Vec<ScheduleKey> {
+    let client = Client::new(site.shared(), site.env.clone());
+    site.ask(async |_| {
+        let mut keys = Vec::with_capacity(count);
+        for n in 0..count {
+            let schedule =
+                Schedule::builder(format!("tick-{n}").parse().unwrap(), "nobody.runs.this".parse().unwrap())
+                    .trigger(Trigger::read("every", "1s", None).unwrap())
+                    .misfire(Misfire::all(10_000).unwrap())
+                    .overlap(Overlap::Allow)
+                    .build()
+                    .unwrap();
+            client.schedules().put(&schedule).await.unwrap();
+            let view = client.schedules().get(&schedule.namespace, &schedule.name).await.unwrap();
+            keys.push(view.unwrap().key);
+        }
+        keys
+    })
+}
+
+fn node(site: &Site) -> Child {
+    let mut worker = site.taskwright(["worker", "--concurrency", "1"]);
+    worker.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// When each occurrence was due, and when it was fired: all of them.
+fn fired(site: &Site, key: ScheduleKey) -> Vec<(Timestamp, Timestamp)> {
+    site.ask(async |store| {
+        let mut all = Vec::new();
+        let mut before = None;
+        loop {
+            let page = ScheduleStore::firings(store, key, before, 1_000).await.unwrap();
+            let Some(last) = page.last() else { return all };
+            before = Some(last.number);
+            all.extend(page.iter().map(|firing| {
+                assert!(matches!(firing.outcome, FiringOutcome::Fired { .. }), "skipped: {firing:?}");
+                (firing.due, firing.at)
+            }));
+        }
+    })
+}
+
+/// Every second from the first one on, each once.
+fn check_one(fired: &[(Timestamp, Timestamp)], until: Timestamp, lags: &mut Vec<Duration>) {
+    let mut times: BTreeMap<i64, u32> = BTreeMap::new();
+    for (due, at) in fired.iter().filter(|(due, _)| *due <= until) {
+        *times.entry(due.as_micros()).or_default() += 1;
+        lags.push(at.since(*due));
+    }
+    assert!(times.values().all(|count| *count == 1), "fired twice");
+    let dues: Vec<i64> = times.into_keys().collect();
+    let gaps = dues.windows(2).filter(|pair| pair[1] - pair[0] != 1_000_000).count();
+    assert_eq!(gaps, 0, "a second was missed");
+    let last = *dues.last().expect("it fired");
+    assert!(until.as_micros() - last < 1_000_000, "the last seconds were missed");
+}
