@@ -22,6 +22,7 @@ use super::{EventSource, Files};
 use crate::duty::runner::{Duty, Next};
 use crate::env::{Env, micros};
 use crate::event::Event;
+use crate::process::words_of;
 
 /// The shortest and the longest time between two looks that hints ask for. In between it is half the debounce.
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -86,7 +87,7 @@ impl From<Error> for Trouble {
 
 impl From<std::io::Error> for Trouble {
     fn from(error: std::io::Error) -> Self {
-        Self::Directory(error.to_string())
+        Self::Directory(words_of(&error))
     }
 }
 

@@ -11,6 +11,7 @@ use taskwright_core::Fingerprint;
 
 use super::Files;
 use super::pattern::counts;
+use crate::process::words_of;
 
 /// Bytes of a path below the directory of a source: 1,024. Longer ones are passed over, and told.
 const PATH_BYTES_MAX: usize = 1_024;
@@ -122,7 +123,7 @@ impl Walker {
                     Ok(entries) => self.open = Some((below, entries)),
                     Err(error) if below.as_os_str().is_empty() => return Err(error),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => self.passed_over.add(&below, &error.to_string()),
+                    Err(error) => self.passed_over.add(&below, &words_of(&error)),
                 }
                 continue;
             };
@@ -130,7 +131,7 @@ impl Walker {
                 Some(Ok(entry)) => below.join(entry.file_name()),
                 Some(Err(error)) => {
                     // What else is there is seen at the next scan.
-                    self.passed_over.add(below, &error.to_string());
+                    self.passed_over.add(below, &words_of(&error));
                     self.open = None;
                     continue;
                 }
@@ -155,7 +156,7 @@ impl Walker {
                 Err(why) => self.passed_over.add(&path, why),
             },
             Ok(_) => {}
-            Err(error) => self.passed_over.add(&path, &error.to_string()),
+            Err(error) => self.passed_over.add(&path, &words_of(&error)),
         }
     }
 }

@@ -9,6 +9,7 @@ use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Wat
 use tokio::sync::Notify;
 
 use super::Files;
+use crate::process::words_of;
 
 /// Paths that hints name before a scan is asked for instead: 10,000.
 const PATHS_MAX: usize = 10_000;
@@ -123,7 +124,7 @@ fn in_words(error: &notify::Error) -> String {
              `ulimit -n`"
                 .to_owned()
         }
-        ErrorKind::Io(io) => io.to_string(),
+        ErrorKind::Io(io) => words_of(io),
         _ => error.to_string(),
     }
 }
