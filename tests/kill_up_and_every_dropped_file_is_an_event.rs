@@ -18,7 +18,6 @@ use std::time::Duration;
 use support::{Dice, Site, now};
 use taskwright::core::schedule::Overlap;
 use taskwright::store::EventKey;
-use taskwright::store::sqlite::{Options, SqliteStore};
 use taskwright::{Client, Kind, Schedule, State, Trigger};
 
 const FILES: usize = 600;
@@ -42,15 +41,25 @@ args = ["-c", 'echo "$1 $(wc -c < "$1")" >> done.log', "sh", "{path}"]
 
 #[test]
 fn kill_up_and_every_dropped_file_is_an_event() {
-    let asked = std::env::var("TASKWRIGHT_TEST_DROPPED");
+    kill_on(&Site::new(), FILES, KILLS);
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn kill_up_and_every_dropped_file_is_an_event_on_postgresql() {
+    kill_on(&Site::on_postgres(), FILES / 2, KILLS / 2);
+}
+
+/// So many files and kills, unless the environment asks for others.
+fn kill_on(site: &Site, files: usize, kills: usize) {
+    let asked = std::env::var("TASKWRIGHT_TEST_DROPPED").ok();
     let asked = asked.map(|count| count.parse::<usize>().expect("TASKWRIGHT_TEST_DROPPED is a number"));
-    let files = asked.as_ref().map_or(FILES, |count| *count);
-    let kills = asked.as_ref().map_or(KILLS, |count| count.div_ceil(FILES_PER_KILL));
-    let site = Site::new();
+    let files = asked.unwrap_or(files);
+    let kills = asked.map_or(kills, |count| count.div_ceil(FILES_PER_KILL));
     fs::create_dir(site.path().join("inbox")).unwrap();
     fs::write(site.path().join("taskwright.toml"), CONFIG).unwrap();
     assert!(site.run(["config", "check"]).contains("1 task, 1 source"));
-    register(&site);
+    register(site);
 
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
@@ -93,7 +102,7 @@ fn kill_up_and_every_dropped_file_is_an_event() {
 
     let limit = Duration::from_secs(60).max(Duration::from_millis(60 * files as u64));
     let unfinished = [State::Available, State::Running, State::Scheduled, State::Retryable];
-    site.wait_until("every file to be an event", limit, || events(&site) >= files);
+    site.wait_until("every file to be an event", limit, || events(site) >= files);
     site.wait_until("every event to be delivered", limit, || {
         site.ask(async |store| store.undelivered(1).await.unwrap().is_empty())
     });
@@ -101,7 +110,7 @@ fn kill_up_and_every_dropped_file_is_an_event() {
     println!("all done {:?} after the first file", began.elapsed());
     assert!(up.stop().success());
 
-    check(&site, &written.sizes);
+    check(site, &written.sizes);
     site.check_integrity();
 }
 
@@ -114,8 +123,7 @@ fn register(site: &Site) {
         .overlap(Overlap::Allow)
         .build()
         .unwrap();
-    let store = Arc::new(SqliteStore::open(&site.database(), Options { now: site.env.now() }).unwrap());
-    let client = Client::new(store, site.env.clone());
+    let client = Client::new(site.store(), site.env.clone());
     site.ask(async |_| client.schedules().put(&schedule).await).unwrap();
 }
 

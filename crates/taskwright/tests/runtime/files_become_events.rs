@@ -236,6 +236,24 @@ fn two_who_look_at_the_same_directory_tell_each_file_once() {
 }
 
 #[test]
+fn of_a_shared_directory_one_node_looks_and_another_follows() {
+    inbox(async |mut inbox| {
+        inbox.files.shared = true;
+        inbox.write("a", "1");
+        inbox.start().await;
+        let first = inbox.up.take();
+        inbox.start().await;
+        assert_eq!(inbox.told().await, ["file.created a"]);
+        let sources = inbox.store.sources(None).await.unwrap();
+        assert_eq!(sources.iter().map(|one| one.place.host.as_str()).collect::<Vec<_>>(), [""]);
+        drop(first);
+        inbox.write("b", "1");
+        inbox.go_on().await;
+        assert_eq!(inbox.told().await, ["file.created a", "file.created b"]);
+    });
+}
+
+#[test]
 fn only_regular_files_that_match_count_and_links_are_not_followed() {
     inbox(async |mut inbox| {
         inbox.files.recursive = true;
