@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn an_object_is_carried_as_it_was_sent_and_anything_else_as_text() {
-        let carried = |payload| args(payload).parse().unwrap();
+        let carried = |payload| args(payload).parse::<Value>().unwrap();
         assert_eq!(args("{\"order\":  7}").as_bytes(), b"{\"order\":  7}");
         assert_eq!(carried("7"), json!({"text": "7"}));
         assert_eq!(carried(""), json!({"text": ""}));
