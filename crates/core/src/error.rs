@@ -15,6 +15,8 @@ struct Inner {
     what: String,
     why: String,
     fix: String,
+    /// The byte of the text that it is about, from 1.
+    column: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,24 @@ impl Error {
     }
 
     fn new(area: Area, what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self(Box::new(Inner { area, what: what.into(), why: why.into(), fix: fix.into() }))
+        let (what, why, fix) = (what.into(), why.into(), fix.into());
+        Self(Box::new(Inner { area, what, why, fix, column: None }))
+    }
+
+    /// The same error about one place in the text that was refused; [`why`](Self::why) says it, too.
+    pub(crate) fn at_column(mut self, column: usize) -> Self {
+        debug_assert!(self.0.column.is_none(), "an error has one place");
+        self.0.why.push_str(&column_in_words(column));
+        self.0.column = Some(column);
+        self
+    }
+
+    /// The same error when the text begins so many bytes behind the start of a longer one.
+    pub(crate) fn behind(mut self, bytes: usize) -> Self {
+        let Some(column) = self.0.column.take() else { return self };
+        let shown = self.0.why.len().saturating_sub(column_in_words(column).len());
+        self.0.why.truncate(shown);
+        self.at_column(column + bytes)
     }
 
     /// What was refused, for instance `the name "a b"`.
@@ -73,6 +92,11 @@ impl Error {
     /// What the caller can do about it.
     pub fn fix(&self) -> &str {
         &self.0.fix
+    }
+
+    /// Where in the text that was refused the fault is: the byte, from 1.
+    pub fn column(&self) -> Option<usize> {
+        self.0.column
     }
 
     /// Whether a value was malformed.
@@ -99,6 +123,10 @@ impl Error {
     pub fn is_unknown(&self) -> bool {
         self.0.area == Area::Unknown
     }
+}
+
+fn column_in_words(column: usize) -> String {
+    format!(" (at column {column})")
 }
 
 impl fmt::Display for Error {

@@ -23,8 +23,12 @@
 //! | [`unique`] | which jobs count as the same |
 //! | [`retention`] | how long what is over is kept |
 //! | [`limit`] | how large anything may be |
+//! | [`resource`] | what an attempt may use of the machine |
+//! | [`admission`] | which jobs a worker has room for |
+//! | [`size`] | what an amount of bytes looks like |
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod attempt;
 pub mod cron;
 pub mod error;
@@ -34,9 +38,11 @@ pub mod limit;
 pub mod name;
 pub mod outcome;
 pub mod priority;
+pub mod resource;
 pub mod retention;
 pub mod retry;
 pub mod schedule;
+pub mod size;
 pub mod source;
 pub mod state;
 mod text;
@@ -45,6 +51,7 @@ pub mod trigger;
 pub mod unique;
 pub mod zone;
 
+pub use admission::{Budget, Weight};
 pub use attempt::{AttemptRecord, Decision, Fence, Outcome, Usage, Verdict};
 pub use error::Error;
 pub use id::{EventId, JobId, WorkerId};
@@ -53,6 +60,7 @@ pub use name::{
     Actor, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, SourceName, Topic, TriggerId,
 };
 pub use priority::Priority;
+pub use resource::{IoNice, Limits};
 pub use retention::Retention;
 pub use retry::{Backoff, MaxAttempts};
 pub use schedule::{Schedule, ScheduleState};

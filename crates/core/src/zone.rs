@@ -70,6 +70,14 @@ impl Zone {
         &*self.name == "UTC"
     }
 
+    /// What the wall clock shows at a moment, to the second, with the distance from UTC: `2026-11-27 08:00:00 +01:00`.
+    pub fn clock(&self, at: Timestamp) -> String {
+        let Some(shown) = wall_datetime(self.wall(at)) else { return at.to_string() };
+        let minutes = self.offset_s(at.as_micros().div_euclid(1_000_000)) / 60;
+        let (sign, minutes) = if minutes < 0 { ('-', -minutes) } else { ('+', minutes) };
+        format!("{} {sign}{:02}:{:02}", shown.strftime("%Y-%m-%d %H:%M:%S"), minutes / 60, minutes % 60)
+    }
+
     /// What the wall clock shows at a moment, whole seconds.
     pub(crate) fn wall(&self, at: Timestamp) -> WallSeconds {
         let second = at.as_micros().div_euclid(1_000_000);

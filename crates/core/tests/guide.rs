@@ -7,7 +7,7 @@ const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/sched
 #[test]
 fn each_trigger_of_the_guide_is_called_what_stands_behind_it() {
     let text = std::fs::read_to_string(GUIDE).unwrap();
-    let examples = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let examples = text.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
     let mut count = 0;
     for line in examples.lines() {
         let (assignment, words) = line.rsplit_once(" # ").unwrap();

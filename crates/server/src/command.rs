@@ -53,6 +53,8 @@ pub(crate) fn register(
             backoff: task.backoff.unwrap_or_default(),
             // A command that is asked to end has its own grace first, and is dropped only after that.
             cancel_grace: TaskOptions::CANCEL_GRACE.max(task.grace.unwrap_or_default() + STOP_EARLIER),
+            limits: task.limits,
+            weight: task.weight,
         };
         let handler = Configured { runner: runner.clone(), task: Arc::new(task.clone()), base: base.clone() };
         registry = registry.add(Kind::new(name)?, options, handler)?;
@@ -89,6 +91,10 @@ impl Handler for Exec {
             runner.execute(&ctx, command, &[]).await
         })
     }
+
+    fn runs_child_processes(&self) -> bool {
+        true
+    }
 }
 
 fn exec_command(args: ExecArgs) -> Command {
@@ -118,6 +124,10 @@ impl Handler for Configured {
             };
             runner.execute(&ctx, command, &task.permanent_exit_codes).await
         })
+    }
+
+    fn runs_child_processes(&self) -> bool {
+        true
     }
 }
 
@@ -159,6 +169,7 @@ impl Runner {
             (OWNER_VARIABLE, owner(ctx.worker_id(), &*self.store)),
         ];
         command.env.extend(told.map(|(name, value)| (name.into(), value.into())));
+        command.limits = ctx.limits();
         command.tag = Some((ATTEMPT_VARIABLE.to_owned(), attempt));
 
         let (reports, chunks, progress) = Reports::channels();

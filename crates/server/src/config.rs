@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
-use taskwright_core::{QueueName, Retention};
+use taskwright_core::schedule::Origin;
+use taskwright_core::{Budget, QueueName, Retention, Schedule};
 
 use crate::error::{Error, Exit, Report, in_words};
 use crate::store_url::StoreUrl;
 
 mod reader;
+mod schedule;
 pub mod source;
 pub mod task;
 pub mod template;
@@ -47,6 +49,9 @@ pub struct Config {
     pub tasks: BTreeMap<String, TaskConfig>,
     /// `[sources.NAME]`, by name.
     pub sources: BTreeMap<String, SourceConfig>,
+    /// `[schedules.NAME]`, by name, in the namespace `default`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<String, Schedule>,
     /// `[retention]`, with the defaults for what it leaves out.
     #[serde(serialize_with = "retention_as_text")]
     pub retention: Retention,
@@ -67,6 +72,14 @@ pub struct WorkersConfig {
     /// How long a shutdown waits for what runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grace: Option<Duration>,
+    /// After how many jobs a worker process is replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recycle_after_jobs: Option<u32>,
+    /// Above how much memory, in bytes, a worker process is replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recycle_above_rss: Option<u64>,
+    /// How much the jobs of one worker process may weigh together.
+    pub budget: Budget,
 }
 
 /// The most worker processes of one `up`.
@@ -100,6 +113,14 @@ impl Config {
         let mut config = Self::parse(&shown, &text)?;
         config.file = Some(path.to_owned());
         Ok(config)
+    }
+
+    /// What the schedules of this file come from; `None` when there is no file.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        let file = self.file.as_deref()?;
+        let whole = file.canonicalize().or_else(|_| std::path::absolute(file));
+        let file = whole.unwrap_or_else(|_| file.to_owned()).display().to_string();
+        Some(Origin::Config { file })
     }
 
     /// Reads the text of a file that is called `name` in messages.
@@ -136,11 +157,11 @@ fn read(root: &Section<'_>) -> Config {
     }
     let workers = root.section("workers").map(|section| workers(&section)).unwrap_or_default();
     let retention = root.section("retention").map(|section| retention(&section)).unwrap_or_default();
-    let later = [("queues", "settings of queues"), ("schedules", "schedules"), ("generators", "generators")];
+    let later = [("queues", "settings of queues"), ("generators", "generators")];
     for (name, what) in later {
         root.not_supported(name, what);
     }
-    let tasks = root
+    let tasks: BTreeMap<String, TaskConfig> = root
         .named_sections("tasks")
         .into_iter()
         .map(|(name, section)| (name.to_owned(), task::read(name, &section)))
@@ -151,7 +172,12 @@ fn read(root: &Section<'_>) -> Config {
         .into_iter()
         .filter_map(|(name, section)| Some((name.to_owned(), source::read(name, &section)?)))
         .collect();
-    Config { file: None, store_url, run_dir, workers, tasks, sources, retention }
+    let schedules = root
+        .named_sections("schedules")
+        .into_iter()
+        .filter_map(|(name, section)| Some((name.to_owned(), schedule::read(name, &section, &tasks)?)))
+        .collect();
+    Config { file: None, store_url, run_dir, workers, tasks, schedules, sources, retention }
 }
 
 fn workers(section: &Section<'_>) -> WorkersConfig {
@@ -160,9 +186,18 @@ fn workers(section: &Section<'_>) -> WorkersConfig {
         concurrency: section.whole("concurrency", 1, CONCURRENCY_MAX),
         queues: section.list("queues", "a list of queue names", |text| Ok(QueueName::new(text)?)),
         grace: section.duration("grace"),
+        recycle_after_jobs: section.whole("recycle_after_jobs", 1, u32::MAX),
+        recycle_above_rss: section.memory("recycle_above_rss"),
+        budget: section.section("budget").map(|budget| self::budget(&budget)).unwrap_or_default(),
     };
     section.finish();
     config
+}
+
+fn budget(section: &Section<'_>) -> Budget {
+    let budget = Budget { cpu_milli: section.cpus("cpu"), memory_bytes: section.memory("memory") };
+    section.finish();
+    budget
 }
 
 fn retention(section: &Section<'_>) -> Retention {
@@ -201,6 +236,8 @@ pub(crate) fn report(place: crate::error::Place, what: String, error: &Error) ->
 
 #[cfg(test)]
 mod tests {
+    use taskwright_core::{IoNice, Limits, Weight};
+
     use super::*;
 
     fn problems(text: &str) -> Vec<String> {
@@ -229,6 +266,9 @@ mod tests {
             concurrency = 8
             queues = ["default", "mail"]
             grace = "40s"
+            recycle_after_jobs = 1000
+            recycle_above_rss = "400MiB"
+            budget = { cpu = 2.5, memory = "4GiB" }
             [retention]
             completed = "1d"
             failed = "forever"
@@ -238,6 +278,11 @@ mod tests {
             priority = "bulk"
             max_attempts = "none"
             timeout = 90
+            max_rss = "512MiB"
+            max_cpu_time = "10s"
+            nice = 10
+            ionice = "best-effort:7"
+            weight = { cpu = 1, memory = "1GiB" }
             "#,
         )
         .unwrap();
@@ -252,6 +297,38 @@ mod tests {
         assert_eq!(task.timeout, Some(Duration::from_secs(90)));
         assert_eq!(task.max_attempts, Some(taskwright_core::MaxAttempts::Unlimited));
         assert_eq!(task.args.len(), 4);
+        assert_eq!(config.workers.recycle_after_jobs, Some(1_000));
+        assert_eq!(config.workers.recycle_above_rss, Some(400 << 20));
+        let budget = Budget { cpu_milli: Some(2_500), memory_bytes: Some(4 << 30) };
+        assert_eq!(config.workers.budget, budget);
+        let limits = Limits {
+            max_rss: Some(512 << 20),
+            max_cpu_time: Some(Duration::from_secs(10)),
+            nice: Some(10),
+            ionice: Some(IoNice::BestEffort(7)),
+        };
+        assert_eq!(task.limits, limits);
+        assert_eq!(task.weight, Weight { cpu_milli: 1_000, memory_bytes: 1 << 30 });
+    }
+
+    #[test]
+    fn sizes_budgets_and_weights_that_make_no_sense_are_told_with_their_place() {
+        let text = "[workers]\nrecycle_above_rss = 400\nbudget = { cpus = 2, cpu = -1 }\n\
+                    [tasks.a]\ncommand = \"a\"\nmax_rss = \"512\"\nnice = 20\nionice = \"realtime\"\n\
+                    max_cpu_time = \"0s\"\nweight = 3\n";
+        assert_eq!(
+            problems(text),
+            [
+                "2:21 `recycle_above_rss` in [workers] is a whole number",
+                "3:12 unknown key `cpus` in [workers.budget]",
+                "3:28 `cpu` in [workers.budget] is no such number",
+                "6:11 `max_rss` in [tasks.a] is \"512\"",
+                "7:8 `nice` in [tasks.a] is 20",
+                "8:10 `ionice` in [tasks.a] is \"realtime\"",
+                "9:16 `max_cpu_time` in [tasks.a] is \"0s\"",
+                "10:10 `tasks.a.weight` is a whole number",
+            ]
+        );
     }
 
     #[test]
@@ -270,9 +347,9 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_yet_is_refused_rather_than_ignored() {
-        let text = "[schedules.nightly]\ntask = \"a\"\n[queues.mail]\nlimit = 3\n";
+        let text = "[generators.nightly]\ntask = \"a\"\n[queues.mail]\nlimit = 3\n";
         let found = problems(text);
-        assert_eq!(found, ["1:2 [schedules]", "3:2 [queues]"]);
+        assert_eq!(found, ["1:2 [generators]", "3:2 [queues]"]);
     }
 
     #[test]

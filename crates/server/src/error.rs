@@ -21,6 +21,8 @@ pub enum Exit {
     Unfinished,
     /// 16: the job was cancelled or dropped.
     Stopped,
+    /// 32: a worker process has run for long enough and wants to be replaced. Only its parent sees it.
+    Recycled,
     /// 128 and the number of the signal that ended the program before it could end in good order.
     Signal(i32),
 }
@@ -35,6 +37,7 @@ impl Exit {
             Self::Failed => 4,
             Self::Unfinished => 8,
             Self::Stopped => 16,
+            Self::Recycled => 32,
             Self::Signal(number) => 128_u8.saturating_add(number.unsigned_abs() as u8 & 0x7f),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use taskwright_core::Args;
 
 use crate::error::Error;
@@ -14,7 +15,9 @@ pub const KIND: &str = "exec";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "expected an object with a `command`")]
 pub struct ExecArgs {
-    /// The program and its arguments.
+    /// The program and its arguments. Numbers and the like are taken as their text, and `null` as an empty one, since
+    /// that is what placeholders of a schedule may become.
+    #[serde(deserialize_with = "texts")]
     pub command: Vec<String>,
     /// Environment variables that it gets besides the allowed ones.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -25,6 +28,18 @@ pub struct ExecArgs {
     /// What it reads from standard input; `None` is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
+}
+
+fn texts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let text = |value| match value {
+        Value::String(text) => Ok(text),
+        Value::Null => Ok(String::new()),
+        Value::Bool(_) | Value::Number(_) => Ok(value.to_string()),
+        Value::Array(_) | Value::Object(_) => {
+            Err(serde::de::Error::custom("`command` has a list or an object in it"))
+        }
+    };
+    Vec::<Value>::deserialize(deserializer)?.into_iter().map(text).collect()
 }
 
 impl ExecArgs {
@@ -93,6 +108,12 @@ mod tests {
     }
 
     #[test]
+    fn what_a_placeholder_became_is_taken_as_text() {
+        let args = read(r#"{"command": ["echo", null, 7, 1.5, true]}"#).unwrap();
+        assert_eq!(args.command, ["echo", "", "7", "1.5", "true"]);
+    }
+
+    #[test]
     fn what_cannot_be_run_is_refused() {
         for json in [
             "null",
@@ -100,6 +121,7 @@ mod tests {
             r#"{"command": []}"#,
             r#"{"command": [""]}"#,
             r#"{"command": "ls"}"#,
+            r#"{"command": ["ls", ["-l"]]}"#,
             r#"{"command": ["ls"], "shell": true}"#,
             r#"{"command": ["ls"], "env": {"A=B": "1"}}"#,
         ] {

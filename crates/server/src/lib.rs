@@ -30,6 +30,7 @@ pub mod exec;
 pub mod output;
 #[cfg(feature = "postgres")]
 mod run_dir;
+mod schedule;
 mod source;
 pub mod store_url;
 mod text;

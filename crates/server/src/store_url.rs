@@ -154,16 +154,24 @@ impl StoreUrl {
             ))
         };
         match self {
-            Self::Memory => Ok(()),
-            Self::Sqlite(path) => match path.try_exists() {
-                Ok(true) => Ok(()),
-                Ok(false) => missing("there is no such file here yet"),
-                Err(error) => Err(Error::file("looking for the store", &path.display().to_string(), &error)),
-            },
-            Self::Postgres(url) => match url.schema_version().await? {
-                (Some(_), _) => Ok(()),
-                (None, _) => missing("the database has no such schema yet"),
-            },
+            _ if self.exists().await? => Ok(()),
+            Self::Postgres(_) => missing("the database has no such schema yet"),
+            Self::Sqlite(_) | Self::Memory => missing("there is no such file here yet"),
+        }
+    }
+
+    /// Whether the store exists.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be found out.
+    pub async fn exists(&self) -> Result<bool, Error> {
+        match self {
+            Self::Memory => Ok(true),
+            Self::Sqlite(path) => path
+                .try_exists()
+                .map_err(|error| Error::file("looking for the store", &path.display().to_string(), &error)),
+            Self::Postgres(url) => Ok(url.schema_version().await?.0.is_some()),
         }
     }
 

@@ -8,6 +8,9 @@ use taskwright::store::LogStream;
 use taskwright_core::attempt::Outcome;
 use taskwright_server::Exit;
 
+const LISTS_OF_SCHEDULES: [&str; 4] =
+    ["schedules list", "schedules next tick -n 12", "schedules history tick", "events list"];
+
 /// Every command that prints, on a store that has something of everything.
 fn full_of(cli: &Cli) -> Vec<String> {
     for state in [State::Failed, State::Completed, State::Retryable, State::Cancelled, State::Scheduled] {
@@ -17,6 +20,32 @@ fn full_of(cli: &Cli) -> Vec<String> {
     let commands =
         ["jobs list", "jobs show --limit all --state failed,completed", "queues list", "workers list"];
     let mut commands: Vec<String> = commands.map(str::to_owned).to_vec();
+    let long = "a-schedule-with-a-name-as-long-as-people-make-them";
+    let set_up: [&[&str]; 4] = [
+        &[
+            "schedules",
+            "add",
+            "tick",
+            "--every",
+            "1m",
+            "--daily",
+            "08:00",
+            "--event",
+            "a.*",
+            "--any-kind",
+            "--task",
+            "t",
+        ],
+        &["schedules", "add", long, "--cron", "5,7,9-30/2 8,9,17-19 L 1-3 *", "--any-kind", "--task", "t"],
+        &["schedules", "fire", "tick"],
+        &["events", "emit", "a.b", "--payload", "{\"a\": \"\u{202e}\"}"],
+    ];
+    for command in set_up {
+        let ran = cli.run_words(command);
+        assert_eq!(ran.exit, Exit::Ok, "{command:?}: {}", ran.err);
+    }
+    commands.extend(LISTS_OF_SCHEDULES.map(str::to_owned));
+    commands.extend(["schedules show tick", "schedules --help", "schedules add --help"].map(str::to_owned));
     commands.extend([format!("jobs logs {id}"), format!("jobs wait {id}"), format!("jobs watch {id}")]);
     commands
         .extend(["config show", "doctor", "completions bash", "--help", "jobs --help"].map(str::to_owned));
@@ -57,7 +86,7 @@ fn no_line_of_a_table_is_wider_than_the_terminal() {
     for width in [60, 80, 100, 160] {
         let cli = Cli::new().seen(width);
         full_of(&cli);
-        for command in ["jobs list", "queues list", "workers list"] {
+        for command in ["jobs list", "queues list", "workers list"].into_iter().chain(LISTS_OF_SCHEDULES) {
             for line in cli.run(&format!("--color never {command}")).out.lines() {
                 assert!(line.chars().count() <= usize::from(width), "{width} {command}: {line}");
             }
@@ -82,6 +111,9 @@ fn foreign_text_cannot_command_the_terminal() {
         let out = cli.run(&format!("--color never {command}")).out;
         assert!(out.contains("^[[31m") && !out.contains('\u{1b}'), "{out:?}");
     }
+    cli.run_words(&["events", "emit", "a", "--payload", "{\"turned\": \"\u{202e}\"}"]);
+    let out = cli.run("--color never events list").out;
+    assert!(out.contains("\\u{202e}") && !out.contains('\u{202e}'), "{out:?}");
 }
 
 #[test]

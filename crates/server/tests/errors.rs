@@ -12,6 +12,8 @@ mod cluster;
 #[path = "errors/databases.rs"]
 mod databases;
 mod disk;
+#[path = "errors/schedules.rs"]
+mod schedules;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -38,6 +40,14 @@ fn every_error_says_what_why_and_what_to_do() {
     let golden: String = cases.iter().map(told).collect();
     insta::with_settings!({ prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("errors", golden);
+    });
+}
+
+#[test]
+fn every_error_of_a_schedule_says_what_why_and_what_to_do() {
+    let golden: String = schedules::cases().iter().map(told).collect();
+    insta::with_settings!({ prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("errors_of_schedules", golden);
     });
 }
 

@@ -9,7 +9,8 @@
 //! `conformance` suite (a feature of this crate) holds them to it.
 //!
 //! Time comes in with every call. Two clocks are in use:
-//! - [`Timestamp`], the wall clock, for everything that people see or plan;
+//! - [`Timestamp`], the wall clock, for everything that people see or plan: the store's own, if it has one
+//!   ([`Store::now`]), so that machines whose clocks differ agree on what is due;
 //! - monotonic microseconds, for leases. They never jump, and are compared only with each other.
 #![deny(unsafe_code)]
 
@@ -152,6 +153,10 @@ pub trait Store: ScheduleStore + EventStore + SourceStore {
     /// [start marks](StartMarks), as if it had been lost: what was not started goes back uncounted.
     fn unregister(&self, now: Timestamp, worker: WorkerId) -> Reply<'_, ()>;
 
+    /// Keeps a line about a living worker, for people to see with it; a later one replaces it. Nothing happens when no such
+    /// worker is alive.
+    fn remark(&self, worker: WorkerId, remark: String) -> Reply<'_, ()>;
+
     /// Asks workers to quiet or stop; answers per worker whether there was one to ask.
     fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>>;
 
@@ -225,6 +230,11 @@ pub trait Store: ScheduleStore + EventStore + SourceStore {
     /// A number that moves when there may be something new to claim or to be told: a hint. Missing one is harmless,
     /// because whoever waits also looks now and then.
     fn hints(&self) -> watch::Receiver<u64>;
+
+    /// The wall clock of the store, where that is another one than this machine's: by it all machines go.
+    fn now(&self) -> Reply<'_, Option<Timestamp>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// What kind of store it is and where.
     fn info(&self) -> StoreInfo;

@@ -285,4 +285,6 @@ pub struct WorkerView {
     pub started_at: Timestamp,
     /// When it was heard of last.
     pub seen_at: Timestamp,
+    /// What it has to say about itself.
+    pub remark: Option<String>,
 }

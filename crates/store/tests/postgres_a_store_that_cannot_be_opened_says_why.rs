@@ -7,8 +7,9 @@ mod cluster;
 use std::os::unix::net::UnixListener;
 
 use cluster::{Cluster, PASSWORD_GROUP};
+use taskwright_core::Timestamp;
 use taskwright_store::Error;
-use taskwright_store::postgres::{Connections, Settings};
+use taskwright_store::postgres::{self, Connections, Settings};
 
 async fn refusal(url: &str) -> Error {
     let error = Connections::open(Settings::parse(url).unwrap()).await.unwrap_err();
@@ -53,6 +54,28 @@ async fn a_server_that_is_not_there() {
     let directory = tempfile::tempdir().unwrap();
     let error = refusal(&format!("postgres:///db?host={}", directory.path().display())).await;
     assert!(error.why().contains("no server answers") && !error.is_transient(), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_whose_name_is_not_known() {
+    let error = refusal("postgres://user@no-such-host.invalid/db?sslmode=disable").await;
+    assert!(error.why().contains("name of the host") && error.fix().contains("getent"), "{error}");
+    assert!(error.is_unreachable());
+}
+
+#[tokio::test]
+async fn a_schema_that_is_not_there_and_may_not_be_made() {
+    let database = Cluster::shared().database();
+    let role = database.role("user", "");
+    let settings = Settings::parse(&format!("{}?schema=mistyped", database.url_of(&role))).unwrap();
+    let connections = Connections::open(settings).await.unwrap();
+    let error = postgres::migrate(&connections, Timestamp::from_micros(0)).await.unwrap_err();
+    assert!(error.why().contains("no such schema"), "{error}");
+    assert!(
+        error.fix().contains("`schema`") && error.fix().contains("GRANT CREATE ON DATABASE"),
+        "{}",
+        error.fix()
+    );
 }
 
 #[tokio::test]

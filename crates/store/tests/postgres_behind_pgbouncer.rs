@@ -9,12 +9,13 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
-use cluster::{Cluster, Database};
+use cluster::{Cluster, Database, Flavour};
 use taskwright_core::Timestamp;
 use taskwright_store::SharedStore;
 use taskwright_store::conformance::{self, Harness};
-use taskwright_store::postgres::{PostgresStore, Settings};
+use taskwright_store::postgres::{Connections, PostgresStore, Settings};
 
 const PORT: u16 = 6432;
 
@@ -28,16 +29,20 @@ struct Bouncer {
 impl Bouncer {
     /// Starts one with fewer sessions than the stores have connections, so that they take turns with them.
     fn start() -> Self {
-        let cluster = Cluster::shared();
+        Self::before(Cluster::shared(), "pool_mode = transaction")
+    }
+
+    /// Starts one before this server, with these settings besides.
+    fn before(cluster: &'static Cluster, settings: &str) -> Self {
         let database = cluster.database();
         let directory = tempfile::tempdir().unwrap();
         let socket = cluster.socket();
         let here = directory.path().display();
         let config = format!(
             "[databases]\n* = host={} port=5432 user=postgres\n\
-             [pgbouncer]\npool_mode = transaction\ndefault_pool_size = 2\nmax_client_conn = 100\n\
+             [pgbouncer]\n{settings}\ndefault_pool_size = 2\nmax_client_conn = 100\n\
              unix_socket_dir = {here}\nunix_socket_mode = 0777\nlisten_addr =\nlisten_port = {PORT}\n\
-             auth_type = any\nlogfile = {here}/log\nignore_startup_parameters = extra_float_digits\n",
+             auth_type = any\nlogfile = {here}/log\n",
             socket.parent().unwrap().display(),
         );
         let path = directory.path().join("pgbouncer.ini");
@@ -77,8 +82,13 @@ impl Bouncer {
     }
 
     fn url(&self) -> String {
+        format!("{}?pgbouncer=true", self.plain_url())
+    }
+
+    /// The URL of somebody who does not know, or say, what stands between.
+    fn plain_url(&self) -> String {
         let host = self.directory.path().to_str().unwrap().replace('/', "%2F");
-        format!("postgres://postgres@{host}:{PORT}/{}?pgbouncer=true", self.database.name())
+        format!("postgres://postgres@{host}:{PORT}/{}", self.database.name())
     }
 }
 
@@ -97,6 +107,41 @@ impl Harness for Bouncer {
             PostgresStore::open(settings, self.directory.path(), Timestamp::from_micros(0)).await.unwrap();
         Arc::new(store)
     }
+}
+
+#[tokio::test]
+async fn whoever_does_not_say_that_it_is_one_is_told_to() {
+    for settings in [
+        "pool_mode = transaction",
+        "pool_mode = session",
+        // The start parameters that we need are dropped without a word.
+        "pool_mode = session\nignore_startup_parameters = options",
+    ] {
+        let bouncer = Bouncer::before(Cluster::shared(), settings);
+        let refused = Connections::open(Settings::parse(&bouncer.plain_url()).unwrap()).await.unwrap_err();
+        assert!(refused.is_unreachable() && refused.why().contains("settings"), "{settings}: {refused}");
+        assert!(refused.fix().contains("pgbouncer=true"), "{settings}: {}", refused.fix());
+        Connections::open(Settings::parse(&bouncer.url()).unwrap()).await.unwrap();
+    }
+}
+
+/// As docs/guide/postgresql.md has it: by default PgBouncer waits for 15 s, the lease of a worker, before it connects again.
+#[tokio::test]
+async fn a_restart_of_the_server_is_over_for_a_pooled_store_within_its_lease() {
+    let flavour = Flavour { idle_seconds_max: 1, purpose: "restarts behind a pooler", ..Flavour::FAST };
+    // The value lives as long as its user, which is the process.
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(flavour)));
+    let bouncer = Bouncer::before(cluster, "pool_mode = transaction\nserver_login_retry = 1");
+    let store = bouncer.open().await;
+    cluster.stop("fast");
+    let refused = tokio::time::timeout(Duration::from_secs(1), store.workers()).await;
+    assert!(!matches!(refused, Ok(Ok(_))), "there is no server");
+    cluster.start_again();
+    let began = tokio::time::Instant::now();
+    while store.workers().await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(8), "it should answer by now");
+    }
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }
 
 macro_rules! scenarios {

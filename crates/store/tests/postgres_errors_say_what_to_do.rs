@@ -23,6 +23,7 @@ async fn refusal(connections: &Connections, sql: &str) -> Error {
 fn told(error: Error) -> Error {
     assert!(!error.fix().is_empty() && !error.why().is_empty());
     assert!(!error.fix().contains("bug"), "{error}: {}", error.fix());
+    assert!(!error.fix().contains("is tried again"), "whoever reads it may have to: {}", error.fix());
     error
 }
 
@@ -68,6 +69,17 @@ async fn what_nobody_expected_is_reported_in_the_servers_words() {
     let error = connection.begin().await.unwrap().run("SELECT 1 / 0").await.unwrap_err();
     assert!(error.to_string().contains("division by zero") && error.to_string().contains("22012"), "{error}");
     assert!(error.fix().contains("bug"));
+}
+
+#[tokio::test]
+async fn what_fails_whenever_it_is_tried_is_not_tried_for_ever() {
+    let database = Cluster::shared().database();
+    let connections = open(&database).await;
+    for code in ["22021", "22P05", "23505", "23514", "54000"] {
+        let mut connection = connections.get().await.unwrap();
+        let error = connection.begin().await.unwrap().run(&raise(code)).await.unwrap_err();
+        assert!(!error.is_transient() && error.fix().contains("bug"), "{code}: {error}");
+    }
 }
 
 #[tokio::test]

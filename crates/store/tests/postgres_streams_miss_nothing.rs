@@ -207,6 +207,37 @@ async fn a_store_that_was_restored_from_another_server_goes_on() {
     assert_eq!(numbers(&worker.claim_all(4_000_000_001).await), [9]);
 }
 
+#[tokio::test]
+async fn a_job_that_is_enqueued_while_a_restored_store_is_adopted_is_claimed() {
+    let mut scene = Scene::new().await;
+    let (blocker, adopter, enqueuer) = (scene.user().await, scene.user().await, scene.user().await);
+    pretend_it_was_restored(&scene.database);
+    // In the middle of the adoption: what is to be sorted has been found, and cannot be written yet.
+    blocker.batch_execute("BEGIN; LOCK taskwright.ready IN SHARE MODE").await.unwrap();
+    let adopt = "SET search_path = taskwright; SELECT adopt()";
+    let mut adopting = JoinSet::new();
+    adopting.spawn(async move { adopter.batch_execute(adopt).await.unwrap() });
+    until_waiting(&scene.database, 1, &mut adopting).await;
+    let mut enqueuing = JoinSet::new();
+    enqueuing.spawn(async move { enqueue(&enqueuer, 7).await });
+    until_waiting(&scene.database, 2, &mut enqueuing).await;
+    blocker.batch_execute("COMMIT").await.unwrap();
+    adopting.join_all().await;
+    enqueuing.join_all().await;
+
+    let worker = scene.process.worker(1).await;
+    assert_eq!(numbers(&worker.claim_all(4_000_000_000).await), [7]);
+}
+
+/// Until so many sessions wait for locks, or the task is over.
+async fn until_waiting(database: &Database<'_>, many: usize, task: &mut JoinSet<()>) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while database.sql(waiting) != many.to_string() && task.try_join_next().is_none() {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Sessions that enqueue in transactions of all sizes, some slow and some rolled back, against two that claim.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whatever_order_transactions_end_in_each_committed_job_runs_once() {

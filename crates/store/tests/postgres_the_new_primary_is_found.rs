@@ -161,6 +161,18 @@ impl Stopped {
         stopped
     }
 
+    /// The sessions of a database: each is a process of its own, and goes on without the server's first.
+    fn sessions_of(database: &Database<'_>) -> Vec<Self> {
+        let sessions = "SELECT pid FROM pg_stat_activity
+                        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let stop = |pid: &str| {
+            let stopped = Self(pid.to_owned());
+            stopped.signal("STOP");
+            stopped
+        };
+        database.sql(sessions).lines().map(stop).collect()
+    }
+
     fn signal(&self, name: &str) {
         assert!(Command::new("kill").arg(format!("-{name}")).arg(&self.0).status().unwrap().success());
     }
@@ -196,6 +208,49 @@ async fn a_call_that_is_under_way_when_the_primary_hangs_is_given_up_once_there_
     // Others that were idle are left with it.
     drop(stopped);
     let _ = run(&mut waiting, "SELECT 1").await;
+    new.sql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", database.name()));
+}
+
+#[tokio::test]
+async fn a_worker_shows_others_that_it_lives_on_the_new_primary_though_the_old_one_only_hangs() {
+    let flavour = |purpose| Flavour { idle_seconds_max: 1, purpose, ..Flavour::FAST };
+    let (old, new) =
+        (Cluster::start(flavour("hangs with workers")), Cluster::start(flavour("has workers then")));
+    let database = old.database();
+    new.sql("postgres", &format!("CREATE DATABASE {}", database.name()));
+    let host = |cluster: &Cluster| cluster.socket().parent().unwrap().to_str().unwrap().replace('/', "%2F");
+    let (old_host, new_host) = (host(&old), host(&new));
+    let url = |hosts: &str| format!("postgres://postgres@{hosts}/{}", database.name());
+    let run_dir = tempfile::tempdir().unwrap();
+    let start = async |hosts: &str| {
+        let settings = Settings::parse(&url(hosts)).unwrap();
+        PostgresStore::open(settings, run_dir.path(), Timestamp::from_micros(0)).await.unwrap()
+    };
+    drop(start(&new_host).await);
+    let store = start(&format!("{old_host},{new_host}")).await;
+    let worker = WorkerId::from_parts(1_700_000_000_000, [1; 10]);
+    let new_worker = NewWorker {
+        id: worker,
+        host: "here".to_owned(),
+        pid: 7,
+        concurrency: 1,
+        queues: Vec::new(),
+        lease: Duration::from_secs(60),
+    };
+    store.register(Timestamp::from_micros(1), 1, new_worker).await.unwrap();
+    let tied = "SELECT count(*) FROM taskwright.tether t JOIN pg_locks l ON l.objid::bigint = t.worker
+                WHERE l.locktype = 'advisory' AND l.granted AND l.mode = 'ShareLock'
+                  AND t.server = (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
+    until("the worker is tied", async || database.sql(tied) == "1").await;
+
+    let sessions = Stopped::sessions_of(&database);
+    let stopped = Stopped::all_of(&old);
+    let began = tokio::time::Instant::now();
+    // The calls of a worker go on: one that is not answered finds the new primary.
+    let _ = store.signals(worker).await;
+    until("it is tied there", async || new.sql(database.name(), tied) == "1").await;
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    drop((sessions, stopped, store));
     new.sql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", database.name()));
 }
 

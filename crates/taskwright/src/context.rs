@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use taskwright_core::limit::{LOG_BYTES_MAX, TEXT_BYTES_MAX};
 use taskwright_core::name::clipped;
-use taskwright_core::{Args, Error, JobId, Kind, MaxAttempts, Namespace, Owner, QueueName, Usage, WorkerId};
+use taskwright_core::{
+    Args, Error, JobId, Kind, Limits, MaxAttempts, Namespace, Owner, QueueName, Usage, WorkerId,
+};
 use taskwright_store::{LogEntry, LogStream, Progress};
 
 use crate::attempt::{Attempt, lock};
@@ -77,6 +79,11 @@ impl Context {
     /// Whether no other attempt follows when this one fails.
     pub fn is_last_attempt(&self) -> bool {
         !self.max_attempts().allows_after(self.attempt())
+    }
+
+    /// What the child processes of this attempt may use.
+    pub fn limits(&self) -> Limits {
+        self.0.host.registry.entry(self.kind()).map_or_else(Limits::default, |entry| entry.options.limits)
     }
 
     /// The worker that runs it.

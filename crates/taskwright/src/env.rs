@@ -9,7 +9,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub struct Env(Arc<Inner>);
 
 struct Inner {
     clock: Box<dyn Clock>,
+    /// By how many microseconds the wall clock that all machines share is ahead of this one's.
+    ahead_us: AtomicI64,
     randomness: Randomness,
     /// The newest id: Unix milliseconds in the upper 48 bits, a counter within the millisecond below.
     newest_id: AtomicU64,
@@ -55,12 +57,26 @@ impl Env {
 
     /// Time and randomness of the caller's choice.
     pub fn new(clock: impl Clock, randomness: Randomness) -> Self {
-        Self(Arc::new(Inner { clock: Box::new(clock), randomness, newest_id: AtomicU64::new(0) }))
+        let (ahead_us, newest_id) = (AtomicI64::new(0), AtomicU64::new(0));
+        Self(Arc::new(Inner { clock: Box::new(clock), ahead_us, randomness, newest_id }))
     }
 
-    /// The wall clock.
+    /// The wall clock: that of the store, as far as it is [known](Self::follow), or else this machine's.
     pub fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.machine_now().as_micros().saturating_add(self.ahead_us()))
+    }
+
+    /// The wall clock of this machine.
+    pub fn machine_now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    pub(crate) fn ahead_us(&self) -> i64 {
+        self.0.ahead_us.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_ahead_us(&self, ahead_us: i64) {
+        self.0.ahead_us.store(ahead_us, Ordering::Relaxed);
     }
 
     /// Microseconds of the clock that never jumps; for leases and intervals.

@@ -16,6 +16,12 @@ use crate::task::{Task, TaskError};
 pub trait Handler: Send + Sync + 'static {
     /// Runs one attempt of one job.
     fn call(&self, ctx: Context) -> HandlerFuture;
+
+    /// Whether it does its work in child processes, and keeps the [limits](Context::limits) of its task by giving them to
+    /// [`process::Command`](crate::process::Command). A task whose handler does not cannot have any.
+    fn runs_child_processes(&self) -> bool {
+        false
+    }
 }
 
 /// What a handler returns: boxed, once for each attempt.

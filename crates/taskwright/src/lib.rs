@@ -49,6 +49,7 @@
 mod attempt;
 mod cancel;
 mod client;
+mod clock;
 mod context;
 pub mod duty;
 pub mod env;
@@ -72,8 +73,9 @@ pub use taskwright_core as core;
 pub use taskwright_store as store;
 
 pub use taskwright_core::{
-    Actor, Args, Backoff, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Outcome, Owner, Priority,
-    QueueName, Retention, Schedule, State, Timestamp, Trigger, UniqueKey, UniqueScope, Usage, WorkerId,
+    Actor, Args, Backoff, Budget, Delivery, IoNice, JobId, Kind, Limits, MaxAttempts, Namespace, NewJob,
+    Outcome, Owner, Priority, QueueName, Retention, Schedule, State, Timestamp, Trigger, UniqueKey,
+    UniqueScope, Usage, Weight, WorkerId,
 };
 
 pub use self::cancel::StopCause;
@@ -87,7 +89,7 @@ pub use self::handler::{Handler, HandlerFuture};
 pub use self::job::Job;
 pub use self::registry::{Registry, TaskOptions};
 pub use self::task::{Task, TaskError};
-pub use self::worker::{Summary, Worker};
+pub use self::worker::{Recycled, Summary, Worker};
 
 /// The Rust of the guide, compiled and run as it stands there.
 #[cfg(doctest)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use taskwright_core::{Backoff, Error, Kind};
+use taskwright_core::{Backoff, Error, Kind, Limits, Weight};
 
 use crate::context::Context;
 use crate::handler::{FnHandler, Handler, TaskHandler};
@@ -54,6 +54,12 @@ pub struct TaskOptions {
     pub backoff: Backoff,
     /// How long a handler may go on after it was asked to stop. Default 30 s.
     pub cancel_grace: Duration,
+    /// What the child processes of one attempt may use. Only for handlers that
+    /// [run child processes](Handler::runs_child_processes): every other one shares the memory and the CPU time of the
+    /// worker's process, where `timeout` is the only limit that can be kept. Default: nothing is limited.
+    pub limits: Limits,
+    /// What one job counts in the [budget](crate::worker::Builder::budget) of a worker. Default: nothing.
+    pub weight: Weight,
 }
 
 impl TaskOptions {
@@ -62,13 +68,25 @@ impl TaskOptions {
 
     /// What a task says about itself.
     pub fn of<T: Task>() -> Self {
-        Self { timeout: T::TIMEOUT, backoff: T::backoff(), cancel_grace: T::CANCEL_GRACE }
+        Self {
+            timeout: T::TIMEOUT,
+            backoff: T::backoff(),
+            cancel_grace: T::CANCEL_GRACE,
+            limits: Limits::default(),
+            weight: T::WEIGHT,
+        }
     }
 }
 
 impl Default for TaskOptions {
     fn default() -> Self {
-        Self { timeout: None, backoff: Backoff::default(), cancel_grace: Self::CANCEL_GRACE }
+        Self {
+            timeout: None,
+            backoff: Backoff::default(),
+            cancel_grace: Self::CANCEL_GRACE,
+            limits: Limits::default(),
+            weight: Weight::NONE,
+        }
     }
 }
 
@@ -105,7 +123,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// When the kind is no valid name, or is registered already.
+    /// When the kind is no valid name, or is registered already, or has [limits](TaskOptions::limits), which no closure can
+    /// keep.
     pub fn handler_with<F, R, O>(self, kind: &str, options: TaskOptions, run: F) -> Result<Self, Error>
     where
         F: Fn(Context) -> R + Send + Sync + 'static,
@@ -119,13 +138,20 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// When the kind is registered already.
+    /// When the kind is registered already, or has limits that its handler cannot keep.
     pub fn add(mut self, kind: Kind, options: TaskOptions, handler: impl Handler) -> Result<Self, Error> {
         if self.entries.contains_key(&kind) {
             return Err(Error::invalid(
                 format!("the task {kind}"),
                 "it is registered twice",
                 "register each kind once, or give one of the two another name",
+            ));
+        }
+        if !options.limits.is_none() && !handler.runs_child_processes() {
+            return Err(Error::invalid(
+                format!("the limits of the task {kind}"),
+                "its handler runs in the worker's own process, which shares memory and CPU time with all others there",
+                "limit it by `timeout`, or do the work in a child process, as tasks of the config file do",
             ));
         }
         self.entries.insert(kind, Entry { handler: Arc::new(handler), options });
@@ -149,6 +175,11 @@ impl Registry {
         let mut kinds: Vec<Kind> = self.entries.keys().cloned().collect();
         kinds.sort();
         kinds
+    }
+
+    /// What a job of the kind counts in a worker's budget.
+    pub(crate) fn weight(&self, kind: &Kind) -> Weight {
+        self.entry(kind).map_or(Weight::NONE, |entry| entry.options.weight)
     }
 
     pub(crate) fn entry(&self, kind: &Kind) -> Option<&Entry> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use taskwright_core::attempt::AttemptEnd;
-use taskwright_core::{Backoff, Delivery, MaxAttempts, Outcome, Priority};
+use taskwright_core::{Backoff, Delivery, MaxAttempts, Outcome, Priority, Weight};
 
 use crate::cancel::StopCause;
 use crate::context::Context;
@@ -29,6 +29,8 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     const DELIVERY: Delivery = Delivery::AtLeastOnce;
     /// How long a handler may go on after it was asked to stop, before it is dropped at its next await.
     const CANCEL_GRACE: Duration = TaskOptions::CANCEL_GRACE;
+    /// What one job counts in the [budget](crate::worker::Builder::budget) of a worker while it runs.
+    const WEIGHT: Weight = Weight::NONE;
 
     /// What the task gives back: kept with the job as JSON, at most 1 MiB. `()` keeps nothing.
     type Output: Serialize;

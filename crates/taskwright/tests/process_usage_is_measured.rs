@@ -47,3 +47,14 @@ async fn written_bytes_are_counted_where_the_kernel_counts_them() {
     let usage = finish(&Command::new("dd").args(copy)).await.output.usage;
     assert!(usage.written_bytes == 0 || usage.written_bytes >= 4 * MIB, "{usage:?}");
 }
+
+#[tokio::test]
+async fn bytes_that_an_orphan_wrote_are_counted() {
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    let script = "(sh -c 'dd if=/dev/zero of=data bs=1M count=4 conv=fsync status=none; : > done' &)
+                  until [ -e done ]; do sleep 0.01; done";
+    let mut command = sh(script);
+    command.cwd = Some(directory.path().to_owned());
+    let usage = finish(&command).await.output.usage;
+    assert!(usage.written_bytes == 0 || usage.written_bytes >= 4 * MIB, "{usage:?}");
+}

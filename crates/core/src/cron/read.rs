@@ -139,9 +139,10 @@ impl<'a> Reader<'a> {
     fn refuse_at(self, at: usize, why: &str, fix: &str) -> Error {
         Error::invalid(
             format!("the cron expression {:?}", crate::name::shown(self.expression)),
-            format!("{why} (at column {})", at + 1),
+            why.to_owned(),
             fix.to_owned(),
         )
+        .at_column(at + 1)
     }
 
     fn refuse(self, piece: Piece<'_>, field: &Field, why: &str) -> Error {

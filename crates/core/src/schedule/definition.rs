@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use super::origin::Origin;
 use super::policy::{Misfire, Overlap};
 use super::template::ArgsTemplate;
 use crate::error::Error;
@@ -75,6 +76,8 @@ pub struct Schedule {
     pub window: Window,
     /// How many firings it has in its life, all triggers together, those by hand not counted; `None` for no limit.
     pub max_firings: Option<NonZeroU64>,
+    /// Who registered it.
+    pub origin: Origin,
 }
 
 /// Between which moments a schedule fires: from the start, until before the end.
@@ -446,6 +449,13 @@ impl ScheduleBuilder {
         self
     }
 
+    /// Who registers it; a program unless said.
+    #[must_use]
+    pub fn origin(mut self, origin: Origin) -> Self {
+        self.form.origin = origin;
+        self
+    }
+
     /// Checks it all.
     ///
     /// # Errors
@@ -503,6 +513,8 @@ struct Form {
     end: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_firings: Option<NonZeroU64>,
+    #[serde(default, skip_serializing_if = "Origin::is_code")]
+    origin: Origin,
 }
 
 fn yes() -> bool {
@@ -531,6 +543,7 @@ impl Form {
             start: None,
             end: None,
             max_firings: None,
+            origin: Origin::default(),
         }
     }
 
@@ -554,6 +567,7 @@ impl Form {
             overlap: self.overlap,
             jitter: self.jitter,
             max_firings: self.max_firings,
+            origin: self.origin,
         };
         schedule.check()
     }
@@ -590,6 +604,7 @@ impl From<Schedule> for Form {
             start: schedule.window.start,
             end: schedule.window.end,
             max_firings: schedule.max_firings,
+            origin: schedule.origin,
         }
     }
 }

@@ -13,6 +13,7 @@
 
 mod backlog;
 mod definition;
+mod origin;
 mod outlook;
 mod plan;
 mod policy;
@@ -20,6 +21,7 @@ mod state;
 mod template;
 
 pub use definition::{NamedTrigger, Schedule, ScheduleBuilder, Triggers, Window};
+pub use origin::Origin;
 pub use plan::{
     Fault, Firing, FiringKind, LATE_AFTER, ON_TIME_MAX, Plan, PlanLimits, SkipReason, Skipped, fire_by_hand,
     fire_for_event, plan, upcoming,

@@ -79,9 +79,10 @@ impl FromStr for TimeOfDay {
         let refuse = |column: usize, why: &str| {
             Error::invalid(
                 format!("the time of day {:?}", crate::name::shown(text)),
-                format!("{why} (at column {column})"),
+                why.to_owned(),
                 "write it like 08:00 or 23:59:59",
             )
+            .at_column(column)
         };
         let mut parts = [0_u8; 3];
         let mut column = 1;

@@ -103,9 +103,10 @@ impl TopicPattern {
         let refuse = |at: usize, why: &str| {
             Error::invalid(
                 format!("the topic pattern {:?}", crate::name::shown(text)),
-                format!("{why} (at column {})", at + 1),
+                why.to_owned(),
                 "write a topic such as order.created, with * for one part or ** for all that follow",
             )
+            .at_column(at + 1)
         };
         if text.len() > NAME_BYTES_MAX {
             return Err(refuse(NAME_BYTES_MAX, &format!("it is longer than {NAME_BYTES_MAX} bytes")));

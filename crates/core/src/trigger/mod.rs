@@ -17,7 +17,7 @@ pub use calendar::{Daily, Monthly, TimeOfDay};
 pub use custom::{Custom, CustomTriggers, Rule};
 pub use event::{Comparison, Condition, EventFilter, OnEvent, PayloadPath, TopicPattern};
 pub use fixed::{After, At, Every};
-pub use parse::TRIGGER_KEYS;
+pub use parse::{TRIGGER_KEYS, read_moment};
 
 pub use crate::cron::Cron;
 use crate::error::Error;
@@ -185,6 +185,17 @@ impl Trigger {
             Self::Monthly(_) => "monthly",
             Self::Event(_) => "event",
             Self::Custom(_) => "custom",
+        }
+    }
+
+    /// The zone on whose wall clocks it is, if it is about any.
+    pub fn zone(&self) -> Option<&crate::zone::Zone> {
+        match self {
+            Self::Cron(cron) => Some(cron.zone()),
+            Self::At(at) => Some(at.zone()),
+            Self::Daily(daily) => Some(daily.zone()),
+            Self::Monthly(monthly) => Some(monthly.zone()),
+            Self::Every(_) | Self::After(_) | Self::Event(_) | Self::Custom(_) => None,
         }
     }
 

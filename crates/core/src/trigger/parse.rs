@@ -52,7 +52,7 @@ impl Trigger {
             },
             "at" => Ok(Self::At(At::new(moment(text, &zone)?, zone))),
             "after" => Ok(Self::After(After::new(parse_duration(text)?)?)),
-            "daily" => Ok(Self::Daily(Daily::new(text.trim().parse()?, zone))),
+            "daily" => Ok(Self::Daily(Daily::new(time_of_day(text)?, zone))),
             "monthly" => monthly(text, zone).map(Self::Monthly),
             "event" => on_event(text).map(Self::Event),
             _ => Err(Error::invalid(
@@ -64,7 +64,16 @@ impl Trigger {
     }
 }
 
-/// A moment with a zone in it, or a time on the wall clock of `zone`.
+/// Reads a moment: RFC 3339, or without a zone on the wall clock of `zone`, UTC when it is not given. Where that wall clock
+/// skips the time, it is the next moment that it shows.
+///
+/// # Errors
+///
+/// When it is neither, or no date that the calendar has.
+pub fn read_moment(text: &str, zone: Option<&Zone>) -> Result<Timestamp, Error> {
+    moment(text, zone.unwrap_or(&Zone::utc()))
+}
+
 fn moment(text: &str, zone: &Zone) -> Result<Timestamp, Error> {
     let text = text.trim();
     check_date(text)?;
@@ -92,7 +101,7 @@ fn check_date(text: &str) -> Result<(), Error> {
     };
     let refuse = |column: usize, why: String| {
         let what = format!("the time {:?}", shown(text));
-        Err(Error::invalid(what, format!("{why} (at column {column})"), "write a date that the calendar has"))
+        Err(Error::invalid(what, why, "write a date that the calendar has").at_column(column))
     };
     let Ok(first) = jiff::civil::Date::new(year, i8::try_from(month).unwrap_or(0), 1) else {
         return refuse(6, format!("there is no month {month}"));
@@ -108,19 +117,30 @@ fn monthly(text: &str, zone: Zone) -> Result<Monthly, Error> {
     let refuse = |column: usize, why: &str| {
         Error::invalid(
             format!("the monthly trigger {:?}", shown(text)),
-            format!("{why} (at column {column})"),
+            why.to_owned(),
             "write a day and a time of day, as in `1 08:00`, `31 08:00` or `last 23:30`",
         )
+        .at_column(column)
     };
     let (day, time) =
         text.trim().split_once(' ').ok_or_else(|| refuse(text.len() + 1, "the time of day is missing"))?;
+    let time_at = text.trim_end().len() - time.len();
     let day = match day {
         "last" => Some(31),
         day => day.parse().ok().filter(|day| (1..=31).contains(day)),
     };
     let day = day.ok_or_else(|| refuse(1, "the day is neither a number from 1 to 31 nor `last`"))?;
-    let time: TimeOfDay = time.trim().parse()?;
+    let time = time_of_day(time).map_err(|error| error.behind(time_at))?;
     Monthly::new(day, time, zone)
+}
+
+fn time_of_day(text: &str) -> Result<TimeOfDay, Error> {
+    text.trim().parse().map_err(|error: Error| error.behind(blanks_before(text)))
+}
+
+/// How many bytes of blanks a text begins with.
+fn blanks_before(text: &str) -> usize {
+    text.len() - text.trim_start().len()
 }
 
 fn on_event(text: &str) -> Result<OnEvent, Error> {
@@ -128,7 +148,7 @@ fn on_event(text: &str) -> Result<OnEvent, Error> {
         Some((topic, conditions)) => (topic, Some((conditions, topic.len() + " where ".len()))),
         None => (text, None),
     };
-    let topic = TopicPattern::new(topic.trim())?;
+    let topic = TopicPattern::new(topic.trim()).map_err(|error| error.behind(blanks_before(topic)))?;
     let filter = match conditions {
         None => EventFilter::default(),
         Some((conditions, at)) => EventFilter::new(ConditionReader { text, at, rest: conditions }.all()?)?,
@@ -147,9 +167,10 @@ impl<'a> ConditionReader<'a> {
     fn refuse(&self, why: &str) -> Error {
         Error::invalid(
             format!("the event trigger {:?}", shown(self.text)),
-            format!("{why} (at column {})", self.at + 1),
+            why.to_owned(),
             r#"write conditions like total > 100, country = "DE", status in ["a", "b"], vip exists, with `and` between them"#,
         )
+        .at_column(self.at + 1)
     }
 
     fn all(mut self) -> Result<Vec<Condition>, Error> {
@@ -231,7 +252,7 @@ impl<'a> ConditionReader<'a> {
     }
 
     fn skip_blanks(&mut self) {
-        self.advance(self.rest.len() - self.rest.trim_start().len());
+        self.advance(blanks_before(self.rest));
     }
 
     fn advance(&mut self, bytes: usize) {

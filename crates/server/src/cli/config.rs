@@ -2,9 +2,11 @@
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use taskwright_core::Budget;
+use taskwright_core::size::Bytes;
 
 use super::Context;
-use crate::config::DEFAULT_FILE;
+use crate::config::{DEFAULT_FILE, TaskConfig};
 use crate::error::{Error, Exit};
 use crate::output::Paint;
 use crate::text;
@@ -51,18 +53,40 @@ fn check(context: &Context) -> Result<Exit, Error> {
             "name one with --config FILE, if there is one",
         ));
     };
-    let (tasks, sources) = (context.config.tasks.len(), context.config.sources.len());
+    let (tasks, schedules) = (context.config.tasks.len(), context.config.schedules.len());
+    let sources = context.config.sources.len();
     // Also what only a daemon would find: a channel without a database.
     crate::source::sources(&context.config, &context.store_url)?;
     let file = file.display().to_string();
     if context.output.is_json() {
-        context.output.json(&json!({ "file": file, "ok": true, "tasks": tasks, "sources": sources }))?;
+        let told =
+            json!({ "file": file, "ok": true, "tasks": tasks, "schedules": schedules, "sources": sources });
+        context.output.json(&told)?;
     } else {
-        let sources =
-            if sources == 0 { String::new() } else { format!(", {}", text::count(sources, "source")) };
-        context.output.line(format!("{file}: ok, {}{sources}", text::count(tasks, "task")))?;
+        let mut found = text::count(tasks, "task");
+        for (count, what) in [(schedules, "schedule"), (sources, "source")] {
+            if count > 0 {
+                found.push_str(&format!(", {}", text::count(count, what)));
+            }
+        }
+        context.output.line(format!("{file}: ok, {found}"))?;
     }
+    context.warn_of_unknown_tasks();
     Ok(Exit::Ok)
+}
+
+/// What a task says about the machine, for people.
+fn resources(task: &TaskConfig) -> Vec<(&'static str, String)> {
+    let limits = task.limits;
+    let told = [
+        ("timeout", task.timeout.map(text::duration)),
+        ("max RSS", limits.max_rss.map(|bytes| Bytes(bytes).to_string())),
+        ("max CPU time", limits.max_cpu_time.map(text::duration)),
+        ("nice", limits.nice.map(|nice| nice.to_string())),
+        ("ionice", limits.ionice.map(|class| class.to_string())),
+        ("weighs", (!task.weight.is_none()).then(|| task.weight.to_string())),
+    ];
+    told.into_iter().filter_map(|(what, value)| Some((what, value?))).collect()
 }
 
 fn show(context: &Context) -> Result<Exit, Error> {
@@ -89,18 +113,37 @@ fn show(context: &Context) -> Result<Exit, Error> {
     let queues = workers.queues.as_ref();
     let queues = queues.map(|names| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     fact("queues", or(queues, "all"))?;
+    if let Some(jobs) = workers.recycle_after_jobs {
+        fact("recycled", format!("after {}", text::count(jobs as usize, "job")))?;
+    }
+    if let Some(bytes) = workers.recycle_above_rss {
+        fact("recycled", format!("above {}", Bytes(bytes)))?;
+    }
+    fact(
+        "budget",
+        or((workers.budget != Budget::default()).then(|| workers.budget.to_string()), "no limit"),
+    )?;
     let keep = config.retention;
     for (state, keep) in [
         ("completed", keep.completed),
         ("failed", keep.failed),
         ("cancelled", keep.cancelled),
         ("dropped", keep.dropped),
+        ("firings", keep.firings),
+        ("events", keep.events),
     ] {
         fact(state, keep.map_or("kept forever".to_owned(), |keep| format!("kept {}", text::duration(keep))))?;
+    }
+    for (name, schedule) in &config.schedules {
+        let when = text::one_line(&schedule.triggers.describe());
+        fact("schedule", format!("{name}: {} {when}", schedule.kind))?;
     }
     for (name, task) in &config.tasks {
         let args = task.args.iter().map(|arg| format!(" {arg}")).collect::<String>();
         fact("task", format!("{name}: {}{}", text::one_line(&task.command), text::one_line(&args)))?;
+        for (what, value) in resources(task) {
+            fact("", format!("  {what} {value}"))?;
+        }
     }
     for (name, source) in &config.sources {
         fact("source", format!("{name}: {}", text::one_line(&source.to_string())))?;

@@ -108,7 +108,26 @@ impl Context {
             self.output.note(format!("warning: {weakness}"));
         }
         let store = self.store_url.open(self.env.now(), self.run_dir.as_deref()).await?;
+        self.env.follow(&*store).await?;
         Ok(self.store.get_or_init(|| store))
+    }
+
+    /// Whether the store exists.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be found out.
+    pub(super) async fn has_store(&self) -> Result<bool, Error> {
+        if self.store.get().is_some() { Ok(true) } else { self.store_url.exists().await }
+    }
+
+    /// A client of the store, which must exist.
+    ///
+    /// # Errors
+    ///
+    /// When it does not exist, or cannot be opened.
+    pub(super) async fn client(&self) -> Result<Client, Error> {
+        Ok(Client::new(Arc::clone(self.store().await?), self.env.clone()))
     }
 
     /// A client of the store, which is made if it does not exist.
@@ -116,7 +135,7 @@ impl Context {
     /// # Errors
     ///
     /// When the store cannot be opened or made.
-    pub(super) async fn client_or_new(&self) -> Result<Client, Error> {
+    pub(crate) async fn client_or_new(&self) -> Result<Client, Error> {
         Ok(Client::new(Arc::clone(self.store_or_new().await?), self.env.clone()))
     }
 
@@ -150,6 +169,23 @@ impl Context {
         };
         let kind = taskwright_core::name::shown(kind);
         Err(Error::usage(format!("the kind {kind:?} is not known"), source, fix))
+    }
+
+    /// Warns of schedules in the config file whose task nobody here runs: their jobs would wait. Another program may run
+    /// them, so this is no error.
+    pub(crate) fn warn_of_unknown_tasks(&self) {
+        let known = self.kinds();
+        for (name, schedule) in &self.config.schedules {
+            let kind = schedule.kind.as_str();
+            if known.contains(kind) {
+                continue;
+            }
+            let meant = nearest(kind, known.iter().copied());
+            let meant = meant.map(|meant| format!("; is `{meant}` meant?")).unwrap_or_default();
+            self.output.note(format!(
+                "warning: schedule {name}: nobody here runs the task {kind}, its jobs wait for another program{meant}"
+            ));
+        }
     }
 
     /// Where the workers of this machine show their presence, if somebody said so.

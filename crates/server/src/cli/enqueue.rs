@@ -22,6 +22,8 @@ use crate::error::{Error, Exit, in_words};
 mod file;
 mod one;
 
+pub(super) use one::directory;
+
 /// Stores new jobs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -208,7 +210,12 @@ impl Defaults<'_> {
 }
 
 /// The text of a flag: itself, `@FILE`, or `-` for standard input.
-fn text_of_flag(context: &Context, flag: &str, given: &str, bytes_max: usize) -> Result<Vec<u8>, Error> {
+pub(super) fn text_of_flag(
+    context: &Context,
+    flag: &str,
+    given: &str,
+    bytes_max: usize,
+) -> Result<Vec<u8>, Error> {
     let mut text = Vec::new();
     // One byte more than allowed shows that it is too long, and a file that never ends cannot fill the memory.
     let most = bytes_max as u64 + 1;

@@ -1,10 +1,11 @@
-//! How a job looks to people: the colour of its state, and what there is to say about it in one line.
+//! How a job looks to people: the colour of its state, and what there is to say about it in one line; and the parts of a
+//! page about one thing.
 
 use taskwright_core::{State, Timestamp};
 use taskwright_store::{JobView, Progress};
 
-use crate::error::Exit;
-use crate::output::Paint;
+use crate::error::{Error, Exit};
+use crate::output::{Output, Paint};
 use crate::text;
 
 /// The colour of a state.
@@ -36,7 +37,7 @@ pub(super) fn worse(a: Exit, b: Exit) -> Exit {
         Exit::Unfinished => 1,
         Exit::Stopped => 2,
         Exit::Failed => 3,
-        Exit::Usage | Exit::Operational | Exit::Signal(_) => 4,
+        Exit::Usage | Exit::Operational | Exit::Recycled | Exit::Signal(_) => 4,
     };
     if rank(b) > rank(a) { b } else { a }
 }
@@ -95,4 +96,29 @@ pub(super) fn next(job: &JobView, now: Timestamp) -> String {
             format!("nothing, unless you run `taskwright jobs retry {}`", job.id)
         }
     }
+}
+
+/// JSON, indented if it is short enough to be read that way.
+pub(super) fn body(output: &Output, title: &str, json: &str) -> Result<(), Error> {
+    const SHOWN_BYTES_MAX: usize = 4 << 10;
+    if json == "null" {
+        return Ok(());
+    }
+    heading(output, title)?;
+    let pretty = serde_json::from_str::<serde_json::Value>(json)
+        .and_then(|value| serde_json::to_string_pretty(&value))
+        .unwrap_or_else(|_| json.to_owned());
+    let shown = taskwright_core::name::clipped(&pretty, SHOWN_BYTES_MAX);
+    for line in shown.lines() {
+        output.line(format!("  {}", text::lines(line)))?;
+    }
+    if shown.len() < pretty.len() {
+        output.note(format!("{title} cut at {}; --json has all", text::bytes(SHOWN_BYTES_MAX as u64)));
+    }
+    Ok(())
+}
+
+/// The title of a part of a page.
+pub(super) fn heading(output: &Output, title: &str) -> Result<(), Error> {
+    output.line(format!("\n{}", output.paint(title, Paint::Strong)))
 }

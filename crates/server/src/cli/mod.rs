@@ -21,10 +21,12 @@ mod config;
 mod context;
 mod doctor;
 mod enqueue;
+mod events;
 mod jobs;
 mod look;
 mod migrate;
 mod queues;
+mod schedules;
 mod select;
 mod sources;
 pub(crate) mod up;
@@ -109,6 +111,10 @@ enum Verb {
     Queues(queues::Queues),
     /// Look at event sources
     Sources(sources::Sources),
+    /// Look at schedules, add, pause, resume, fire and remove them
+    Schedules(schedules::Schedules),
+    /// Emit events, and look at them
+    Events(events::Events),
     /// Look at workers, quiet and stop them
     Workers(workers::Workers),
     /// Create the store, or bring it to this version
@@ -170,6 +176,8 @@ impl Verb {
             Self::Jobs(noun) => context.block_on(noun.run(context)),
             Self::Queues(noun) => context.block_on(noun.run(context)),
             Self::Sources(noun) => context.block_on(noun.run(context)),
+            Self::Schedules(noun) => context.block_on(noun.run(context)),
+            Self::Events(noun) => context.block_on(noun.run(context)),
             Self::Workers(noun) => context.block_on(noun.run(context)),
             Self::Migrate(verb) => context.block_on(verb.run(context)),
             Self::Doctor(verb) => context.block_on(verb.run(context)),

@@ -103,6 +103,7 @@ fn print(context: &Context, workers: &[WorkerView]) -> Result<(), Error> {
     let now = context.env.now();
     for worker in workers {
         let (state, paint) = match (worker.state, worker.order) {
+            (WorkerState::Alive, None) if worker.remark.is_some() => ("", Paint::Warn),
             (WorkerState::Alive, None) => ("alive", Paint::Good),
             (WorkerState::Alive, Some(Order::Quiet)) => ("quiet", Paint::Warn),
             (WorkerState::Alive, Some(Order::Stop)) => ("stopping", Paint::Warn),
@@ -110,11 +111,12 @@ fn print(context: &Context, workers: &[WorkerView]) -> Result<(), Error> {
             (WorkerState::Lost, _) => ("lost", Paint::Bad),
         };
         let plain = |text: String| (text, Paint::Plain);
+        let state = described(state, worker.remark.as_deref());
         let until = if worker.state == WorkerState::Alive { now } else { worker.seen_at };
         let queues = if worker.queues.is_empty() { "all".to_owned() } else { worker.queues.join(" ") };
         table.row(vec![
             plain(worker.id.to_string()),
-            (state.to_owned(), paint),
+            (state, paint),
             plain(load(worker.running, worker.concurrency)),
             plain(worker.pid.to_string()),
             plain(text::one_line(&worker.host)),
@@ -124,6 +126,15 @@ fn print(context: &Context, workers: &[WorkerView]) -> Result<(), Error> {
         ]);
     }
     context.output.table(&mut table)
+}
+
+/// The state with what the worker says about itself: `recycling: RSS 512 MiB above 400 MiB`, `stopped (recycling: ...)`.
+fn described(state: &str, remark: Option<&str>) -> String {
+    match remark.map(text::one_line) {
+        None => state.to_owned(),
+        Some(remark) if state.is_empty() => remark,
+        Some(remark) => format!("{state} ({remark})"),
+    }
 }
 
 /// The jobs that a worker runs of those that it can, and those that it holds in readiness beyond them.

@@ -3,15 +3,24 @@
 //! [`Document`] owns the mistakes; a [`Section`] hands out the values of one table and remembers which keys it was
 //! asked for: what is left over at [`finish`](Section::finish) is not known.
 
+mod item;
+
 use std::cell::RefCell;
 use std::ops::Range;
 use std::time::Duration;
 
+use taskwright_core::size::parse_size;
 use taskwright_core::time::{parse_duration, parse_time_limit};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use self::item::json_of;
 use crate::error::{Error, Place, Report, nearest};
+
+/// The least memory that anything can be limited to.
+const MEMORY_MIN: u64 = 1 << 20;
+/// The most CPUs, in thousandths: 10,000 of them.
+const CPU_MILLI_MAX: f64 = 1e7;
 
 const DURATION_FORM: &str = "a duration like \"30s\", or a number of seconds";
 
@@ -106,6 +115,24 @@ impl<'d> Section<'d> {
     /// Where the section's own name stands.
     pub(super) fn tell_here(&self, what: String, why: &str, fix: &str) {
         self.document.tell(self.span.clone(), what, why, fix);
+    }
+
+    /// Where a key stands, or the section's own name if it is not there.
+    pub(super) fn tell_at(&self, key: &str, what: String, why: &str, fix: &str) {
+        let span = self.entry(key).map_or(self.span.clone(), |(name, _)| name.span());
+        self.document.tell(span, what, why, fix);
+    }
+
+    /// A table of anything, as JSON.
+    pub(super) fn table_as_json(
+        &self,
+        key: &'static str,
+    ) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let value = self.get(key)?;
+        match json_of(value.get_ref()) {
+            serde_json::Value::Object(fields) => Some(fields),
+            _ => self.expected(key, value, "a table"),
+        }
     }
 
     /// Whether the key is there.
@@ -205,6 +232,46 @@ impl<'d> Section<'d> {
         self.in_range(key, value, least, most)
     }
 
+    /// An amount of memory.
+    pub(super) fn memory(&self, key: &'static str) -> Option<u64> {
+        self.parsed(key, "a size like \"512MiB\"", |text| {
+            let bytes = parse_size(text)?;
+            if bytes < MEMORY_MIN {
+                return Err(Error::usage(
+                    "the size",
+                    "no program does with less than 1 MiB",
+                    "give more, like 64MiB or 4GiB; a number without a unit is bytes",
+                ));
+            }
+            Ok(bytes)
+        })
+    }
+
+    /// A number of CPUs, also a fraction, in thousandths of one.
+    pub(super) fn cpus(&self, key: &'static str) -> Option<u32> {
+        const FORM: &str = "a number of CPUs from 0.001 to 10000, like 2 or 0.5";
+        let value = self.get(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(_) => whole(value).map(|number| number.to_string()),
+            DeValue::Float(number) => Some(number.as_str().replace('_', "")),
+            _ => return self.expected(key, value, FORM),
+        };
+        let cpus = number.and_then(|number| number.parse::<f64>().ok());
+        match cpus.map(|cpus| (cpus * 1_000.0).round()) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it is within these bounds"
+            )]
+            Some(milli) if (1.0..=CPU_MILLI_MAX).contains(&milli) => Some(milli as u32),
+            _ => {
+                let what = format!("{} is no such number", self.titled(key));
+                self.document.tell(value.span(), what, format!("it must be {FORM}"), "choose another number");
+                None
+            }
+        }
+    }
+
     /// A list of whole numbers between two bounds.
     pub(super) fn wholes(&self, key: &'static str, least: u32, most: u32) -> Option<Vec<u32>> {
         let form = format!("a list of whole numbers from {least} to {most}");
@@ -257,7 +324,8 @@ impl<'d> Section<'d> {
     pub(super) fn section(&self, key: &'static str) -> Option<Self> {
         self.get(key)?;
         let (name, value) = self.entry(key)?;
-        self.open(key.to_owned(), name.span(), value)
+        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        self.open(path, name.span(), value)
     }
 
     /// The tables of a table of tables, each with its name.
@@ -363,11 +431,15 @@ impl<'d> Section<'d> {
             Ok(value) => return Some(value),
             Err(error) => error,
         };
+        self.refuse(key, span, text, &error);
+        None
+    }
+
+    fn refuse(&self, key: &str, span: Range<usize>, text: &str, error: &Error) {
         let shown = crate::text::without_secrets(text);
         let what = format!("{} is {:?}", self.titled(key), taskwright_core::name::shown(&shown));
-        let report = super::report(self.document.place(span), what, &error);
+        let report = super::report(self.document.place(span), what, error);
         self.document.reports.borrow_mut().push(report);
-        None
     }
 
     fn expected<T>(&self, key: &str, value: &Spanned<DeValue<'_>>, form: &str) -> Option<T> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 use taskwright_core::limit::LOG_BYTES_MAX;
-use taskwright_core::{Backoff, Kind, MaxAttempts, Priority, QueueName};
+use taskwright_core::resource::NICE_MAX;
+use taskwright_core::{Backoff, Kind, Limits, MaxAttempts, Priority, QueueName, Weight};
 
 use super::reader::Section;
 use super::template::Template;
@@ -30,6 +31,10 @@ pub struct TaskConfig {
     pub stdin: Option<Template>,
     /// How long one attempt may take.
     pub timeout: Option<Duration>,
+    /// What the processes of one attempt may use, all together.
+    pub limits: Limits,
+    /// What a job counts in the budget of a worker.
+    pub weight: Weight,
     /// How long it may take to end after it was asked to.
     pub grace: Option<Duration>,
     /// The queue of its jobs.
@@ -95,6 +100,8 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<TaskConfig> {
         cwd: section.parsed("cwd", "the path of a directory", verbatim).map(PathBuf::from),
         stdin: section.parsed("stdin", "a string", Template::parse),
         timeout: section.time_limit("timeout"),
+        limits: limits(section),
+        weight: weight(section),
         grace: section.duration("grace"),
         queue: section.parsed("queue", "the name of a queue", |text| Ok(text.parse()?)),
         priority: section.parsed_or_number("priority", "a band like \"bulk\", or a whole number", |text| {
@@ -112,6 +119,26 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<TaskConfig> {
     };
     section.finish();
     command.is_some().then_some(task)
+}
+
+fn limits(section: &Section<'_>) -> Limits {
+    Limits {
+        max_rss: section.memory("max_rss"),
+        max_cpu_time: section.time_limit("max_cpu_time"),
+        nice: section.whole("nice", 0, NICE_MAX.into()).and_then(|nice| u8::try_from(nice).ok()),
+        ionice: section
+            .parsed("ionice", "a class like \"idle\" or \"best-effort:7\"", |text| Ok(text.parse()?)),
+    }
+}
+
+fn weight(section: &Section<'_>) -> Weight {
+    let Some(weight) = section.section("weight") else { return Weight::NONE };
+    let read = Weight {
+        cpu_milli: weight.cpus("cpu").unwrap_or(0),
+        memory_bytes: weight.memory("memory").unwrap_or(0),
+    };
+    weight.finish();
+    read
 }
 
 fn check_name(name: &str, section: &Section<'_>) {

@@ -7,6 +7,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::Context;
 
+/// As `RUST_LOG` has it.
+const POOL_IS_QUIET: &str = "deadpool.postgres=error";
+
 /// Starts logging: `RUST_LOG` decides what, or else `--verbose` and `--quiet`; `--json` makes it one object a line.
 pub(crate) fn start(context: &Context) {
     let manner = context.output.manner();
@@ -15,7 +18,12 @@ pub(crate) fn start(context: &Context) {
         (_, true) => LevelFilter::DEBUG,
         _ => LevelFilter::WARN,
     };
-    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    let mut filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    if level == LevelFilter::WARN && std::env::var_os(EnvFilter::DEFAULT_ENV).is_none() {
+        // The pool tells of each connection that an outage cost, in the driver's words. What that means is told by whoever
+        // used it.
+        filter = filter.add_directive(POOL_IS_QUIET.parse().unwrap_or_else(|_| level.into()));
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Unfailing)
@@ -37,5 +45,16 @@ impl Write for Unfailing {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pools_directive_is_one() {
+        let directive: tracing_subscriber::filter::Directive = POOL_IS_QUIET.parse().unwrap();
+        assert_eq!(directive.to_string(), POOL_IS_QUIET);
     }
 }

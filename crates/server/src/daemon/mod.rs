@@ -2,6 +2,7 @@
 
 mod lock;
 mod log;
+mod schedules;
 mod signals;
 mod up;
 mod watchdog;

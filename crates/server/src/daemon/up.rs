@@ -42,6 +42,7 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let lock = super::lock::take(&context.store_url)?;
     let signals = Signals::listen()?;
     let plan = Plan::of(context, verb);
+    super::schedules::register(context).await?;
     greet(context, &*store, &plan);
 
     let duties = Duties::start_with(&store, &env, &duty_config, crate::command::orphan_killer(&store));
@@ -193,6 +194,7 @@ async fn supervise(
     // Two seconds more than a worker gives its jobs: it needs a moment to write down how they ended.
     let supervisor = Supervisor::new(env.clone(), plan.processes, command)
         .grace(plan.grace + Duration::from_secs(2))
+        .replace_on(Exit::Recycled.code().into())
         .kill_paused_on(blocked);
     supervisor.run(end, on_event).await.map_err(|error| {
         Error::operational("starting workers", in_words(&error), "look at this user's limits: ulimit -a")
@@ -214,6 +216,8 @@ fn tell(context: &Context, event: &Event) {
         Event::KilledPaused { pid, .. } => out.note(format!(
             "worker process {pid} was stopped (SIGSTOP) while the store is blocked, and may hold its lock: killed"
         )),
+        // It has said itself why.
+        Event::Recycled { pid, .. } => out.note(format!("worker process {pid} was recycled; another is started")),
         Event::Left { pid, .. } => out.note(format!("worker process {pid} ended in good order")),
         Event::NotStarted { error, retry_in, .. } => out.note(format!(
             "a worker process could not be started ({}); trying again in {}",

@@ -64,11 +64,19 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let duties = if verb.supervised {
         None
     } else {
+        super::schedules::register(context).await?;
         Some(Duties::start_with(&store, &env, &duty_config, command::orphan_killer(&store)))
     };
     let mut builder = JobWorker::builder(Arc::clone(&store), registry, env.clone())
         .concurrency(verb.concurrency.or(config.workers.concurrency).unwrap_or(CONCURRENCY_DEFAULT) as usize)
-        .grace(grace);
+        .grace(grace)
+        .budget(config.workers.budget);
+    if let Some(jobs) = config.workers.recycle_after_jobs {
+        builder = builder.recycle_after_jobs(jobs.into());
+    }
+    if let Some(bytes) = config.workers.recycle_above_rss {
+        builder = builder.recycle_above_rss(bytes);
+    }
     if let Some(lease) = verb.lease {
         builder = builder.lease(lease);
     }
@@ -95,10 +103,22 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     }
     match ended {
         Ok(summary) => {
-            report(context, verb, &summary?)?;
-            Ok(Exit::Ok)
+            let summary = summary?;
+            report(context, verb, &summary)?;
+            Ok(exit(verb, &summary))
         }
         Err(signal) => Ok(Exit::Signal(signal)),
+    }
+}
+
+/// How the process ends. Whoever started it by hand or by a service manager sees a good end, unless it was to drain a store
+/// and has not.
+fn exit(verb: &Worker, summary: &taskwright::Summary) -> Exit {
+    match summary.recycled {
+        None => Exit::Ok,
+        Some(_) if verb.supervised => Exit::Recycled,
+        Some(_) if verb.until_empty => Exit::Unfinished,
+        Some(_) => Exit::Ok,
     }
 }
 
@@ -145,6 +165,9 @@ async fn stopped(asked: Arc<Notify>, supervised: bool) {
 }
 
 fn report(context: &Context, verb: &Worker, summary: &taskwright::Summary) -> Result<(), Error> {
+    if let Some(reason) = &summary.recycled {
+        context.output.note(format!("worker process {} is recycled: {reason}", std::process::id()));
+    }
     if verb.supervised {
         return Ok(());
     }

@@ -23,7 +23,12 @@ impl Column {
 
     /// The same column with its text cut where the room ends.
     pub(crate) const fn cut(self) -> Self {
-        Self { cut_to: Some(12), ..self }
+        self.cut_to(12)
+    }
+
+    /// The same, with at least so many characters of its text.
+    pub(crate) const fn cut_to(self, least: usize) -> Self {
+        Self { cut_to: Some(least), ..self }
     }
 
     /// The same column for numbers.

@@ -46,13 +46,18 @@ impl Case {
         self
     }
 
-    fn config(self, text: &str) -> Self {
+    pub(crate) fn config(self, text: &str) -> Self {
         self.file("taskwright.toml", text)
     }
 
     /// A command to run before; `$ID` stands for the id that the one before it printed.
     pub(crate) fn after(mut self, args: &'static str) -> Self {
         self.setup.push(args);
+        self
+    }
+
+    pub(crate) fn with_exit(mut self, exit: i32) -> Self {
+        self.exit = exit;
         self
     }
 
@@ -332,7 +337,6 @@ fn configs() -> Vec<Case> {
         check("config with a bad store", "[store]\nurl = \"mysql://x\"\n"),
         check("config with a bad duration", "[workers]\ngrace = \"soon\"\n"),
         check("config with a bad retention", "[retention]\ncompleted = \"never\"\n"),
-        check("schedules", "[schedules.nightly]\ntask = \"report\"\nevery = \"1d\"\n"),
         check("generators", "[generators.a]\n"),
         check("settings of a queue", "[queues.mail]\nlimit = 3\n"),
         check("all at once", "[stor]\n[workers]\nprocesses = true\n[queues.mail]\nlimt = 1\n"),

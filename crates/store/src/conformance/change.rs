@@ -1,7 +1,7 @@
 //! Everything else that people do to jobs.
 
 use taskwright_core::attempt::Outcome;
-use taskwright_core::{Cause, MaxAttempts, NewJob, Priority, State};
+use taskwright_core::{Cause, MaxAttempts, NewJob, Priority, State, Verdict};
 
 use super::Harness;
 use super::fixture::*;
@@ -19,7 +19,9 @@ async fn one_in_each_state(process: &Process) {
     process.enqueue(0, [held(9)]).await;
     assert_eq!(process.promote(3_600).await.expired, 1);
     let scheduled = NewJob { run_at: Some(at(9_000)), ..job(2) };
-    process.enqueue(3_600, [held(1), scheduled, job(3), urgent(4), urgent(5), urgent(6), urgent(7), job(8)]).await;
+    process
+        .enqueue(3_600, [held(1), scheduled, job(3), urgent(4), urgent(5), urgent(6), urgent(7), job(8)])
+        .await;
     process.change(3_601, 8, Change::Cancel).await;
     let claimed = worker.claim(worker.ask(3_602, 4)).await;
     worker.end(3_603, &claimed[1], failed("boom")).await;
@@ -125,11 +127,64 @@ pub async fn what_waits_can_get_another_priority(harness: &impl Harness) {
     let change = Change::Reprioritise { priority: Priority(77) };
     let done = done_in(&process, change, it_is).await;
     assert_eq!(done, [State::Held, State::Scheduled, State::Available, State::Retryable]);
-    for (n, state) in [(1, State::Held), (2, State::Scheduled), (3, State::Available), (5, State::Retryable)] {
+    for (n, state) in [(1, State::Held), (2, State::Scheduled), (3, State::Available), (5, State::Retryable)]
+    {
         let view = process.view(n).await;
         assert_eq!((view.priority, view.state), (Priority(77), state), "a priority moves nothing");
         let again = process.change(3_611, n, change).await;
         assert_eq!(again, skipped("it has that priority already"));
+    }
+    let worker = process.worker_at(3_612, 2).await;
+    assert_eq!(numbers(&worker.claim_all(3_612).await), [3], "what is not yet due is not claimed");
+    process.promote(3_613).await;
+    let claimed = worker.claim_all(3_613).await;
+    assert_eq!((numbers(&claimed), claimed[0].attempt), (vec![5], 2));
+}
+
+/// Jobs that have run before: 1 was given back, 2 failed for good and was redone, 3 completed and was repeated; 4 is
+/// retryable from second 12 on, and 5 completed, was repeated, cancelled and redone.
+async fn all_ran_before(process: &Process, change: Change) {
+    let worker = process.worker(1).await;
+    process.enqueue(0, jobs(1..=5)).await;
+    let claimed = worker.claim_all(1).await;
+    worker.give_back(2, &claimed[0]).await;
+    worker.end(2, &claimed[1], Outcome::Fail { error: "bad".to_owned() }).await;
+    worker.end(2, &claimed[2], completed()).await;
+    worker.end(2, &claimed[3], failed("boom")).await;
+    worker.end(2, &claimed[4], completed()).await;
+    process.change(3, 2, REDO).await;
+    process.change(3, 3, REPEAT).await;
+    process.change(3, 5, REPEAT).await;
+    for n in 1..=5 {
+        assert_eq!(process.change(4, n, change).await, Changed::Done, "job {n}");
+    }
+    process.change(5, 5, Change::Cancel).await;
+    process.change(6, 5, REDO).await;
+}
+
+pub async fn what_ran_before_runs_once_with_its_new_priority(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    all_ran_before(&process, Change::Reprioritise { priority: Priority(77) }).await;
+    let queues = process.store().queues(at(6), None).await.expect("the queues are listed");
+    assert_eq!((queues[0].available, queues[0].waiting, queues[0].running), (4, 1, 0));
+    let worker = process.worker(2).await;
+    let mut runs = Vec::new();
+    for now in [7, 8] {
+        runs.extend(worker.claim_all(now).await);
+    }
+    process.promote(12).await;
+    for now in [12, 13] {
+        runs.extend(worker.claim_all(now).await);
+    }
+    let mut told: Vec<_> = runs.iter().map(|job| (number(job.id), job.attempt)).collect();
+    told.sort_unstable();
+    assert_eq!(told, [(1, 1), (2, 2), (3, 2), (4, 2), (5, 2)]);
+    for job in &runs {
+        assert_eq!(worker.end(14, job, completed()).await, Verdict::Accepted);
+    }
+    for (n, attempts) in [(1, 1), (2, 2), (3, 2), (4, 2), (5, 2)] {
+        let detail = process.detail(n).await;
+        assert_eq!((detail.view.state, detail.attempts.len()), (State::Completed, attempts), "job {n}");
     }
 }
 

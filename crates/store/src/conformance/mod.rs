@@ -83,6 +83,7 @@ macro_rules! conformance {
                 what_waits_can_be_delayed,
                 a_delay_to_a_moment_that_has_passed_is_refused,
                 what_waits_can_get_another_priority,
+                what_ran_before_runs_once_with_its_new_priority,
                 a_new_priority_stays_in_the_timeline,
                 only_what_is_over_can_be_deleted,
                 a_deleted_job_can_be_stored_anew,
@@ -333,6 +334,7 @@ macro_rules! conformance {
             worker: [
                 a_registered_worker_is_shown,
                 a_worker_is_shown_with_what_it_runs_and_when_it_was_seen,
+                what_a_worker_says_about_itself_is_shown_also_after_its_end,
                 a_registration_may_be_repeated,
                 a_worker_that_is_not_alive_cannot_renew,
                 nobody_has_anything_to_tell_an_unknown_worker,

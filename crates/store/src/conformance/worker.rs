@@ -22,6 +22,7 @@ pub async fn a_registered_worker_is_shown(harness: &impl Harness) {
         running: 0,
         started_at: at(5),
         seen_at: at(5),
+        remark: None,
     };
     assert_eq!(desk.store().workers().await.expect("read"), [view]);
 }
@@ -36,6 +37,20 @@ pub async fn a_worker_is_shown_with_what_it_runs_and_when_it_was_seen(harness: &
     assert_eq!((seen[0].running, seen[0].started_at, seen[0].seen_at), (2, at(0), at(7)));
     worker.end(8, &held[0], completed()).await;
     assert_eq!(process.store().workers().await.expect("read")[0].running, 1);
+}
+
+pub async fn what_a_worker_says_about_itself_is_shown_also_after_its_end(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    let remark = |text: &str| process.store().remark(worker_id(1), text.to_owned());
+    remark("too large").await.expect("written");
+    remark("recycling: 10 jobs run").await.expect("written");
+    let shown = async || process.store().workers().await.expect("read")[0].remark.clone();
+    assert_eq!(shown().await.as_deref(), Some("recycling: 10 jobs run"));
+    worker.unregister(2).await;
+    remark("I am still here").await.expect("nothing happens");
+    process.store().remark(worker_id(9), "who?".to_owned()).await.expect("nor to an unknown one");
+    assert_eq!(shown().await.as_deref(), Some("recycling: 10 jobs run"));
 }
 
 pub async fn a_registration_may_be_repeated(harness: &impl Harness) {

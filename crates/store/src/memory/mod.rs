@@ -184,6 +184,13 @@ impl Store for MemoryStore {
         self.act(|world| world.unregister(now, worker))
     }
 
+    fn remark(&self, worker: WorkerId, remark: String) -> Reply<'_, ()> {
+        self.act(|world| {
+            world.remark(worker, remark);
+            Ok(())
+        })
+    }
+
     fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {
         self.act(|world| Ok(world.order(&workers, order)))
     }

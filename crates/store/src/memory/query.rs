@@ -60,6 +60,7 @@ impl World {
                 running: self.held_by(worker.new.id).len() as u64,
                 started_at: worker.started_at,
                 seen_at: worker.seen_at,
+                remark: worker.remark.clone(),
             })
             .collect();
         views.sort_by_key(|view| (view.state != WorkerState::Alive, view.started_at, view.id));

@@ -22,6 +22,7 @@ pub(super) struct Worker {
     pub(super) lease_until_us: u64,
     pub(super) started_at: Timestamp,
     pub(super) seen_at: Timestamp,
+    pub(super) remark: Option<String>,
 }
 
 /// Start marks, kept in the running row itself: gone with the attempt.
@@ -57,6 +58,7 @@ impl World {
             lease_until_us: monotonic_us.saturating_add(micros(new.lease)),
             started_at: now,
             seen_at: now,
+            remark: None,
             new,
         };
         self.workers.insert(worker.new.id, worker);
@@ -101,6 +103,12 @@ impl World {
         worker.state = WorkerState::Stopped;
         worker.seen_at = now;
         Ok(())
+    }
+
+    pub(super) fn remark(&mut self, id: WorkerId, remark: String) {
+        if let Ok(worker) = self.living(id) {
+            worker.remark = Some(remark);
+        }
     }
 
     pub(super) fn order(&mut self, ids: &[WorkerId], order: Order) -> Vec<bool> {

@@ -327,6 +327,8 @@ async fn delete(session: &mut Session<'_>, seq: i64, place: &Place) -> Result<Op
 pub(super) async fn remove(session: &mut Session<'_>, seqs: &[i64]) -> Result<(), Error> {
     if !seqs.is_empty() {
         session.execute(REMOVE, &[&seqs]).await?;
+        // Whoever removes others of the same completion at this moment is waited for: the second one sees what both have left.
+        session.all(LOCK_COMPLETIONS, &[&seqs]).await?;
         // A statement of its own, which sees what is left.
         session.execute(REMOVE_COMPLETIONS, &[&seqs]).await?;
     }
@@ -472,6 +474,9 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
         held AS (DELETE FROM unique_key WHERE seq = ANY($1::bigint[])),
         past AS (DELETE FROM unique_past WHERE seq = ANY($1::bigint[]))
     DELETE FROM job WHERE seq = ANY($1::bigint[])";
+pub(super) const LOCK_COMPLETIONS: &str = "SELECT FROM completion c
+    WHERE c.seqs && (SELECT range_agg(int8range(seq, seq + 1)) FROM unnest($1::bigint[]) AS t (seq))
+    ORDER BY c.completion FOR UPDATE";
 pub(super) const REMOVE_COMPLETIONS: &str = "DELETE FROM completion c
     WHERE c.seqs && (SELECT range_agg(int8range(seq, seq + 1)) FROM unnest($1::bigint[]) AS t (seq))
       AND NOT EXISTS (SELECT FROM job j WHERE j.seq >= c.lo AND j.seq <= c.hi AND c.seqs @> j.seq LIMIT 1)";
@@ -484,8 +489,10 @@ pub(super) const WAITING_IN_QUEUE: &str = "SELECT c.seq, l.lane
         UNION ALL
         (SELECT u.seq FROM upcoming(l.lane, $3) u)) c
     WHERE q.namespace = $1 AND q.name = $2";
+/// A job that was in the stream of its old lane is in none from now on: it would be given out of the new one, whose head
+/// it has not passed, beside its row in `waiting` or `ready`.
 pub(super) const CHANGE_LANE: &str = "WITH waits AS (UPDATE waiting SET lane = $2 WHERE seq = $1)
-    UPDATE job SET lane = $2 WHERE seq = $1";
+    UPDATE job SET lane = $2, is_streamed = false WHERE seq = $1";
 pub(super) const TAKE_WAITING: &str =
     "DELETE FROM waiting WHERE seq = ANY($1::bigint[]) RETURNING seq, state, attempts, flags";
 pub(super) const TAKE_READY: &str = "DELETE FROM ready r

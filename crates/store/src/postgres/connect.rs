@@ -28,7 +28,7 @@ use futures_util::SinkExt;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CopyInSink, IsolationLevel, Row};
 
-use super::error::{is_lost, open_error, pool_error, store_error, unanswered};
+use super::error::{POOLED, is_lost, open_error, pool_error, store_error, unanswered};
 use super::listen::{GLANCE, channel, notify, seen};
 use super::reach::{HostByHost, LOGIN_WAIT_MAX, login_wait_max};
 use super::tls;
@@ -91,7 +91,7 @@ impl Connections {
         let pool = pool(&settings)?;
         let what = format!("open the store {}", settings.url());
         let connection = pool.get().await.map_err(|error| open_error(&what, error))?;
-        let server = inspect(&connection, &what).await?;
+        let server = inspect(&connection, &settings, &what).await?;
         drop(connection);
         let whereabouts = Arc::new(Whereabouts::new(settings.clone(), server.who.clone()));
         Ok(Self { pool, settings, server, whereabouts, types: Types::default() })
@@ -118,6 +118,11 @@ impl Connections {
     /// How the connections are made.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Where the database is.
+    pub(super) fn whereabouts(&self) -> &Whereabouts {
+        &self.whereabouts
     }
 
     /// The engine and its version, for people.
@@ -504,15 +509,18 @@ fn set_local(schema: &str) -> String {
 }
 
 /// Asks the server what it is, and refuses what we cannot use.
-async fn inspect(connection: &Object, what: &str) -> Result<Server, Error> {
+async fn inspect(connection: &Object, settings: &Settings, what: &str) -> Result<Server, Error> {
     // The simple protocol, as it works through everything that may stand between.
     let ask =
         async |sql| connection.simple_query(sql).await.map_err(|error| super::error::explain(what, error));
     let server = ask("SELECT current_setting('server_version_num'), current_setting('server_version'), \
-         current_setting('server_encoding')")
+         current_setting('server_encoding'), current_setting('search_path')")
     .await?;
     check_version(what, field(&server, 0), field(&server, 1))?;
     check_encoding(what, field(&server, 2))?;
+    if !settings.pgbouncer {
+        check_settings(what, settings.schema(), field(&server, 3))?;
+    }
     let who = field(&ask(WHO).await?, 0).to_owned();
     Ok(Server { version: field(&server, 1).to_owned(), who })
 }
@@ -538,6 +546,19 @@ fn check_encoding(what: &str, encoding: &str) -> Result<(), Error> {
         what,
         format!("the database keeps text as {encoding}, which cannot hold all that jobs may say"),
         "make a database with `createdb --encoding=UTF8 --template=template0 NAME`",
+    ))
+}
+
+/// Whether the session has what we asked for at its start.
+fn check_settings(what: &str, schema: &str, search_path: &str) -> Result<(), Error> {
+    if search_path == schema {
+        return Ok(());
+    }
+    Err(Error::new(
+        Area::Unreachable,
+        what,
+        format!("what stands between us and the server drops our settings (search_path is {search_path:?})"),
+        POOLED,
     ))
 }
 

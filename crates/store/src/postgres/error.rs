@@ -37,15 +37,34 @@ pub(super) fn is_elsewhere(error: &Error) -> bool {
     has_code(error, &[SqlState::from_code("TW001")])
 }
 
+/// Whether the server refused to do this with these rows, and would do the same with others.
+pub(super) fn is_about_rows(error: &Error) -> bool {
+    let code = code_of(error).map(SqlState::code);
+    code.is_some_and(|code| {
+        // Integrity, data, limits, what SQL of ours or a trigger raised; locks and statements that took too long.
+        ["22", "23", "40", "54", "P0", "TW", "XX"].contains(&&code[..2]) || ["55P03", "57014"].contains(&code)
+    })
+}
+
+fn code_of(error: &Error) -> Option<&SqlState> {
+    error.source()?.downcast_ref::<tokio_postgres::Error>()?.code()
+}
+
 fn has_code(error: &Error, codes: &[SqlState]) -> bool {
-    let cause = error.source().and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
-    cause.and_then(tokio_postgres::Error::code).is_some_and(|code| codes.contains(code))
+    code_of(error).is_some_and(|code| codes.contains(code))
 }
 
 /// The error of opening the store. A server that is not there is a setting to correct, not a moment to wait for;
 /// whoever does wait for it asks again.
 pub(super) fn open_error(what: &str, error: PoolError) -> Error {
     match error {
+        PoolError::Backend(error) if io_error(&error).is_some_and(is_unresolved) => Error::new(
+            Area::Unreachable,
+            what,
+            format!("the name of the host has no address ({})", cause_text(&error)),
+            "correct the host in the URL, or look at this machine's name service (`getent hosts NAME`)",
+        )
+        .with_source(error),
         PoolError::Backend(error) if error.code().is_none() && io_error(&error).is_some_and(is_absence) => {
             Error::new(
                 Area::Unreachable,
@@ -81,7 +100,7 @@ pub(super) fn pool_error(what: &str, error: PoolError) -> Error {
             Area::Busy,
             what,
             "the server did not answer in time",
-            "check the network and the load of the server; it is tried again",
+            "check the network and the load of the server, and try again",
         ),
         error @ (PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => Error::new(
             Area::Failed,
@@ -119,6 +138,10 @@ fn meaning(error: &tokio_postgres::Error) -> Meaning {
     }
     (Area::Failed, format!("the driver refused: {}", cause_text(error)), REPORT)
 }
+
+/// What to do where a PgBouncer is not known to be one.
+pub(super) const POOLED: &str =
+    "behind a PgBouncer, write `pgbouncer=true` in the URL, whatever its pool_mode is";
 
 const REPORT: &str = "this is likely a bug in taskwright: please report it with this message";
 
@@ -165,6 +188,13 @@ fn of_code(code: &SqlState, error: &tokio_postgres::Error) -> Meaning {
             "the server takes no writes: it is a standby, or set read-only".to_owned(),
             "name the primary in the URL, or several hosts with commas between; see default_transaction_read_only",
         ),
+        // The server's word for who may make a schema there.
+        "42501" if message().contains("for database") => (
+            Area::ReadOnly,
+            format!("there is no such schema, and the role may not make one ({})", message()),
+            "correct `schema` in the URL; or run `taskwright migrate` as a role that may make it \
+             (GRANT CREATE ON DATABASE ... TO ...)",
+        ),
         "42501" => (
             Area::ReadOnly,
             format!("the role may not do that ({})", message()),
@@ -193,7 +223,12 @@ fn of_code(code: &SqlState, error: &tokio_postgres::Error) -> Meaning {
         "57P03" => (
             Area::Busy,
             "the server is starting up or shutting down".to_owned(),
-            "wait until it is ready; it is tried again",
+            "wait until it is ready, and try again",
+        ),
+        "08P01" if message().contains("startup parameter") => (
+            Area::Unreachable,
+            format!("what stands between us and the server refuses our settings ({})", message()),
+            POOLED,
         ),
         code if code.starts_with("08") || code.starts_with("57P") => connection_lost(),
         code if code.starts_with("53") => (
@@ -206,6 +241,13 @@ fn of_code(code: &SqlState, error: &tokio_postgres::Error) -> Meaning {
             "the server found its data damaged".to_owned(),
             "stop every process that uses it, keep a copy, and restore it from a backup",
         ),
+        // Nothing else does this, however often it is tried: whoever asks for much at once asks for less.
+        code if code.starts_with("23") => {
+            (Area::Damaged, format!("rows of the store contradict each other ({})", message()), REPORT)
+        }
+        code if code.starts_with("22") || code.starts_with("54") => {
+            (Area::Domain, format!("PostgreSQL refused: {} ({code})", message()), REPORT)
+        }
         code if code.starts_with("58") => (
             Area::Failed,
             format!("the server's system failed ({})", message()),
@@ -236,7 +278,7 @@ fn connection_lost() -> Meaning {
     (
         Area::Busy,
         "the connection to the server was lost, or cannot be made".to_owned(),
-        "check that PostgreSQL is running and can be reached; it is tried again",
+        "check that PostgreSQL is running and can be reached, and try again",
     )
 }
 
@@ -269,13 +311,18 @@ fn is_absence(error: &io::Error) -> bool {
     !matches!(error.kind(), io::ErrorKind::PermissionDenied)
 }
 
+/// Whether the host's name could not be resolved. Only the words of the standard library tell.
+fn is_unresolved(error: &io::Error) -> bool {
+    error.to_string().contains("failed to lookup address")
+}
+
 /// The error of a call that the server has not answered for longer than its own limits allow.
 pub(super) fn unanswered() -> Error {
     Error::new(
         Area::Busy,
         "use the store",
         "the server did not answer in time: it is stopped, or hangs",
-        "look at the server; it is tried again, on each host of the URL",
+        "look at the server, and try again: each host of the URL is asked",
     )
 }
 

@@ -71,7 +71,7 @@ async fn end_in_blocks(
     worker: i64,
     ends: &[Finish],
 ) -> Result<HashSet<(i64, u32)>, Error> {
-    let places = held.find(ends.iter().map(|end| end.key.0));
+    let places = held.find(id, ends.iter().map(|end| end.key.0));
     if places.iter().all(|place| *place == Where::Running) {
         return Ok(HashSet::new());
     }
@@ -100,10 +100,11 @@ async fn end_in_blocks(
 async fn set_apart(
     session: &mut Session<'_>,
     held: &Held,
+    id: WorkerId,
     worker: i64,
     keys: impl Iterator<Item = JobKey> + Clone,
 ) -> Result<(), Error> {
-    let places = held.find(keys.clone().map(|key| key.0));
+    let places = held.find(id, keys.clone().map(|key| key.0));
     let seqs: Vec<i64> =
         keys.zip(places).filter(|(_, place)| *place != Where::Running).map(|(key, _)| key.0).collect();
     if seqs.is_empty() { Ok(()) } else { session.set_apart(&seqs, Some(worker)).await }
@@ -117,7 +118,7 @@ pub(super) async fn set_apart_of(
     jobs: &[(JobKey, u32)],
 ) -> Result<(), Error> {
     match number(session, worker).await? {
-        Some(worker) => set_apart(session, held, worker, jobs.iter().map(|(key, _)| *key)).await,
+        Some(row) => set_apart(session, held, worker, row, jobs.iter().map(|(key, _)| *key)).await,
         None => Ok(()),
     }
 }
@@ -141,7 +142,7 @@ pub(super) async fn give_back(
 ) -> Result<Vec<Verdict>, Error> {
     let id = worker;
     let Some(worker) = number(session, id).await? else { return Ok(vec![Verdict::Stale; jobs.len()]) };
-    set_apart(session, held, worker, jobs.iter().map(|(key, _)| *key)).await?;
+    set_apart(session, held, id, worker, jobs.iter().map(|(key, _)| *key)).await?;
     let mut held = held_by(session, worker, jobs.iter().map(|(key, _)| *key)).await?;
     let mut verdicts = Vec::with_capacity(jobs.len());
     for (key, attempt) in jobs {
@@ -280,8 +281,9 @@ pub(super) async fn report(
     worker: WorkerId,
     reports: &[ProgressReport],
 ) -> Result<Vec<Verdict>, Error> {
-    let Some(worker) = number(session, worker).await? else { return Ok(vec![Verdict::Stale; reports.len()]) };
-    set_apart(session, held, worker, reports.iter().map(|report| report.key)).await?;
+    let id = worker;
+    let Some(worker) = number(session, id).await? else { return Ok(vec![Verdict::Stale; reports.len()]) };
+    set_apart(session, held, id, worker, reports.iter().map(|report| report.key)).await?;
     let mut verdicts = Vec::with_capacity(reports.len());
     for report in reports {
         let progress = serde_json::to_string(&report.progress).ok();
@@ -299,8 +301,9 @@ pub(super) async fn log(
     worker: WorkerId,
     entries: &[LogEntry],
 ) -> Result<Vec<Verdict>, Error> {
-    let Some(worker) = number(session, worker).await? else { return Ok(vec![Verdict::Stale; entries.len()]) };
-    set_apart(session, held, worker, entries.iter().map(|entry| entry.key)).await?;
+    let id = worker;
+    let Some(worker) = number(session, id).await? else { return Ok(vec![Verdict::Stale; entries.len()]) };
+    set_apart(session, held, id, worker, entries.iter().map(|entry| entry.key)).await?;
     let mut verdicts = Vec::with_capacity(entries.len());
     for entry in entries {
         let (attempt, stream) = (sql_count(entry.attempt), sql_code(entry.stream.code()));

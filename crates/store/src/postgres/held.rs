@@ -37,16 +37,20 @@ impl Held {
         self.jobs().extend(jobs.map(|(seq, place)| (seq, Job { worker, place })));
     }
 
-    pub(super) fn find(&self, seqs: impl Iterator<Item = i64>) -> Vec<Where> {
+    /// Where a worker's jobs are. What another worker of this process holds by now is not known of this one.
+    pub(super) fn find(&self, worker: WorkerId, seqs: impl Iterator<Item = i64>) -> Vec<Where> {
         let jobs = self.jobs();
-        seqs.map(|seq| jobs.get(&seq).map_or(Where::Unknown, |job| job.place)).collect()
+        let own = |seq| jobs.get(&seq).filter(|job| job.worker == worker);
+        seqs.map(|seq| own(seq).map_or(Where::Unknown, |job| job.place)).collect()
     }
 
-    /// Notes that jobs are held no longer.
-    pub(super) fn remove(&self, seqs: impl Iterator<Item = i64>) {
+    /// Notes that a worker holds jobs no longer: not another one, that was given them since.
+    pub(super) fn remove(&self, worker: WorkerId, seqs: impl Iterator<Item = i64>) {
         let mut jobs = self.jobs();
         for seq in seqs {
-            jobs.remove(&seq);
+            if jobs.get(&seq).is_some_and(|job| job.worker == worker) {
+                jobs.remove(&seq);
+            }
         }
     }
 
@@ -79,11 +83,11 @@ mod tests {
 
     #[test]
     fn a_job_is_where_its_claim_put_it_until_it_is_set_apart_or_ends() {
-        let held = Held::default();
-        held.add(WorkerId::from_parts(1, [1; 10]), [(1, BLOCK), (2, BLOCK), (3, BLOCK)].into_iter());
+        let (held, worker) = (Held::default(), WorkerId::from_parts(1, [1; 10]));
+        held.add(worker, [(1, BLOCK), (2, BLOCK), (3, BLOCK)].into_iter());
         held.set_apart(&[2, 4]);
-        held.remove([3].into_iter());
-        let found = held.find(1..=4);
+        held.remove(worker, [3].into_iter());
+        let found = held.find(worker, 1..=4);
         assert_eq!(found, [BLOCK, Where::Running, Where::Unknown, Where::Unknown]);
     }
 
@@ -94,6 +98,18 @@ mod tests {
         held.add(gone, [(1, BLOCK)].into_iter());
         held.add(other, [(2, Where::Running)].into_iter());
         held.forget(gone);
-        assert_eq!(held.find(1..=2), [Where::Unknown, Where::Running]);
+        assert_eq!(held.find(gone, 1..=2), [Where::Unknown, Where::Unknown]);
+        assert_eq!(held.find(other, 1..=2), [Where::Unknown, Where::Running]);
+    }
+
+    #[test]
+    fn a_late_end_of_one_worker_takes_nothing_from_the_one_that_has_the_job_now() {
+        let held = Held::default();
+        let (late, current) = (WorkerId::from_parts(1, [1; 10]), WorkerId::from_parts(1, [2; 10]));
+        held.add(late, [(1, BLOCK)].into_iter());
+        held.add(current, [(1, Where::Running)].into_iter());
+        held.remove(late, [1].into_iter());
+        assert_eq!(held.find(current, [1].into_iter()), [Where::Running]);
+        assert_eq!(held.find(late, [1].into_iter()), [Where::Unknown]);
     }
 }

@@ -11,6 +11,7 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{AsyncMessage, Client, Connection, SimpleQueryMessage, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::connect::config_with;
 use super::error::store_error;
 use super::reach::{first, login_wait_max};
 use super::tls;
@@ -20,6 +21,9 @@ use crate::error::Error;
 
 /// How long the server may take to answer on this connection.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// It runs nothing that takes long, and waits for nobody.
+const OPTIONS: &str = "-c statement_timeout=10s -c lock_timeout=5s";
 
 /// A connection that listens.
 pub(super) struct Listening {
@@ -85,11 +89,12 @@ pub(super) type Undriven = Connection<Socket, <MakeRustlsConnect as MakeTlsConne
 /// Connects, outside of any pool.
 pub(super) async fn connect(settings: &Settings) -> Result<(Client, Undriven), Error> {
     let connector = tls::connector(settings)?;
-    let connecting = first(&settings.config, |host| {
+    let config = config_with(settings, OPTIONS);
+    let connecting = first(&config, |host| {
         let connector = connector.clone();
         async move { host.connect(connector).await }
     });
-    let connecting = tokio::time::timeout(login_wait_max(&settings.config), connecting);
+    let connecting = tokio::time::timeout(login_wait_max(&config), connecting);
     connecting.await.map_err(|_| lost())?.map_err(store_error)
 }
 
@@ -127,6 +132,6 @@ pub(super) fn lost() -> Error {
         crate::error::Area::Busy,
         "hear of new jobs",
         "the connection to the server was lost",
-        "check that PostgreSQL is running and can be reached; it is tried again",
+        "check that PostgreSQL is running and can be reached",
     )
 }

@@ -22,6 +22,7 @@
 //! | `reach` | which of several hosts is connected to |
 //! | `run_directory` | where the workers of one machine meet |
 //! | `tether`, `absence` | how those of different machines see each other's end |
+//! | `stuck` | lost workers whose jobs cannot go on for now |
 //!
 //! Nothing is kept in a session between transactions, so that a PgBouncer in transaction mode may stand between
 //! (`pgbouncer=true`; see `connect`).
@@ -55,6 +56,7 @@ mod session;
 mod source;
 mod store;
 mod streamed;
+mod stuck;
 mod sweep;
 mod tether;
 mod timeline;

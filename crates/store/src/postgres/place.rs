@@ -114,7 +114,7 @@ pub(super) const PLACE_JOINS: &str = "\
     LEFT JOIN LATERAL (
         SELECT c.worker, c.claimed_at, c.claimed_at + time_at(c.times, place_in(c.seqs, j.seq), 1) AS ended_at
         FROM completion c
-        WHERE n.attempt IS NULL AND h.worker IS NULL AND j.is_streamed AND c.seqs @> j.seq LIMIT 1) d ON true";
+        WHERE n.attempt IS NULL AND h.worker IS NULL AND c.seqs @> j.seq LIMIT 1) d ON true";
 
 /// Reads [`PLACE_COLUMNS`] from column `at` on.
 pub(super) fn read_place(row: &Row, at: usize) -> Result<Place, Error> {

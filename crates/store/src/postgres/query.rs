@@ -243,7 +243,8 @@ pub(super) async fn workers(session: &mut Session<'_>) -> Result<Vec<WorkerView>
         .all(
             "SELECT k.id, k.host, k.pid, k.state, k.told, k.concurrency, k.queues, k.started_at, k.seen_at,
                     (SELECT count(*) FROM running x WHERE x.worker = k.worker)
-                        + (SELECT count(*) FROM held h WHERE h.worker = k.worker)
+                        + (SELECT count(*) FROM held h WHERE h.worker = k.worker),
+                    k.remark
              FROM worker k WHERE NOT k.forgotten ORDER BY k.state <> 0, k.worker DESC",
             &[],
         )
@@ -264,5 +265,6 @@ fn read_worker(row: &Row) -> Result<WorkerView, Error> {
         running: unsigned(row, 9)?,
         started_at: Timestamp::from_micros(get(row, 7)?),
         seen_at: Timestamp::from_micros(get(row, 8)?),
+        remark: get(row, 10)?,
     })
 }

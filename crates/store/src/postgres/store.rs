@@ -16,8 +16,9 @@ use super::connect::{Connections, Parameters};
 use super::error::{is_conflict, is_duplicate};
 use super::held::{Held, Where};
 use super::session::{Lanes, Parts, Session, get};
-use super::sweep::{self, Observer, Round};
-use super::tether::{self, Tether};
+use super::stuck::Stuck;
+use super::sweep::{self, Round};
+use super::tether::Tether;
 use super::unanswered::Unanswered;
 use super::url::Settings;
 use super::wake::Bell;
@@ -35,6 +36,8 @@ use crate::{Counters, Enqueued, Reply, Store, StoreInfo};
 
 /// How often a transaction is begun that loses against others (deadlock, serialization).
 const TRIES_MAX: u32 = 5;
+
+const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 /// Does the work in a transaction, and answers once that is committed. What lost against another transaction is done
 /// again: nothing of it took place.
@@ -90,6 +93,7 @@ macro_rules! snapshot {
 
 mod event;
 mod hot;
+mod lost;
 mod schedule;
 mod source;
 
@@ -109,6 +113,8 @@ pub struct PostgresStore {
     tether: Tether,
     /// What was seen of the workers of other machines.
     absences: Absences,
+    /// Lost workers that are tried again later.
+    stuck: Stuck,
     round: tokio::sync::Mutex<Round>,
     /// Held by a batch until it has its place among others: see [`Self::enqueue_streamed_behind`].
     turn: tokio::sync::Mutex<()>,
@@ -147,6 +153,7 @@ impl PostgresStore {
             present: Mutex::default(),
             tether: Tether::default(),
             absences: Absences::default(),
+            stuck: Stuck::default(),
             round: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             boot,
@@ -305,7 +312,7 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let given = transact!(self, session => finish::give_back(session, &self.held, now, worker, &jobs, &reason))?;
             let gone = jobs.iter().zip(&given).filter(|(_, verdict)| **verdict == Verdict::Accepted);
-            self.held.remove(gone.map(|((key, _), _)| key.0));
+            self.held.remove(worker, gone.map(|((key, _), _)| key.0));
             self.unstart(worker, &jobs.iter().map(|(key, attempt)| (key.0, *attempt)).collect());
             Ok(given)
         })
@@ -325,7 +332,7 @@ impl Store for PostgresStore {
 
     fn set_apart(&self, worker: WorkerId, jobs: Vec<(JobKey, u32)>) -> Reply<'_, ()> {
         Box::pin(async move {
-            let places = self.held.find(jobs.iter().map(|(key, _)| key.0));
+            let places = self.held.find(worker, jobs.iter().map(|(key, _)| key.0));
             if places.iter().all(|place| *place == Where::Running) {
                 return Ok(());
             }
@@ -364,6 +371,10 @@ impl Store for PostgresStore {
             self.presence.forget(worker);
             Ok(())
         })
+    }
+
+    fn remark(&self, worker: WorkerId, remark: String) -> Reply<'_, ()> {
+        Box::pin(async move { transact!(self, session => worker::remark(session, worker, &remark)) })
     }
 
     fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {
@@ -424,21 +435,7 @@ impl Store for PostgresStore {
     }
 
     fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
-        Box::pin(async move {
-            let observer = Observer {
-                presence: &self.presence,
-                boot: &self.boot,
-                absences: &self.absences,
-                lock_class: tether::lock_class(self.connections.settings().schema()),
-                monotonic_us,
-            };
-            let reclaimed = transact!(self, session => sweep::reclaim(session, &observer, now))?;
-            for lost in &reclaimed.workers {
-                self.leave(lost.id);
-                self.presence.forget(lost.id);
-            }
-            Ok(reclaimed)
-        })
+        Box::pin(async move { self.reclaim_lost(now, monotonic_us).await })
     }
 
     fn prune(&self, now: Timestamp, keep: Retention, limit: usize) -> Reply<'_, Pruned> {
@@ -474,6 +471,13 @@ impl Store for PostgresStore {
     fn hints(&self) -> tokio::sync::watch::Receiver<u64> {
         self.bell.connect(&self.connections);
         self.bell.listen()
+    }
+
+    fn now(&self) -> Reply<'_, Option<Timestamp>> {
+        Box::pin(async move {
+            let told = self.connections.get().await?.once(NOW, &[]).await?;
+            told.first().map(|row| get(row, 0).map(Timestamp::from_micros)).transpose()
+        })
     }
 
     fn info(&self) -> StoreInfo {

@@ -47,7 +47,7 @@ struct Rows {
 impl Streamed {
     /// Those of the ends that these are, and the indexes of the others.
     pub(super) fn of(worker: WorkerId, ends: &[Finish], held: &Held) -> (Self, Vec<usize>) {
-        let places = held.find(ends.iter().map(|end| end.key.0));
+        let places = held.find(worker, ends.iter().map(|end| end.key.0));
         // The first write of an attempt in a batch is the one that counts, whatever it says.
         let mut used = HashSet::with_capacity(ends.len());
         let mut rest = Vec::new();

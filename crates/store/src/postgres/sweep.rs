@@ -20,11 +20,11 @@ use super::worker::shut_out_if_free;
 use crate::ended::Ended;
 use crate::error::Error;
 use crate::presence::Presence;
-use crate::sweep::{LostWorker, Promoted, Pruned, Reclaimed};
+use crate::sweep::{LostWorker, Promoted, Pruned};
 use crate::worker::{WorkerState, gone_cutoff, lease_expired};
 
-/// How soon to look again at a lost worker whose claim is just under way: its server session may not have noticed yet.
-const WHILE_A_CLAIM_IS_UNDER_WAY: Duration = Duration::from_millis(250);
+/// For anything that is still waited for where locked rows are passed over.
+const WAIT_BRIEFLY: &str = "SET LOCAL lock_timeout = 250";
 
 /// Promotes what is due. See [`Store::promote`](crate::Store::promote).
 pub(super) async fn promote(
@@ -80,6 +80,7 @@ struct Candidate {
     lease_expired: bool,
     /// Its lock, if it held one on this run of the server and does so no longer.
     missing: Option<Missing>,
+    was_lost: bool,
 }
 
 impl Candidate {
@@ -94,6 +95,7 @@ impl Candidate {
             lease_until_us: u64::try_from(get::<i64>(row, 4)?).unwrap_or(0),
             lease_expired: get(row, 5)?,
             missing: server.map(|server| Missing { worker: number, server, lease_until_db }),
+            was_lost: get(row, 9)?,
         })
     }
 
@@ -116,41 +118,74 @@ impl Candidate {
     }
 }
 
-/// Reclaims what lost workers held. See [`Store::reclaim`](crate::Store::reclaim).
+/// What a look for lost workers gave.
+pub(super) struct Look {
+    /// Those that are lost, or were found lost before and may still hold jobs.
+    pub(super) gone: Vec<i64>,
+    /// How soon to look again, if one may soon be lost.
+    pub(super) again_in: Option<Duration>,
+}
+
+/// Looks for lost workers, and changes nothing.
+pub(super) async fn look(session: &mut Session<'_>, observer: &Observer<'_>) -> Result<Look, Error> {
+    let living = session.all(&candidates("w.state = 0 ORDER BY w.worker"), &[&observer.lock_class]).await?;
+    let living = living.iter().map(Candidate::read).collect::<Result<Vec<_>, Error>>()?;
+    let elsewhere = living.iter().filter(|worker| worker.boot != observer.boot);
+    let missing: Vec<Missing> = elsewhere.filter_map(|worker| worker.missing).collect();
+    let again_in = observer.absences.look(observer.monotonic_us, &missing);
+    let lost = living.iter().filter(|worker| worker.loss(observer).is_some());
+    let mut gone: Vec<i64> = lost.map(|worker| worker.number).collect();
+    for row in session.all("SELECT worker FROM worker WHERE jobs_left ORDER BY worker", &[]).await? {
+        gone.push(get(&row, 0)?);
+    }
+    Ok(Look { gone, again_in })
+}
+
+/// What became of a worker that seemed to be gone.
+pub(super) enum Found {
+    /// It was lost, and its jobs go on; but for those that are `left` because somebody's transaction holds them.
+    Lost { worker: LostWorker, left: bool },
+    /// It was lost before. Whether jobs are left still.
+    Before { worker: WorkerId, left: bool },
+    /// It cannot be decided now: a claim of its is under way.
+    Claims,
+    /// Somebody else is at it or has done it, or it lives.
+    Nothing,
+}
+
+/// Reclaims what a lost worker held. See [`Store::reclaim`](crate::Store::reclaim).
+///
+/// One transaction for each: what keeps the jobs of one from going on must not keep those of others. And none of them waits
+/// for long, since whoever looks too rarely sees no session missing (see [`absence`](super::absence)).
 pub(super) async fn reclaim(
     session: &mut Session<'_>,
     observer: &Observer<'_>,
     now: Timestamp,
-) -> Result<Reclaimed, Error> {
-    let class = observer.lock_class;
-    let living = session.all(&candidates("w.state = 0 ORDER BY w.worker"), &[&class]).await?;
-    let living = living.iter().map(Candidate::read).collect::<Result<Vec<_>, Error>>()?;
-    let elsewhere = living.iter().filter(|worker| worker.boot != observer.boot);
-    let missing: Vec<Missing> = elsewhere.filter_map(|worker| worker.missing).collect();
-    let look_again_in = observer.absences.look(observer.monotonic_us, &missing);
-    let mut reclaimed = Reclaimed { look_again_in, ..Reclaimed::default() };
-    for worker in living {
-        if worker.loss(observer).is_none() {
-            continue;
-        }
-        if !shut_out_if_free(session, worker.number).await? {
-            reclaimed.look_again_in = Some(WHILE_A_CLAIM_IS_UNDER_WAY);
-            continue;
-        }
-        // Somebody else may have found it lost, or be about to, or it may have given a sign of life.
-        let again = candidates("w.state = 0 AND w.worker = $2 FOR UPDATE OF w SKIP LOCKED");
-        let Some(row) = session.first(&again, &[&class, &worker.number]).await? else { continue };
-        let worker = Candidate::read(&row)?;
-        let Some(how) = worker.loss(observer) else { continue };
-        session.execute(LOSE, &[&worker.number, &sql_code(WorkerState::Lost.code())]).await?;
-        session.execute(UNTIE, &[&worker.number]).await?;
-        // Marks of another boot may be older than what the disk kept of the jobs; those of another machine are there.
-        let marks = if worker.boot == observer.boot { observer.presence.marks(worker.id) } else { None };
-        let mut lost = LostWorker::of(worker.id, worker.pid, how);
-        take_jobs_of(session, worker.number, marks.as_ref(), now, &mut lost).await?;
-        reclaimed.workers.push(lost);
+    number: i64,
+) -> Result<Found, Error> {
+    session.execute(WAIT_BRIEFLY, &[]).await?;
+    if !shut_out_if_free(session, number).await? {
+        return Ok(Found::Claims);
     }
-    Ok(reclaimed)
+    // Somebody else may have found it lost, or be about to, or it may have given a sign of life.
+    let again = candidates("(w.state = 0 OR w.jobs_left) AND w.worker = $2 FOR UPDATE OF w SKIP LOCKED");
+    let Some(row) = session.first(&again, &[&observer.lock_class, &number]).await? else {
+        return Ok(Found::Nothing);
+    };
+    let worker = Candidate::read(&row)?;
+    // Marks of another boot may be older than what the disk kept of the jobs; those of another machine are there.
+    let marks = if worker.boot == observer.boot { observer.presence.marks(worker.id) } else { None };
+    if worker.was_lost {
+        let mut lost = LostWorker::of(worker.id, worker.pid, "");
+        let left = take_jobs_of(session, number, marks.as_ref(), now, &mut lost).await?;
+        return Ok(Found::Before { worker: worker.id, left });
+    }
+    let Some(how) = worker.loss(observer) else { return Ok(Found::Nothing) };
+    session.execute(LOSE, &[&number, &sql_code(WorkerState::Lost.code())]).await?;
+    session.execute(UNTIE, &[&number]).await?;
+    let mut lost = LostWorker::of(worker.id, worker.pid, how);
+    let left = take_jobs_of(session, number, marks.as_ref(), now, &mut lost).await?;
+    Ok(Found::Lost { worker: lost, left })
 }
 
 /// Workers, each with what tells whether it lives. $1 is the class of the locks.
@@ -158,7 +193,7 @@ fn candidates(which: &str) -> String {
     format!(
         "SELECT w.worker, w.id, w.pid, w.boot, w.lease_until_us,
                 w.lease_until_db < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, w.lease_until_db,
-                t.server, l.number IS NOT NULL
+                t.server, l.number IS NOT NULL, w.state <> 0
          FROM worker w
          LEFT JOIN tether t ON t.worker = w.worker AND t.server = {SERVER}
          LEFT JOIN (SELECT DISTINCT objid::bigint AS number FROM pg_locks WHERE {LOCKS} AND classid = $1) l
@@ -177,17 +212,18 @@ pub(super) async fn let_go(
     number: i64,
 ) -> Result<(), Error> {
     let marks = presence.marks(worker);
-    take_jobs_of(session, number, marks.as_ref(), now, &mut LostWorker::of(worker, 0, "")).await
+    take_jobs_of(session, number, marks.as_ref(), now, &mut LostWorker::of(worker, 0, "")).await.map(drop)
 }
 
-/// Decides about every job that a worker which is gone held.
+/// Decides about every job that a worker which is gone held, but for those that somebody's transaction is at, such as one by
+/// which a handler completes its job: whether there are any. They are looked at again until they are decided about.
 async fn take_jobs_of(
     session: &mut Session<'_>,
     worker: i64,
     marks: Option<&HashSet<(i64, u32)>>,
     now: Timestamp,
     lost: &mut LostWorker,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     session.first("SELECT set_all_apart($1)", &[&worker]).await?;
     let held = session.all(HELD, &[&worker]).await?;
     let terms = terms_of(session, &held).await?;
@@ -210,7 +246,8 @@ async fn take_jobs_of(
         let ended = Ended::without_start(worker, &running, now, None);
         end_attempt(session, seq, running, decision, &ended).await?;
     }
-    Ok(())
+    let left = session.first(NOTE_LEFT, &[&worker]).await?;
+    left.map_or(Ok(false), |row| get(&row, 0))
 }
 
 /// What decides about a job whose worker was lost.
@@ -327,7 +364,11 @@ pub(super) const NEXT_DUE: &str =
 pub(super) const LOSE: &str = "UPDATE worker SET state = $2 WHERE worker = $1 AND state = 0";
 pub(super) const UNTIE: &str = "DELETE FROM tether WHERE worker = $1";
 pub(super) const HELD: &str = "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL
-    FROM running WHERE worker = $1 ORDER BY seq FOR UPDATE";
+    FROM running WHERE worker = $1 ORDER BY seq FOR UPDATE SKIP LOCKED";
+/// A statement of its own, which sees what is left.
+pub(super) const NOTE_LEFT: &str = "UPDATE worker SET jobs_left =
+        EXISTS (SELECT FROM running x WHERE x.worker = $1) OR EXISTS (SELECT FROM block b WHERE b.worker = $1)
+    WHERE worker = $1 RETURNING jobs_left";
 pub(super) const TERMS: &str = "SELECT h.seq, j.max_attempts, j.attempts_base, j.at_most_once, ARRAY(
         SELECT a.outcome FROM attempt a
         WHERE a.seq = h.seq AND a.attempt < h.attempt AND a.attempt > j.attempts_base

@@ -9,6 +9,9 @@
 //!   and on any other run the lock proves nothing.
 //! - When the session cannot be made again at once, the rows are taken back through the pool. Then the lease decides.
 //!
+//! A server that is stopped keeps the session and says nothing. When the database is found to be elsewhere (see
+//! [`whereabouts`](super::whereabouts)), the session is made there, and the one on the old server is left.
+//!
 //! The locks are shared ones. Nobody takes them otherwise, so they never wait: not even for an earlier session of this
 //! process, which a server may believe in for hours after the network failed. That one is ended.
 
@@ -19,6 +22,7 @@ use std::time::Duration;
 use taskwright_core::WorkerId;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::connect::{Connections, config_with};
@@ -27,6 +31,7 @@ use super::reach::{first, login_wait_max};
 use super::tls;
 use super::url::Settings;
 use super::wake::pause_for;
+use super::whereabouts::Whereabouts;
 use crate::error::{Area, Error};
 
 /// The pauses before the second attempt to make the session again, and the longest; the first attempt is made at once.
@@ -35,12 +40,15 @@ const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration:
 /// How often the silent session is used, so that nothing on the way forgets it.
 const PING_EVERY: Duration = Duration::from_secs(15);
 
+/// How long the server may take to answer whoever wants locks of it.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
+
 /// How long it may take to take back what the rows say: others wait for a second before they believe in a loss.
 const WITHDRAW_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The session is not ended for being idle. When its machine is cut off, the server keeps it for two minutes: the lease is
 /// to end before, since a worker that is cut off stops its handlers by that and not by its session.
-const OPTIONS: &str = "-c idle_session_timeout=0 -c tcp_keepalives_idle=60 -c tcp_keepalives_interval=15 \
+const OPTIONS: &str = "-c idle_session_timeout=0 -c statement_timeout=10s -c lock_timeout=5s -c tcp_keepalives_idle=60 -c tcp_keepalives_interval=15 \
                        -c tcp_keepalives_count=4 -c tcp_user_timeout=120000";
 
 /// The numbers that locks can tell apart: two workers that have the same one look alike, and are found by their lease.
@@ -121,9 +129,14 @@ impl Wanted {
 async fn keep(connections: &Connections, wanted: &Wanted) {
     let mut failures = 0;
     let mut lost_one = false;
+    let mut moves = connections.whereabouts().moves();
     loop {
+        moves.borrow_and_update();
         let error = match Tied::start(connections.settings()).await {
-            Ok(mut tied) => hold(&mut tied, wanted, lost_one, &mut failures).await,
+            Ok(mut tied) => tokio::select! {
+                error = hold(&mut tied, connections.whereabouts(), wanted, lost_one, &mut failures) => error,
+                _ = moves.changed() => lost(),
+            },
             Err(error) => error,
         };
         if failures == 0 {
@@ -141,23 +154,35 @@ async fn keep(connections: &Connections, wanted: &Wanted) {
 }
 
 /// Holds the locks that are wanted until the session fails.
-async fn hold(tied: &mut Tied, wanted: &Wanted, lost_one: bool, failures: &mut u32) -> Error {
+async fn hold(
+    tied: &mut Tied,
+    whereabouts: &Whereabouts,
+    wanted: &Wanted,
+    lost_one: bool,
+    failures: &mut u32,
+) -> Error {
     let mut ends_others = lost_one;
     loop {
-        if let Err(error) = tied.hold(&wanted.numbers()).await {
-            return store_error(error);
+        match timeout(ANSWER_WAIT_MAX, tied.hold(&wanted.numbers())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return store_error(error),
+            Err(_) => return lost(),
         }
         *failures = 0;
-        if std::mem::take(&mut ends_others) {
-            tied.end_earlier().await;
+        if std::mem::take(&mut ends_others) && timeout(ANSWER_WAIT_MAX, tied.end_earlier()).await.is_err() {
+            return lost();
         }
         tokio::select! {
             () = wanted.changed.notified() => {}
             _ = tied.driver.join_next() => return lost(),
             () = pause_for(PING_EVERY) => {
-                // However long it takes: a server that does not answer still knows that we are connected.
-                if let Err(error) = tied.client.batch_execute("").await {
-                    return store_error(error);
+                // However long it takes, unless another server has taken its place: one that does not answer still knows
+                // that we are connected.
+                tokio::select! {
+                    answer = tied.client.batch_execute("") => if let Err(error) = answer {
+                        return store_error(error);
+                    },
+                    () = whereabouts.moved() => return lost(),
                 }
             }
         }
@@ -167,7 +192,7 @@ async fn hold(tied: &mut Tied, wanted: &Wanted, lost_one: bool, failures: &mut u
 /// Takes back that anything follows from missing locks. Where that fails too, nobody else is likely to be told more.
 async fn withdraw(connections: &Connections, wanted: &Wanted) {
     let numbers = array(&wanted.numbers());
-    let withdrawn = tokio::time::timeout(WITHDRAW_WAIT_MAX, async {
+    let withdrawn = timeout(WITHDRAW_WAIT_MAX, async {
         let mut connection = connections.get().await?;
         let tx = connection.begin().await?;
         tx.run(&format!("DELETE FROM tether WHERE worker = ANY({numbers})")).await?;
@@ -208,7 +233,7 @@ impl Tied {
             let connector = connector.clone();
             async move { host.connect(connector).await }
         });
-        let connecting = tokio::time::timeout(login_wait_max(&config), connecting);
+        let connecting = timeout(login_wait_max(&config), connecting);
         let (client, connection) = connecting.await.map_err(|_| lost())?.map_err(store_error)?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
@@ -276,7 +301,7 @@ fn lost() -> Error {
         Area::Busy,
         "stay connected to the server",
         "the connection was lost, or cannot be made",
-        "check that PostgreSQL is running and can be reached; it is tried again",
+        "check that PostgreSQL is running and can be reached",
     )
 }
 

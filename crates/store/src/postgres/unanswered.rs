@@ -111,7 +111,7 @@ pub(super) async fn take_back(
         .iter()
         .map(|row| Ok((JobKey(get(row, 0)?), count(row, 1)?)))
         .collect::<Result<Vec<_>, Error>>()?;
-    let places = held.find(holds.iter().map(|(key, _)| key.0));
+    let places = held.find(worker, holds.iter().map(|(key, _)| key.0));
     let of_unknown = |(job, place): (_, Where)| (place == Where::Unknown).then_some(job);
     let unknown: Vec<_> = holds.into_iter().zip(places).filter_map(of_unknown).collect();
     if !unknown.is_empty() {

@@ -104,7 +104,7 @@ impl Settings {
     /// | `schema` | the schema that holds the tables, `[a-z_][a-z0-9_]{0,62}` | `taskwright` |
     /// | `pool` | connections of this process, 1 to 100 | 4 |
     /// | `pgbouncer` | `true` behind a PgBouncer in transaction mode | `false` |
-    /// | `notify` | `false`: tell and hear nothing by `NOTIFY`; jobs of other processes are found within 80 ms | `true` |
+    /// | `notify` | `false`: tell and hear nothing by `NOTIFY`; jobs of other processes are found within 55 ms | `true` |
     /// | `sslmode` | `disable`, `prefer`, `require`, `verify-ca`, `verify-full` | `verify-full`; `prefer` when every host is this machine |
     /// | `sslrootcert` | a PEM file of authorities to trust, or `system` | `system` |
     ///

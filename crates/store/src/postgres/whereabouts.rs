@@ -41,7 +41,13 @@ impl Whereabouts {
         &self.settings
     }
 
-    /// Ready when the database has moved since this was first polled.
+    /// Tells each time that the database was found to have moved. It does not look for itself: calls that are not
+    /// answered do.
+    pub(super) fn moves(&self) -> watch::Receiver<u64> {
+        self.moves.subscribe()
+    }
+
+    /// Ready when the database has moved since this was first polled. Until then it looks again and again.
     pub(super) async fn moved(&self) {
         let mut moves = self.moves.subscribe();
         while timeout(LOOK_EVERY, moves.changed()).await.is_err() {

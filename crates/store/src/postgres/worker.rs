@@ -123,6 +123,12 @@ pub(super) async fn unregister(
     sweep::let_go(session, presence, now, worker, number).await
 }
 
+/// Keeps a line about a living worker.
+pub(super) async fn remark(session: &mut Session<'_>, worker: WorkerId, remark: &str) -> Result<(), Error> {
+    let sql = "UPDATE worker SET remark = $2 WHERE id = $1 AND state = 0";
+    session.execute(sql, &[&Uuid::from(worker), &remark]).await.map(drop)
+}
+
 /// Tells workers something. A stop is not taken back by a quiet.
 pub(super) async fn order(
     session: &mut Session<'_>,

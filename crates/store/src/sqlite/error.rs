@@ -57,6 +57,12 @@ pub(super) fn explain(what: &str, error: rusqlite::Error) -> Error {
             "the file is damaged".to_owned(),
             "stop every process that uses it, keep a copy, and restore it from a backup",
         ),
+        // Whatever is tried again fails again.
+        Some(ErrorCode::ConstraintViolation) => (
+            Area::Damaged,
+            format!("rows of the store contradict each other ({error})"),
+            "this is likely a bug in taskwright: please report it with this message",
+        ),
         Some(ErrorCode::SystemIoFailure) => (
             Area::Failed,
             "the disk reported an error".to_owned(),

@@ -314,6 +314,10 @@ impl Store for SqliteStore {
         })
     }
 
+    fn remark(&self, worker: WorkerId, remark: String) -> Reply<'_, ()> {
+        self.writer.write(move |session| worker::remark(session, worker, &remark))
+    }
+
     fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {
         self.writer.write(move |session| worker::order(session, &workers, order))
     }

@@ -199,7 +199,7 @@ pub(super) fn queues(conn: &Connection, namespace: Option<&Namespace>) -> Result
 pub(super) fn workers(conn: &Connection) -> Result<Vec<WorkerView>, Error> {
     conn.prepare_cached(
         "SELECT id, host, pid, state, told, concurrency, queues, started_at, seen_at,
-                (SELECT count(*) FROM taskwright_running x WHERE x.worker = k.worker)
+                (SELECT count(*) FROM taskwright_running x WHERE x.worker = k.worker), remark
          FROM taskwright_worker k WHERE forgotten = 0 ORDER BY state <> 0, worker DESC",
     )
     .and_then(|mut statement| {
@@ -217,6 +217,7 @@ pub(super) fn workers(conn: &Connection) -> Result<Vec<WorkerView>, Error> {
                     running: row.get(9)?,
                     started_at: Timestamp::from_micros(row.get(7)?),
                     seen_at: Timestamp::from_micros(row.get(8)?),
+                    remark: row.get(10)?,
                 })
             })?
             .collect()

@@ -112,6 +112,12 @@ pub(super) fn unregister(
     sweep::let_go(session, presence, now, worker)
 }
 
+/// Keeps a line about a living worker.
+pub(super) fn remark(session: &mut Session<'_>, worker: WorkerId, remark: &str) -> Result<(), Error> {
+    let sql = "UPDATE taskwright_worker SET remark = ?2 WHERE id = ?1 AND state = 0";
+    session.execute(sql, (worker.as_bytes(), remark)).map(drop)
+}
+
 /// Tells workers something. A stop is not taken back by a quiet.
 pub(super) fn order(
     session: &mut Session<'_>,

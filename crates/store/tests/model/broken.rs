@@ -149,6 +149,7 @@ impl Store for Broken {
         renew(now: Timestamp, monotonic_us: u64, worker: WorkerId) -> Signals;
         signals(worker: WorkerId) -> Signals;
         unregister(now: Timestamp, worker: WorkerId) -> ();
+        remark(worker: WorkerId, remark: String) -> ();
         order(workers: Vec<WorkerId>, order: Order) -> Vec<bool>;
         pause(now: Timestamp, namespace: Namespace, queue: QueueName, paused: bool, actor: Actor) -> bool;
         purge(now: Timestamp, namespace: Namespace, queue: QueueName, actor: Actor, limit: usize) -> usize;

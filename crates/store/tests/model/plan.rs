@@ -62,6 +62,12 @@ pub(crate) enum Step {
         change: Change,
         reason: Option<String>,
     },
+    /// Change something that the seat was given: what ran before is kept elsewhere than what did not.
+    ChangeGiven {
+        seat: usize,
+        which: Vec<Index>,
+        change: Change,
+    },
     Pause {
         queue: &'static str,
         paused: bool,
@@ -110,13 +116,15 @@ impl ReferenceStateMachine for Plan {
             6 => claim(),
             4 => (seat(), any::<Index>()).prop_map(|(seat, which)| Step::Start { seat, which }),
             6 => end(),
-            1 => (seat(), any::<Index>()).prop_map(|(seat, which)| Step::GiveBack { seat, which }),
+            3 => (seat(), any::<Index>()).prop_map(|(seat, which)| Step::GiveBack { seat, which }),
             1 => (seat(), any::<Index>(), 0..9_u64)
                 .prop_map(|(seat, which, done)| Step::Report { seat, which, done }),
             1 => (seat(), any::<Index>(), prop::collection::vec(any::<u8>(), 0..9))
                 .prop_map(|(seat, which, bytes)| Step::Log { seat, which, bytes }),
             6 => (prop::collection::vec(1..=JOBS, 1..5), change(), reason())
                 .prop_map(|(jobs, change, reason)| Step::Change { jobs, change, reason }),
+            8 => (seat(), prop::collection::vec(any::<Index>(), 1..4), change_of_given())
+                .prop_map(|(seat, which, change)| Step::ChangeGiven { seat, which, change }),
             1 => (queue_name(), any::<bool>()).prop_map(|(queue, paused)| Step::Pause { queue, paused }),
             1 => queue_name().prop_map(|queue| Step::Purge { queue }),
             4 => prop_oneof![Just(1_000), 0..3_usize].prop_map(|limit| Step::Promote { limit }),
@@ -220,5 +228,14 @@ fn change() -> impl Strategy<Value = Change> {
         2 => (0..4_000_u64).prop_map(|until| Change::Delay { until: at(until) }),
         2 => priority().prop_map(|priority| Change::Reprioritise { priority }),
         1 => Just(Change::Delete),
+    ]
+}
+
+/// Mostly to priorities that are nowhere else, where nothing has been claimed before.
+fn change_of_given() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        8 => (1..200_i16).prop_map(|priority| Change::Reprioritise { priority: Priority(priority) }),
+        4 => Just(Change::Redo { repeat: true }),
+        4 => change(),
     ]
 }

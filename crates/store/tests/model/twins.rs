@@ -158,6 +158,11 @@ impl<S: Subject> Both<S> {
                 let ids: Vec<_> = jobs.into_iter().map(id).collect();
                 self.same(|store| store.change(now, ids.clone(), change, alice(), reason.clone()));
             }
+            Step::ChangeGiven { seat, which, change } => {
+                let given = which.into_iter().filter_map(|which| self.pick(seat, which));
+                let ids: Vec<_> = given.map(|job| job.model.id).collect();
+                self.same(|store| store.change(now, ids.clone(), change, alice(), None));
+            }
             Step::Pause { queue: name, paused } => {
                 self.same(|store| store.pause(now, space(), queue(name), paused, alice()));
             }

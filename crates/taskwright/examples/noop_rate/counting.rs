@@ -204,6 +204,10 @@ impl Store for CountingStore {
         reply(())
     }
 
+    fn remark(&self, _: WorkerId, _: String) -> Reply<'_, ()> {
+        reply(())
+    }
+
     fn hints(&self) -> watch::Receiver<u64> {
         self.hints.subscribe()
     }

@@ -70,6 +70,8 @@ impl Duty for Lead {
 
     fn run_once<'a>(&'a self, env: &'a Env) -> Reply<'a, Next> {
         Box::pin(async move {
+            // Before it leads: what is due is due by the clock that all share.
+            env.follow(&*self.store).await?;
             // The lease counts from before the call, however long that takes.
             let until_us = env.monotonic_us().saturating_add(micros(LEASE));
             let fence = self.store.lead(env.monotonic_us(), self.node, LEASE).await?;
@@ -194,10 +196,11 @@ mod tests {
             node.store.fail(Call::Lead, asked + 1..=u64::MAX, When::Before);
             sim.advance(LEASE).await;
             let before = node.looks(Call::Promote);
-            sim.advance(Duration::from_secs(10)).await;
+            // However long it takes: it leads again soon after.
+            sim.advance(Duration::from_secs(120)).await;
             assert_eq!(node.looks(Call::Promote), before);
             node.store.heal();
-            sim.advance(Duration::from_secs(31)).await;
+            sim.advance(Duration::from_millis(2_300)).await;
             assert!(node.looks(Call::Promote) > before);
         });
     }

@@ -9,16 +9,19 @@ use taskwright_core::Timestamp;
 use taskwright_store::{Error, Reply, SharedStore};
 use tokio::sync::Notify;
 
-use crate::env::{Env, Spawned};
+use crate::env::{Env, Spawned, micros};
 use crate::worker::panic::caught;
 
 /// The share by which a duty's interval is spread, so that many processes do not look at once.
 const JITTER: f64 = 0.1;
 /// The shortest time between two looks that hints ask for: 20 ms.
 const HINT_EVERY: Duration = Duration::from_millis(20);
-/// The first and the longest delay after a failure.
+/// The first and the longest delay after a failure. Once a store answers again after an outage, nobody leads and nobody looks
+/// for lost workers for up to the longest: 2 s, as long as it may take to find the end of a worker.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_LONGEST: Duration = Duration::from_secs(30);
+const RETRY_LONGEST: Duration = Duration::from_secs(2);
+/// How often it is told that a duty fails, while it does.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
 /// One activity. See the [notes](super) for whoever adds one.
 pub(crate) trait Duty: Send + Sync + 'static {
@@ -58,6 +61,7 @@ async fn run(env: Env, store: SharedStore, duty: impl Duty, asked: Arc<Notify>) 
     let mut hints = store.hints();
     let mut hints_open = duty.follows_hints();
     let mut failures: u32 = 0;
+    let mut told_us = None;
     loop {
         // Interest is registered before the look.
         hints.borrow_and_update();
@@ -69,13 +73,17 @@ async fn run(env: Env, store: SharedStore, duty: impl Duty, asked: Arc<Notify>) 
         };
         let pause = match looked {
             Ok(next) => {
-                failures = 0;
+                (failures, told_us) = (0, None);
                 pause(&env, next)
             }
             Err(error) => {
                 failures += 1;
                 let delay = RETRY_FIRST.saturating_mul(1 << failures.min(16)).min(RETRY_LONGEST);
-                tracing::warn!(duty = duty.name(), %error, ?delay, "a duty failed and is tried again");
+                let now_us = env.monotonic_us();
+                if told_us.is_none_or(|told_us| now_us >= told_us + micros(TELL_EVERY)) {
+                    told_us = Some(now_us);
+                    tracing::warn!(duty = duty.name(), %error, failures, "a duty failed and is tried again");
+                }
                 env.sleep(env.spread(delay, JITTER)).await;
                 continue;
             }

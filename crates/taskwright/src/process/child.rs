@@ -21,6 +21,7 @@ use super::sys::Birth;
 use super::tree::{Living, Tree};
 use super::{PROGRESS_FD, Timing, strays, sys};
 use taskwright_core::Usage;
+use taskwright_core::resource::Used;
 
 /// How long a killed process may take to end. Only one that hangs in the kernel takes longer.
 const KILL_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -87,11 +88,12 @@ impl Child {
         let directory = launch.directory()?;
         let path = launch.find(directory.as_deref())?;
         let text_bytes = launch.text_bytes();
-        let (has_stdin, tag) = (launch.has_stdin, launch.tag.clone());
+        let (has_stdin, tag, limits) = (launch.has_stdin, launch.tag.clone(), launch.limits);
         let (progress, progress_end) =
             io::pipe().map_err(|error| SpawnError::from_shortage(error, &shown))?;
         let image = launch.into_image(&path, format!("{PROGRESS_FD}={}", sys::PROGRESS_SLOT))?;
-        let birth = Birth { image, progress: progress_end.into(), oom_score: sys::commands_oom_score() };
+        let oom_score = sys::commands_oom_score();
+        let birth = Birth { image, progress: progress_end.into(), oom_score, limits };
         let prepare = || {
             let mut command = std::process::Command::new(&path);
             command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -140,6 +142,11 @@ impl Child {
         let processes = proc_fs::descendants(self.pid, SAMPLED_MAX);
         let peak = processes.into_iter().filter_map(proc_fs::resident_peak_bytes).max();
         self.peaks.sampled_bytes = self.peaks.sampled_bytes.max(peak.unwrap_or(0));
+    }
+
+    /// What the whole tree uses now, see [`Tree::measure`].
+    pub(super) async fn measure(&self, thorough: bool, rss_limit: Option<u64>) -> Used {
+        self.with_tree(move |tree| tree.measure(thorough, rss_limit)).await
     }
 
     /// Whether the command itself runs, as far as the system tells.

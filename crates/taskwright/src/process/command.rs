@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use taskwright_core::Limits;
+
 /// The variables of this process that a command gets unless its `env_pass` says otherwise.
 const ENV_PASS: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_*", "TZ", "TMPDIR"];
 const GRACE: Duration = Duration::from_secs(5);
@@ -32,6 +34,9 @@ pub struct Command {
     pub stdin: Vec<u8>,
     /// After this long the command is stopped with [`Stop::Timeout`](super::Stop::Timeout).
     pub timeout: Option<Duration>,
+    /// What its whole tree of processes may use; it is stopped with [`Stop::Limit`](super::Stop::Limit) when it has used
+    /// more. Looked at ten times a second.
+    pub limits: Limits,
     /// How long a stopped command has between TERM and KILL (default 5 s).
     pub grace: Duration,
     /// How much output is kept per attempt, both streams together, in bytes (default 1 MiB). The rest is
@@ -54,6 +59,7 @@ impl Command {
             cwd: None,
             stdin: Vec::new(),
             timeout: None,
+            limits: Limits::default(),
             grace: GRACE,
             log_bytes_max: LOG_BYTES_MAX,
             tag: None,
@@ -87,6 +93,7 @@ impl fmt::Debug for Command {
             .field("cwd", &self.cwd)
             .field("stdin_bytes", &self.stdin.len())
             .field("timeout", &self.timeout)
+            .field("limits", &self.limits)
             .field("grace", &self.grace)
             .field("log_bytes_max", &self.log_bytes_max)
             .field("tag", &self.tag)

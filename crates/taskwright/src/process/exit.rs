@@ -6,6 +6,8 @@ use std::process::ExitStatus;
 
 use super::memory::OomEvidence;
 use taskwright_core::Usage;
+use taskwright_core::resource::Passed;
+use taskwright_core::size::Bytes;
 
 /// What a shell answers when the last program it ran was killed by KILL: 128 + 9.
 const SHELL_CODE_KILLED: i32 = 128 + libc::SIGKILL;
@@ -16,6 +18,8 @@ const SHELL_CODE_KILLED: i32 = 128 + libc::SIGKILL;
 pub enum Stop {
     /// It ran longer than its timeout.
     Timeout,
+    /// Its tree of processes used more than it may.
+    Limit(Passed),
     /// Somebody cancelled the job.
     Cancelled,
     /// The worker shuts down.
@@ -24,9 +28,17 @@ pub enum Stop {
     Fenced,
 }
 
+impl Stop {
+    /// Whether the tree is to be killed at once: one that takes memory goes on taking it while it is asked to stop.
+    pub(super) fn is_urgent(self) -> bool {
+        matches!(self, Self::Limit(Passed::Memory { .. }))
+    }
+}
+
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Limit(passed) => return passed.fmt(f),
             Self::Timeout => "timed out",
             Self::Cancelled => "cancelled",
             Self::Shutdown => "the worker shuts down",
@@ -89,7 +101,7 @@ impl fmt::Display for Exit {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(number) => write!(f, "killed by {}", SignalName(*number)),
             Self::OutOfMemory { limit_bytes: Some(limit) } => {
-                write!(f, "killed: out of memory (limit {})", ByteSize(*limit))
+                write!(f, "killed: out of memory (limit {})", Bytes(*limit))
             }
             Self::OutOfMemory { limit_bytes: None } => f.write_str("killed: out of memory"),
             Self::ProbablyOutOfMemory => {
@@ -148,20 +160,6 @@ impl fmt::Display for SignalName {
             other => return write!(f, "signal {other}"),
         };
         write!(f, "signal {} ({name})", self.0)
-    }
-}
-
-/// A number of bytes in the largest unit that divides it: `1 MiB`, `1536 KiB`, `1000 bytes`.
-pub(super) struct ByteSize(pub(super) u64);
-
-impl fmt::Display for ByteSize {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
-            if self.0 >= unit && self.0.is_multiple_of(unit) {
-                return write!(f, "{} {name}", self.0 / unit);
-            }
-        }
-        write!(f, "{} bytes", self.0)
     }
 }
 

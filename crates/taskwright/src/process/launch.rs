@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
+use taskwright_core::Limits;
 
 use super::PROGRESS_FD;
 use super::command::Command;
@@ -34,6 +35,7 @@ pub(super) struct Launch {
     argv: Vec<CString>,
     env: Vec<CString>,
     pub(super) has_stdin: bool,
+    pub(super) limits: Limits,
     /// The entry of the environment that marks the tree.
     pub(super) tag: Vec<u8>,
 }
@@ -57,6 +59,7 @@ impl Launch {
             search,
             cwd: command.cwd.clone(),
             has_stdin: !command.stdin.is_empty(),
+            limits: command.limits,
             tag: tag_entry(&tag.0, &tag.1),
         })
     }

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::exit::ByteSize;
+use taskwright_core::size::Bytes;
 
 /// A chunk grows up to this size before the next one is begun.
 const CHUNK_BYTES_MAX: usize = 32 * 1024;
@@ -147,7 +147,7 @@ impl LogBuffer {
     fn mark(&mut self, stream: Stream, now_us: u64) {
         let begins_line = matches!(self.last[stream as usize], None | Some(b'\n'));
         let newline = if begins_line { "" } else { "\n" };
-        let limit = ByteSize(self.bytes_max as u64);
+        let limit = Bytes(self.bytes_max as u64);
         let marker = format!("{newline}[log truncated: the limit of {limit} was reached]\n");
         self.append(stream, marker.as_bytes(), now_us);
     }

@@ -62,6 +62,8 @@ pub use progress::Progress;
 pub use run::{Reports, run};
 pub use tree::kill_tagged;
 
+pub(crate) use proc_fs::own_resident_bytes;
+
 /// The environment variable that names the file descriptor a command writes its progress to.
 ///
 /// See [`Progress`] for what may be written there.

@@ -18,6 +18,10 @@ pub(super) struct Stat {
     pub(super) session: i32,
     /// When it started, in clock ticks since the boot; together with the pid it names a process for ever.
     pub(super) start: u64,
+    /// CPU time of it and of the children that it waited for, user and system, in clock ticks.
+    pub(super) cpu_ticks: u64,
+    /// Its resident set, in pages.
+    pub(super) resident_pages: u64,
     /// It has ended and waits to be reaped.
     pub(super) is_dead: bool,
     /// It is between two programs at the moment. Also of processes that we may not look into, and of the
@@ -40,12 +44,15 @@ impl Stat {
         // The first thread of a process may have ended while others go on.
         let is_dead = matches!(*fields.first()?, "Z" | "X") && number(17)? <= 1;
         let environ_end = number(48);
+        let count = |index: usize| number(index).and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
         Some(Self {
             pid,
             parent: number(1)? as i32,
             group: number(2)? as i32,
             session: number(3)? as i32,
             start: number(19)? as u64,
+            cpu_ticks: (11..=14).map(count).sum(),
+            resident_pages: count(21),
             is_dead,
             is_in_exec: !is_dead && environ_end == Some(0),
         })
@@ -91,13 +98,18 @@ fn read_own_children() -> Option<Vec<i32>> {
     Some(children)
 }
 
+/// The children that the first thread of a process started, which is what most processes have.
+pub(super) fn children(pid: i32) -> Vec<i32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// A process and its descendants, the first `max` of them.
 pub(super) fn descendants(pid: i32, max: usize) -> Vec<i32> {
     let mut found = vec![pid];
     let mut next = 0;
     while let Some(&pid) = found.get(next).filter(|_| found.len() < max) {
-        let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        found.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+        found.extend(children(pid));
         next += 1;
     }
     found.truncate(max);
@@ -147,8 +159,15 @@ pub(super) fn resident_peak_bytes(pid: i32) -> Option<u64> {
     field(&text, "VmHWM:").map(|kib| kib * 1024)
 }
 
+/// The memory of a process in bytes, in which every page that it shares with others counts in part. Costs a walk over all
+/// its pages.
+pub(super) fn proportional_bytes(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    field(&text, "Pss:").map(|kib| kib * 1024)
+}
+
 /// The resident set of this process, in bytes.
-pub(super) fn own_resident_bytes() -> Option<u64> {
+pub(crate) fn own_resident_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
     field(&text, "VmRSS:").map(|kib| kib * 1024)
 }
@@ -168,13 +187,14 @@ pub(super) fn field(text: &str, name: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const TAIL: &str = "0 -1 4194304 86 0 0 0 0 0 0 0 20 0 1 0 4711 2940928 219 18446744073709551615";
+    const TAIL: &str = "0 -1 4194304 86 0 0 0 4 3 2 1 20 0 1 0 4711 2940928 219 18446744073709551615";
 
     #[test]
     fn a_name_with_spaces_parentheses_and_line_ends_does_not_confuse_the_reader() {
         let stat = Stat::parse(&format!("17 (a) S 1\n(b) R 5 6 7 {TAIL}")).unwrap();
         assert_eq!((stat.pid, stat.parent, stat.group, stat.session), (17, 5, 6, 7));
         assert_eq!((stat.start, stat.is_dead), (4711, false));
+        assert_eq!((stat.cpu_ticks, stat.resident_pages), (10, 219));
     }
 
     #[test]

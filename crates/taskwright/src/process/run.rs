@@ -20,6 +20,10 @@ const LOG_CHUNKS_MAX: usize = 16;
 /// The first look at the memory of a command comes after this; each later one after twice the time.
 const SAMPLE_FIRST: Duration = Duration::from_millis(10);
 const SAMPLE_PERIOD_MAX: Duration = Duration::from_secs(2);
+/// The same for a command whose use is limited: what it takes in between is what it may get above its limit.
+const WATCH_PERIOD_MAX: Duration = Duration::from_millis(100);
+/// How often such a look is at every process of the machine, which costs some milliseconds.
+const THOROUGH_EVERY: u32 = 10;
 
 /// Where the output and the progress of a command go. Dropped when it has ended, which closes both channels.
 #[derive(Debug)]
@@ -42,9 +46,9 @@ impl Reports {
 /// Runs a command and waits until its whole tree is gone.
 ///
 /// Somebody must take the output from [`Reports`] meanwhile (or drop the receiver): a command whose output
-/// nobody takes waits for ever. When `stop` completes, or the timeout of the command is over, every process
-/// of the tree gets TERM, and after the grace period KILL. When the command ends by itself, what it left
-/// running is killed at once.
+/// nobody takes waits for ever. When `stop` completes, or the timeout of the command is over, or it has used more CPU
+/// time than it may, every process of the tree gets TERM, and after the grace period KILL. When it has taken more memory
+/// than it may, it gets KILL at once. When the command ends by itself, what it left running is killed at once.
 ///
 /// The result says how the command ended; whether that is a success is for the caller to say. Dropping the
 /// future kills the tree at once.
@@ -67,7 +71,7 @@ pub async fn run(
     let mut pump = pump.map_err(unwatchable)?;
 
     let stopped = pump.during(ended_or_stopped(&mut child, &mut end, command, host, stop)).await;
-    if stopped.is_some() {
+    if stopped.is_some_and(|stop| !stop.is_urgent()) {
         let in_grace = async {
             tokio::select! {
                 () = child.terminate(&mut end, timing) => {}
@@ -84,7 +88,7 @@ pub async fn run(
     Ok(Output { exit: end.exit, stopped, usage: end.usage, wall_us, log_dropped, survivors: end.survivors })
 }
 
-/// Waits for what comes first: the end of the command (`None`), the stop signal, or the timeout.
+/// Waits for what comes first: the end of the command (`None`), the stop signal, the timeout, or that a limit is passed.
 async fn ended_or_stopped(
     child: &mut Child,
     end: &mut EndWatch,
@@ -100,7 +104,10 @@ async fn ended_or_stopped(
             None => std::future::pending().await,
         }
     });
+    let limits = command.limits;
+    let pause_max = if limits.needs_watch() { WATCH_PERIOD_MAX } else { SAMPLE_PERIOD_MAX };
     let mut pause = SAMPLE_FIRST;
+    let mut looks = 0;
     loop {
         tokio::select! {
             biased;
@@ -109,11 +116,18 @@ async fn ended_or_stopped(
             () = &mut timeout => return Some(Stop::Timeout),
             () = timing.sleep(pause) => {
                 child.sample_memory();
-                if pause == SAMPLE_PERIOD_MAX {
+                looks += 1;
+                let is_thorough = looks % THOROUGH_EVERY == 0;
+                if pause == SAMPLE_PERIOD_MAX || is_thorough {
                     // A command may leave one dead orphan after the other for days.
                     host.reap_orphans();
                 }
-                pause = SAMPLE_PERIOD_MAX.min(2 * pause);
+                if limits.needs_watch()
+                    && let Some(passed) = limits.passed(child.measure(is_thorough, limits.max_rss).await)
+                {
+                    return Some(Stop::Limit(passed));
+                }
+                pause = pause_max.min(2 * pause);
             }
         }
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::process::Child;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::proc_fs::{self, Stat};
 use super::sys::{self, Reaped};
@@ -35,13 +36,22 @@ pub(super) fn register(spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<
     Ok(child)
 }
 
-/// Notes that processes, by pid and start, belong to the tree of a command, so that what they used counts for
+/// Notes which processes, by pid and start, belong to the tree of a command, so that what they used counts for
 /// it, whoever reaps them.
 pub(super) fn claim(command: i32, members: impl Iterator<Item = (i32, u64)>) {
     let mut commands = commands();
     if commands.orphans_used.contains_key(&command) {
+        // Whoever is not among them any more is gone.
+        commands.members.retain(|_, owner| *owner != command);
         commands.members.extend(members.map(|member| (member, command)));
     }
+}
+
+/// The CPU time of the orphans of a command that were reaped so far.
+pub(super) fn cpu_of_orphans(command: i32) -> Duration {
+    let commands = commands();
+    let used = commands.orphans_used.get(&command).copied().unwrap_or_default();
+    Duration::from_micros(used.cpu_user_us + used.cpu_system_us)
 }
 
 /// Reaps a command; `None` while it runs. The second part of the answer is what its reaped orphans used.
@@ -92,10 +102,13 @@ pub(super) fn sweep() {
         let command = commands.members.get(&(child.pid, child.start)).copied().unwrap_or(child.group);
         let orphans_used = commands.orphans_used.get_mut(&command);
         let is_marked = || mark.is_some() && proc_fs::oom_score(child.pid) == mark;
+        // The dead one still answers this question; after the reaping it does not.
+        let storage = orphans_used.as_ref().and_then(|_| proc_fs::storage_bytes(child.pid));
         if (orphans_used.is_some() || is_marked())
-            && let Ok(Some(end)) = sys::reap(child.pid)
+            && let Ok(Some(mut end)) = sys::reap(child.pid)
             && let Some(usage) = orphans_used
         {
+            (end.usage.read_bytes, end.usage.written_bytes) = storage.unwrap_or_default();
             usage.absorb(&end.usage);
         }
     }

@@ -18,7 +18,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::proc_fs;
-use taskwright_core::Usage;
+use taskwright_core::{IoNice, Limits, Usage};
 
 /// Out of 1000, which is all memory of the machine.
 const OOM_SCORE_RAISE: i32 = 50;
@@ -81,6 +81,8 @@ pub(super) struct Birth {
     pub(super) progress: OwnedFd,
     /// See [`commands_oom_score`].
     pub(super) oom_score: Option<String>,
+    /// How it stands back behind others.
+    pub(super) limits: Limits,
 }
 
 /// Starts what `prepare` prepares: the standard streams, the directory and the group of the new process.
@@ -117,6 +119,7 @@ fn spawn_once(birth: &Arc<Birth>, mut command: Command) -> io::Result<Child> {
         if let Some(score) = &birth.oom_score {
             set_oom_score(score);
         }
+        stand_back(&birth.limits);
         hide_files_from_exec();
         // The standard library holds a pipe to tell the host of a failed exec. It was opened after the look
         // at the slot, so that what was there at that time is not this pipe, and nothing that anybody needs
@@ -128,7 +131,7 @@ fn spawn_once(birth: &Arc<Birth>, mut command: Command) -> io::Result<Child> {
         Err(birth.image.exec())
     };
     // SAFETY: between fork and exec the closure only makes system calls (prctl, getppid, signal, open, write,
-    // close, close_range, fstat, dup2, fcntl, execve), all of which are async-signal-safe, and neither
+    // close, getpriority, setpriority, ioprio_set, close_range, fstat, dup2, fcntl, execve), all of which are async-signal-safe, and neither
     // allocates nor takes a lock. Dropping its values is left to the exec.
     unsafe { command.pre_exec(become_program) };
     let result = command.spawn();
@@ -159,6 +162,37 @@ fn set_oom_score(score: &str) {
         let _ = rustix::io::write(&file, score.as_bytes());
     }
 }
+
+/// Gives the CPU and the disk to others first. A host that stands further back already stays there, as only the privileged
+/// may step forward.
+fn stand_back(limits: &Limits) {
+    if let Some(nice) = limits.nice {
+        let own = rustix::process::getpriority_process(None).unwrap_or(0);
+        // Stepping back is never refused.
+        let _ = rustix::process::setpriority_process(None, own.max(nice.into()));
+    }
+    if let Some(ionice) = limits.ionice {
+        set_io_priority(ionice);
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn set_io_priority(ionice: IoNice) {
+    const WHO_PROCESS: libc::c_int = 1;
+    const CLASS_SHIFT: libc::c_int = 13;
+    const CLASS_BEST_EFFORT: libc::c_int = 2;
+    const CLASS_IDLE: libc::c_int = 3;
+    let value = match ionice {
+        IoNice::BestEffort(level) => (CLASS_BEST_EFFORT << CLASS_SHIFT) | libc::c_int::from(level),
+        IoNice::Idle => CLASS_IDLE << CLASS_SHIFT,
+    };
+    // SAFETY: takes three numbers and changes only how this process is served. A refusal (a sandbox that does not know the
+    // call) costs only the preference.
+    unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, value) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_io_priority(_ionice: IoNice) {}
 
 /// Asks the kernel to kill us when the thread that started us ends.
 #[cfg(target_os = "linux")]

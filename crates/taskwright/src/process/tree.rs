@@ -18,6 +18,7 @@ use super::proc_fs::{self, Stat};
 use super::strays;
 use super::sys::{self, Reaped};
 use taskwright_core::Usage;
+use taskwright_core::resource::Used;
 
 /// How often a kill looks for processes that the last look did not see.
 const LOOKS_MAX: usize = 100;
@@ -34,6 +35,8 @@ const OUTSIDE: i32 = 0;
 /// How many processes are watched for their end at the same time; a fork bomb must not cost us our file
 /// descriptors.
 const WATCHED_MAX: usize = 64;
+/// How many processes of a tree are measured together.
+const MEASURED_MAX: usize = 4_096;
 
 /// Kills every process that was started with `key=value` in its environment, and says how many that were.
 ///
@@ -96,6 +99,8 @@ pub(super) struct Tree {
     is_anybody_in_exec: bool,
     /// Somebody could not be signalled.
     is_refused: bool,
+    /// The most CPU time that was seen of all together.
+    cpu: Duration,
 }
 
 impl Tree {
@@ -107,6 +112,8 @@ impl Tree {
             group: root,
             session: 0,
             start: 0,
+            cpu_ticks: 0,
+            resident_pages: 0,
             is_dead: false,
             is_in_exec: false,
         };
@@ -124,7 +131,66 @@ impl Tree {
             is_reaped: false,
             is_anybody_in_exec: false,
             is_refused: false,
+            cpu: Duration::ZERO,
         }
+    }
+
+    /// What everyone uses now. `thorough` looks at every process of the machine for those that left their parents; else
+    /// it is a few files per process.
+    ///
+    /// Memory that processes share counts once for each of them, as long as that makes no difference: the kernel is asked
+    /// for the true share only when the sum is above `rss_limit`. CPU time counts with that of the dead: of children by
+    /// whoever waited for them, and of orphans by us.
+    pub(super) fn measure(&mut self, thorough: bool, rss_limit: Option<u64>) -> Used {
+        if thorough {
+            self.survey();
+        }
+        let everyone = self.everyone();
+        let page_bytes = rustix::param::page_size() as u64;
+        let resident = |process: &Stat| process.resident_pages * page_bytes;
+        let mut rss_bytes: u64 = everyone.iter().map(resident).sum();
+        if rss_limit.is_some_and(|limit| rss_bytes > limit) {
+            // Of one that ends just now the share is not to be had, and it has nothing any more; of another user's neither.
+            let is_same = |now: &Stat, process: &Stat| now.start == process.start && !now.is_dead;
+            let now = |process: &Stat| Stat::of(process.pid).filter(|now| is_same(now, process));
+            let share = |process: &Stat| {
+                let share = proc_fs::proportional_bytes(process.pid);
+                share.unwrap_or_else(|| now(process).as_ref().map_or(0, resident))
+            };
+            rss_bytes = everyone.iter().filter(|process| !process.is_dead).map(share).sum();
+        }
+        let ticks: u64 = everyone.iter().map(|process| process.cpu_ticks).sum();
+        let cpu_us = ticks.saturating_mul(1_000_000) / rustix::param::clock_ticks_per_second().max(1);
+        let reaped = strays::cpu_of_orphans(self.root.pid);
+        // A process that dies while we look may be missing in one look.
+        self.cpu = self.cpu.max(Duration::from_micros(cpu_us) + reaped);
+        Used { rss_bytes, cpu: self.cpu }
+    }
+
+    /// Everyone who is there, the dead that nobody has waited for among them. Whoever is gone is forgotten: a command may
+    /// start one process after the other for days.
+    fn everyone(&mut self) -> Vec<Stat> {
+        let mut everyone: Vec<Stat> = Vec::new();
+        for (pid, start) in self.members.clone() {
+            match Stat::of(pid).filter(|process| process.start == start) {
+                Some(process) => everyone.push(process),
+                None => drop(self.members.remove(&pid)),
+            }
+        }
+        let mut next = 0;
+        while let Some(parent) = everyone.get(next).filter(|_| everyone.len() < MEASURED_MAX).map(|it| it.pid)
+        {
+            next += 1;
+            // Its number may be a stranger's by now, whose parent is another.
+            let children = proc_fs::children(parent).into_iter().filter_map(Stat::of);
+            for child in children.filter(|child| child.parent == parent) {
+                if !self.holds(&child) {
+                    self.admit(&child);
+                    everyone.push(child);
+                }
+            }
+        }
+        everyone
     }
 
     /// Asks everyone to end, and returns who is to be waited for (the first of them when there are many).
@@ -330,7 +396,17 @@ mod tests {
     const OWN_SESSION: i32 = 50;
 
     fn stat(pid: i32, parent: i32, group: i32, session: i32) -> Stat {
-        Stat { pid, parent, group, session, start: 10, is_dead: false, is_in_exec: false }
+        Stat {
+            pid,
+            parent,
+            group,
+            session,
+            start: 10,
+            cpu_ticks: 0,
+            resident_pages: 0,
+            is_dead: false,
+            is_in_exec: false,
+        }
     }
 
     fn tree() -> Tree {

@@ -160,6 +160,8 @@ impl Decider<'_> {
                 firing.event = Some(event.stored.event.id);
             }
         }
+        // So that the history tells of them in their order.
+        firings.sort_by_key(|firing| firing.due);
         let queued_look = state.queued.is_some().then(|| self.now.plus(QUEUED_LOOK));
         let next = match (planned.next, queued_look) {
             (Some(next), Some(look)) => Some(next.min(look)),

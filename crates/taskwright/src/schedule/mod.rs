@@ -4,6 +4,7 @@
 //! node may, and one is heard. Its jobs are jobs like any other.
 
 mod decide;
+mod register;
 mod view;
 
 use taskwright_core::schedule::{PlanLimits, fire_by_hand, plan};
@@ -15,7 +16,8 @@ use taskwright_store::{
 };
 
 pub(crate) use self::decide::{Decided, Decider, Listener, open_ids};
-pub use self::view::ScheduleView;
+pub use self::register::Registration;
+pub use self::view::{ScheduleStatus, ScheduleView};
 use crate::client::Client;
 use crate::env::Env;
 use crate::error::Error;

@@ -26,6 +26,7 @@ pub struct Supervisor {
     count: usize,
     command: Box<dyn Fn() -> Command + Send>,
     grace: Duration,
+    replace_on: Option<i32>,
     paused_are_in_the_way: Arc<Notify>,
 }
 
@@ -52,6 +53,13 @@ pub enum Event {
     },
     /// Somebody has stopped it, and it was in the way: it was killed. Its death is told next.
     KilledPaused {
+        /// Which one.
+        slot: usize,
+        /// Its process.
+        pid: u32,
+    },
+    /// It ended because it had run for long enough, and is started again at once.
+    Recycled {
         /// Which one.
         slot: usize,
         /// Its process.
@@ -98,7 +106,8 @@ impl Supervisor {
     /// Keeps `count` children that `command` makes. Their standard input is the supervisor's.
     pub fn new(env: Env, count: usize, command: impl Fn() -> Command + Send + 'static) -> Self {
         let paused_are_in_the_way = Arc::default();
-        Self { env, count, command: Box::new(command), grace: Duration::from_secs(27), paused_are_in_the_way }
+        let (command, grace) = (Box::new(command), Duration::from_secs(27));
+        Self { env, count, command, grace, replace_on: None, paused_are_in_the_way }
     }
 
     /// How long children may take to stop when asked; then they are killed. Default 27 s, two more than a worker gives
@@ -106,6 +115,12 @@ impl Supervisor {
     #[must_use]
     pub fn grace(self, grace: Duration) -> Self {
         Self { grace, ..self }
+    }
+
+    /// A child that ends with this code has not died: it wants to be replaced, at once and however soon that is.
+    #[must_use]
+    pub fn replace_on(self, code: i32) -> Self {
+        Self { replace_on: Some(code), ..self }
     }
 
     /// Whenever this is notified, children that somebody has stopped (SIGSTOP) are killed, and started again like any that
@@ -219,7 +234,12 @@ impl Supervisor {
     /// Notes a death, and when its successor is started.
     fn bury(&self, slot: &mut Slot, death: &Death, is_end: bool) -> Event {
         slot.child = None;
-        if death.status.success() {
+        let wants_replacement = death.status.code().is_some() && death.status.code() == self.replace_on;
+        if wants_replacement && !is_end {
+            slot.start_at_us = Some(self.env.monotonic_us());
+            return Event::Recycled { slot: death.slot, pid: death.pid };
+        }
+        if death.status.success() || wants_replacement {
             slot.start_at_us = None;
             return Event::Left { slot: death.slot, pid: death.pid };
         }

@@ -60,7 +60,12 @@ pub enum When {
 pub struct FaultyStore {
     store: SharedStore,
     plan: Mutex<Plan>,
+    time: Mutex<Option<Timestamp>>,
+    refuses: Mutex<Option<Refusal>>,
 }
+
+/// Which ends are refused.
+type Refusal = Box<dyn Fn(&Finish) -> bool + Send + Sync>;
 
 #[derive(Default)]
 struct Plan {
@@ -71,7 +76,7 @@ struct Plan {
 impl FaultyStore {
     /// Wraps a store; every call goes through until told otherwise.
     pub fn new(store: SharedStore) -> Arc<Self> {
-        Arc::new(Self { store, plan: Mutex::default() })
+        Arc::new(Self { store, plan: Mutex::default(), time: Mutex::default(), refuses: Mutex::default() })
     }
 
     /// Lets these calls fail; calls of each kind are counted from 1.
@@ -82,6 +87,16 @@ impl FaultyStore {
     /// Lets everything go through from now on.
     pub fn heal(&self) {
         lock(&self.plan).faults.clear();
+    }
+
+    /// Has every batch refused, for good, that has such an end in it.
+    pub fn refuse_ends(&self, such: impl Fn(&Finish) -> bool + Send + Sync + 'static) {
+        *lock(&self.refuses) = Some(Box::new(such));
+    }
+
+    /// Has the store tell this time from now on, as one with a clock of its own.
+    pub fn tell_time(&self, time: Timestamp) {
+        *lock(&self.time) = Some(time);
     }
 
     /// How often a call was made.
@@ -113,6 +128,11 @@ impl FaultyStore {
             }
         })
     }
+}
+
+/// The error of a request that is refused however often it is made.
+fn refusal() -> Error {
+    taskwright_core::Error::invalid("an end", "a test has it refused", "do not refuse it").into()
 }
 
 impl ScheduleStore for FaultyStore {
@@ -236,6 +256,9 @@ impl Store for FaultyStore {
     }
 
     fn finish(&self, now: Timestamp, worker: WorkerId, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>> {
+        if lock(&self.refuses).as_ref().is_some_and(|refuses| ends.iter().any(refuses)) {
+            return Box::pin(async { Err(refusal()) });
+        }
         self.run(Call::Finish, move || self.store.finish(now, worker, ends))
     }
 
@@ -271,6 +294,10 @@ impl Store for FaultyStore {
 
     fn unregister(&self, now: Timestamp, worker: WorkerId) -> Reply<'_, ()> {
         self.run(Call::Unregister, move || self.store.unregister(now, worker))
+    }
+
+    fn remark(&self, worker: WorkerId, remark: String) -> Reply<'_, ()> {
+        self.store.remark(worker, remark)
     }
 
     fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {
@@ -356,6 +383,11 @@ impl Store for FaultyStore {
 
     fn hints(&self) -> watch::Receiver<u64> {
         self.store.hints()
+    }
+
+    fn now(&self) -> Reply<'_, Option<Timestamp>> {
+        let told = *lock(&self.time);
+        Box::pin(async move { if told.is_some() { Ok(told) } else { self.store.now().await } })
     }
 
     fn info(&self) -> StoreInfo {

@@ -1,12 +1,13 @@
 //! Jobs that are claimed and not yet started, and the slots that wait for one.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use taskwright_store::ClaimedJob;
 use tokio::sync::Notify;
 
+use super::room::Permit;
 use crate::attempt::lock;
 
 /// The local buffer, ordered most urgent first. The fetcher fills it and the slots empty it.
@@ -20,6 +21,8 @@ pub(crate) struct Buffer {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Waiting>,
+    /// A job that has no room yet; slots do not get it.
+    kept: Option<Waiting>,
     /// Slots that have nothing to do, by number.
     idle: Vec<(usize, Waker)>,
     popped: u64,
@@ -34,6 +37,8 @@ struct Waiting {
     /// When it came (monotonic microseconds).
     since_us: u64,
     job: ClaimedJob,
+    /// Its part of the worker's budget.
+    permit: Option<Permit>,
 }
 
 /// What the fetcher must know to decide.
@@ -48,30 +53,71 @@ pub(crate) struct Level {
 }
 
 impl Buffer {
-    /// Puts a block of jobs, most urgent first, among those that wait. Gives them back when the buffer is closed.
-    pub(crate) fn push(&self, block: Vec<ClaimedJob>, now_us: u64) -> Result<(), Vec<ClaimedJob>> {
-        let mut state = lock(&self.state);
+    /// Puts a block of jobs, most urgent first, among those that wait, each with what `permit` gives for it. Gives them
+    /// back when the buffer is closed.
+    pub(crate) fn push(
+        &self,
+        block: Vec<ClaimedJob>,
+        now_us: u64,
+        mut permit: impl FnMut(&ClaimedJob) -> Option<Permit>,
+    ) -> Result<(), Vec<ClaimedJob>> {
+        let state = lock(&self.state);
         if state.closed {
             return Err(block);
         }
         let ranks = ranks(&block);
-        let block = block.into_iter().zip(ranks).map(|(job, rank)| Waiting { rank, since_us: now_us, job });
-        merge(&mut state.jobs, block.collect());
+        let block = block.into_iter().zip(ranks).map(|(job, rank)| {
+            let permit = permit(&job);
+            Waiting { rank, since_us: now_us, job, permit }
+        });
+        Self::add(state, block.collect());
+        Ok(())
+    }
+
+    fn add(mut state: MutexGuard<'_, State>, block: VecDeque<Waiting>) {
+        merge(&mut state.jobs, block);
         // One slot is enough: whoever takes a job and leaves some wakes the next.
         let slot = if state.jobs.is_empty() { None } else { state.idle.pop() };
         drop(state);
         if let Some((_, waker)) = slot {
             waker.wake();
         }
-        Ok(())
     }
 
-    /// Takes the most urgent job; `None` when the buffer is closed and empty.
-    pub(crate) async fn pop(&self, slot: usize) -> Option<ClaimedJob> {
+    /// Keeps a job apart that has no room yet. Gives it back when the buffer is closed or keeps one already.
+    pub(crate) fn keep(&self, job: ClaimedJob, now_us: u64) -> Option<ClaimedJob> {
+        let mut state = lock(&self.state);
+        if state.closed || state.kept.is_some() {
+            return Some(job);
+        }
+        state.kept = Some(Waiting { rank: job.priority.0, since_us: now_us, job, permit: None });
+        None
+    }
+
+    pub(crate) fn keeps(&self) -> bool {
+        lock(&self.state).kept.is_some()
+    }
+
+    /// Puts the job that was kept among those that wait, now that it has room.
+    pub(crate) fn start_kept(&self, permit: impl FnOnce(&ClaimedJob) -> Option<Permit>) {
+        let mut state = lock(&self.state);
+        if let Some(mut kept) = state.kept.take() {
+            kept.permit = permit(&kept.job);
+            Self::add(state, VecDeque::from([kept]));
+        }
+    }
+
+    /// Takes out the job that is kept, if it came at or before this moment.
+    pub(crate) fn take_kept(&self, since_us: u64) -> Option<ClaimedJob> {
+        lock(&self.state).kept.take_if(|kept| kept.since_us <= since_us).map(|kept| kept.job)
+    }
+
+    /// Takes the most urgent job and its permit; `None` when the buffer is closed and empty.
+    pub(crate) async fn pop(&self, slot: usize) -> Option<(ClaimedJob, Option<Permit>)> {
         std::future::poll_fn(|cx| self.poll_pop(slot, cx)).await
     }
 
-    fn poll_pop(&self, slot: usize, cx: &mut Context<'_>) -> Poll<Option<ClaimedJob>> {
+    fn poll_pop(&self, slot: usize, cx: &mut Context<'_>) -> Poll<Option<(ClaimedJob, Option<Permit>)>> {
         let mut state = lock(&self.state);
         let Some(waiting) = state.jobs.pop_front() else {
             if state.closed {
@@ -97,7 +143,7 @@ impl Buffer {
         if report {
             self.low.notify_one();
         }
-        Poll::Ready(Some(waiting.job))
+        Poll::Ready(Some((waiting.job, waiting.permit)))
     }
 
     /// Asks for one report on [`low`](Self::low) when no more than `at` jobs are left or a slot has nothing to do;
@@ -113,7 +159,8 @@ impl Buffer {
 
     /// When the job came that waits for longest (monotonic microseconds).
     pub(crate) fn oldest_us(&self) -> Option<u64> {
-        lock(&self.state).jobs.iter().map(|waiting| waiting.since_us).min()
+        let state = lock(&self.state);
+        state.jobs.iter().chain(&state.kept).map(|waiting| waiting.since_us).min()
     }
 
     /// Takes out every job that came at or before this moment.
@@ -128,12 +175,13 @@ impl Buffer {
 
     fn take_if(&self, out: impl Fn(&Waiting) -> bool) -> Vec<ClaimedJob> {
         let mut state = lock(&self.state);
-        if !state.jobs.iter().any(&out) {
+        if !state.jobs.iter().chain(&state.kept).any(&out) {
             return Vec::new();
         }
-        let (taken, kept): (VecDeque<_>, VecDeque<_>) = state.jobs.drain(..).partition(out);
-        state.jobs = kept;
-        taken.into_iter().map(|waiting| waiting.job).collect()
+        let apart = state.kept.take_if(|kept| out(kept));
+        let (taken, left): (VecDeque<_>, VecDeque<_>) = state.jobs.drain(..).partition(out);
+        state.jobs = left;
+        taken.into_iter().chain(apart).map(|waiting| waiting.job).collect()
     }
 
     /// Closes the buffer: gives what waits, wakes every slot, and takes nothing more.
@@ -141,12 +189,13 @@ impl Buffer {
         let mut state = lock(&self.state);
         state.closed = true;
         let jobs = std::mem::take(&mut state.jobs);
+        let kept = state.kept.take();
         let idle = std::mem::take(&mut state.idle);
         drop(state);
         for (_, waker) in idle {
             waker.wake();
         }
-        jobs.into_iter().map(|waiting| waiting.job).collect()
+        jobs.into_iter().chain(kept).map(|waiting| waiting.job).collect()
     }
 }
 
@@ -222,9 +271,13 @@ mod tests {
         }
     }
 
+    fn push(buffer: &Buffer, block: Vec<ClaimedJob>, now_us: u64) -> Result<(), Vec<ClaimedJob>> {
+        buffer.push(block, now_us, |_| None)
+    }
+
     fn pop(buffer: &Buffer) -> Option<i64> {
         match buffer.poll_pop(0, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(job) => job.map(|job| job.key.0),
+            Poll::Ready(job) => job.map(|(job, _)| job.key.0),
             Poll::Pending => None,
         }
     }
@@ -236,8 +289,8 @@ mod tests {
     #[test]
     fn a_more_urgent_job_of_a_later_block_goes_first() {
         let buffer = Buffer::default();
-        buffer.push(vec![job(1, 2000), job(2, 2000), job(3, 3000)], 0).unwrap();
-        buffer.push(vec![job(4, 1000), job(5, 2000), job(6, 3000)], 0).unwrap();
+        push(&buffer, vec![job(1, 2000), job(2, 2000), job(3, 3000)], 0).unwrap();
+        push(&buffer, vec![job(4, 1000), job(5, 2000), job(6, 3000)], 0).unwrap();
         assert_eq!(drain(&buffer), [4, 1, 2, 5, 3, 6]);
     }
 
@@ -245,16 +298,16 @@ mod tests {
     fn an_aged_job_is_not_overtaken_by_what_it_had_overtaken_in_the_store() {
         let buffer = Buffer::default();
         // The store put the bulk job first, so it had aged beyond the realtime one.
-        buffer.push(vec![job(1, 3000), job(2, 1000)], 0).unwrap();
-        buffer.push(vec![job(3, 1000), job(4, 2000)], 0).unwrap();
+        push(&buffer, vec![job(1, 3000), job(2, 1000)], 0).unwrap();
+        push(&buffer, vec![job(3, 1000), job(4, 2000)], 0).unwrap();
         assert_eq!(drain(&buffer), [1, 2, 3, 4]);
     }
 
     #[test]
     fn what_has_waited_too_long_is_taken_out_and_the_rest_keeps_its_order() {
         let buffer = Buffer::default();
-        buffer.push(vec![job(1, 2000), job(2, 3000)], 10).unwrap();
-        buffer.push(vec![job(3, 1000)], 20).unwrap();
+        push(&buffer, vec![job(1, 2000), job(2, 3000)], 10).unwrap();
+        push(&buffer, vec![job(3, 1000)], 20).unwrap();
         assert_eq!(buffer.oldest_us(), Some(10));
         let keys: Vec<i64> = buffer.take_older(10).iter().map(|job| job.key.0).collect();
         assert_eq!(keys, [1, 2]);
@@ -264,9 +317,9 @@ mod tests {
     #[test]
     fn a_closed_buffer_gives_what_waits_and_takes_nothing_more() {
         let buffer = Buffer::default();
-        buffer.push(vec![job(1, 2000)], 0).unwrap();
+        push(&buffer, vec![job(1, 2000)], 0).unwrap();
         assert_eq!(buffer.close().len(), 1);
-        assert_eq!(buffer.push(vec![job(2, 2000)], 0).unwrap_err().len(), 1);
+        assert_eq!(push(&buffer, vec![job(2, 2000)], 0).unwrap_err().len(), 1);
         assert!(matches!(buffer.poll_pop(0, &mut Context::from_waker(Waker::noop())), Poll::Ready(None)));
     }
 
@@ -275,5 +328,21 @@ mod tests {
         let buffer = Buffer::default();
         assert_eq!((pop(&buffer), pop(&buffer)), (None, None));
         assert_eq!(buffer.level().idle, 1);
+    }
+
+    #[test]
+    fn a_kept_job_is_given_to_no_slot_before_it_has_room_and_is_taken_out_like_any_other() {
+        let buffer = Buffer::default();
+        assert_eq!(buffer.keep(job(1, 2000), 10), None);
+        assert_eq!(buffer.keep(job(2, 2000), 10).unwrap().key, JobKey(2), "one is enough");
+        assert_eq!((pop(&buffer), buffer.oldest_us()), (None, Some(10)));
+        assert_eq!(buffer.take_kept(9), None);
+        assert_eq!(buffer.take_matching(|job| job.key == JobKey(1)).len(), 1);
+        assert_eq!(buffer.keep(job(3, 2000), 20), None);
+        push(&buffer, vec![job(4, 3000)], 20).unwrap();
+        buffer.start_kept(|_| None);
+        assert_eq!(drain(&buffer), [3, 4]);
+        assert_eq!(buffer.keep(job(5, 2000), 30), None);
+        assert_eq!(buffer.close().len(), 1);
     }
 }

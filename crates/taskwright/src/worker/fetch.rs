@@ -4,6 +4,8 @@
 //! what lies here is kept from everybody else, so a slow one claims no more than it can start. The block is therefore
 //! as large as [`BLOCK_TIME`] of work at the rate of just now, and what was not started within [`KEPT_MAX`] goes back.
 //!
+//! When jobs weigh something, the [`Gate`] says before each claim what there is room for.
+//!
 //! The fetcher looks again when the store hints that there is something new, when the buffer runs low after a claim
 //! that was answered in full, and every [poll](super::Config::poll) in any case: hints may be missed.
 
@@ -12,13 +14,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use taskwright_core::State;
+use taskwright_core::admission::{Ask, Claim, Purpose};
 use taskwright_core::limit::{CLAIM_JOBS_MAX, PAGE_ROWS_MAX};
-use taskwright_store::{Error, Filter, Page};
+use taskwright_store::{ClaimedJob, Error, Filter, Page};
 use tokio::sync::watch;
 
 use super::buffer::Level;
 use super::incarnation::Incarnation;
 use super::phase::Phase;
+use super::room::Gate;
+use super::source::Wish;
 use crate::env::micros;
 
 /// How much work is claimed ahead: 20 ms.
@@ -48,8 +53,9 @@ pub(crate) enum Ended {
 pub(crate) async fn run(worker: Arc<Incarnation>) -> Ended {
     let hints = worker.store.hints();
     let pace = Pace::default();
+    let gate = Gate::new(&worker.host.registry, worker.config.budget, &worker.room);
     let mut fetcher =
-        Fetcher { worker, hints, hints_open: true, pace, dry: false, retiring: false, doubts: false };
+        Fetcher { worker, hints, hints_open: true, pace, gate, dry: false, retiring: false, doubts: false };
     fetcher.run().await
 }
 
@@ -58,6 +64,8 @@ struct Fetcher {
     hints: watch::Receiver<u64>,
     hints_open: bool,
     pace: Pace,
+    /// Asked before each claim, when jobs weigh something here.
+    gate: Option<Gate>,
     /// The newest claim was not answered in full: nothing more is there until something happens.
     dry: bool,
     /// Some claim's answer was lost, with jobs in it.
@@ -68,7 +76,7 @@ struct Fetcher {
 
 impl Fetcher {
     async fn run(&mut self) -> Ended {
-        while !self.worker.phase.is_at_least(Phase::Stopping) {
+        while !self.worker.phase.is_at_least(Phase::Recycling) {
             // Interest is registered before the look: in hints here, in the level of the buffer by arming it.
             if self.hints.has_changed().unwrap_or(false) {
                 self.hints.borrow_and_update();
@@ -94,6 +102,22 @@ impl Fetcher {
 
     /// Claims; `true` when there was nothing and nothing is under way, and the worker is to end then.
     async fn claim(&mut self, want: usize) -> bool {
+        let Some(gate) = &mut self.gate else { return self.claim_this(None, Wish::any(want)).await };
+        let (env, buffer) = (&self.worker.host.env, &self.worker.buffer);
+        match gate.ask(env.monotonic_us(), buffer.keeps(), want, env.dice()) {
+            // Until something ends, or comes.
+            Ask::Nothing => self.dry = true,
+            Ask::StartKept => buffer.start_kept(|job| gate.permit(job)),
+            Ask::Claim(claim) => {
+                let wish = gate.wish(&claim);
+                return self.claim_this(Some(claim), wish).await;
+            }
+        }
+        false
+    }
+
+    async fn claim_this(&mut self, claim: Option<Claim>, wish: Wish) -> bool {
+        let want = wish.capacity;
         let worker = Arc::clone(&self.worker);
         let env = &worker.host.env;
         let idle = worker.open.load(Ordering::SeqCst) == 0;
@@ -101,7 +125,7 @@ impl Fetcher {
             biased;
             // Whatever this claim yields goes to others with everything else that the lost worker held.
             () = worker.phase.reached(Phase::Lost) => return false,
-            claimed = worker.source.next(env.now(), want) => claimed,
+            claimed = worker.source.next(env.now(), wish) => claimed,
         };
         let mut jobs = match claimed {
             Ok(claimed) => claimed.jobs,
@@ -117,21 +141,43 @@ impl Fetcher {
                 return false;
             }
         };
+        let now_us = env.monotonic_us();
+        let mut is_for_all = true;
         self.dry = jobs.len() < want;
+        if let (Some(gate), Some(claim)) = (&mut self.gate, &claim) {
+            self.dry = !gate.answered(now_us, claim, &jobs, env.dice());
+            is_for_all = gate.is_for_all(claim);
+        }
         if jobs.is_empty() {
             self.settle_doubts().await;
-            return idle && worker.config.until_empty && !self.retiring;
+            return idle && is_for_all && worker.config.until_empty && !self.retiring;
         }
         worker.open.fetch_add(jobs.len(), Ordering::SeqCst);
         let doubtful = worker.ends.take_doubtful(&mut jobs);
         worker.ends.give_back(&doubtful, "an earlier end of it is still being written");
-        let now_us = env.monotonic_us();
         self.pace.begin(now_us, worker.buffer.level());
-        if let Err(jobs) = worker.buffer.push(jobs, now_us) {
-            worker.ends.give_back(&jobs, "the worker stops");
+        match claim {
+            Some(Claim { purpose: Purpose::Look, .. }) => self.keep(jobs, now_us),
+            _ => self.push(jobs, now_us),
         }
         self.settle_doubts().await;
         false
+    }
+
+    fn push(&self, jobs: Vec<ClaimedJob>, now_us: u64) {
+        let permit = |job: &ClaimedJob| self.gate.as_ref().and_then(|gate| gate.permit(job));
+        if let Err(jobs) = self.worker.buffer.push(jobs, now_us, permit) {
+            self.worker.ends.give_back(&jobs, "the worker stops");
+        }
+    }
+
+    /// Keeps a job apart that has no room yet.
+    fn keep(&self, jobs: Vec<ClaimedJob>, now_us: u64) {
+        for job in jobs {
+            if let Some(job) = self.worker.buffer.keep(job, now_us) {
+                self.worker.ends.give_back(&[job], "the worker stops");
+            }
+        }
     }
 
     /// After claims that failed, and one that was answered: a store may have answered that one with what the others
@@ -194,12 +240,13 @@ impl Fetcher {
         let wake = env.sleep_until_us(old_us.map_or(poll_us, |old_us| old_us.min(poll_us)));
         tokio::select! {
             biased;
-            () = worker.phase.reached(Phase::Stopping) => {}
+            () = worker.phase.reached(Phase::Recycling) => {}
             changed = self.hints.changed(), if self.hints_open => {
                 self.hints_open = changed.is_ok();
                 self.dry = false;
             }
             () = worker.buffer.low.notified() => {}
+            () = worker.room.freed.notified() => self.dry = false,
             () = worker.all_settled.notified(), if worker.config.until_empty || self.retiring => self.dry = false,
             () = wake => self.dry &= !polls,
         }
@@ -208,7 +255,7 @@ impl Fetcher {
     async fn pause(&self, pause: Duration) {
         tokio::select! {
             biased;
-            () = self.worker.phase.reached(Phase::Stopping) => {}
+            () = self.worker.phase.reached(Phase::Recycling) => {}
             () = self.worker.host.env.sleep(pause) => {}
         }
     }
@@ -217,6 +264,9 @@ impl Fetcher {
         let now_us = self.worker.host.env.monotonic_us();
         // The clock may have begun less than that ago.
         let Some(old_us) = now_us.checked_sub(micros(KEPT_MAX)) else { return };
+        if let Some(kept) = self.worker.buffer.take_kept(old_us) {
+            self.worker.ends.give_back(&[kept], "no room for it beside what runs within 1 s");
+        }
         let old = self.worker.buffer.take_older(old_us);
         if !old.is_empty() {
             tracing::debug!(worker = %self.worker.id(), jobs = old.len(), "jobs go back that were not started");

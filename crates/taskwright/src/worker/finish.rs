@@ -258,6 +258,12 @@ async fn give_back(worker: &Incarnation, fences: Vec<(JobKey, u32)>, reason: &st
     let back = || worker.source.give_back(now, fences.clone(), reason.to_owned());
     match persist(worker, "way back", back).await {
         Ok(verdicts) => worker.counts.note_given_back(&verdicts),
+        Err(_) if fences.len() > 1 => {
+            for fence in fences {
+                Box::pin(give_back(worker, vec![fence], reason)).await;
+            }
+            return;
+        }
         Err(error) => {
             tracing::error!(worker = %worker.host.worker, %error, "the store does not take jobs back");
         }
@@ -326,6 +332,11 @@ async fn settle_in_transaction(worker: &Incarnation, ends: Vec<Finish>) {
                 note_in_transaction(worker, end, verdict);
             }
             worker.settled(ends.len());
+        }
+        Err(_) if ends.len() > 1 => {
+            for end in ends {
+                Box::pin(settle_in_transaction(worker, vec![end])).await;
+            }
         }
         Err(error) => settle_refused(worker, ends, &error).await,
     }

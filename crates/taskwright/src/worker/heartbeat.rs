@@ -36,7 +36,10 @@ pub(crate) async fn run(worker: Arc<Incarnation>) {
     loop {
         env.sleep(env.spread(worker.config.heartbeat, 0.1)).await;
         match beat(&worker).await {
-            Beat::Renewed(signals) => super::signals::deliver(&worker, signals),
+            Beat::Renewed(signals) => {
+                super::signals::deliver(&worker, signals);
+                env.follow_if_quick(&*worker.store).await;
+            }
             Beat::TooLate => {
                 tracing::warn!(worker = %worker.host.worker, "the lease could not be renewed; the jobs are let go");
                 return worker.lose(lease_end(&worker, ABORT));

@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 use super::buffer::Buffer;
 use super::finish::Ends;
 use super::phase::{Phase, PhaseCell};
+use super::recycle::{self, Wear};
+use super::room::Room;
 use super::source::Source;
 use super::{Config, fetch, finish, heartbeat, signals, slot};
 use crate::attempt::{Attempt, Host, lock};
@@ -34,6 +36,8 @@ pub(crate) struct Incarnation {
     pub(crate) marks: Arc<dyn StartMarks>,
     pub(crate) phase: PhaseCell,
     pub(crate) buffer: Buffer,
+    pub(crate) room: Arc<Room>,
+    pub(crate) wear: Arc<Wear>,
     pub(crate) ends: Ends,
     pub(crate) counts: Arc<Counts>,
     /// What each slot runs.
@@ -51,6 +55,8 @@ pub(crate) enum Ended {
     Stopped,
     /// It goes on as another: it was declared lost, could not renew its lease, or lost the answer to a claim.
     Replaced,
+    /// It is worn out, and its process is to be replaced.
+    Recycled,
 }
 
 /// The tasks of one incarnation. Dropping them ends them.
@@ -60,17 +66,19 @@ struct Tasks {
     writer: Spawned<()>,
     heartbeat: Spawned<()>,
     _signals: Spawned<()>,
+    _memory: Option<Spawned<()>>,
 }
 
 impl Incarnation {
-    /// Runs until the shutdown, until nothing is left (when asked for), or until the worker is lost.
-    pub(crate) async fn run(self: Arc<Self>, shutdown: Pin<&mut impl Future<Output = ()>>) -> Ended {
+    /// Runs until the shutdown, until nothing is left (when asked for), or until the worker is lost or worn out.
+    pub(crate) async fn run(self: Arc<Self>, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Ended {
         let mut tasks = self.start();
         let mut retired = false;
+        let mut recycled = false;
         tokio::select! {
             biased;
-            () = self.phase.reached(Phase::Stopping) => {}
-            () = shutdown => {}
+            () = self.phase.reached(Phase::Recycling) => recycled = self.wear_out(&mut tasks, shutdown).await,
+            () = shutdown.as_mut() => {}
             // Only ends of itself when nothing is left here.
             ended = &mut tasks.fetcher => retired = matches!(ended, Ok(fetch::Ended::Retired)),
             // Only ends of itself when the worker is lost.
@@ -87,7 +95,34 @@ impl Incarnation {
         if lost {
             self.abandon(&mut tasks).await;
         }
-        if replaced { Ended::Replaced } else { Ended::Stopped }
+        match (replaced, recycled) {
+            (true, _) => Ended::Replaced,
+            (false, true) => Ended::Recycled,
+            (false, false) => Ended::Stopped,
+        }
+    }
+
+    /// Gives back what was not started, and waits for what runs. `false` when something else ends the worker meanwhile.
+    async fn wear_out(&self, tasks: &mut Tasks, shutdown: Pin<&mut impl Future<Output = ()>>) -> bool {
+        let Some(reason) = self.wear.reason() else { return false };
+        tracing::info!(worker = %self.id(), "the worker is recycled: {reason}");
+        self.ends.give_back(&self.buffer.close(), "the worker is recycled");
+        let remark = async {
+            if let Err(error) = self.store.remark(self.id(), format!("recycling: {reason}")).await {
+                tracing::debug!(worker = %self.id(), %error, "nobody can see why the worker is recycled");
+            }
+        };
+        let over = async { tokio::join!(remark, join_all(&mut tasks.slots)) };
+        tokio::select! {
+            biased;
+            () = self.phase.reached(Phase::Stopping) => false,
+            () = shutdown => false,
+            _ = &mut tasks.heartbeat => {
+                self.lose(self.host.env.monotonic_us());
+                false
+            }
+            _ = over => true,
+        }
     }
 
     /// Waits for the handlers of a lost worker to be dropped; nothing is written any more.
@@ -106,6 +141,10 @@ impl Incarnation {
             writer: env.spawn("writer", finish::run(Arc::clone(self))),
             heartbeat: env.spawn("heartbeat", heartbeat::run(Arc::clone(self))),
             _signals: env.spawn("signals", signals::run(Arc::clone(self))),
+            _memory: self
+                .wear
+                .rss_max_bytes
+                .map(|limit| env.spawn("memory", recycle::watch_memory(Arc::clone(self), limit))),
         }
     }
 

@@ -10,6 +10,8 @@
 //! | `heartbeat.rs` | one task that keeps the lease |
 //! | `signals.rs` | one task that delivers cancels and orders |
 //! | `incarnation.rs` | what they share, and how they start and stop |
+//! | `room.rs` | what may be taken on, when jobs weigh something |
+//! | `recycle.rs` | when a worker has run for long enough |
 //! | `phase.rs` | how far an incarnation is in its life |
 //! | `panic.rs` | keeps a panic within its attempt |
 
@@ -20,6 +22,8 @@ mod heartbeat;
 mod incarnation;
 pub(crate) mod panic;
 mod phase;
+mod recycle;
+mod room;
 mod signals;
 mod slot;
 mod source;
@@ -30,7 +34,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use taskwright_core::{Namespace, Priority, QueueName, WorkerId};
+use taskwright_core::{Budget, Namespace, Priority, QueueName, WorkerId};
 use taskwright_store::{NewWorker, Registration, SharedStore};
 use tokio::sync::Notify;
 
@@ -38,6 +42,9 @@ use self::buffer::Buffer;
 use self::finish::Ends;
 use self::incarnation::{Counts, Ended, Incarnation};
 use self::phase::PhaseCell;
+pub use self::recycle::Recycled;
+use self::recycle::Wear;
+use self::room::Room;
 use self::source::{QueueSource, Serves};
 use crate::attempt::Host;
 use crate::env::{Env, micros};
@@ -60,6 +67,7 @@ pub(crate) struct Config {
     pub(crate) lease: Duration,
     pub(crate) heartbeat: Duration,
     pub(crate) until_empty: bool,
+    pub(crate) budget: Budget,
 }
 
 /// Runs jobs.
@@ -83,6 +91,7 @@ pub struct Worker {
     config: Arc<Config>,
     serves: Arc<Serves>,
     counts: Arc<Counts>,
+    wear: Arc<Wear>,
 }
 
 /// Says how a [`Worker`] behaves. Every setting has a default.
@@ -92,6 +101,8 @@ pub struct Builder {
     registry: Arc<Registry>,
     config: Config,
     serves: Serves,
+    recycle_after_jobs: Option<u64>,
+    recycle_above_rss: Option<u64>,
 }
 
 /// What became of the jobs that a worker ran.
@@ -113,6 +124,9 @@ pub struct Summary {
     pub stale: u64,
     /// How often the worker was declared lost, and went on as another.
     pub incarnations_lost: u64,
+    /// Why it ended by itself, to be replaced by another process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recycled: Option<Recycled>,
 }
 
 impl Worker {
@@ -132,12 +146,15 @@ impl Worker {
                 lease: Duration::from_secs(15),
                 heartbeat: Duration::from_secs(5),
                 until_empty: false,
+                budget: Budget::default(),
             },
+            recycle_after_jobs: None,
+            recycle_above_rss: None,
         }
     }
 
-    /// Runs until `shutdown` is ready, an operator says stop, or (if asked for) nothing is left; and then shuts down
-    /// in good order: nothing more is claimed, what waits is handed back, running handlers are told and given the
+    /// Runs until `shutdown` is ready, an operator says stop, (if asked for) nothing is left, or it has run
+    /// [for long enough](Builder::recycle_after_jobs); and then shuts down in good order: nothing more is claimed, what waits is handed back, running handlers are told and given the
     /// grace, and what still runs then is dropped and handed back with its attempt unspent.
     ///
     /// # Errors
@@ -145,6 +162,7 @@ impl Worker {
     /// When the store refuses the worker for good. A store that is only out of order is waited for.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
         panic::watch_places();
+        self.warn_of_heavy_tasks();
         let mut shutdown = pin!(shutdown);
         let mut before = None;
         loop {
@@ -154,11 +172,29 @@ impl Worker {
                 incarnation = self.register(before) => incarnation?,
             };
             before = Some(incarnation.id());
-            if incarnation.run(shutdown.as_mut()).await == Ended::Stopped {
+            let ended = incarnation.run(shutdown.as_mut()).await;
+            if ended == Ended::Recycled || (ended == Ended::Replaced && self.wear.reason().is_some()) {
+                return Ok(Summary { recycled: self.wear.reason(), ..self.summary() });
+            }
+            if ended == Ended::Stopped {
                 break;
             }
         }
         Ok(self.summary())
+    }
+
+    /// What weighs more than the whole budget runs, but not beside others, which may be news to whoever set the budget.
+    fn warn_of_heavy_tasks(&self) {
+        let budget = self.config.budget;
+        for kind in self.registry.kinds() {
+            let weight = self.registry.weight(&kind);
+            if budget.is_passed_by(weight) {
+                tracing::warn!(
+                    %kind, %weight,
+                    "a job of this task weighs more than the whole budget of a worker: it runs when nothing else runs that weighs"
+                );
+            }
+        }
     }
 
     /// Makes the next incarnation known; waits for a store that is out of order.
@@ -184,6 +220,7 @@ impl Worker {
         id: WorkerId,
         before: &mut Option<WorkerId>,
     ) -> Result<Registration, taskwright_store::Error> {
+        self.env.follow(&*self.store).await?;
         // An incarnation that gave up by itself may still be alive to the store. What it ran was dropped, so its jobs
         // can go on at once.
         if let Some(lost) = *before {
@@ -216,6 +253,8 @@ impl Worker {
             marks: registration.marks,
             phase: PhaseCell::new(),
             buffer: Buffer::default(),
+            room: Arc::new(Room::default()),
+            wear: Arc::clone(&self.wear),
             ends: Ends::default(),
             counts: Arc::clone(&self.counts),
             running: (0..self.config.concurrency).map(|_| Mutex::default()).collect(),
@@ -236,6 +275,7 @@ impl Worker {
             given_back: read(&counts.given_back),
             stale: read(&counts.stale),
             incarnations_lost: read(&counts.incarnations_lost),
+            recycled: None,
         }
     }
 }
@@ -299,6 +339,33 @@ impl Builder {
         self
     }
 
+    /// How much the jobs that it runs may [weigh](crate::Task::WEIGHT) together. Default: no limit.
+    ///
+    /// A job for which there is no room stays with the store, for other workers. One that is heavier than the whole budget
+    /// runs when nothing else runs here that weighs anything. Lighter jobs overtake one that has no room for 3 s at most;
+    /// then room is kept free for it ([the rule](taskwright_core::admission)).
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.config.budget = budget;
+        self
+    }
+
+    /// Ends after so many jobs were started and have ended, for the process to be replaced: [`Summary::recycled`] says so.
+    /// What waits in the worker is handed back, and what runs is not told to stop. At least 1. Default: never.
+    #[must_use]
+    pub fn recycle_after_jobs(mut self, jobs: u64) -> Self {
+        self.recycle_after_jobs = Some(jobs.max(1));
+        self
+    }
+
+    /// The same once the process has more resident memory than this, in bytes, at a look every second; not before it has
+    /// run a job. Default: never. Only Linux tells.
+    #[must_use]
+    pub fn recycle_above_rss(mut self, bytes: u64) -> Self {
+        self.recycle_above_rss = Some(bytes);
+        self
+    }
+
     /// The worker.
     pub fn build(self) -> Worker {
         Worker {
@@ -308,6 +375,7 @@ impl Builder {
             config: Arc::new(self.config),
             serves: Arc::new(self.serves),
             counts: Arc::default(),
+            wear: Arc::new(Wear::new(self.recycle_after_jobs, self.recycle_above_rss)),
         }
     }
 

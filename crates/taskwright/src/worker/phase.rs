@@ -12,6 +12,8 @@ pub(crate) enum Phase {
     Claiming,
     /// Runs what it holds and claims nothing more.
     Quiet,
+    /// Is to be replaced: gives back what it has not started, and ends when what runs has ended.
+    Recycling,
     /// Shuts down: nothing more is started.
     Stopping,
     /// Its jobs are no longer its own: nothing more is written.
@@ -39,6 +41,20 @@ impl PhaseCell {
                 self.code.store(to as u8, Ordering::SeqCst);
             }
             later
+        });
+    }
+
+    /// Goes on to a later phase from the first, and does `first` before anybody sees that; nothing when it has left the
+    /// first already.
+    pub(crate) fn leave_claiming(&self, to: Phase, first: impl FnOnce()) {
+        self.watch.send_if_modified(|phase| {
+            let claiming = *phase == Phase::Claiming;
+            if claiming {
+                first();
+                *phase = to;
+                self.code.store(to as u8, Ordering::SeqCst);
+            }
+            claiming
         });
     }
 

@@ -29,8 +29,11 @@ const TURN_US: i64 = 1_000;
 /// Runs jobs until the buffer is closed.
 pub(crate) async fn run(worker: Arc<Incarnation>, number: usize) {
     let mut turn_began = Timestamp::from_micros(0);
-    while let Some(job) = worker.buffer.pop(number).await {
-        let Some(end) = execute(&worker, number, job).await else { continue };
+    while let Some((job, permit)) = worker.buffer.pop(number).await {
+        let end = execute(&worker, number, job).await;
+        drop(permit);
+        let Some(end) = end else { continue };
+        worker.wear.worked();
         let ended_us = end.finish.ended_at.as_micros();
         worker.ends.put(end).await;
         if ended_us - turn_began.as_micros() > TURN_US {
@@ -52,7 +55,7 @@ async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> O
     let attempt = Arc::new(Attempt::new(job, Arc::clone(host), host.env.now()));
     *lock(cell) = Some(Arc::clone(&attempt));
     // Looked at only after the attempt can be found, so that a stop either finds it or is seen here.
-    if worker.phase.is_at_least(Phase::Stopping) {
+    if worker.phase.is_at_least(Phase::Recycling) || !worker.may_start_one_more() {
         *lock(cell) = None;
         if !worker.phase.is_at_least(Phase::Lost) {
             worker.ends.give_back(std::slice::from_ref(&attempt.job), "the worker stops");

@@ -7,10 +7,28 @@ use std::sync::Arc;
 use taskwright_core::{Kind, Namespace, Priority, QueueName, Timestamp, Verdict, WorkerId};
 use taskwright_store::{Claim, Claimed, Finish, JobKey, Reply, SharedStore};
 
+/// What a worker wants of what it serves.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    /// So many jobs at most.
+    pub(crate) capacity: usize,
+    /// Only these kinds; `None` is all that it serves.
+    pub(crate) kinds: Option<Vec<Kind>>,
+    /// Only this priority or better.
+    pub(crate) priority_max: Option<Priority>,
+}
+
+impl Wish {
+    /// Anything.
+    pub(crate) fn any(capacity: usize) -> Self {
+        Self { capacity, kinds: None, priority_max: None }
+    }
+}
+
 /// Gives jobs, and takes their ends.
 pub(crate) trait Source: Send + Sync + 'static {
-    /// Up to `capacity` jobs that this worker now holds, the most urgent first.
-    fn next(&self, now: Timestamp, capacity: usize) -> Reply<'_, Claimed>;
+    /// Jobs that this worker now holds, the most urgent first.
+    fn next(&self, now: Timestamp, wish: Wish) -> Reply<'_, Claimed>;
 
     /// Writes down how attempts ended, each under its fence.
     fn settle(&self, now: Timestamp, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>>;
@@ -36,15 +54,17 @@ pub(crate) struct Serves {
 }
 
 impl Source for QueueSource {
-    fn next(&self, now: Timestamp, capacity: usize) -> Reply<'_, Claimed> {
+    fn next(&self, now: Timestamp, wish: Wish) -> Reply<'_, Claimed> {
+        // The lower number is the better one.
+        let priority_max = self.serves.priority_max.into_iter().chain(wish.priority_max).min();
         self.store.claim(Claim {
             now,
             worker: self.worker,
-            limit: capacity,
-            kinds: self.serves.kinds.clone(),
+            limit: wish.capacity,
+            kinds: wish.kinds.unwrap_or_else(|| self.serves.kinds.clone()),
             queues: self.serves.queues.clone(),
             namespace: self.serves.namespace.clone(),
-            priority_max: self.serves.priority_max,
+            priority_max,
         })
     }
 

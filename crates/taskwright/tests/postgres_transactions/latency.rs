@@ -7,8 +7,11 @@ use tokio::sync::mpsc;
 
 use crate::support::{SOON, Site};
 
-/// How many commits, and the bound on each: generous, as the machine may be busy. On a quiet one it is 100 ms.
-const COMMITS: usize = 10;
+/// How many commits.
+const COMMITS: usize = 20;
+/// What is promised: on a busy machine, in the middle.
+const PROMISED: Duration = Duration::from_millis(100);
+/// The bound on each, as the machine may be busy.
 const BOUND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
@@ -34,7 +37,8 @@ async fn a_job_starts_soon_after_a_commit_that_tells_nobody() {
             waits.push(Duration::from_micros(started_us.saturating_sub(committed_us)));
         }
         println!("{query:?}: {waits:?}");
-        assert!(waits.iter().all(|wait| *wait < BOUND), "{query:?}: {waits:?}");
+        waits.sort_unstable();
+        assert!(waits[COMMITS / 2] < PROMISED && waits[COMMITS - 1] < BOUND, "{query:?}: {waits:?}");
         worker.stop().await;
     }
 }

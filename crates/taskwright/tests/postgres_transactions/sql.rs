@@ -37,6 +37,13 @@ async fn from_psql_a_committed_one_starts_and_one_that_was_rolled_back_never_ran
 }
 
 #[tokio::test]
+async fn a_job_without_arguments_has_an_empty_object() {
+    let site = Site::new().await;
+    let id = site.database.sql("SELECT taskwright.enqueue('order')").parse().unwrap();
+    assert_eq!(site.client.job(id).await.unwrap().unwrap().args.as_str(), "{}");
+}
+
+#[tokio::test]
 async fn a_trigger_makes_a_job_of_each_row() {
     let site = Site::new().await;
     site.database.sql(
@@ -70,6 +77,8 @@ async fn what_is_refused_says_why_and_what_to_do() {
         ("'a', run_at => '-infinity'", "the run_at \"-infinity\"", "9999-12-30"),
         ("'a', run_at => '10000-01-01'", "the run_at", "9999-12-30"),
         ("'a', unique_while => 'never'", "the unique_while \"never\"", "waiting or active"),
+        ("'a', held => NULL", "the held \"NULL\"", "true or false"),
+        ("'a', at_most_once => NULL", "the at_most_once \"NULL\"", "true or false"),
         ("'a', owner => E'a\\nb'", "the owner", "printable"),
         ("'a', args => to_jsonb(repeat('x', 1048575))", "the args", "1 MiB"),
     ] {

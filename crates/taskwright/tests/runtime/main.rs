@@ -3,12 +3,14 @@
 
 mod attempts_are_counted;
 mod back_off_is_exact;
+mod budget_is_kept;
 mod buffered_jobs_go_back;
 mod cancel_reaches_the_handler;
 mod client_never_doubles_a_job;
 mod events_reach_schedules;
 mod files_become_events;
 mod jobs_run_and_complete;
+mod limits_need_a_child_process;
 mod logs_and_progress_arrive;
 mod lost_workers_are_replaced;
 mod order_follows_priority;
@@ -23,3 +25,4 @@ mod store_outages_are_survived;
 mod support;
 mod time_limits_are_kept;
 mod workers_take_only_what_they_serve;
+mod worn_out_workers_are_recycled;

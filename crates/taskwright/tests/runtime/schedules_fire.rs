@@ -7,7 +7,7 @@ use std::time::Duration;
 use taskwright::core::schedule::{FiringKind, Overlap};
 use taskwright::core::trigger::{Custom, CustomTriggers, TriggerRule, TriggerState};
 use taskwright::schedule::Put;
-use taskwright::store::{Filter, FiringOutcome, Page, Store};
+use taskwright::store::{Filter, FiringOutcome, Page};
 use taskwright::{
     Context, Duties, DutyConfig, MaxAttempts, Namespace, Priority, Schedule, State, TaskError, Timestamp,
     Trigger,

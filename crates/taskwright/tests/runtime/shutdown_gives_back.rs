@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use taskwright::{Context, Delivery, State, StopCause, TaskError};
+use taskwright::testing::{Call, When};
+use taskwright::{Context, Delivery, Recycled, State, StopCause, TaskError};
 
 use crate::support::{Notes, handles, job, seconds, world};
 
@@ -127,5 +128,41 @@ fn a_started_job_that_must_not_run_twice_is_dropped_instead() {
         worker.stop().await;
         let job = world.job(id).await;
         assert_eq!((job.view.state, job.view.attempt, job.attempts.len()), (State::Dropped, 1, 1));
+    });
+}
+
+#[test]
+fn a_worker_that_is_lost_while_it_shuts_down_ends_all_the_same() {
+    world(async |world| {
+        let started = Notes::new();
+        let starts = started.clone();
+        let worker = world.worker(handles(move |ctx: Context| {
+            starts.add(());
+            async move {
+                ctx.env().sleep(seconds(600)).await;
+                Ok(())
+            }
+        }));
+        let worker = world.start(worker.grace(seconds(300)));
+        world.enqueue(job()).await;
+        started.reach(1).await;
+        world.faulty.fail(Call::Renew, 1..=u64::MAX, When::Before);
+        assert_eq!(worker.stop().await.incarnations_lost, 1);
+        assert!(world.elapsed_ms() < 20_000, "with its lease, long before the grace is over");
+    });
+}
+
+#[test]
+fn a_worker_that_is_lost_while_it_is_recycled_ends_as_recycled() {
+    world(async |world| {
+        let worker = world.worker(handles(|ctx: Context| async move {
+            ctx.env().sleep(seconds(600)).await;
+            Ok(())
+        }));
+        let worker = world.start(worker.recycle_after_jobs(1));
+        world.faulty.fail(Call::Renew, 1..=u64::MAX, When::Before);
+        world.enqueue(job()).await;
+        let summary = worker.ended().await;
+        assert_eq!((summary.incarnations_lost, summary.recycled), (1, Some(Recycled::Jobs { limit: 1 })));
     });
 }

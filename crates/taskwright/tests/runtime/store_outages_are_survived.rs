@@ -65,6 +65,32 @@ fn ends_that_cannot_be_written_while_the_lease_holds_are_left_to_the_next_attemp
 }
 
 #[test]
+fn an_end_that_is_refused_for_good_costs_those_beside_it_nothing() {
+    world(async |world| {
+        let worker = world.start(world.worker(handles(|ctx: Context| async move {
+            let number: u32 = ctx.args()?;
+            // All end at one moment, and are written together.
+            ctx.env().sleep(seconds(1)).await;
+            Ok(number)
+        })));
+        world.faulty.refuse_ends(|end| end.decision.result.as_deref() == Some("2"));
+        let mut ids = Vec::new();
+        for number in 1..=4_u32 {
+            ids.push(world.enqueue(job().args(&number).unwrap()).await);
+        }
+        let mut states = Vec::new();
+        for id in &ids {
+            states.push(world.over(*id).await.view.state);
+        }
+        assert_eq!(states, [State::Completed, State::Failed, State::Completed, State::Completed]);
+        let refused = world.job(ids[1]).await.view.error.unwrap();
+        assert!(refused.contains("refused the end"), "{refused}");
+        assert!(world.elapsed_ms() < 5_000, "{} ms", world.elapsed_ms());
+        worker.stop().await;
+    });
+}
+
+#[test]
 fn claims_and_duties_that_fail_are_tried_again() {
     world(async |world| {
         world.faulty.fail(Call::Claim, 1..=20, When::Before);

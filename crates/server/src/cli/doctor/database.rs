@@ -31,9 +31,9 @@ pub(super) async fn look(context: &Context, checks: &mut Vec<Check>) -> Result<b
     checks.push(fine("server", format!("{}, {}", settings.url(), connections.engine())));
     checks.push(protection(url));
     let schema = schema(settings, postgres::applied(&connections).await);
-    let before = context.env.now();
+    let before = context.env.machine_now();
     let health = postgres::health(&connections).await?;
-    let after = context.env.now();
+    let after = context.env.machine_now();
     let role = role(&health);
     let usable = schema.ok && role.ok;
     checks.extend([schema, role, clock(before, health.clock, after), durable(&health)]);

@@ -67,7 +67,7 @@ fn command(context: &Context, verb: &Enqueue) -> Result<ExecArgs, Error> {
 }
 
 /// The directory with its whole path, because the worker runs somewhere else.
-fn directory(given: Option<&str>) -> Result<Option<String>, Error> {
+pub(in crate::cli) fn directory(given: Option<&str>) -> Result<Option<String>, Error> {
     let refuse = |why: &str| {
         Error::usage("the directory of the command", why.to_owned(), "name another with --cwd DIR")
     };

@@ -132,9 +132,9 @@ fn print(context: &Context, job: &JobDetail) -> Result<(), Error> {
         return json(output, job);
     }
     facts(output, job, now)?;
-    body(output, "Arguments", job.args.as_str())?;
+    look::body(output, "Arguments", job.args.as_str())?;
     if let Some(result) = &job.result {
-        body(output, "Result", result)?;
+        look::body(output, "Result", result)?;
     }
     attempts(output, job, now)?;
     timeline(output, job, now)
@@ -219,31 +219,11 @@ fn backoff_in_words(backoff: &taskwright_core::Backoff) -> String {
     }
 }
 
-/// JSON, indented if it is short enough to be read that way.
-fn body(output: &Output, title: &str, json: &str) -> Result<(), Error> {
-    const SHOWN_BYTES_MAX: usize = 4 << 10;
-    if json == "null" {
-        return Ok(());
-    }
-    heading(output, title)?;
-    let pretty = serde_json::from_str::<serde_json::Value>(json)
-        .and_then(|value| serde_json::to_string_pretty(&value))
-        .unwrap_or_else(|_| json.to_owned());
-    let shown = taskwright_core::name::clipped(&pretty, SHOWN_BYTES_MAX);
-    for line in shown.lines() {
-        output.line(format!("  {}", text::lines(line)))?;
-    }
-    if shown.len() < pretty.len() {
-        output.note(format!("{title} cut at {}; --json has all", text::bytes(SHOWN_BYTES_MAX as u64)));
-    }
-    Ok(())
-}
-
 fn attempts(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Error> {
     if job.attempts.is_empty() {
         return Ok(());
     }
-    heading(output, "Attempts")?;
+    look::heading(output, "Attempts")?;
     let mut table = Table::new(&[
         Column::new("  #", 0).right(),
         Column::new("end", 0),
@@ -251,6 +231,8 @@ fn attempts(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Erro
         Column::new("took", 1),
         Column::new("cpu", 4),
         Column::new("memory", 5),
+        Column::new("read", 6).right(),
+        Column::new("written", 7).right(),
         Column::new("error", 3).cut(),
     ]);
     for record in &job.attempts {
@@ -267,6 +249,8 @@ fn attempts(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Erro
                 text::measured(std::time::Duration::from_micros(usage.cpu_user_us + usage.cpu_system_us))
             })),
             plain(usage(memory)),
+            plain(usage(|usage| storage(usage.read_bytes))),
+            plain(usage(|usage| storage(usage.written_bytes))),
             plain(record.error.as_deref().map(text::one_line).unwrap_or_default()),
         ]);
     }
@@ -281,11 +265,16 @@ fn memory(usage: &Usage) -> String {
     }
 }
 
+/// Bytes that went to or came from storage; most jobs are served by the memory of the system.
+fn storage(bytes: u64) -> String {
+    if bytes == 0 { "-".to_owned() } else { text::bytes(bytes) }
+}
+
 fn timeline(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Error> {
     if job.timeline.is_empty() {
         return Ok(());
     }
-    heading(output, "Timeline")?;
+    look::heading(output, "Timeline")?;
     let mut table = Table::new(&[
         Column::new("  at", 0),
         Column::new("state", 0),
@@ -319,10 +308,6 @@ fn actor(name: &str) -> String {
         Some(id) if id.len() == 36 => format!("worker …{}", &id[28..]),
         _ => text::one_line(name),
     }
-}
-
-fn heading(output: &Output, title: &str) -> Result<(), Error> {
-    output.line(format!("\n{}", output.paint(title, Paint::Strong)))
 }
 
 #[cfg(test)]

@@ -425,11 +425,14 @@ BEGIN
 END
 $$;
 
--- The same for all jobs that a worker holds in blocks: it is gone.
+-- The same for all jobs that a worker holds in blocks: it is gone. A block from which somebody's transaction is taking a job
+-- is left as it is.
 CREATE FUNCTION set_all_apart(of_worker bigint) RETURNS void
 LANGUAGE sql AS $$
-    WITH gone AS (
-        DELETE FROM block b WHERE b.worker = of_worker RETURNING b.claimed_at, b.seqs)
+    WITH free AS MATERIALIZED (
+        SELECT b.block FROM block b WHERE b.worker = of_worker ORDER BY b.block FOR UPDATE SKIP LOCKED),
+    gone AS (
+        DELETE FROM block b USING free WHERE b.block = free.block RETURNING b.claimed_at, b.seqs)
     INSERT INTO running (seq, worker, attempt, claimed_at, flags)
     SELECT s, of_worker, 1, gone.claimed_at, 0
     FROM gone CROSS JOIN LATERAL unnest(gone.seqs) AS r CROSS JOIN LATERAL generate_series(lower(r), upper(r) - 1) AS s;
@@ -457,6 +460,9 @@ DECLARE
     done      int8multirange;
     left_over bigint[];
 BEGIN
+    -- A job that is committed between two of these statements would be taken for one of the old server's, and put behind
+    -- the new heads. So whoever enqueues waits.
+    LOCK TABLE job IN SHARE ROW EXCLUSIVE MODE;
     PERFORM FROM lane ORDER BY lane FOR UPDATE;
     IF NOT is_restored() THEN
         RETURN; -- Somebody else has done it meanwhile.

@@ -122,7 +122,7 @@ $$;
 -- that holds the unique key. NULL for max_attempts is no limit; unique_while is 'waiting' (until it is claimed) or 'active'
 -- (until it is over).
 CREATE FUNCTION enqueue(
-    kind text, args jsonb DEFAULT 'null', queue text DEFAULT 'default', priority integer DEFAULT 2000,
+    kind text, args jsonb DEFAULT '{}', queue text DEFAULT 'default', priority integer DEFAULT 2000,
     run_at timestamptz DEFAULT NULL, unique_key text DEFAULT NULL, unique_while text DEFAULT 'waiting',
     max_attempts integer DEFAULT 5, timeout interval DEFAULT NULL, owner text DEFAULT NULL,
     namespace text DEFAULT 'default', held boolean DEFAULT false, at_most_once boolean DEFAULT false,
@@ -152,6 +152,8 @@ BEGIN
     PERFORM refuse_unless(unique_key IS NULL OR octet_length(unique_key) BETWEEN 1 AND 512, 'unique_key', unique_key,
             'have 1 to 512 bytes');
     PERFORM refuse_unless(unique_while IN ('waiting', 'active'), 'unique_while', unique_while, 'be waiting or active');
+    PERFORM refuse_unless(f.value IS NOT NULL, f.name, 'NULL', 'be true or false')
+        FROM (VALUES ('held', held), ('at_most_once', at_most_once)) AS f (name, value);
     SELECT j.id INTO stands FROM enqueue_job(
         coalesce(id, new_id()), namespace, queue, kind, priority::smallint, convert_to(body, 'UTF8'),
         (extract(epoch FROM run_at) * 1000000)::bigint, held, coalesce(max_attempts, 0), NULL,

@@ -1,4 +1,4 @@
--- Event sources, and what they have seen (docs/design/0016-sources.md). All times are UTC microseconds since 1970.
+-- Event sources, and what they have seen (docs/design/0017-sources.md). All times are UTC microseconds since 1970.
 
 -- A source at its place. host is empty for one that all machines see alike. mode is null until somebody says how it is.
 CREATE TABLE source (

@@ -120,7 +120,7 @@ impl PostgresStore {
             None => transact!(self, session => finish::finish(session, &self.held, now, worker, ends))?,
         };
         // Also what had ended before, for instance in a transaction of its handler's.
-        self.held.remove(ends.iter().map(|end| end.key.0));
+        self.held.remove(worker, ends.iter().map(|end| end.key.0));
         self.unstart(worker, &uncounted(ends));
         Ok(verdicts)
     }

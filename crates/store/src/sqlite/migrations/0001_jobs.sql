@@ -180,7 +180,8 @@ CREATE TABLE taskwright_worker (
     lease_until_us INTEGER NOT NULL,
     started_at     INTEGER NOT NULL,
     seen_at        INTEGER NOT NULL,
-    forgotten      INTEGER NOT NULL DEFAULT 0
+    forgotten      INTEGER NOT NULL DEFAULT 0,
+    remark         TEXT
 ) STRICT;
 
 CREATE INDEX taskwright_worker_state ON taskwright_worker (state);

@@ -1,0 +1,145 @@
+//! `schedules history`.
+
+use clap::Args;
+use taskwright_core::ScheduleName;
+use taskwright_core::schedule::{FiringKind, SkipReason};
+use taskwright_store::{FiringOutcome, FiringView, SkippedRun};
+
+use crate::cli::Context;
+use crate::cli::value::Limit;
+use crate::error::{Error, Exit};
+use crate::output::{Column, Paint, Table};
+use crate::text;
+
+/// Prints what a schedule fired and skipped, and why.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright schedules history tick
+  taskwright schedules history tick -n 100 --before 4711
+  taskwright schedules history tick --json > firings.ndjson
+
+A terminal gets 50 unless -n says otherwise, a pipe gets all that is kept.")]
+pub(super) struct History {
+    /// The schedule
+    name: ScheduleName,
+    /// How many at most, or `all`
+    #[arg(long, short = 'n', value_name = "N")]
+    limit: Option<Limit>,
+    /// Only those before the one of this number
+    #[arg(long, value_name = "NUMBER")]
+    before: Option<u64>,
+}
+
+/// Firings on a terminal, where nobody reads more.
+const SEEN_MAX: usize = 50;
+
+/// Firings that are read at once.
+const PAGE: usize = 500;
+
+impl History {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        super::found(context, &self.name).await?;
+        let client = super::client(context).await?;
+        let namespace = context.namespace_or_default();
+        let default = if context.output.is_seen() { SEEN_MAX } else { usize::MAX };
+        let mut left = self.limit.map_or(default, |limit| limit.0);
+        let mut before = self.before;
+        let mut is_first = true;
+        let mut table = table("");
+        loop {
+            let wanted = left.min(PAGE);
+            let page = client.firings(&namespace, &self.name, before, wanted).await?;
+            left -= page.len();
+            before = page.last().map(|oldest| oldest.number);
+            if page.is_empty() && is_first {
+                context.output.note("nothing yet");
+            }
+            rows(context, &mut table, &page, "")?;
+            is_first = false;
+            if page.len() < wanted {
+                return Ok(Exit::Ok);
+            }
+            if left == 0 {
+                let more = client.firings(&namespace, &self.name, before, 1).await?;
+                if let (Some(before), false) = (before, more.is_empty()) {
+                    context.output.note(format!("there are more: --before {before}, or -n all"));
+                }
+                return Ok(Exit::Ok);
+            }
+        }
+    }
+}
+
+/// Prints firings, the columns behind an indentation.
+pub(super) fn print(context: &Context, firings: &[FiringView], indent: &str) -> Result<(), Error> {
+    rows(context, &mut table(indent), firings, indent)
+}
+
+fn table(indent: &str) -> Table {
+    Table::new(&[
+        Column::new(if indent.is_empty() { "due" } else { "  due" }, 0),
+        Column::new("trigger", 2),
+        Column::new("outcome", 0),
+        // The id of a job is whole or not there.
+        Column::new("job, or why not", 1).cut_to(36),
+        Column::new("number", 3).right(),
+    ])
+}
+
+fn rows(context: &Context, table: &mut Table, firings: &[FiringView], indent: &str) -> Result<(), Error> {
+    if context.output.is_json() {
+        firings.iter().try_for_each(|firing| context.output.json(firing))?;
+        return context.output.flush();
+    }
+    for firing in firings {
+        let plain = |text: String| (text, Paint::Plain);
+        let trigger = firing.trigger.as_ref().map_or("-".to_owned(), ToString::to_string);
+        let (outcome, paint, what) = match &firing.outcome {
+            FiringOutcome::Fired { kind, job, coalesced } => {
+                let merged = if *coalesced { ", which was there already" } else { "" };
+                (fired(*kind), Paint::Good, format!("{job}{merged}"))
+            }
+            FiringOutcome::Skipped(run) => ("skipped", Paint::Warn, skipped(run)),
+        };
+        table.row(vec![
+            plain(format!("{indent}{}", text::clock(firing.due))),
+            plain(trigger),
+            (outcome.to_owned(), paint),
+            plain(what),
+            (firing.number.to_string(), Paint::Faint),
+        ]);
+    }
+    if !table.is_empty() {
+        context.output.table(table)?;
+    }
+    context.output.flush()
+}
+
+const fn fired(kind: FiringKind) -> &'static str {
+    match kind {
+        FiringKind::OnTime => "fired",
+        FiringKind::Misfired => "made up",
+        FiringKind::Event => "event",
+        FiringKind::ByHand => "by hand",
+    }
+}
+
+fn skipped(run: &SkippedRun) -> String {
+    let why = match run.reason {
+        SkipReason::Misfire => "missed, and not made up for",
+        SkipReason::Off => "paused or not enabled",
+        SkipReason::Edited => "changed: a later one fired for all",
+        SkipReason::SameDue => "another trigger fired at this time",
+        SkipReason::Overlap => "the job before it was not over",
+        SkipReason::Ended => "outside its window, or after its last firing",
+        SkipReason::Refused => "its arguments were refused",
+    };
+    match run.count {
+        1 => why.to_owned(),
+        count => {
+            let least = if run.exact { "" } else { "at least " };
+            format!("{why} ({least}{count} times)")
+        }
+    }
+}

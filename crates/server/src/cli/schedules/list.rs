@@ -1,0 +1,164 @@
+//! `schedules list`.
+
+use clap::Args;
+use serde::Serialize;
+use taskwright::schedule::ScheduleView;
+use taskwright_core::trigger::CustomTriggers;
+use taskwright_core::{Kind, Namespace, Schedule, ScheduleName, Timestamp};
+use taskwright_store::{ScheduleKey, StoredSchedule};
+
+use super::show;
+use crate::cli::Context;
+use crate::error::{Error, Exit};
+use crate::output::{Column, Paint, Table};
+use crate::text;
+
+/// Lists the schedules.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright schedules list
+  taskwright schedules list --json
+
+States: on; paused; disabled (by its definition); done: it will never fire
+again by itself; new: the config file has it, and `up` has not registered it.")]
+pub(super) struct List {}
+
+/// Schedules that are read at once.
+const PAGE: usize = 500;
+
+const COLUMNS: [Column; 6] = [
+    Column::new("name", 0).cut_to(32),
+    Column::new("state", 0),
+    Column::new("next", 1),
+    Column::new("last due", 3),
+    Column::new("task", 4),
+    Column::new("when", 2).cut(),
+];
+
+/// One schedule as JSON.
+#[derive(Serialize)]
+struct Listed<'a> {
+    name: &'a ScheduleName,
+    namespace: &'a Namespace,
+    kind: &'a Kind,
+    state: &'a str,
+    when: String,
+    next: Option<Timestamp>,
+    last: Option<Timestamp>,
+    fired: u64,
+}
+
+impl List {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        let mut listing = Listing { context, table: Table::new(&COLUMNS), count: 0, names: Vec::new() };
+        if context.config.schedules.is_empty() || context.has_store().await? {
+            let store = context.store().await?;
+            let mut after: Option<ScheduleKey> = None;
+            loop {
+                let page = store.schedules(context.namespace.clone(), after, PAGE).await?;
+                page.iter().try_for_each(|stored| listing.stored(stored))?;
+                after = page.last().filter(|_| page.len() == PAGE).map(|last| last.key);
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        let namespace = context.namespace_or_default();
+        for name in context.config.schedules.keys() {
+            let is_listed =
+                listing.names.iter().any(|(of, listed)| *of == namespace && listed.as_str() == name);
+            if let Some(schedule) = super::configured(context, name).filter(|_| !is_listed) {
+                listing.new(&schedule)?;
+            }
+        }
+        listing.end()
+    }
+}
+
+struct Listing<'c> {
+    context: &'c Context,
+    table: Table,
+    count: usize,
+    /// Those of the store; only kept as far as the config file has schedules that might be missing.
+    names: Vec<(Namespace, ScheduleName)>,
+}
+
+impl Listing<'_> {
+    fn stored(&mut self, stored: &StoredSchedule) -> Result<(), Error> {
+        if self.context.config.schedules.contains_key(stored.name.as_str()) {
+            self.names.push((stored.namespace.clone(), stored.name.clone()));
+        }
+        match ScheduleView::read(stored) {
+            Ok(view) => self.view(&view),
+            // One that a newer program registered must not hide the others.
+            Err(error) => {
+                self.context.output.note(format!("warning: {error}"));
+                Ok(())
+            }
+        }
+    }
+
+    fn view(&mut self, view: &ScheduleView) -> Result<(), Error> {
+        let now = self.context.env.now();
+        let status = view.status(now, &CustomTriggers::default());
+        let next = show::next_due(view, status, now);
+        let (state, paint) = show::painted(status);
+        self.row(&view.schedule, (state, paint), next, view.state.last_due, view.state.fired)
+    }
+
+    fn new(&mut self, schedule: &Schedule) -> Result<(), Error> {
+        self.row(schedule, ("new", Paint::Warn), None, None, 0)
+    }
+
+    fn row(
+        &mut self,
+        schedule: &Schedule,
+        (state, paint): (&str, Paint),
+        next: Option<Timestamp>,
+        last: Option<Timestamp>,
+        fired: u64,
+    ) -> Result<(), Error> {
+        self.count += 1;
+        let (name, namespace, kind) = (&schedule.name, &schedule.namespace, &schedule.kind);
+        let when = schedule.triggers.describe();
+        if self.context.output.is_json() {
+            return self.context.output.json(&Listed {
+                name,
+                namespace,
+                kind,
+                state,
+                when,
+                next,
+                last,
+                fired,
+            });
+        }
+        let now = self.context.env.now();
+        let seen_from_now = |at: Option<Timestamp>| at.map(|at| text::relative(at, now)).unwrap_or_default();
+        let name = match *namespace == Namespace::default() {
+            true => name.to_string(),
+            false => format!("{namespace}/{name}"),
+        };
+        let plain = |text: String| (text, Paint::Plain);
+        self.table.row(vec![
+            plain(name),
+            (state.to_owned(), paint),
+            plain(seen_from_now(next)),
+            (seen_from_now(last), Paint::Faint),
+            plain(kind.to_string()),
+            plain(text::one_line(&when)),
+        ]);
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<Exit, Error> {
+        if !self.table.is_empty() {
+            self.context.output.table(&mut self.table)?;
+        }
+        if self.count == 0 {
+            self.context.output.note("no schedules: `taskwright schedules add --help`");
+        }
+        Ok(Exit::Ok)
+    }
+}
