@@ -102,6 +102,11 @@ impl Site {
         self.store.clone()
     }
 
+    /// The store, for a client of it.
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
     /// What the store says now.
     pub fn ask<T>(&self, question: impl AsyncFnOnce(&dyn Store) -> T) -> T {
         self.runtime.block_on(question(&*self.store))

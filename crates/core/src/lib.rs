@@ -18,6 +18,7 @@
 //! | [`trigger`] | when a schedule fires |
 //! | [`cron`], [`zone`] | which moments an expression and a wall clock mean |
 //! | [`schedule`] | which jobs a schedule makes now |
+//! | [`source`] | which event a look at a file makes |
 //! | [`outcome`] | how the end of a job is told as an event |
 //! | [`unique`] | which jobs count as the same |
 //! | [`retention`] | how long what is over is kept |
@@ -42,6 +43,7 @@ pub mod retention;
 pub mod retry;
 pub mod schedule;
 pub mod size;
+pub mod source;
 pub mod state;
 mod text;
 pub mod time;
@@ -54,12 +56,15 @@ pub use attempt::{AttemptRecord, Decision, Fence, Outcome, Usage, Verdict};
 pub use error::Error;
 pub use id::{EventId, JobId, WorkerId};
 pub use job::{Args, Delivery, NewJob};
-pub use name::{Actor, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, Topic, TriggerId};
+pub use name::{
+    Actor, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, SourceName, Topic, TriggerId,
+};
 pub use priority::Priority;
 pub use resource::{IoNice, Limits};
 pub use retention::Retention;
 pub use retry::{Backoff, MaxAttempts};
 pub use schedule::{Schedule, ScheduleState};
+pub use source::{FileChange, Fingerprint};
 pub use state::{Cause, State};
 pub use time::Timestamp;
 pub use trigger::{Trigger, TriggerState};

@@ -52,6 +52,12 @@ pub const SCHEDULE_WRITES_MAX: usize = 1_000;
 pub const EMIT_EVENTS_MAX: usize = 1_000;
 /// Bytes of an event's key: 1,024.
 pub const EVENT_KEY_BYTES_MAX: usize = 1_024;
+/// Files of an event source that are looked up, or written, by one call: 1,000. Each makes one event at most.
+pub const SIGHTINGS_MAX: usize = EMIT_EVENTS_MAX;
+/// The longest debounce of an event source, and the longest time between two scans: 1 day.
+pub const SOURCE_SPAN_MAX: Duration = Duration::from_secs(86_400);
+/// The shortest time between two scans of an event source: 1 s.
+pub const RESCAN_MIN: Duration = Duration::from_secs(1);
 
 /// Checks the key of an event: 1 to [`EVENT_KEY_BYTES_MAX`] bytes without control characters.
 ///

@@ -112,6 +112,12 @@ text_type! {
 }
 
 text_type! {
+    /// Names an event source, for instance `inbox`: at most 128 bytes, a letter or digit first, then letters, digits
+    /// and `. _ : / -`.
+    SourceName, "source", check_name
+}
+
+text_type! {
     /// Names what an event is about, for instance `order.created`: at most 128 bytes, a letter or digit first, then
     /// letters, digits and `. _ : / -`.
     Topic, "topic", check_name

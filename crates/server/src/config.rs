@@ -17,10 +17,12 @@ use crate::store_url::StoreUrl;
 
 mod reader;
 mod schedule;
+pub mod source;
 pub mod task;
 pub mod template;
 
 use reader::{Document, Section};
+pub use source::SourceConfig;
 pub use task::TaskConfig;
 
 /// The file that is read when no other is named.
@@ -45,6 +47,8 @@ pub struct Config {
     pub workers: WorkersConfig,
     /// `[tasks.NAME]`, by name.
     pub tasks: BTreeMap<String, TaskConfig>,
+    /// `[sources.NAME]`, by name.
+    pub sources: BTreeMap<String, SourceConfig>,
     /// `[schedules.NAME]`, by name, in the namespace `default`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<String, Schedule>,
@@ -163,12 +167,17 @@ fn read(root: &Section<'_>) -> Config {
         .map(|(name, section)| (name.to_owned(), task::read(name, &section)))
         .filter_map(|(name, task)| Some((name, task?)))
         .collect();
+    let sources = root
+        .named_sections("sources")
+        .into_iter()
+        .filter_map(|(name, section)| Some((name.to_owned(), source::read(name, &section)?)))
+        .collect();
     let schedules = root
         .named_sections("schedules")
         .into_iter()
         .filter_map(|(name, section)| Some((name.to_owned(), schedule::read(name, &section, &tasks)?)))
         .collect();
-    Config { file: None, store_url, run_dir, workers, tasks, schedules, retention }
+    Config { file: None, store_url, run_dir, workers, tasks, schedules, sources, retention }
 }
 
 fn workers(section: &Section<'_>) -> WorkersConfig {

@@ -31,6 +31,7 @@ pub mod output;
 #[cfg(feature = "postgres")]
 mod run_dir;
 mod schedule;
+mod source;
 pub mod store_url;
 mod text;
 

@@ -33,6 +33,7 @@ pub mod postgres;
 mod presence;
 mod query;
 mod schedule;
+mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod sweep;
@@ -61,6 +62,7 @@ pub use schedule::{
     Definition, DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, ScheduleKey, ScheduleStore,
     ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
 };
+pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
 pub use sweep::{LostWorker, Promoted, Pruned, Reclaimed};
 pub use worker::{CancelRequest, NewWorker, Order, Registration, Signals, StartMarks, WorkerState};
 
@@ -77,7 +79,7 @@ pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + '
 /// Every call may fail with an [`Error`] of its own accord: [busy](Error::is_busy), [full](Error::is_full),
 /// [read-only](Error::is_read_only) or [closed](Error::is_closed). After such an error it is unknown whether the call
 /// took place, and every call may safely be repeated. Further errors are named at the call.
-pub trait Store: ScheduleStore + EventStore {
+pub trait Store: ScheduleStore + EventStore + SourceStore {
     /// Stores new jobs, all or none, and answers in their order.
     ///
     /// A job whose id is stored already is left alone and answered as existing; so is a job whose unique key is held

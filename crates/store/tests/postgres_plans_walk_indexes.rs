@@ -7,11 +7,14 @@ mod cluster;
 use std::sync::Arc;
 
 use cluster::{Cluster, Database};
-use taskwright_core::{EventId, Timestamp, Topic};
+use taskwright_core::{EventId, Fingerprint, Timestamp, Topic};
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::conformance::schedule::{definition, fires, registration, rewrite, stored};
 use taskwright_store::postgres::{PostgresStore, Settings};
-use taskwright_store::{EventKey, Filter, NewEvent, NewFiring, Page, ScheduleWrite, StoredSchedule};
+use taskwright_store::{
+    EventKey, Filter, NewEvent, NewFiring, Page, ScheduleWrite, Sighting, SourceKey, SourcePlace,
+    StoredSchedule,
+};
 
 const JOBS: u32 = 100_000;
 const SCHEDULES: usize = 20_000;
@@ -183,6 +186,64 @@ async fn schedules_and_events_are_found_by_what_they_are_asked_for() {
     assert!(["schedule", "schedule_due", "event", "event_due", "job"].iter().all(|table| fetched(table) > 0));
     for (table, scanned, walked) in reads {
         let small = ["lane", "queue", "store", "migration"].contains(&table.as_str());
+        assert!(small || scanned == 0, "{table}: {scanned} rows were scanned");
+        assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
+    }
+}
+
+/// Every call about what a source has seen, each about a few files. How many rows they are about.
+async fn use_source(process: &Process, source: SourceKey, first: u32) -> u64 {
+    let store = process.store();
+    let path = |n: u32| format!("own/{}", first + n);
+    let print = |size| Some(Fingerprint { size, modified_ns: 0, inode: 1, born_ns: None });
+    let sighting = |n: u32, before, after, told: bool| Sighting {
+        path: path(n),
+        before,
+        after,
+        event: told.then(|| event(first + n + 500, "default", "file.created")),
+    };
+    let new = (0..100).map(|n| sighting(n, None, print(1), true)).collect();
+    assert_eq!(store.see(at(1), source, new).await.unwrap(), [true; 100]);
+    let changed = (0..50).map(|n| sighting(n, print(1), print(2), false)).collect();
+    assert_eq!(store.see(at(1), source, changed).await.unwrap(), [true; 50]);
+    let gone = (50..100).map(|n| sighting(n, print(1), None, false)).collect();
+    assert_eq!(store.see(at(1), source, gone).await.unwrap(), [true; 50]);
+    let seen = store.seen_of(source, (0..100).map(path).collect()).await.unwrap();
+    assert_eq!(seen.iter().filter(|print| print.is_some()).count(), 50);
+    assert!(!store.seen(source, Some("many/7".to_owned()), 100).await.unwrap().is_empty());
+    assert_eq!(store.prune_sources(at(0), 10).await.unwrap(), 0);
+    500
+}
+
+#[tokio::test]
+async fn what_a_source_has_seen_is_found_by_path() {
+    let database = Cluster::shared().database();
+    let run = tempfile::tempdir().unwrap();
+    let process = open(&database, &run).await;
+    let place = SourcePlace {
+        namespace: namespace("default"),
+        name: "inbox".parse().unwrap(),
+        host: "here".to_owned(),
+        path: "/srv/inbox".to_owned(),
+    };
+    let source = process.store().open_source(at(1), place).await.unwrap();
+    // Everything is planned here, by its only session, on tables that are next to empty.
+    use_source(&process, source, 1).await;
+    database.sql(&format!(
+        "INSERT INTO taskwright.seen (source, path, print)
+         SELECT s, 'many/' || n, (SELECT print FROM taskwright.seen LIMIT 1)
+         FROM generate_series({0}, {0} + 1) s, generate_series(1, {EVENTS}) n;
+         SELECT pg_stat_reset();",
+        source.0
+    ));
+    let mut about = 0;
+    for n in 1..=10 {
+        about += use_source(&process, source, 1_000 * n).await;
+    }
+    process.store().close().await.unwrap();
+    drop(process);
+    for (table, scanned, walked) in reads(&database) {
+        let small = ["source", "store", "migration"].contains(&table.as_str());
         assert!(small || scanned == 0, "{table}: {scanned} rows were scanned");
         assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
     }

@@ -39,6 +39,11 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Is ready at this moment of the monotonic clock.
     fn sleep_until_us(&self, monotonic_us: u64) -> Sleep;
+
+    /// Whether time stands still while anybody works, as in a simulation. Default no.
+    fn waits_for_work(&self) -> bool {
+        false
+    }
 }
 
 /// Is ready when its time has come.
@@ -172,6 +177,25 @@ impl Env {
         #[allow(clippy::disallowed_methods, reason = "this is the one place")]
         let handle = tokio::spawn(future);
         Spawned { name, handle }
+    }
+}
+
+impl Env {
+    /// Runs what blocks its thread on a thread for such work, and gives what that gives. A panic of the work goes on here.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        if self.0.clock.waits_for_work() {
+            return work();
+        }
+        match tokio::task::spawn_blocking(work).await {
+            Ok(output) => output,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime shuts down, and with it whoever waits here.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 

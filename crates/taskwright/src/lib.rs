@@ -61,6 +61,7 @@ mod outbox;
 pub mod process;
 mod registry;
 pub mod schedule;
+pub mod source;
 pub mod supervisor;
 mod task;
 pub mod testing;

@@ -54,14 +54,20 @@ fn check(context: &Context) -> Result<Exit, Error> {
         ));
     };
     let (tasks, schedules) = (context.config.tasks.len(), context.config.schedules.len());
+    let sources = context.config.sources.len();
+    // Also what only a daemon would find: a channel without a database.
+    crate::source::sources(&context.config, &context.store_url)?;
     let file = file.display().to_string();
     if context.output.is_json() {
-        let told = json!({ "file": file, "ok": true, "tasks": tasks, "schedules": schedules });
+        let told =
+            json!({ "file": file, "ok": true, "tasks": tasks, "schedules": schedules, "sources": sources });
         context.output.json(&told)?;
     } else {
         let mut found = text::count(tasks, "task");
-        if schedules > 0 {
-            found.push_str(&format!(", {}", text::count(schedules, "schedule")));
+        for (count, what) in [(schedules, "schedule"), (sources, "source")] {
+            if count > 0 {
+                found.push_str(&format!(", {}", text::count(count, what)));
+            }
         }
         context.output.line(format!("{file}: ok, {found}"))?;
     }
@@ -138,6 +144,9 @@ fn show(context: &Context) -> Result<Exit, Error> {
         for (what, value) in resources(task) {
             fact("", format!("  {what} {value}"))?;
         }
+    }
+    for (name, source) in &config.sources {
+        fact("source", format!("{name}: {}", text::one_line(&source.to_string())))?;
     }
     Ok(Exit::Ok)
 }

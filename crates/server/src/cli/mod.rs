@@ -28,6 +28,7 @@ mod migrate;
 mod queues;
 mod schedules;
 mod select;
+mod sources;
 pub(crate) mod up;
 mod usage;
 mod value;
@@ -108,6 +109,8 @@ enum Verb {
     Jobs(jobs::Jobs),
     /// Look at queues, pause, resume and empty them
     Queues(queues::Queues),
+    /// Look at event sources
+    Sources(sources::Sources),
     /// Look at schedules, add, pause, resume, fire and remove them
     Schedules(schedules::Schedules),
     /// Emit events, and look at them
@@ -172,6 +175,7 @@ impl Verb {
             Self::Enqueue(verb) => context.block_on(verb.run(context)),
             Self::Jobs(noun) => context.block_on(noun.run(context)),
             Self::Queues(noun) => context.block_on(noun.run(context)),
+            Self::Sources(noun) => context.block_on(noun.run(context)),
             Self::Schedules(noun) => context.block_on(noun.run(context)),
             Self::Events(noun) => context.block_on(noun.run(context)),
             Self::Workers(noun) => context.block_on(noun.run(context)),

@@ -178,6 +178,39 @@ impl<'d> Section<'d> {
         self.parsed_or_number(key, DURATION_FORM, |text| Ok(parse_time_limit(text)?))
     }
 
+    /// A duration between two bounds, both included.
+    pub(super) fn span(&self, key: &'static str, least: Duration, most: Duration) -> Option<Duration> {
+        self.parsed_or_number(key, DURATION_FORM, |text| {
+            let span = parse_duration(text)?;
+            if (least..=most).contains(&span) {
+                return Ok(span);
+            }
+            let (least, most) = (crate::text::duration(least), crate::text::duration(most));
+            Err(Error::usage(
+                key,
+                format!("it must be from {least} to {most}"),
+                "choose one within these bounds",
+            ))
+        })
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
+        let value = self.get(key)?;
+        value.get_ref().as_bool().or_else(|| self.expected(key, value, "true or false"))
+    }
+
+    /// A text, or a list of texts, each read further.
+    pub(super) fn text_or_list<T>(
+        &self,
+        key: &'static str,
+        form: &str,
+        parse: impl Fn(&str) -> Result<T, Error>,
+    ) -> Option<Vec<T>> {
+        let is_text = self.entry(key).is_some_and(|(_, value)| value.get_ref().as_str().is_some());
+        if is_text { self.parsed(key, form, parse).map(|one| vec![one]) } else { self.list(key, form, parse) }
+    }
+
     /// A duration, or `"forever"`, which is `None`.
     pub(super) fn duration_or_forever(&self, key: &'static str) -> Option<Option<Duration>> {
         self.parsed_or_number(key, "a duration like \"7d\", or \"forever\"", |text| match text {

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use taskwright::{Duties, DutyConfig, Env};
 
-use crate::config::Config;
+use crate::cli::Context;
+use crate::error::Error;
 
 /// Jobs that one worker process runs at once, unless somebody says otherwise.
 pub(crate) const CONCURRENCY_DEFAULT: u32 = 8;
@@ -27,8 +28,9 @@ pub(crate) const GRACE_DEFAULT: Duration = Duration::from_secs(25);
 /// How long the end may take to let another node do the duties.
 const RESIGN_TIME: Duration = Duration::from_secs(1);
 
-fn duties(config: &Config) -> DutyConfig {
-    DutyConfig { retention: config.retention, ..DutyConfig::default() }
+fn duties(context: &Context) -> Result<DutyConfig, Error> {
+    let sources = crate::source::sources(&context.config, &context.store_url)?;
+    Ok(DutyConfig { retention: context.config.retention, sources, ..DutyConfig::default() })
 }
 
 /// Ends the duties, so that another node can do them at once.

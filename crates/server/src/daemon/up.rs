@@ -37,6 +37,7 @@ pub(crate) fn up(context: &Context, verb: &Up) -> Result<Exit, Error> {
 
 async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let env = context.env.clone();
+    let duty_config = super::duties(context)?;
     let store = Arc::clone(context.store_or_new().await?);
     let lock = super::lock::take(&context.store_url)?;
     let signals = Signals::listen()?;
@@ -44,12 +45,7 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     super::schedules::register(context).await?;
     greet(context, &*store, &plan);
 
-    let duties = Duties::start_with(
-        &store,
-        &env,
-        &super::duties(&context.config),
-        crate::command::orphan_killer(&store),
-    );
+    let duties = Duties::start_with(&store, &env, &duty_config, crate::command::orphan_killer(&store));
     let (ends, end) = mpsc::unbounded_channel();
     let blocked = Arc::new(Notify::new());
     let watch = watchdog::start(&env, &store, Arc::clone(&blocked));

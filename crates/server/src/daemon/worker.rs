@@ -59,7 +59,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let grace = verb.grace.or(config.workers.grace).unwrap_or(GRACE_DEFAULT);
     let registry = command::register(Registry::new(), config, &store, &env, grace)?;
 
-    let duty_config = super::duties(config);
+    let duty_config = super::duties(context)?;
     // A supervised worker leaves the duties to its parent.
     let duties = if verb.supervised {
         None

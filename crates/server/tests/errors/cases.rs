@@ -108,6 +108,7 @@ pub(crate) fn all() -> Vec<Case> {
         files_of_jobs(),
         configs(),
         tasks_of_configs(),
+        sources_of_configs(),
         stores(),
         jobs(),
     ]
@@ -368,6 +369,22 @@ fn tasks_of_configs() -> Vec<Case> {
         Case::new("built-in task defined again", 2, "config check")
             .config("[tasks.exec]\ncommand = \"ls\"\n"),
         Case::new("task with a bad name", 2, "config check").config("[tasks.\"a b\"]\ncommand = \"ls\"\n"),
+    ]
+}
+
+fn sources_of_configs() -> Vec<Case> {
+    let source =
+        |name, text: &str| Case::new(name, 2, "config check").config(&format!("[sources.a]\n{text}\n"));
+    vec![
+        source("source of nothing", "topic = \"a\""),
+        source("source of two things", "path = \"inbox\"\nchannel = \"orders\""),
+        source("source of files with a key for channels", "path = \"inbox\"\nurl = \"postgres://h/d\""),
+        source("source with a bad glob", "path = \"inbox\"\nglob = \"[a\""),
+        source("source with an unknown change", "path = \"inbox\"\non = \"deleted\""),
+        source("source that scans all the time", "path = \"inbox\"\nrescan = \"10ms\""),
+        source("source with a number for a flag", "path = \"inbox\"\nrecursive = 1"),
+        source("channel with no name for a topic", "channel = \"new orders\""),
+        source("channel without PostgreSQL", "channel = \"orders\""),
     ]
 }
 

@@ -32,8 +32,8 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue event fence finish hint lead log order promote prune query queue reclaim schedule timeline
-    unique worker
+    cancel change claim enqueue event fence finish hint lead log order promote prune query queue reclaim schedule source
+    timeline unique worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -293,6 +293,19 @@ macro_rules! conformance {
                 too_many_schedules_at_once_are_refused_whole,
                 a_schedule_that_fires_is_heard_of,
                 jobs_of_a_kind_that_is_not_known_are_stored_all_the_same,
+            ]
+            source: [
+                a_source_at_its_place_has_one_key,
+                a_file_is_remembered_and_told_together,
+                a_file_without_an_event_is_only_remembered,
+                a_sighting_that_is_repeated_changes_and_tells_nothing,
+                only_what_looks_as_it_was_said_to_is_changed_or_forgotten,
+                a_file_that_was_forgotten_can_come_again,
+                what_was_seen_is_found_by_path_and_page_by_page,
+                too_many_sightings_at_once_are_refused_whole,
+                a_source_shows_how_it_is,
+                a_source_that_nobody_runs_is_forgotten_in_time,
+                what_a_source_tells_is_heard_of,
             ]
             timeline: [
                 a_life_is_told_from_its_creation_to_its_end,

@@ -16,6 +16,7 @@ mod job;
 mod lead;
 mod query;
 mod schedule;
+mod source;
 mod sweep;
 mod worker;
 mod world;

@@ -12,6 +12,7 @@ use super::event::Events;
 use super::job::{Job, Place, Running};
 use super::lead::Leader;
 use super::schedule::Schedules;
+use super::source::Sources;
 use super::worker::Worker;
 
 /// One handle: what stands for a process here.
@@ -39,6 +40,7 @@ pub(super) struct World {
     pub(super) leader: Option<Leader>,
     pub(super) schedules: Schedules,
     pub(super) events: Events,
+    pub(super) sources: Sources,
     /// The processes that live.
     processes: BTreeSet<ProcessId>,
     last_process: ProcessId,

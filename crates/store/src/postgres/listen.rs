@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio_postgres::{AsyncMessage, Client, SimpleQueryMessage};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Connection, SimpleQueryMessage, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connect::config_with;
 use super::error::store_error;
@@ -35,14 +37,7 @@ pub(super) struct Listening {
 impl Listening {
     /// Connects and begins to listen.
     pub(super) async fn start(settings: &Settings) -> Result<Self, Error> {
-        let connector = tls::connector(settings)?;
-        let config = config_with(settings, OPTIONS);
-        let connecting = first(&config, |host| {
-            let connector = connector.clone();
-            async move { host.connect(connector).await }
-        });
-        let connecting = tokio::time::timeout(login_wait_max(&config), connecting);
-        let (client, mut connection) = connecting.await.map_err(|_| lost())?.map_err(store_error)?;
+        let (client, mut connection) = connect(settings).await?;
         let heard = Arc::new(Notify::new());
         let (to_hear, own) = (heard.clone(), Arc::new(AtomicI32::new(0)));
         let not_heard = own.clone();
@@ -88,6 +83,21 @@ impl Listening {
     }
 }
 
+/// A connection that nobody drives yet.
+pub(super) type Undriven = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+/// Connects, outside of any pool.
+pub(super) async fn connect(settings: &Settings) -> Result<(Client, Undriven), Error> {
+    let connector = tls::connector(settings)?;
+    let config = config_with(settings, OPTIONS);
+    let connecting = first(&config, |host| {
+        let connector = connector.clone();
+        async move { host.connect(connector).await }
+    });
+    let connecting = tokio::time::timeout(login_wait_max(&config), connecting);
+    connecting.await.map_err(|_| lost())?.map_err(store_error)
+}
+
 /// The channel of a store. Channels belong to a database, so it has the name of the schema.
 pub(super) fn channel(settings: &Settings) -> String {
     format!("{}_hint", settings.schema())
@@ -108,14 +118,16 @@ pub(super) fn seen(messages: &[SimpleQueryMessage]) -> String {
 }
 
 /// The answer of the server, which is lost when it takes too long.
-async fn within_wait<T>(answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
+pub(super) async fn within_wait<T>(
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Error> {
     match tokio::time::timeout(ANSWER_WAIT_MAX, answer).await {
         Ok(done) => done.map_err(store_error),
         Err(_) => Err(lost()),
     }
 }
 
-fn lost() -> Error {
+pub(super) fn lost() -> Error {
     Error::new(
         crate::error::Area::Busy,
         "hear of new jobs",

@@ -34,6 +34,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0005_outcomes.sql"),
     },
+    Migration {
+        version: 6,
+        name: "sources",
+        usable_from: 3,
+        sql: include_str!("migrations/0006_sources.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

@@ -95,6 +95,7 @@ mod event;
 mod hot;
 mod lost;
 mod schedule;
+mod source;
 
 /// A store in a schema of a PostgreSQL database. See the [module documentation](super).
 pub struct PostgresStore {

@@ -36,6 +36,7 @@ mod reader;
 mod schedule;
 mod schema;
 mod session;
+mod source;
 mod sweep;
 mod timeline;
 mod wake;

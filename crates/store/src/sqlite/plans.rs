@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use taskwright_core::{NewJob, State};
 
 use super::open::Options;
-use super::{SqliteStore, change, claim, event, finish, list, place, query, schedule, sweep, worker};
+use super::{SqliteStore, change, claim, event, finish, list, place, query, schedule, source, sweep, worker};
 use crate::conformance::fixture::*;
 use crate::{Filter, Pattern};
 
@@ -75,6 +75,11 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("schedule: forget history", schedule::PRUNE_FIRINGS),
     ("event: list", event::EVENTS),
     ("event: forget", event::PRUNE),
+    ("source: seen of a path", source::SEEN_OF),
+    ("source: seen, by path", source::SEEN),
+    ("source: see a new file", source::INSERT),
+    ("source: see a changed file", source::UPDATE),
+    ("source: forget a file", source::DELETE),
 ];
 
 /// A store with very many scheduled and finished jobs. The first ones come through the store, the others are copies.

@@ -18,6 +18,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0002_schedules.sql"),
     },
+    Migration {
+        version: 3,
+        name: "sources",
+        usable_from: 1,
+        sql: include_str!("migrations/0003_sources.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

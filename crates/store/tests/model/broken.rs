@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::{
-    Actor, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State, Timestamp, Topic, Verdict,
-    WorkerId,
+    Actor, Fingerprint, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State, Timestamp,
+    Topic, Verdict, WorkerId,
 };
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::*;
@@ -78,6 +78,18 @@ impl EventStore for Broken {
         deliver(now: Timestamp, events: Vec<EventKey>, writes: Vec<ScheduleWrite>) -> bool;
         events(of: Option<Namespace>, topic: Option<Topic>, before: Option<EventKey>, limit: usize) -> Vec<StoredEvent>;
         prune_events(before: Timestamp, limit: usize) -> usize;
+    }
+}
+
+impl SourceStore for Broken {
+    sound! {
+        open_source(now: Timestamp, place: SourcePlace) -> SourceKey;
+        seen_of(source: SourceKey, paths: Vec<String>) -> Vec<Option<Fingerprint>>;
+        seen(source: SourceKey, after: Option<String>, limit: usize) -> Vec<(String, Fingerprint)>;
+        see(now: Timestamp, source: SourceKey, sightings: Vec<Sighting>) -> Vec<bool>;
+        note_source(now: Timestamp, source: SourceKey, note: SourceNote) -> bool;
+        sources(of: Option<Namespace>) -> Vec<SourceView>;
+        prune_sources(before: Timestamp, limit: usize) -> usize;
     }
 }
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use taskwright::core::{ScheduleName, State, Topic, Verdict};
+use taskwright::core::{Fingerprint, ScheduleName, State, Topic, Verdict};
 use taskwright::store::{
     Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, Enqueued, EventKey, EventStore,
     Fence, Filter, Finish, FiringView, JobDetail, JobKey, LogChunk, LogEntry, NewEvent, NewWorker, Order,
     Page, Paged, ProgressReport, Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey,
-    ScheduleStore, ScheduleWrite, Signals, StartMarks, Store, StoreInfo, StoredEvent, StoredSchedule,
-    WorkerView, Written,
+    ScheduleStore, ScheduleWrite, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
+    SourceView, StartMarks, Store, StoreInfo, StoredEvent, StoredSchedule, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,
@@ -135,6 +135,36 @@ impl EventStore for CountingStore {
     }
 
     fn prune_events(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
+        reply(0)
+    }
+}
+
+impl SourceStore for CountingStore {
+    fn open_source(&self, _: Timestamp, _: SourcePlace) -> Reply<'_, SourceKey> {
+        reply(SourceKey(1))
+    }
+
+    fn seen_of(&self, _: SourceKey, paths: Vec<String>) -> Reply<'_, Vec<Option<Fingerprint>>> {
+        reply(vec![None; paths.len()])
+    }
+
+    fn seen(&self, _: SourceKey, _: Option<String>, _: usize) -> Reply<'_, Vec<(String, Fingerprint)>> {
+        reply(Vec::new())
+    }
+
+    fn see(&self, _: Timestamp, _: SourceKey, sightings: Vec<Sighting>) -> Reply<'_, Vec<bool>> {
+        reply(vec![true; sightings.len()])
+    }
+
+    fn note_source(&self, _: Timestamp, _: SourceKey, _: SourceNote) -> Reply<'_, bool> {
+        reply(true)
+    }
+
+    fn sources(&self, _: Option<Namespace>) -> Reply<'_, Vec<SourceView>> {
+        reply(Vec::new())
+    }
+
+    fn prune_sources(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
         reply(0)
     }
 }

@@ -20,7 +20,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// For how long this node leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Term {
+pub(crate) struct Term {
     fence: Fence,
     /// In monotonic microseconds.
     until_us: u64,
@@ -28,13 +28,13 @@ pub(super) struct Term {
 
 impl Term {
     /// Whether this node still leads.
-    pub(super) fn lasts(self, env: &Env) -> bool {
+    pub(crate) fn lasts(self, env: &Env) -> bool {
         env.monotonic_us() < self.until_us
     }
 }
 
 /// The lead, as it is known here; `None` while another node has it.
-pub(super) type Terms = watch::Receiver<Option<Term>>;
+pub(crate) type Terms = watch::Receiver<Option<Term>>;
 
 pub(super) struct Lead {
     store: SharedStore,
@@ -91,19 +91,19 @@ impl<D> Led<D> {
     pub(super) fn new(duty: D, terms: Terms) -> Self {
         Self { duty, terms }
     }
+}
 
-    /// Waits until this node leads.
-    async fn leads(&self, env: &Env) {
-        let mut terms = self.terms.clone();
-        loop {
-            let term = *terms.borrow_and_update();
-            if term.is_some_and(|term| term.lasts(env)) {
-                return;
-            }
-            if terms.changed().await.is_err() {
-                // Nobody asks for the lead any more: it is over here.
-                std::future::pending::<()>().await;
-            }
+/// Waits until this node leads.
+pub(crate) async fn leads(terms: &Terms, env: &Env) {
+    let mut terms = terms.clone();
+    loop {
+        let term = *terms.borrow_and_update();
+        if term.is_some_and(|term| term.lasts(env)) {
+            return;
+        }
+        if terms.changed().await.is_err() {
+            // Nobody asks for the lead any more: it is over here.
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -119,7 +119,7 @@ impl<D: Duty> Duty for Led<D> {
 
     fn run_once<'a>(&'a self, env: &'a Env) -> Reply<'a, Next> {
         Box::pin(async move {
-            self.leads(env).await;
+            leads(&self.terms, env).await;
             self.duty.run_once(env).await
         })
     }

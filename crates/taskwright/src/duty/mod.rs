@@ -21,10 +21,10 @@
 
 mod deliver;
 mod fire;
-mod lead;
+pub(crate) mod lead;
 mod prune;
 mod reclaim;
-mod runner;
+pub(crate) mod runner;
 
 mod promote;
 
@@ -38,11 +38,15 @@ use tokio::sync::Notify;
 
 use self::deliver::Deliver;
 use self::fire::Fire;
-use self::lead::{Lead, Led};
+use self::lead::{Lead, Led, Terms};
 use self::promote::Promote;
 use self::prune::Prune;
 use self::reclaim::Reclaim;
 use crate::env::{Env, Spawned};
+#[cfg(feature = "postgres")]
+use crate::source::channel::ChannelSource;
+use crate::source::file::FileSource;
+use crate::source::{EventSource, Origin};
 
 /// Which duties are done and how. Defaults are in [`Default`].
 #[derive(Clone, Debug)]
@@ -55,6 +59,8 @@ pub struct DutyConfig {
     pub retention: Retention,
     /// The trigger rules that the program brings itself. Default none.
     pub triggers: Arc<CustomTriggers>,
+    /// The event sources that this node runs. Default none.
+    pub sources: Vec<EventSource>,
 }
 
 impl Default for DutyConfig {
@@ -64,6 +70,7 @@ impl Default for DutyConfig {
             prune_every: Duration::from_secs(3_600),
             retention: Retention::default(),
             triggers: Arc::default(),
+            sources: Vec::new(),
         }
     }
 }
@@ -107,8 +114,8 @@ impl Duties {
         let promote = Led::new(Promote::new(store()), terms.clone());
         let prune = Led::new(Prune::new(store(), config.prune_every, config.retention), terms.clone());
         let fire = Fire::new(store(), config.triggers.clone(), Some(terms.clone()));
-        let deliver = Deliver::new(store(), config.triggers.clone(), Some(terms));
-        let runners = vec![
+        let deliver = Deliver::new(store(), config.triggers.clone(), Some(terms.clone()));
+        let mut runners = vec![
             runner::spawn(env, store(), lead, None),
             runner::spawn(env, store(), promote, None),
             runner::spawn(
@@ -121,6 +128,7 @@ impl Duties {
             runner::spawn(env, store(), fire, None),
             runner::spawn(env, store(), deliver, None),
         ];
+        runners.extend(config.sources.iter().map(|source| run_source(&store(), env, source, &terms)));
         Self { store: store(), node, reclaim, runners }
     }
 
@@ -134,6 +142,24 @@ impl Duties {
         drop(self.runners);
         if let Err(error) = self.store.resign(self.node).await {
             tracing::debug!(%error, "another node leads when the lease has run out");
+        }
+    }
+}
+
+/// Runs an event source beside the duties: each machine looks at what is its own, and the leader at what all see alike.
+fn run_source(store: &SharedStore, env: &Env, source: &EventSource, terms: &Terms) -> Spawned<()> {
+    match &source.of {
+        Origin::Files(files) => {
+            let (duty, asked) = FileSource::new(Arc::clone(store), source.clone(), files.clone());
+            match files.shared {
+                true => runner::spawn(env, Arc::clone(store), Led::new(duty, terms.clone()), Some(asked)),
+                false => runner::spawn(env, Arc::clone(store), duty, Some(asked)),
+            }
+        }
+        #[cfg(feature = "postgres")]
+        Origin::Channel(channel) => {
+            let duty = ChannelSource::new(Arc::clone(store), source.clone(), channel.clone(), terms.clone());
+            runner::spawn(env, Arc::clone(store), duty, None)
         }
     }
 }

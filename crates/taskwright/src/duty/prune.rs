@@ -12,6 +12,8 @@ use crate::env::Env;
 const PRUNE_JOBS_MAX: usize = 1_000;
 /// Firings, and events, of one call.
 const PRUNE_ROWS_MAX: usize = 5_000;
+/// After this time what an event source has seen is forgotten, if nobody runs it any more: 90 days.
+const SOURCE_GONE: Duration = Duration::from_secs(90 * 86_400);
 
 pub(super) struct Prune {
     store: SharedStore,
@@ -33,6 +35,8 @@ impl Prune {
         if let Some(keep) = self.keep.events {
             most = most.max(self.store.prune_events(now.minus(keep), PRUNE_ROWS_MAX).await?);
         }
+        let gone = now.minus(SOURCE_GONE);
+        most = most.max(self.store.prune_sources(gone, PRUNE_ROWS_MAX).await?);
         Ok(most == PRUNE_ROWS_MAX)
     }
 }

@@ -24,7 +24,7 @@ const RETRY_LONGEST: Duration = Duration::from_secs(2);
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
 /// One activity. See the [notes](super) for whoever adds one.
-pub(super) trait Duty: Send + Sync + 'static {
+pub(crate) trait Duty: Send + Sync + 'static {
     /// What it is called in the log.
     fn name(&self) -> &'static str;
 
@@ -39,7 +39,7 @@ pub(super) trait Duty: Send + Sync + 'static {
 
 /// When a duty looks again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// At once: more is left.
     More,
     /// After this much time, or a little more or less.

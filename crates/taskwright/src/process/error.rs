@@ -157,7 +157,7 @@ impl SpawnError {
 }
 
 /// The system's words for an error, without the number that `io::Error` appends.
-fn words_of(error: &io::Error) -> String {
+pub(crate) fn words_of(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rfind(" (os error ") {
         Some(end) => text[..end].to_lowercase(),

@@ -54,6 +54,7 @@ mod tree;
 
 pub use command::Command;
 pub use error::SpawnError;
+pub(crate) use error::words_of;
 pub use exit::{Exit, Output, Stop};
 pub use host::Host;
 pub use log::{LogChunk, Stream};

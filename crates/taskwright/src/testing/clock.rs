@@ -100,6 +100,10 @@ impl Clock for VirtualClock {
         lock(&self.0).elapsed_us
     }
 
+    fn waits_for_work(&self) -> bool {
+        true
+    }
+
     fn sleep_until_us(&self, monotonic_us: u64) -> Sleep {
         Box::pin(VirtualSleep { clock: self.clone(), due_us: monotonic_us, number: None })
     }

@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskwright_core::{
-    Actor, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State, Timestamp, Topic, Verdict,
-    WorkerId,
+    Actor, Fingerprint, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State, Timestamp,
+    Topic, Verdict, WorkerId,
 };
 use taskwright_store::{
     Change, Changed, Claim, Claimed, Counters, DueSchedules, Enqueued, Error, EventKey, EventStore, Fence,
     Filter, Finish, FiringView, JobDetail, JobKey, LogChunk, LogEntry, NewEvent, NewWorker, Order, Page,
     Paged, ProgressReport, Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey,
-    ScheduleStore, ScheduleWrite, SharedStore, Signals, Store, StoreInfo, StoredEvent, StoredSchedule,
-    WorkerView, Written,
+    ScheduleStore, ScheduleWrite, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
+    SourceStore, SourceView, Store, StoreInfo, StoredEvent, StoredSchedule, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -44,6 +44,7 @@ pub enum Call {
     Emit,
     Undelivered,
     Deliver,
+    See,
 }
 
 /// When a call fails.
@@ -207,6 +208,41 @@ impl EventStore for FaultyStore {
 
     fn prune_events(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
         self.store.prune_events(before, limit)
+    }
+}
+
+impl SourceStore for FaultyStore {
+    fn open_source(&self, now: Timestamp, place: SourcePlace) -> Reply<'_, SourceKey> {
+        self.store.open_source(now, place)
+    }
+
+    fn seen_of(&self, source: SourceKey, paths: Vec<String>) -> Reply<'_, Vec<Option<Fingerprint>>> {
+        self.store.seen_of(source, paths)
+    }
+
+    fn seen(
+        &self,
+        source: SourceKey,
+        after: Option<String>,
+        limit: usize,
+    ) -> Reply<'_, Vec<(String, Fingerprint)>> {
+        self.store.seen(source, after, limit)
+    }
+
+    fn see(&self, now: Timestamp, source: SourceKey, sightings: Vec<Sighting>) -> Reply<'_, Vec<bool>> {
+        self.run(Call::See, move || self.store.see(now, source, sightings))
+    }
+
+    fn note_source(&self, now: Timestamp, source: SourceKey, note: SourceNote) -> Reply<'_, bool> {
+        self.store.note_source(now, source, note)
+    }
+
+    fn sources(&self, namespace: Option<Namespace>) -> Reply<'_, Vec<SourceView>> {
+        self.store.sources(namespace)
+    }
+
+    fn prune_sources(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
+        self.store.prune_sources(before, limit)
     }
 }
 
