@@ -20,6 +20,7 @@
 //! | [`schedule`] | which jobs a schedule makes now |
 //! | [`unique`] | which jobs count as the same |
 //! | [`retention`] | how long what is over is kept |
+//! | [`statistics`] | what executions took, added up |
 //! | [`limit`] | how large anything may be |
 #![forbid(unsafe_code)]
 
@@ -35,6 +36,7 @@ pub mod retention;
 pub mod retry;
 pub mod schedule;
 pub mod state;
+pub mod statistics;
 pub mod time;
 pub mod trigger;
 pub mod unique;

@@ -11,6 +11,7 @@ mod change;
 mod claim;
 mod enqueue;
 mod finish;
+mod history;
 mod job;
 mod lead;
 mod query;

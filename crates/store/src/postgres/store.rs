@@ -80,6 +80,7 @@ macro_rules! snapshot {
     }};
 }
 
+mod history;
 mod hot;
 
 /// A store in a schema of a PostgreSQL database. See the [module documentation](super).

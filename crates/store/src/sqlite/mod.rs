@@ -22,6 +22,7 @@ mod enqueue;
 mod error;
 mod finish;
 mod flush;
+mod history;
 mod lead;
 mod list;
 mod open;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use taskwright::core::Verdict;
 use taskwright::store::{
-    Change, Changed, Claim, Claimed, ClaimedJob, Counters, Enqueued, Fence, Filter, Finish, JobDetail,
-    JobKey, LogChunk, LogEntry, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned, QueueView,
-    Reclaimed, Registration, Reply, Signals, StartMarks, Store, StoreInfo, WorkerView,
+    Change, Changed, Claim, Claimed, ClaimedJob, Counters, Enqueued, ExecutionFilter, ExecutionPage,
+    Executions, Fence, Filter, Finish, HistoryStore, JobDetail, JobKey, LogChunk, LogEntry, NewWorker, Order,
+    Page, Paged, ProgressReport, Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, Signals,
+    StartMarks, Statistics, Store, StoreInfo, WorkerView,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,
@@ -64,6 +65,16 @@ impl StartMarks for NoMarks {
 
 fn reply<'a, T: Send + 'a>(value: T) -> Reply<'a, T> {
     Box::pin(std::future::ready(Ok(value)))
+}
+
+impl HistoryStore for CountingStore {
+    fn executions(&self, _: ExecutionFilter, _: ExecutionPage) -> Reply<'_, Executions> {
+        reply(Executions::default())
+    }
+
+    fn statistics(&self, _: ExecutionFilter, _: usize) -> Reply<'_, Statistics> {
+        reply(Statistics::default())
+    }
 }
 
 impl Store for CountingStore {

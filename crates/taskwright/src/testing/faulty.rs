@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 use taskwright_store::{
-    Change, Changed, Claim, Claimed, Counters, Enqueued, Error, Fence, Filter, Finish, JobDetail, JobKey,
-    LogChunk, LogEntry, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned, QueueView,
-    Reclaimed, Registration, Reply, SharedStore, Signals, Store, StoreInfo, WorkerView,
+    Change, Changed, Claim, Claimed, Counters, Enqueued, Error, ExecutionFilter, ExecutionPage, Executions,
+    Fence, Filter, Finish, HistoryStore, JobDetail, JobKey, LogChunk, LogEntry, NewWorker, Order, Page,
+    Paged, ProgressReport, Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, SharedStore, Signals,
+    Statistics, Store, StoreInfo, WorkerView,
 };
 use tokio::sync::watch;
 
@@ -101,6 +102,16 @@ impl FaultyStore {
                 None => make().await,
             }
         })
+    }
+}
+
+impl HistoryStore for FaultyStore {
+    fn executions(&self, filter: ExecutionFilter, page: ExecutionPage) -> Reply<'_, Executions> {
+        self.store.executions(filter, page)
+    }
+
+    fn statistics(&self, filter: ExecutionFilter, sample_max: usize) -> Reply<'_, Statistics> {
+        self.store.statistics(filter, sample_max)
     }
 }
 
