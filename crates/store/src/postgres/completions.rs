@@ -108,7 +108,9 @@ impl Completions {
         }
         self.edge = last_end;
         self.is_read |= last_end.plus(LATE_MAX) < self.from;
-        self.rows = (rows.len() * REACH / found.max(1)).clamp(ROWS_MIN, ROWS_MAX);
+        // Little by little: mostly the first ones are all that is wanted.
+        let fitting = (rows.len() * REACH / found.max(1)).clamp(ROWS_MIN, ROWS_MAX);
+        self.rows = fitting.min(self.rows * 2);
         Ok(())
     }
 }
