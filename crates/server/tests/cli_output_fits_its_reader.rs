@@ -17,6 +17,7 @@ fn full_of(cli: &Cli) -> Vec<String> {
     let commands =
         ["jobs list", "jobs show --limit all --state failed,completed", "queues list", "workers list"];
     let mut commands: Vec<String> = commands.map(str::to_owned).to_vec();
+    commands.extend(["jobs history", "jobs stats", "jobs stats --by queue", "jobs top"].map(str::to_owned));
     commands.extend([format!("jobs logs {id}"), format!("jobs wait {id}"), format!("jobs watch {id}")]);
     commands
         .extend(["config show", "doctor", "completions bash", "--help", "jobs --help"].map(str::to_owned));
@@ -57,7 +58,7 @@ fn no_line_of_a_table_is_wider_than_the_terminal() {
     for width in [60, 80, 100, 160] {
         let cli = Cli::new().seen(width);
         full_of(&cli);
-        for command in ["jobs list", "queues list", "workers list"] {
+        for command in ["jobs list", "jobs history", "jobs stats", "jobs top", "queues list", "workers list"] {
             for line in cli.run(&format!("--color never {command}")).out.lines() {
                 assert!(line.chars().count() <= usize::from(width), "{width} {command}: {line}");
             }

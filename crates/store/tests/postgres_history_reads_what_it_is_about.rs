@@ -11,7 +11,7 @@ use cluster::{Cluster, Database};
 use taskwright_core::Timestamp;
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::postgres::{PostgresStore, Settings};
-use taskwright_store::{ExecutionFilter, ExecutionPage, HistoryStore};
+use taskwright_store::{ExecutionFilter, ExecutionPage};
 
 /// Completions of two jobs each, one a second, and as many attempts of jobs of their own.
 const COMPLETIONS: u64 = 100_000;
