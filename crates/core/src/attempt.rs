@@ -90,7 +90,8 @@ pub enum AttemptEnd {
 }
 
 impl AttemptEnd {
-    const ALL: [Self; 6] =
+    /// All of them, by code.
+    pub const ALL: [Self; 6] =
         [Self::Completed, Self::Failed, Self::Panicked, Self::TimedOut, Self::Cancelled, Self::Lost];
 
     /// The word for it, in every surface.

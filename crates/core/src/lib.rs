@@ -22,6 +22,7 @@
 //! | [`outcome`] | how the end of a job is told as an event |
 //! | [`unique`] | which jobs count as the same |
 //! | [`retention`] | how long what is over is kept |
+//! | [`statistics`] | what executions took, added up |
 //! | [`limit`] | how large anything may be |
 //! | [`resource`] | what an attempt may use of the machine |
 //! | [`admission`] | which jobs a worker has room for |
@@ -45,6 +46,7 @@ pub mod schedule;
 pub mod size;
 pub mod source;
 pub mod state;
+pub mod statistics;
 mod text;
 pub mod time;
 pub mod trigger;

@@ -26,6 +26,8 @@ pub const ENQUEUE_JOBS_MAX: usize = 10_000;
 pub const CLAIM_JOBS_MAX: usize = 1_000;
 /// Rows of one page of a listing: 1,000.
 pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Executions that statistics are made of, at most: 100,000.
+pub const SAMPLE_MAX: usize = 100_000;
 /// Executions of one job unless it says `none`: 1,000,000.
 pub const ATTEMPTS_MAX: u32 = 1_000_000;
 /// The shortest snooze: one millisecond, so that no handler can spin by asking for nothing.

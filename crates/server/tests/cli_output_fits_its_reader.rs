@@ -46,6 +46,7 @@ fn full_of(cli: &Cli) -> Vec<String> {
     }
     commands.extend(LISTS_OF_SCHEDULES.map(str::to_owned));
     commands.extend(["schedules show tick", "schedules --help", "schedules add --help"].map(str::to_owned));
+    commands.extend(["jobs history", "jobs stats", "jobs stats --by queue", "jobs top"].map(str::to_owned));
     commands.extend([format!("jobs logs {id}"), format!("jobs wait {id}"), format!("jobs watch {id}")]);
     commands
         .extend(["config show", "doctor", "completions bash", "--help", "jobs --help"].map(str::to_owned));
@@ -86,7 +87,8 @@ fn no_line_of_a_table_is_wider_than_the_terminal() {
     for width in [60, 80, 100, 160] {
         let cli = Cli::new().seen(width);
         full_of(&cli);
-        for command in ["jobs list", "queues list", "workers list"].into_iter().chain(LISTS_OF_SCHEDULES) {
+        let lists = ["jobs list", "jobs history", "jobs stats", "jobs top", "queues list", "workers list"];
+        for command in lists.into_iter().chain(LISTS_OF_SCHEDULES) {
             for line in cli.run(&format!("--color never {command}")).out.lines() {
                 assert!(line.chars().count() <= usize::from(width), "{width} {command}: {line}");
             }

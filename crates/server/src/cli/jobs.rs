@@ -6,11 +6,15 @@ use super::Context;
 use crate::error::{Error, Exit};
 
 mod change;
+mod history;
 mod list;
 mod logs;
 mod show;
+mod stats;
+mod top;
 mod wait;
 mod watch;
+mod window;
 
 pub(super) use change::confirm;
 
@@ -37,6 +41,12 @@ enum Verb {
     Watch(watch::Watch),
     /// Print what a job wrote
     Logs(logs::Logs),
+    /// List what was executed, the last end first
+    History(history::History),
+    /// Tell how many executions succeeded, how long they took and waited
+    Stats(stats::Stats),
+    /// Tell who uses the machines: CPU time, memory, time, I/O
+    Top(top::Top),
     /// End waiting jobs, and ask running ones to stop
     Cancel(change::Cancel),
     /// Run jobs that are over once more
@@ -61,6 +71,9 @@ impl Jobs {
             Verb::Wait(verb) => verb.run(context).await,
             Verb::Watch(verb) => verb.run(context).await,
             Verb::Logs(verb) => verb.run(context).await,
+            Verb::History(verb) => verb.run(context).await,
+            Verb::Stats(verb) => verb.run(context).await,
+            Verb::Top(verb) => verb.run(context).await,
             Verb::Cancel(verb) => verb.run(context).await,
             Verb::Retry(verb) => verb.run(context).await,
             Verb::RunNow(verb) => verb.run(context).await,

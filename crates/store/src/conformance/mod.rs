@@ -32,8 +32,8 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue event fence finish hint lead log order promote prune query queue reclaim schedule source
-    timeline unique worker
+    cancel change claim enqueue event fence finish hint history lead log order promote prune query queue reclaim schedule
+    source timeline unique worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -176,6 +176,22 @@ macro_rules! conformance {
                 a_hint_reaches_another_process,
                 a_closed_handle_refuses_and_leaves_others_alone,
                 a_store_says_what_it_is_and_what_it_did,
+            ]
+            history: [
+                an_execution_tells_what_its_attempt_left_behind,
+                what_left_nothing_but_its_times_is_told_alike,
+                what_ended_last_comes_first_whichever_was_stored_first,
+                what_runs_or_waits_was_not_executed,
+                pages_of_executions_have_no_gap_and_no_double,
+                executions_are_found_by_names_ends_and_workers,
+                times_of_executions_are_inclusive_on_both_ends,
+                the_executions_of_some_jobs_are_found,
+                a_job_that_is_run_again_keeps_its_executions,
+                a_removed_job_takes_its_executions_along,
+                a_lost_execution_has_no_start_and_a_later_one_waits_from_its_end,
+                a_long_result_is_cut,
+                statistics_are_by_namespace_queue_and_kind,
+                statistics_of_a_sample_are_of_the_newest,
             ]
             lead: [
                 the_first_who_asks_leads_and_no_other,
@@ -363,6 +379,7 @@ mod tests {
             include_str!("fence.rs"),
             include_str!("finish.rs"),
             include_str!("hint.rs"),
+            include_str!("history.rs"),
             include_str!("lead.rs"),
             include_str!("log.rs"),
             include_str!("order.rs"),

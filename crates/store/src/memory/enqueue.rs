@@ -1,5 +1,7 @@
 //! New jobs.
 
+use std::collections::BTreeMap;
+
 use taskwright_core::limit::ENQUEUE_JOBS_MAX;
 use taskwright_core::{Actor, Error as Refused, NewJob, State, Timestamp};
 
@@ -62,6 +64,7 @@ impl Job {
             attempts_before_redo: 0,
             unique: new.unique.clone(),
             result: None,
+            results: BTreeMap::new(),
             end_reason: None,
             timeline: vec![created],
             log: Vec::new(),

@@ -144,6 +144,7 @@ impl Job {
         let Decision { cause, to, run_at, end, reason, result } = decision;
         let reason = reason.filter(|_| end != Some(AttemptEnd::Completed));
         self.enter(ending.at, cause, to, ending.actor, reason.clone())?;
+        self.keep_result(running.attempt, end, result.as_ref());
         if let Some(end) = end {
             self.attempts_used = running.attempt;
             self.attempts.push(AttemptRecord {

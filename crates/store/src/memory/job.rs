@@ -1,5 +1,7 @@
 //! A job and its running row, as the model keeps them.
 
+use std::collections::BTreeMap;
+
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::limit::HOLD_MAX;
 use taskwright_core::{
@@ -33,6 +35,8 @@ pub(super) struct Job {
     /// The unique key, while the job holds it.
     pub(super) unique: Option<UniqueKey>,
     pub(super) result: Option<String>,
+    /// The results of attempts, by their numbers.
+    pub(super) results: BTreeMap<u32, String>,
     /// Why it ended, if that was not the end of an attempt.
     pub(super) end_reason: Option<String>,
     pub(super) timeline: Vec<TimelineEntry>,

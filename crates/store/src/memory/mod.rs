@@ -12,6 +12,7 @@ mod claim;
 mod enqueue;
 mod event;
 mod finish;
+mod history;
 mod job;
 mod lead;
 mod query;

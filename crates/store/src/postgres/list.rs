@@ -109,7 +109,7 @@ fn xid(row: &Row, column: usize) -> Result<u64, Error> {
 }
 
 /// The lanes that the filter's kinds, queues and namespace allow; `None` when it says nothing about them.
-async fn lanes(session: &mut Session<'_>, filter: &Filter) -> Result<Option<Vec<i64>>, Error> {
+pub(super) async fn lanes(session: &mut Session<'_>, filter: &Filter) -> Result<Option<Vec<i64>>, Error> {
     if filter.kinds.is_empty() && filter.queues.is_empty() && filter.namespace.is_none() {
         return Ok(None);
     }

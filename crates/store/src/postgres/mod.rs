@@ -14,7 +14,7 @@
 //! | `held`, `streamed`, `copy` | the hot path: which blocks jobs are in, completions, bulk inserts |
 //! | `unanswered` | claims whose answers were lost |
 //! | `place` | where a job is: the one way into each of the tables that say so |
-//! | `query`, `list`, `timeline` | reading |
+//! | `query`, `list`, `timeline`, `history`, `completions` | reading |
 //! | `restored` | a schema that was restored from another server |
 //! | `wake`, `listen` | hints between processes |
 //! | `health` | what an operator should know about the server |
@@ -30,6 +30,7 @@
 mod absence;
 mod change;
 mod claim;
+mod completions;
 mod connect;
 mod copy;
 mod enqueue;
@@ -38,6 +39,7 @@ mod event;
 mod finish;
 mod health;
 mod held;
+mod history;
 mod lead;
 mod leftover;
 mod list;

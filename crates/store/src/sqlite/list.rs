@@ -93,7 +93,7 @@ fn near(conn: &Connection, id: JobId, oldest_first: bool) -> rusqlite::Result<i6
 }
 
 /// The lanes that the filter's kinds, queues and namespace allow; `None` when it says nothing about them.
-fn lanes(conn: &Connection, filter: &Filter) -> rusqlite::Result<Option<Vec<i64>>> {
+pub(super) fn lanes(conn: &Connection, filter: &Filter) -> rusqlite::Result<Option<Vec<i64>>> {
     if filter.kinds.is_empty() && filter.queues.is_empty() && filter.namespace.is_none() {
         return Ok(None);
     }

@@ -7,7 +7,9 @@ use rusqlite::Connection;
 use taskwright_core::{NewJob, State};
 
 use super::open::Options;
-use super::{SqliteStore, change, claim, event, finish, list, place, query, schedule, source, sweep, worker};
+use super::{
+    SqliteStore, change, claim, event, finish, history, list, place, query, schedule, source, sweep, worker,
+};
 use crate::conformance::fixture::*;
 use crate::{Filter, Pattern};
 
@@ -66,6 +68,11 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("reclaim: lose", sweep::LOSE),
     ("reclaim: held", sweep::HELD),
     ("reclaim: last ends", sweep::LAST_ENDS),
+    ("history: walk", history::WALK),
+    ("history: walk one job", history::WALK_JOB),
+    ("history: lane", history::LANE),
+    ("history: near", history::NEAR),
+    ("history: read", history::READ),
     ("renew", worker::RENEW),
     ("signals: cancels", worker::CANCELS),
     ("schedule: by name", schedule::BY_NAME),

@@ -93,6 +93,13 @@ impl SourceStore for Broken {
     }
 }
 
+impl HistoryStore for Broken {
+    sound! {
+        executions(filter: ExecutionFilter, page: ExecutionPage) -> Executions;
+        statistics(filter: ExecutionFilter, sample_max: usize) -> Statistics;
+    }
+}
+
 impl Store for Broken {
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
         let backwards = self.is(Fault::ClaimsBackwards);

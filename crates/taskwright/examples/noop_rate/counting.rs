@@ -7,10 +7,11 @@ use std::time::Duration;
 use taskwright::core::{Fingerprint, ScheduleName, State, Topic, Verdict};
 use taskwright::store::{
     Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, Enqueued, EventKey, EventStore,
-    Fence, Filter, Finish, FiringView, JobDetail, JobKey, LogChunk, LogEntry, NewEvent, NewWorker, Order,
-    Page, Paged, ProgressReport, Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey,
-    ScheduleStore, ScheduleWrite, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
-    SourceView, StartMarks, Store, StoreInfo, StoredEvent, StoredSchedule, WorkerView, Written,
+    ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, HistoryStore, JobDetail,
+    JobKey, LogChunk, LogEntry, NewEvent, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned,
+    QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, Sighting, Signals,
+    SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo,
+    StoredEvent, StoredSchedule, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,
@@ -166,6 +167,16 @@ impl SourceStore for CountingStore {
 
     fn prune_sources(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
         reply(0)
+    }
+}
+
+impl HistoryStore for CountingStore {
+    fn executions(&self, _: ExecutionFilter, _: ExecutionPage) -> Reply<'_, Executions> {
+        reply(Executions::default())
+    }
+
+    fn statistics(&self, _: ExecutionFilter, _: usize) -> Reply<'_, Statistics> {
+        reply(Statistics::default())
     }
 }
 

@@ -10,11 +10,12 @@ use taskwright_core::{
     Topic, Verdict, WorkerId,
 };
 use taskwright_store::{
-    Change, Changed, Claim, Claimed, Counters, DueSchedules, Enqueued, Error, EventKey, EventStore, Fence,
-    Filter, Finish, FiringView, JobDetail, JobKey, LogChunk, LogEntry, NewEvent, NewWorker, Order, Page,
-    Paged, ProgressReport, Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey,
-    ScheduleStore, ScheduleWrite, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
-    SourceStore, SourceView, Store, StoreInfo, StoredEvent, StoredSchedule, WorkerView, Written,
+    Change, Changed, Claim, Claimed, Counters, DueSchedules, Enqueued, Error, EventKey, EventStore,
+    ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, HistoryStore, JobDetail,
+    JobKey, LogChunk, LogEntry, NewEvent, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned,
+    QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, SharedStore,
+    Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store,
+    StoreInfo, StoredEvent, StoredSchedule, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -243,6 +244,16 @@ impl SourceStore for FaultyStore {
 
     fn prune_sources(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
         self.store.prune_sources(before, limit)
+    }
+}
+
+impl HistoryStore for FaultyStore {
+    fn executions(&self, filter: ExecutionFilter, page: ExecutionPage) -> Reply<'_, Executions> {
+        self.store.executions(filter, page)
+    }
+
+    fn statistics(&self, filter: ExecutionFilter, sample_max: usize) -> Reply<'_, Statistics> {
+        self.store.statistics(filter, sample_max)
     }
 }
 

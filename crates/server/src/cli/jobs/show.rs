@@ -7,6 +7,7 @@ use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::{AttemptRecord, Delivery, Timestamp, Usage, WorkerId};
 use taskwright_store::{JobDetail, JobView, TimelineEntry};
 
+use super::window::Used;
 use crate::cli::select::{self, Selectors};
 use crate::cli::{Context, look};
 use crate::error::{Error, Exit};
@@ -91,24 +92,6 @@ struct Attempt<'a> {
     end: AttemptEnd,
     error: Option<&'a str>,
     usage: Option<Used>,
-}
-
-/// What an attempt used of the machine, with `null` for a peak that was not measured.
-#[derive(Serialize)]
-struct Used {
-    cpu_user_us: u64,
-    cpu_system_us: u64,
-    rss_peak_bytes: Option<u64>,
-    read_bytes: u64,
-    written_bytes: u64,
-}
-
-impl From<Usage> for Used {
-    fn from(usage: Usage) -> Self {
-        let Usage { cpu_user_us, cpu_system_us, rss_peak_bytes, read_bytes, written_bytes } = usage;
-        let rss_peak_bytes = Some(rss_peak_bytes).filter(|bytes| *bytes > 0);
-        Self { cpu_user_us, cpu_system_us, rss_peak_bytes, read_bytes, written_bytes }
-    }
 }
 
 impl<'a> From<&'a AttemptRecord> for Attempt<'a> {

@@ -187,6 +187,10 @@ CREATE TABLE attempt (
     PRIMARY KEY (seq, attempt)
 );
 
+-- By their ends, for whoever asks what was executed when. Jobs that leave nothing but their times, which are the hot path,
+-- have no row here.
+CREATE INDEX attempt_ended ON attempt (ended_at, seq, attempt);
+
 -- Moves that no attempt tells of: cancels, retries on request, give-backs and the like. attempts is how many had been
 -- spent by then, with the one that ran: where the move stands among those that attempts tell of.
 CREATE TABLE move (

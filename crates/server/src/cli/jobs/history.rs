@@ -1,0 +1,193 @@
+//! `jobs history`.
+
+use clap::Args;
+use serde::Serialize;
+use taskwright_core::attempt::AttemptEnd;
+use taskwright_core::name::shown;
+use taskwright_core::{JobId, Kind, Namespace, QueueName, Timestamp, WorkerId};
+use taskwright_store::{Execution, ExecutionFilter, ExecutionPage};
+
+use super::window::{Used, Window, micros, time_or_dash, usage_in_words};
+use crate::cli::Context;
+use crate::cli::value::Limit;
+use crate::error::{Error, Exit, nearest};
+use crate::output::{Column, Paint, Table};
+use crate::text;
+
+/// Lists what was executed: every attempt that has ended, the last end first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright jobs history --since 1h --outcome failed,lost
+  taskwright jobs history --kind 'email.*' --limit 10 --json
+  taskwright jobs history ID
+
+A terminal gets 50 executions unless --limit says otherwise, a pipe gets all.")]
+pub(super) struct History {
+    /// Of these jobs
+    #[arg(value_name = "ID")]
+    ids: Vec<JobId>,
+    #[command(flatten)]
+    window: Window,
+    /// That ended so: completed, failed, panicked, timed_out, cancelled, lost
+    #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = outcome)]
+    outcome: Vec<AttemptEnd>,
+    /// That ran on this worker
+    #[arg(long, value_name = "ID")]
+    worker: Vec<WorkerId>,
+    /// At most this many, or `all`
+    #[arg(long, value_name = "N")]
+    limit: Option<Limit>,
+}
+
+/// Executions on a terminal, where nobody reads more.
+const SEEN_MAX: usize = 50;
+
+/// The executions per request.
+const PAGE: usize = 500;
+
+const COLUMNS: [Column; 10] = [
+    Column::new("ended", 0),
+    Column::new("job", 0),
+    Column::new("kind", 1),
+    Column::new("try", 5).right(),
+    Column::new("outcome", 0),
+    Column::new("waited", 4).right(),
+    Column::new("took", 2).right(),
+    Column::new("cpu", 6).right(),
+    Column::new("memory", 7).right(),
+    Column::new("error", 3).cut(),
+];
+
+impl History {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        let store = context.store().await?;
+        let filter = ExecutionFilter {
+            ids: self.ids,
+            ends: self.outcome,
+            workers: self.worker,
+            ..self.window.filter(context, None)?
+        };
+        let default = if context.output.is_seen() { SEEN_MAX } else { usize::MAX };
+        let limit = self.limit.map_or(default, |limit| limit.0);
+        let mut table = Table::new(&COLUMNS);
+        let (mut left, mut after) = (limit, None);
+        let more = loop {
+            // One more than wanted tells whether there are more.
+            let page = ExecutionPage { after, limit: left.saturating_add(1).min(PAGE) };
+            let mut part = store.executions(filter.clone(), page).await?;
+            let more = part.executions.len() > left;
+            part.executions.truncate(left);
+            left -= part.executions.len();
+            print(context, &mut table, &part.executions)?;
+            after = part.next;
+            if more || after.is_none() {
+                if part.is_cut && !more {
+                    context.output.note("executions of jobs that were stored long ago were not looked at");
+                }
+                break more;
+            }
+        };
+        if more {
+            context.output.note(format!(
+                "{} shown, there are more: --limit N or --limit all",
+                text::count(limit, "execution")
+            ));
+        } else if left == limit {
+            context.output.note("nothing was executed that matches");
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+/// An outcome, with the nearest one named when there is none of that name.
+fn outcome(word: &str) -> Result<AttemptEnd, Error> {
+    let words = AttemptEnd::ALL.map(AttemptEnd::as_str);
+    AttemptEnd::ALL.into_iter().find(|end| end.as_str() == word).ok_or_else(|| {
+        let all = words.join(", ");
+        let fix = match nearest(word, words) {
+            Some(meant) => format!("write `{meant}`, if that is what you meant; there are {all}"),
+            None => format!("write one of {all}"),
+        };
+        Error::usage(format!("the outcome {:?}", shown(word)), "there is none of that name", fix)
+    })
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    job: JobId,
+    kind: &'a Kind,
+    queue: &'a QueueName,
+    namespace: &'a Namespace,
+    attempt: u32,
+    outcome: AttemptEnd,
+    worker: WorkerId,
+    available_at: Option<Timestamp>,
+    claimed_at: Timestamp,
+    started_at: Option<Timestamp>,
+    ended_at: Timestamp,
+    wait_us: Option<u64>,
+    run_us: Option<u64>,
+    error: Option<&'a str>,
+    result: Option<&'a str>,
+    usage: Option<Used>,
+}
+
+impl<'a> From<&'a Execution> for Row<'a> {
+    fn from(execution: &'a Execution) -> Self {
+        let record = &execution.record;
+        Self {
+            job: execution.job,
+            kind: &execution.kind,
+            queue: &execution.queue,
+            namespace: &execution.namespace,
+            attempt: record.attempt,
+            outcome: record.end,
+            worker: record.worker,
+            available_at: execution.available_at,
+            claimed_at: record.claimed_at,
+            started_at: record.started_at,
+            ended_at: record.ended_at,
+            wait_us: execution.wait().map(micros),
+            run_us: execution.run().map(micros),
+            error: record.error.as_deref(),
+            result: execution.result.as_deref(),
+            usage: record.usage.map(Used::from),
+        }
+    }
+}
+
+fn print(context: &Context, table: &mut Table, executions: &[Execution]) -> Result<(), Error> {
+    if context.output.is_json() {
+        executions.iter().try_for_each(|one| context.output.json(&Row::from(one)))?;
+        return context.output.flush();
+    }
+    let now = context.env.now();
+    for one in executions {
+        let plain = |text: String| (text, Paint::Plain);
+        let faint = |text: String| (text, Paint::Faint);
+        let record = &one.record;
+        let paint = match record.end {
+            AttemptEnd::Completed => Paint::Good,
+            AttemptEnd::Cancelled => Paint::Faint,
+            _ => Paint::Bad,
+        };
+        let [cpu, memory, _] = usage_in_words(record.usage.as_ref());
+        table.row(vec![
+            faint(text::relative(record.ended_at, now)),
+            plain(one.job.to_string()),
+            plain(one.kind.to_string()),
+            plain(record.attempt.to_string()),
+            (record.end.as_str().to_owned(), paint),
+            plain(time_or_dash(one.wait())),
+            plain(time_or_dash(one.run())),
+            plain(cpu),
+            plain(memory),
+            plain(record.error.as_deref().map(text::one_line).unwrap_or_default()),
+        ]);
+    }
+    if !table.is_empty() {
+        context.output.table(table)?;
+    }
+    context.output.flush()
+}

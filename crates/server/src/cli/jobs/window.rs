@@ -1,0 +1,141 @@
+//! Which executions, for the verbs that look back.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use taskwright_core::statistics::Tally;
+use taskwright_core::{Timestamp, Usage};
+use taskwright_store::{ExecutionFilter, Pattern};
+
+use crate::cli::Context;
+use crate::cli::value::Moment;
+use crate::error::Error;
+use crate::text;
+
+/// Which executions, by their jobs and by the time of their end.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which executions")]
+pub(super) struct Window {
+    /// Of this task; `*` stands for anything, here and below
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<String>,
+    /// Of this queue
+    #[arg(long, value_name = "QUEUE")]
+    queue: Vec<String>,
+    /// That ended at or after this time, or this long ago
+    #[arg(long, value_name = "TIME")]
+    since: Option<Moment>,
+    /// That ended at or before this time, or this long ago
+    #[arg(long, value_name = "TIME")]
+    until: Option<Moment>,
+}
+
+impl Window {
+    /// The question to the store; `default` is how far back it goes unless that was said.
+    pub(super) fn filter(
+        &self,
+        context: &Context,
+        default: Option<Duration>,
+    ) -> Result<ExecutionFilter, Error> {
+        let now = context.env.now();
+        let until = self.until.map(|until| until.resolve(now));
+        let since = self.since.map(|since| since.resolve(now));
+        let since = since.or_else(|| default.map(|default| until.unwrap_or(now).minus(default)));
+        if let (Some(since), Some(until)) = (since, until)
+            && since > until
+        {
+            return Err(Error::usage(
+                "--since and --until",
+                "the first lies behind the second, so that no execution can match",
+                "swap them",
+            ));
+        }
+        let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
+        Ok(ExecutionFilter {
+            namespace: context.namespace.clone(),
+            kinds: patterns(&self.kind),
+            queues: patterns(&self.queue),
+            ended_from: since,
+            ended_to: until,
+            ..ExecutionFilter::default()
+        })
+    }
+}
+
+/// Says that what was printed is not all of the window.
+pub(super) fn tell_cut(context: &Context, executions: u64, oldest_end: Option<Timestamp>) {
+    let back_to = match oldest_end {
+        Some(oldest) => format!(", back to {}", text::clock(oldest)),
+        None => String::new(),
+    };
+    context.output.note(format!(
+        "these are the newest {executions} executions{back_to}; for older ones end the window there with --until"
+    ));
+}
+
+/// What was used of the machine, with `null` for a peak that was not measured.
+#[derive(Serialize)]
+pub(super) struct Used {
+    cpu_user_us: u64,
+    cpu_system_us: u64,
+    rss_peak_bytes: Option<u64>,
+    read_bytes: u64,
+    written_bytes: u64,
+}
+
+impl From<Usage> for Used {
+    fn from(usage: Usage) -> Self {
+        let Usage { cpu_user_us, cpu_system_us, rss_peak_bytes, read_bytes, written_bytes } = usage;
+        let rss_peak_bytes = Some(rss_peak_bytes).filter(|bytes| *bytes > 0);
+        Self { cpu_user_us, cpu_system_us, rss_peak_bytes, read_bytes, written_bytes }
+    }
+}
+
+/// CPU time of both modes, microseconds.
+pub(super) fn cpu_us(usage: &Usage) -> u64 {
+    usage.cpu_user_us.saturating_add(usage.cpu_system_us)
+}
+
+/// Bytes read from and written to storage.
+pub(super) fn io_bytes(usage: &Usage) -> u64 {
+    usage.read_bytes.saturating_add(usage.written_bytes)
+}
+
+/// What is known, or a dash.
+pub(super) fn or_dash(known: Option<String>) -> String {
+    known.unwrap_or_else(|| "-".to_owned())
+}
+
+/// A duration that is known, or a dash.
+pub(super) fn time_or_dash(known: Option<Duration>) -> String {
+    or_dash(known.map(text::measured))
+}
+
+/// CPU time, peak of memory, I/O: each in words, or a dash.
+pub(super) fn usage_in_words(usage: Option<&Usage>) -> [String; 3] {
+    let cpu = usage.map(|usage| text::measured(Duration::from_micros(cpu_us(usage))));
+    let memory = usage.map(|usage| usage.rss_peak_bytes).filter(|bytes| *bytes > 0);
+    let io = usage.map(|usage| text::bytes(io_bytes(usage)));
+    [or_dash(cpu), or_dash(memory.map(text::bytes)), or_dash(io)]
+}
+
+/// Whole microseconds.
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A share of 1 as people write it: `99.2 %`.
+pub(super) fn percent(share: Option<f64>) -> String {
+    or_dash(share.map(|share| {
+        // What is not all is not to look like it.
+        let percent = (share * 1_000.0).floor() / 10.0;
+        if share < 1.0 { format!("{percent:.1} %") } else { "100 %".to_owned() }
+    }))
+}
+
+/// How many ended otherwise than completed or cancelled.
+pub(super) fn failures(tally: &Tally) -> u64 {
+    use taskwright_core::attempt::AttemptEnd::{Cancelled, Completed};
+    tally.executions() - tally.ended(Completed) - tally.ended(Cancelled)
+}
