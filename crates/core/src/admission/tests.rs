@@ -246,9 +246,13 @@ proptest! {
         let number = next + 1;
         next += 1;
         worker.waiting.push(job(number, 0, 100));
-        let asked_us = worker.now_us;
+        // Those that came before it are not overtaking.
+        let mut asked_us = worker.now_us;
         while worker.started_at(number).is_none() {
             refill(&mut worker, &mut next);
+            if worker.waiting.iter().any(|job| job.number < number) {
+                asked_us = worker.now_us;
+            }
             worker.tick();
             let waited_us = worker.now_us - asked_us;
             // To the look 3 s, then until the longest of those that ran has ended.
