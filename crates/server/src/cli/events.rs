@@ -115,7 +115,7 @@ impl Emit {
             let payload = Payload::from_json(bytes);
             event = event.raw_payload(payload.map_err(|error| {
                 let fix = "pass one JSON value, for instance --payload '{\"order\": 7}'";
-                Error::usage("the payload of the event", error.why(), fix)
+                Error::usage("the contents of --payload", error.why(), fix)
             })?);
         }
         if let Some(key) = self.key {

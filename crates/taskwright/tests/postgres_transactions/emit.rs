@@ -7,15 +7,13 @@ use taskwright::store::StoredEvent;
 use taskwright::{Args, Error, Event, Namespace};
 use tokio_postgres::NoTls;
 
-use crate::drivers::{ALL, Driver, Then};
+use crate::drivers::{ALL, Driver, Then, Work};
 use crate::sql::{agree, connected, refused};
 use crate::support::Site;
 
 async fn emit(driver: Driver, site: &Site, event: Event, then: Then) -> Result<EventId, Error> {
     let client = site.client.clone();
-    let work = Box::new(|tx: &mut crate::drivers::Tx<'_>| -> taskwright::transaction::BoxFuture<'_, _> {
-        Box::pin(async move { client.emit_in(tx, event).await })
-    });
+    let work: Work<_> = Box::new(|tx| Box::pin(async move { client.emit_in(tx, event).await }));
     driver.transact(&site.url(), work, then).await
 }
 

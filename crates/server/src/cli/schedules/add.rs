@@ -56,7 +56,7 @@ struct PolicyFlags {
     /// Missed: skip, once (default), all, 'all up to N'
     #[arg(long, value_name = "M", default_value_t, hide_default_value = true)]
     misfire: Misfire,
-    /// skip (default), queue_one, allow, cancel_previous
+    /// skip (default), `queue_one`, allow, `cancel_previous`
     #[arg(long, value_name = "O", default_value_t, hide_default_value = true)]
     overlap: Overlap,
     /// Put off the start of each job by up to this much

@@ -69,7 +69,7 @@ impl List {
             let is_listed =
                 listing.names.iter().any(|(of, listed)| *of == namespace && listed.as_str() == name);
             if let Some(schedule) = super::configured(context, name).filter(|_| !is_listed) {
-                listing.new(&schedule)?;
+                listing.configured(&schedule)?;
             }
         }
         listing.end()
@@ -107,7 +107,7 @@ impl Listing<'_> {
         self.row(&view.schedule, (state, paint), next, view.state.last_due, view.state.fired)
     }
 
-    fn new(&mut self, schedule: &Schedule) -> Result<(), Error> {
+    fn configured(&mut self, schedule: &Schedule) -> Result<(), Error> {
         self.row(schedule, ("new", Paint::Warn), None, None, 0)
     }
 
