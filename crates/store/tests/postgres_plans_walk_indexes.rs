@@ -242,7 +242,7 @@ async fn what_a_source_has_seen_is_found_by_path() {
     }
     process.store().close().await.unwrap();
     drop(process);
-    for (table, scanned, walked) in reads(&database) {
+    for (table, scanned, walked) in reads(&database).await {
         let small = ["source", "store", "migration"].contains(&table.as_str());
         assert!(small || scanned == 0, "{table}: {scanned} rows were scanned");
         assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
