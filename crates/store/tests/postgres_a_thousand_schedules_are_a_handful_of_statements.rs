@@ -15,7 +15,8 @@ use taskwright_store::{
     EventStore, Fires, NewEvent, NewFiring, ScheduleStore, ScheduleWrite, SkippedRun, Store, StoredSchedule,
 };
 
-/// New ones, stored ones, what fired before, the jobs, the history; and once what it takes for a lane that is new.
+/// New ones, stored ones, what fired before, the jobs, the history (or, with a definition, whose ends they wait for); and once
+/// what it takes for a lane that is new.
 const STATEMENTS_MAX: u64 = 5;
 const STATEMENTS_OF_A_LANE: u64 = 6;
 
@@ -50,13 +51,14 @@ async fn a_call_is_as_many_statements_for_a_thousand() {
 
     let many = (0..SCHEDULE_WRITES_MAX).map(|n| registration(&format!("s{n}"), 60)).collect();
     store.write_schedules(at(0), many).await.unwrap();
-    assert_eq!(statements(), 1, "registering");
+    let registered = statements();
+    assert!(registered <= STATEMENTS_MAX, "registering: {registered}");
 
     let due = store.due_schedules(at(60), SCHEDULE_WRITES_MAX).await.unwrap().schedules;
     assert_eq!(due.len(), SCHEDULE_WRITES_MAX);
     store.write_schedules(at(60), writes(&due)).await.unwrap();
     let after = statements();
-    assert!(after <= 1 + STATEMENTS_MAX + STATEMENTS_OF_A_LANE, "firing: {after}");
+    assert!(after - registered <= STATEMENTS_MAX + STATEMENTS_OF_A_LANE, "firing: {}", after - registered);
 
     store.emit(at(61), (0..1_000).map(event).collect()).await.unwrap();
     assert_eq!(statements() - after, 1, "emitting");

@@ -44,11 +44,11 @@ async fn filled(database: &Database<'_>, run: &tempfile::TempDir) -> Process {
          SELECT (SELECT worker FROM taskwright.worker), {start} + n * 1000000, 999 + 2 * n, 1000 + 2 * n,
                 int8multirange(int8range(999 + 2 * n, 1001 + 2 * n)),
                 int4send(5000) || int4send(10000) || int4send(5000) || int4send(20000)
-         FROM generate_series(1, {COMPLETIONS}) AS n;
+         FROM generate_series(1::bigint, {COMPLETIONS}) AS n;
          INSERT INTO taskwright.attempt (seq, attempt, outcome, moved_to, worker, claimed_at, started_at, ended_at)
          SELECT 1000 + 2 * {COMPLETIONS} + n, 1, 0, 6, (SELECT worker FROM taskwright.worker), {start} + n * 1000000,
                 {start} + n * 1000000, {start} + n * 1000000 + 20000
-         FROM generate_series(1, {COMPLETIONS}) AS n;
+         FROM generate_series(1::bigint, {COMPLETIONS}) AS n;
          SELECT pg_stat_reset();"
     ));
     process

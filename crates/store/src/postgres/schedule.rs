@@ -303,7 +303,8 @@ struct History<'a> {
 impl<'a> History<'a> {
     fn add(&mut self, schedule: i64, firing: &'a NewFiring, outcome: &FiringOutcome) {
         self.schedules.push(schedule);
-        self.triggers.push(firing.trigger.as_ref().map(TriggerId::as_str));
+        let by_hand = matches!(outcome, FiringOutcome::Fired { kind: FiringKind::ByHand, .. });
+        self.triggers.push(firing.trigger.as_ref().filter(|_| !by_hand).map(TriggerId::as_str));
         self.due.push(firing.due.as_micros());
         self.previous_due.push(firing.previous_due.map(Timestamp::as_micros));
         self.events.push(firing.event.map(Uuid::from));
@@ -549,7 +550,7 @@ const FIRED: &str = "SELECT g.number
         WHERE f.schedule = g.schedule AND f.trigger_id = g.trigger_id AND f.due = g.due
             AND coalesce(f.event, '00000000-0000-0000-0000-000000000000'::uuid)
                 = coalesce(g.event, '00000000-0000-0000-0000-000000000000'::uuid)
-            AND f.job IS NOT NULL AND f.trigger_id IS NOT NULL AND f.kind <> 'by_hand'
+            AND f.job IS NOT NULL AND f.trigger_id IS NOT NULL
         LIMIT 1) f";
 
 const INSERT_FIRINGS: &str = "INSERT INTO firing (schedule, trigger_id, due, previous_due, event, kind, job, coalesced,

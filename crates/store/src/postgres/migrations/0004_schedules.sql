@@ -28,8 +28,8 @@ CREATE TABLE schedule_due (
     PRIMARY KEY (next, schedule)
 );
 
--- What a schedule fired (kind, job, coalesced) or skipped (skipped_to, skipped_count, is_exact, reason). Rows are never
--- changed, and outlive their schedule.
+-- What a schedule fired (kind, job, coalesced) or skipped (skipped_to, skipped_count, is_exact, reason). What was fired by hand
+-- is no occurrence of a trigger, and has none. Rows are never changed, and outlive their schedule.
 CREATE TABLE firing (
     firing        bigint  GENERATED ALWAYS AS IDENTITY,
     schedule      bigint  NOT NULL,
@@ -54,7 +54,7 @@ CREATE INDEX firing_decided ON firing (decided_at);
 -- locked; this is what holds if somebody should not.
 CREATE UNIQUE INDEX firing_once ON firing (
         schedule, trigger_id, due, coalesce(event, '00000000-0000-0000-0000-000000000000'::uuid))
-    WHERE job IS NOT NULL AND trigger_id IS NOT NULL AND kind <> 'by_hand';
+    WHERE job IS NOT NULL AND trigger_id IS NOT NULL;
 
 -- payload is JSON, the exact bytes that were given.
 CREATE TABLE event (
