@@ -149,7 +149,7 @@ mod tests {
             attempts: 3,
             ended_at: Timestamp::from_micros(5_000_000),
         };
-        assert_eq!(outcome.event_id(), outcome.clone().event_id());
+        assert_eq!(outcome.event_id(), outcome.event_id());
         assert_ne!(outcome.event_id(), JobOutcome { attempts: 4, ..outcome.clone() }.event_id());
         assert_eq!(outcome.topic().unwrap().as_str(), "job.failed");
         assert_eq!(outcome.payload()["kind"], "import");

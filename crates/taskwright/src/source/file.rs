@@ -412,7 +412,7 @@ impl FileSource {
             match &noted.1 {
                 Some(error) => tracing::warn!(%source, %path, error, "an event source has trouble"),
                 None => {
-                    tracing::info!(%source, %path, mode, files = state.files, "an event source is all right")
+                    tracing::info!(%source, %path, mode, files = state.files, "an event source is all right");
                 }
             }
         }

@@ -29,7 +29,7 @@ pub(super) struct History {
     ids: Vec<JobId>,
     #[command(flatten)]
     window: Window,
-    /// That ended so: completed, failed, panicked, timed_out, cancelled, lost
+    /// That ended so: `completed`, `failed`, `panicked`, `timed_out`, `cancelled`, `lost`
     #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = outcome)]
     outcome: Vec<AttemptEnd>,
     /// That ran on this worker
