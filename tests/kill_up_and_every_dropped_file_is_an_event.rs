@@ -84,9 +84,9 @@ fn kill_on(site: &Site, files: usize, kills: usize) {
         site.pause(Duration::from_millis(dice.below(300)));
         down.store(true, Ordering::Relaxed);
         if dice.below(2) == 0 {
-            up.kill_all()
+            up.kill_all();
         } else {
-            up.kill()
+            up.kill();
         }
         site.pause(Duration::from_millis(dice.below(500)));
         up = start();
