@@ -231,7 +231,7 @@ async fn what_a_source_has_seen_is_found_by_path() {
     use_source(&process, source, 1).await;
     database.sql(&format!(
         "INSERT INTO taskwright.seen (source, path, print)
-         SELECT s, 'many/' || n, (SELECT print FROM taskwright.seen LIMIT 1)
+         SELECT s, 'many/' || n, decode(repeat('00', 33), 'hex')
          FROM generate_series({0}, {0} + 1) s, generate_series(1, {EVENTS}) n;
          SELECT pg_stat_reset();",
         source.0
