@@ -96,7 +96,9 @@ fn jobs_top_tells_who_uses_the_machine_on(site: &Site) {
 
 /// The two sorts of rows.
 fn top(site: &Site, by: &str) -> (Vec<Value>, Vec<Value>) {
-    lines(&site.run(["jobs", "top", "--by", by, "--json"])).into_iter().partition(|row| row["row"] == "running")
+    lines(&site.run(["jobs", "top", "--by", by, "--json"]))
+        .into_iter()
+        .partition(|row| row["row"] == "running")
 }
 
 fn figure_of(task: &Value, figure: &str) -> u64 {

@@ -58,7 +58,8 @@ fn no_line_of_a_table_is_wider_than_the_terminal() {
     for width in [60, 80, 100, 160] {
         let cli = Cli::new().seen(width);
         full_of(&cli);
-        for command in ["jobs list", "jobs history", "jobs stats", "jobs top", "queues list", "workers list"] {
+        for command in ["jobs list", "jobs history", "jobs stats", "jobs top", "queues list", "workers list"]
+        {
             for line in cli.run(&format!("--color never {command}")).out.lines() {
                 assert!(line.chars().count() <= usize::from(width), "{width} {command}: {line}");
             }

@@ -70,12 +70,8 @@ impl Stats {
         let filter = self.window.filter(context, Some(SINCE))?;
         let (since, until) = (filter.ended_from, filter.ended_to);
         let statistics = store.statistics(filter, SAMPLE_MAX).await?;
-        let places: Places = store
-            .workers()
-            .await?
-            .into_iter()
-            .map(|worker| (worker.id, (worker.host, worker.pid)))
-            .collect();
+        let places: Places =
+            store.workers().await?.into_iter().map(|worker| (worker.id, (worker.host, worker.pid))).collect();
         let Statistics { groups, executions, is_cut, oldest_end } = statistics;
         let mut lines: BTreeMap<(Namespace, String), Tally> = BTreeMap::new();
         for group in groups {
