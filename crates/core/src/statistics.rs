@@ -215,7 +215,7 @@ mod tests {
             tally.add(&seen(end, 1));
         }
         assert_eq!(tally.success_rate(), Some(0.75));
-        assert_eq!(tally.ends().iter().map(|(_, count)| count).sum::<u64>(), tally.executions());
+        assert_eq!(tally.ends().values().sum::<u64>(), tally.executions());
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub async fn what_left_nothing_but_its_times_is_told_alike(harness: &impl Harnes
     worker.finish(4, claimed.iter().map(|job| ending(4, job, completed())).collect()).await;
     for one in executions(&process, all()).await {
         let detail = process.detail(number(one.job)).await;
-        assert_eq!(detail.attempts, [one.record.clone()]);
+        assert_eq!(detail.attempts, std::slice::from_ref(&one.record));
         assert_eq!((one.wait(), one.run()), (Some(Duration::from_secs(2)), Some(Duration::from_secs(2))));
     }
     assert_eq!(told(&process, all()).await, [(3, 1), (2, 1), (1, 1)]);
