@@ -22,7 +22,7 @@ use crate::history::{
     Statistics,
 };
 
-/// Attempts that one question looks at: the walk takes about 0.3 s for all of them.
+/// Attempts that one question looks at.
 const ATTEMPTS_MAX: usize = 1_000_000;
 
 /// Attempts that one statement gives.

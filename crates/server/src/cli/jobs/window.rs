@@ -70,7 +70,7 @@ pub(super) fn tell_cut(context: &Context, executions: u64, oldest_end: Option<Ti
         None => String::new(),
     };
     context.output.note(format!(
-        "these are the newest {executions} executions{back_to}; for older ones end the window there with --until"
+        "these figures are of {executions} executions{back_to}; the window has more, or may have"
     ));
 }
 
