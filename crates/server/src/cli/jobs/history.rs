@@ -29,8 +29,13 @@ pub(super) struct History {
     ids: Vec<JobId>,
     #[command(flatten)]
     window: Window,
-    /// That ended so: `completed`, `failed`, `panicked`, `timed_out`, `cancelled`, `lost`
-    #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = outcome)]
+    #[arg(
+        long,
+        value_name = "OUTCOME",
+        value_delimiter = ',',
+        value_parser = outcome,
+        help = "That ended so: completed, failed, panicked, timed_out, cancelled, lost"
+    )]
     outcome: Vec<AttemptEnd>,
     /// That ran on this worker
     #[arg(long, value_name = "ID")]
