@@ -67,12 +67,12 @@ impl Schedules {
 }
 
 /// The schedules of the store, which must exist.
-async fn client(context: &Context) -> Result<Client, Error> {
+pub(super) async fn client(context: &Context) -> Result<Client, Error> {
     Ok(context.client().await?.schedules())
 }
 
 /// A schedule that is registered; otherwise an error that says what there is.
-async fn found(context: &Context, name: &ScheduleName) -> Result<ScheduleView, Error> {
+pub(super) async fn found(context: &Context, name: &ScheduleName) -> Result<ScheduleView, Error> {
     let client = client(context).await?;
     match client.get(&context.namespace_or_default(), name).await? {
         Some(view) => Ok(view),

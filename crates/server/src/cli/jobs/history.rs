@@ -20,12 +20,13 @@ use crate::text;
 Examples:
   taskwright jobs history --since 1h --outcome failed,lost
   taskwright jobs history --kind 'email.*' --limit 10 --json
+  taskwright jobs history --schedule nightly
   taskwright jobs history ID
 
 A terminal gets 50 executions unless --limit says otherwise, a pipe gets all.")]
 pub(super) struct History {
     /// Of these jobs
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", conflicts_with = "schedule")]
     ids: Vec<JobId>,
     #[command(flatten)]
     window: Window,
@@ -67,12 +68,9 @@ const COLUMNS: [Column; 10] = [
 impl History {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let store = context.store().await?;
-        let filter = ExecutionFilter {
-            ids: self.ids,
-            ends: self.outcome,
-            workers: self.worker,
-            ..self.window.filter(context, None)?
-        };
+        let window = self.window.filter(context, None).await?;
+        let ids = if self.ids.is_empty() { window.ids.clone() } else { self.ids };
+        let filter = ExecutionFilter { ids, ends: self.outcome, workers: self.worker, ..window };
         let default = if context.output.is_seen() { SEEN_MAX } else { usize::MAX };
         let limit = self.limit.map_or(default, |limit| limit.0);
         let mut table = Table::new(&COLUMNS);

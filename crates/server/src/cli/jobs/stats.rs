@@ -67,7 +67,7 @@ type Places = HashMap<WorkerId, (String, u32)>;
 impl Stats {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let store = context.store().await?;
-        let filter = self.window.filter(context, Some(SINCE))?;
+        let filter = self.window.filter(context, Some(SINCE)).await?;
         let (since, until) = (filter.ended_from, filter.ended_to);
         let statistics = store.statistics(filter, SAMPLE_MAX).await?;
         let places: Places =

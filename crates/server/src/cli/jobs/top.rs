@@ -77,7 +77,7 @@ type Task = ((Namespace, Kind), Tally);
 impl Top {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let store = context.store().await?;
-        let filter = self.window.filter(context, Some(SINCE))?;
+        let filter = self.window.filter(context, Some(SINCE)).await?;
         let jobs = Filter {
             namespace: filter.namespace.clone(),
             kinds: filter.kinds.clone(),

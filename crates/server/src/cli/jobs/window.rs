@@ -5,13 +5,16 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use taskwright_core::statistics::Tally;
-use taskwright_core::{Timestamp, Usage};
-use taskwright_store::{ExecutionFilter, Pattern};
+use taskwright_core::{JobId, ScheduleName, Timestamp, Usage};
+use taskwright_store::{ExecutionFilter, FiringOutcome, Pattern};
 
-use crate::cli::Context;
 use crate::cli::value::Moment;
+use crate::cli::{Context, schedules};
 use crate::error::Error;
 use crate::text;
+
+/// Jobs of a schedule that are looked at.
+const SCHEDULE_JOBS_MAX: usize = 1_000;
 
 /// Which executions, by their jobs and by the time of their end.
 #[derive(Debug, Args)]
@@ -23,6 +26,9 @@ pub(super) struct Window {
     /// Of this queue
     #[arg(long, value_name = "QUEUE")]
     queue: Vec<String>,
+    /// Of the newest 1,000 jobs of this schedule
+    #[arg(long, value_name = "NAME")]
+    schedule: Option<ScheduleName>,
     /// That ended at or after this time, or this long ago
     #[arg(long, value_name = "TIME")]
     since: Option<Moment>,
@@ -33,7 +39,7 @@ pub(super) struct Window {
 
 impl Window {
     /// The question to the store; `default` is how far back it goes unless that was said.
-    pub(super) fn filter(
+    pub(super) async fn filter(
         &self,
         context: &Context,
         default: Option<Duration>,
@@ -52,7 +58,12 @@ impl Window {
             ));
         }
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
+        let ids = match &self.schedule {
+            Some(name) => jobs_of(context, name).await?,
+            None => Vec::new(),
+        };
         Ok(ExecutionFilter {
+            ids,
             namespace: context.namespace.clone(),
             kinds: patterns(&self.kind),
             queues: patterns(&self.queue),
@@ -61,6 +72,29 @@ impl Window {
             ..ExecutionFilter::default()
         })
     }
+}
+
+/// The newest jobs of a schedule; one that does not exist when it has made none, so that nothing is found and not everything.
+async fn jobs_of(context: &Context, name: &ScheduleName) -> Result<Vec<JobId>, Error> {
+    schedules::found(context, name).await?;
+    let client = schedules::client(context).await?;
+    let namespace = context.namespace_or_default();
+    let mut jobs = Vec::new();
+    let mut before = None;
+    while jobs.len() < SCHEDULE_JOBS_MAX {
+        let page = client.firings(&namespace, name, before, SCHEDULE_JOBS_MAX / 2).await?;
+        let Some(oldest) = page.last() else { break };
+        before = Some(oldest.number);
+        jobs.extend(page.iter().filter_map(|firing| match firing.outcome {
+            FiringOutcome::Fired { job, .. } => Some(job),
+            FiringOutcome::Skipped(_) => None,
+        }));
+    }
+    jobs.truncate(SCHEDULE_JOBS_MAX);
+    if jobs.is_empty() {
+        jobs.push(JobId::from_bytes([0; 16]));
+    }
+    Ok(jobs)
 }
 
 /// Says that what was printed is not all of the window.
