@@ -35,10 +35,10 @@ fn a_store_of_this_version_is_fine_and_stays_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     assert!(taskwright(directory.path(), &["migrate"]).status.success());
     let before = everything(directory.path());
-    for (args, said) in [
-        (&["migrate", "--check"][..], "sqlite:.taskwright/taskwright.db  schema 1  up to date\n"),
-        (&["migrate", "--check", "--json"], "{\"schema\":1,\"url\":\"sqlite:.taskwright/taskwright.db\"}\n"),
-    ] {
+    let version = taskwright_store::sqlite::SCHEMA_VERSION;
+    let plain = format!("sqlite:.taskwright/taskwright.db  schema {version}  up to date\n");
+    let json = format!("{{\"schema\":{version},\"url\":\"sqlite:.taskwright/taskwright.db\"}}\n");
+    for (args, said) in [(&["migrate", "--check"][..], plain), (&["migrate", "--check", "--json"], json)] {
         let ran = taskwright(directory.path(), args);
         assert_eq!(ran.status.code(), Some(0), "{}", String::from_utf8_lossy(&ran.stderr));
         assert_eq!(String::from_utf8(ran.stdout).unwrap(), said);
