@@ -59,6 +59,7 @@ pub struct ExecutionFilter {
 
 impl ExecutionFilter {
     /// The earliest end that can match: nothing ends before it starts.
+    #[cfg(feature = "postgres")]
     pub(crate) fn earliest(&self) -> Timestamp {
         let bound = self.ended_from.max(self.started_from);
         bound.unwrap_or(Timestamp::from_micros(i64::MIN))

@@ -5,7 +5,7 @@ use taskwright_core::limit::EMIT_EVENTS_MAX;
 use taskwright_core::{Args, Error as DomainError, EventId, Namespace, Timestamp, Topic};
 
 use super::SqliteStore;
-use super::schedule::{LISTENERS, check, is_fresh, page, read_schedule, rows, write};
+use super::schedule::{LISTENERS, is_fresh, page, read_schedule, rows, write};
 use super::session::{Session, name};
 use crate::Reply;
 use crate::error::Error;
@@ -84,7 +84,6 @@ fn deliver(
     events: &[EventKey],
     writes: &[ScheduleWrite],
 ) -> Result<bool, Error> {
-    check(writes)?;
     // Everything is looked at before anything is written: what is stale changes nothing.
     for event in events {
         let waits =

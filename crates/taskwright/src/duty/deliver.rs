@@ -16,6 +16,8 @@ use crate::schedule::{Decider, Listener, open_ids};
 
 /// Events of one call.
 const EVENTS_MAX: usize = 200;
+/// Firings after which a call takes no further event. One event is offered to all at once, however many they are.
+const FIRINGS_MAX: usize = 500;
 /// The longest time between two looks: 1 s.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -30,8 +32,9 @@ impl Deliver {
         Self { store, custom, terms }
     }
 
-    /// Offers events to everybody who listens; `false` when somebody else was faster.
-    async fn deliver(&self, env: &Env, events: &[StoredEvent]) -> Result<bool, Error> {
+    /// Offers events to everybody who listens, as many as one transaction may make of them; `None` when somebody else was
+    /// faster, and otherwise how many were delivered.
+    async fn deliver(&self, env: &Env, events: &[StoredEvent]) -> Result<Option<usize>, Error> {
         // After the events: whoever was registered before one of them was emitted is among these.
         let listeners = self.store.listeners().await?;
         let states = states(&self.store, listeners.iter().flat_map(open_ids).collect()).await?;
@@ -39,12 +42,20 @@ impl Deliver {
             listeners.into_iter().filter_map(|stored| Listener::new(stored, &states)).collect();
         let decider = Decider { env, now: env.now(), custom: &self.custom };
         let mut cancel = Vec::new();
+        let (mut fired, mut delivered) = (0, 0);
         for event in events {
-            // It was checked on its way in.
-            let payload = event.event.payload.parse().unwrap_or_default();
+            if fired >= FIRINGS_MAX {
+                break;
+            }
+            delivered += 1;
+            let payload = event.event.payload.parse().unwrap_or_else(|error| {
+                tracing::error!(event = %event.event.id, %error, "the payload of an event cannot be read: nothing in it matches");
+                serde_json::Value::Null
+            });
             for listener in &mut listeners {
                 let name = listener.stored.name.clone();
                 if let Some(jobs) = decider.event(listener, event, &payload) {
+                    fired += 1;
                     cancel.push((name, jobs));
                 }
             }
@@ -54,8 +65,9 @@ impl Deliver {
         }
         let writes: Vec<ScheduleWrite> =
             listeners.into_iter().filter_map(|listener| listener.write).collect();
-        let keys = events.iter().map(|event| event.number).collect();
-        self.store.deliver(decider.now, keys, writes).await
+        let keys = events.iter().take(delivered).map(|event| event.number).collect();
+        let done = self.store.deliver(decider.now, keys, writes).await?;
+        Ok(done.then_some(delivered))
     }
 }
 
@@ -77,9 +89,11 @@ impl Duty for Deliver {
             if turn > env.now() {
                 return Ok(Next::At(turn, LOOK_EVERY));
             }
-            let done = self.deliver(env, &events).await?;
-            Ok(match done {
-                true if events.len() < EVENTS_MAX => Next::After(LOOK_EVERY),
+            let delivered = self.deliver(env, &events).await?;
+            Ok(match delivered {
+                Some(delivered) if delivered == events.len() && delivered < EVENTS_MAX => {
+                    Next::After(LOOK_EVERY)
+                }
                 _ => Next::More,
             })
         })

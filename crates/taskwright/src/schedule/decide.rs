@@ -111,6 +111,9 @@ impl Decider<'_> {
             let next = listener.stored.next;
             let decided =
                 self.write(&listener.stored, view, planned, Some(Fired { stored: event, payload, coalesce }));
+            if let Some(before) = &mut listener.write {
+                supersede(&mut before.firings, &decided.cancel);
+            }
             cancel.extend(decided.cancel);
             listener.take(decided.write, next);
             fired = true;
@@ -160,6 +163,7 @@ impl Decider<'_> {
                 firing.event = Some(event.stored.event.id);
             }
         }
+        supersede(&mut firings, &cancel);
         // So that the history tells of them in their order.
         firings.sort_by_key(|firing| firing.due);
         let queued_look = state.queued.is_some().then(|| self.now.plus(QUEUED_LOOK));
@@ -269,6 +273,18 @@ pub(super) fn job(
         unique: key.map(|key| schedule.coalescing_key(key)).transpose()?,
         ..new
     })
+}
+
+/// Of the jobs that are to be stopped, those that are about to be made are not made at all.
+fn supersede(firings: &mut [NewFiring], cancel: &[JobId]) {
+    for firing in firings {
+        if let Fires::Job(_, job) = &firing.what
+            && cancel.contains(&job.id)
+        {
+            let run = SkippedRun { to: firing.due, count: 1, exact: true, reason: SkipReason::Overlap };
+            firing.what = Fires::Skip(run);
+        }
+    }
 }
 
 fn new_firing(firing: Firing, event: Option<EventId>, job: NewJob) -> NewFiring {

@@ -79,8 +79,13 @@ impl Incarnation {
             biased;
             () = self.phase.reached(Phase::Recycling) => recycled = self.wear_out(&mut tasks, shutdown).await,
             () = shutdown.as_mut() => {}
-            // Only ends of itself when nothing is left here.
-            ended = &mut tasks.fetcher => retired = matches!(ended, Ok(fetch::Ended::Retired)),
+            // Only ends of itself when nothing is left here, or when it has seen before this that the worker is worn out.
+            ended = &mut tasks.fetcher => {
+                retired = matches!(ended, Ok(fetch::Ended::Retired));
+                if !retired && self.phase.is_at_least(Phase::Recycling) && !self.phase.is_at_least(Phase::Stopping) {
+                    recycled = self.wear_out(&mut tasks, shutdown).await;
+                }
+            }
             // Only ends of itself when the worker is lost.
             _ = &mut tasks.heartbeat => self.lose(self.host.env.monotonic_us()),
         }

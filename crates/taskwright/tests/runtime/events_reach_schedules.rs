@@ -181,3 +181,32 @@ fn an_event_queues_behind_its_predecessor_when_the_schedule_says_so() {
         assert_eq!(ran.all().len(), 2, "one runs, one waits, two are skipped");
     });
 }
+
+#[test]
+fn of_events_that_come_together_cancel_previous_makes_the_job_of_the_newest() {
+    world(async |world| {
+        world.put(schedule("newest", "event", "order.created").overlap(Overlap::CancelPrevious)).await;
+        for total in 0..3 {
+            emit(&world, order(total)).await;
+        }
+        world.sim.advance(seconds(2)).await;
+        let history = world.history("newest").await;
+        let fired = |one: &taskwright::store::FiringView| matches!(one.outcome, FiringOutcome::Fired { .. });
+        assert_eq!(history.iter().filter(|one| fired(one)).count(), 1, "{history:?}");
+    });
+}
+
+#[test]
+fn one_event_reaches_more_schedules_than_one_call_may_write() {
+    world(async |world| {
+        let all: Vec<_> = (0..1_005)
+            .map(|n| schedule(&format!("s{n}"), "event", "order.created").build().unwrap())
+            .collect();
+        world.client.schedules().put_all(&all).await.unwrap();
+        emit(&world, order(1)).await;
+        world.sim.advance(seconds(2)).await;
+        for name in ["s0", "s1004"] {
+            assert_eq!(world.history(name).await.len(), 1);
+        }
+    });
+}

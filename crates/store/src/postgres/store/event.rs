@@ -37,7 +37,6 @@ impl EventStore for PostgresStore {
 
     fn deliver(&self, now: Timestamp, events: Vec<EventKey>, writes: Vec<ScheduleWrite>) -> Reply<'_, bool> {
         Box::pin(async move {
-            schedule::check(&writes)?;
             transact!(self, session => event::deliver(session, now, &events, &writes), if |delivered: &bool| *delivered)
         })
     }
