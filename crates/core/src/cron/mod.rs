@@ -1,6 +1,6 @@
 //! Cron expressions: which moments they mean.
 //!
-//! An expression is read once into [sets](fields) of seconds, minutes, hours, days and months. Looking for the next moment
+//! An expression is read once into sets of seconds, minutes, hours, days and months. Looking for the next moment
 //! walks wall-clock time by whole days and months, never by minutes, and then asks the [zone](crate::zone) which moment
 //! that is. Why this is our own code: `docs/design/0011-cron.md`.
 
