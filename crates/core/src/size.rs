@@ -7,7 +7,7 @@ use crate::error::Error;
 /// The binary units, largest first.
 const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
-/// A number of bytes. Shown in the largest unit that it reaches, with one decimal where that does not divide it:
+/// A number of bytes. Shown in the largest unit that it reaches, with one decimal, rounded down, where that does not divide it:
 /// `512 MiB`, `1.5 GiB`, `1000 bytes`.
 ///
 /// # Example
@@ -16,7 +16,7 @@ const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 <
 /// use taskwright_core::size::Bytes;
 ///
 /// assert_eq!(Bytes(512 << 20).to_string(), "512 MiB");
-/// assert_eq!(Bytes(1_600 << 20).to_string(), "1.6 GiB");
+/// assert_eq!(Bytes(1_600 << 20).to_string(), "1.5 GiB");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
