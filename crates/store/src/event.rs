@@ -5,9 +5,11 @@
 //! makes of them, and [writes](EventStore::deliver) all of that in one transaction. A schedule that was registered before
 //! an event was emitted is therefore among those that the event is offered to.
 
-use taskwright_core::{Args, EventId, Namespace, Timestamp, Topic};
+use taskwright_core::limit::EMIT_EVENTS_MAX;
+use taskwright_core::{Args, Error as Refused, EventId, Namespace, Timestamp, Topic};
 
 use crate::Reply;
+use crate::error::Error;
 use crate::schedule::{ScheduleWrite, StoredSchedule};
 
 /// What a store does for events. Part of [`Store`](crate::Store).
@@ -73,4 +75,17 @@ pub struct StoredEvent {
     pub event: NewEvent,
     /// Whether it has been offered to the schedules.
     pub delivered: bool,
+}
+
+/// Refuses more than one call may emit: the same on every store.
+pub(crate) fn check_events(events: &[NewEvent]) -> Result<(), Error> {
+    if events.len() <= EMIT_EVENTS_MAX {
+        return Ok(());
+    }
+    let refused = Refused::too_large(
+        format!("{} events to emit", events.len()),
+        format!("one call emits at most {EMIT_EVENTS_MAX}"),
+        "emit them in several calls",
+    );
+    Err(refused.into())
 }

@@ -6,10 +6,14 @@
 //! nobody has written the schedule in between. So any number of nodes may decide about the same schedule at the same
 //! time, and one of them is heard.
 
+use taskwright_core::limit::SCHEDULE_WRITES_MAX;
 use taskwright_core::schedule::{FiringKind, SkipReason};
-use taskwright_core::{EventId, JobId, Kind, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId};
+use taskwright_core::{
+    Error as Refused, EventId, JobId, Kind, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId,
+};
 
 use crate::Reply;
+use crate::error::Error;
 
 /// What a store does for schedules. Part of [`Store`](crate::Store).
 ///
@@ -215,4 +219,27 @@ pub enum FiringOutcome {
     },
     /// It made none.
     Skipped(SkippedRun),
+}
+
+/// Refuses more than one call may write, and a new schedule that does not say what it is: the same on every store.
+pub(crate) fn check_writes(writes: &[ScheduleWrite]) -> Result<(), Error> {
+    if writes.len() > SCHEDULE_WRITES_MAX {
+        let refused = Refused::too_large(
+            format!("{} schedules to write", writes.len()),
+            format!("one call writes at most {SCHEDULE_WRITES_MAX}"),
+            "write them in several calls",
+        );
+        return Err(refused.into());
+    }
+    for write in writes {
+        if let (Target::New { name, .. }, None) = (&write.target, &write.definition) {
+            let refused = Refused::invalid(
+                format!("the schedule {name}"),
+                "it is new, and comes without a definition",
+                "register it with what it makes and when",
+            );
+            return Err(refused.into());
+        }
+    }
+    Ok(())
 }

@@ -310,6 +310,28 @@ pub async fn firings_are_told_page_by_page_and_forgotten_in_time(harness: &impl 
     assert_eq!(page(None, 9).await.len(), 3);
 }
 
+pub async fn a_forgotten_skip_lets_no_occurrence_fire_again(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let mut schedule = register(&process, "nightly", 60).await;
+    let run = SkippedRun { to: at(60), count: 1, exact: true, reason: SkipReason::Overlap };
+    write(&process, 60, vec![rewrite(&schedule, 60, vec![NewFiring { what: Fires::Skip(run), ..fires(60, job(9)) }])]).await;
+    schedule = stored(&process, "nightly").await;
+    write(&process, 90, vec![rewrite(&schedule, 60, vec![fires(60, job(1))])]).await;
+    let forgotten = process.store().prune_firings(at(70), 9).await.expect("firings are forgotten");
+    assert_eq!(forgotten, 1, "the skip, and not what fired later");
+    schedule = stored(&process, "nightly").await;
+    write(&process, 90, vec![rewrite(&schedule, 60, vec![fires(60, job(2))])]).await;
+    assert_eq!(process.list(Filter::default()).await, [1]);
+}
+
+pub async fn a_new_schedule_without_a_definition_is_refused(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let undefined = ScheduleWrite { definition: None, ..registration("nightly", 60) };
+    let refused = process.store().write_schedules(at(0), vec![registration("other", 60), undefined]).await;
+    assert!(refused.expect_err("nobody knows what it makes").is_domain());
+    assert_eq!(due(&process, 1_000, 10).await, (vec![], None), "the whole call is refused");
+}
+
 pub async fn too_many_schedules_at_once_are_refused_whole(harness: &impl Harness) {
     let process = Process::start(harness).await;
     let many = (0..=SCHEDULE_WRITES_MAX).map(|n| registration(&format!("s{n}"), 60)).collect();

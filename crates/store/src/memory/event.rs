@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use taskwright_core::limit::{EMIT_EVENTS_MAX, PAGE_ROWS_MAX};
-use taskwright_core::{Error as Refused, EventId, Namespace, Timestamp, Topic};
+use taskwright_core::limit::PAGE_ROWS_MAX;
+use taskwright_core::{EventId, Namespace, Timestamp, Topic};
 
 use super::MemoryStore;
 use super::world::World;
 use crate::Reply;
-use crate::event::{EventKey, EventStore, NewEvent, StoredEvent};
+use crate::event::{EventKey, EventStore, NewEvent, StoredEvent, check_events};
 use crate::schedule::{ScheduleWrite, StoredSchedule};
 
 /// All events.
@@ -23,14 +23,7 @@ pub(super) struct Events {
 impl EventStore for MemoryStore {
     fn emit(&self, now: Timestamp, events: Vec<NewEvent>) -> Reply<'_, ()> {
         self.act(|world| {
-            if events.len() > EMIT_EVENTS_MAX {
-                let refused = Refused::too_large(
-                    format!("{} events to emit", events.len()),
-                    format!("one call emits at most {EMIT_EVENTS_MAX}"),
-                    "emit them in several calls",
-                );
-                return Err(refused.into());
-            }
+            check_events(&events)?;
             for event in events {
                 world.emit(now, event);
             }

@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use taskwright_core::limit::{PAGE_ROWS_MAX, SCHEDULE_WRITES_MAX};
+use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::schedule::FiringKind;
-use taskwright_core::{
-    Error as Refused, EventId, JobId, Kind, Namespace, ScheduleName, State, Timestamp, TriggerId,
-};
+use taskwright_core::{EventId, JobId, Kind, Namespace, ScheduleName, State, Timestamp, TriggerId};
 
 use super::MemoryStore;
 use super::world::World;
@@ -14,7 +12,7 @@ use crate::Reply;
 use crate::error::Error;
 use crate::schedule::{
     DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, ScheduleKey, ScheduleStore, ScheduleWrite,
-    StoredSchedule, Target, Written,
+    StoredSchedule, Target, Written, check_writes,
 };
 
 /// All schedules.
@@ -39,7 +37,7 @@ struct Row {
 impl ScheduleStore for MemoryStore {
     fn write_schedules(&self, now: Timestamp, writes: Vec<ScheduleWrite>) -> Reply<'_, Vec<Written>> {
         self.act(|world| {
-            check(&writes)?;
+            check_writes(&writes)?;
             writes.into_iter().map(|write| world.write_schedule(now, write)).collect()
         })
     }
@@ -103,19 +101,6 @@ impl ScheduleStore for MemoryStore {
             Ok(jobs.iter().map(state).collect())
         })
     }
-}
-
-/// Refuses more than one call may write.
-pub(super) fn check(writes: &[ScheduleWrite]) -> Result<(), Error> {
-    if writes.len() <= SCHEDULE_WRITES_MAX {
-        return Ok(());
-    }
-    let refused = Refused::too_large(
-        format!("{} schedules to write", writes.len()),
-        format!("one call writes at most {SCHEDULE_WRITES_MAX}"),
-        "write them in several calls",
-    );
-    Err(refused.into())
 }
 
 impl World {
@@ -195,7 +180,9 @@ impl World {
         let old = self.schedules.firings.iter().filter(|(_, (_, view))| view.at < before);
         let old: Vec<u64> = old.map(|(number, _)| *number).take(limit).collect();
         for number in &old {
+            // What was skipped has taken nothing that could be given back.
             if let Some((schedule, view)) = self.schedules.firings.remove(number)
+                && matches!(view.outcome, FiringOutcome::Fired { .. })
                 && let Some(trigger) = view.trigger
             {
                 self.schedules.fired.remove(&(schedule, trigger, view.due, view.event));

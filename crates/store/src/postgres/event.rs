@@ -1,7 +1,6 @@
 //! Events, and who waits for them.
 
-use taskwright_core::limit::EMIT_EVENTS_MAX;
-use taskwright_core::{Args, Error as DomainError, EventId, Namespace, Timestamp, Topic};
+use taskwright_core::{Args, EventId, Namespace, Timestamp, Topic};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -10,19 +9,6 @@ use super::session::{Session, Uuid, get, name};
 use crate::error::Error;
 use crate::event::{EventKey, NewEvent, StoredEvent};
 use crate::schedule::{ScheduleWrite, Written};
-
-/// Refuses more events than one call may emit.
-pub(super) fn check(events: &[NewEvent]) -> Result<(), Error> {
-    if events.len() > EMIT_EVENTS_MAX {
-        return Err(DomainError::too_large(
-            format!("{} events to emit", events.len()),
-            format!("one call emits at most {EMIT_EVENTS_MAX}"),
-            "emit them in several calls",
-        )
-        .into());
-    }
-    Ok(())
-}
 
 /// New events, as parameters of [`EMIT`].
 pub(super) struct Columns<'a> {

@@ -7,11 +7,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use taskwright_core::limit::{ENQUEUE_JOBS_MAX, PAGE_ROWS_MAX, SCHEDULE_WRITES_MAX};
+use taskwright_core::limit::{ENQUEUE_JOBS_MAX, PAGE_ROWS_MAX};
 use taskwright_core::schedule::FiringKind;
-use taskwright_core::{
-    Error as DomainError, EventId, JobId, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId,
-};
+use taskwright_core::{EventId, JobId, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId};
 use tokio_postgres::Row;
 
 use super::enqueue;
@@ -23,29 +21,6 @@ use crate::schedule::{
     DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, ScheduleKey, ScheduleWrite, SkippedRun,
     StoredSchedule, Target, Written,
 };
-
-/// Refuses more than one call may write, and a new schedule that says not what it is.
-pub(super) fn check(writes: &[ScheduleWrite]) -> Result<(), Error> {
-    if writes.len() > SCHEDULE_WRITES_MAX {
-        return Err(DomainError::too_large(
-            format!("{} schedules to write", writes.len()),
-            format!("one call writes at most {SCHEDULE_WRITES_MAX}"),
-            "write them in several calls",
-        )
-        .into());
-    }
-    for write in writes {
-        if let (Target::New { name, .. }, None) = (&write.target, &write.definition) {
-            return Err(DomainError::invalid(
-                format!("the schedule {name}"),
-                "it is new, and comes without a definition",
-                "register it with what it makes and when",
-            )
-            .into());
-        }
-    }
-    Ok(())
-}
 
 /// Writes schedules, each for itself. See [`ScheduleStore::write_schedules`](crate::ScheduleStore::write_schedules).
 pub(super) async fn write(

@@ -1,15 +1,14 @@
 //! Events, and who waits for them.
 
 use rusqlite::{Row, params};
-use taskwright_core::limit::EMIT_EVENTS_MAX;
-use taskwright_core::{Args, Error as DomainError, EventId, Namespace, Timestamp, Topic};
+use taskwright_core::{Args, EventId, Namespace, Timestamp, Topic};
 
 use super::SqliteStore;
 use super::schedule::{LISTENERS, is_fresh, page, read_schedule, rows, write};
 use super::session::{Session, name};
 use crate::Reply;
 use crate::error::Error;
-use crate::event::{EventKey, EventStore, NewEvent, StoredEvent};
+use crate::event::{EventKey, EventStore, NewEvent, StoredEvent, check_events};
 use crate::schedule::{ScheduleWrite, StoredSchedule};
 
 impl EventStore for SqliteStore {
@@ -52,14 +51,7 @@ impl EventStore for SqliteStore {
 
 /// Stores events. See [`EventStore::emit`].
 pub(super) fn emit(session: &mut Session<'_>, now: Timestamp, events: &[NewEvent]) -> Result<(), Error> {
-    if events.len() > EMIT_EVENTS_MAX {
-        return Err(DomainError::too_large(
-            format!("{} events to emit", events.len()),
-            format!("one call emits at most {EMIT_EVENTS_MAX}"),
-            "emit them in several calls",
-        )
-        .into());
-    }
+    check_events(events)?;
     for event in events {
         let values = (
             event.id.as_bytes(),

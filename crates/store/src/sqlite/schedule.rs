@@ -4,11 +4,9 @@
 //! writer, so that what is looked at first cannot change before it is written.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use taskwright_core::limit::{PAGE_ROWS_MAX, SCHEDULE_WRITES_MAX};
+use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::schedule::{FiringKind, SkipReason};
-use taskwright_core::{
-    Error as DomainError, EventId, JobId, Kind, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId,
-};
+use taskwright_core::{EventId, JobId, Kind, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId};
 
 use super::SqliteStore;
 use super::enqueue;
@@ -19,13 +17,13 @@ use crate::Reply;
 use crate::error::Error;
 use crate::schedule::{
     Definition, DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, ScheduleKey, ScheduleStore,
-    ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
+    ScheduleWrite, SkippedRun, StoredSchedule, Target, Written, check_writes,
 };
 
 impl ScheduleStore for SqliteStore {
     fn write_schedules(&self, now: Timestamp, writes: Vec<ScheduleWrite>) -> Reply<'_, Vec<Written>> {
         self.writer.write(move |session| {
-            check(&writes)?;
+            check_writes(&writes)?;
             writes.iter().map(|one| write(session, now, one)).collect()
         })
     }
@@ -84,19 +82,6 @@ impl ScheduleStore for SqliteStore {
     }
 }
 
-/// Refuses more than one call may write.
-pub(super) fn check(writes: &[ScheduleWrite]) -> Result<(), Error> {
-    if writes.len() <= SCHEDULE_WRITES_MAX {
-        return Ok(());
-    }
-    let refused = DomainError::too_large(
-        format!("{} schedules to write", writes.len()),
-        format!("one call writes at most {SCHEDULE_WRITES_MAX}"),
-        "write them in several calls",
-    );
-    Err(refused.into())
-}
-
 /// How many rows of a page.
 pub(super) fn page(limit: usize) -> i64 {
     i64::try_from(limit.min(PAGE_ROWS_MAX)).unwrap_or(i64::MAX)
@@ -137,7 +122,7 @@ pub(super) fn write(
     let key = match &write.target {
         Target::New { namespace, name } => {
             let Some(Definition { json, listens, .. }) = &write.definition else {
-                return Err(undefined(name));
+                return Err(vanished("the definition of a new schedule"));
             };
             let next = write.next.map(Timestamp::as_micros);
             let values =
@@ -253,15 +238,6 @@ fn first_values(
         firing.previous_due.map(Timestamp::as_micros),
         firing.event.as_ref().map_or(&[], |event| event.as_bytes()),
     )
-}
-
-fn undefined(name: &ScheduleName) -> Error {
-    DomainError::invalid(
-        format!("the schedule {name}"),
-        "it is new, and comes without a definition",
-        "register it with what it makes and when",
-    )
-    .into()
 }
 
 fn due(conn: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result<DueSchedules> {

@@ -10,13 +10,13 @@ use super::super::schedule;
 use super::super::session::Session;
 use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
-use crate::event::{EventKey, EventStore, NewEvent, StoredEvent};
+use crate::event::{EventKey, EventStore, NewEvent, StoredEvent, check_events};
 use crate::schedule::{ScheduleWrite, StoredSchedule};
 
 impl EventStore for PostgresStore {
     fn emit(&self, now: Timestamp, events: Vec<NewEvent>) -> Reply<'_, ()> {
         Box::pin(async move {
-            event::check(&events)?;
+            check_events(&events)?;
             self.once(event::EMIT, &Columns::of(now, &events).parameters()).await?;
             self.bell.ring(&self.connections);
             Ok(())

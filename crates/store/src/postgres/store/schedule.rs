@@ -11,12 +11,13 @@ use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
 use crate::schedule::{
     DueSchedules, FiringView, ScheduleKey, ScheduleStore, ScheduleWrite, StoredSchedule, Written,
+    check_writes,
 };
 
 impl ScheduleStore for PostgresStore {
     fn write_schedules(&self, now: Timestamp, writes: Vec<ScheduleWrite>) -> Reply<'_, Vec<Written>> {
         Box::pin(async move {
-            schedule::check(&writes)?;
+            check_writes(&writes)?;
             transact!(self, session => schedule::write(session, now, &writes))
         })
     }
