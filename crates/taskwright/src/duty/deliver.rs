@@ -85,8 +85,9 @@ impl Duty for Deliver {
             let behind = behind(self.terms.as_ref(), env);
             let events = self.store.undelivered(EVENTS_MAX).await?;
             let Some(oldest) = events.first() else { return Ok(Next::After(LOOK_EVERY)) };
-            let turn = oldest.at.plus(behind);
-            if turn > env.now() {
+            let (now, turn) = (env.now(), oldest.at.plus(behind));
+            // One that is stamped ahead of the clock, which somebody may have set back, must not hold up those behind it.
+            if oldest.at <= now && now < turn {
                 return Ok(Next::At(turn, LOOK_EVERY));
             }
             let delivered = self.deliver(env, &events).await?;

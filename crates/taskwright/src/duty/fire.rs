@@ -5,23 +5,28 @@
 //! nothing left.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskwright_core::trigger::CustomTriggers;
 use taskwright_core::{Actor, JobId, State, Timestamp};
-use taskwright_store::{Change, DueSchedules, Error, Reply, SharedStore, Written};
+use taskwright_store::{
+    Change, DueSchedules, Error, Reply, ScheduleKey, SharedStore, StoredSchedule, Written,
+};
 
 use super::lead::Terms;
 use super::runner::{Duty, Next};
+use crate::attempt::lock;
 use crate::env::Env;
-use crate::schedule::{Decided, Decider, open_ids};
+use crate::schedule::{Decided, Decider, Due, open_ids};
 
 /// Schedules of one call.
 const SCHEDULES_MAX: usize = 500;
 /// The longest time between two looks: 1 s. Somebody may have registered a schedule that is due before the next known one, and
 /// the hint may be missed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Schedules of other nodes that are remembered, for the log alone.
+const LEFT_MAX: usize = 10_000;
 /// How much later than the leader the others look: 100 ms, and up to half as much more, so that they do not look together.
 const FOLLOW_AFTER: Duration = Duration::from_millis(100);
 
@@ -30,11 +35,13 @@ pub(super) struct Fire {
     custom: Arc<CustomTriggers>,
     /// `None` when there is nobody else.
     terms: Option<Terms>,
+    /// What was left to other nodes, so that the log says so once.
+    left: Mutex<HashMap<ScheduleKey, u64>>,
 }
 
 impl Fire {
     pub(super) fn new(store: SharedStore, custom: Arc<CustomTriggers>, terms: Option<Terms>) -> Self {
-        Self { store, custom, terms }
+        Self { store, custom, terms, left: Mutex::default() }
     }
 
     /// How much later than what is due this node looks.
@@ -42,6 +49,18 @@ impl Fire {
         behind(self.terms.as_ref(), env)
     }
 
+    /// Says once of each version of a schedule that it is for another node.
+    fn leave(&self, stored: &StoredSchedule, why: &str) {
+        let mut left = lock(&self.left);
+        if left.len() >= LEFT_MAX {
+            left.clear();
+        }
+        if left.insert(stored.key, stored.version) != Some(stored.version) {
+            tracing::warn!(schedule = %stored.name, why, "a schedule is left to a program that knows it");
+        }
+    }
+
+    /// Fires what is due as far as it is known here; when to look again, `None` when nobody here can say.
     async fn fire(&self, env: &Env, due: &DueSchedules) -> Result<Option<Timestamp>, Error> {
         let states = states(&self.store, due.schedules.iter().flat_map(open_ids).collect()).await?;
         let now = env.now();
@@ -49,10 +68,20 @@ impl Fire {
         let mut writes = Vec::with_capacity(due.schedules.len());
         let mut soonest = due.next;
         for stored in &due.schedules {
-            let Decided { write, cancel } = decider.due(stored, &states);
+            let Decided { write, cancel } = match decider.due(stored, &states) {
+                Due::Decided(decided) => decided,
+                Due::Leave(why) => {
+                    self.leave(stored, &why);
+                    continue;
+                }
+            };
             cancel_all(&self.store, now, stored.name.as_str(), cancel).await?;
-            soonest = earlier(soonest, write.next);
+            // What stays due for another node is no reason to look again at once.
+            soonest = earlier(soonest, write.next.filter(|_| write.next != stored.next));
             writes.push(write);
+        }
+        if writes.is_empty() {
+            return Ok(None);
         }
         let fired: usize = writes.iter().map(|write| write.firings.len()).sum();
         let written = self.store.write_schedules(now, writes).await?;

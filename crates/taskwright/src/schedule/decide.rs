@@ -19,16 +19,20 @@ use crate::env::Env;
 /// How soon a schedule is looked at again while an occurrence of it waits for a job to end: 1 s.
 const QUEUED_LOOK: Duration = Duration::from_secs(1);
 
-/// How soon a schedule is looked at again whose trigger rule, or whole definition, this program does not have. Another
-/// node may have it.
-const UNKNOWN_LOOK: Duration = Duration::from_secs(10);
-
 /// What is to be done about one schedule.
 pub(crate) struct Decided {
     /// What is written.
     pub(crate) write: ScheduleWrite,
     /// Jobs that are asked to stop before.
     pub(crate) cancel: Vec<JobId>,
+}
+
+/// What becomes of a schedule that is due.
+pub(crate) enum Due {
+    /// This is to be done.
+    Decided(Decided),
+    /// It is for another node, for this reason.
+    Leave(String),
 }
 
 /// Decides about schedules, at one moment.
@@ -48,31 +52,34 @@ pub(super) struct Fired<'a> {
 
 impl Decider<'_> {
     /// What a schedule that is due does; `states` are those of its open jobs.
-    pub(crate) fn due(&self, stored: &StoredSchedule, states: &HashMap<JobId, Option<State>>) -> Decided {
+    ///
+    /// What this program does not know, a newer definition or somebody else's trigger rule, is left as it is, and stays due: a
+    /// node that knows it finds it so.
+    pub(crate) fn due(&self, stored: &StoredSchedule, states: &HashMap<JobId, Option<State>>) -> Due {
         let mut view = match ScheduleView::read(stored) {
             Ok(view) => view,
-            Err(error) => {
-                tracing::warn!(schedule = %stored.name, %error, "a schedule cannot be fired here");
-                return self.later(stored);
-            }
+            Err(error) => return Due::Leave(error.to_string()),
         };
         drop_ended(&mut view, states);
-        let limits = PlanLimits::new(self.custom);
-        let planned = plan(&view.schedule, &view.state, self.now, &limits);
-        let mut is_unknown = false;
+        let planned = plan(&view.schedule, &view.state, self.now, &PlanLimits::new(self.custom));
+        let mut unknown = None;
         for fault in &planned.faults {
-            is_unknown |= fault.error.is_unknown();
-            tracing::warn!(schedule = %stored.name, trigger = %fault.trigger, error = %fault.error, "a trigger rests");
+            if fault.error.is_unknown() {
+                unknown = Some(fault.error.to_string());
+            } else {
+                tracing::warn!(schedule = %stored.name, trigger = %fault.trigger, error = %fault.error, "a trigger rests");
+            }
         }
-        let open = open_jobs(&view);
-        let planned = planned.with_overlap(&view.schedule, open);
-        let next = planned.next;
-        let mut decided = self.write(stored, &view, planned, None);
-        let mut look = |at: Timestamp| decided.write.next = Some(next.map_or(at, |next| next.min(at)));
-        if is_unknown {
-            look(self.now.plus(UNKNOWN_LOOK));
+        let planned = planned.with_overlap(&view.schedule, open_jobs(&view));
+        match unknown {
+            Some(why) if planned.firings.is_empty() && planned.skipped.is_empty() => Due::Leave(why),
+            Some(_) => {
+                let mut decided = self.write(stored, &view, planned, None);
+                decided.write.next = stored.next;
+                Due::Decided(decided)
+            }
+            None => Due::Decided(self.write(stored, &view, planned, None)),
         }
-        decided
     }
 
     /// What a schedule makes of an event that is offered to it; `None` when that is nothing. It is changed by that: the next
@@ -119,18 +126,6 @@ impl Decider<'_> {
             fired = true;
         }
         fired.then_some(cancel)
-    }
-
-    /// Looks again some time later, without any change.
-    fn later(&self, stored: &StoredSchedule) -> Decided {
-        let write = ScheduleWrite {
-            target: target(stored),
-            definition: None,
-            state: stored.state.clone(),
-            next: Some(self.now.plus(UNKNOWN_LOOK)),
-            firings: Vec::new(),
-        };
-        Decided { write, cancel: Vec::new() }
     }
 
     fn write(

@@ -15,7 +15,7 @@ use taskwright_store::{
     StoredSchedule, Target, Written,
 };
 
-pub(crate) use self::decide::{Decided, Decider, Listener, open_ids};
+pub(crate) use self::decide::{Decided, Decider, Due, Listener, open_ids};
 pub use self::register::Registration;
 pub use self::view::{ScheduleStatus, ScheduleView};
 use crate::client::Client;

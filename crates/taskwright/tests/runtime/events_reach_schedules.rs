@@ -210,3 +210,17 @@ fn one_event_reaches_more_schedules_than_one_call_may_write() {
         }
     });
 }
+
+#[test]
+fn an_event_that_is_stamped_ahead_of_the_clock_holds_up_nothing() {
+    world(async |mut world| {
+        world.put(schedule("on-order", "event", "order.created")).await;
+        world.duties.take().unwrap().stop().await;
+        emit(&world, order(1)).await;
+        world.sim.clock().set_backwards(seconds(3_600));
+        emit(&world, order(2)).await;
+        world.duties = Some(Duties::start(&world.store(), &world.sim.env(), &DutyConfig::default()));
+        world.sim.advance(seconds(3)).await;
+        assert_eq!(world.history("on-order").await.len(), 2);
+    });
+}

@@ -318,3 +318,25 @@ fn a_program_brings_a_trigger_of_its_own_and_others_leave_it_alone() {
         assert_eq!(world.fired_ms("backing-off").await, [60_000, 180_000, 420_000, 900_000]);
     });
 }
+
+#[test]
+fn a_leader_without_the_rule_leaves_the_schedule_to_a_node_that_has_it() {
+    world(async |world| {
+        // The duties of the world lead, and do not know the rule.
+        world.sim.advance(seconds(2)).await;
+        let custom = Custom { name: "doubling".parse().unwrap(), spec: serde_json::Value::Null };
+        let doubling = Schedule::builder("backing-off".parse().unwrap(), "test".parse().unwrap())
+            .trigger(Trigger::Custom(custom))
+            .overlap(Overlap::Allow);
+        world.put(doubling).await;
+        world.put(schedule("tick", "every", "1m")).await;
+        let mut triggers = CustomTriggers::default();
+        triggers.register("doubling".parse().unwrap(), |_| Ok(Arc::new(Doubling)));
+        let config = DutyConfig { triggers: Arc::new(triggers), ..DutyConfig::default() };
+        let store: taskwright::store::SharedStore = Arc::new(world.memory.handle());
+        let _follower = Duties::start(&store, &world.sim.env(), &config);
+        world.sim.advance(seconds(430)).await;
+        assert_eq!(world.fired_ms("backing-off").await, [62_000, 182_000, 422_000]);
+        assert_eq!(world.fired_ms("tick").await.len(), 7, "nor is it in the way of others");
+    });
+}
