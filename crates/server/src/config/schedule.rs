@@ -10,8 +10,9 @@ use taskwright_core::{Kind, Schedule, ScheduleName, Trigger, Zone};
 
 use super::TaskConfig;
 use super::reader::Section;
+use super::task::job_settings;
 use crate::error::Error;
-use crate::schedule::{JobSettings, check_args};
+use crate::schedule::check_args;
 
 /// Reads one section; `None`, and told, when it makes no schedule.
 pub(super) fn read(
@@ -192,23 +193,6 @@ fn policies(mut builder: ScheduleBuilder, section: &Section<'_>, zone: Option<&Z
         builder = builder.enabled(enabled);
     }
     builder
-}
-
-fn job_settings(section: &Section<'_>) -> JobSettings {
-    JobSettings {
-        queue: section.parsed("queue", "the name of a queue", |text| Ok(text.parse()?)),
-        priority: section.parsed_or_number("priority", "a band like \"bulk\", or a whole number", |text| {
-            Ok(text.parse()?)
-        }),
-        max_attempts: section
-            .parsed_or_number("max_attempts", "a whole number, or \"none\"", |text| Ok(text.parse()?)),
-        backoff: section.parsed(
-            "backoff",
-            "a back-off like \"exponential:10s:1h\"",
-            |text| Ok(text.parse()?),
-        ),
-        timeout: section.time_limit("timeout"),
-    }
 }
 
 #[cfg(test)]

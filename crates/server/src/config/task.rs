@@ -13,6 +13,7 @@ use taskwright_core::{Backoff, Kind, Limits, MaxAttempts, Priority, QueueName, W
 use super::reader::Section;
 use super::template::Template;
 use crate::error::Error;
+use crate::schedule::JobSettings;
 
 /// A command task: what runs, and how.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -86,23 +87,9 @@ impl TaskConfig {
     }
 }
 
-/// Reads one section; `None` when the command is missing.
-pub(super) fn read(name: &str, section: &Section<'_>) -> Option<TaskConfig> {
-    check_name(name, section);
-    let command = section.parsed("command", "the name or path of a program", program);
-    let task = TaskConfig {
-        command: command.clone().unwrap_or_default(),
-        args: section
-            .list("args", "a list of strings", |text| without_nul(text).and_then(Template::parse))
-            .unwrap_or_default(),
-        env: section.texts("env", variable, verbatim).unwrap_or_default().into_iter().collect(),
-        env_pass: section.list("env_pass", "a list of names", variable).unwrap_or_default(),
-        cwd: section.parsed("cwd", "the path of a directory", verbatim).map(PathBuf::from),
-        stdin: section.parsed("stdin", "a string", Template::parse),
-        timeout: section.time_limit("timeout"),
-        limits: limits(section),
-        weight: weight(section),
-        grace: section.duration("grace"),
+/// What a section says of the jobs that it is about, be it a task's or a schedule's.
+pub(super) fn job_settings(section: &Section<'_>) -> JobSettings {
+    JobSettings {
         queue: section.parsed("queue", "the name of a queue", |text| Ok(text.parse()?)),
         priority: section.parsed_or_number("priority", "a band like \"bulk\", or a whole number", |text| {
             Ok(text.parse()?)
@@ -114,6 +101,32 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<TaskConfig> {
             "a back-off like \"exponential:10s:1h\"",
             |text| Ok(text.parse()?),
         ),
+        timeout: section.time_limit("timeout"),
+    }
+}
+
+/// Reads one section; `None` when the command is missing.
+pub(super) fn read(name: &str, section: &Section<'_>) -> Option<TaskConfig> {
+    check_name(name, section);
+    let command = section.parsed("command", "the name or path of a program", program);
+    let job = job_settings(section);
+    let task = TaskConfig {
+        command: command.clone().unwrap_or_default(),
+        args: section
+            .list("args", "a list of strings", |text| without_nul(text).and_then(Template::parse))
+            .unwrap_or_default(),
+        env: section.texts("env", variable, verbatim).unwrap_or_default().into_iter().collect(),
+        env_pass: section.list("env_pass", "a list of names", variable).unwrap_or_default(),
+        cwd: section.parsed("cwd", "the path of a directory", verbatim).map(PathBuf::from),
+        stdin: section.parsed("stdin", "a string", Template::parse),
+        timeout: job.timeout,
+        limits: limits(section),
+        weight: weight(section),
+        grace: section.duration("grace"),
+        queue: job.queue,
+        priority: job.priority,
+        max_attempts: job.max_attempts,
+        backoff: job.backoff,
         permanent_exit_codes: section.wholes("permanent_exit_codes", 1, 255).unwrap_or_default(),
         log_bytes_max: section.whole("log_bytes_max", 0, u32::try_from(LOG_BYTES_MAX).unwrap_or(u32::MAX)),
     };
