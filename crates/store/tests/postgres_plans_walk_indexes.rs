@@ -3,6 +3,8 @@
 
 #[path = "../../../tests/support/cluster.rs"]
 mod cluster;
+#[path = "../../../tests/support/reads.rs"]
+mod reads;
 
 use std::sync::Arc;
 
@@ -26,33 +28,6 @@ async fn open(database: &Database<'_>, run: &tempfile::TempDir) -> Process {
     let settings = Settings::parse(&format!("{}?pool=1", database.url())).unwrap();
     let store = PostgresStore::open(settings, run.path(), Timestamp::from_micros(0)).await.unwrap();
     Process::of(Arc::new(store))
-}
-
-/// Waits until all other sessions have ended: each tells then what it has done.
-async fn wait_for_sessions(database: &Database<'_>) {
-    let others =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
-                      AND backend_type = 'client backend'";
-    while database.sql(others) != "0" {
-        // They end by their own tasks.
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Each table with the rows that were read from it by scanning the whole, and by its indexes.
-async fn reads(database: &Database<'_>) -> Vec<(String, u64, u64)> {
-    wait_for_sessions(database).await;
-    let rows = database.sql(
-        "SELECT relname, coalesce(seq_tup_read, 0), coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables
-         WHERE schemaname = 'taskwright' ORDER BY relname",
-    );
-    let number = |text: Option<&str>| text.unwrap().parse().unwrap();
-    rows.lines()
-        .map(|line| {
-            let mut columns = line.split('|');
-            (columns.next().unwrap().to_owned(), number(columns.next()), number(columns.next()))
-        })
-        .collect()
 }
 
 #[tokio::test]
@@ -89,7 +64,7 @@ async fn a_claim_and_its_ends_read_what_they_are_about_and_no_more() {
     drop(worker);
     drop(process);
 
-    for (table, scanned, walked) in reads(&database).await {
+    for (table, scanned, walked) in reads::reads(&database).await {
         // The tables of names, heads and workers have a handful of rows, whatever there is to do.
         let small =
             ["lane", "queue", "worker", "store", "migration", "tether", "leader"].contains(&table.as_str());
@@ -181,7 +156,7 @@ async fn schedules_and_events_are_found_by_what_they_are_asked_for() {
     process.store().close().await.unwrap();
     drop(process);
 
-    let reads = reads(&database).await;
+    let reads = reads::reads(&database).await;
     let fetched = |table: &str| reads.iter().find(|(name, ..)| name == table).map_or(0, |read| read.2);
     assert!(["schedule", "schedule_due", "event", "event_due", "job"].iter().all(|table| fetched(table) > 0));
     for (table, scanned, walked) in reads {
@@ -242,7 +217,7 @@ async fn what_a_source_has_seen_is_found_by_path() {
     }
     process.store().close().await.unwrap();
     drop(process);
-    for (table, scanned, walked) in reads(&database).await {
+    for (table, scanned, walked) in reads::reads(&database).await {
         let small = ["source", "store", "migration"].contains(&table.as_str());
         assert!(small || scanned == 0, "{table}: {scanned} rows were scanned");
         assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
@@ -266,7 +241,7 @@ async fn a_firing_touches_no_index_of_the_schedules() {
     }
     process.store().close().await.unwrap();
     drop(process);
-    wait_for_sessions(&database).await;
+    reads::others_ended(&database).await;
     let updates = database.sql(
         "SELECT n_tup_upd = 5000, n_tup_hot_upd > 4500 FROM pg_stat_user_tables
          WHERE schemaname = 'taskwright' AND relname = 'schedule'",
