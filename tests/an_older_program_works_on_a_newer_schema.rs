@@ -4,14 +4,13 @@
 //! The steps stand here, as plain SQL that keeps the rules of docs/design/0008-schema-versions.md: the next release of this
 //! program might have them.
 
-mod support;
-
 use std::process::Output;
 use std::time::Duration;
 
-use support::{Site, Up};
 use taskwright::store::sqlite::{self, rusqlite::Connection};
 use taskwright::{JobId, State};
+
+use crate::support::{Site, Up};
 
 const SOON: Duration = Duration::from_secs(30);
 

@@ -8,10 +8,6 @@
 //!   the document, and prints when it likes.
 //! - A ```` ```toml ```` block stands behind a line that ends with "to `FILE`:", and is written to that file.
 
-#[cfg(feature = "postgres")]
-#[path = "support/cluster.rs"]
-mod cluster;
-
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -38,7 +34,7 @@ fn the_tour_of_the_readme_works_as_it_stands_there() {
 #[cfg(feature = "postgres")]
 #[test]
 fn the_tour_of_the_readme_works_on_postgresql() {
-    let database = cluster::Cluster::shared().database();
+    let database = crate::support::cluster::Cluster::shared().database();
     let text = read("README.md");
     let tour = text.split("## Five minutes").nth(1).unwrap().split("\n## ").next().unwrap();
     // There is no file that holds the process id of `up`, and another store.
@@ -81,7 +77,7 @@ fn the_page_about_operating_works_as_it_stands_there() {
 #[cfg(feature = "postgres")]
 #[test]
 fn the_page_about_postgresql_works_as_it_stands_there() {
-    use cluster::{Cluster, Flavour};
+    use crate::support::cluster::{Cluster, Flavour};
     // A server of its own, as the page names its database and its role; they are removed with it.
     let purpose = Box::leak(format!("the guide {}", std::process::id()).into_boxed_str());
     let server = Cluster::start(Flavour { idle_seconds_max: 1, purpose, ..Flavour::DURABLE });

@@ -1,13 +1,12 @@
 //! `jobs top`, `jobs stats` and `jobs history` tell what real commands did: one burns CPU, one takes memory, one fails, and
 //! one still runs.
 
-mod support;
-
 use std::time::Duration;
 
 use serde_json::Value;
-use support::Site;
 use taskwright::{JobId, State};
+
+use crate::support::Site;
 
 const CONFIG: &str = r#"
 [tasks.burner]

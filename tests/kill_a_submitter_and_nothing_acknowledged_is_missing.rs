@@ -1,17 +1,16 @@
 //! A submitter whose acknowledged ids are journalled with fsync is killed again and again in the middle of its work: every
 //! id in the journal is in the store.
 
-mod support;
-
 use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::{Dice, Site};
 use taskwright::JobId;
 use taskwright::store::sqlite::rusqlite::Connection;
+
+use crate::support::{Dice, Site};
 
 #[test]
 fn kill_a_submitter_and_nothing_acknowledged_is_missing() {

@@ -4,15 +4,14 @@
 //!
 //! `TASKWRIGHT_TEST_KILLS` asks for another number of kills: see CONTRIBUTING.md.
 
-mod support;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::{Dice, Site, Up, now, spread};
 use taskwright::{JobId, State};
+
+use crate::support::{Dice, Site, Up, now, spread};
 
 /// Fewer would be done before the last kill.
 const FILES_PER_KILL: usize = 100;
@@ -181,7 +180,7 @@ fn strike(site: &Site, up: Up, dice: &mut Dice, strikes: &mut Vec<Strike>) -> Up
     let held = running_on(site, &victims);
     let up = match what {
         What::Worker => {
-            victims.iter().for_each(|pid| support::signal(*pid, "KILL"));
+            victims.iter().for_each(|pid| crate::support::signal(*pid, "KILL"));
             up
         }
         What::Parent => {

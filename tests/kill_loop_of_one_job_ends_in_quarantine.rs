@@ -1,12 +1,11 @@
 //! A job that kills its worker three times ends as failed, says so, and never stops the queue.
 
-mod support;
-
 use std::time::Duration;
 
-use support::Site;
 use taskwright::core::attempt::AttemptEnd;
 use taskwright::{JobId, State};
+
+use crate::support::Site;
 
 #[test]
 fn kill_loop_of_one_job_ends_in_quarantine() {

@@ -3,16 +3,15 @@
 //!
 //! `TASKWRIGHT_TEST_FULL=1` takes 1,000 schedules and two minutes instead of 200 and a quarter of one.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use support::{Dice, Site, now};
 use taskwright::core::schedule::{Misfire, Overlap};
 use taskwright::store::{FiringOutcome, ScheduleKey, ScheduleStore};
 use taskwright::{Client, Schedule, Timestamp, Trigger};
+
+use crate::support::{Dice, Site, now};
 
 const NODES: usize = 3;
 /// While a node lives, 99 of 100 firings are made within this much time.

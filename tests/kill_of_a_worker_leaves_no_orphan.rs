@@ -1,12 +1,11 @@
 //! What a killed worker's command had started, also out of its session, is gone before long: the job runs again, and
 //! two of it at once is one too many.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{Site, lives, signal};
 use taskwright::{JobId, State};
+
+use crate::support::{Site, lives, signal};
 
 #[test]
 fn kill_of_a_worker_leaves_no_orphan() {

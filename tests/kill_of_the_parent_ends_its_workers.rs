@@ -1,11 +1,10 @@
 //! When `up` is killed its workers notice, hand back what they hold and end; and a new `up` takes over at once.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{Site, lives};
 use taskwright::{JobId, State};
+
+use crate::support::{Site, lives};
 
 #[test]
 fn kill_of_the_parent_ends_its_workers() {

@@ -4,8 +4,6 @@
 //!
 //! `TASKWRIGHT_TEST_DROPPED` asks for another number of files, with a kill for each 500 of them: see CONTRIBUTING.md.
 
-mod support;
-
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -15,10 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use support::{Dice, Site, now};
 use taskwright::core::schedule::Overlap;
 use taskwright::store::EventKey;
 use taskwright::{Client, Kind, Schedule, State, Trigger};
+
+use crate::support::{Dice, Site, now};
 
 const FILES: usize = 600;
 const KILLS: usize = 4;

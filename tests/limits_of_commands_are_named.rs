@@ -1,12 +1,11 @@
 //! A command task that uses more than it may says so in its error, as an ordinary failure; and `jobs show` tells what each
 //! attempt used.
 
-mod support;
-
 use std::time::Duration;
 
-use support::Site;
 use taskwright::{JobId, State};
+
+use crate::support::Site;
 
 const CONFIG: &str = r#"
 [workers]

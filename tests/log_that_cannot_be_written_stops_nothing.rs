@@ -1,13 +1,12 @@
 //! Whatever stands behind the log may fail (a full disk, a pipe that nobody reads any more): work goes on without it.
 
-mod support;
-
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use support::{Site, children_of, signal};
 use taskwright::{JobId, State};
+
+use crate::support::{Site, children_of, signal};
 
 /// Killed when the test ends, however that is.
 struct Silent(Child);

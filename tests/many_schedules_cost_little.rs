@@ -3,12 +3,11 @@
 //! `TASKWRIGHT_TEST_FULL=1` takes 100,000 schedules of which 10,000 are due in one second, and prints how long these took and
 //! what an idle `up` used; otherwise it is a tenth of each, and no time is looked at.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{Site, now};
 use taskwright::{Client, Schedule, State, Timestamp, Trigger};
+
+use crate::support::{Site, now};
 
 /// An idle `up` uses less than this share of a core.
 const IDLE_CORE_MAX: f64 = 0.01;
@@ -75,7 +74,7 @@ fn cpu_time(pid: u32) -> Duration {
         let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
         fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
     };
-    let all = ticks(pid) + support::children_of(pid).into_iter().map(ticks).sum::<u64>();
+    let all = ticks(pid) + crate::support::children_of(pid).into_iter().map(ticks).sum::<u64>();
     // A tick is 10 ms on Linux.
     Duration::from_millis(all * 10)
 }

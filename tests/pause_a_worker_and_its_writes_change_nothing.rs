@@ -1,16 +1,15 @@
 //! A worker that is stopped for one and a half leases is a zombie when it wakes: its job has been done elsewhere, and
 //! whatever it still writes changes nothing.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{Site, signal};
 use taskwright::core::Verdict;
 use taskwright::core::attempt::{AttemptEnd, Facts, decide};
 use taskwright::store::sqlite::rusqlite::Connection;
 use taskwright::store::{Finish, JobKey, LogEntry, LogStream, Progress, ProgressReport};
 use taskwright::{Backoff, JobId, MaxAttempts, Outcome, State, WorkerId};
+
+use crate::support::{Site, signal};
 
 const LEASE: Duration = Duration::from_secs(5);
 

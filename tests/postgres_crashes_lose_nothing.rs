@@ -3,17 +3,16 @@
 //!
 //! `TASKWRIGHT_TEST_RESTARTS` and `TASKWRIGHT_TEST_KILLED_SESSIONS` make it longer: see CONTRIBUTING.md.
 
-mod support;
-
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use support::cluster::{Cluster, Flavour};
-use support::{Dice, Site, Up, children_of, signal, spread};
 use taskwright::store::JobView;
 use taskwright::{JobId, State};
+
+use crate::support::cluster::{Cluster, Flavour};
+use crate::support::{Dice, Site, Up, children_of, signal, spread};
 
 const SOON: Duration = Duration::from_secs(30);
 

@@ -1,12 +1,11 @@
 //! The server goes away and comes back: nobody ends because of that, and nothing that was acknowledged is lost.
 
-mod support;
-
 use std::time::Duration;
 
-use support::cluster::{Cluster, Flavour};
-use support::{Site, lives, signal};
 use taskwright::{JobId, State};
+
+use crate::support::cluster::{Cluster, Flavour};
+use crate::support::{Site, lives, signal};
 
 const SOON: Duration = Duration::from_secs(20);
 

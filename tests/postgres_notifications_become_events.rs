@@ -1,12 +1,11 @@
 //! What is sent to a channel becomes events, each once, also with two nodes and when the server ends the connection.
 
-mod support;
-
 use std::fs;
 use std::time::Duration;
 
-use support::Site;
 use taskwright::store::SourceView;
+
+use crate::support::Site;
 
 const LIMIT: Duration = Duration::from_secs(30);
 

@@ -1,17 +1,16 @@
 //! Workers on several machines, one of which dies or is cut off: the others go on with its jobs, soon, and nothing that the
 //! one writes afterwards is accepted.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use support::cluster::{Cluster, Flavour};
-use support::machines::{Machine, Network};
-use support::{Site, now, signal, spread};
 use taskwright::core::attempt::AttemptEnd;
 use taskwright::store::WorkerView;
 use taskwright::{JobId, State, WorkerId};
+
+use crate::support::cluster::{Cluster, Flavour};
+use crate::support::machines::{Machine, Network};
+use crate::support::{Site, now, signal, spread};
 
 /// Long, for what is not measured.
 const SOON: Duration = Duration::from_secs(20);

@@ -1,12 +1,11 @@
 //! Several `up`s on one database share the work; what one of them held when everything of it is killed, the other does.
 
-mod support;
-
 use std::collections::HashSet;
 use std::time::Duration;
 
-use support::{Site, Up};
 use taskwright::{JobId, State};
+
+use crate::support::{Site, Up};
 
 const SOON: Duration = Duration::from_secs(20);
 

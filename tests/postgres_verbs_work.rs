@@ -1,12 +1,10 @@
 //! What an operator types on a PostgreSQL store: migrating, granting, looking for what is wrong; and no password is shown.
 
-mod support;
-
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use support::Site;
-use support::cluster::{Cluster, Database, PASSWORD_GROUP};
+use crate::support::Site;
+use crate::support::cluster::{Cluster, Database, PASSWORD_GROUP};
 
 /// The binary in a directory of its own, on a database without a store.
 struct Desk {
@@ -153,7 +151,7 @@ fn bench_measures_in_a_schema_of_its_own_and_leaves_everything_as_it_was() {
     let mut bench = desk.command(&url, &["bench", "drain", "--jobs", "1000000"]).spawn().unwrap();
     let measuring = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'taskwright_bench%'";
     while desk.database.sql(measuring) == "0" {}
-    support::signal(bench.id(), "INT");
+    crate::support::signal(bench.id(), "INT");
     assert_eq!(bench.wait().unwrap().code(), Some(128 + 2));
     assert_eq!(desk.database.sql(schemas), "taskwright");
 }

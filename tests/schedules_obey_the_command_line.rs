@@ -1,13 +1,12 @@
 //! A schedule is added, looked at, paused, resumed, fired and removed from the command line, and an event that is emitted there
 //! reaches its task.
 
-mod support;
-
 use std::time::Duration;
 
 use serde_json::Value;
-use support::Site;
 use taskwright::{JobId, State};
+
+use crate::support::Site;
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -1,14 +1,13 @@
 //! A schedule in the config file makes its jobs as long as it stands there: through the death of `up` without a double or a
 //! gap, and paused or disabled through restarts; taken out of the file, it is removed.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::Site;
 use taskwright::State;
+
+use crate::support::Site;
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -1,12 +1,11 @@
 //! A worker that is stopped (SIGSTOP) in the middle of its transaction holds the lock of the store. `up` kills it, and
 //! everything goes on; nobody has to continue it.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{Site, Up, now, signal};
 use taskwright::{Job, JobId, State};
+
+use crate::support::{Site, Up, now, signal};
 
 /// How long everything may take to go on.
 const GOES_ON: Duration = Duration::from_secs(10);

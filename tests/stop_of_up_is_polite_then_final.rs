@@ -1,12 +1,11 @@
 //! TERM lets what runs finish within the grace and hands back the rest, unspent; a second signal within two seconds is the
 //! same wish; a later one ends everything at once, and the exit code names the signal.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{Site, lives, signal};
 use taskwright::{JobId, State};
+
+use crate::support::{Site, lives, signal};
 
 #[test]
 fn what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent() {

@@ -1,13 +1,12 @@
 //! Worker processes that have run for long enough are replaced at once; no job is lost, and none spends an attempt by it.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use support::Site;
 use taskwright::State;
 use taskwright::store::{WorkerState, WorkerView};
+
+use crate::support::Site;
 
 const JOBS: usize = 50;
 

@@ -11,6 +11,7 @@ mod cluster;
 #[cfg(feature = "postgres")]
 #[path = "errors/databases.rs"]
 mod databases;
+#[path = "../../../tests/support/disk.rs"]
 mod disk;
 #[path = "errors/schedules.rs"]
 mod schedules;

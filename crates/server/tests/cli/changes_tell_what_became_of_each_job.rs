@@ -1,0 +1,133 @@
+//! Verbs that change jobs need a selector, tell done or skipped with the reason for each job, and ask above 20.
+//! Scenarios of `worker cancel|retry|delay|priority` (PH 3.1.2).
+
+use taskwright::State;
+use taskwright_server::Exit;
+
+use crate::cli::Cli;
+
+#[test]
+fn each_job_is_told_in_the_order_of_the_ids() {
+    let cli = Cli::new();
+    let (running, done) = (cli.job_in(State::Running), cli.job_in(State::Completed));
+    let waiting = cli.job_in(State::Available);
+    let ran = cli.run(&format!("jobs cancel {done} {waiting} {running}"));
+    assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+    assert_eq!(
+        ran.out,
+        format!(
+            "{done}  skipped    it is completed\n{waiting}  done\n\
+             {running}  requested  it ends when its handler does\n"
+        )
+    );
+    assert_eq!(ran.err, "1 done, 1 requested, 1 skipped\n");
+    assert_eq!(cli.state(waiting), Some(State::Cancelled));
+}
+
+#[test]
+fn unknown_ids_are_an_error_and_the_others_are_changed() {
+    let cli = Cli::new();
+    let id = cli.job_in(State::Available);
+    let ran = cli.run(&format!("jobs cancel 01890000-0000-7000-8000-000000000000 {id}"));
+    assert_eq!(ran.exit, Exit::Operational);
+    assert_eq!(cli.state(id), Some(State::Cancelled));
+}
+
+#[test]
+fn nothing_that_matches_is_no_error() {
+    let cli = Cli::new();
+    cli.job("probe");
+    for verb in ["cancel", "retry", "run-now", "release", "delay --in 1h", "reprioritise --to bulk", "delete"]
+    {
+        let ran = cli.run(&format!("jobs {verb} --kind nothing"));
+        assert_eq!((ran.exit, ran.err.as_str()), (Exit::Ok, "no job matches\n"), "{verb}");
+        assert_eq!(cli.run(&format!("jobs {verb}")).exit, Exit::Usage, "{verb}");
+    }
+}
+
+#[test]
+fn a_completed_job_runs_again_only_with_repeat() {
+    let cli = Cli::new();
+    let (done, failed) = (cli.job_in(State::Completed), cli.job_in(State::Failed));
+    let ran = cli.run(&format!("jobs retry {done} {failed}"));
+    assert!(ran.out.starts_with(&format!("{done}  skipped")), "{}", ran.out);
+    assert_eq!((cli.state(done), cli.state(failed)), (Some(State::Completed), Some(State::Available)));
+    cli.run(&format!("jobs retry {done} --repeat"));
+    assert_eq!(cli.state(done), Some(State::Available));
+}
+
+#[test]
+fn time_and_priority_of_a_waiting_job_can_be_changed() {
+    let cli = Cli::new();
+    let id = cli.job("probe");
+    assert_eq!(cli.run(&format!("jobs delay {id} --in 2h")).exit, Exit::Ok);
+    assert_eq!(cli.state(id), Some(State::Scheduled));
+    assert_eq!(cli.run(&format!("jobs run-now {id}")).exit, Exit::Ok);
+    assert_eq!(cli.state(id), Some(State::Available));
+    let ran = cli.run(&format!("jobs reprioritise {id} --to -7"));
+    assert!(ran.out.ends_with("done\n"), "{}{}", ran.out, ran.err);
+    assert!(cli.run(&format!("jobs list {id} --json")).out.contains("\"priority\":-7"));
+}
+
+#[test]
+fn a_held_job_waits_for_its_release() {
+    let cli = Cli::new();
+    let id = cli.run("enqueue probe --any-kind --hold").out.trim().to_owned();
+    assert!(cli.run(&format!("jobs show {id}")).out.contains(&format!("taskwright jobs release {id}")));
+    assert!(cli.run(&format!("jobs release {id}")).out.ends_with("done\n"));
+    assert_eq!(cli.state(id.parse().unwrap()), Some(State::Available));
+}
+
+#[test]
+fn what_is_over_can_be_deleted_and_is_gone() {
+    let cli = Cli::new();
+    let id = cli.job_in(State::Completed);
+    assert!(cli.run(&format!("jobs delete {id}")).out.ends_with("done\n"));
+    assert_eq!(cli.state(id), None);
+}
+
+#[test]
+fn more_than_twenty_jobs_need_a_yes() {
+    let many = |cli: &Cli| {
+        for _ in 0..21 {
+            cli.job("probe");
+        }
+    };
+    let cli = Cli::new();
+    many(&cli);
+    assert_eq!(cli.run("jobs cancel --kind probe").exit, Exit::Usage);
+    assert_eq!(cli.run("jobs cancel --kind probe --limit 20").exit, Exit::Ok);
+    assert_eq!(cli.run("jobs cancel --kind probe --yes").exit, Exit::Ok);
+    let state = |cli: &Cli, state: &str| cli.run(&format!("jobs list --state {state}")).out.lines().count();
+    assert_eq!(state(&cli, "cancelled"), 22, "a header and 21 jobs");
+
+    for (answer, exit) in [("y\n", Exit::Ok), ("n\n", Exit::Usage), ("", Exit::Usage)] {
+        let cli = Cli::new().asked(answer);
+        many(&cli);
+        let ran = cli.run("jobs cancel --kind probe");
+        assert_eq!(ran.exit, exit, "{answer:?}: {}", ran.err);
+        assert!(ran.err.starts_with("cancel 21 jobs? [y/N] "), "{}", ran.err);
+    }
+}
+
+#[test]
+fn actor_and_reason_stand_in_the_timeline() {
+    let cli = Cli::new();
+    let id = cli.job("probe");
+    let id = id.to_string();
+    cli.run_words(&["jobs", "cancel", &id, "--reason", "wrong input", "--actor", "zoe"]);
+    let shown = cli.run(&format!("jobs show {id}")).out;
+    let entry = shown.lines().find(|line| line.contains("zoe")).unwrap_or_else(|| panic!("{shown}"));
+    assert!(entry.contains("cancelled") && entry.ends_with("wrong input"), "{entry}");
+}
+
+#[test]
+fn a_job_of_another_namespace_looks_unknown() {
+    let cli = Cli::new();
+    let id = cli.job("probe");
+    for verb in ["show", "wait --timeout 0s", "cancel", "logs"] {
+        let ran = cli.run(&format!("--namespace other jobs {verb} {id}"));
+        assert_eq!(ran.exit, Exit::Operational, "{verb}: {}{}", ran.out, ran.err);
+    }
+    assert_eq!(cli.state(id), Some(State::Available));
+}

@@ -1,0 +1,9 @@
+//! What holds for the verbs of the command line, in one process: one promise a file.
+
+mod cli;
+
+mod changes_tell_what_became_of_each_job;
+mod exit_codes_tell_how_a_job_ended;
+mod imports_files_of_jobs;
+mod migrate_check_only_looks;
+mod output_fits_its_reader;

@@ -1,0 +1,32 @@
+//! What holds for the PostgreSQL store, against a real server: one promise a file.
+#![cfg(feature = "postgres")]
+
+#[path = "../../../../tests/support/cluster.rs"]
+mod cluster;
+#[path = "../../../../tests/support/proxy.rs"]
+mod proxy;
+#[path = "../../../../tests/support/reads.rs"]
+mod reads;
+
+mod a_killed_machine_is_seen_within_2_s;
+mod a_lost_answer_makes_no_second_job;
+mod a_lost_worker_holds_up_no_other;
+mod a_store_that_cannot_be_opened_says_why;
+mod a_thousand_schedules_are_a_handful_of_statements;
+mod a_workers_role_can_only_work;
+mod behind_pgbouncer;
+mod benchmarks_tell_the_truth_and_tidy_up;
+mod conformance;
+mod connections_are_set_up;
+mod dies_in_none_of_ten_ways;
+mod errors_say_what_to_do;
+mod history_reads_what_it_is_about;
+mod migrations_are_applied_once;
+mod nodes_that_fire_the_same_schedules_fire_each_once;
+mod plans_walk_indexes;
+mod pruning_leaves_nothing;
+mod streams_miss_nothing;
+mod the_new_primary_is_found;
+mod the_server_of_the_tests;
+mod tls_believes_whom_it_is_told_to;
+mod whoever_enqueues_tells_the_others;

@@ -1,0 +1,245 @@
+//! Plans that sessions made while the tables were empty are right when these are full, before anybody analyses them.
+
+use std::sync::Arc;
+
+use taskwright_core::{EventId, Fingerprint, Timestamp, Topic};
+use taskwright_store::conformance::fixture::*;
+use taskwright_store::conformance::schedule::{definition, fires, registration, rewrite, stored};
+use taskwright_store::postgres::{PostgresStore, Settings};
+use taskwright_store::{
+    EventKey, Filter, NewEvent, NewFiring, Page, ScheduleWrite, Sighting, SourceKey, SourcePlace,
+    StoredSchedule,
+};
+
+use crate::cluster::{Cluster, Database, Flavour};
+
+const JOBS: u32 = 100_000;
+const SCHEDULES: usize = 20_000;
+const EVENTS: u32 = 50_000;
+/// Rows of a table that a call may look at, per job that it is about.
+const ROWS_PER_JOB_MAX: u64 = 10;
+
+async fn open(database: &Database<'_>, run: &tempfile::TempDir) -> Process {
+    let settings = Settings::parse(&format!("{}?pool=1", database.url())).unwrap();
+    let store = PostgresStore::open(settings, run.path(), Timestamp::from_micros(0)).await.unwrap();
+    Process::of(Arc::new(store))
+}
+
+#[tokio::test]
+async fn a_claim_and_its_ends_read_what_they_are_about_and_no_more() {
+    let database = Cluster::shared().database();
+    let run = tempfile::tempdir().unwrap();
+    let process = open(&database, &run).await;
+    // Everything is planned here, by its only session, on tables that are next to empty.
+    process.enqueue(0, jobs(1..=3)).await;
+    let worker = process.worker(1).await;
+    for job in worker.claim_all(1).await {
+        worker.end(1, &job, completed()).await;
+    }
+    assert_eq!(process.list(Filter::default()).await.len(), 3);
+    database.sql(&format!(
+        "INSERT INTO taskwright.job (id, lane, created_at, run_at, max_attempts, first_state, at_most_once, args)
+         SELECT gen_random_uuid(), (SELECT lane FROM taskwright.lane), 0, 0, 5, 3, false, 'null'
+         FROM generate_series(1, {JOBS});
+         SELECT pg_stat_reset();"
+    ));
+
+    let mut done = 0;
+    for _ in 0..20 {
+        let claimed = worker.claim(worker.ask(2, 500)).await;
+        done += claimed.len() as u64;
+        let (fails, ends) = claimed.split_at(5);
+        worker.finish(2, ends.iter().map(|job| ending(2, job, completed())).collect()).await;
+        worker.finish(2, fails.iter().map(|job| ending(2, job, failed("boom"))).collect()).await;
+    }
+    assert_eq!(done, 10_000);
+    let page = Page { after: None, limit: 100, oldest_first: false };
+    assert_eq!(process.store().list(Filter::default(), page).await.unwrap().jobs.len(), 100);
+    process.store().close().await.unwrap();
+    drop(worker);
+    drop(process);
+
+    for (table, scanned, walked) in crate::reads::reads(&database).await {
+        // The tables of names, heads and workers have a handful of rows, whatever there is to do.
+        let small =
+            ["lane", "queue", "worker", "store", "migration", "tether", "leader"].contains(&table.as_str());
+        assert!(small || scanned == 0, "{table}: {scanned} rows were scanned");
+        assert!(walked <= done * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {done} jobs");
+    }
+}
+
+fn event(n: u32, of: &str, about: &str) -> NewEvent {
+    NewEvent {
+        id: EventId::from_bytes(*id(n).as_bytes()),
+        namespace: namespace(of),
+        topic: Topic::new(about).unwrap(),
+        key: None,
+        payload: taskwright_core::Args::default(),
+    }
+}
+
+/// Every call about schedules and events, each about a few of them. How many rows they are about.
+async fn use_schedules(process: &Process, now: u64, first: u32) -> u64 {
+    let store = process.store();
+    let name = |n: u32| format!("own-{}", first + n);
+    let listening = ScheduleWrite { definition: Some(definition("1", true)), ..registration(&name(0), now) };
+    let news = vec![listening, registration(&name(1), now), registration(&name(2), now)];
+    store.write_schedules(at(now), news).await.unwrap();
+
+    let due = store.due_schedules(at(now), 100).await.unwrap().schedules;
+    let fired = |(n, stored): (u32, &StoredSchedule)| {
+        rewrite(stored, now + 1_000_000, vec![fires(now, job(first + 100 + n))])
+    };
+    let writes: Vec<ScheduleWrite> = (0..).zip(&due).map(fired).collect();
+    store.write_schedules(at(now), writes).await.unwrap();
+    store.states((0..100).map(|n| id(first + 100 + n)).collect()).await.unwrap();
+    let own = stored(process, &name(0)).await;
+    assert_eq!(store.firings(own.key, None, 10).await.unwrap().len(), 1);
+    store.schedules(None, Some(own.key), 10).await.unwrap();
+    store.schedules(Some(namespace("default")), None, 10).await.unwrap();
+    store.schedules(Some(namespace("other")), None, 10).await.unwrap();
+
+    let emitted = vec![event(first, "default", "order.created"), event(first + 1, "other", "order.paid")];
+    store.emit(at(now), emitted).await.unwrap();
+    let events = store.undelivered(10).await.unwrap();
+    let keys: Vec<EventKey> = events.iter().map(|event| event.number).collect();
+    let by_event = |listener: &StoredSchedule| {
+        let fired = NewFiring { event: Some(events[0].event.id), ..fires(now, job(first + 300)) };
+        rewrite(listener, now + 1_000_000, vec![fired])
+    };
+    let listeners = store.listeners().await.unwrap();
+    let writes = listeners.iter().map(by_event).collect();
+    assert!(store.deliver(at(now), keys, writes).await.unwrap());
+    for (of, about) in
+        [(None, None), (Some("other"), None), (None, Some("order.paid")), (Some("other"), Some("order.paid"))]
+    {
+        let (of, about) = (of.map(namespace), about.map(|about| Topic::new(about).unwrap()));
+        store.events(of, about, None, 2).await.unwrap();
+    }
+    store.prune_firings(at(0), 10).await.unwrap();
+    store.prune_events(at(0), 10).await.unwrap();
+    store.remove_schedule(own.key).await.unwrap();
+    due.len() as u64 + 100
+}
+
+#[tokio::test]
+async fn schedules_and_events_are_found_by_what_they_are_asked_for() {
+    let database = Cluster::shared().database();
+    let run = tempfile::tempdir().unwrap();
+    let process = open(&database, &run).await;
+    // Everything is planned here, by its only session, on tables that are next to empty.
+    use_schedules(&process, 1, 1).await;
+    database.sql(&format!(
+        "INSERT INTO taskwright.schedule (namespace, name, version, next, created_at, changed_at, listens, definition, state)
+         SELECT 'many', 's' || n, 1, 4000000000000000 + n, 0, 0, false, '{{}}', '{{}}' FROM generate_series(1, {SCHEDULES}) n;
+         INSERT INTO taskwright.schedule_due SELECT next, schedule FROM taskwright.schedule WHERE namespace = 'many';
+         INSERT INTO taskwright.firing (schedule, decided_at, due, job, coalesced, trigger_id, kind)
+         SELECT schedule, 4000000000000000, n, gen_random_uuid(), false, 'every', 'on_time'
+         FROM taskwright.schedule, generate_series(1, 3) n WHERE namespace = 'many';
+         INSERT INTO taskwright.event (at, id, namespace, topic, payload)
+         SELECT 4000000000000000, gen_random_uuid(), 'many', 'nothing', 'null' FROM generate_series(1, {EVENTS});
+         INSERT INTO taskwright.job (id, lane, created_at, run_at, max_attempts, first_state, at_most_once, args)
+         SELECT gen_random_uuid(), (SELECT min(lane) FROM taskwright.lane), 0, 0, 5, 3, false, 'null'
+         FROM generate_series(1, {JOBS});
+         SELECT pg_stat_reset();"
+    ));
+
+    let mut about = 0;
+    for n in 1..=10 {
+        about += use_schedules(&process, 10 * u64::from(n), 1_000 * n).await;
+    }
+    process.store().close().await.unwrap();
+    drop(process);
+
+    let reads = crate::reads::reads(&database).await;
+    let fetched = |table: &str| reads.iter().find(|(name, ..)| name == table).map_or(0, |read| read.2);
+    assert!(["schedule", "schedule_due", "event", "event_due", "job"].iter().all(|table| fetched(table) > 0));
+    for (table, scanned, walked) in reads {
+        let small = ["lane", "queue", "store", "migration"].contains(&table.as_str());
+        assert!(small || scanned == 0, "{table}: {scanned} rows were scanned");
+        assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
+    }
+}
+
+/// Every call about what a source has seen, each about a few files. How many rows they are about.
+async fn use_source(process: &Process, source: SourceKey, first: u32) -> u64 {
+    let store = process.store();
+    let path = |n: u32| format!("own/{}", first + n);
+    let print = |size| Some(Fingerprint { size, modified_ns: 0, inode: 1, born_ns: None });
+    let sighting = |n: u32, before, after, told: bool| Sighting {
+        path: path(n),
+        before,
+        after,
+        event: told.then(|| event(first + n + 500, "default", "file.created")),
+    };
+    let new = (0..100).map(|n| sighting(n, None, print(1), true)).collect();
+    assert_eq!(store.see(at(1), source, new).await.unwrap(), [true; 100]);
+    let changed = (0..50).map(|n| sighting(n, print(1), print(2), false)).collect();
+    assert_eq!(store.see(at(1), source, changed).await.unwrap(), [true; 50]);
+    let gone = (50..100).map(|n| sighting(n, print(1), None, false)).collect();
+    assert_eq!(store.see(at(1), source, gone).await.unwrap(), [true; 50]);
+    let seen = store.seen_of(source, (0..100).map(path).collect()).await.unwrap();
+    assert_eq!(seen.iter().filter(|print| print.is_some()).count(), 50);
+    assert!(!store.seen(source, Some("many/7".to_owned()), 100).await.unwrap().is_empty());
+    assert_eq!(store.prune_sources(at(0), 10).await.unwrap(), 0);
+    500
+}
+
+#[tokio::test]
+async fn what_a_source_has_seen_is_found_by_path() {
+    let database = Cluster::shared().database();
+    let run = tempfile::tempdir().unwrap();
+    let process = open(&database, &run).await;
+    let place = SourcePlace {
+        namespace: namespace("default"),
+        name: "inbox".parse().unwrap(),
+        host: "here".to_owned(),
+        path: "/srv/inbox".to_owned(),
+    };
+    let source = process.store().open_source(at(1), place).await.unwrap();
+    // Everything is planned here, by its only session, on tables that are next to empty.
+    use_source(&process, source, 1).await;
+    database.sql(&format!(
+        "INSERT INTO taskwright.seen (source, path, print)
+         SELECT s, 'many/' || n, decode(repeat('00', 33), 'hex')
+         FROM generate_series({0}, {0} + 1) s, generate_series(1, {EVENTS}) n;
+         SELECT pg_stat_reset();",
+        source.0
+    ));
+    let mut about = 0;
+    for n in 1..=10 {
+        about += use_source(&process, source, 1_000 * n).await;
+    }
+    process.store().close().await.unwrap();
+    drop(process);
+    for (table, scanned, walked) in crate::reads::reads(&database).await {
+        let small = ["source", "store", "migration"].contains(&table.as_str());
+        assert!(small || scanned == 0, "{table}: {scanned} rows were scanned");
+        assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
+    }
+}
+
+#[tokio::test]
+async fn a_firing_touches_no_index_of_the_schedules() {
+    // A server of its own: a transaction of anybody, in whatever database, keeps old versions in their places.
+    let cluster = Cluster::start(Flavour { purpose: "counts updates", ..Flavour::FAST });
+    let database = cluster.database();
+    let run = tempfile::tempdir().unwrap();
+    let process = open(&database, &run).await;
+    let registrations = (0..1_000).map(|n| registration(&format!("s{n}"), 60)).collect();
+    process.store().write_schedules(at(0), registrations).await.unwrap();
+    for round in 1..=5 {
+        let due = process.store().due_schedules(at(60 * round), 1_000).await.unwrap().schedules;
+        let writes = due.iter().map(|stored| rewrite(stored, 60 * (round + 1), Vec::new()));
+        let written = process.store().write_schedules(at(60 * round), writes.collect()).await.unwrap();
+        assert_eq!(written.len(), 1_000);
+    }
+    process.store().close().await.unwrap();
+    drop(process);
+    crate::reads::others_ended(&database).await;
+    let updates = database.sql(
+        "SELECT n_tup_upd = 5000, n_tup_hot_upd > 4500 FROM pg_stat_user_tables
+         WHERE schemaname = 'taskwright' AND relname = 'schedule'",
+    );
+    assert_eq!(updates, "t|t");
+}

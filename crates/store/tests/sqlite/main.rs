@@ -1,0 +1,8 @@
+//! What holds for the SQLite store, on real files: one promise a file.
+
+mod a_restart_finds_everything_as_it_was;
+mod a_schema_of_another_program_is_refused;
+mod a_store_that_cannot_be_opened_says_why;
+mod conformance;
+mod enqueue_in_a_transaction_of_the_caller;
+mod two_processes_never_get_the_same_job;

@@ -1,0 +1,20 @@
+//! What holds on PostgreSQL alone: one clock, and jobs and events in the callers' own transactions, by each driver and from
+//! plain SQL.
+#![cfg(all(
+    feature = "tokio-postgres-0_7",
+    feature = "deadpool-postgres-0_14",
+    feature = "sqlx-0_9",
+    feature = "diesel-async-0_9"
+))]
+
+#[path = "../../../../tests/support/cluster.rs"]
+mod cluster;
+
+mod clocks_of_machines_may_differ;
+mod complete;
+mod drivers;
+mod emit;
+mod enqueue;
+mod latency;
+mod sql;
+mod support;

@@ -1,0 +1,46 @@
+//! `enqueue_in` stores a job in the caller's own transaction on the same file: committed, it runs; rolled back, it never
+//! was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwright::store::sqlite::rusqlite::{Connection, TransactionBehavior};
+use taskwright::store::sqlite::{Options, SqliteStore};
+use taskwright::{Client, Env, Job, JobId, Registry, State, Worker};
+
+#[tokio::test]
+async fn a_job_in_the_callers_transaction_exists_only_if_that_commits() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("shop.db");
+    let env = Env::system();
+    let store = Arc::new(SqliteStore::open(&path, Options { now: env.now() }).unwrap());
+    let client = Client::new(store.clone(), env.clone());
+    let mut shop = Connection::open(&path).unwrap();
+    shop.execute_batch("CREATE TABLE shop_order (id INTEGER PRIMARY KEY)").unwrap();
+
+    let order = |shop: &mut Connection, commit: bool| -> JobId {
+        let tx = shop.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        tx.execute("INSERT INTO shop_order DEFAULT VALUES", []).unwrap();
+        let id = client.enqueue_in(&tx, Job::new("receipt")).unwrap().id;
+        if commit {
+            tx.commit().unwrap();
+        } else {
+            tx.rollback().unwrap();
+        }
+        id
+    };
+    let rolled_back = order(&mut shop, false);
+    assert_eq!(client.job(rolled_back).await.unwrap(), None);
+
+    // The worker is idle before the commit, and nobody tells it.
+    let registry = Registry::new().handler("receipt", |_| async { Ok(()) }).unwrap();
+    let worker = Worker::builder(store, registry, env.clone());
+    let running = env.spawn("worker", worker.run(std::future::pending()));
+    let committed = order(&mut shop, true);
+    let job = client.wait(committed, Some(Duration::from_secs(10))).await.unwrap();
+    assert_eq!(job.view.state, State::Completed);
+    drop(running);
+
+    let orders: i64 = shop.query_row("SELECT count(*) FROM shop_order", [], |row| row.get(0)).unwrap();
+    assert_eq!(orders, 1);
+}

@@ -1,0 +1,38 @@
+//! The whole binary, as its users meet it, with real stores, real children and real kills: one promise a file.
+
+#[path = "support/disk.rs"]
+mod disk;
+mod support;
+
+mod a_full_disk_stops_nothing_for_ever;
+mod an_older_program_works_on_a_newer_schema;
+mod documents;
+mod jobs_top_tells_who_uses_the_machine;
+mod kill_a_submitter_and_nothing_acknowledged_is_missing;
+mod kill_anything_and_every_file_is_done;
+mod kill_loop_of_one_job_ends_in_quarantine;
+mod kill_nodes_and_each_second_fires_once;
+mod kill_of_a_worker_leaves_no_orphan;
+mod kill_of_the_parent_ends_its_workers;
+mod kill_up_and_every_dropped_file_is_an_event;
+mod limits_of_commands_are_named;
+mod log_that_cannot_be_written_stops_nothing;
+mod many_schedules_cost_little;
+mod pause_a_worker_and_its_writes_change_nothing;
+#[cfg(feature = "postgres")]
+mod postgres_crashes_lose_nothing;
+#[cfg(feature = "postgres")]
+mod postgres_may_go_away;
+#[cfg(feature = "postgres")]
+mod postgres_notifications_become_events;
+#[cfg(feature = "postgres")]
+mod postgres_outlives_its_machines;
+#[cfg(feature = "postgres")]
+mod postgres_serves_many_ups;
+#[cfg(feature = "postgres")]
+mod postgres_verbs_work;
+mod schedules_obey_the_command_line;
+mod schedules_of_the_config_file_are_kept;
+mod stop_of_a_worker_blocks_nobody_for_long;
+mod stop_of_up_is_polite_then_final;
+mod worn_out_workers_are_replaced;
