@@ -104,3 +104,22 @@ fn a_worker_without_a_parent_ends_well_and_a_drain_that_was_cut_short_does_not()
     assert_eq!(drain().status.code(), Some(0), "five were left");
     assert_eq!(site.jobs(&[State::Completed]).len(), 25);
 }
+
+/// `TASKWRIGHT_TEST_RECYCLES` makes it longer: see CONTRIBUTING.md.
+#[test]
+fn however_many_wear_out_somebody_is_left_to_work() {
+    let recycles = std::env::var("TASKWRIGHT_TEST_RECYCLES").map_or(100, |many| many.parse().unwrap());
+    let site = site("[workers]\nprocesses = 2\nconcurrency = 2\nrecycle_after_jobs = 1\n");
+    enqueue(&site, recycles);
+    let up = site.up([]);
+    let mut left = recycles;
+    while left > 0 {
+        // Nobody would go on where no worker is left.
+        site.wait_until("another job to be over", Duration::from_secs(30), || {
+            let before = std::mem::replace(&mut left, site.jobs(&[State::Available, State::Running]).len());
+            left < before || left == 0
+        });
+    }
+    assert_eq!(site.jobs(&[State::Completed]).len(), recycles);
+    assert!(up.stop().success());
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::job::Args;
 
 /// Arguments of one job, as stored: 1 MiB.
 pub const ARGS_BYTES_MAX: usize = 1 << 20;
@@ -77,4 +78,35 @@ pub fn check_event_key(key: &str) -> Result<(), Error> {
         return Ok(());
     };
     Err(Error::invalid("the key of the event", why, "use a short text such as `customer 7`, or leave it out"))
+}
+
+/// Checks what an event carries: filters look at its numbers, so that each has to fit into 64 bits of floating point.
+///
+/// # Errors
+///
+/// When one does not, as `1e400`.
+pub fn check_event_payload(payload: &Args) -> Result<(), Error> {
+    serde_json::from_str::<serde_json::Value>(payload.as_str()).map(drop).map_err(|error| {
+        Error::invalid(
+            "the payload of an event",
+            format!("filters cannot read it: {error}"),
+            "write numbers that do not fit into 64 bits of floating point as text",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_has_numbers_that_filters_can_compare() {
+        let check = |json: &str| check_event_payload(&Args::from_json(json).unwrap());
+        for good in ["null", "[1e308, -1e308, 1e-400]", r#""1e400""#] {
+            check(good).unwrap();
+        }
+        for bad in ["1e400", "-1e309", r#"{"a": [{"b": 1e400}]}"#] {
+            assert!(check(bad).unwrap_err().why().contains("out of range"), "{bad}");
+        }
+    }
 }

@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::id::{EventId, JobId};
-use crate::name::{Kind, Namespace, QueueName, Topic};
+use crate::name::{Kind, Namespace, QueueName, ScheduleName, Topic};
 use crate::schedule::Schedule;
 use crate::state::State;
 use crate::time::Timestamp;
@@ -26,6 +26,8 @@ pub struct JobOutcome {
     pub state: State,
     /// Attempts used.
     pub attempts: u32,
+    /// The schedule that made it.
+    pub schedule: Option<ScheduleName>,
     /// When it ended.
     pub ended_at: Timestamp,
 }
@@ -40,10 +42,12 @@ impl JobOutcome {
         Topic::new(&format!("job.{}", self.state))
     }
 
-    /// What the event carries: `job`, `kind`, `queue`, `state`, `attempts`. The rest is asked of the job itself.
+    /// What the event carries: `job`, `kind`, `queue`, `state`, `attempts`, and the name of the `schedule` that made
+    /// it, or null. The rest is asked of the job itself.
     pub fn payload(&self) -> serde_json::Value {
         serde_json::json!({
             "job": self.job, "kind": self.kind, "queue": self.queue, "state": self.state, "attempts": self.attempts,
+            "schedule": self.schedule,
         })
     }
 
@@ -62,23 +66,22 @@ impl JobOutcome {
 }
 
 impl Schedule {
-    /// The kinds whose outcomes may fire the schedule; `None` stands for any. Its own kind is never among them.
+    /// The kinds whose outcomes may fire the schedule; `None` stands for any.
     pub fn outcome_interests(&self) -> Vec<Option<Kind>> {
         let on_events = self.triggers.iter().filter_map(|named| match &named.trigger {
             Trigger::Event(on) if is_about_outcomes(on) => Some(on),
             _ => None,
         });
         let mut kinds: Vec<Option<Kind>> = on_events.flat_map(kinds_of).collect();
-        kinds.retain(|kind| kind.as_ref() != Some(&self.kind));
         kinds.sort();
         kinds.dedup();
         kinds
     }
 
-    /// Whether the outcome of a job of this kind is left alone: what a schedule makes would fire it again for ever.
+    /// Whether the outcome is that of a job which the schedule made, and is left alone: it would fire itself for ever.
     pub fn ignores_outcome_of(&self, topic: &Topic, payload: &serde_json::Value) -> bool {
-        is_outcome(topic)
-            && payload.get("kind").and_then(serde_json::Value::as_str) == Some(self.kind.as_str())
+        let made_by = payload.get("schedule").and_then(serde_json::Value::as_str);
+        is_outcome(topic) && made_by == Some(self.name.as_str())
     }
 }
 
@@ -120,10 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_is_interested_in_the_kinds_that_it_names_and_never_in_its_own() {
+    fn a_schedule_is_interested_in_the_kinds_that_it_names() {
         assert_eq!(interests("mail", "job.completed"), ["any"]);
         assert_eq!(interests("mail", "job.* where kind = \"import\""), ["import"]);
-        assert_eq!(interests("mail", "job.* where kind = \"mail\""), [""; 0]);
+        assert_eq!(interests("mail", "job.* where kind = \"mail\""), ["mail"]);
         assert_eq!(interests("mail", "order.created"), [""; 0]);
         assert_eq!(interests("mail", "**"), ["any"]);
     }
@@ -131,11 +134,12 @@ mod tests {
     #[test]
     fn a_schedule_leaves_the_outcomes_of_its_own_jobs_alone() {
         let schedule = schedule("mail", "job.**");
-        let payload = |kind| serde_json::json!({"kind": kind});
+        let payload = |schedule| serde_json::json!({"kind": "mail", "schedule": schedule});
         let topic: Topic = "job.completed".parse().unwrap();
-        assert!(schedule.ignores_outcome_of(&topic, &payload("mail")));
-        assert!(!schedule.ignores_outcome_of(&topic, &payload("import")));
-        assert!(!schedule.ignores_outcome_of(&"job.posted".parse().unwrap(), &payload("mail")));
+        assert!(schedule.ignores_outcome_of(&topic, &payload(Some("s"))));
+        assert!(!schedule.ignores_outcome_of(&topic, &payload(Some("another"))));
+        assert!(!schedule.ignores_outcome_of(&topic, &payload(None)));
+        assert!(!schedule.ignores_outcome_of(&"job.posted".parse().unwrap(), &payload(Some("s"))));
     }
 
     #[test]
@@ -147,11 +151,13 @@ mod tests {
             queue: QueueName::default(),
             state: State::Failed,
             attempts: 3,
+            schedule: Some("nightly".parse().unwrap()),
             ended_at: Timestamp::from_micros(5_000_000),
         };
         assert_eq!(outcome.event_id(), outcome.event_id());
         assert_ne!(outcome.event_id(), JobOutcome { attempts: 4, ..outcome.clone() }.event_id());
         assert_eq!(outcome.topic().unwrap().as_str(), "job.failed");
         assert_eq!(outcome.payload()["kind"], "import");
+        assert_eq!(outcome.payload()["schedule"], "nightly");
     }
 }

@@ -63,8 +63,8 @@ pub use query::{
     Filter, JobDetail, JobView, LogChunk, Owners, Page, Paged, Pattern, QueueView, TimelineEntry, WorkerView,
 };
 pub use schedule::{
-    Definition, DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, ScheduleKey, ScheduleStore,
-    ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
+    Definition, DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, Previous, ScheduleKey,
+    ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
 };
 pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
 pub use sweep::{LostWorker, Promoted, Pruned, Reclaimed};

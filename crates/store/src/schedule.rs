@@ -103,8 +103,19 @@ pub struct ScheduleWrite {
     pub state: String,
     /// When somebody has to look again.
     pub next: Option<Timestamp>,
+    /// Jobs that are asked to stop, so that those that it fires take their place. Nobody is, if the write is stale.
+    pub cancel: Previous,
     /// What it fires and skips, for the history, with the jobs.
     pub firings: Vec<NewFiring>,
+}
+
+/// Jobs that make way.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Previous {
+    /// Which. Those that are over, or gone, are left as they are.
+    pub jobs: Vec<JobId>,
+    /// What their timelines say.
+    pub reason: String,
 }
 
 /// Which schedule is written.

@@ -75,11 +75,13 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// When a name was refused, or the key is longer than [`EVENT_KEY_BYTES_MAX`](taskwright_core::limit::EVENT_KEY_BYTES_MAX).
+    /// When a name was refused, the key is longer than [`EVENT_KEY_BYTES_MAX`](taskwright_core::limit::EVENT_KEY_BYTES_MAX), or the
+    /// payload has a number that does not fit into 64 bits of floating point.
     pub fn into_new(self, env: &Env) -> Result<NewEvent, Error> {
         if let Some(key) = &self.key {
             taskwright_core::limit::check_event_key(key)?;
         }
+        taskwright_core::limit::check_event_payload(&self.payload)?;
         Ok(NewEvent {
             id: self.id.unwrap_or_else(|| env.event_id()),
             namespace: self.namespace?,

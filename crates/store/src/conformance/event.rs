@@ -231,7 +231,8 @@ pub async fn ends_of_jobs_are_told_when_they_are_of_interest(harness: &impl Harn
     assert_eq!(told, expected.map(|(topic, job)| (topic.to_owned(), job)));
     let payload: serde_json::Value = undelivered(&process).await[1].event.payload.parse().expect("it is JSON");
     let expected = serde_json::json!({
-        "job": id(1), "kind": "mail", "queue": "default", "state": "completed", "attempts": 1
+        "job": id(1), "kind": "mail", "queue": "default", "state": "completed", "attempts": 1,
+        "schedule": null
     });
     assert_eq!(payload, expected);
 }
@@ -253,6 +254,29 @@ pub async fn many_jobs_that_complete_at_once_are_each_told(harness: &impl Harnes
         .collect();
     told.sort_unstable();
     assert_eq!(told, (1..=120).collect::<Vec<_>>());
+}
+
+pub async fn a_job_and_its_end_tell_which_schedule_made_it(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    listen_to(&process, "after-all", &[None]).await;
+    let made = ScheduleWrite { firings: vec![fires(60, job(1))], ..registration("nightly", 60) };
+    let written = process.store().write_schedules(at(60), vec![made]).await.expect("it is registered");
+    assert!(matches!(written[..], [Written::Done(_)]));
+    process.enqueue(60, [job(2)]).await;
+    for (n, schedule) in [(1, Some("nightly")), (2, None)] {
+        assert_eq!(process.detail(n).await.schedule.map(|name| name.to_string()).as_deref(), schedule);
+    }
+    let worker = process.worker(1).await;
+    let held = worker.claim_all(61).await;
+    worker.finish(62, held.iter().map(|job| ending(62, job, completed())).collect()).await;
+    let mut told = Vec::new();
+    for stored in undelivered(&process).await {
+        let payload: serde_json::Value = stored.event.payload.parse().expect("it is JSON");
+        told.push((payload["job"].clone(), payload["schedule"].clone()));
+    }
+    told.sort_by_key(|(job, _)| job.to_string());
+    let expected = [(id(1), Some("nightly")), (id(2), None)];
+    assert_eq!(told, expected.map(|(job, schedule)| (serde_json::json!(job), serde_json::json!(schedule))));
 }
 
 pub async fn nothing_is_told_once_nobody_is_interested(harness: &impl Harness) {

@@ -138,6 +138,7 @@ macro_rules! conformance {
                 an_event_is_heard_of,
                 ends_of_jobs_are_told_when_they_are_of_interest,
                 many_jobs_that_complete_at_once_are_each_told,
+                a_job_and_its_end_tell_which_schedule_made_it,
                 nothing_is_told_once_nobody_is_interested,
                 an_end_in_another_namespace_is_not_told,
             ]
@@ -301,6 +302,7 @@ macro_rules! conformance {
                 what_is_due_comes_in_its_order_with_the_time_of_the_rest,
                 what_is_not_due_by_time_is_never_due,
                 what_was_skipped_is_told_with_its_reason,
+                who_makes_way_is_cancelled_only_if_the_write_is_not_stale,
                 a_firing_whose_key_is_held_stands_for_the_job_that_holds_it,
                 a_changed_definition_is_told_with_its_time,
                 schedules_are_listed_page_by_page,

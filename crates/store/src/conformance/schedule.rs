@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use taskwright_core::limit::SCHEDULE_WRITES_MAX;
 use taskwright_core::schedule::{FiringKind, SkipReason};
-use taskwright_core::{Kind, NewJob, ScheduleName, State, Timestamp, TriggerId, UniqueScope};
+use taskwright_core::{Actor, Kind, NewJob, ScheduleName, State, Timestamp, TriggerId, UniqueScope};
 
 use super::Harness;
 use super::fixture::*;
 use crate::{
-    Definition, Filter, Fires, FiringOutcome, NewFiring, ScheduleKey, ScheduleWrite, SkippedRun, StoredSchedule,
+    Definition, Filter, Fires, FiringOutcome, NewFiring, Previous, ScheduleKey, ScheduleWrite, SkippedRun, StoredSchedule,
     Target, Written,
 };
 
@@ -30,6 +30,7 @@ pub fn registration(text: &str, next: u64) -> ScheduleWrite {
         definition: Some(definition("1", false)),
         state: "{\"fired\": 0}".to_owned(),
         next: Some(at(next)),
+        cancel: Previous::default(),
         firings: Vec::new(),
     }
 }
@@ -46,6 +47,7 @@ pub fn rewrite(stored: &StoredSchedule, next: u64, firings: Vec<NewFiring>) -> S
         definition: None,
         state: stored.state.clone(),
         next: Some(at(next)),
+        cancel: Previous::default(),
         firings,
     }
 }
@@ -202,6 +204,23 @@ pub async fn what_is_not_due_by_time_is_never_due(harness: &impl Harness) {
     let unplanned = ScheduleWrite { next: None, ..registration("events", 0) };
     write(&process, 0, vec![unplanned]).await;
     assert_eq!(due(&process, 1_000_000, 10).await, (vec![], None));
+}
+
+pub async fn who_makes_way_is_cancelled_only_if_the_write_is_not_stale(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let schedule = register(&process, "nightly", 60).await;
+    write(&process, 60, vec![rewrite(&schedule, 120, vec![fires(60, job(1))])]).await;
+    let cancel = Previous { jobs: vec![id(1), id(9)], reason: "it fires again".to_owned() };
+    let late = ScheduleWrite { cancel: cancel.clone(), ..rewrite(&schedule, 180, vec![fires(120, job(2))]) };
+    assert_eq!(write(&process, 120, vec![late]).await, [Written::Stale]);
+    assert_eq!(process.state(1).await, State::Available);
+
+    let schedule = stored(&process, "nightly").await;
+    let good = ScheduleWrite { cancel, ..rewrite(&schedule, 180, vec![fires(120, job(2))]) };
+    write(&process, 120, vec![good]).await;
+    assert_eq!((process.state(1).await, process.state(2).await), (State::Cancelled, State::Available));
+    let last = process.detail(1).await.timeline.pop().expect("it has moved");
+    assert_eq!((last.actor, last.reason.as_deref()), (Actor::system(), Some("it fires again")));
 }
 
 pub async fn what_was_skipped_is_told_with_its_reason(harness: &impl Harness) {

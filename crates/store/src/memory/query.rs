@@ -13,7 +13,8 @@ use super::world::World;
 impl World {
     pub(super) fn detail(&self, id: JobId) -> Option<JobDetail> {
         let key = self.keys.get(&id)?;
-        Some(self.jobs[key].detail(self.running.get(key)))
+        let schedule = self.schedules.that_made(id).cloned();
+        Some(JobDetail { schedule, ..self.jobs[key].detail(self.running.get(key)) })
     }
 
     pub(super) fn list(&self, filter: &Filter, page: Page) -> Paged {

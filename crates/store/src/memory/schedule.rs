@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::schedule::FiringKind;
-use taskwright_core::{EventId, JobId, Kind, Namespace, ScheduleName, State, Timestamp, TriggerId};
+use taskwright_core::{Actor, EventId, JobId, Kind, Namespace, ScheduleName, State, Timestamp, TriggerId};
 
 use super::MemoryStore;
 use super::world::World;
 use crate::Reply;
+use crate::change::Change;
 use crate::error::Error;
 use crate::schedule::{
-    DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, ScheduleKey, ScheduleStore, ScheduleWrite,
-    StoredSchedule, Target, Written, check_writes,
+    DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, Previous, ScheduleKey, ScheduleStore,
+    ScheduleWrite, StoredSchedule, Target, Written, check_writes,
 };
 
 /// All schedules.
@@ -135,6 +136,10 @@ impl World {
                 row.stored.changed_at = now;
             }
         }
+        let Previous { jobs, reason } = write.cancel;
+        for job in jobs {
+            self.change(now, job, Change::Cancel, &Actor::system(), &Some(reason.clone()))?;
+        }
         for firing in write.firings {
             self.fire(now, key, firing)?;
         }
@@ -193,6 +198,14 @@ impl World {
 }
 
 impl Schedules {
+    /// The schedule that made a job.
+    pub(super) fn that_made(&self, job: JobId) -> Option<&ScheduleName> {
+        let made =
+            |view: &FiringView| matches!(view.outcome, FiringOutcome::Fired { job: made, .. } if made == job);
+        let (schedule, _) = self.firings.values().find(|(_, view)| made(view))?;
+        self.rows.get(schedule).map(|row| &row.stored.name)
+    }
+
     fn insert(&mut self, now: Timestamp, namespace: Namespace, name: ScheduleName) -> ScheduleKey {
         self.last_key += 1;
         let key = ScheduleKey(self.last_key);

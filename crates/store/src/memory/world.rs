@@ -130,6 +130,7 @@ impl World {
             queue: job.new.queue.clone(),
             state: job.state,
             attempts: job.attempts_used,
+            schedule: self.schedules.that_made(job.id()).cloned(),
             ended_at,
         };
         // What makes it up are names that were checked, and small.

@@ -9,17 +9,19 @@ use std::collections::{HashMap, HashSet};
 
 use taskwright_core::limit::{ENQUEUE_JOBS_MAX, PAGE_ROWS_MAX};
 use taskwright_core::schedule::FiringKind;
-use taskwright_core::{EventId, JobId, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId};
+use taskwright_core::{Actor, EventId, JobId, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId};
 use tokio_postgres::Row;
 
+use super::change::{By, change};
 use super::enqueue;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::{Session, Uuid, get, name, name_if_any, vanished};
 use crate::Enqueued;
+use crate::change::Change;
 use crate::error::Error;
 use crate::schedule::{
-    DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, ScheduleKey, ScheduleWrite, SkippedRun,
-    StoredSchedule, Target, Written,
+    DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, Previous, ScheduleKey, ScheduleWrite,
+    SkippedRun, StoredSchedule, Target, Written,
 };
 
 /// Writes schedules, each for itself. See [`ScheduleStore::write_schedules`](crate::ScheduleStore::write_schedules).
@@ -46,6 +48,11 @@ pub(super) async fn write(
         });
         let done: Vec<(i64, &ScheduleWrite)> = done.collect();
         note_interests(session, &done).await?;
+        for (_, write) in done.iter().filter(|(_, write)| !write.cancel.jobs.is_empty()) {
+            let Previous { jobs, reason } = &write.cancel;
+            let by = By { now, actor: &Actor::system(), reason: Some(reason) };
+            change(session, jobs, Change::Cancel, &by).await?;
+        }
         fire(session, now, done).await?;
     }
     session.hint |= written.iter().any(|one| *one != Written::Stale);

@@ -4,10 +4,10 @@
 
 use rusqlite::Row;
 use taskwright_core::outcome::JobOutcome;
-use taskwright_core::{JobId, Kind, Namespace, QueueName, State, Timestamp};
+use taskwright_core::{JobId, Kind, Namespace, QueueName, ScheduleName, State, Timestamp};
 
 use super::event;
-use super::session::{Session, name};
+use super::session::{Session, name, name_if_any};
 use crate::error::Error;
 use crate::outcome;
 
@@ -33,6 +33,7 @@ pub(super) fn tell(
             queue: name(row, 3, QueueName::new)?,
             state,
             attempts,
+            schedule: name_if_any(row, 4, ScheduleName::new)?,
             ended_at,
         })
     };
@@ -43,7 +44,9 @@ pub(super) fn tell(
 }
 
 /// The job, if anybody is interested in its end.
-pub(super) const INTERESTING: &str = "SELECT j.id, q.namespace, l.kind, q.name
+pub(super) const INTERESTING: &str = "SELECT j.id, q.namespace, l.kind, q.name,
+            (SELECT s.name FROM taskwright_firing f JOIN taskwright_schedule s ON s.schedule = f.schedule
+             WHERE f.job = j.id LIMIT 1)
      FROM taskwright_job j JOIN taskwright_lane l ON l.lane = j.lane JOIN taskwright_queue q ON q.queue = l.queue
      WHERE j.seq = ?1 AND EXISTS (
         SELECT 1 FROM taskwright_interest i WHERE i.namespace = q.namespace AND i.kind IN (l.kind, ''))";

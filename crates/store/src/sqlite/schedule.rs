@@ -6,18 +6,22 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::schedule::{FiringKind, SkipReason};
-use taskwright_core::{EventId, JobId, Kind, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId};
+use taskwright_core::{
+    Actor, EventId, JobId, Kind, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId,
+};
 
 use super::SqliteStore;
+use super::change::{By, change};
 use super::enqueue;
 use super::error::read_error;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::{Session, name, vanished};
 use crate::Reply;
+use crate::change::Change;
 use crate::error::Error;
 use crate::schedule::{
-    Definition, DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, ScheduleKey, ScheduleStore,
-    ScheduleWrite, SkippedRun, StoredSchedule, Target, Written, check_writes,
+    Definition, DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, Previous, ScheduleKey,
+    ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written, check_writes,
 };
 
 impl ScheduleStore for SqliteStore {
@@ -140,6 +144,10 @@ pub(super) fn write(
     let Some(key) = key else { return Ok(Written::Stale) };
     if let Some(definition) = &write.definition {
         note_interests(session, key, &definition.outcomes)?;
+    }
+    let Previous { jobs, reason } = &write.cancel;
+    if !jobs.is_empty() {
+        change(session, jobs, Change::Cancel, &By { now, actor: &Actor::system(), reason: Some(reason) })?;
     }
     for firing in &write.firings {
         fire(session, now, key, firing)?;

@@ -135,6 +135,18 @@ pub(super) fn name<T>(
     })
 }
 
+/// Reads a name that may be missing.
+pub(super) fn name_if_any<T>(
+    row: &rusqlite::Row<'_>,
+    column: usize,
+    parse: impl FnOnce(&str) -> Result<T, taskwright_core::Error>,
+) -> rusqlite::Result<Option<T>> {
+    if row.get_ref(column)? == rusqlite::types::ValueRef::Null {
+        return Ok(None);
+    }
+    name(row, column, parse).map(Some)
+}
+
 /// The error for a row that the same transaction has just made sure of.
 pub(super) fn vanished(what: &str) -> Error {
     Error::new(

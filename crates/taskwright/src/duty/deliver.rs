@@ -8,7 +8,7 @@ use std::time::Duration;
 use taskwright_core::trigger::CustomTriggers;
 use taskwright_store::{Error, Reply, ScheduleWrite, SharedStore, StoredEvent};
 
-use super::fire::{behind, cancel_all, states};
+use super::fire::{behind, states};
 use super::lead::Terms;
 use super::runner::{Duty, Next};
 use crate::env::Env;
@@ -41,7 +41,6 @@ impl Deliver {
         let mut listeners: Vec<Listener> =
             listeners.into_iter().filter_map(|stored| Listener::new(stored, &states)).collect();
         let decider = Decider { env, now: env.now(), custom: &self.custom };
-        let mut cancel = Vec::new();
         let (mut fired, mut delivered) = (0, 0);
         for event in events {
             if fired >= FIRINGS_MAX {
@@ -53,15 +52,8 @@ impl Deliver {
                 serde_json::Value::Null
             });
             for listener in &mut listeners {
-                let name = listener.stored.name.clone();
-                if let Some(jobs) = decider.event(listener, event, &payload) {
-                    fired += 1;
-                    cancel.push((name, jobs));
-                }
+                fired += usize::from(decider.event(listener, event, &payload));
             }
-        }
-        for (name, jobs) in cancel {
-            cancel_all(&self.store, decider.now, name.as_str(), jobs).await?;
         }
         let writes: Vec<ScheduleWrite> =
             listeners.into_iter().filter_map(|listener| listener.write).collect();

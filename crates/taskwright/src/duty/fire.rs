@@ -9,16 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskwright_core::trigger::CustomTriggers;
-use taskwright_core::{Actor, JobId, State, Timestamp};
-use taskwright_store::{
-    Change, DueSchedules, Error, Reply, ScheduleKey, SharedStore, StoredSchedule, Written,
-};
+use taskwright_core::{JobId, State, Timestamp};
+use taskwright_store::{DueSchedules, Error, Reply, ScheduleKey, SharedStore, StoredSchedule, Written};
 
 use super::lead::Terms;
 use super::runner::{Duty, Next};
 use crate::attempt::lock;
 use crate::env::Env;
-use crate::schedule::{Decided, Decider, Due, open_ids};
+use crate::schedule::{Decider, Due, open_ids};
 
 /// Schedules of one call.
 const SCHEDULES_MAX: usize = 500;
@@ -68,14 +66,13 @@ impl Fire {
         let mut writes = Vec::with_capacity(due.schedules.len());
         let mut soonest = due.next;
         for stored in &due.schedules {
-            let Decided { write, cancel } = match decider.due(stored, &states) {
-                Due::Decided(decided) => decided,
+            let write = match decider.due(stored, &states) {
+                Due::Write(write) => write,
                 Due::Leave(why) => {
                     self.leave(stored, &why);
                     continue;
                 }
             };
-            cancel_all(&self.store, now, stored.name.as_str(), cancel).await?;
             // What stays due for another node is no reason to look again at once.
             soonest = earlier(soonest, write.next.filter(|_| write.next != stored.next));
             writes.push(write);
@@ -137,20 +134,6 @@ pub(super) async fn states(
     }
     let states = store.states(jobs.clone()).await?;
     Ok(jobs.into_iter().zip(states).collect())
-}
-
-/// Asks jobs to stop, before the one that takes their place is made: who stops in between leaves nothing undone.
-pub(super) async fn cancel_all(
-    store: &SharedStore,
-    now: Timestamp,
-    schedule: &str,
-    jobs: Vec<JobId>,
-) -> Result<(), Error> {
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    let reason = format!("the schedule {schedule} fires again, and cancels its previous job");
-    store.change(now, jobs, Change::Cancel, Actor::system(), Some(reason)).await.map(drop)
 }
 
 fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {

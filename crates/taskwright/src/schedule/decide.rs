@@ -10,7 +10,9 @@ use taskwright_core::trigger::CustomTriggers;
 use taskwright_core::{
     Error as Refused, EventId, JobId, NewJob, Schedule, State, Timestamp, Trigger, TriggerId,
 };
-use taskwright_store::{Fires, NewEvent, NewFiring, ScheduleWrite, SkippedRun, StoredEvent, StoredSchedule};
+use taskwright_store::{
+    Fires, NewEvent, NewFiring, Previous, ScheduleWrite, SkippedRun, StoredEvent, StoredSchedule,
+};
 
 use super::view::ScheduleView;
 use super::{target, written};
@@ -19,18 +21,10 @@ use crate::env::Env;
 /// How soon a schedule is looked at again while an occurrence of it waits for a job to end: 1 s.
 const QUEUED_LOOK: Duration = Duration::from_secs(1);
 
-/// What is to be done about one schedule.
-pub(crate) struct Decided {
-    /// What is written.
-    pub(crate) write: ScheduleWrite,
-    /// Jobs that are asked to stop before.
-    pub(crate) cancel: Vec<JobId>,
-}
-
 /// What becomes of a schedule that is due.
 pub(crate) enum Due {
-    /// This is to be done.
-    Decided(Decided),
+    /// This is to be written.
+    Write(ScheduleWrite),
     /// It is for another node, for this reason.
     Leave(String),
 }
@@ -74,26 +68,25 @@ impl Decider<'_> {
         match unknown {
             Some(why) if planned.firings.is_empty() && planned.skipped.is_empty() => Due::Leave(why),
             Some(_) => {
-                let mut decided = self.write(stored, &view, planned, None);
-                decided.write.next = stored.next;
-                Due::Decided(decided)
+                let write = self.write(stored, &view, planned, None);
+                Due::Write(ScheduleWrite { next: stored.next, ..write })
             }
-            None => Due::Decided(self.write(stored, &view, planned, None)),
+            None => Due::Write(self.write(stored, &view, planned, None)),
         }
     }
 
-    /// What a schedule makes of an event that is offered to it; `None` when that is nothing. It is changed by that: the next
-    /// event is offered to what it is then.
+    /// Offers an event to a schedule; whether it makes something of it. It is changed by that: the next event is offered to what
+    /// it is then.
     pub(crate) fn event(
         &self,
         listener: &mut Listener,
         event: &StoredEvent,
         payload: &serde_json::Value,
-    ) -> Option<Vec<JobId>> {
+    ) -> bool {
         let NewEvent { namespace, topic, .. } = &event.event;
         let view = &listener.view;
         if view.schedule.namespace != *namespace || view.schedule.ignores_outcome_of(topic, payload) {
-            return None;
+            return false;
         }
         let matching: Vec<(TriggerId, bool)> = view
             .schedule
@@ -104,7 +97,6 @@ impl Decider<'_> {
                 _ => None,
             })
             .collect();
-        let mut cancel = Vec::new();
         let mut fired = false;
         for (trigger, coalesce) in matching {
             let limits = PlanLimits::new(self.custom);
@@ -116,16 +108,12 @@ impl Decider<'_> {
             };
             let planned = planned.with_overlap(&view.schedule, open_jobs(view));
             let next = listener.stored.next;
-            let decided =
+            let write =
                 self.write(&listener.stored, view, planned, Some(Fired { stored: event, payload, coalesce }));
-            if let Some(before) = &mut listener.write {
-                supersede(&mut before.firings, &decided.cancel);
-            }
-            cancel.extend(decided.cancel);
-            listener.take(decided.write, next);
+            listener.take(write, next);
             fired = true;
         }
-        fired.then_some(cancel)
+        fired
     }
 
     fn write(
@@ -134,7 +122,7 @@ impl Decider<'_> {
         view: &ScheduleView,
         planned: Plan,
         event: Option<Fired<'_>>,
-    ) -> Decided {
+    ) -> ScheduleWrite {
         let mut state = planned.new_state;
         let mut firings: Vec<NewFiring> = planned.skipped.iter().map(skipped).collect();
         let mut cancel = Vec::new();
@@ -167,8 +155,9 @@ impl Decider<'_> {
             (next, look) => next.or(look),
         };
         let state = written(&state);
-        let write = ScheduleWrite { target: target(stored), definition: None, state, next, firings };
-        Decided { write, cancel }
+        let reason = format!("the schedule {} fires again, and cancels its previous job", stored.name);
+        let cancel = Previous { jobs: cancel, reason };
+        ScheduleWrite { target: target(stored), definition: None, state, next, cancel, firings }
     }
 }
 
@@ -208,7 +197,9 @@ impl Listener {
         match &mut self.write {
             None => self.write = Some(write),
             Some(all) => {
+                supersede(&mut all.firings, &write.cancel.jobs);
                 (all.state, all.next) = (write.state, write.next);
+                all.cancel.jobs.append(&mut write.cancel.jobs);
                 all.firings.append(&mut write.firings);
             }
         }

@@ -11,11 +11,11 @@ use taskwright_core::schedule::{PlanLimits, fire_by_hand, plan};
 use taskwright_core::trigger::CustomTriggers;
 use taskwright_core::{JobId, Namespace, Schedule, ScheduleName, ScheduleState, Timestamp};
 use taskwright_store::{
-    Definition, Error as StoreError, Fires, FiringView, NewFiring, ScheduleWrite, SharedStore,
+    Definition, Error as StoreError, Fires, FiringView, NewFiring, Previous, ScheduleWrite, SharedStore,
     StoredSchedule, Target, Written,
 };
 
-pub(crate) use self::decide::{Decided, Decider, Due, Listener, open_ids};
+pub(crate) use self::decide::{Decider, Due, Listener, open_ids};
 pub use self::register::Registration;
 pub use self::view::{ScheduleStatus, ScheduleView};
 use crate::client::Client;
@@ -157,6 +157,7 @@ impl Schedules {
             definition: Some(Definition { json, listens, outcomes }),
             next: first_look(schedule, &state, now),
             state: written(&state),
+            cancel: Previous::default(),
             firings: Vec::new(),
         };
         Ok(Some((put, write)))
@@ -248,7 +249,14 @@ impl Schedules {
                 what: Fires::Job(firing.kind, Box::new(job)),
             };
             let (target, state, next) = (target(&stored), written(&state), stored.next);
-            let write = ScheduleWrite { target, definition: None, state, next, firings: vec![firing] };
+            let write = ScheduleWrite {
+                target,
+                definition: None,
+                state,
+                next,
+                cancel: Previous::default(),
+                firings: vec![firing],
+            };
             if self.write(write).await? {
                 return Ok(id);
             }
@@ -298,7 +306,14 @@ impl Schedules {
             let Some(state) = change(&view, now) else { return Ok(false) };
             let next = first_look(&view.schedule, &state, now);
             let (target, state) = (target(&stored), written(&state));
-            let write = ScheduleWrite { target, definition: None, state, next, firings: Vec::new() };
+            let write = ScheduleWrite {
+                target,
+                definition: None,
+                state,
+                next,
+                cancel: Previous::default(),
+                firings: Vec::new(),
+            };
             if self.write(write).await? {
                 return Ok(true);
             }

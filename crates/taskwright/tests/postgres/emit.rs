@@ -1,7 +1,7 @@
 //! An event of a transaction happened if and only if that commits, with every driver and from SQL, and is offered to the
 //! schedules then, however late that is.
 
-use taskwright::core::limit::check_event_key;
+use taskwright::core::limit::{check_event_key, check_event_payload};
 use taskwright::core::{EventId, Topic};
 use taskwright::store::StoredEvent;
 use taskwright::{Args, Error, Event, Namespace};
@@ -134,9 +134,15 @@ async fn the_function_and_the_library_accept_the_same_events() {
     agree(&client, "emit('a', key => $1)", &keys, |text| check_event_key(text).is_ok()).await;
     let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
     let payloads =
-        vec!["null".to_owned(), "{".to_owned(), r#"{"a": 1}"#.to_owned(), nested(127), nested(128)];
-    agree(&client, "emit('a', $1::text::jsonb)", &payloads, |json| Args::from_json(json.as_bytes()).is_ok())
-        .await;
+        ["null", "{", r#"{"a": 1}"#, r#"{"a": [1e400]}"#, "-1e400", "1e-400", "1.7e308", r#""1e400""#]
+            .into_iter()
+            .map(str::to_owned)
+            .chain([nested(127), nested(128)])
+            .collect::<Vec<_>>();
+    let taken = |json: &String| {
+        Args::from_json(json.as_bytes()).is_ok_and(|payload| check_event_payload(&payload).is_ok())
+    };
+    agree(&client, "emit('a', $1::text::jsonb)", &payloads, taken).await;
 }
 
 #[tokio::test]

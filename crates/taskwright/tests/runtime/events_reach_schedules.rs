@@ -7,7 +7,7 @@ use taskwright::core::schedule::Overlap;
 use taskwright::core::trigger::OnEvent;
 use taskwright::store::{FiringOutcome, SharedStore};
 use taskwright::testing::{Call, When};
-use taskwright::{Context, Duties, DutyConfig, Event, TaskError, Trigger};
+use taskwright::{Context, Duties, DutyConfig, Event, Job, State, TaskError, Trigger};
 
 use crate::support::{Notes, World, handles, schedule, seconds, world};
 
@@ -222,5 +222,34 @@ fn an_event_that_is_stamped_ahead_of_the_clock_holds_up_nothing() {
         world.duties = Some(Duties::start(&world.store(), &world.sim.env(), &DutyConfig::default()));
         world.sim.advance(seconds(3)).await;
         assert_eq!(world.history("on-order").await.len(), 2);
+    });
+}
+
+/// The jobs of a schedule fail as well, and fire nothing by that; those of others of the same task do.
+#[test]
+fn a_schedule_hears_of_all_jobs_of_its_task_but_of_those_that_it_made() {
+    world(async |world| {
+        world
+            .put(schedule("alarm", "event", "job.failed").args(serde_json::json!("{event.payload.job}")))
+            .await;
+        let _worker = world.start(
+            world.worker(handles(|_: Context| async { Err::<(), _>(TaskError::permanent("out of paper")) })),
+        );
+        let failed = world.client.enqueue(Job::new("test")).await.unwrap().id;
+        world.sim.advance(seconds(30)).await;
+        assert_eq!(given(&world, "alarm").await, [serde_json::json!(failed)]);
+        let FiringOutcome::Fired { job, .. } = world.history("alarm").await[0].outcome else {
+            panic!("it was skipped")
+        };
+        assert_eq!(world.over(job).await.view.state, State::Failed);
+    });
+}
+
+#[test]
+fn a_payload_that_no_filter_could_read_is_refused() {
+    world(async |world| {
+        let huge = taskwright::core::Args::from_json("[1e400]").unwrap();
+        let error = world.client.emit(Event::new("a").raw_payload(huge)).await.unwrap_err();
+        assert!(error.to_string().contains("payload"), "{error}");
     });
 }

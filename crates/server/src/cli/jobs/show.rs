@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use taskwright_core::attempt::AttemptEnd;
-use taskwright_core::{AttemptRecord, Delivery, Timestamp, Usage, WorkerId};
+use taskwright_core::{AttemptRecord, Delivery, ScheduleName, Timestamp, Usage, WorkerId};
 use taskwright_store::{JobDetail, JobView, TimelineEntry};
 
 use super::window::Used;
@@ -77,6 +77,7 @@ struct Whole<'a> {
     backoff: Option<String>,
     timeout_us: Option<u64>,
     delivery: Delivery,
+    schedule: Option<&'a ScheduleName>,
     unique: Option<&'a str>,
     attempts: Vec<Attempt<'a>>,
     timeline: &'a [TimelineEntry],
@@ -138,6 +139,7 @@ fn json(output: &Output, job: &JobDetail) -> Result<(), Error> {
         backoff: job.backoff.map(|backoff| backoff.to_string()),
         timeout_us: job.timeout.and_then(|timeout| u64::try_from(timeout.as_micros()).ok()),
         delivery: job.delivery,
+        schedule: job.schedule.as_ref(),
         unique: job.unique.as_deref(),
         attempts: job.attempts.iter().map(Attempt::from).collect(),
         timeline: &job.timeline,
@@ -185,6 +187,9 @@ fn facts(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Error> 
     }
     if view.namespace != taskwright_core::Namespace::default() {
         fact("namespace", view.namespace.to_string())?;
+    }
+    if let Some(schedule) = &job.schedule {
+        fact("schedule", schedule.to_string())?;
     }
     if let Some(key) = &job.unique {
         fact("unique", text::one_line(key))?;

@@ -49,6 +49,7 @@ CREATE TABLE firing (
 );
 
 CREATE INDEX firing_decided ON firing (decided_at);
+CREATE INDEX firing_job ON firing (job) WHERE job IS NOT NULL;
 
 -- An occurrence makes one job, whatever else says that it is due. Who fires looks before, with the row of the schedule
 -- locked; this is what holds if somebody should not.
@@ -135,6 +136,9 @@ BEGIN
         FROM (VALUES ('topic', topic), ('namespace', namespace)) AS n (name, value);
     PERFORM refuse_unless(octet_length(body) <= 1048576, 'payload', left(body, 60), 'have at most 1 MiB');
     PERFORM refuse_unless(depth_of(body) <= 127, 'payload', left(body, 60), 'nest at most 127 levels deep');
+    PERFORM refuse_unless(NOT jsonb_path_exists(coalesce(payload, 'null'),
+                '$.** ? (@.type() == "number" && (@ > 1.7976931348623157e308 || @ < -1.7976931348623157e308))'),
+            'payload', left(body, 60), 'have numbers that fit into 64 bits of floating point; write others as text');
     PERFORM refuse_unless(key IS NULL OR (octet_length(key) BETWEEN 1 AND 1024 AND key !~ '[\u0001-\u001f\u007f-\u009f]'),
             'key', key, 'be 1 to 1,024 bytes without control characters');
     PERFORM emit_event(id, namespace, topic, convert_to(body, 'UTF8'), key);

@@ -1,6 +1,12 @@
 -- Ends of jobs as events, for the schedules that wait for them (`interest`): in the transaction in which the job ends, whoever
 -- ends it and however. What the events say is written down in crates/core/src/outcome.rs.
 
+-- The schedule that made a job, if one did and its history still says so.
+CREATE FUNCTION made_by(job_id uuid) RETURNS text
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT s.name FROM firing f JOIN schedule s ON s.schedule = f.schedule WHERE f.job = job_id LIMIT 1
+$$;
+
 -- Tells of jobs that have ended, if that interests a schedule.
 CREATE FUNCTION tell_ends(seqs bigint[], states text[], spent integer[], ended_at bigint[]) RETURNS void
 LANGUAGE sql SET search_path FROM CURRENT SET enable_seqscan = off AS $$
@@ -8,7 +14,7 @@ LANGUAGE sql SET search_path FROM CURRENT SET enable_seqscan = off AS $$
         INSERT INTO event (at, id, namespace, topic, key, payload)
         SELECT e.ended_at, new_id(), q.namespace, 'job.' || e.state, j.id::text,
                convert_to(jsonb_build_object('job', j.id, 'kind', l.kind, 'queue', q.name, 'state', e.state,
-                                             'attempts', e.spent)::text, 'UTF8')
+                                             'attempts', e.spent, 'schedule', made_by(j.id))::text, 'UTF8')
         FROM unnest(seqs, states, spent, ended_at) WITH ORDINALITY AS e (seq, state, spent, ended_at, place)
         JOIN job j ON j.seq = e.seq
         JOIN lane l ON l.lane = j.lane

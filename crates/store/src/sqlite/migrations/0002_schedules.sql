@@ -38,6 +38,7 @@ CREATE TABLE taskwright_firing (
 ) STRICT;
 
 CREATE INDEX taskwright_firing_schedule ON taskwright_firing (schedule, firing);
+CREATE INDEX taskwright_firing_job ON taskwright_firing (job) WHERE job IS NOT NULL;
 
 -- An occurrence makes one job, whatever else says that it is due.
 CREATE UNIQUE INDEX taskwright_firing_once ON taskwright_firing (schedule, trigger_id, due, event)
