@@ -2,6 +2,8 @@
 
 #[path = "support/disk.rs"]
 mod disk;
+#[path = "support/oracle.rs"]
+mod oracle;
 mod support;
 
 mod a_full_disk_stops_nothing_for_ever;
@@ -31,6 +33,7 @@ mod postgres_outlives_its_machines;
 mod postgres_serves_many_ups;
 #[cfg(feature = "postgres")]
 mod postgres_verbs_work;
+mod schedules_next_agrees_with_an_oracle;
 mod schedules_obey_the_command_line;
 mod schedules_of_the_config_file_are_kept;
 mod stop_of_a_worker_blocks_nobody_for_long;
