@@ -3,12 +3,12 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use taskwright_core::Timestamp;
 use taskwright_core::schedule::{
-    FiringKind, OpenJobs, Overlap, Plan, PlanLimits, Schedule, ScheduleBuilder, ScheduleState, SkipReason,
-    fire_by_hand, fire_for_event, plan, upcoming,
+    FiringKind, OPEN_JOBS_MAX, OpenJobs, Overlap, Plan, PlanLimits, Schedule, ScheduleBuilder, ScheduleState,
+    SkipReason, fire_by_hand, fire_for_event, plan, upcoming,
 };
 use taskwright_core::trigger::{CustomTriggers, Trigger};
+use taskwright_core::{JobId, Timestamp};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -470,4 +470,22 @@ fn what_does_not_fit_together_is_refused() {
         (0..16).fold(base(), |builder, _| builder.trigger(Trigger::read("every", "1h", None).unwrap()));
     assert!(many.build().unwrap_err().is_invalid());
     assert!(Schedule::builder("s".parse().unwrap(), "k".parse().unwrap()).build().is_err());
+}
+
+/// The state is written at each firing, so that it must not grow where nobody reads it.
+#[test]
+fn a_schedule_remembers_only_the_open_jobs_that_matter_to_it() {
+    let remembered = |schedule: ScheduleBuilder| {
+        let schedule = schedule.build().unwrap();
+        let mut state = ScheduleState::new(&schedule, moment("2026-05-01T00:00:00Z"));
+        let job = |n: u16| JobId::from_parts(n.into(), [0; 10]);
+        (0..1_000).for_each(|n| state.opened(&schedule, job(n)));
+        assert_eq!(state.open.last(), Some(&job(999)));
+        state.open.len()
+    };
+    let (timed, fired) = (|| builder("every", "1s"), || builder("event", "order.created"));
+    assert_eq!(remembered(timed().overlap(Overlap::Skip)), OPEN_JOBS_MAX);
+    assert_eq!(remembered(timed().overlap(Overlap::Allow)), 1);
+    assert_eq!(remembered(fired().overlap(Overlap::Skip)), 1);
+    assert_eq!(remembered(fired().overlap(Overlap::CancelPrevious)), OPEN_JOBS_MAX);
 }

@@ -156,6 +156,16 @@ impl Schedule {
         Ok(key.with_scope(UniqueScope::Waiting))
     }
 
+    /// Whether it matters for the next firing which of its jobs are not over. It does not where they may overlap, nor, with
+    /// [`Overlap::Skip`], for events.
+    pub fn minds_open_jobs(&self) -> bool {
+        match self.overlap {
+            Overlap::Allow => false,
+            Overlap::Skip => !self.triggers.iter().all(|named| named.trigger.is_event()),
+            Overlap::QueueOne | Overlap::CancelPrevious => true,
+        }
+    }
+
     /// Checks what no type of one field can.
     fn check(self) -> Result<Self, Error> {
         if self.args.needs_event() && !self.has_event_trigger() {

@@ -29,7 +29,8 @@ pub struct ScheduleState {
     /// The occurrence that waits until the jobs before it are over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<Firing>,
-    /// The jobs that it made and that were not over when last looked at, the newest last.
+    /// The jobs that it made and that were not over when last looked at, the newest last. Only the newest, where no policy asks
+    /// for them: see [`Schedule::minds_open_jobs`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<JobId>,
 }
@@ -107,11 +108,11 @@ impl ScheduleState {
         self
     }
 
-    /// Notes a job that was made. Of very many the oldest are forgotten.
-    pub fn opened(&mut self, job: JobId) {
-        if self.open.len() >= OPEN_JOBS_MAX {
-            self.open.remove(0);
-        }
+    /// Notes a job that was made. Of very many the oldest are forgotten, and of those that nobody asks for all but the newest:
+    /// the state is written at each firing.
+    pub fn opened(&mut self, schedule: &Schedule, job: JobId) {
+        let kept = if schedule.minds_open_jobs() { OPEN_JOBS_MAX - 1 } else { 0 };
+        self.open.drain(..self.open.len().saturating_sub(kept));
         self.open.push(job);
     }
 

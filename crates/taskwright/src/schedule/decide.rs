@@ -132,7 +132,7 @@ impl Decider<'_> {
             }
             match job(self.env, self.now, &view.schedule, &firing, event.as_ref()) {
                 Ok(job) => {
-                    state.opened(job.id);
+                    state.opened(&view.schedule, job.id);
                     firings.push(new_firing(firing, event.as_ref().map(|event| event.stored.event.id), job));
                 }
                 Err(error) => {
@@ -206,9 +206,12 @@ impl Listener {
     }
 }
 
-/// The job ids that a schedule remembers as open.
+/// The jobs of a schedule of which its next firing depends.
 pub(crate) fn open_ids(stored: &StoredSchedule) -> Vec<JobId> {
-    ScheduleView::read(stored).map(|view| view.state.open).unwrap_or_default()
+    match ScheduleView::read(stored) {
+        Ok(view) if view.schedule.minds_open_jobs() => view.state.open,
+        _ => Vec::new(),
+    }
 }
 
 fn drop_ended(view: &mut ScheduleView, states: &HashMap<JobId, Option<State>>) {
@@ -221,7 +224,8 @@ fn drop_ended(view: &mut ScheduleView, states: &HashMap<JobId, Option<State>>) {
 }
 
 fn open_jobs(view: &ScheduleView) -> OpenJobs {
-    OpenJobs { unfinished: view.state.open.len() as u64, has_queued: view.state.queued.is_some() }
+    let unfinished = if view.schedule.minds_open_jobs() { view.state.open.len() as u64 } else { 0 };
+    OpenJobs { unfinished, has_queued: view.state.queued.is_some() }
 }
 
 /// The job that a firing makes.

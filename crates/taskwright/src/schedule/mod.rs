@@ -240,7 +240,7 @@ impl Schedules {
             let firing = fire_by_hand(&view.state, at, now);
             let job = decide::job(&self.env, now, &view.schedule, &firing, None)?;
             let (id, mut state) = (job.id, view.state);
-            state.opened(id);
+            state.opened(&view.schedule, id);
             let firing = NewFiring {
                 trigger: None,
                 due: firing.due,
