@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue event fence finish hint history lead log order promote prune query queue reclaim schedule
+    cancel change claim enqueue event fence finish hand hint history lead log order promote prune query queue reclaim schedule
     source timeline unique worker
 }
 
@@ -170,6 +170,17 @@ macro_rules! conformance {
                 a_job_that_is_given_back_keeps_its_attempt,
                 an_end_that_the_rules_forbid_refuses_the_whole_call,
                 a_batch_of_every_end_takes_each_to_its_place,
+            ]
+            hand: [
+                a_job_is_handed_over_as_it_is_stored,
+                what_was_handed_over_can_be_given_back_and_tried_again,
+                what_a_lost_worker_was_handed_goes_to_another,
+                nothing_overtakes_what_waits_in_its_lane,
+                a_job_goes_to_the_queue_when_the_worker_may_not_have_it,
+                a_job_for_a_worker_that_is_gone_goes_to_the_queue,
+                a_job_of_a_paused_queue_waits_there,
+                a_job_that_is_stored_already_is_handed_over_to_nobody,
+                many_are_handed_over_between_claims_and_each_runs_once,
             ]
             hint: [
                 whatever_makes_work_is_hinted_at,

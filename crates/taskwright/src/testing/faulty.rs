@@ -15,7 +15,7 @@ use taskwright_store::{
     JobKey, LogChunk, LogEntry, NewEvent, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned,
     QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, SharedStore,
     Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store,
-    StoreInfo, StoredEvent, StoredSchedule, WorkerView, Written,
+    StoreInfo, StoredEvent, StoredSchedule, Takers, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -26,6 +26,7 @@ use crate::attempt::lock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
     Enqueue,
+    EnqueueTo,
     Claim,
     Finish,
     GiveBack,
@@ -260,6 +261,14 @@ impl HistoryStore for FaultyStore {
 impl Store for FaultyStore {
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
         self.run(Call::Enqueue, move || self.store.enqueue(now, jobs))
+    }
+
+    fn enqueue_to(&self, now: Timestamp, job: NewJob, claim: Claim) -> Reply<'_, (Enqueued, Claimed)> {
+        self.run(Call::EnqueueTo, move || self.store.enqueue_to(now, job, claim))
+    }
+
+    fn takers(&self) -> Option<&Takers> {
+        self.store.takers()
     }
 
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {

@@ -9,6 +9,7 @@ mod cancel_reaches_the_handler;
 mod client_never_doubles_a_job;
 mod events_reach_schedules;
 mod files_become_events;
+mod jobs_are_handed_over;
 mod jobs_run_and_complete;
 mod limits_need_a_child_process;
 mod logs_and_progress_arrive;
