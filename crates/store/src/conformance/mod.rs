@@ -137,6 +137,7 @@ macro_rules! conformance {
                 delivered_events_are_forgotten_in_time_and_others_are_not,
                 an_event_is_heard_of,
                 ends_of_jobs_are_told_when_they_are_of_interest,
+                only_ends_that_somebody_waits_for_are_told,
                 many_jobs_that_complete_at_once_are_each_told,
                 a_job_and_its_end_tell_which_schedule_made_it,
                 nothing_is_told_once_nobody_is_interested,

@@ -8,10 +8,10 @@ use taskwright::core::{Fingerprint, ScheduleName, State, Topic, Verdict};
 use taskwright::store::{
     Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, Enqueued, EventKey, EventStore,
     ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, HistoryStore, JobDetail,
-    JobKey, LogChunk, LogEntry, NewEvent, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned,
-    QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, Sighting, Signals,
-    SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo,
-    StoredEvent, StoredSchedule, WorkerView, Written,
+    JobKey, JobOrigin, LogChunk, LogEntry, NewEvent, NewWorker, Order, Page, Paged, ProgressReport, Promoted,
+    Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, Sighting,
+    Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store,
+    StoreInfo, StoredEvent, StoredSchedule, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,
@@ -101,6 +101,10 @@ impl ScheduleStore for CountingStore {
 
     fn prune_firings(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
         reply(0)
+    }
+
+    fn origins(&self, _: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
+        reply(Vec::new())
     }
 
     fn states(&self, _: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {

@@ -12,10 +12,10 @@ use taskwright_core::{
 use taskwright_store::{
     Change, Changed, Claim, Claimed, Counters, DueSchedules, Enqueued, Error, EventKey, EventStore,
     ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, HistoryStore, JobDetail,
-    JobKey, LogChunk, LogEntry, NewEvent, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned,
-    QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, SharedStore,
-    Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store,
-    StoreInfo, StoredEvent, StoredSchedule, Takers, WorkerView, Written,
+    JobKey, JobOrigin, LogChunk, LogEntry, NewEvent, NewWorker, Order, Page, Paged, ProgressReport, Promoted,
+    Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite,
+    SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics,
+    Store, StoreInfo, StoredEvent, StoredSchedule, Takers, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -174,6 +174,10 @@ impl ScheduleStore for FaultyStore {
 
     fn prune_firings(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
         self.store.prune_firings(before, limit)
+    }
+
+    fn origins(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
+        self.store.origins(jobs)
     }
 
     fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {

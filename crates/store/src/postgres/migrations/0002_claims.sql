@@ -367,15 +367,20 @@ DECLARE
     xids    xid8[];
     seqs    bigint[];
 BEGIN
-    SELECT w.worker INTO me FROM worker w WHERE w.id = who;
-    IF pg_try_advisory_xact_lock_shared(1952543595, (me & 2147483647)::integer) THEN
-        SELECT l.lane INTO locked FROM lane l WHERE l.lane = in_lane FOR UPDATE SKIP LOCKED;
-    END IF;
+    SELECT w.worker, l.lane INTO me, locked FROM worker w, lane l
+        WHERE w.id = who AND l.lane = in_lane
+          AND pg_try_advisory_xact_lock_shared(1952543595, (w.worker & 2147483647)::integer)
+        FOR UPDATE OF l SKIP LOCKED;
     IF locked IS NOT NULL THEN
-        SELECT h.n, h.xid, h.seq, t.xids, t.seqs INTO newest, far, far_seq, xids, seqs
-        FROM (SELECT * FROM lane_head h WHERE h.lane = in_lane ORDER BY h.n DESC LIMIT 1) h
-            CROSS JOIN LATERAL (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS first_open) s
-            CROSS JOIN LATERAL (
+        -- All on one snapshot, which is younger than the lock: what is free, and what is late. Mostly nothing else is under way.
+        SELECT h.n, h.xid, h.seq, CASE WHEN h.is_alone THEN '{}' ELSE late.xids END,
+               CASE WHEN h.is_alone THEN '{}' ELSE late.seqs END
+            INTO newest, far, far_seq, xids, seqs
+        FROM (SELECT h.*, s.first_open, h.late_xid = '{}' AND s.oldest >= own AND s.first_open >= own::text::bigint AS is_alone
+              FROM (SELECT * FROM lane_head h WHERE h.lane = in_lane ORDER BY h.n DESC LIMIT 1) h,
+                   (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest,
+                           pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS first_open) s) h
+            LEFT JOIN LATERAL (
                 SELECT coalesce(array_agg(t.xid ORDER BY t.xid), '{}') AS xids,
                        coalesce(array_agg(t.seq ORDER BY t.xid), '{}') AS seqs
                 FROM (SELECT l.xid, l.seq FROM unnest(h.late_xid, h.late_seq) AS l (xid, seq)
@@ -383,28 +388,36 @@ BEGIN
                       UNION ALL
                       SELECT x, 0 FROM pg_snapshot_xip(pg_current_snapshot()) AS x WHERE x > h.xid AND x < own
                       UNION ALL
-                      SELECT x::text::xid8, 0 FROM generate_series(first_open, own::text::bigint - 1) AS x
-                      WHERE x::text::xid8 > h.xid) t) t
+                      SELECT x::text::xid8, 0 FROM generate_series(h.first_open, own::text::bigint - 1) AS x
+                      WHERE x::text::xid8 > h.xid) t) late ON NOT h.is_alone
         WHERE EXISTS (SELECT FROM worker w WHERE w.worker = me AND w.state = 0 AND w.claims_from <= turn)
-          AND own::text::bigint - first_open < 1000
+          AND own::text::bigint - h.first_open < 1000
           AND NOT EXISTS (
               SELECT FROM lane l JOIN queue q ON q.queue = l.queue
                   JOIN queue p ON p.namespace = q.namespace AND p.name = q.name AND p.paused
               WHERE l.lane = in_lane)
           AND NOT EXISTS (SELECT FROM ready r WHERE r.lane = in_lane)
-          AND NOT EXISTS (SELECT FROM upcoming(in_lane, 1));
+          AND CASE WHEN h.is_alone
+                   THEN NOT EXISTS (
+                       SELECT FROM job j WHERE j.is_streamed AND j.lane = in_lane AND (j.xid, j.seq) > (h.xid, h.seq))
+                   ELSE NOT EXISTS (SELECT FROM upcoming(in_lane, 1)) END;
     END IF;
-    INSERT INTO job (id, lane, created_at, run_at, timeout_us, max_attempts, first_state, at_most_once, owner, backoff, args)
+    WITH new AS (
+        INSERT INTO job
+            (id, lane, created_at, run_at, timeout_us, max_attempts, first_state, at_most_once, owner, backoff, args)
         VALUES (new_id, in_lane, at, starts_at, most_us, most, state, once, for_owner, wait, with_args)
-        RETURNING seq INTO stored;
-    IF newest IS NOT NULL THEN
+        RETURNING seq),
+    held AS (
         INSERT INTO block (worker, lane, claimed_at, seqs)
-            VALUES (me, in_lane, at, int8multirange(int8range(stored, stored + 1)))
-            RETURNING block.block INTO held_in;
+        SELECT me, in_lane, at, int8multirange(int8range(new.seq, new.seq + 1)) FROM new WHERE newest IS NOT NULL
+        RETURNING block),
+    passed AS (
         INSERT INTO lane_head (lane, n, xid, seq, late_xid, late_seq)
-            SELECT in_lane, newest + 1, own, stored, xids, seqs WHERE own > far
-            UNION ALL
-            SELECT in_lane, newest + 1, far, far_seq, xids || own, seqs || stored WHERE own < far;
+        SELECT in_lane, newest + 1, own, new.seq, xids, seqs FROM new WHERE own > far
+        UNION ALL
+        SELECT in_lane, newest + 1, far, far_seq, xids || own, seqs || new.seq FROM new WHERE own < far)
+    SELECT new.seq, held.block INTO stored, held_in FROM new LEFT JOIN held ON true;
+    IF (newest + 1) % 64 = 0 THEN
         PERFORM forget_heads(in_lane, newest + 1);
     END IF;
 END
@@ -450,7 +463,7 @@ BEGIN
                  AS e (block, seq, started_at, ended_at, usage, result)
             WHERE e.block = blocks[i];
         END IF;
-        IF NOT isempty(done) AND EXISTS (SELECT FROM interest) THEN
+        IF NOT isempty(done) AND EXISTS (SELECT FROM interest i WHERE i.state = 'completed') THEN
             PERFORM tell_completed(done);
         END IF;
     END LOOP;
