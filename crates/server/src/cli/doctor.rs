@@ -74,8 +74,8 @@ async fn look(context: &Context, checks: &mut Vec<Check>) -> Result<(), Error> {
     checks.push(paused(&queues));
     checks.push(waiting(&queues, now));
     checks.push(unknown_kinds(context, &**store).await?);
-    checks.push(schedules(context, &**store).await?);
-    checks.push(sources(context, &**store).await?);
+    checks.extend(schedules(context, &**store).await?);
+    checks.extend(sources(context, &**store).await?);
     Ok(())
 }
 
@@ -178,8 +178,8 @@ async fn unknown_kinds(context: &Context, store: &dyn Store) -> Result<Check, Er
     })
 }
 
-/// Schedules whose jobs nobody who shares this config can run.
-async fn schedules(context: &Context, store: &dyn Store) -> Result<Check, Error> {
+/// Schedules whose jobs nobody who shares this config can run; nothing where there are no schedules.
+async fn schedules(context: &Context, store: &dyn Store) -> Result<Option<Check>, Error> {
     let (known, mut unknown) = (context.kinds(), Vec::new());
     let (mut many, mut after) = (0, None);
     loop {
@@ -197,7 +197,10 @@ async fn schedules(context: &Context, store: &dyn Store) -> Result<Check, Error>
     let more = unknown.len().saturating_sub(NAMED_MAX);
     unknown.truncate(NAMED_MAX);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Ok(match unknown.as_slice() {
+    if many == 0 {
+        return Ok(None);
+    }
+    Ok(Some(match unknown.as_slice() {
         [] => {
             fine("schedules", format!("{}, each of a task that is known here", text::count(many, "schedule")))
         }
@@ -206,18 +209,21 @@ async fn schedules(context: &Context, store: &dyn Store) -> Result<Check, Error>
             format!("only another program can run what these make: {}{more}", unknown.join(", ")),
             "start that program, define the tasks in the config file, or remove the schedules",
         ),
-    })
+    }))
 }
 
-/// Event sources that have trouble.
-async fn sources(context: &Context, store: &dyn Store) -> Result<Check, Error> {
+/// Event sources that have trouble; nothing where there are no sources.
+async fn sources(context: &Context, store: &dyn Store) -> Result<Option<Check>, Error> {
     let sources = store.sources(context.namespace.clone()).await?;
     let trouble = sources.iter().find_map(|source| {
         let error = source.note.as_ref()?.error.as_ref()?;
         Some(format!("{}: {error}", source.place.name))
     });
-    Ok(match trouble {
+    if sources.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(match trouble {
         None => fine("sources", format!("{}, none in trouble", text::count(sources.len(), "event source"))),
         Some(trouble) => wrong("sources", trouble, "see all of them: taskwright sources list"),
-    })
+    }))
 }

@@ -44,9 +44,9 @@ impl<'a> Scene<'a> {
     async fn blocks_of_a_claim(&self, who: u8) -> u64 {
         let connections = Connections::open(Settings::parse(&self.database.url()).unwrap()).await.unwrap();
         let mut connection = connections.get().await.unwrap();
-        let mut blocks = 0;
-        // The first one makes the session's plans.
-        for _ in 0..2 {
+        let mut fewest = u64::MAX;
+        // The first one makes the session's plans; so does one that comes after statistics were taken, which is no part of a claim.
+        for _ in 0..4 {
             let tx = connection.begin().await.unwrap();
             let sql = format!(
                 "EXPLAIN (ANALYZE, BUFFERS, COSTS off, TIMING off, SUMMARY off)
@@ -57,13 +57,14 @@ impl<'a> Scene<'a> {
             let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
             assert!(plan[0].contains("rows=100"), "{plan:#?}");
             let buffers = plan.iter().find(|line| line.contains("Buffers:")).unwrap();
-            blocks = buffers
+            let blocks = buffers
                 .split([' ', ','])
                 .filter_map(|word| word.strip_prefix("hit=").or(word.strip_prefix("read=")))
                 .map(|number| number.parse::<u64>().unwrap())
                 .sum();
+            fewest = fewest.min(blocks);
         }
-        blocks
+        fewest
     }
 }
 
