@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskwright_core::{
-    Actor, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State, Timestamp,
-    Topic, Verdict, WorkerId,
+    Actor, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State,
+    Timestamp, Topic, Verdict, WorkerId,
 };
 use taskwright_store::{
-    Change, Changed, Claim, Claimed, Counters, DueSchedules, EndedItem, Enqueued, Error, EventKey, EventStore,
-    ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail,
-    JobKey, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned,
+    Change, Changed, Claim, Claimed, Counters, DueSchedules, EndedItem, Enqueued, Error, EventKey,
+    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
+    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey, LogChunk,
+    LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned,
     QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, SharedStore,
     Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store,
-    StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, WorkerView, Written,
+    StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, WorkerView,
+    Written,
 };
 use tokio::sync::watch;
 
