@@ -85,11 +85,13 @@ impl World {
     /// Lets time pass until so many items of `feed` are settled.
     pub(crate) async fn settled(&self, count: u64) -> GeneratorView {
         for _ in 0..100_000 {
-            let feed = self.feed().await;
-            if feed.record.counts.settled() >= count {
-                return feed;
-            }
+            // It is registered once the node has begun.
             self.sim.advance(Duration::from_millis(50)).await;
+            let found = self.client.generators().get(&Namespace::default(), &"feed".parse().unwrap()).await;
+            match found.unwrap() {
+                Some(feed) if feed.record.counts.settled() >= count => return feed,
+                _ => {}
+            }
         }
         panic!("{:?}", self.feed().await.record);
     }

@@ -1,6 +1,6 @@
 //! Items are made just in time, run as jobs do, and are counted once.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn every_item_runs_once_and_is_counted_once() {
         let mut ran = ran.all();
         ran.sort_unstable();
         assert_eq!(ran, (0..1_000).collect::<Vec<_>>());
-        let keys: BTreeSet<_> = told.all().into_iter().map(|one| (one.key.unwrap(), one.end)).collect();
+        let keys: HashSet<_> = told.all().into_iter().map(|one| (one.key.unwrap(), one.end)).collect();
         assert_eq!((told.all().len(), keys.len()), (1_000, 1_000));
         assert!(keys.contains(&("999".to_owned(), ItemEnd::Completed)));
     });

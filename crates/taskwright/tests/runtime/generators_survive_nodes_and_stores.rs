@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use taskwright::generator::{Generator, Next, Poll};
+use taskwright::generator::{CursorGenerator, Generator, GeneratorSet, Next, Poll, Polled};
 use taskwright::store::SharedStore;
 use taskwright::testing::{Call, When};
 use taskwright::{Context, Duties, Env, TaskError};
@@ -69,7 +69,7 @@ fn a_commit_whose_answer_is_lost_is_made_once() {
             world.faulty.fail(Call::CommitGenerator, number..=number, When::After);
         }
         world.faulty.fail(Call::CommitGenerator, 12..=14, When::Before);
-        let feed = Scripted::new(async |poll: Poll| Ok(count_to(500, &poll)));
+        let feed = Scripted { window: 20, ..Scripted::new(async |poll: Poll| Ok(count_to(500, &poll))) };
         let _node = world.generating_on(world.store(), feed);
         let counts = world.settled(500).await.record.counts;
         assert_eq!((counts.made, counts.completed, counts.outstanding()), (500, 500, 0));
@@ -92,6 +92,22 @@ fn a_store_that_is_away_for_a_while_is_made_up_for() {
     });
 }
 
+/// Somebody who asks, until that is over or its node is gone.
+struct Asking(Arc<AtomicUsize>);
+
+impl Asking {
+    fn begins(asking: &Arc<AtomicUsize>, most: &AtomicUsize) -> Self {
+        most.fetch_max(asking.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        Self(Arc::clone(asking))
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn two_nodes_never_ask_one_generator_at_the_same_time() {
     world(async |world| {
@@ -104,16 +120,11 @@ fn two_nodes_never_ask_one_generator_at_the_same_time() {
                 let (env, polls) = (env.clone(), polls.clone());
                 let (asking, most) = (Arc::clone(&asking), Arc::clone(&most));
                 async move {
-                    most.fetch_max(asking.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    let _one = Asking::begins(&asking, &most);
                     env.sleep(env.spread(Duration::from_millis(400), 0.9)).await;
-                    asking.fetch_sub(1, Ordering::SeqCst);
                     polls.add(node);
                     let moved = poll.state.as_u64().unwrap_or(0) + 1;
-                    Ok(taskwright::generator::Polled {
-                        items: Vec::new(),
-                        state: moved.into(),
-                        next: Next::Now,
-                    })
+                    Ok(Polled { items: Vec::new(), state: moved.into(), next: Next::Now })
                 }
             }))
         };
@@ -126,7 +137,9 @@ fn two_nodes_never_ask_one_generator_at_the_same_time() {
         let polls = polls.all();
         assert!(polls.len() > 200, "{}", polls.len());
         assert!(polls.iter().any(|node| *node > 0), "somebody takes over");
-        assert_eq!(world.feed().await.state, polls.len(), "each was asked from where the one before ended");
+        let moved = usize::try_from(world.feed().await.state.as_u64().unwrap()).unwrap();
+        // What was answered last may not be committed, by the one that died and now.
+        assert!((polls.len() - 2..=polls.len()).contains(&moved), "{moved} of {}", polls.len());
     });
 }
 
@@ -147,8 +160,8 @@ fn one_that_is_slow_to_answer_holds_up_no_other() {
     world(async |world| {
         let env = world.sim.env();
         let sleepy = slow(env, 10, seconds(20));
-        let quick = taskwright::generator::CursorGenerator::new("quick", async |_, _| Ok(Vec::new()));
-        let generators = taskwright::generator::GeneratorSet::new().add(sleepy).unwrap().add(quick).unwrap();
+        let quick = CursorGenerator::new("quick", async |_, _| Ok(Vec::new()));
+        let generators = GeneratorSet::new().add(sleepy).unwrap().add(quick).unwrap();
         let config = taskwright::DutyConfig { generators, ..Default::default() };
         let store: SharedStore = Arc::new(world.memory.handle());
         let _node = Duties::start(&store, &world.sim.env(), &config);
