@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::{
-    Actor, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State, Timestamp,
-    Topic, Verdict, WorkerId,
+    Actor, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State,
+    Timestamp, Topic, Verdict, WorkerId,
 };
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::*;
