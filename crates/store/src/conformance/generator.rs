@@ -446,7 +446,7 @@ pub async fn too_much_at_once_is_refused_whole(harness: &impl Harness) {
     assert_eq!(process.list(Filter::default()).await, NONE);
 }
 
-pub async fn whatever_makes_a_generator_due_is_heard_of(harness: &impl Harness) {
+pub async fn what_makes_a_generator_due_and_what_it_makes_is_heard_of(harness: &impl Harness) {
     let process = Process::start(harness).await;
     let mut hints = process.store().hints();
     let mut heard = async || {
@@ -459,6 +459,6 @@ pub async fn whatever_makes_a_generator_due_is_heard_of(harness: &impl Harness) 
     process.store().notify_generator(at(0), namespace("default"), called("feed")).await.expect("it is notified");
     heard().await;
     let taken = take(&process, 0).await;
-    assert!(commit(&process, 1, commit_of(&taken, 5)).await);
+    assert!(commit(&process, 1, GeneratorCommit { items: vec![item(1)], ..commit_of(&taken, 5) }).await);
     heard().await;
 }

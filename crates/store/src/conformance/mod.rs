@@ -190,7 +190,7 @@ macro_rules! conformance {
                 generators_are_listed_page_by_page,
                 a_removed_generator_is_gone_and_its_jobs_stay,
                 too_much_at_once_is_refused_whole,
-                whatever_makes_a_generator_due_is_heard_of,
+                what_makes_a_generator_due_and_what_it_makes_is_heard_of,
             ]
             hint: [
                 whatever_makes_work_is_hinted_at,

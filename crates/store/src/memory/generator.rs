@@ -147,7 +147,6 @@ impl World {
         if let Some(row) = self.generators.rows.get_mut(generator) {
             row.write(now, commit);
         }
-        self.tell_news();
         Ok(true)
     }
 

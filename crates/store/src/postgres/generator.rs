@@ -80,11 +80,11 @@ pub(super) async fn commit(
 ) -> Result<bool, Error> {
     let key = commit.generator.0;
     let Some(held) = session.first(HELD, &[&key, &signed(commit.fence)]).await? else { return Ok(false) };
-    session.hint = true;
     let is_fresh = get::<i64>(&held, 0)? == signed(commit.version);
     let seqs = if is_fresh { settled(session, key, &commit.settled).await? } else { None };
     let Some(seqs) = seqs else {
         session.execute(LET_GO, &[&key, &now.as_micros()]).await?;
+        session.hint = true;
         return Ok(false);
     };
     if !commit.settled.is_empty() {

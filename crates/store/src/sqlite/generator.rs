@@ -169,7 +169,6 @@ fn commit(session: &mut Session<'_>, now: Timestamp, commit: &GeneratorCommit) -
     let values =
         params![key, commit.record, commit.state, commit.paused, next, commit.notices, now.as_micros()];
     session.execute(COMMIT, values)?;
-    session.hint = true;
     Ok(true)
 }
 

@@ -16,7 +16,6 @@
 //! A generator that counts to a thousand, and makes a job for each number:
 //!
 //! ```
-//! use std::future::ready;
 //! use taskwright::generator::{Generator, GeneratorSet, Item, Next, Poll, PollError, Polled};
 //!
 //! struct Numbers;
@@ -40,7 +39,7 @@
 //!     generators: GeneratorSet::new().add(Numbers)?,
 //!     ..Default::default()
 //! };
-//! # let _ = (config, ready(()));
+//! # let _ = config;
 //! # Ok::<(), taskwright::core::Error>(())
 //! ```
 

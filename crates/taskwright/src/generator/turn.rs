@@ -79,7 +79,8 @@ impl Turn<'_> {
     /// Settles what has ended, and asks for more. An error is one of settling: then nothing is settled.
     async fn ask(&self, mut record: Record, ended: Vec<EndedItem>) -> Result<Came, String> {
         let definition = &self.known.definition;
-        let before: Value = serde_json::from_str(&self.taken.state).unwrap_or_default();
+        let before: Value = serde_json::from_str(&self.taken.state)
+            .map_err(|error| format!("its state cannot be read: {error}"))?;
         let now = self.env.now();
         let more = ended.len() == GENERATOR_BATCH_MAX;
         let told: Vec<Settled> = ended.into_iter().filter_map(Settled::of).collect();
