@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::generator::ItemEnd;
-use taskwright_core::{JobId, NewJob, Timestamp};
+use taskwright_core::{NewJob, Timestamp};
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::conformance::generator;
 use taskwright_store::postgres::{PostgresStore, Settings};
