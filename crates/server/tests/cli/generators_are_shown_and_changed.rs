@@ -39,7 +39,7 @@ fn with_items() -> Cli {
 }
 
 fn ask(cli: &Cli) {
-    cli.do_duties(GeneratorSet::new().add(Hooks).unwrap());
+    cli.do_duties(GeneratorSet::new().with(Hooks).unwrap());
 }
 
 fn parsed(text: &str) -> Vec<serde_json::Value> {

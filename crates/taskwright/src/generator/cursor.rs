@@ -84,7 +84,7 @@ impl Row {
 ///     ids.map(|id| Ok(Row::new(Cursor::key(id), Item::new("deliver").key(id.to_string()).args(&id)?))).collect()
 /// }
 ///
-/// let generators = GeneratorSet::new().add(CursorGenerator::new("events", events))?;
+/// let generators = GeneratorSet::new().with(CursorGenerator::new("events", events))?;
 /// # Ok::<(), taskwright::core::Error>(())
 /// ```
 pub struct CursorGenerator<F> {

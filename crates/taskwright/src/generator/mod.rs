@@ -36,7 +36,7 @@
 //! }
 //!
 //! let config = taskwright::DutyConfig {
-//!     generators: GeneratorSet::new().add(Numbers)?,
+//!     generators: GeneratorSet::new().with(Numbers)?,
 //!     ..Default::default()
 //! };
 //! # let _ = config;
@@ -153,7 +153,7 @@ impl GeneratorSet {
     /// # Errors
     ///
     /// When its name is no valid name or is there already in its namespace, or its options make no sense.
-    pub fn add(mut self, generator: impl Generator) -> Result<Self, Error> {
+    pub fn with(mut self, generator: impl Generator) -> Result<Self, Error> {
         let name = generator.name().parse()?;
         let definition = Definition::new(name);
         let name = definition.name.clone();

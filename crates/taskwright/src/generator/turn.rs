@@ -145,10 +145,10 @@ impl Turn<'_> {
         let (generator, failures) = (&self.taken.name, record.failures);
         match &record.paused {
             Some(_) => {
-                tracing::error!(%generator, error, failures, "a generator failed too often and is paused")
+                tracing::error!(%generator, error, failures, "a generator failed too often and is paused");
             }
             None => {
-                tracing::warn!(%generator, error, failures, "a generator failed and is asked again later")
+                tracing::warn!(%generator, error, failures, "a generator failed and is asked again later");
             }
         }
     }

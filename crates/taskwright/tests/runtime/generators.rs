@@ -71,7 +71,7 @@ impl World {
     }
 
     pub(crate) fn generating_on(&self, store: SharedStore, generator: impl Generator) -> Duties {
-        let generators = GeneratorSet::new().add(generator).unwrap();
+        let generators = GeneratorSet::new().with(generator).unwrap();
         let config = DutyConfig { generators, ..DutyConfig::default() };
         Duties::start(&store, &self.sim.env(), &config)
     }

@@ -1,5 +1,6 @@
 //! A cursor generator makes an item of each row, once, and skips none that comes late.
 
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use taskwright::generator::{Cursor, CursorGenerator, Generator, Item, PollError,
 use taskwright::{Context, TaskError, Timestamp};
 
 use crate::support::{Notes, Running, World, handles, seconds, world};
+
+type Fetch = Box<dyn Fn(Option<Cursor>, usize) -> Ready<Result<Vec<Row>, PollError>> + Send + Sync>;
 
 /// A table of rows with the time of their last change, and who reads it.
 #[derive(Clone, Default)]
@@ -31,13 +34,9 @@ impl Table {
         rows.into_iter().take(limit).map(row).collect()
     }
 
-    fn generator(
-        &self,
-    ) -> CursorGenerator<
-        impl Fn(Option<Cursor>, usize) -> std::future::Ready<Result<Vec<Row>, PollError>> + Send + Sync + use<>,
-    > {
+    fn generator(&self) -> CursorGenerator<Fetch> {
         let table = self.clone();
-        CursorGenerator::new("feed", move |after, limit| std::future::ready(table.rows(after, limit)))
+        CursorGenerator::new("feed", Box::new(move |after, limit| ready(table.rows(after, limit))))
     }
 }
 

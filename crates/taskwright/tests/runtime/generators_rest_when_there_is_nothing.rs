@@ -102,9 +102,12 @@ fn ten_errors_in_a_row_pause_a_generator_with_the_reason_until_it_is_resumed() {
     });
 }
 
+/// What a generator gives, and what is said about it.
+type Case = (fn() -> Vec<Item>, &'static str);
+
 #[test]
 fn what_is_not_accepted_is_an_error_that_says_so() {
-    let cases: Vec<(fn() -> Vec<Item>, &str)> = vec![
+    let cases: [Case; 5] = [
         (
             || vec![Item::new("test").priority(Priority::REALTIME)],
             "the priority realtime of an item: the generator feed has said bulk to bulk",

@@ -122,7 +122,7 @@ fn a_single_round_of_the_duties_asks_generators_too() {
             Ok(if poll.state.is_null() { count_to(3, &poll) } else { nothing(poll, Next::Idle) })
         });
         let config =
-            DutyConfig { generators: GeneratorSet::new().add(feed).unwrap(), ..DutyConfig::default() };
+            DutyConfig { generators: GeneratorSet::new().with(feed).unwrap(), ..DutyConfig::default() };
         duty::run_once(&store, &world.sim.env(), &config, |_| ()).await.unwrap();
         assert_eq!(world.feed().await.record.counts.outstanding(), 3);
     });
@@ -131,8 +131,8 @@ fn a_single_round_of_the_duties_asks_generators_too() {
 #[test]
 fn a_name_is_given_once() {
     let feed = || Scripted::new(async |poll: Poll| Ok(nothing(poll, Next::Idle)));
-    let error = GeneratorSet::new().add(feed()).unwrap().add(feed()).unwrap_err();
+    let error = GeneratorSet::new().with(feed()).unwrap().with(feed()).unwrap_err();
     assert!(error.to_string().contains("feed: it is added twice"), "{error}");
-    let error = GeneratorSet::new().add(Scripted { window: 0, ..feed() }).unwrap_err();
+    let error = GeneratorSet::new().with(Scripted { window: 0, ..feed() }).unwrap_err();
     assert!(error.what().contains("window"), "{error}");
 }

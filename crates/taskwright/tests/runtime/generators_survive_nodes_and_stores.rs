@@ -161,7 +161,7 @@ fn one_that_is_slow_to_answer_holds_up_no_other() {
         let env = world.sim.env();
         let sleepy = slow(env, 10, seconds(20));
         let quick = CursorGenerator::new("quick", async |_, _| Ok(Vec::new()));
-        let generators = GeneratorSet::new().add(sleepy).unwrap().add(quick).unwrap();
+        let generators = GeneratorSet::new().with(sleepy).unwrap().with(quick).unwrap();
         let config = taskwright::DutyConfig { generators, ..Default::default() };
         let store: SharedStore = Arc::new(world.memory.handle());
         let _node = Duties::start(&store, &world.sim.env(), &config);

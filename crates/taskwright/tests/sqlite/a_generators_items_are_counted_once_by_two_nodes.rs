@@ -47,7 +47,7 @@ impl Node {
         let store: SharedStore = Arc::new(SqliteStore::open(path, Options { now: env.now() }).unwrap());
         let numbers = CursorGenerator::new("numbers", numbers)
             .options(|defaults| Definition { window: 400, ..defaults });
-        let generators = GeneratorSet::new().add(numbers).unwrap();
+        let generators = GeneratorSet::new().with(numbers).unwrap();
         let config = DutyConfig { generators, ..DutyConfig::default() };
         let registry = Registry::new().handler("number", move |ctx: Context| {
             let ran = ran.clone();
