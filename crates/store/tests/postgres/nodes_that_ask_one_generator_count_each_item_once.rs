@@ -67,6 +67,8 @@ async fn ask(process: &Process) -> u32 {
         let commit = GeneratorCommit {
             items: (made..now_made).map(item).collect(),
             settled: ends,
+            // Nobody is asked any more once that is all.
+            next: (now_settled < ITEMS).then(|| at(0)),
             state: Some(serde_json::to_string(&(now_made, now_settled)).unwrap()),
             ..generator::commit_of(&taken, 0)
         };
