@@ -3,13 +3,13 @@
 //!
 //! `TASKWRIGHT_TEST_FULL=1` takes 1,000 schedules and two minutes instead of 200 and a quarter of one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use taskwright::core::schedule::{Misfire, Overlap};
 use taskwright::store::{FiringOutcome, ScheduleKey, ScheduleStore};
-use taskwright::{Client, Schedule, Timestamp, Trigger};
+use taskwright::{Client, JobId, Schedule, Timestamp, Trigger};
 
 use crate::support::{Dice, Site, now};
 
@@ -57,10 +57,16 @@ fn fire_under_kills(site: &Site) {
         node.wait().unwrap();
     }
 
-    let mut lags = Vec::new();
+    let (mut lags, mut jobs) = (Vec::new(), HashSet::new());
     for key in keys {
-        check_one(&fired(site, key), until, &mut lags);
+        let fired = fired(site, key);
+        for firing in &fired {
+            assert!(jobs.insert(firing.2), "two occurrences, one job");
+        }
+        check_one(&fired, until, &mut lags);
     }
+    // What the history says is what there is: no job less, and none besides.
+    assert_eq!(site.jobs(&[]).into_iter().map(|job| job.id).collect::<HashSet<_>>(), jobs);
     lags.sort();
     let p99 = lags[lags.len() * 99 / 100];
     let (p50, most) = (lags[lags.len() / 2], lags[lags.len() - 1]);
@@ -100,8 +106,8 @@ fn node(site: &Site) -> Child {
     worker.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// When each occurrence was due, and when it was fired: all of them.
-fn fired(site: &Site, key: ScheduleKey) -> Vec<(Timestamp, Timestamp)> {
+/// When each occurrence was due, when it was fired, and the job that it made: all of them.
+fn fired(site: &Site, key: ScheduleKey) -> Vec<(Timestamp, Timestamp, JobId)> {
     site.ask(async |store| {
         let mut all = Vec::new();
         let mut before = None;
@@ -110,17 +116,17 @@ fn fired(site: &Site, key: ScheduleKey) -> Vec<(Timestamp, Timestamp)> {
             let Some(last) = page.last() else { return all };
             before = Some(last.number);
             all.extend(page.iter().map(|firing| {
-                assert!(matches!(firing.outcome, FiringOutcome::Fired { .. }), "skipped: {firing:?}");
-                (firing.due, firing.at)
+                let FiringOutcome::Fired { job, .. } = firing.outcome else { panic!("skipped: {firing:?}") };
+                (firing.due, firing.at, job)
             }));
         }
     })
 }
 
 /// Every second from the first one on, each once.
-fn check_one(fired: &[(Timestamp, Timestamp)], until: Timestamp, lags: &mut Vec<Duration>) {
+fn check_one(fired: &[(Timestamp, Timestamp, JobId)], until: Timestamp, lags: &mut Vec<Duration>) {
     let mut times: BTreeMap<i64, u32> = BTreeMap::new();
-    for (due, at) in fired.iter().filter(|(due, _)| *due <= until) {
+    for (due, at, _) in fired.iter().filter(|(due, ..)| *due <= until) {
         *times.entry(due.as_micros()).or_default() += 1;
         lags.push(at.since(*due));
     }

@@ -65,23 +65,50 @@ impl JobOutcome {
     }
 }
 
+/// Ends of jobs that some schedule waits for, and that are told as events.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Interest {
+    /// Of this task; `None` stands for any.
+    pub kind: Option<Kind>,
+    /// In this terminal state.
+    pub state: State,
+}
+
 impl Schedule {
-    /// The kinds whose outcomes may fire the schedule; `None` stands for any.
-    pub fn outcome_interests(&self) -> Vec<Option<Kind>> {
-        let on_events = self.triggers.iter().filter_map(|named| match &named.trigger {
-            Trigger::Event(on) if is_about_outcomes(on) => Some(on),
-            _ => None,
-        });
-        let mut kinds: Vec<Option<Kind>> = on_events.flat_map(kinds_of).collect();
-        kinds.sort();
-        kinds.dedup();
-        kinds
+    /// The ends of jobs that may fire the schedule.
+    pub fn outcome_interests(&self) -> Vec<Interest> {
+        let mut interests = Vec::new();
+        for named in &self.triggers {
+            let Trigger::Event(on) = &named.trigger else { continue };
+            let kinds = kinds_of(on);
+            for state in outcomes_of(on) {
+                for kind in &kinds {
+                    let interest = Interest { kind: kind.clone(), state };
+                    if !interests.contains(&interest) {
+                        interests.push(interest);
+                    }
+                }
+            }
+        }
+        interests
     }
 
-    /// Whether the outcome is that of a job which the schedule made, and is left alone: it would fire itself for ever.
-    pub fn ignores_outcome_of(&self, topic: &Topic, payload: &serde_json::Value) -> bool {
+    /// Whether a trigger leaves alone that a job has ended.
+    ///
+    /// It does if the schedule made the job, which would fire itself for ever; and so that alarms do not set off each other, if a
+    /// schedule made it that waits for ends of jobs, too, unless the trigger names that very task, and it is another than
+    /// that of its own jobs. `waits` says which schedules wait for ends of jobs.
+    pub fn ignores_outcome(
+        &self,
+        on: &OnEvent,
+        topic: &Topic,
+        payload: &serde_json::Value,
+        waits: impl FnOnce(&str) -> bool,
+    ) -> bool {
         let made_by = payload.get("schedule").and_then(serde_json::Value::as_str);
-        is_outcome(topic) && made_by == Some(self.name.as_str())
+        let Some(made_by) = made_by.filter(|_| is_outcome(topic)) else { return false };
+        let is_named = kinds_of(on).iter().all(|kind| kind.as_ref().is_some_and(|kind| *kind != self.kind));
+        made_by == self.name.as_str() || (!is_named && waits(made_by))
     }
 }
 
@@ -89,10 +116,11 @@ fn is_outcome(topic: &Topic) -> bool {
     State::ALL.into_iter().any(|state| state.is_terminal() && topic.as_str() == format!("job.{state}"))
 }
 
-fn is_about_outcomes(on: &OnEvent) -> bool {
+/// The terminal states that the topics are about.
+fn outcomes_of(on: &OnEvent) -> impl Iterator<Item = State> {
     let topic = |state: State| Topic::new(&format!("job.{state}")).ok();
-    let mut topics = State::ALL.into_iter().filter(|state| state.is_terminal()).filter_map(topic);
-    topics.any(|topic| on.topic.matches(&topic))
+    let is_matched = move |state: &State| topic(*state).is_some_and(|topic| on.topic.matches(&topic));
+    State::ALL.into_iter().filter(|state| state.is_terminal()).filter(is_matched)
 }
 
 /// The kinds that the filter names; any, if it names none.
@@ -118,28 +146,39 @@ mod tests {
     }
 
     fn interests(kind: &str, event: &str) -> Vec<String> {
-        let kinds = schedule(kind, event).outcome_interests();
-        kinds.iter().map(|kind| kind.as_ref().map_or("any".to_owned(), Kind::to_string)).collect()
+        let interests = schedule(kind, event).outcome_interests();
+        let kind = |one: &Interest| one.kind.as_ref().map_or("any".to_owned(), Kind::to_string);
+        interests.iter().map(|one| format!("{} {}", kind(one), one.state)).collect()
     }
 
     #[test]
-    fn a_schedule_is_interested_in_the_kinds_that_it_names() {
-        assert_eq!(interests("mail", "job.completed"), ["any"]);
-        assert_eq!(interests("mail", "job.* where kind = \"import\""), ["import"]);
-        assert_eq!(interests("mail", "job.* where kind = \"mail\""), ["mail"]);
+    fn a_schedule_is_interested_in_the_ends_that_it_names() {
+        assert_eq!(interests("mail", "job.completed"), ["any completed"]);
+        assert_eq!(interests("mail", "job.failed where kind = \"import\""), ["import failed"]);
         assert_eq!(interests("mail", "order.created"), [""; 0]);
-        assert_eq!(interests("mail", "**"), ["any"]);
+        let ends = ["completed", "failed", "cancelled", "dropped"];
+        assert_eq!(interests("mail", "job.* where kind = \"mail\""), ends.map(|end| format!("mail {end}")));
+        assert_eq!(interests("mail", "**"), ends.map(|end| format!("any {end}")));
     }
 
     #[test]
     fn a_schedule_leaves_the_outcomes_of_its_own_jobs_alone() {
-        let schedule = schedule("mail", "job.**");
-        let payload = |schedule| serde_json::json!({"kind": "mail", "schedule": schedule});
-        let topic: Topic = "job.completed".parse().unwrap();
-        assert!(schedule.ignores_outcome_of(&topic, &payload(Some("s"))));
-        assert!(!schedule.ignores_outcome_of(&topic, &payload(Some("another"))));
-        assert!(!schedule.ignores_outcome_of(&topic, &payload(None)));
-        assert!(!schedule.ignores_outcome_of(&"job.posted".parse().unwrap(), &payload(Some("s"))));
+        let ignores = |event: &str, topic: &str, made_by: Option<&str>| {
+            let schedule = schedule("mail", event);
+            let trigger = schedule.triggers.iter().next().unwrap();
+            let Trigger::Event(on) = &trigger.trigger else { panic!("an event") };
+            let payload = serde_json::json!({"kind": "any", "schedule": made_by});
+            schedule.ignores_outcome(on, &topic.parse().unwrap(), &payload, |name| name == "alarm")
+        };
+        assert!(ignores("job.**", "job.completed", Some("s")));
+        assert!(!ignores("job.**", "job.completed", Some("nightly")));
+        assert!(!ignores("job.**", "job.completed", None));
+        assert!(!ignores("job.**", "job.posted", Some("s")));
+        // Alarms leave alarms alone, unless one is told to look after the other's task.
+        assert!(ignores("job.failed", "job.failed", Some("alarm")));
+        assert!(ignores("job.failed where kind = \"mail\"", "job.failed", Some("alarm")));
+        assert!(!ignores("job.failed where kind = \"import\"", "job.failed", Some("alarm")));
+        assert!(ignores("job.failed where kind = \"import\"", "job.failed", Some("s")));
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod sweep;
+mod takers;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod timeline;
 mod worker;
@@ -68,11 +69,12 @@ pub use query::{
     Filter, JobDetail, JobView, LogChunk, Owners, Page, Paged, Pattern, QueueView, TimelineEntry, WorkerView,
 };
 pub use schedule::{
-    Definition, DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, Previous, ScheduleKey,
+    Definition, DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Previous, ScheduleKey,
     ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
 };
 pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
 pub use sweep::{LostWorker, Promoted, Pruned, Reclaimed};
+pub use takers::{Offer, Taker, Takers};
 pub use worker::{CancelRequest, NewWorker, Order, Registration, Signals, StartMarks, WorkerState};
 
 /// What a store's calls return: boxed, because a call is a batch and the box is paid once for hundreds of jobs.
@@ -110,6 +112,22 @@ pub trait Store: ScheduleStore + EventStore + SourceStore + GeneratorStore + His
                 Err(_) => Ok(None),
             }
         })
+    }
+
+    /// Stores a job, and lets a worker claim in the same transaction: it may then hold this one, or one that is more urgent, or
+    /// none. A worker that is lost gets nothing, and the job is stored all the same.
+    fn enqueue_to(&self, now: Timestamp, job: NewJob, claim: Claim) -> Reply<'_, (Enqueued, Claimed)> {
+        let _ = claim;
+        Box::pin(async move {
+            let stored = self.enqueue(now, vec![job]).await?;
+            // A store answers each job of a batch.
+            Ok((stored[0], Claimed::default()))
+        })
+    }
+
+    /// The workers of this process that take jobs from those who store them; `None` where nobody may, and everybody claims.
+    fn takers(&self) -> Option<&Takers> {
+        None
     }
 
     /// Gives a worker up to `claim.limit` available jobs of kinds and queues that it serves, the most urgent first:

@@ -2,7 +2,7 @@
 
 use taskwright_core::{
     Actor, Args, AttemptRecord, Backoff, Cause, Delivery, JobId, Kind, MaxAttempts, Namespace, Owner,
-    Priority, QueueName, ScheduleName, State, Timestamp, WorkerId,
+    Priority, QueueName, State, Timestamp, WorkerId,
 };
 
 use crate::finish::{LogStream, Progress};
@@ -198,8 +198,6 @@ pub struct JobDetail {
     pub timeout: Option<std::time::Duration>,
     /// What happens when its worker is lost.
     pub delivery: Delivery,
-    /// The schedule that made it, as long as the history of that one goes back.
-    pub schedule: Option<ScheduleName>,
     /// Its unique key, while it holds it.
     pub unique: Option<String>,
     /// Its result.

@@ -7,9 +7,10 @@
 //! time, and one of them is heard.
 
 use taskwright_core::limit::SCHEDULE_WRITES_MAX;
+use taskwright_core::outcome::Interest;
 use taskwright_core::schedule::{FiringKind, SkipReason};
 use taskwright_core::{
-    Error as Refused, EventId, JobId, Kind, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId,
+    Error as Refused, EventId, JobId, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId,
 };
 
 use crate::Reply;
@@ -54,6 +55,21 @@ pub trait ScheduleStore: Send + Sync + 'static {
 
     /// The states of jobs, in the order of the ids; `None` for one that does not exist (any more).
     fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>>;
+
+    /// Which occurrences made jobs, in the order of the ids; `None` for one that no schedule made, or of whose schedule nothing is
+    /// kept any more.
+    fn origins(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>>;
+}
+
+/// What made a job.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct JobOrigin {
+    /// The schedule.
+    pub schedule: ScheduleName,
+    /// When it was due.
+    pub due: Timestamp,
+    /// The event that fired it.
+    pub event: Option<EventId>,
 }
 
 /// Names a schedule to the store. Never given again, not even after a removal.
@@ -144,9 +160,9 @@ pub struct Definition {
     pub json: String,
     /// Whether events fire it: whether it is among those that whoever delivers events looks at.
     pub listens: bool,
-    /// The kinds whose outcomes are to be told as events, for this schedule; `None` stands for any. See
+    /// The ends of jobs that are to be told as events, for this schedule. See
     /// [`Schedule::outcome_interests`](taskwright_core::Schedule::outcome_interests).
-    pub outcomes: Vec<Option<Kind>>,
+    pub outcomes: Vec<Interest>,
 }
 
 /// Something that a schedule fires or skips now.

@@ -81,6 +81,9 @@ impl Client {
     /// When something about the job is not accepted, or the store stays out of order for about 5 s.
     pub async fn enqueue(&self, job: impl Into<Job>) -> Result<Enqueued, Error> {
         let job = job.into().into_new(&self.env)?;
+        if let Some(stored) = self.hand_over(&job).await? {
+            return Ok(stored);
+        }
         let stored = self.send(vec![job]).await?;
         // A store answers each job of a batch.
         Ok(stored[0])
@@ -148,6 +151,26 @@ impl Client {
             batch.push(job);
         }
         Ok(batch)
+    }
+
+    /// Stores a job for a worker of this process that has nothing to do, and hands it over; `None` when there is none, or when it
+    /// is to be sent again.
+    async fn hand_over(&self, job: &NewJob) -> Result<Option<Enqueued>, Error> {
+        let now = self.env.now();
+        let offer = self.store.takers().and_then(|takers| takers.offer(now, job));
+        let Some(offer) = offer else { return Ok(None) };
+        match self.store.enqueue_to(now, job.clone(), offer.claim()).await {
+            Ok((stored, claimed)) => {
+                offer.take(claimed.jobs);
+                Ok(Some(stored))
+            }
+            // Nobody knows whether it is stored, and who has it. The worker finds out.
+            Err(error) if error.is_transient() => Ok(None),
+            Err(error) => {
+                offer.take(Vec::new());
+                Err(error.into())
+            }
+        }
     }
 
     /// Sends a batch; again, with the same ids, while the store is out of order.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use taskwright::schedule::ScheduleView;
 use taskwright_core::{State, Timestamp};
 use taskwright_store::{Filter, Page, QueueView, Store, WorkerState, WorkerView};
 
@@ -57,6 +58,9 @@ impl Doctor {
     }
 }
 
+/// Names that are told, of many.
+const NAMED_MAX: usize = 10;
+
 /// Looks at the store and its workers, whatever kind of store it is.
 async fn look(context: &Context, checks: &mut Vec<Check>) -> Result<(), Error> {
     let now = context.env.now();
@@ -70,6 +74,8 @@ async fn look(context: &Context, checks: &mut Vec<Check>) -> Result<(), Error> {
     checks.push(paused(&queues));
     checks.push(waiting(&queues, now));
     checks.push(unknown_kinds(context, &**store).await?);
+    checks.push(schedules(context, &**store).await?);
+    checks.push(sources(context, &**store).await?);
     Ok(())
 }
 
@@ -169,5 +175,49 @@ async fn unknown_kinds(context: &Context, store: &dyn Store) -> Result<Check, Er
             format!("jobs wait that only another program can run: {}", kinds.join(", ")),
             "start that program, define the tasks in the config file, or cancel the jobs",
         ),
+    })
+}
+
+/// Schedules whose jobs nobody who shares this config can run.
+async fn schedules(context: &Context, store: &dyn Store) -> Result<Check, Error> {
+    let (known, mut unknown) = (context.kinds(), Vec::new());
+    let (mut many, mut after) = (0, None);
+    loop {
+        let page =
+            store.schedules(context.namespace.clone(), after, taskwright_core::limit::PAGE_ROWS_MAX).await?;
+        let Some(last) = page.last() else { break };
+        (many, after) = (many + page.len(), Some(last.key));
+        for stored in &page {
+            match ScheduleView::read(stored) {
+                Ok(view) if known.contains(view.schedule.kind.as_str()) => {}
+                _ => unknown.push(stored.name.as_str().to_owned()),
+            }
+        }
+    }
+    let more = unknown.len().saturating_sub(NAMED_MAX);
+    unknown.truncate(NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Ok(match unknown.as_slice() {
+        [] => {
+            fine("schedules", format!("{}, each of a task that is known here", text::count(many, "schedule")))
+        }
+        unknown => wrong(
+            "schedules",
+            format!("only another program can run what these make: {}{more}", unknown.join(", ")),
+            "start that program, define the tasks in the config file, or remove the schedules",
+        ),
+    })
+}
+
+/// Event sources that have trouble.
+async fn sources(context: &Context, store: &dyn Store) -> Result<Check, Error> {
+    let sources = store.sources(context.namespace.clone()).await?;
+    let trouble = sources.iter().find_map(|source| {
+        let error = source.note.as_ref()?.error.as_ref()?;
+        Some(format!("{}: {error}", source.place.name))
+    });
+    Ok(match trouble {
+        None => fine("sources", format!("{}, none in trouble", text::count(sources.len(), "event source"))),
+        Some(trouble) => wrong("sources", trouble, "see all of them: taskwright sources list"),
     })
 }

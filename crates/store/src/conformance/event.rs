@@ -1,12 +1,14 @@
 //! Events: stored once, delivered once to everybody, or not yet.
 
 use taskwright_core::limit::EMIT_EVENTS_MAX;
-use taskwright_core::{Args, EventId, MaxAttempts, NewJob, Topic};
+use taskwright_core::outcome::Interest;
+use taskwright_core::{Args, EventId, MaxAttempts, NewJob, State, Topic};
 
 use super::Harness;
 use super::fixture::*;
-use super::schedule::{definition, fires, registration, rewrite, stored};
+use super::schedule::{definition, fires, name, registration, rewrite, stored};
 use crate::{
+    JobOrigin,
     Change, Definition, EventKey, Filter, NewEvent, NewFiring, ScheduleWrite, StoredEvent, Written,
 };
 
@@ -191,8 +193,16 @@ pub async fn an_event_is_heard_of(harness: &impl Harness) {
     heard.expect("somebody is told").expect("the store lives");
 }
 
+const ENDS: [State; 4] = [State::Completed, State::Failed, State::Cancelled, State::Dropped];
+
+/// The ends of jobs of these kinds.
+fn ends_of(kinds: &[Option<&str>], states: &[State]) -> Vec<Interest> {
+    let of = |name: &Option<&str>| states.iter().map(|state| Interest { kind: name.map(kind), state: *state }).collect::<Vec<_>>();
+    kinds.iter().flat_map(of).collect()
+}
+
 async fn listen_to(process: &Process, text: &str, kinds: &[Option<&str>]) {
-    let outcomes = kinds.iter().map(|name| name.map(kind)).collect();
+    let outcomes = ends_of(kinds, &ENDS);
     let definition = Definition { outcomes, ..definition("1", true) };
     let listener = ScheduleWrite { definition: Some(definition), next: None, ..registration(text, 0) };
     let written = process.store().write_schedules(at(0), vec![listener]).await.expect("it is registered");
@@ -237,6 +247,23 @@ pub async fn ends_of_jobs_are_told_when_they_are_of_interest(harness: &impl Harn
     assert_eq!(payload, expected);
 }
 
+pub async fn only_ends_that_somebody_waits_for_are_told(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let outcomes = ends_of(&[None], &[State::Failed, State::Dropped]);
+    let definition = Definition { outcomes, ..definition("1", true) };
+    let alarm = ScheduleWrite { definition: Some(definition), next: None, ..registration("alarm", 0) };
+    process.store().write_schedules(at(0), vec![alarm]).await.expect("it is registered");
+    let worker = process.worker(1).await;
+    let last = NewJob { max_attempts: MaxAttempts::limited(1).expect("one"), ..job(2) };
+    process.enqueue(0, [job(1), last, job(3), job(4)]).await;
+    let held = worker.claim(worker.ask(1, 3)).await;
+    worker.finish(2, vec![ending(2, &held[0], completed())]).await;
+    worker.end(2, &held[1], failed("for good")).await;
+    worker.end(2, &held[2], completed()).await;
+    process.change(3, 4, Change::Cancel).await;
+    assert_eq!(self::outcomes(&process).await, [("job.failed".to_owned(), 2)]);
+}
+
 pub async fn many_jobs_that_complete_at_once_are_each_told(harness: &impl Harness) {
     let process = Process::start(harness).await;
     listen_to(&process, "after-all", &[None]).await;
@@ -263,9 +290,9 @@ pub async fn a_job_and_its_end_tell_which_schedule_made_it(harness: &impl Harnes
     let written = process.store().write_schedules(at(60), vec![made]).await.expect("it is registered");
     assert!(matches!(written[..], [Written::Done(_)]));
     process.enqueue(60, [job(2)]).await;
-    for (n, schedule) in [(1, Some("nightly")), (2, None)] {
-        assert_eq!(process.detail(n).await.schedule.map(|name| name.to_string()).as_deref(), schedule);
-    }
+    let origins = process.store().origins(vec![id(1), id(2), id(9)]).await.expect("it is told");
+    let origin = JobOrigin { schedule: name("nightly"), due: at(60), event: None };
+    assert_eq!(origins, [Some(origin), None, None]);
     let worker = process.worker(1).await;
     let held = worker.claim_all(61).await;
     worker.finish(62, held.iter().map(|job| ending(62, job, completed())).collect()).await;
@@ -283,7 +310,7 @@ pub async fn nothing_is_told_once_nobody_is_interested(harness: &impl Harness) {
     let process = Process::start(harness).await;
     listen_to(&process, "after-mail", &[Some("mail"), Some("other")]).await;
     let schedule = stored(&process, "after-mail").await;
-    let only = Definition { outcomes: vec![Some(kind("other"))], ..definition("2", true) };
+    let only = Definition { outcomes: ends_of(&[Some("other")], &ENDS), ..definition("2", true) };
     let write = ScheduleWrite { definition: Some(only), ..rewrite(&schedule, 0, Vec::new()) };
     process.store().write_schedules(at(0), vec![write]).await.expect("it is changed");
     process.enqueue(0, [job(1)]).await;

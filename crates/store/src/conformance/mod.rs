@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue event fence finish generator hint history lead log order promote prune query queue reclaim schedule
+    cancel change claim enqueue event fence finish generator hand hint history lead log order promote prune query queue reclaim schedule
     source timeline unique worker
 }
 
@@ -137,6 +137,7 @@ macro_rules! conformance {
                 delivered_events_are_forgotten_in_time_and_others_are_not,
                 an_event_is_heard_of,
                 ends_of_jobs_are_told_when_they_are_of_interest,
+                only_ends_that_somebody_waits_for_are_told,
                 many_jobs_that_complete_at_once_are_each_told,
                 a_job_and_its_end_tell_which_schedule_made_it,
                 nothing_is_told_once_nobody_is_interested,
@@ -191,6 +192,17 @@ macro_rules! conformance {
                 a_removed_generator_is_gone_and_its_jobs_stay,
                 too_much_at_once_is_refused_whole,
                 what_makes_a_generator_due_and_what_it_makes_is_heard_of,
+            ]
+            hand: [
+                a_job_is_handed_over_as_it_is_stored,
+                what_was_handed_over_can_be_given_back_and_tried_again,
+                what_a_lost_worker_was_handed_goes_to_another,
+                nothing_overtakes_what_waits_in_its_lane,
+                a_job_goes_to_the_queue_when_the_worker_may_not_have_it,
+                a_job_for_a_worker_that_is_gone_goes_to_the_queue,
+                a_job_of_a_paused_queue_waits_there,
+                a_job_that_is_stored_already_is_handed_over_to_nobody,
+                many_are_handed_over_between_claims_and_each_runs_once,
             ]
             hint: [
                 whatever_makes_work_is_hinted_at,

@@ -159,7 +159,6 @@ impl Job {
             backoff: self.new.backoff,
             timeout: self.new.timeout,
             delivery: self.new.delivery,
-            schedule: None,
             unique: self.unique.as_ref().map(|unique| unique.as_str().to_owned()),
             result: self.result.clone(),
             attempts: self.attempts.clone(),

@@ -38,7 +38,7 @@ use crate::lead::Fence;
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
 use crate::sweep::{Promoted, Pruned, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
-use crate::{Counters, Enqueued, Reply, Store, StoreInfo};
+use crate::{Counters, Enqueued, Reply, Store, StoreInfo, Takers};
 
 use self::worker::Marks;
 use self::world::{ProcessId, World};
@@ -61,6 +61,7 @@ pub struct MemoryStore {
     process: ProcessId,
     closed: AtomicBool,
     calls: AtomicU64,
+    takers: Takers,
 }
 
 /// What all handles on the same jobs have in common.
@@ -85,7 +86,13 @@ impl MemoryStore {
 
     fn on(shared: Arc<Shared>) -> Self {
         let process = shared.lock().start_process();
-        Self { shared, process, closed: AtomicBool::new(false), calls: AtomicU64::new(0) }
+        Self {
+            shared,
+            process,
+            closed: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
+            takers: Takers::default(),
+        }
     }
 
     fn ask<T: Send + 'static>(&self, query: impl FnOnce(&World) -> Result<T, Error>) -> Reply<'_, T> {
@@ -139,6 +146,20 @@ impl Drop for MemoryStore {
 impl Store for MemoryStore {
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
         self.act(|world| world.enqueue(now, jobs))
+    }
+
+    fn enqueue_to(&self, now: Timestamp, job: NewJob, claim: Claim) -> Reply<'_, (Enqueued, Claimed)> {
+        self.act(|world| {
+            let stored = world.enqueue(now, vec![job])?[0];
+            match world.claim(&claim) {
+                Err(error) if error.is_lost() => Ok((stored, Claimed::default())),
+                claimed => Ok((stored, claimed?)),
+            }
+        })
+    }
+
+    fn takers(&self) -> Option<&Takers> {
+        Some(&self.takers)
     }
 
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {

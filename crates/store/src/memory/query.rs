@@ -13,8 +13,7 @@ use super::world::World;
 impl World {
     pub(super) fn detail(&self, id: JobId) -> Option<JobDetail> {
         let key = self.keys.get(&id)?;
-        let schedule = self.schedules.that_made(id).cloned();
-        Some(JobDetail { schedule, ..self.jobs[key].detail(self.running.get(key)) })
+        Some(self.jobs[key].detail(self.running.get(key)))
     }
 
     pub(super) fn list(&self, filter: &Filter, page: Page) -> Paged {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use taskwright_core::limit::PAGE_ROWS_MAX;
+use taskwright_core::outcome::Interest;
 use taskwright_core::schedule::FiringKind;
 use taskwright_core::{Actor, EventId, JobId, Kind, Namespace, ScheduleName, State, Timestamp, TriggerId};
 
@@ -12,8 +13,8 @@ use crate::Reply;
 use crate::change::Change;
 use crate::error::Error;
 use crate::schedule::{
-    DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, Previous, ScheduleKey, ScheduleStore,
-    ScheduleWrite, StoredSchedule, Target, Written, check_writes,
+    DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Previous, ScheduleKey,
+    ScheduleStore, ScheduleWrite, StoredSchedule, Target, Written, check_writes,
 };
 
 /// All schedules.
@@ -32,7 +33,7 @@ pub(super) struct Schedules {
 struct Row {
     stored: StoredSchedule,
     listens: bool,
-    outcomes: Vec<Option<Kind>>,
+    outcomes: Vec<Interest>,
 }
 
 impl ScheduleStore for MemoryStore {
@@ -94,6 +95,10 @@ impl ScheduleStore for MemoryStore {
 
     fn prune_firings(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
         self.act(|world| Ok(world.prune_firings(before, limit)))
+    }
+
+    fn origins(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
+        self.ask(|world| Ok(jobs.iter().map(|job| world.schedules.origin(*job)).collect()))
     }
 
     fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {
@@ -168,10 +173,11 @@ impl World {
         Ok(())
     }
 
-    /// Whether any schedule is interested in how jobs of this kind end.
-    pub(super) fn interests_outcome(&self, namespace: &Namespace, kind: &Kind) -> bool {
+    /// Whether any schedule waits for jobs of this kind to end so.
+    pub(super) fn interests_outcome(&self, namespace: &Namespace, kind: &Kind, state: State) -> bool {
         self.schedules.rows.values().any(|row| {
-            let names = |named: &Option<Kind>| named.as_ref().is_none_or(|named| named == kind);
+            let names =
+                |one: &Interest| one.state == state && one.kind.as_ref().is_none_or(|named| named == kind);
             row.stored.namespace == *namespace && row.outcomes.iter().any(names)
         })
     }
@@ -198,12 +204,13 @@ impl World {
 }
 
 impl Schedules {
-    /// The schedule that made a job.
-    pub(super) fn that_made(&self, job: JobId) -> Option<&ScheduleName> {
+    /// What made a job.
+    pub(super) fn origin(&self, job: JobId) -> Option<JobOrigin> {
         let made =
             |view: &FiringView| matches!(view.outcome, FiringOutcome::Fired { job: made, .. } if made == job);
-        let (schedule, _) = self.firings.values().find(|(_, view)| made(view))?;
-        self.rows.get(schedule).map(|row| &row.stored.name)
+        let (schedule, view) = self.firings.values().find(|(_, view)| made(view))?;
+        let schedule = self.rows.get(schedule)?.stored.name.clone();
+        Some(JobOrigin { schedule, due: view.due, event: view.event })
     }
 
     fn insert(&mut self, now: Timestamp, namespace: Namespace, name: ScheduleName) -> ScheduleKey {

@@ -121,7 +121,7 @@ impl World {
     /// Makes an event of the end of a job, if that interests a schedule.
     fn tell_outcome(&mut self, key: JobKey) {
         let job = &self.jobs[&key];
-        if !self.interests_outcome(&job.new.namespace, &job.new.kind) {
+        if !self.interests_outcome(&job.new.namespace, &job.new.kind, job.state) {
             return;
         }
         let ended_at = job.ended_at.unwrap_or(job.created_at);
@@ -132,7 +132,7 @@ impl World {
             queue: job.new.queue.clone(),
             state: job.state,
             attempts: job.attempts_used,
-            schedule: self.schedules.that_made(job.id()).cloned(),
+            schedule: self.schedules.origin(job.id()).map(|origin| origin.schedule),
             ended_at,
         };
         // What makes it up are names that were checked, and small.

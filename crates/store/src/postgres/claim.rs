@@ -9,11 +9,13 @@ use std::time::Duration;
 use taskwright_core::limit::CLAIM_JOBS_MAX;
 use taskwright_core::priority::{AGEING_PERIOD, AGEING_STEP};
 use taskwright_core::{
-    Args, Backoff, Delivery, JobId, Kind, MaxAttempts, Namespace, Owner, QueueName, Timestamp, WorkerId,
+    Args, Backoff, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, QueueName, Timestamp,
+    WorkerId,
 };
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::enqueue::One;
 use super::held::{Held, Where};
 use super::session::{LaneKey, Lanes, Uuid, count, get, name_if_any, vanished};
 use crate::claim::{Claim, Claimed, ClaimedJob, JobKey};
@@ -64,6 +66,50 @@ impl<'a> Ask<'a> {
             (&self.turn, Type::INT8),
         ]
     }
+}
+
+/// Whether a job is what the claim asks for.
+pub(super) fn serves(claim: &Claim, job: &NewJob) -> bool {
+    claim.kinds.contains(&job.kind)
+        && claim.queues.as_ref().is_none_or(|queues| queues.contains(&job.queue))
+        && claim.namespace.as_ref().is_none_or(|namespace| *namespace == job.namespace)
+        && claim.priority_max.is_none_or(|worst| job.priority <= worst)
+}
+
+/// A job that is stored and claimed at once, as parameters of [`ENQUEUE_TO`].
+pub(super) fn to<'a>(one: &'a One<'_>, who: &'a Uuid, turn: &'a i64) -> [(&'a (dyn ToSql + Sync), Type); 13] {
+    let [id, lane, created, run, timeout, most, first, once, owner, backoff, args] = one.parameters();
+    let (who, turn): ((&(dyn ToSql + Sync), Type), (&(dyn ToSql + Sync), Type)) =
+        ((who, Type::UUID), (turn, Type::INT8));
+    [who, turn, id, lane, created, run, timeout, most, first, once, owner, backoff, args]
+}
+
+/// Reads what [`ENQUEUE_TO`] gave: the job and its block, if it gave it.
+pub(super) fn read_given(
+    rows: &[Row],
+    job: &NewJob,
+    now: Timestamp,
+) -> Result<Option<(ClaimedJob, i64)>, Error> {
+    let row = rows.first().ok_or_else(|| vanished("a job"))?;
+    let Some(block) = get::<Option<i64>>(row, 1)? else { return Ok(None) };
+    let given = ClaimedJob {
+        key: JobKey(get(row, 0)?),
+        id: job.id,
+        attempt: 1,
+        namespace: job.namespace.clone(),
+        owner: job.owner.clone(),
+        kind: job.kind.clone(),
+        queue: job.queue.clone(),
+        priority: job.priority,
+        args: job.args.clone(),
+        created_at: now,
+        claimed_at: now,
+        max_attempts: job.max_attempts,
+        backoff: job.backoff,
+        timeout: job.timeout,
+        delivery: job.delivery,
+    };
+    Ok(Some((given, block)))
 }
 
 /// Whether the rows say that the worker is not, or no longer, known.
@@ -157,3 +203,5 @@ pub(super) fn timeout(row: &Row, column: usize) -> Result<Option<Duration>, Erro
 
 /// See `migrations/0002_claims.sql`.
 pub(super) const CLAIM: &str = "SELECT * FROM claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+pub(super) const ENQUEUE_TO: &str =
+    "SELECT stored, held_in FROM enqueue_to($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";

@@ -2,14 +2,13 @@
 
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::{
-    Args, AttemptRecord, Delivery, JobId, Kind, Namespace, QueueName, ScheduleName, State, Timestamp,
-    WorkerId,
+    Args, AttemptRecord, Delivery, JobId, Kind, Namespace, QueueName, State, Timestamp, WorkerId,
 };
 use tokio_postgres::Row;
 
 use super::claim::{backoff, max_attempts, owner, timeout};
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
-use super::session::{Session, Uuid, code, code_if_any, count, get, name, name_if_any, priority, vanished};
+use super::session::{Session, Uuid, code, code_if_any, count, get, name, priority, vanished};
 use super::timeline::moves;
 
 use super::worker::order_of;
@@ -85,7 +84,7 @@ async fn detail(session: &mut Session<'_>, seq: i64, view: JobView) -> Result<Jo
     let row = session
         .first(
             "SELECT j.args, j.backoff, j.timeout_us, j.at_most_once, j.first_state,
-                    (SELECT u.key FROM unique_key u WHERE u.seq = j.seq), made_by(j.id)
+                    (SELECT u.key FROM unique_key u WHERE u.seq = j.seq)
              FROM job j WHERE j.seq = $1",
             &[&seq],
         )
@@ -98,7 +97,6 @@ async fn detail(session: &mut Session<'_>, seq: i64, view: JobView) -> Result<Jo
         timeout: timeout(&row, 2)?,
         delivery: if get(&row, 3)? { Delivery::AtMostOnce } else { Delivery::AtLeastOnce },
         view,
-        schedule: name_if_any(&row, 6, ScheduleName::new)?,
         unique: get(&row, 5)?,
         result,
         attempts: attempts.into_iter().map(|(record, _)| record).collect(),

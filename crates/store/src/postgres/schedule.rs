@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use taskwright_core::limit::{ENQUEUE_JOBS_MAX, PAGE_ROWS_MAX};
+use taskwright_core::outcome::Interest;
 use taskwright_core::schedule::FiringKind;
 use taskwright_core::{Actor, EventId, JobId, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId};
 use tokio_postgres::Row;
@@ -20,8 +21,8 @@ use crate::Enqueued;
 use crate::change::Change;
 use crate::error::Error;
 use crate::schedule::{
-    DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, Previous, ScheduleKey, ScheduleWrite,
-    SkippedRun, StoredSchedule, Target, Written,
+    DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Previous, ScheduleKey,
+    ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
 };
 
 /// Writes schedules, each for itself. See [`ScheduleStore::write_schedules`](crate::ScheduleStore::write_schedules).
@@ -158,15 +159,16 @@ async fn note_interests(session: &mut Session<'_>, done: &[(i64, &ScheduleWrite)
         return Ok(());
     }
     session.execute(FORGET_INTERESTS, &[&changed]).await?;
-    let (mut schedules, mut kinds) = (Vec::new(), Vec::new());
+    let (mut schedules, mut kinds, mut states) = (Vec::new(), Vec::new(), Vec::new());
     for (schedule, write) in done {
-        for kind in write.definition.iter().flat_map(|definition| &definition.outcomes) {
+        for Interest { kind, state } in write.definition.iter().flat_map(|definition| &definition.outcomes) {
             schedules.push(*schedule);
+            states.push(state.as_str());
             kinds.push(kind.as_ref().map_or("", |kind| kind.as_str()));
         }
     }
     if !schedules.is_empty() {
-        session.execute(NOTE_INTERESTS, &[&schedules, &kinds]).await?;
+        session.execute(NOTE_INTERESTS, &[&schedules, &kinds, &states]).await?;
     }
     Ok(())
 }
@@ -426,6 +428,23 @@ pub(super) async fn states(session: &mut Session<'_>, jobs: &[JobId]) -> Result<
     Ok(ids.iter().map(|id| found.get(id).copied()).collect())
 }
 
+/// Which occurrences made jobs. See [`ScheduleStore::origins`](crate::ScheduleStore::origins).
+pub(super) async fn origins(
+    session: &mut Session<'_>,
+    jobs: &[JobId],
+) -> Result<Vec<Option<JobOrigin>>, Error> {
+    let ids: Vec<Uuid> = jobs.iter().map(|id| Uuid::from(*id)).collect();
+    let rows = session.all(ORIGINS, &[&ids]).await?;
+    let origin = |row: &Row| {
+        let schedule = name(row, 1, ScheduleName::new)?;
+        let due = Timestamp::from_micros(get(row, 2)?);
+        let event = get::<Option<Uuid>>(row, 3)?.map(EventId::from);
+        Ok((get::<Uuid>(row, 0)?, JobOrigin { schedule, due, event }))
+    };
+    let mut found = rows.iter().map(origin).collect::<Result<HashMap<Uuid, JobOrigin>, Error>>()?;
+    Ok(ids.iter().map(|id| found.remove(id)).collect())
+}
+
 /// How many rows of a page.
 pub(super) fn page(limit: usize) -> i64 {
     i64::try_from(limit.min(PAGE_ROWS_MAX)).unwrap_or(i64::MAX)
@@ -564,7 +583,12 @@ pub(super) const DUE: &str = "SELECT d.next, s.schedule, s.namespace, s.name, s.
 /// What is locked is being removed by somebody else.
 pub(super) const PRUNE_FIRINGS: &str = "DELETE FROM firing WHERE ctid = ANY(ARRAY(
         SELECT f.ctid FROM firing f WHERE f.decided_at < $1 ORDER BY f.decided_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
+/// The first one, if several were merged in a job.
+pub(super) const ORIGINS: &str = "SELECT f.job, s.name, f.due, f.event FROM unnest($1::uuid[]) AS g (id)
+    CROSS JOIN LATERAL (SELECT * FROM firing f WHERE f.job = g.id ORDER BY f.job, f.firing LIMIT 1) f
+    CROSS JOIN LATERAL (SELECT * FROM schedule s WHERE s.schedule = f.schedule LIMIT 1) s";
 pub(super) const FORGET_INTERESTS: &str = "DELETE FROM interest WHERE schedule = ANY($1::bigint[])";
-pub(super) const NOTE_INTERESTS: &str = "INSERT INTO interest (namespace, kind, schedule)
-    SELECT s.namespace, i.kind, s.schedule FROM unnest($1::bigint[], $2::text[]) AS i (schedule, kind)
+pub(super) const NOTE_INTERESTS: &str = "INSERT INTO interest (state, namespace, kind, schedule)
+    SELECT i.state, s.namespace, i.kind, s.schedule
+    FROM unnest($1::bigint[], $2::text[], $3::text[]) AS i (schedule, kind, state)
     JOIN schedule s ON s.schedule = i.schedule";

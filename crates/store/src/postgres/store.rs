@@ -32,7 +32,7 @@ use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
 use crate::sweep::{Promoted, Pruned, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
-use crate::{Counters, Enqueued, Reply, Store, StoreInfo};
+use crate::{Counters, Enqueued, Reply, Store, StoreInfo, Takers};
 
 /// How often a transaction is begun that loses against others (deadlock, serialization).
 const TRIES_MAX: u32 = 5;
@@ -123,6 +123,7 @@ pub struct PostgresStore {
     /// Which run of which machine this is, and which of its directories for presence: see [`run_directory`].
     boot: String,
     counts: Counts,
+    takers: Takers,
 }
 
 #[derive(Default)]
@@ -160,6 +161,7 @@ impl PostgresStore {
             turn: tokio::sync::Mutex::default(),
             boot,
             counts: Counts::default(),
+            takers: Takers::default(),
         })
     }
 
@@ -294,6 +296,23 @@ impl Store for PostgresStore {
                 Err(_) => Ok(None),
             }
         })
+    }
+
+    fn enqueue_to(&self, now: Timestamp, job: NewJob, claim: Claim) -> Reply<'_, (Enqueued, Claimed)> {
+        Box::pin(async move {
+            let jobs = vec![job];
+            if let Some(rows) = self.streamed(now, &jobs)
+                && let Some(stored) = self.enqueue_and_claim(&rows[0], &claim).await?
+            {
+                return Ok(stored);
+            }
+            let stored = self.enqueue(now, jobs).await?;
+            Ok((stored[0], Claimed::default()))
+        })
+    }
+
+    fn takers(&self) -> Option<&Takers> {
+        Some(&self.takers)
     }
 
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {

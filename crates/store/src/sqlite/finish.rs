@@ -214,7 +214,7 @@ fn complete(session: &mut Session<'_>, worker: i64, completed: &[(&Finish, Runni
     if !completed.is_empty() {
         let seqs = array(completed.iter().map(|(end, _)| end.key.0));
         session.execute(END_COMPLETED, [seqs])?;
-        if outcome::are_of_interest(session)? {
+        if outcome::are_of_interest(session, State::Completed)? {
             for (end, _) in completed {
                 let (seq, ended_at) = (end.key.0, end.ended_at.as_micros());
                 outcome::tell(session, seq, State::Completed, end.attempt, ended_at)?;

@@ -76,7 +76,7 @@ use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
 use crate::sweep::{Promoted, Pruned, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
-use crate::{Counters, Enqueued, Reply, Store, StoreInfo};
+use crate::{Counters, Enqueued, Reply, Store, StoreInfo, Takers};
 
 /// A store in one SQLite file. See the [module documentation](self).
 pub struct SqliteStore {
@@ -91,6 +91,7 @@ pub struct SqliteStore {
     round: Arc<Mutex<Round>>,
     boot: Arc<str>,
     opened: Opened,
+    takers: Takers,
 }
 
 impl SqliteStore {
@@ -118,6 +119,7 @@ impl SqliteStore {
             round: Arc::default(),
             boot: crate::presence::boot_id().into(),
             opened,
+            takers: Takers::default(),
         })
     }
 
@@ -235,6 +237,25 @@ fn out_of_threads() -> Error {
 impl Store for SqliteStore {
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
         self.writer.write(move |session| enqueue::enqueue(session, now, &jobs))
+    }
+
+    fn enqueue_to(&self, now: Timestamp, job: NewJob, claim: Claim) -> Reply<'_, (Enqueued, Claimed)> {
+        self.writer.write(move |session| {
+            let hint = session.hint;
+            let stored = enqueue::enqueue(session, now, std::slice::from_ref(&job))?;
+            let stored = *stored.first().ok_or_else(|| session::vanished("a job"))?;
+            let claimed = match claim::claim(session, &claim) {
+                Err(error) if error.is_lost() => Claimed::default(),
+                claimed => claimed?,
+            };
+            // What is taken already is no news for anybody.
+            session.hint = hint || !claimed.jobs.iter().any(|job| job.id == stored.id);
+            Ok((stored, claimed))
+        })
+    }
+
+    fn takers(&self) -> Option<&Takers> {
+        Some(&self.takers)
     }
 
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {

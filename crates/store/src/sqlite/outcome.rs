@@ -11,9 +11,10 @@ use super::session::{Session, name, name_if_any};
 use crate::error::Error;
 use crate::outcome;
 
-/// Whether the end of any job is of interest.
-pub(super) fn are_of_interest(session: &mut Session<'_>) -> Result<bool, Error> {
-    Ok(session.first("SELECT 1 FROM taskwright_interest LIMIT 1", [], |_| Ok(()))?.is_some())
+/// Whether anybody waits for jobs to end so.
+pub(super) fn are_of_interest(session: &mut Session<'_>, state: State) -> Result<bool, Error> {
+    let find = "SELECT 1 FROM taskwright_interest WHERE state = ?1 LIMIT 1";
+    Ok(session.first(find, [state.code()], |_| Ok(()))?.is_some())
 }
 
 /// Makes an event of the end of a job, if that is of interest. The job has its last state by then.
@@ -37,7 +38,7 @@ pub(super) fn tell(
             ended_at,
         })
     };
-    match session.first(INTERESTING, [seq], read)? {
+    match session.first(INTERESTING, (seq, state.code()), read)? {
         Some(outcome) => event::emit(session, ended_at, &[outcome::event(&outcome)?]),
         None => Ok(()),
     }
@@ -49,4 +50,4 @@ pub(super) const INTERESTING: &str = "SELECT j.id, q.namespace, l.kind, q.name,
              WHERE f.job = j.id LIMIT 1)
      FROM taskwright_job j JOIN taskwright_lane l ON l.lane = j.lane JOIN taskwright_queue q ON q.queue = l.queue
      WHERE j.seq = ?1 AND EXISTS (
-        SELECT 1 FROM taskwright_interest i WHERE i.namespace = q.namespace AND i.kind IN (l.kind, ''))";
+        SELECT 1 FROM taskwright_interest i WHERE i.state = ?2 AND i.namespace = q.namespace AND i.kind IN (l.kind, ''))";

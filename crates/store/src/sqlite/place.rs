@@ -51,7 +51,7 @@ pub(super) fn put(session: &mut Session<'_>, seq: i64, placed: &Placed<'_>) -> R
         session.execute(KEEP_KEY, [seq])?;
         session.execute(FREE_KEY, [seq])?;
     }
-    if placed.to.is_terminal() && outcome::are_of_interest(session)? {
+    if placed.to.is_terminal() && outcome::are_of_interest(session, placed.to)? {
         outcome::tell(session, seq, placed.to, placed.spent, placed.ended_at)?;
     }
     Ok(())

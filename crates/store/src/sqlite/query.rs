@@ -3,14 +3,13 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::{
-    Args, AttemptRecord, Delivery, JobId, Kind, Namespace, Priority, QueueName, ScheduleName, State,
-    Timestamp, WorkerId,
+    Args, AttemptRecord, Delivery, JobId, Kind, Namespace, Priority, QueueName, State, Timestamp, WorkerId,
 };
 
 use super::claim::{backoff, max_attempts, owner};
 use super::error::read_error;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
-use super::session::{name, name_if_any};
+use super::session::name;
 use super::timeline::moves;
 
 use super::worker::order_of;
@@ -80,10 +79,7 @@ fn detail(conn: &Connection, seq: i64, view: JobView) -> rusqlite::Result<JobDet
         .query_row([seq], |row| row.get(0))
         .optional()?;
     conn.prepare_cached(
-        "SELECT args, backoff, timeout_us, at_most_once, first_state,
-                (SELECT s.name FROM taskwright_firing f JOIN taskwright_schedule s ON s.schedule = f.schedule
-                 WHERE f.job = j.id LIMIT 1)
-         FROM taskwright_job j WHERE seq = ?1",
+        "SELECT args, backoff, timeout_us, at_most_once, first_state FROM taskwright_job WHERE seq = ?1",
     )?
     .query_row([seq], |row| {
         let timeline = timeline::of(&view, state(row, 4)?, &attempts, moves(conn, seq)?);
@@ -93,7 +89,6 @@ fn detail(conn: &Connection, seq: i64, view: JobView) -> rusqlite::Result<JobDet
             timeout: row.get::<_, Option<u64>>(2)?.map(std::time::Duration::from_micros),
             delivery: if row.get(3)? { Delivery::AtMostOnce } else { Delivery::AtLeastOnce },
             view,
-            schedule: name_if_any(row, 5, ScheduleName::new)?,
             unique,
             result,
             attempts: attempts.into_iter().map(|(record, _)| record).collect(),

@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use taskwright_core::limit::PAGE_ROWS_MAX;
+use taskwright_core::outcome::Interest;
 use taskwright_core::schedule::{FiringKind, SkipReason};
 use taskwright_core::{
     Actor, EventId, JobId, Kind, Namespace, NewJob, ScheduleName, State, Timestamp, TriggerId,
@@ -20,7 +21,7 @@ use crate::Reply;
 use crate::change::Change;
 use crate::error::Error;
 use crate::schedule::{
-    Definition, DueSchedules, Fires, FiringOutcome, FiringView, NewFiring, Previous, ScheduleKey,
+    Definition, DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Previous, ScheduleKey,
     ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written, check_writes,
 };
 
@@ -79,6 +80,10 @@ impl ScheduleStore for SqliteStore {
     fn prune_firings(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.writer.write(move |session| session.execute(PRUNE_FIRINGS, (before.as_micros(), limit)))
+    }
+
+    fn origins(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
+        self.readers.read(move |conn| origins(conn, &jobs).map_err(read_error))
     }
 
     fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {
@@ -157,11 +162,11 @@ pub(super) fn write(
 }
 
 /// Notes whose ends are to be told for a schedule, instead of what was noted before.
-fn note_interests(session: &mut Session<'_>, schedule: i64, kinds: &[Option<Kind>]) -> Result<(), Error> {
+fn note_interests(session: &mut Session<'_>, schedule: i64, ends: &[Interest]) -> Result<(), Error> {
     session.execute(FORGET_INTERESTS, [schedule])?;
-    for kind in kinds {
+    for Interest { kind, state } in ends {
         let kind = kind.as_ref().map_or("", Kind::as_str);
-        session.execute(NOTE_INTEREST, (schedule, kind))?;
+        session.execute(NOTE_INTEREST, (schedule, kind, state.code()))?;
     }
     Ok(())
 }
@@ -271,6 +276,19 @@ fn states(conn: &Connection, jobs: &[JobId]) -> rusqlite::Result<Vec<Option<Stat
     jobs.iter().map(state).collect()
 }
 
+fn origins(conn: &Connection, jobs: &[JobId]) -> rusqlite::Result<Vec<Option<JobOrigin>>> {
+    let mut find = conn.prepare_cached(ORIGIN)?;
+    let origin = |row: &Row<'_>| {
+        let event: Vec<u8> = row.get(2)?;
+        Ok(JobOrigin {
+            schedule: name(row, 0, ScheduleName::new)?,
+            due: Timestamp::from_micros(row.get(1)?),
+            event: event.try_into().ok().map(EventId::from_bytes),
+        })
+    };
+    jobs.iter().map(|id| find.query_row([id.as_bytes()], origin).optional()).collect()
+}
+
 /// Where one job is.
 pub(super) fn states_query() -> String {
     format!("SELECT {PLACE_COLUMNS} FROM taskwright_job j {PLACE_JOINS} WHERE j.id = ?1")
@@ -342,11 +360,15 @@ pub(super) const DUE: &str =
 pub(super) const LISTENERS: &str =
     "SELECT schedule, namespace, name, version, next, created_at, changed_at, definition, state
      FROM taskwright_schedule WHERE listens ORDER BY schedule";
+/// Which occurrence made a job, the first one if several were merged in it.
+pub(super) const ORIGIN: &str = "SELECT s.name, f.due, f.event
+     FROM taskwright_firing f JOIN taskwright_schedule s ON s.schedule = f.schedule
+     WHERE f.job = ?1 ORDER BY f.firing LIMIT 1";
 pub(super) const EXISTS: &str = "SELECT 1 FROM taskwright_schedule WHERE namespace = ?1 AND name = ?2";
 pub(super) const REMOVE: &str = "DELETE FROM taskwright_schedule WHERE schedule = ?1";
 pub(super) const FORGET_INTERESTS: &str = "DELETE FROM taskwright_interest WHERE schedule = ?1";
-pub(super) const NOTE_INTEREST: &str = "INSERT INTO taskwright_interest (namespace, kind, schedule)
-     SELECT namespace, ?2, schedule FROM taskwright_schedule WHERE schedule = ?1";
+pub(super) const NOTE_INTEREST: &str = "INSERT INTO taskwright_interest (state, namespace, kind, schedule)
+     SELECT ?3, namespace, ?2, schedule FROM taskwright_schedule WHERE schedule = ?1";
 pub(super) const INSERT: &str = "INSERT INTO taskwright_schedule
         (namespace, name, version, next, listens, created_at, changed_at, definition, state)
      VALUES (?1, ?2, 1, ?3, ?4, ?5, ?5, ?6, ?7) ON CONFLICT (namespace, name) DO NOTHING RETURNING schedule";

@@ -67,6 +67,7 @@ impl ScheduleStore for Broken {
         firings(schedule: ScheduleKey, before: Option<u64>, limit: usize) -> Vec<FiringView>;
         prune_firings(before: Timestamp, limit: usize) -> usize;
         states(jobs: Vec<JobId>) -> Vec<Option<State>>;
+        origins(jobs: Vec<JobId>) -> Vec<Option<JobOrigin>>;
     }
 }
 

@@ -170,6 +170,22 @@ async fn a_claim_that_is_repeated_gives_what_the_lost_answer_gave() {
 }
 
 #[tokio::test]
+async fn a_job_that_was_handed_over_in_a_lost_answer_goes_back() {
+    let scene = Scene::new().await.with_lane().await;
+    let worker = scene.behind.worker(1).await;
+    let (stored, claimed) = scene
+        .twice("a job handed over", async |store| store.enqueue_to(at(1), job(1), worker.ask(1, 1)).await)
+        .await;
+    assert_eq!(stored, Enqueued { id: id(1), existing: true });
+    assert_eq!(numbers(&claimed.jobs), [0; 0]);
+    // The worker knows of nothing, and nobody else may have it until that is settled: by its next claim.
+    assert_eq!(scene.drain(2).await, [0; 0]);
+    assert_eq!(numbers(&worker.claim_all(3).await), [1]);
+    let (_, claimed) = scene.behind.store().enqueue_to(at(4), job(2), worker.ask(4, 1)).await.unwrap();
+    assert_eq!(numbers(&claimed.jobs), [2], "jobs are handed over again");
+}
+
+#[tokio::test]
 async fn a_claim_whose_answer_was_lost_several_times_loses_nothing() {
     let scene = Scene::new().await.with_lane().await;
     let worker = scene.behind.worker(1).await;

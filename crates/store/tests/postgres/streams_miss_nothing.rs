@@ -240,6 +240,34 @@ async fn until_waiting(database: &Database<'_>, many: usize, task: &mut JoinSet<
 async fn whatever_order_transactions_end_in_each_committed_job_runs_once() {
     let mut scene = Scene::new().await;
     let mut enqueuers = JoinSet::new();
+    // Others hand jobs over, to workers of their own, whenever nobody else is just at it.
+    let mut handers = JoinSet::new();
+    for session in 0..3_u8 {
+        let store = open(&scene.database, &scene.run).await;
+        handers.spawn(async move {
+            let process = Process::of(store);
+            let worker = process.worker(50 + session).await;
+            let (mut ran, mut handed) = (Vec::new(), 0);
+            for n in 0..300 {
+                let n = 700_000 + u32::from(session) * 1_000 + n;
+                let ask = worker.ask(4_000_000_000, 1);
+                let (_, claimed) = process.store().enqueue_to(ask.now, job(n), ask).await.unwrap();
+                handed += claimed.jobs.len();
+                let mut held = claimed.jobs;
+                if n % 10 == 0 {
+                    held.extend(worker.claim(worker.ask(4_000_000_000, 20)).await);
+                }
+                ran.extend(numbers(&held));
+                worker
+                    .finish(
+                        4_000_000_000,
+                        held.iter().map(|job| ending(4_000_000_000, job, completed())).collect(),
+                    )
+                    .await;
+            }
+            (ran, handed)
+        });
+    }
     for session in 0..6_u32 {
         let user = scene.user().await;
         enqueuers.spawn(async move {
@@ -267,8 +295,13 @@ async fn whatever_order_transactions_end_in_each_committed_job_runs_once() {
     let (one, two) = (scene.process.worker(1).await, scene.process.worker(2).await);
     let mut runs: BTreeMap<u32, u32> = BTreeMap::new();
     let mut committed: HashSet<u32> = HashSet::new();
-    let mut quiet = 0;
+    let (mut quiet, mut handed) = (0, 0);
     while quiet < 3 {
+        while let Some(more) = handers.try_join_next() {
+            let (ran, many) = more.unwrap();
+            handed += many;
+            ran.into_iter().for_each(|n| *runs.entry(n).or_default() += 1);
+        }
         while let Some(more) = enqueuers.try_join_next() {
             committed.extend(more.unwrap());
         }
@@ -282,8 +315,10 @@ async fn whatever_order_transactions_end_in_each_committed_job_runs_once() {
             let ends = claimed.iter().map(|job| ending(4_000_000_000, job, completed())).collect();
             worker.finish(4_000_000_000, ends).await;
         }
-        quiet = if found == 0 && enqueuers.is_empty() { quiet + 1 } else { 0 };
+        quiet = if found == 0 && enqueuers.is_empty() && handers.is_empty() { quiet + 1 } else { 0 };
     }
+    committed.extend((0..3).flat_map(|session| (0..300).map(move |n| 700_000 + session * 1_000 + n)));
+    assert!(handed > 100, "only {handed} were handed over");
     let expected: BTreeMap<u32, u32> = committed.iter().map(|n| (*n, 1)).collect();
     assert_eq!(runs, expected);
     assert_eq!(scene.database.sql("SELECT count(*) FROM taskwright.block"), "0", "no block is left");

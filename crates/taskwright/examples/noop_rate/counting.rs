@@ -8,11 +8,12 @@ use taskwright::core::{Fingerprint, GeneratorName, ScheduleName, State, Topic, V
 use taskwright::store::{
     Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, EndedItem, Enqueued, EventKey,
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
-    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey, LogChunk,
-    LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned,
-    QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, Sighting, Signals,
-    SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo,
-    StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, WorkerView, Written,
+    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey,
+    JobOrigin, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
+    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite,
+    Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics,
+    Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators,
+    WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,
@@ -102,6 +103,10 @@ impl ScheduleStore for CountingStore {
 
     fn prune_firings(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
         reply(0)
+    }
+
+    fn origins(&self, _: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
+        reply(Vec::new())
     }
 
     fn states(&self, _: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {

@@ -40,7 +40,9 @@ impl Deliver {
         let states = states(&self.store, listeners.iter().flat_map(open_ids).collect()).await?;
         let mut listeners: Vec<Listener> =
             listeners.into_iter().filter_map(|stored| Listener::new(stored, &states)).collect();
-        let decider = Decider { env, now: env.now(), custom: &self.custom };
+        let waits = listeners.iter().filter(|listener| listener.is_alarm());
+        let alarms = waits.map(|listener| listener.stored.name.to_string()).collect();
+        let decider = Decider { env, now: env.now(), custom: &self.custom, alarms: &alarms };
         let (mut fired, mut delivered) = (0, 0);
         for event in events {
             if fired >= FIRINGS_MAX {

@@ -4,7 +4,7 @@
 //! about a schedule however many are made. The leader goes first; the others look a moment later, when there is usually
 //! nothing left.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl Fire {
     async fn fire(&self, env: &Env, due: &DueSchedules) -> Result<Option<Timestamp>, Error> {
         let states = states(&self.store, due.schedules.iter().flat_map(open_ids).collect()).await?;
         let now = env.now();
-        let decider = Decider { env, now, custom: &self.custom };
+        let decider = Decider { env, now, custom: &self.custom, alarms: &HashSet::new() };
         let mut writes = Vec::with_capacity(due.schedules.len());
         let mut soonest = due.next;
         for stored in &due.schedules {

@@ -1,6 +1,6 @@
 //! From what is due to what is written: the plan of the domain, with the jobs that it makes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use taskwright_core::schedule::{
@@ -34,6 +34,8 @@ pub(crate) struct Decider<'a> {
     pub(crate) env: &'a Env,
     pub(crate) now: Timestamp,
     pub(crate) custom: &'a CustomTriggers,
+    /// The names of the schedules that wait for ends of jobs, of all namespaces.
+    pub(crate) alarms: &'a HashSet<String>,
 }
 
 /// The event that fires a schedule.
@@ -85,7 +87,7 @@ impl Decider<'_> {
     ) -> bool {
         let NewEvent { namespace, topic, .. } = &event.event;
         let view = &listener.view;
-        if view.schedule.namespace != *namespace || view.schedule.ignores_outcome_of(topic, payload) {
+        if view.schedule.namespace != *namespace {
             return false;
         }
         let matching: Vec<(TriggerId, bool)> = view
@@ -93,7 +95,14 @@ impl Decider<'_> {
             .triggers
             .iter()
             .filter_map(|named| match &named.trigger {
-                Trigger::Event(on) if on.matches(topic, payload) => Some((named.id.clone(), on.coalesce)),
+                Trigger::Event(on)
+                    if on.matches(topic, payload)
+                        && !view
+                            .schedule
+                            .ignores_outcome(on, topic, payload, |name| self.alarms.contains(name)) =>
+                {
+                    Some((named.id.clone(), on.coalesce))
+                }
                 _ => None,
             })
             .collect();
@@ -182,6 +191,11 @@ impl Listener {
                 None
             }
         }
+    }
+
+    /// Whether it waits for ends of jobs.
+    pub(crate) fn is_alarm(&self) -> bool {
+        !self.view.schedule.outcome_interests().is_empty()
     }
 
     fn take(&mut self, mut write: ScheduleWrite, next: Option<Timestamp>) {

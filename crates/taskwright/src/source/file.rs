@@ -433,7 +433,9 @@ impl FileSource {
     /// The time until something is due.
     fn pause(&self, env: &Env, state: &State) -> Duration {
         let due = state.standing.values().map(|one| one.standing.due_us(self.files.debounce)).min();
-        let next = due.unwrap_or(u64::MAX).min(state.next_scan_us).max(state.next_look_us);
+        // Whoever adds to hints that wait already wakes nobody.
+        let due = if self.hints.is_empty() { due.unwrap_or(u64::MAX) } else { 0 };
+        let next = due.min(state.next_scan_us).max(state.next_look_us);
         Duration::from_micros(next.saturating_sub(env.monotonic_us()))
     }
 }
@@ -473,4 +475,47 @@ impl Duty for FileSource {
 
 fn in_words(path: &Path, why: &str) -> String {
     format!("{} cannot be looked at: {why}; make it a directory that this user can read", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use taskwright_core::SourceName;
+    use taskwright_core::source::Wanted;
+    use taskwright_store::memory::MemoryStore;
+
+    use super::*;
+    use crate::source::Origin;
+    use crate::testing::simulate;
+
+    /// A second hint that comes before the next look wakes nobody: the look must come all the same.
+    #[test]
+    fn hints_that_wait_are_looked_at_soon_whoever_was_woken() {
+        simulate(1, async |sim| {
+            let directory = tempfile::tempdir().unwrap();
+            let files = Files {
+                path: directory.path().to_owned(),
+                recursive: false,
+                patterns: Vec::new(),
+                wanted: Wanted::default(),
+                debounce: Duration::from_millis(500),
+                rescan: Duration::from_secs(3_600),
+                shared: false,
+            };
+            let source = EventSource {
+                name: SourceName::new("inbox").unwrap(),
+                namespace: taskwright_core::Namespace::default(),
+                topic: None,
+                of: Origin::Files(files.clone()),
+            };
+            let (source, _) = FileSource::new(Arc::new(MemoryStore::new()), source, files);
+            let env = sim.env();
+            source.run_once(&env).await.unwrap();
+            source.hints.add([directory.path().join("a")]);
+            // Woken by the first one, too soon for a look.
+            sim.advance(Duration::from_millis(1)).await;
+            source.hints.add([directory.path().join("b")]);
+            let Next::After(pause) = source.run_once(&env).await.unwrap() else { panic!("a pause") };
+            assert!(pause <= source.look_every(), "{pause:?}");
+        });
+    }
 }

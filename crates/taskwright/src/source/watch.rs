@@ -37,6 +37,12 @@ impl Hints {
         std::mem::take(&mut *self.lock())
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        let waiting = self.lock();
+        waiting.paths.is_empty() && !waiting.all
+    }
+
     /// Asks for a look at these.
     pub(super) fn add(&self, paths: impl IntoIterator<Item = PathBuf>) {
         self.change(|waiting| waiting.paths.extend(paths));

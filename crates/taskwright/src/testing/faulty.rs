@@ -12,12 +12,12 @@ use taskwright_core::{
 use taskwright_store::{
     Change, Changed, Claim, Claimed, Counters, DueSchedules, EndedItem, Enqueued, Error, EventKey,
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
-    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey, LogChunk,
-    LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport, Promoted, Pruned,
-    QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, SharedStore,
-    Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store,
-    StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, WorkerView,
-    Written,
+    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey,
+    JobOrigin, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
+    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite,
+    SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics,
+    Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, Takers,
+    WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -28,6 +28,7 @@ use crate::attempt::lock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
     Enqueue,
+    EnqueueTo,
     Claim,
     Finish,
     GiveBack,
@@ -181,6 +182,10 @@ impl ScheduleStore for FaultyStore {
         self.store.prune_firings(before, limit)
     }
 
+    fn origins(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
+        self.store.origins(jobs)
+    }
+
     fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {
         self.store.states(jobs)
     }
@@ -309,6 +314,14 @@ impl HistoryStore for FaultyStore {
 impl Store for FaultyStore {
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
         self.run(Call::Enqueue, move || self.store.enqueue(now, jobs))
+    }
+
+    fn enqueue_to(&self, now: Timestamp, job: NewJob, claim: Claim) -> Reply<'_, (Enqueued, Claimed)> {
+        self.run(Call::EnqueueTo, move || self.store.enqueue_to(now, job, claim))
+    }
+
+    fn takers(&self) -> Option<&Takers> {
+        self.store.takers()
     }
 
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {

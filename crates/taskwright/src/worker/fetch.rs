@@ -82,6 +82,9 @@ impl Fetcher {
                 self.hints.borrow_and_update();
                 self.dry = false;
             }
+            if self.worker.hand.take_doubts() {
+                (self.doubts, self.dry) = (true, false);
+            }
             self.give_back_old();
             if self.retiring && self.worker.open.load(Ordering::SeqCst) == 0 {
                 return Ended::Retired;
@@ -92,12 +95,23 @@ impl Fetcher {
             self.pace.measure(self.worker.host.env.monotonic_us(), level);
             let want = self.pace.want(level);
             if !claims || want == 0 {
+                self.worker.hand.set_open(self.takes_what_is_stored());
                 self.wait().await;
+                self.worker.hand.set_open(false);
             } else if self.claim(want).await {
                 return Ended::Empty;
             }
         }
         Ended::Stopped
+    }
+
+    /// Whether a job may be handed over: nothing more is in the store, and nobody says otherwise.
+    fn takes_what_is_stored(&self) -> bool {
+        self.dry
+            && !self.retiring
+            && !self.doubts
+            && self.gate.is_none()
+            && !self.worker.phase.is_at_least(Phase::Quiet)
     }
 
     /// Claims; `true` when there was nothing and nothing is under way, and the worker is to end then.

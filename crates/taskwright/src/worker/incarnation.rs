@@ -17,7 +17,8 @@ use super::finish::Ends;
 use super::phase::{Phase, PhaseCell};
 use super::recycle::{self, Wear};
 use super::room::Room;
-use super::source::Source;
+use super::source::{Serves, Source};
+use super::taker::Hand;
 use super::{Config, fetch, finish, heartbeat, signals, slot};
 use crate::attempt::{Attempt, Host, lock};
 use crate::cancel::StopCause;
@@ -33,6 +34,9 @@ pub(crate) struct Incarnation {
     pub(crate) host: Arc<Host>,
     pub(crate) store: SharedStore,
     pub(crate) source: Box<dyn Source>,
+    pub(crate) serves: Arc<Serves>,
+    /// Takes jobs from those who store them.
+    pub(crate) hand: Hand,
     pub(crate) marks: Arc<dyn StartMarks>,
     pub(crate) phase: PhaseCell,
     pub(crate) buffer: Buffer,
@@ -138,6 +142,10 @@ impl Incarnation {
 
     fn start(self: &Arc<Self>) -> Tasks {
         let env = &self.host.env;
+        if let Some(takers) = self.store.takers() {
+            let taker = Arc::downgrade(self);
+            takers.join(taker);
+        }
         Tasks {
             fetcher: env.spawn("fetcher", fetch::run(Arc::clone(self))),
             slots: (0..self.running.len())
@@ -159,6 +167,7 @@ impl Incarnation {
         if !tasks.fetcher.is_finished() {
             let _ = (&mut tasks.fetcher).await;
         }
+        self.hand.close().await;
         self.ends.give_back(&self.buffer.close(), "the worker stops");
         let abort_at_us = self.host.env.monotonic_us().saturating_add(micros(self.config.grace));
         self.stop_running(&StopCause::Shutdown, abort_at_us);

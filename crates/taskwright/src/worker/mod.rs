@@ -27,6 +27,7 @@ mod room;
 mod signals;
 mod slot;
 mod source;
+mod taker;
 
 use std::future::Future;
 use std::pin::pin;
@@ -46,6 +47,7 @@ pub use self::recycle::Recycled;
 use self::recycle::Wear;
 use self::room::Room;
 use self::source::{QueueSource, Serves};
+use self::taker::Hand;
 use crate::attempt::Host;
 use crate::env::{Env, micros};
 use crate::error::Error;
@@ -250,6 +252,8 @@ impl Worker {
             host: Arc::new(host),
             store: Arc::clone(&self.store),
             source: Box::new(source),
+            serves: Arc::clone(&self.serves),
+            hand: Hand::default(),
             marks: registration.marks,
             phase: PhaseCell::new(),
             buffer: Buffer::default(),

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use taskwright_core::{Kind, Namespace, Priority, QueueName, Timestamp, Verdict, WorkerId};
+use taskwright_core::{Kind, Namespace, NewJob, Priority, QueueName, Timestamp, Verdict, WorkerId};
 use taskwright_store::{Claim, Claimed, Finish, JobKey, Reply, SharedStore};
 
 /// What a worker wants of what it serves.
@@ -51,6 +51,15 @@ pub(crate) struct Serves {
     pub(crate) queues: Option<Vec<QueueName>>,
     pub(crate) namespace: Option<Namespace>,
     pub(crate) priority_max: Option<Priority>,
+}
+
+impl Serves {
+    pub(crate) fn includes(&self, job: &NewJob) -> bool {
+        self.kinds.contains(&job.kind)
+            && self.queues.as_ref().is_none_or(|queues| queues.contains(&job.queue))
+            && self.namespace.as_ref().is_none_or(|namespace| *namespace == job.namespace)
+            && self.priority_max.is_none_or(|worst| job.priority <= worst)
+    }
 }
 
 impl Source for QueueSource {

@@ -15,6 +15,7 @@ mod generators_keep_dead_letters;
 mod generators_rest_when_there_is_nothing;
 mod generators_run_their_items;
 mod generators_survive_nodes_and_stores;
+mod jobs_are_handed_over;
 mod jobs_run_and_complete;
 mod limits_need_a_child_process;
 mod logs_and_progress_arrive;

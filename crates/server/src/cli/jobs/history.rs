@@ -5,7 +5,7 @@ use serde::Serialize;
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::name::shown;
 use taskwright_core::{JobId, Kind, Namespace, QueueName, Timestamp, WorkerId};
-use taskwright_store::{Execution, ExecutionFilter, ExecutionPage};
+use taskwright_store::{Execution, ExecutionFilter, ExecutionPage, JobOrigin};
 
 use super::window::{Used, Window, micros, time_or_dash, usage_in_words};
 use crate::cli::Context;
@@ -82,7 +82,10 @@ impl History {
             let more = part.executions.len() > left;
             part.executions.truncate(left);
             left -= part.executions.len();
-            print(context, &mut table, &part.executions)?;
+            let jobs = part.executions.iter().map(|one| one.job).collect();
+            // Only the table has no room for it.
+            let origins = if context.output.is_json() { store.origins(jobs).await? } else { Vec::new() };
+            print(context, &mut table, &part.executions, &origins)?;
             after = part.next;
             if more || after.is_none() {
                 if part.is_cut && !more {
@@ -134,10 +137,11 @@ struct Row<'a> {
     error: Option<&'a str>,
     result: Option<&'a str>,
     usage: Option<Used>,
+    made_by: Option<&'a JobOrigin>,
 }
 
-impl<'a> From<&'a Execution> for Row<'a> {
-    fn from(execution: &'a Execution) -> Self {
+impl<'a> Row<'a> {
+    fn of(execution: &'a Execution, made_by: Option<&'a JobOrigin>) -> Self {
         let record = &execution.record;
         Self {
             job: execution.job,
@@ -156,13 +160,20 @@ impl<'a> From<&'a Execution> for Row<'a> {
             error: record.error.as_deref(),
             result: execution.result.as_deref(),
             usage: record.usage.map(Used::from),
+            made_by,
         }
     }
 }
 
-fn print(context: &Context, table: &mut Table, executions: &[Execution]) -> Result<(), Error> {
+fn print(
+    context: &Context,
+    table: &mut Table,
+    executions: &[Execution],
+    origins: &[Option<JobOrigin>],
+) -> Result<(), Error> {
     if context.output.is_json() {
-        executions.iter().try_for_each(|one| context.output.json(&Row::from(one)))?;
+        let rows = executions.iter().zip(origins).map(|(one, made_by)| Row::of(one, made_by.as_ref()));
+        rows.into_iter().try_for_each(|row| context.output.json(&row))?;
         return context.output.flush();
     }
     let now = context.env.now();

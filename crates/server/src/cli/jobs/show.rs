@@ -4,8 +4,8 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use taskwright_core::attempt::AttemptEnd;
-use taskwright_core::{AttemptRecord, Delivery, ScheduleName, Timestamp, Usage, WorkerId};
-use taskwright_store::{JobDetail, JobView, TimelineEntry};
+use taskwright_core::{AttemptRecord, Delivery, Timestamp, Usage, WorkerId};
+use taskwright_store::{JobDetail, JobOrigin, JobView, TimelineEntry};
 
 use super::window::Used;
 use crate::cli::select::{self, Selectors};
@@ -56,7 +56,8 @@ impl Show {
             if index > 0 && !context.output.is_json() {
                 context.output.line("")?;
             }
-            print(context, &job)?;
+            let origin = store.origins(vec![*id]).await?.pop().flatten();
+            print(context, &job, origin.as_ref())?;
             exit = if ids.len() == 1 && named == 1 { look::exit(job.view.state) } else { Exit::Ok };
         }
         if ids.is_empty() {
@@ -77,7 +78,7 @@ struct Whole<'a> {
     backoff: Option<String>,
     timeout_us: Option<u64>,
     delivery: Delivery,
-    schedule: Option<&'a ScheduleName>,
+    made_by: Option<&'a JobOrigin>,
     unique: Option<&'a str>,
     attempts: Vec<Attempt<'a>>,
     timeline: &'a [TimelineEntry],
@@ -110,12 +111,12 @@ impl<'a> From<&'a AttemptRecord> for Attempt<'a> {
     }
 }
 
-fn print(context: &Context, job: &JobDetail) -> Result<(), Error> {
+fn print(context: &Context, job: &JobDetail, origin: Option<&JobOrigin>) -> Result<(), Error> {
     let (output, now) = (&context.output, context.env.now());
     if output.is_json() {
-        return json(output, job);
+        return json(output, job, origin);
     }
-    facts(output, job, now)?;
+    facts(output, job, origin, now)?;
     look::body(output, "Arguments", job.args.as_str())?;
     if let Some(result) = &job.result {
         look::body(output, "Result", result)?;
@@ -124,7 +125,7 @@ fn print(context: &Context, job: &JobDetail) -> Result<(), Error> {
     timeline(output, job, now)
 }
 
-fn json(output: &Output, job: &JobDetail) -> Result<(), Error> {
+fn json(output: &Output, job: &JobDetail, origin: Option<&JobOrigin>) -> Result<(), Error> {
     let damaged = |error: serde_json::Error| {
         Error::operational(
             format!("the job {}", job.view.id),
@@ -139,14 +140,14 @@ fn json(output: &Output, job: &JobDetail) -> Result<(), Error> {
         backoff: job.backoff.map(|backoff| backoff.to_string()),
         timeout_us: job.timeout.and_then(|timeout| u64::try_from(timeout.as_micros()).ok()),
         delivery: job.delivery,
-        schedule: job.schedule.as_ref(),
+        made_by: origin,
         unique: job.unique.as_deref(),
         attempts: job.attempts.iter().map(Attempt::from).collect(),
         timeline: &job.timeline,
     })
 }
 
-fn facts(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Error> {
+fn facts(output: &Output, job: &JobDetail, origin: Option<&JobOrigin>, now: Timestamp) -> Result<(), Error> {
     let view = &job.view;
     let state = output.paint(view.state.as_str(), look::paint(view.state));
     output.line(format!("{}  {}  {state}", view.id, output.paint(view.kind.as_str(), Paint::Strong)))?;
@@ -188,8 +189,12 @@ fn facts(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Error> 
     if view.namespace != taskwright_core::Namespace::default() {
         fact("namespace", view.namespace.to_string())?;
     }
-    if let Some(schedule) = &job.schedule {
-        fact("schedule", schedule.to_string())?;
+    if let Some(JobOrigin { schedule, due, event }) = origin {
+        let by = event.map_or_else(
+            || format!("due {}", text::full(*due, now)),
+            |event| format!("fired by event {event}"),
+        );
+        fact("schedule", format!("{schedule}, {by}"))?;
     }
     if let Some(key) = &job.unique {
         fact("unique", text::one_line(key))?;

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 use taskwright::schedule::{Put, ScheduleStatus};
 use taskwright_core::limit::ARGS_BYTES_MAX;
-use taskwright_core::schedule::{Misfire, Origin, Overlap};
+use taskwright_core::schedule::{Misfire, NamedTrigger, Origin, Overlap};
 use taskwright_core::trigger::CustomTriggers;
 use taskwright_core::{
     Backoff, Kind, MaxAttempts, Owner, Priority, QueueName, Schedule, ScheduleName, Trigger,
@@ -102,6 +102,15 @@ struct JobFlags {
     owner: Option<Owner>,
 }
 
+/// Whether it waits for something that is called as the ends of jobs are, and is none.
+fn names_no_end(schedule: &Schedule) -> bool {
+    let is_like_one = |named: &NamedTrigger| match &named.trigger {
+        Trigger::Event(on) => on.topic.to_string().starts_with("job."),
+        _ => false,
+    };
+    schedule.triggers.iter().any(is_like_one) && schedule.outcome_interests().is_empty()
+}
+
 impl Add {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let schedule = self.schedule(context)?;
@@ -122,6 +131,11 @@ impl Add {
         }
         if let Some(before) = before {
             super::note_config(context, &schedule.name, &before.schedule.origin, "puts that back");
+        }
+        if names_no_end(&schedule) {
+            context.output.note(
+                "no job ends like that: the ends are job.completed, job.failed, job.cancelled and job.dropped",
+            );
         }
         self.note_what_keeps_it(context, &schedule).await?;
         Ok(Exit::Ok)

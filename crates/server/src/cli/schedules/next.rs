@@ -56,6 +56,9 @@ impl Next {
             Some(name) => self.of_stored(context, name, from).await?,
             None => self.of_flags(from)?,
         };
+        if context.output.is_seen() && !context.output.is_json() {
+            context.output.line(text::one_line(&schedule.triggers.describe()))?;
+        }
         print(context, &schedule, &due, now)?;
         if due.is_empty() {
             context.output.note(match schedule.has_event_trigger() {

@@ -70,13 +70,14 @@ CREATE UNIQUE INDEX job_id ON job (id);
 CREATE INDEX job_stream ON job (lane, xid, seq) WHERE is_streamed;
 CREATE INDEX job_sorted ON job (lane, xid, seq) WHERE NOT is_streamed;
 
--- Kinds whose ends are told as events, for which schedule; an empty kind stands for any. Mostly there are none, and ends cost
--- one look here (0005_outcomes.sql).
+-- Kinds whose ends in a state are told as events, for which schedule; an empty kind stands for any. Mostly there are none, and
+-- ends cost one look here (0005_outcomes.sql).
 CREATE TABLE interest (
+    state     text   NOT NULL,
     namespace text   NOT NULL,
     kind      text   NOT NULL,
     schedule  bigint NOT NULL,
-    PRIMARY KEY (namespace, kind, schedule)
+    PRIMARY KEY (state, namespace, kind, schedule)
 );
 
 CREATE INDEX interest_schedule ON interest (schedule);

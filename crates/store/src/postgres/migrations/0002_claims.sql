@@ -345,6 +345,84 @@ BEGIN
 END
 $$;
 
+-- Stores a plain job, and gives it to a worker (`turn` as for `claim`) if it is the next one of its lane, in the one transaction:
+-- `held_in`, its block, says so. Whoever stores a job waits for nobody: what is locked, by a claim that is under way, say, is
+-- left alone.
+--
+-- The head passes the job as a claim would: to its own transaction, whose id is taken first, so that whatever is enqueued and
+-- not seen here is of a transaction that is late, or of one that begins behind it. A snapshot does not list all that are late: those
+-- behind the newest that has ended are left out. A head that has passed this transaction meanwhile has it among the late ones,
+-- and keeps it there, with the job as its place.
+CREATE FUNCTION enqueue_to(
+    who uuid, turn bigint, new_id uuid, in_lane bigint, at bigint, starts_at bigint, most_us bigint, most bigint,
+    state smallint, once boolean, for_owner text, wait text, with_args bytea, OUT stored bigint, OUT held_in bigint)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    own     xid8 := pg_current_xact_id();
+    me      bigint;
+    locked  bigint;
+    newest  bigint;
+    far     xid8;
+    far_seq bigint;
+    xids    xid8[];
+    seqs    bigint[];
+BEGIN
+    SELECT w.worker, l.lane INTO me, locked FROM worker w, lane l
+        WHERE w.id = who AND l.lane = in_lane
+          AND pg_try_advisory_xact_lock_shared(1952543595, (w.worker & 2147483647)::integer)
+        FOR UPDATE OF l SKIP LOCKED;
+    IF locked IS NOT NULL THEN
+        -- All on one snapshot, which is younger than the lock: what is free, and what is late. Mostly nothing else is under way.
+        SELECT h.n, h.xid, h.seq, CASE WHEN h.is_alone THEN '{}' ELSE late.xids END,
+               CASE WHEN h.is_alone THEN '{}' ELSE late.seqs END
+            INTO newest, far, far_seq, xids, seqs
+        FROM (SELECT h.*, s.first_open, h.late_xid = '{}' AND s.oldest >= own AND s.first_open >= own::text::bigint AS is_alone
+              FROM (SELECT * FROM lane_head h WHERE h.lane = in_lane ORDER BY h.n DESC LIMIT 1) h,
+                   (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest,
+                           pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS first_open) s) h
+            LEFT JOIN LATERAL (
+                SELECT coalesce(array_agg(t.xid ORDER BY t.xid), '{}') AS xids,
+                       coalesce(array_agg(t.seq ORDER BY t.xid), '{}') AS seqs
+                FROM (SELECT l.xid, l.seq FROM unnest(h.late_xid, h.late_seq) AS l (xid, seq)
+                      WHERE l.xid <> own AND NOT pg_visible_in_snapshot(l.xid, pg_current_snapshot())
+                      UNION ALL
+                      SELECT x, 0 FROM pg_snapshot_xip(pg_current_snapshot()) AS x WHERE x > h.xid AND x < own
+                      UNION ALL
+                      SELECT x::text::xid8, 0 FROM generate_series(h.first_open, own::text::bigint - 1) AS x
+                      WHERE x::text::xid8 > h.xid) t) late ON NOT h.is_alone
+        WHERE EXISTS (SELECT FROM worker w WHERE w.worker = me AND w.state = 0 AND w.claims_from <= turn)
+          AND own::text::bigint - h.first_open < 1000
+          AND NOT EXISTS (
+              SELECT FROM lane l JOIN queue q ON q.queue = l.queue
+                  JOIN queue p ON p.namespace = q.namespace AND p.name = q.name AND p.paused
+              WHERE l.lane = in_lane)
+          AND NOT EXISTS (SELECT FROM ready r WHERE r.lane = in_lane)
+          AND CASE WHEN h.is_alone
+                   THEN NOT EXISTS (
+                       SELECT FROM job j WHERE j.is_streamed AND j.lane = in_lane AND (j.xid, j.seq) > (h.xid, h.seq))
+                   ELSE NOT EXISTS (SELECT FROM upcoming(in_lane, 1)) END;
+    END IF;
+    WITH new AS (
+        INSERT INTO job
+            (id, lane, created_at, run_at, timeout_us, max_attempts, first_state, at_most_once, owner, backoff, args)
+        VALUES (new_id, in_lane, at, starts_at, most_us, most, state, once, for_owner, wait, with_args)
+        RETURNING seq),
+    held AS (
+        INSERT INTO block (worker, lane, claimed_at, seqs)
+        SELECT me, in_lane, at, int8multirange(int8range(new.seq, new.seq + 1)) FROM new WHERE newest IS NOT NULL
+        RETURNING block),
+    passed AS (
+        INSERT INTO lane_head (lane, n, xid, seq, late_xid, late_seq)
+        SELECT in_lane, newest + 1, own, new.seq, xids, seqs FROM new WHERE own > far
+        UNION ALL
+        SELECT in_lane, newest + 1, far, far_seq, xids || own, seqs || new.seq FROM new WHERE own < far)
+    SELECT new.seq, held.block INTO stored, held_in FROM new LEFT JOIN held ON true;
+    IF (newest + 1) % 64 = 0 THEN
+        PERFORM forget_heads(in_lane, newest + 1);
+    END IF;
+END
+$$;
+
 -- Ends first attempts that completed, of jobs that are in blocks of the worker: all of them, or it fails with TW001. For each of
 -- `blocks` there is what leaves it (`leaving`, a multirange as text), and which of that left nothing but `times` (`plain`);
 -- the others come as rows of attempt.
@@ -385,7 +463,7 @@ BEGIN
                  AS e (block, seq, started_at, ended_at, usage, result)
             WHERE e.block = blocks[i];
         END IF;
-        IF NOT isempty(done) AND EXISTS (SELECT FROM interest) THEN
+        IF NOT isempty(done) AND EXISTS (SELECT FROM interest i WHERE i.state = 'completed') THEN
             PERFORM tell_completed(done);
         END IF;
     END LOOP;

@@ -49,7 +49,7 @@ CREATE TABLE firing (
 );
 
 CREATE INDEX firing_decided ON firing (decided_at);
-CREATE INDEX firing_job ON firing (job) WHERE job IS NOT NULL;
+CREATE INDEX firing_job ON firing (job, firing) WHERE job IS NOT NULL;
 
 -- An occurrence makes one job, whatever else says that it is due. Who fires looks before, with the row of the schedule
 -- locked; this is what holds if somebody should not.

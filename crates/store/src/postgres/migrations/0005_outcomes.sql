@@ -19,7 +19,8 @@ LANGUAGE sql SET search_path FROM CURRENT SET enable_seqscan = off AS $$
         JOIN job j ON j.seq = e.seq
         JOIN lane l ON l.lane = j.lane
         JOIN queue q ON q.queue = l.queue
-        WHERE EXISTS (SELECT FROM interest i WHERE i.namespace = q.namespace AND i.kind IN (l.kind, ''))
+        WHERE EXISTS (SELECT FROM interest i WHERE i.state = e.state AND i.namespace = q.namespace
+                                                AND i.kind IN (l.kind, ''))
         ORDER BY e.place
         RETURNING event)
     INSERT INTO event_due (event) SELECT event FROM told;
@@ -40,7 +41,7 @@ $$;
 CREATE FUNCTION tell_attempts() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    IF EXISTS (SELECT FROM interest) THEN
+    IF EXISTS (SELECT FROM interest i WHERE i.state = 'completed') THEN
         PERFORM tell_ends(array_agg(e.seq ORDER BY e.seq), array_agg('completed'::text ORDER BY e.seq),
                           array_agg(e.attempt ORDER BY e.seq), array_agg(e.ended_at ORDER BY e.seq))
         FROM ended e WHERE e.moved_to = 6 HAVING count(*) > 0;
@@ -56,7 +57,7 @@ CREATE TRIGGER tell_attempts AFTER INSERT ON attempt REFERENCING NEW TABLE AS en
 CREATE FUNCTION tell_over() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    IF EXISTS (SELECT FROM interest) THEN
+    IF EXISTS (SELECT FROM interest i WHERE i.state IN ('failed', 'cancelled', 'dropped')) THEN
         PERFORM tell_ends(
             array_agg(e.seq ORDER BY e.seq),
             array_agg(CASE e.state WHEN 7 THEN 'failed' WHEN 8 THEN 'cancelled' ELSE 'dropped' END ORDER BY e.seq),

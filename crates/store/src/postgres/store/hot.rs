@@ -8,6 +8,7 @@ use tokio_postgres::types::Type;
 
 use super::super::enqueue::NewRow;
 use super::super::error::{is_conflict, is_duplicate, is_elsewhere};
+use super::super::held::Where;
 use super::super::session::{Parts, Session, get};
 use super::super::streamed::{self, Streamed};
 use super::super::{claim, copy, enqueue, finish, unanswered};
@@ -67,6 +68,38 @@ impl PostgresStore {
             Err(error) if is_duplicate(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Stores a job that goes into a stream, and gives it to a worker if it is the next one there; `None`, and nothing is stored,
+    /// when its id exists, or it is not for this worker to say what it holds.
+    pub(super) async fn enqueue_and_claim(
+        &self,
+        row: &NewRow<'_>,
+        claim: &Claim,
+    ) -> Result<Option<(Enqueued, Claimed)>, Error> {
+        if claim.limit == 0 || !claim::serves(claim, row.job) || self.unanswered.has_any(claim.worker) {
+            return Ok(None);
+        }
+        let asked = self.unanswered.ask(claim.worker).await;
+        let (one, who, turn) = (enqueue::One::of(row), claim.worker.into(), self.unanswered.number());
+        let rows = match self.once(claim::ENQUEUE_TO, &claim::to(&one, &who, &turn)).await {
+            Ok(rows) => rows,
+            Err(error) if is_duplicate(&error) => {
+                asked.answered();
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let given = claim::read_given(&rows, row.job, claim.now)?;
+        if let Some((job, block)) = &given {
+            let place = Where::Block { block: *block, claimed_at: claim.now };
+            self.held.add(claim.worker, std::iter::once((job.key.0, place)));
+        }
+        asked.answered();
+        if given.is_none() {
+            self.bell.ring(&self.connections);
+        }
+        Ok(Some((enqueue::new(row.job), Claimed { jobs: given.into_iter().map(|(job, _)| job).collect() })))
     }
 
     pub(super) async fn claim_jobs(&self, claim: &Claim) -> Result<Claimed, Error> {

@@ -10,7 +10,7 @@ use super::super::session::Session;
 use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
 use crate::schedule::{
-    DueSchedules, FiringView, ScheduleKey, ScheduleStore, ScheduleWrite, StoredSchedule, Written,
+    DueSchedules, FiringView, JobOrigin, ScheduleKey, ScheduleStore, ScheduleWrite, StoredSchedule, Written,
     check_writes,
 };
 
@@ -63,6 +63,10 @@ impl ScheduleStore for PostgresStore {
 
     fn prune_firings(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
         Box::pin(async move { self.prune_by(schedule::PRUNE_FIRINGS, before, limit).await })
+    }
+
+    fn origins(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
+        Box::pin(async move { snapshot!(self, session => schedule::origins(session, &jobs)) })
     }
 
     fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {

@@ -61,10 +61,11 @@ CREATE TABLE taskwright_undelivered (
     event INTEGER PRIMARY KEY
 ) STRICT;
 
--- Kinds whose outcomes are told as events, for which schedule; an empty kind stands for any.
+-- Kinds whose ends in a state are told as events, for which schedule; an empty kind stands for any.
 CREATE TABLE taskwright_interest (
+    state     INTEGER NOT NULL,
     namespace TEXT    NOT NULL,
     kind      TEXT    NOT NULL,
     schedule  INTEGER NOT NULL,
-    PRIMARY KEY (namespace, kind, schedule)
+    PRIMARY KEY (state, namespace, kind, schedule)
 ) STRICT, WITHOUT ROWID;
