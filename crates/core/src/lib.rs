@@ -18,6 +18,7 @@
 //! | [`trigger`] | when a schedule fires |
 //! | [`cron`], [`zone`] | which moments an expression and a wall clock mean |
 //! | [`schedule`] | which jobs a schedule makes now |
+//! | [`generator`] | when a generator is asked, and for how much |
 //! | [`source`] | which event a look at a file makes |
 //! | [`outcome`] | how the end of a job is told as an event |
 //! | [`unique`] | which jobs count as the same |
@@ -33,6 +34,7 @@ pub mod admission;
 pub mod attempt;
 pub mod cron;
 pub mod error;
+pub mod generator;
 pub mod id;
 pub mod job;
 pub mod limit;
@@ -59,7 +61,8 @@ pub use error::Error;
 pub use id::{EventId, JobId, WorkerId};
 pub use job::{Args, Delivery, NewJob};
 pub use name::{
-    Actor, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, SourceName, Topic, TriggerId,
+    Actor, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, SourceName, Topic,
+    TriggerId,
 };
 pub use priority::Priority;
 pub use resource::{IoNice, Limits};

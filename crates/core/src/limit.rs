@@ -62,6 +62,23 @@ pub const SOURCE_SPAN_MAX: Duration = Duration::from_secs(86_400);
 /// The shortest time between two scans of an event source: 1 s.
 pub const RESCAN_MIN: Duration = Duration::from_secs(1);
 
+/// Items of one generator that may be outstanding at a time: 10,000.
+pub const GENERATOR_WINDOW_MAX: u32 = 10_000;
+/// Items that one poll of a generator gives, and items that are settled at once: 1,000 each.
+pub const GENERATOR_BATCH_MAX: usize = 1_000;
+/// The state of a generator, as JSON: 256 KiB. It is rewritten with every commit.
+pub const GENERATOR_STATE_BYTES_MAX: usize = 256 << 10;
+/// Bytes of an item's key: 512.
+pub const ITEM_KEY_BYTES_MAX: usize = 512;
+/// How long who takes a generator has it for itself: 30 s. What it has not committed by then, it cannot commit any more.
+pub const GENERATOR_LEASE: Duration = Duration::from_secs(30);
+/// How long one poll of a generator may take: 25 s, so that its commit comes before the end of the lease.
+pub const POLL_MAX: Duration = Duration::from_secs(25);
+/// The longest idle back-off of a generator: 1 day.
+pub const IDLE_MAX: Duration = Duration::from_secs(86_400);
+/// Errors in a row after which a generator is paused, at most: 1,000.
+pub const GENERATOR_ERRORS_MAX: u32 = 1_000;
+
 /// Checks the key of an event: 1 to [`EVENT_KEY_BYTES_MAX`] bytes without control characters.
 ///
 /// # Errors

@@ -12,6 +12,9 @@ use crate::limit::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
 /// The form of a machine-readable name: what the error says, and what [`check_name`] checks.
 const NAME_FORM: &str = "start with a letter or digit and go on with letters, digits and . _ : / -";
 
+/// What the name of a generator's queue begins with.
+const GENERATOR_QUEUE_PREFIX: &str = "generator:";
+
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, $noun:literal, $check:ident) => {
         $(#[$doc])*
@@ -118,6 +121,12 @@ text_type! {
 }
 
 text_type! {
+    /// Names a generator, for instance `webhooks`: at most 118 bytes, a letter or digit first, then letters, digits and
+    /// `. _ : / -`. Its items wait in the queue `generator:NAME`.
+    GeneratorName, "generator", check_generator_name
+}
+
+text_type! {
     /// Names what an event is about, for instance `order.created`: at most 128 bytes, a letter or digit first, then
     /// letters, digits and `. _ : / -`.
     Topic, "topic", check_name
@@ -170,6 +179,27 @@ fn check_name(noun: &str, text: &str) -> Result<(), Error> {
         why,
         format!("choose a {noun} such as reports.daily"),
     ))
+}
+
+/// A name that leaves room for what comes before it in the name of the generator's queue.
+fn check_generator_name(noun: &str, text: &str) -> Result<(), Error> {
+    check_name(noun, text)?;
+    let most = NAME_BYTES_MAX - GENERATOR_QUEUE_PREFIX.len();
+    if text.len() <= most {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        format!("the {noun} {:?}", shown(text)),
+        format!("it has {} bytes, {most} are allowed", text.len()),
+        format!("choose a shorter name: its items wait in the queue `{GENERATOR_QUEUE_PREFIX}NAME`"),
+    ))
+}
+
+impl GeneratorName {
+    /// The queue that its items wait in: `generator:NAME`.
+    pub fn queue(&self) -> QueueName {
+        QueueName(format!("{GENERATOR_QUEUE_PREFIX}{self}").into())
+    }
 }
 
 fn check_text(noun: &str, text: &str) -> Result<(), Error> {
@@ -244,6 +274,15 @@ mod tests {
         ] {
             assert!(Kind::new(name).unwrap_err().is_invalid(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn the_longest_name_of_a_generator_makes_a_queue() {
+        let longest = GeneratorName::new(&"x".repeat(118)).unwrap();
+        assert_eq!(QueueName::new(longest.queue().as_str()).unwrap(), longest.queue());
+        let error = GeneratorName::new(&"x".repeat(119)).unwrap_err();
+        assert!(error.why().contains("118 are allowed"), "{error}");
+        assert!(GeneratorName::new("a b").unwrap_err().is_invalid());
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod ended;
 mod error;
 mod event;
 mod finish;
+mod generator;
 mod history;
 mod lead;
 pub mod memory;
@@ -56,6 +57,10 @@ pub use claim::{Claim, Claimed, ClaimedJob, JobKey};
 pub use error::Error;
 pub use event::{EventKey, EventStore, NewEvent, StoredEvent};
 pub use finish::{Finish, LogEntry, LogStream, Progress, ProgressReport};
+pub use generator::{
+    EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator, NewItem,
+    SettledItem, StoredGenerator, TakeGenerators, TakenGenerators,
+};
 pub use history::{
     Execution, ExecutionFilter, ExecutionPage, ExecutionPlace, Executions, Group, HistoryStore, Statistics,
 };
@@ -85,7 +90,7 @@ pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + '
 /// Every call may fail with an [`Error`] of its own accord: [busy](Error::is_busy), [full](Error::is_full),
 /// [read-only](Error::is_read_only) or [closed](Error::is_closed). After such an error it is unknown whether the call
 /// took place, and every call may safely be repeated. Further errors are named at the call.
-pub trait Store: ScheduleStore + EventStore + SourceStore + HistoryStore {
+pub trait Store: ScheduleStore + EventStore + SourceStore + GeneratorStore + HistoryStore {
     /// Stores new jobs, all or none, and answers in their order.
     ///
     /// A job whose id is stored already is left alone and answered as existing; so is a job whose unique key is held

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use taskwright_core::{JobId, ScheduleName};
+use taskwright_core::{GeneratorName, JobId, ScheduleName};
 
 /// Something the runtime could not do.
 ///
@@ -17,6 +17,7 @@ enum Inner {
     Store(taskwright_store::Error),
     NoSuchJob(JobId),
     NoSuchSchedule(ScheduleName),
+    NoSuchGenerator(GeneratorName),
     /// What a statement in the caller's transaction met.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite's errors are the store's"))]
     InTransaction(Box<InTransaction>),
@@ -42,6 +43,10 @@ impl Error {
         Self(Inner::NoSuchSchedule(name.clone()))
     }
 
+    pub(crate) fn no_such_generator(name: &GeneratorName) -> Self {
+        Self(Inner::NoSuchGenerator(name.clone()))
+    }
+
     #[cfg(feature = "postgres")]
     pub(crate) fn in_transaction(error: InTransaction) -> Self {
         Self(Inner::InTransaction(Box::new(error)))
@@ -54,6 +59,7 @@ impl Error {
             Inner::Store(error) => error.what().to_owned(),
             Inner::NoSuchJob(id) => format!("the job {id}"),
             Inner::NoSuchSchedule(name) => format!("the schedule {name}"),
+            Inner::NoSuchGenerator(name) => format!("the generator {name}"),
             Inner::InTransaction(error) => error.what.to_owned(),
         }
     }
@@ -65,6 +71,7 @@ impl Error {
             Inner::Store(error) => error.why(),
             Inner::NoSuchJob(_) => "there is no such job",
             Inner::NoSuchSchedule(_) => "there is no such schedule",
+            Inner::NoSuchGenerator(_) => "there is no such generator",
             Inner::InTransaction(error) => &error.why,
         }
     }
@@ -78,6 +85,7 @@ impl Error {
                 "look for it with `taskwright jobs list`; jobs that are over are removed in time"
             }
             Inner::NoSuchSchedule(_) => "look for it with `taskwright schedules list`, in its namespace",
+            Inner::NoSuchGenerator(_) => "look for it with `taskwright generators list`, in its namespace",
             Inner::InTransaction(error) => error.fix,
         }
     }
@@ -87,7 +95,10 @@ impl Error {
         match &self.0 {
             Inner::Domain(_) => true,
             Inner::Store(error) => error.is_domain(),
-            Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::InTransaction(_) => false,
+            Inner::NoSuchJob(_)
+            | Inner::NoSuchSchedule(_)
+            | Inner::NoSuchGenerator(_)
+            | Inner::InTransaction(_) => false,
         }
     }
 
@@ -97,13 +108,15 @@ impl Error {
         match &self.0 {
             Inner::Store(error) => error.is_refused(),
             Inner::InTransaction(error) => error.refused,
-            Inner::Domain(_) | Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) => false,
+            Inner::Domain(_) | Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::NoSuchGenerator(_) => {
+                false
+            }
         }
     }
 
-    /// Whether there is no such job, or no such schedule.
+    /// Whether there is no such job, schedule or generator.
     pub fn is_not_found(&self) -> bool {
-        matches!(self.0, Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_))
+        matches!(self.0, Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::NoSuchGenerator(_))
     }
 
     /// Whether trying the same thing again later can help.
@@ -115,9 +128,11 @@ impl Error {
     pub fn as_store(&self) -> Option<&taskwright_store::Error> {
         match &self.0 {
             Inner::Store(error) => Some(error),
-            Inner::Domain(_) | Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::InTransaction(_) => {
-                None
-            }
+            Inner::Domain(_)
+            | Inner::NoSuchJob(_)
+            | Inner::NoSuchSchedule(_)
+            | Inner::NoSuchGenerator(_)
+            | Inner::InTransaction(_) => None,
         }
     }
 }
@@ -134,7 +149,7 @@ impl std::error::Error for Error {
         match &self.0 {
             Inner::Domain(error) => error.source(),
             Inner::Store(error) => error.source(),
-            Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) => None,
+            Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::NoSuchGenerator(_) => None,
             Inner::InTransaction(error) => Some(error.source.as_ref()),
         }
     }

@@ -55,6 +55,7 @@ pub mod duty;
 pub mod env;
 mod error;
 mod event;
+pub mod generator;
 mod handler;
 mod job;
 mod outbox;

@@ -22,6 +22,7 @@ mod context;
 mod doctor;
 mod enqueue;
 mod events;
+mod generators;
 mod jobs;
 mod look;
 mod migrate;
@@ -113,6 +114,8 @@ enum Verb {
     Sources(sources::Sources),
     /// Look at schedules, add, pause, resume, fire and remove them
     Schedules(schedules::Schedules),
+    /// Look at generators, pause, resume and poll them
+    Generators(generators::Generators),
     /// Emit events, and look at them
     Events(events::Events),
     /// Look at workers, quiet and stop them
@@ -177,6 +180,7 @@ impl Verb {
             Self::Queues(noun) => context.block_on(noun.run(context)),
             Self::Sources(noun) => context.block_on(noun.run(context)),
             Self::Schedules(noun) => context.block_on(noun.run(context)),
+            Self::Generators(noun) => context.block_on(noun.run(context)),
             Self::Events(noun) => context.block_on(noun.run(context)),
             Self::Workers(noun) => context.block_on(noun.run(context)),
             Self::Migrate(verb) => context.block_on(verb.run(context)),

@@ -5,11 +5,12 @@ use std::io::{Cursor, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use taskwright::generator::GeneratorSet;
 use taskwright::store::memory::MemoryStore;
 use taskwright::store::{
-    Claim, ClaimedJob, Finish, LogEntry, LogStream, NewWorker, Progress, ProgressReport, Store,
+    Claim, ClaimedJob, Finish, LogEntry, LogStream, NewWorker, Progress, ProgressReport, SharedStore, Store,
 };
-use taskwright::{Env, JobId, Kind, State, WorkerId};
+use taskwright::{DutyConfig, Env, JobId, Kind, State, WorkerId};
 use taskwright_core::attempt::{self, AttemptEnd, Facts, Outcome};
 use taskwright_server::output::Terminal;
 use taskwright_server::{App, Exit, Io};
@@ -168,6 +169,13 @@ impl Cli {
         let progress = Progress { done, total: Some(total), message: Some(message.to_owned()) };
         let report = ProgressReport { key: job.key, attempt: job.attempt, at: self.env.now(), progress };
         self.runtime.block_on(self.store.report(self.worker, vec![report])).unwrap();
+    }
+
+    /// Does what is due once, as a node does that knows these generators.
+    pub(crate) fn do_duties(&self, generators: GeneratorSet) {
+        let store: SharedStore = Arc::new(self.store.handle());
+        let config = DutyConfig { generators, ..DutyConfig::default() };
+        self.runtime.block_on(taskwright::duty::run_once(&store, &self.env, &config, |_| ())).unwrap();
     }
 
     /// How many lines of data a command printed.

@@ -480,6 +480,13 @@ fn jobs() -> Vec<Case> {
             .after("enqueue --from-file many.ndjson"),
         Case::new("unknown queue", 1, "queues show defualt").after("enqueue exec -- ls"),
         Case::new("purge an unknown queue", 1, "queues purge mail").after("migrate"),
+        Case::new("unknown generator", 1, "generators show webhooks").after("migrate"),
+        Case::new("dead letters of an unknown generator", 1, "generators dead webhooks").after("migrate"),
+        Case::new("generators of another namespace", 1, "--namespace other generators pause webhooks")
+            .after("migrate"),
+        Case::new("generator without a store", 1, "generators poll webhooks"),
+        Case::new("bad name of a generator", 2, "generators poll 'a b'"),
+        Case::new("name of a generator that is too long", 2, format!("generators poll {}", "x".repeat(119))),
         Case::new("stop an unknown worker", 1, format!("workers stop {UNKNOWN}")).after("migrate"),
     ]
 }

@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue event fence finish hand hint history lead log order promote prune query queue reclaim schedule
+    cancel change claim enqueue event fence finish generator hand hint history lead log order promote prune query queue reclaim schedule
     source timeline unique worker
 }
 
@@ -171,6 +171,27 @@ macro_rules! conformance {
                 a_job_that_is_given_back_keeps_its_attempt,
                 an_end_that_the_rules_forbid_refuses_the_whole_call,
                 a_batch_of_every_end_takes_each_to_its_place,
+            ]
+            generator: [
+                a_generator_is_found_as_it_was_registered,
+                a_new_definition_keeps_what_was_done,
+                only_what_is_due_and_asked_for_is_taken,
+                who_takes_a_generator_has_it_until_the_lease_is_over,
+                a_commit_makes_items_and_moves_the_state_together,
+                a_commit_that_is_repeated_makes_nothing_twice,
+                items_are_jobs_like_any_other,
+                items_are_found_however_they_ended,
+                what_others_put_into_the_queue_is_no_item,
+                settled_items_are_removed_and_dead_letters_stay,
+                an_item_is_settled_once,
+                an_item_that_runs_again_meanwhile_is_not_settled,
+                a_pause_leaves_nothing_to_whoever_asks_at_that_time,
+                whoever_rests_is_not_given_back_to_be_asked,
+                a_notice_makes_a_generator_due_as_soon_as_it_is_free,
+                generators_are_listed_page_by_page,
+                a_removed_generator_is_gone_and_its_jobs_stay,
+                too_much_at_once_is_refused_whole,
+                what_makes_a_generator_due_and_what_it_makes_is_heard_of,
             ]
             hand: [
                 a_job_is_handed_over_as_it_is_stored,
@@ -395,6 +416,7 @@ mod tests {
             include_str!("event.rs"),
             include_str!("fence.rs"),
             include_str!("finish.rs"),
+            include_str!("generator.rs"),
             include_str!("hint.rs"),
             include_str!("history.rs"),
             include_str!("lead.rs"),

@@ -12,6 +12,7 @@ mod claim;
 mod enqueue;
 mod event;
 mod finish;
+mod generator;
 mod history;
 mod job;
 mod lead;

@@ -9,6 +9,7 @@ use crate::claim::JobKey;
 use crate::outcome;
 
 use super::event::Events;
+use super::generator::Generators;
 use super::job::{Job, Place, Running};
 use super::lead::Leader;
 use super::schedule::Schedules;
@@ -41,6 +42,7 @@ pub(super) struct World {
     pub(super) schedules: Schedules,
     pub(super) events: Events,
     pub(super) sources: Sources,
+    pub(super) generators: Generators,
     /// The processes that live.
     processes: BTreeSet<ProcessId>,
     last_process: ProcessId,

@@ -63,7 +63,7 @@ pub(super) async fn change(
 }
 
 /// Locks the jobs against all other changes, and gives their numbers.
-async fn lock(
+pub(super) async fn lock(
     session: &mut Session<'_>,
     ids: &[JobId],
     change: Change,
@@ -91,7 +91,7 @@ async fn lock_streams(session: &mut Session<'_>, places: &HashMap<i64, Place>) -
 }
 
 /// Where jobs are now. A statement of its own: it must see what was committed while locks were waited for.
-async fn places(session: &mut Session<'_>, seqs: &[i64]) -> Result<HashMap<i64, Place>, Error> {
+pub(super) async fn places(session: &mut Session<'_>, seqs: &[i64]) -> Result<HashMap<i64, Place>, Error> {
     let find =
         format!("SELECT j.seq, {PLACE_COLUMNS} FROM job j {PLACE_JOINS} WHERE j.seq = ANY($1::bigint[])");
     let rows = session.all(&find, &[&seqs]).await?;

@@ -10,7 +10,7 @@
 //! | `session` | one transaction: statements, lanes |
 //! | `store` | the trait: each call a transaction, repeated when it met another |
 //! | `enqueue`, `claim`, `finish`, `change`, `sweep`, `worker`, `lead` | what calls do |
-//! | `schedule`, `event` | what calls do about schedules, what they fired, and events |
+//! | `schedule`, `event`, `generator` | what calls do about schedules, what they fired, events, and generators |
 //! | `held`, `streamed`, `copy` | the hot path: which blocks jobs are in, completions, bulk inserts |
 //! | `unanswered` | claims whose answers were lost |
 //! | `place` | where a job is: the one way into each of the tables that say so |
@@ -37,6 +37,7 @@ mod enqueue;
 mod error;
 mod event;
 mod finish;
+mod generator;
 mod health;
 mod held;
 mod history;

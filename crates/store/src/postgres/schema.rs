@@ -40,6 +40,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0006_sources.sql"),
     },
+    Migration {
+        version: 7,
+        name: "generators",
+        usable_from: 3,
+        sql: include_str!("migrations/0007_generators.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

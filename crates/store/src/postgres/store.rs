@@ -92,6 +92,7 @@ macro_rules! snapshot {
 }
 
 mod event;
+mod generator;
 mod history;
 mod hot;
 mod lost;

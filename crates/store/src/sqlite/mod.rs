@@ -23,6 +23,7 @@ mod error;
 mod event;
 mod finish;
 mod flush;
+mod generator;
 mod history;
 mod lead;
 mod list;

@@ -8,7 +8,8 @@ use taskwright_core::{NewJob, State};
 
 use super::open::Options;
 use super::{
-    SqliteStore, change, claim, event, finish, history, list, place, query, schedule, source, sweep, worker,
+    SqliteStore, change, claim, event, finish, generator, history, list, place, query, schedule, source,
+    sweep, worker,
 };
 use crate::conformance::fixture::*;
 use crate::{Filter, Pattern};
@@ -87,6 +88,16 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("source: see a new file", source::INSERT),
     ("source: see a changed file", source::UPDATE),
     ("source: forget a file", source::DELETE),
+    ("generator: due", generator::DUE),
+    ("generator: due next", generator::NEXT),
+    ("generator: who holds it", generator::HELD),
+    ("generator: commit", generator::COMMIT),
+    ("generator: let go", generator::LET_GO),
+    ("generator: write", generator::WRITE),
+    ("generator: notify", generator::NOTIFY),
+    ("generator: new item", generator::INSERT_ITEM),
+    ("generator: settle an item", generator::FORGET_ITEM),
+    ("generator: forget items", generator::FORGET_ITEMS),
 ];
 
 /// A store with very many scheduled and finished jobs. The first ones come through the store, the others are copies.
@@ -168,6 +179,10 @@ fn listings(conn: &Connection) -> Vec<(&'static str, String)> {
     let mut all: Vec<_> = filters().into_iter().flat_map(named).collect();
     all.push(("one job by number", format!("{} WHERE j.seq = ?1", query::view_query())));
     all.push(("one job by id", format!("{} WHERE j.id = ?1", query::view_query())));
+    all.push(("generator: one by name", generator::by_name()));
+    all.push(("generator: take", generator::take_one()));
+    all.push(("generator: outstanding items", generator::items_query()));
+    all.push(("generator: one item", generator::item_query()));
     all
 }
 

@@ -24,6 +24,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0003_sources.sql"),
     },
+    Migration {
+        version: 4,
+        name: "generators",
+        usable_from: 1,
+        sql: include_str!("migrations/0004_generators.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::{
-    Actor, Fingerprint, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State, Timestamp,
-    Topic, Verdict, WorkerId,
+    Actor, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State,
+    Timestamp, Topic, Verdict, WorkerId,
 };
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::*;
@@ -91,6 +91,20 @@ impl SourceStore for Broken {
         note_source(now: Timestamp, source: SourceKey, note: SourceNote) -> bool;
         sources(of: Option<Namespace>) -> Vec<SourceView>;
         prune_sources(before: Timestamp, limit: usize) -> usize;
+    }
+}
+
+impl GeneratorStore for Broken {
+    sound! {
+        put_generators(now: Timestamp, generators: Vec<NewGenerator>) -> Vec<bool>;
+        take_generators(take: TakeGenerators) -> TakenGenerators;
+        commit_generator(now: Timestamp, commit: GeneratorCommit) -> bool;
+        write_generator(now: Timestamp, write: GeneratorWrite) -> bool;
+        notify_generator(now: Timestamp, of: Namespace, name: GeneratorName) -> bool;
+        ended_items(generator: GeneratorKey, limit: usize) -> Vec<EndedItem>;
+        generator(of: Namespace, name: GeneratorName) -> Option<StoredGenerator>;
+        generators(of: Option<Namespace>, after: Option<GeneratorKey>, limit: usize) -> Vec<StoredGenerator>;
+        remove_generator(generator: GeneratorKey) -> bool;
     }
 }
 

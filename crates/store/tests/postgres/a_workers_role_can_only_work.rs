@@ -40,6 +40,8 @@ async fn a_worker_reads_and_writes() {
         "INSERT INTO lane (queue, kind, priority) SELECT queue, 'send', 2000 FROM queue",
         "UPDATE queue SET paused = true",
         "DELETE FROM lane",
+        "INSERT INTO item (generator, job) VALUES (1, gen_random_uuid())",
+        "UPDATE generator SET paused = true",
         "SELECT emit('order.created', '{\"order\": 7}', key => 'customer 7')",
     ] {
         run(&worker, sql).await.unwrap();
@@ -65,6 +67,7 @@ async fn a_worker_makes_and_drops_nothing() {
         "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "DROP TABLE queue CASCADE",
         "DROP TABLE firing",
+        "DROP TABLE generator",
         "DROP FUNCTION emit(text, jsonb, text, text)",
         "TRUNCATE event, event_due",
         "ALTER TABLE schedule SET (fillfactor = 100)",

@@ -22,6 +22,7 @@ mod dies_in_none_of_ten_ways;
 mod errors_say_what_to_do;
 mod history_reads_what_it_is_about;
 mod migrations_are_applied_once;
+mod nodes_that_ask_one_generator_count_each_item_once;
 mod nodes_that_fire_the_same_schedules_fire_each_once;
 mod plans_walk_indexes;
 mod pruning_leaves_nothing;

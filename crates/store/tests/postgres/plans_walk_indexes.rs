@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use taskwright_core::generator::ItemEnd;
 use taskwright_core::{EventId, Fingerprint, Timestamp, Topic};
 use taskwright_store::conformance::fixture::*;
+use taskwright_store::conformance::generator;
 use taskwright_store::conformance::schedule::{definition, fires, registration, rewrite, stored};
 use taskwright_store::postgres::{PostgresStore, Settings};
 use taskwright_store::{
-    EventKey, Filter, NewEvent, NewFiring, Page, ScheduleWrite, Sighting, SourceKey, SourcePlace,
-    StoredSchedule,
+    Change, EventKey, Filter, GeneratorCommit, NewEvent, NewFiring, Page, ScheduleWrite, SettledItem,
+    Sighting, SourceKey, SourcePlace, StoredSchedule,
 };
 
 use crate::cluster::{Cluster, Database, Flavour};
@@ -214,6 +216,62 @@ async fn what_a_source_has_seen_is_found_by_path() {
     drop(process);
     for (table, scanned, walked) in crate::reads::reads(&database).await {
         let small = ["source", "store", "migration"].contains(&table.as_str());
+        assert!(small || scanned == 0, "{table}: {scanned} rows were scanned");
+        assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
+    }
+}
+
+/// Every call about generators, each about one that makes, and settles, a hundred items. How many rows they are about.
+async fn use_generators(process: &Process, now: u64, first: u32) -> u64 {
+    let store = process.store();
+    store.put_generators(at(now), vec![generator::generator("feed", now)]).await.unwrap();
+    store.notify_generator(at(now), namespace("default"), "feed".parse().unwrap()).await.unwrap();
+    let taken = generator::take(process, now).await;
+    let items = (0..100).map(|n| generator::item(first + n)).collect();
+    let made = GeneratorCommit { items, ..generator::commit_of(&taken, now) };
+    assert!(generator::commit(process, now, made).await);
+    let ids: Vec<_> = (0..100).map(|n| id(first + n)).collect();
+    store.change(at(now), ids, Change::Cancel, alice(), None).await.unwrap();
+    let taken = generator::take(process, now).await;
+    let ended = store.ended_items(taken.key, 1_000).await.unwrap();
+    assert_eq!(ended.len(), 100);
+    let settled = ended.iter().map(|one| SettledItem { job: one.job, end: ItemEnd::Cancelled }).collect();
+    let settled = GeneratorCommit { settled, ..generator::commit_of(&taken, now + 1_000) };
+    assert!(generator::commit(process, now, settled).await);
+    store.generators(None, Some(taken.key), 10).await.unwrap();
+    store.generators(Some(namespace("default")), None, 10).await.unwrap();
+    200
+}
+
+#[tokio::test]
+async fn generators_and_their_items_are_found_by_what_they_are_asked_for() {
+    let database = Cluster::shared().database();
+    let run = tempfile::tempdir().unwrap();
+    let process = open(&database, &run).await;
+    // Everything is planned here, by its only session, on tables that are next to empty.
+    let mut about = use_generators(&process, 1, 1).await;
+    database.sql(&format!(
+        "INSERT INTO taskwright.generator (namespace, name, version, fence, notices, paused, next, created_at, changed_at,
+                                           definition, record, state)
+         SELECT 'many', 'g' || n, 1, 0, 0, false, 4000000000000000 + n, 0, 0, '{{}}', '{{}}', 'null'
+         FROM generate_series(1, {SCHEDULES}) n;
+         INSERT INTO taskwright.item (generator, job)
+         SELECT generator, gen_random_uuid() FROM taskwright.generator, generate_series(1, 3) WHERE namespace = 'many';
+         INSERT INTO taskwright.job (id, lane, created_at, run_at, max_attempts, first_state, at_most_once, args)
+         SELECT gen_random_uuid(), (SELECT min(lane) FROM taskwright.lane), 0, 0, 5, 3, false, 'null'
+         FROM generate_series(1, {JOBS});
+         SELECT pg_stat_reset();"
+    ));
+    for n in 1..=10 {
+        about += use_generators(&process, 2_000 * u64::from(n), 1_000 * n).await;
+    }
+    process.store().close().await.unwrap();
+    drop(process);
+    let reads = crate::reads::reads(&database).await;
+    let fetched = |table: &str| reads.iter().find(|(name, ..)| name == table).map_or(0, |read| read.2);
+    assert!(["generator", "item", "job"].iter().all(|table| fetched(table) > 0));
+    for (table, scanned, walked) in reads {
+        let small = ["lane", "queue", "store", "migration"].contains(&table.as_str());
         assert!(small || scanned == 0, "{table}: {scanned} rows were scanned");
         assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
     }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use taskwright::core::{Fingerprint, ScheduleName, State, Topic, Verdict};
+use taskwright::core::{Fingerprint, GeneratorName, ScheduleName, State, Topic, Verdict};
 use taskwright::store::{
-    Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, Enqueued, EventKey, EventStore,
-    ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, HistoryStore, JobDetail,
-    JobKey, JobOrigin, LogChunk, LogEntry, NewEvent, NewWorker, Order, Page, Paged, ProgressReport, Promoted,
-    Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, Sighting,
-    Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store,
-    StoreInfo, StoredEvent, StoredSchedule, WorkerView, Written,
+    Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, EndedItem, Enqueued, EventKey,
+    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
+    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey,
+    JobOrigin, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
+    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite,
+    Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics,
+    Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators,
+    WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,
@@ -171,6 +173,49 @@ impl SourceStore for CountingStore {
 
     fn prune_sources(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
         reply(0)
+    }
+}
+
+impl GeneratorStore for CountingStore {
+    fn put_generators(&self, _: Timestamp, generators: Vec<NewGenerator>) -> Reply<'_, Vec<bool>> {
+        reply(vec![false; generators.len()])
+    }
+
+    fn take_generators(&self, _: TakeGenerators) -> Reply<'_, TakenGenerators> {
+        reply(TakenGenerators::default())
+    }
+
+    fn commit_generator(&self, _: Timestamp, _: GeneratorCommit) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn write_generator(&self, _: Timestamp, _: GeneratorWrite) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn notify_generator(&self, _: Timestamp, _: Namespace, _: GeneratorName) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn ended_items(&self, _: GeneratorKey, _: usize) -> Reply<'_, Vec<EndedItem>> {
+        reply(Vec::new())
+    }
+
+    fn generator(&self, _: Namespace, _: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {
+        reply(None)
+    }
+
+    fn generators(
+        &self,
+        _: Option<Namespace>,
+        _: Option<GeneratorKey>,
+        _: usize,
+    ) -> Reply<'_, Vec<StoredGenerator>> {
+        reply(Vec::new())
+    }
+
+    fn remove_generator(&self, _: GeneratorKey) -> Reply<'_, bool> {
+        reply(false)
     }
 }
 

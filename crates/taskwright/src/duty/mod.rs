@@ -1,12 +1,12 @@
 //! Duties: the maintenance that keeps a store in order while nobody asks for anything.
 //!
 //! A duty is one small activity that looks at the store as a whole and makes good whatever is due: scheduled jobs
-//! become available (`promote`), schedules make their jobs (`fire`), events reach who waits for them (`deliver`), jobs of
-//! lost workers go on (`reclaim`), what is over for long is removed (`prune`). Each is driven by a runner of its own.
+//! become available (`promote`), schedules make their jobs (`fire`), events reach who waits for them (`deliver`), generators
+//! are asked for work (`generate`), jobs of lost workers go on (`reclaim`), what is over for long is removed (`prune`). Each is driven by a runner of its own.
 //!
 //! One node does them for all, the leader (`lead`), with these exceptions. Every node looks for lost workers, for who would
-//! find the leader's own? And the end of a process is seen first on its own machine. Every node fires and delivers, a
-//! moment after the leader, so that nothing is late when the leader dies.
+//! find the leader's own? And the end of a process is seen first on its own machine. Every node fires, delivers and asks
+//! generators, a moment after the leader, so that nothing is late when the leader dies.
 //!
 //! # For whoever adds one
 //!
@@ -21,6 +21,7 @@
 
 mod deliver;
 mod fire;
+mod generate;
 pub(crate) mod lead;
 mod prune;
 mod reclaim;
@@ -38,11 +39,13 @@ use tokio::sync::Notify;
 
 use self::deliver::Deliver;
 use self::fire::Fire;
+use self::generate::Generate;
 use self::lead::{Lead, Led, Terms};
 use self::promote::Promote;
 use self::prune::Prune;
 use self::reclaim::Reclaim;
 use crate::env::{Env, Spawned};
+use crate::generator::GeneratorSet;
 #[cfg(feature = "postgres")]
 use crate::source::channel::ChannelSource;
 use crate::source::file::FileSource;
@@ -61,6 +64,8 @@ pub struct DutyConfig {
     pub triggers: Arc<CustomTriggers>,
     /// The event sources that this node runs. Default none.
     pub sources: Vec<EventSource>,
+    /// The generators that the program brings. Default none.
+    pub generators: GeneratorSet,
 }
 
 impl Default for DutyConfig {
@@ -71,6 +76,7 @@ impl Default for DutyConfig {
             retention: Retention::default(),
             triggers: Arc::default(),
             sources: Vec::new(),
+            generators: GeneratorSet::default(),
         }
     }
 }
@@ -128,6 +134,10 @@ impl Duties {
             runner::spawn(env, store(), fire, None),
             runner::spawn(env, store(), deliver, None),
         ];
+        if !config.generators.is_empty() {
+            let (generate, over) = Generate::new(store(), &config.generators, Some(terms.clone()));
+            runners.push(runner::spawn(env, store(), generate, Some(over)));
+        }
         runners.extend(config.sources.iter().map(|source| run_source(&store(), env, source, &terms)));
         Self { store: store(), node, reclaim, runners }
     }
@@ -181,6 +191,9 @@ pub async fn run_once(
     runner::exhaust(&Fire::new(store(), config.triggers.clone(), None), env).await?;
     runner::exhaust(&Deliver::new(store(), config.triggers.clone(), None), env).await?;
     runner::exhaust(&Promote::new(store()), env).await?;
+    if !config.generators.is_empty() {
+        runner::exhaust(&Generate::new(store(), &config.generators, None).0, env).await?;
+    }
     runner::exhaust(&Prune::new(store(), config.prune_every, config.retention), env).await
 }
 

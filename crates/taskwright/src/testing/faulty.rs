@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskwright_core::{
-    Actor, Fingerprint, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State, Timestamp,
-    Topic, Verdict, WorkerId,
+    Actor, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State,
+    Timestamp, Topic, Verdict, WorkerId,
 };
 use taskwright_store::{
-    Change, Changed, Claim, Claimed, Counters, DueSchedules, Enqueued, Error, EventKey, EventStore,
-    ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, HistoryStore, JobDetail,
-    JobKey, JobOrigin, LogChunk, LogEntry, NewEvent, NewWorker, Order, Page, Paged, ProgressReport, Promoted,
-    Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite,
+    Change, Changed, Claim, Claimed, Counters, DueSchedules, EndedItem, Enqueued, Error, EventKey,
+    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
+    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey,
+    JobOrigin, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
+    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite,
     SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics,
-    Store, StoreInfo, StoredEvent, StoredSchedule, Takers, WorkerView, Written,
+    Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, Takers,
+    WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -47,6 +49,10 @@ pub enum Call {
     Undelivered,
     Deliver,
     See,
+    PutGenerators,
+    TakeGenerators,
+    EndedItems,
+    CommitGenerator,
 }
 
 /// When a call fails.
@@ -249,6 +255,49 @@ impl SourceStore for FaultyStore {
 
     fn prune_sources(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
         self.store.prune_sources(before, limit)
+    }
+}
+
+impl GeneratorStore for FaultyStore {
+    fn put_generators(&self, now: Timestamp, generators: Vec<NewGenerator>) -> Reply<'_, Vec<bool>> {
+        self.run(Call::PutGenerators, move || self.store.put_generators(now, generators))
+    }
+
+    fn take_generators(&self, take: TakeGenerators) -> Reply<'_, TakenGenerators> {
+        self.run(Call::TakeGenerators, move || self.store.take_generators(take))
+    }
+
+    fn commit_generator(&self, now: Timestamp, commit: GeneratorCommit) -> Reply<'_, bool> {
+        self.run(Call::CommitGenerator, move || self.store.commit_generator(now, commit))
+    }
+
+    fn write_generator(&self, now: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
+        self.store.write_generator(now, write)
+    }
+
+    fn notify_generator(&self, now: Timestamp, namespace: Namespace, name: GeneratorName) -> Reply<'_, bool> {
+        self.store.notify_generator(now, namespace, name)
+    }
+
+    fn ended_items(&self, generator: GeneratorKey, limit: usize) -> Reply<'_, Vec<EndedItem>> {
+        self.run(Call::EndedItems, move || self.store.ended_items(generator, limit))
+    }
+
+    fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {
+        self.store.generator(namespace, name)
+    }
+
+    fn generators(
+        &self,
+        namespace: Option<Namespace>,
+        after: Option<GeneratorKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredGenerator>> {
+        self.store.generators(namespace, after, limit)
+    }
+
+    fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
+        self.store.remove_generator(generator)
     }
 }
 

@@ -1,0 +1,226 @@
+//! Generators, and which jobs are outstanding items of theirs.
+
+use std::collections::{BTreeMap, HashSet};
+
+use taskwright_core::generator::ItemEnd;
+use taskwright_core::limit::PAGE_ROWS_MAX;
+use taskwright_core::{GeneratorName, JobId, Namespace, Timestamp};
+
+use super::MemoryStore;
+use super::world::World;
+use crate::Reply;
+use crate::error::Error;
+use crate::generator::{
+    EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator, SettledItem,
+    StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
+};
+
+/// All generators.
+#[derive(Debug, Default)]
+pub(super) struct Generators {
+    rows: BTreeMap<GeneratorKey, StoredGenerator>,
+    /// The outstanding items, with their keys.
+    items: BTreeMap<(GeneratorKey, JobId), Option<String>>,
+    last_key: i64,
+}
+
+impl GeneratorStore for MemoryStore {
+    fn put_generators(&self, now: Timestamp, generators: Vec<NewGenerator>) -> Reply<'_, Vec<bool>> {
+        self.act(|world| {
+            let changed = generators.into_iter().map(|new| world.generators.put(now, new)).collect();
+            world.tell_news();
+            Ok(changed)
+        })
+    }
+
+    fn take_generators(&self, take: TakeGenerators) -> Reply<'_, TakenGenerators> {
+        self.act(|world| Ok(world.generators.take(&take)))
+    }
+
+    fn commit_generator(&self, now: Timestamp, commit: GeneratorCommit) -> Reply<'_, bool> {
+        self.act(|world| {
+            check_commit(&commit)?;
+            world.commit_generator(now, commit)
+        })
+    }
+
+    fn write_generator(&self, _: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
+        self.act(|world| {
+            let row = world.generators.rows.get_mut(&write.generator);
+            let Some(row) = row.filter(|row| row.version == write.version) else { return Ok(false) };
+            row.version += 1;
+            (row.record, row.paused) = (write.record, write.paused);
+            row.next = write.next.map(|next| row.lease_until.map_or(next, |until| until.max(next)));
+            world.tell_news();
+            Ok(true)
+        })
+    }
+
+    fn notify_generator(&self, now: Timestamp, namespace: Namespace, name: GeneratorName) -> Reply<'_, bool> {
+        self.act(|world| {
+            let Some(row) = world.generators.find(&namespace, &name) else { return Ok(false) };
+            row.notices += 1;
+            if !row.paused && row.lease_until.is_none_or(|until| until <= now) {
+                row.next = Some(now);
+            }
+            world.tell_news();
+            Ok(true)
+        })
+    }
+
+    fn ended_items(&self, generator: GeneratorKey, limit: usize) -> Reply<'_, Vec<EndedItem>> {
+        self.ask(|world| {
+            let items = world.generators.items.iter().filter(|((of, _), _)| *of == generator);
+            let ended = items.filter_map(|((_, job), key)| world.ended_item(*job, key));
+            Ok(ended.take(limit).collect())
+        })
+    }
+
+    fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {
+        self.ask(|world| {
+            let is_it = |row: &&StoredGenerator| row.namespace == namespace && row.name == name;
+            Ok(world.generators.rows.values().find(is_it).cloned())
+        })
+    }
+
+    fn generators(
+        &self,
+        namespace: Option<Namespace>,
+        after: Option<GeneratorKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredGenerator>> {
+        self.ask(|world| {
+            let wanted = world
+                .generators
+                .rows
+                .values()
+                .filter(|row| namespace.as_ref().is_none_or(|namespace| *namespace == row.namespace))
+                .filter(|row| after.is_none_or(|after| row.key > after));
+            Ok(wanted.take(limit.min(PAGE_ROWS_MAX)).cloned().collect())
+        })
+    }
+
+    fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
+        self.act(|world| {
+            world.generators.items.retain(|(of, _), _| *of != generator);
+            Ok(world.generators.rows.remove(&generator).is_some())
+        })
+    }
+}
+
+impl World {
+    /// An item as it ended; `None` while it has not.
+    fn ended_item(&self, job: JobId, key: &Option<String>) -> Option<EndedItem> {
+        let found = self.keys.get(&job).map(|key| self.jobs[key].view(self.running.get(key)));
+        ItemEnd::of(found.as_ref().map(|view| view.state))?;
+        let attempts = found.as_ref().map_or(0, |view| view.attempt);
+        let state = found.as_ref().map(|view| view.state);
+        Some(EndedItem { job, key: key.clone(), state, attempts, error: found.and_then(|view| view.error) })
+    }
+
+    fn commit_generator(&mut self, now: Timestamp, commit: GeneratorCommit) -> Result<bool, Error> {
+        let GeneratorCommit { generator, items, settled, .. } = &commit;
+        let is_settled = settled.iter().all(|item| self.is_settled_so(*generator, item));
+        let Some(row) = self.generators.rows.get_mut(generator).filter(|row| row.fence == commit.fence)
+        else {
+            return Ok(false);
+        };
+        if row.version != commit.version || !is_settled {
+            // Who took it lets go, and it is asked anew.
+            if row.lease_until.take().is_some() {
+                row.next = row.next.map(|_| now);
+            }
+            self.tell_news();
+            return Ok(false);
+        }
+        for item in settled {
+            self.generators.items.remove(&(*generator, item.job));
+            if let Some(key) = self.keys.get(&item.job).filter(|_| !item.end.keeps_job()) {
+                self.remove(*key);
+            }
+        }
+        for item in items {
+            let stored = self.enqueue(now, vec![item.job.clone()])?[0];
+            self.generators.items.insert((*generator, stored.id), item.key.clone());
+        }
+        // It was there above.
+        if let Some(row) = self.generators.rows.get_mut(generator) {
+            row.write(now, commit);
+        }
+        Ok(true)
+    }
+
+    /// Whether an item is outstanding, and has ended as somebody saw.
+    fn is_settled_so(&self, generator: GeneratorKey, item: &SettledItem) -> bool {
+        let state = self.keys.get(&item.job).map(|key| self.jobs[key].state);
+        self.generators.items.contains_key(&(generator, item.job)) && ItemEnd::of(state) == Some(item.end)
+    }
+}
+
+impl StoredGenerator {
+    fn write(&mut self, now: Timestamp, commit: GeneratorCommit) {
+        self.version += 1;
+        (self.record, self.paused, self.lease_until) = (commit.record, commit.paused, None);
+        if let Some(state) = commit.state {
+            self.state = state;
+        }
+        let has_notice = self.notices != commit.notices && !commit.paused;
+        self.next = if has_notice { Some(now) } else { commit.next };
+    }
+}
+
+impl Generators {
+    fn find(&mut self, namespace: &Namespace, name: &GeneratorName) -> Option<&mut StoredGenerator> {
+        self.rows.values_mut().find(|row| row.namespace == *namespace && row.name == *name)
+    }
+
+    fn put(&mut self, now: Timestamp, new: NewGenerator) -> bool {
+        let NewGenerator { namespace, name, definition, record, state, next } = new;
+        if let Some(row) = self.find(&namespace, &name) {
+            let is_other = row.definition != definition;
+            if is_other {
+                (row.definition, row.changed_at) = (definition, now);
+            }
+            return is_other;
+        }
+        self.last_key += 1;
+        let key = GeneratorKey(self.last_key);
+        let stored = StoredGenerator {
+            key,
+            namespace,
+            name,
+            definition,
+            record,
+            state,
+            paused: false,
+            next,
+            lease_until: None,
+            notices: 0,
+            fence: 0,
+            version: 1,
+            created_at: now,
+            changed_at: now,
+        };
+        self.rows.insert(key, stored);
+        true
+    }
+
+    fn take(&mut self, take: &TakeGenerators) -> TakenGenerators {
+        let names: HashSet<_> = take.names.iter().map(|(namespace, name)| (namespace, name)).collect();
+        let next = self.rows.values().filter_map(|row| row.next).filter(|next| *next > take.due).min();
+        let mut due: Vec<&mut StoredGenerator> = self
+            .rows
+            .values_mut()
+            .filter(|row| row.next.is_some_and(|next| next <= take.due))
+            .filter(|row| names.contains(&(&row.namespace, &row.name)))
+            .collect();
+        due.sort_by_key(|row| (row.next, row.key));
+        let until = take.now.plus(take.lease);
+        let taken = due.into_iter().take(take.limit).map(|row| {
+            row.fence += 1;
+            (row.lease_until, row.next) = (Some(until), Some(until));
+            row.clone()
+        });
+        TakenGenerators { generators: taken.collect(), next }
+    }
+}

@@ -1,0 +1,316 @@
+//! Generators, and which jobs are outstanding items of theirs.
+//!
+//! A commit locks the row of the generator, and then the jobs that it settles, in their order. Nobody else holds a generator
+//! while waiting for a job.
+
+use std::collections::HashMap;
+
+use taskwright_core::generator::ItemEnd;
+use taskwright_core::{GeneratorName, JobId, Namespace, NewJob, State, Timestamp};
+use tokio_postgres::Row;
+
+use super::change::{self, remove};
+use super::enqueue;
+use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
+use super::query::{read_view, view_query};
+use super::schedule::page;
+use super::session::{Session, Uuid, get, name, vanished};
+use crate::change::Change;
+use crate::error::Error;
+use crate::generator::{
+    EndedItem, GeneratorCommit, GeneratorKey, GeneratorWrite, NewGenerator, SettledItem, StoredGenerator,
+    TakeGenerators,
+};
+use crate::query::JobView;
+
+/// A number that is kept as a signed one.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// See [`GeneratorStore::put_generators`](crate::GeneratorStore::put_generators).
+pub(super) async fn put(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    generators: &[NewGenerator],
+) -> Result<Vec<bool>, Error> {
+    let now = now.as_micros();
+    let mut changed = vec![false; generators.len()];
+    // In one order, so that two programs that start at once do not wait for each other in a circle.
+    let mut order: Vec<usize> = (0..generators.len()).collect();
+    order.sort_by_key(|at| (generators[*at].namespace.as_str(), generators[*at].name.as_str()));
+    for at in order {
+        let new = &generators[at];
+        let (namespace, name) = (new.namespace.as_str(), new.name.as_str());
+        let next = new.next.map(Timestamp::as_micros);
+        let inserted = session
+            .execute(INSERT, &[&namespace, &name, &next, &now, &new.definition, &new.record, &new.state])
+            .await?;
+        changed[at] =
+            inserted > 0 || session.execute(REDEFINE, &[&namespace, &name, &new.definition, &now]).await? > 0;
+    }
+    session.hint = true;
+    Ok(changed)
+}
+
+/// The names of generators that are to be taken, as parameters of [`take_due`].
+pub(super) fn names(take: &TakeGenerators) -> (Vec<&str>, Vec<&str>) {
+    take.names.iter().map(|(namespace, name)| (namespace.as_str(), name.as_str())).unzip()
+}
+
+/// What [`NEXT`] says: whether anything is due, and when the next one after that is.
+pub(super) fn read_next(rows: &[Row]) -> Result<(bool, Option<Timestamp>), Error> {
+    let row = rows.first().ok_or_else(|| vanished("an answer"))?;
+    Ok((get(row, 0)?, get::<Option<i64>>(row, 1)?.map(Timestamp::from_micros)))
+}
+
+/// What [`take_due`] took, the longest due first.
+pub(super) fn read_taken(rows: &[Row]) -> Result<Vec<StoredGenerator>, Error> {
+    let taken = rows.iter().map(|row| Ok((get::<i64>(row, 14)?, read_generator(row)?)));
+    let mut taken = taken.collect::<Result<Vec<_>, Error>>()?;
+    taken.sort_by_key(|(due, generator)| (*due, generator.key));
+    Ok(taken.into_iter().map(|(_, generator)| generator).collect())
+}
+
+/// See [`GeneratorStore::commit_generator`](crate::GeneratorStore::commit_generator).
+pub(super) async fn commit(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    commit: &GeneratorCommit,
+) -> Result<bool, Error> {
+    let key = commit.generator.0;
+    let Some(held) = session.first(HELD, &[&key, &signed(commit.fence)]).await? else { return Ok(false) };
+    let is_fresh = get::<i64>(&held, 0)? == signed(commit.version);
+    let seqs = if is_fresh { settled(session, key, &commit.settled).await? } else { None };
+    let Some(seqs) = seqs else {
+        session.execute(LET_GO, &[&key, &now.as_micros()]).await?;
+        session.hint = true;
+        return Ok(false);
+    };
+    if !commit.settled.is_empty() {
+        let ids: Vec<Uuid> = commit.settled.iter().map(|item| item.job.into()).collect();
+        session.execute(FORGET_ITEMS, &[&key, &ids]).await?;
+        remove(session, &seqs).await?;
+    }
+    if !commit.items.is_empty() {
+        let jobs: Vec<NewJob> = commit.items.iter().map(|item| item.job.clone()).collect();
+        let stored = enqueue::enqueue(session, now, &jobs).await?;
+        let ids: Vec<Uuid> = stored.iter().map(|stored| stored.id.into()).collect();
+        let keys: Vec<Option<&str>> = commit.items.iter().map(|item| item.key.as_deref()).collect();
+        session.execute(INSERT_ITEMS, &[&key, &ids, &keys]).await?;
+    }
+    let next = commit.next.map(Timestamp::as_micros);
+    let (notices, now) = (signed(commit.notices), now.as_micros());
+    session
+        .execute(COMMIT, &[&key, &commit.record, &commit.state, &commit.paused, &next, &notices, &now])
+        .await?;
+    Ok(true)
+}
+
+/// The numbers of the jobs that are to be removed, locked; `None` when one of the items is not outstanding, or has not ended as
+/// somebody saw.
+async fn settled(
+    session: &mut Session<'_>,
+    generator: i64,
+    items: &[SettledItem],
+) -> Result<Option<Vec<i64>>, Error> {
+    if items.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let ids: Vec<JobId> = items.iter().map(|item| item.job).collect();
+    let locked = change::lock(session, &ids, Change::Delete).await?;
+    let places = change::places(session, &locked.values().copied().collect::<Vec<_>>()).await?;
+    let jobs: Vec<Uuid> = ids.into_iter().map(Uuid::from).collect();
+    if session.all(OUTSTANDING, &[&generator, &jobs]).await?.len() != items.len() {
+        return Ok(None);
+    }
+    let mut seqs = Vec::with_capacity(items.len());
+    for item in items {
+        let seq = locked.get(&item.job).copied();
+        let state = seq.and_then(|seq| places.get(&seq)).map(|place| place.state);
+        if ItemEnd::of(state) != Some(item.end) {
+            return Ok(None);
+        }
+        seqs.extend(seq.filter(|_| !item.end.keeps_job()));
+    }
+    seqs.sort_unstable();
+    Ok(Some(seqs))
+}
+
+/// See [`GeneratorStore::write_generator`](crate::GeneratorStore::write_generator).
+pub(super) async fn write(session: &mut Session<'_>, write: &GeneratorWrite) -> Result<bool, Error> {
+    session.hint = true;
+    let (key, version) = (write.generator.0, signed(write.version));
+    let next = write.next.map(Timestamp::as_micros);
+    let written = session.execute(WRITE, &[&key, &version, &write.record, &write.paused, &next]).await?;
+    Ok(written > 0)
+}
+
+/// See [`GeneratorStore::notify_generator`](crate::GeneratorStore::notify_generator).
+pub(super) async fn notify(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    namespace: &Namespace,
+    name: &GeneratorName,
+) -> Result<bool, Error> {
+    session.hint = true;
+    Ok(session.execute(NOTIFY, &[&namespace.as_str(), &name.as_str(), &now.as_micros()]).await? > 0)
+}
+
+/// See [`GeneratorStore::ended_items`](crate::GeneratorStore::ended_items).
+pub(super) async fn ended(
+    session: &mut Session<'_>,
+    generator: GeneratorKey,
+    limit: usize,
+) -> Result<Vec<EndedItem>, Error> {
+    let rows = session.all(&items_query(), &[&generator.0]).await?;
+    let mut found: Vec<(Option<i64>, Option<State>, &Row)> = Vec::new();
+    for row in &rows {
+        let seq = get::<Option<i64>>(row, 2)?;
+        let state = seq.map(|_| place::read_place(row, 3)).transpose()?.map(|place| place.state);
+        if ItemEnd::of(state).is_some() && found.len() < limit {
+            found.push((seq, state, row));
+        }
+    }
+    let seqs: Vec<i64> = found.iter().filter_map(|(seq, ..)| *seq).collect();
+    let mut views: HashMap<i64, JobView> = HashMap::new();
+    if !seqs.is_empty() {
+        let read = format!("{} WHERE j.seq = ANY($1::bigint[])", view_query());
+        for row in session.all(&read, &[&seqs]).await? {
+            let (seq, view) = read_view(&row)?;
+            views.insert(seq, view);
+        }
+    }
+    let ended = found.into_iter().map(|(seq, state, row)| {
+        let view = seq.and_then(|seq| views.remove(&seq));
+        Ok(EndedItem {
+            job: get::<Uuid>(row, 0)?.into(),
+            key: get(row, 1)?,
+            state,
+            attempts: view.as_ref().map_or(0, |view| view.attempt),
+            error: view.and_then(|view| view.error),
+        })
+    });
+    ended.collect()
+}
+
+/// Where the jobs of all outstanding items are.
+fn items_query() -> String {
+    format!(
+        "SELECT i.job, i.key, j.seq, {PLACE_COLUMNS} FROM item i LEFT JOIN job j ON j.id = i.job {PLACE_JOINS}
+         WHERE i.generator = $1 ORDER BY i.generator, i.job"
+    )
+}
+
+/// See [`GeneratorStore::generator`](crate::GeneratorStore::generator).
+pub(super) async fn find(
+    session: &mut Session<'_>,
+    namespace: &Namespace,
+    name: &GeneratorName,
+) -> Result<Option<StoredGenerator>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM generator g WHERE g.namespace = $1 AND g.name = $2");
+    let row = session.first(&sql, &[&namespace.as_str(), &name.as_str()]).await?;
+    row.as_ref().map(read_generator).transpose()
+}
+
+/// See [`GeneratorStore::generators`](crate::GeneratorStore::generators).
+pub(super) async fn list(
+    session: &mut Session<'_>,
+    namespace: Option<&Namespace>,
+    after: Option<GeneratorKey>,
+    limit: usize,
+) -> Result<Vec<StoredGenerator>, Error> {
+    let (after, most) = (after.map_or(0, |key| key.0), page(limit));
+    let rest = "g.generator > $1 ORDER BY g.generator LIMIT $2";
+    let rows = match namespace {
+        None => {
+            let sql = format!("SELECT {COLUMNS} FROM generator g WHERE {rest}");
+            session.all(&sql, &[&after, &most]).await?
+        }
+        Some(namespace) => {
+            let sql = format!("SELECT {COLUMNS} FROM generator g WHERE g.namespace = $3 AND {rest}");
+            session.all(&sql, &[&after, &most, &namespace.as_str()]).await?
+        }
+    };
+    rows.iter().map(read_generator).collect()
+}
+
+/// See [`GeneratorStore::remove_generator`](crate::GeneratorStore::remove_generator).
+pub(super) async fn forget(session: &mut Session<'_>, generator: GeneratorKey) -> Result<bool, Error> {
+    // The row first: whoever commits at this moment is waited for, or finds nothing.
+    let removed = session.execute(REMOVE, &[&generator.0]).await? > 0;
+    session.execute(FORGET_ALL_ITEMS, &[&generator.0]).await?;
+    Ok(removed)
+}
+
+fn read_generator(row: &Row) -> Result<StoredGenerator, Error> {
+    let unsigned = |column| Ok::<_, Error>(get::<i64>(row, column)?.unsigned_abs());
+    let moment = |column| Ok::<_, Error>(get::<Option<i64>>(row, column)?.map(Timestamp::from_micros));
+    Ok(StoredGenerator {
+        key: GeneratorKey(get(row, 0)?),
+        namespace: name(row, 1, Namespace::new)?,
+        name: name(row, 2, GeneratorName::new)?,
+        version: unsigned(3)?,
+        fence: unsigned(4)?,
+        notices: unsigned(5)?,
+        paused: get(row, 6)?,
+        next: moment(7)?,
+        lease_until: moment(8)?,
+        created_at: Timestamp::from_micros(get(row, 9)?),
+        changed_at: Timestamp::from_micros(get(row, 10)?),
+        definition: get(row, 11)?,
+        record: get(row, 12)?,
+        state: get(row, 13)?,
+    })
+}
+
+/// What [`read_generator`] reads.
+const COLUMNS: &str =
+    "g.generator, g.namespace, g.name, g.version, g.fence, g.notices, g.paused, g.next, g.lease_until,
+    g.created_at, g.changed_at, g.definition, g.record, g.state";
+
+/// Takes the generators of these names ($3, $4) that are due at a moment ($1), until another ($2), at most so many ($5). What
+/// somebody else is taking or writing is passed over.
+pub(super) fn take_due() -> String {
+    format!(
+        "WITH due AS MATERIALIZED (
+            SELECT d.generator, d.next FROM generator d
+            WHERE d.next <= $1 AND EXISTS (
+                SELECT FROM unnest($3::text[], $4::text[]) AS n (namespace, name)
+                WHERE n.namespace = d.namespace AND n.name = d.name)
+            ORDER BY d.next, d.generator LIMIT $5 FOR UPDATE OF d SKIP LOCKED)
+        UPDATE generator g SET fence = g.fence + 1, lease_until = $2, next = $2
+        FROM due WHERE g.generator = due.generator RETURNING {COLUMNS}, due.next"
+    )
+}
+
+/// Whether a generator is due at a moment, and when the next one after that is.
+pub(super) const NEXT: &str = "SELECT EXISTS (SELECT FROM generator WHERE next <= $1),
+    (SELECT next FROM generator WHERE next > $1 ORDER BY next LIMIT 1)";
+const INSERT: &str = "INSERT INTO generator
+        (namespace, name, version, fence, notices, paused, next, created_at, changed_at, definition, record, state)
+    VALUES ($1, $2, 1, 0, 0, false, $3, $4, $4, $5, $6, $7) ON CONFLICT (namespace, name) DO NOTHING";
+const REDEFINE: &str = "UPDATE generator SET definition = $3, changed_at = $4
+    WHERE namespace = $1 AND name = $2 AND definition <> $3";
+const HELD: &str = "SELECT version FROM generator WHERE generator = $1 AND fence = $2 FOR UPDATE";
+const LET_GO: &str = "UPDATE generator
+    SET lease_until = NULL, next = CASE WHEN next IS NOT NULL THEN $2::bigint END
+    WHERE generator = $1 AND lease_until IS NOT NULL";
+const COMMIT: &str = "UPDATE generator
+    SET version = version + 1, record = $2, state = coalesce($3, state), paused = $4, lease_until = NULL,
+        next = CASE WHEN notices <> $6 AND NOT $4 THEN $7::bigint ELSE $5::bigint END
+    WHERE generator = $1";
+const WRITE: &str = "UPDATE generator
+    SET version = version + 1, record = $3, paused = $4,
+        next = CASE WHEN $5::bigint IS NOT NULL THEN greatest($5::bigint, lease_until) END
+    WHERE generator = $1 AND version = $2";
+const NOTIFY: &str = "UPDATE generator
+    SET notices = notices + 1, next = CASE WHEN paused OR lease_until > $3 THEN next ELSE $3 END
+    WHERE namespace = $1 AND name = $2";
+const OUTSTANDING: &str = "SELECT job FROM item WHERE generator = $1 AND job = ANY($2::uuid[])";
+const INSERT_ITEMS: &str = "INSERT INTO item (generator, job, key)
+    SELECT $1::bigint, t.job, t.key FROM unnest($2::uuid[], $3::text[]) AS t (job, key)
+    ON CONFLICT (generator, job) DO NOTHING";
+const FORGET_ITEMS: &str = "DELETE FROM item WHERE generator = $1 AND job = ANY($2::uuid[])";
+const FORGET_ALL_ITEMS: &str = "DELETE FROM item WHERE generator = $1";
+const REMOVE: &str = "DELETE FROM generator WHERE generator = $1";

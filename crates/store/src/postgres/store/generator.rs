@@ -1,0 +1,84 @@
+//! The part of the store that keeps generators.
+
+use std::sync::atomic::Ordering;
+
+use taskwright_core::{GeneratorName, Namespace, Timestamp};
+use tokio_postgres::types::{ToSql, Type};
+
+use super::super::generator;
+use super::super::session::Session;
+use super::{PostgresStore, TRIES_MAX, is_conflict};
+use crate::Reply;
+use crate::generator::{
+    EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator, StoredGenerator,
+    TakeGenerators, TakenGenerators, check_commit,
+};
+
+impl GeneratorStore for PostgresStore {
+    fn put_generators(&self, now: Timestamp, generators: Vec<NewGenerator>) -> Reply<'_, Vec<bool>> {
+        Box::pin(async move { transact!(self, session => generator::put(session, now, &generators)) })
+    }
+
+    fn take_generators(&self, take: TakeGenerators) -> Reply<'_, TakenGenerators> {
+        Box::pin(async move {
+            let due = take.due.as_micros();
+            let (is_due, next) =
+                generator::read_next(&self.look(generator::NEXT, &[(&due, Type::INT8)]).await?)?;
+            if !is_due {
+                return Ok(TakenGenerators { generators: Vec::new(), next });
+            }
+            let until = take.now.plus(take.lease).as_micros();
+            let (namespaces, names) = generator::names(&take);
+            let most = i64::try_from(take.limit).unwrap_or(i64::MAX);
+            let values: [(&(dyn ToSql + Sync), Type); 5] = [
+                (&due, Type::INT8),
+                (&until, Type::INT8),
+                (&namespaces, Type::TEXT_ARRAY),
+                (&names, Type::TEXT_ARRAY),
+                (&most, Type::INT8),
+            ];
+            let rows = self.once(&generator::take_due(), &values).await?;
+            Ok(TakenGenerators { generators: generator::read_taken(&rows)?, next })
+        })
+    }
+
+    fn commit_generator(&self, now: Timestamp, commit: GeneratorCommit) -> Reply<'_, bool> {
+        Box::pin(async move {
+            check_commit(&commit)?;
+            transact!(self, session => generator::commit(session, now, &commit))
+        })
+    }
+
+    fn write_generator(&self, _: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
+        Box::pin(async move { transact!(self, session => generator::write(session, &write)) })
+    }
+
+    fn notify_generator(&self, now: Timestamp, namespace: Namespace, name: GeneratorName) -> Reply<'_, bool> {
+        Box::pin(
+            async move { transact!(self, session => generator::notify(session, now, &namespace, &name)) },
+        )
+    }
+
+    fn ended_items(&self, generator: GeneratorKey, limit: usize) -> Reply<'_, Vec<EndedItem>> {
+        Box::pin(async move { snapshot!(self, session => generator::ended(session, generator, limit)) })
+    }
+
+    fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {
+        Box::pin(async move { snapshot!(self, session => generator::find(session, &namespace, &name)) })
+    }
+
+    fn generators(
+        &self,
+        namespace: Option<Namespace>,
+        after: Option<GeneratorKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredGenerator>> {
+        Box::pin(async move {
+            snapshot!(self, session => generator::list(session, namespace.as_ref(), after, limit))
+        })
+    }
+
+    fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
+        Box::pin(async move { transact!(self, session => generator::forget(session, generator)) })
+    }
+}

@@ -1,0 +1,220 @@
+//! Generators: sources of work that are asked when there is room, instead of filling a queue in advance.
+//!
+//! | file | what |
+//! |---|---|
+//! | `item` | what a generator gives: a job that is made just in time |
+//! | `turn` | asking one generator once, and committing what came of it |
+//! | `cursor` | a generator over rows that the program fetches |
+//! | `client` | what people do with generators |
+//!
+//! A program hands its generators to the [duties](crate::duty::DutyConfig::generators). Whichever node knows a generator may ask
+//! it, and one does at a time. What it gives are ordinary jobs, in a queue of its own (`generator:NAME`): any node runs them, with
+//! attempts, time limits, logs and all. Only so many are *outstanding* at a time, its window; what is not made yet costs no row.
+//!
+//! # Example
+//!
+//! A generator that counts to a thousand, and makes a job for each number:
+//!
+//! ```
+//! use taskwright::generator::{Generator, GeneratorSet, Item, Next, Poll, PollError, Polled};
+//!
+//! struct Numbers;
+//!
+//! impl Generator for Numbers {
+//!     fn name(&self) -> &str {
+//!         "numbers"
+//!     }
+//!
+//!     async fn poll(&self, poll: Poll) -> Result<Polled, PollError> {
+//!         let done = poll.state.as_u64().unwrap_or(0);
+//!         let end = 1_000.min(done + poll.room as u64);
+//!         let items = (done..end).map(|n| Item::new("number").key(n.to_string()).args(&n));
+//!         let items = items.collect::<Result<_, _>>()?;
+//!         let next = if end < 1_000 { Next::Now } else { Next::Notified };
+//!         Ok(Polled { items, state: end.into(), next })
+//!     }
+//! }
+//!
+//! let config = taskwright::DutyConfig {
+//!     generators: GeneratorSet::new().with(Numbers)?,
+//!     ..Default::default()
+//! };
+//! # let _ = config;
+//! # Ok::<(), taskwright::core::Error>(())
+//! ```
+
+mod client;
+mod cursor;
+mod item;
+pub(crate) mod turn;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde_json::Value;
+use taskwright_core::generator::{Definition, ItemEnd};
+use taskwright_core::{Error, JobId, Timestamp};
+
+pub use taskwright_core::generator::{Counts, Next, Paused, Record};
+
+pub use self::client::{GeneratorView, Generators};
+pub use self::cursor::{Cursor, CursorGenerator, Row};
+pub use self::item::Item;
+
+/// Why a generator could not be asked. Any error becomes one with `?`; the generator is asked again after a while, and paused
+/// after too many in a row.
+pub type PollError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A source of work that is asked when there is room. See the [module](self).
+pub trait Generator: Send + Sync + 'static {
+    /// What it is called, the same in all its lives: its state belongs to the name.
+    fn name(&self) -> &str;
+
+    /// What differs from the defaults: its window, the range of its priorities, how it is left alone when it has nothing.
+    fn options(&self, defaults: Definition) -> Definition {
+        defaults
+    }
+
+    /// Takes into its state what has become of items, each of which it is told once; before it is asked for more.
+    ///
+    /// A pure function: what it gives is stored together with the fact that the items were told, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The same items are told again, as after an error of a poll.
+    fn settle(&self, state: Value, settled: &[Settled]) -> Result<Value, PollError> {
+        let _ = settled;
+        Ok(state)
+    }
+
+    /// Gives at most `room` items, and the state after them.
+    ///
+    /// The state is stored together with the items, or neither is: when somebody dies in between, the same state is asked again.
+    /// One node asks at a time, for at most 25 s.
+    ///
+    /// # Errors
+    ///
+    /// It is asked again after 1 s, and after twice that each time up to 5 min; and paused after 10 errors in a row, unless its
+    /// [options](Self::options) say otherwise. So it is when it panics, takes too long, or gives what is not accepted.
+    fn poll(&self, poll: Poll) -> impl Future<Output = Result<Polled, PollError>> + Send;
+}
+
+/// What a generator is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Poll {
+    /// The state that it gave last; `null` at first.
+    pub state: Value,
+    /// How many items it may give; at least one.
+    pub room: usize,
+    /// Now, by the clock of the store.
+    pub now: Timestamp,
+}
+
+/// What a generator answers.
+#[derive(Clone, Debug)]
+pub struct Polled {
+    /// The items, at most as many as there was room for.
+    pub items: Vec<Item>,
+    /// Its state after these; at most 256 KiB as JSON.
+    pub state: Value,
+    /// When it wants to be asked next.
+    pub next: Next,
+}
+
+/// What has become of an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// What the generator called it.
+    pub key: Option<String>,
+    /// Its job.
+    pub job: JobId,
+    /// How it ended.
+    pub end: ItemEnd,
+    /// Attempts used.
+    pub attempts: u32,
+    /// What went wrong last, or why it ended.
+    pub error: Option<String>,
+}
+
+/// The generators that a program brings. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct GeneratorSet(Vec<Arc<Known>>);
+
+impl GeneratorSet {
+    /// No generators.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a generator.
+    ///
+    /// # Errors
+    ///
+    /// When its name is no valid name or is there already in its namespace, or its options make no sense.
+    pub fn with(mut self, generator: impl Generator) -> Result<Self, Error> {
+        let name = generator.name().parse()?;
+        let definition = Definition::new(name);
+        let name = definition.name.clone();
+        let definition = Definition { name, ..generator.options(definition) }.checked()?;
+        if self.0.iter().any(|known| known.is_called_as(&definition)) {
+            return Err(Error::invalid(
+                format!("the generator {}", definition.name),
+                "it is added twice",
+                "add each generator once, or give one of the two another name",
+            ));
+        }
+        self.0.push(Arc::new(Known { definition, run: Box::new(Boxed(generator)) }));
+        Ok(self)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Known>> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Debug for GeneratorSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|known| &known.definition.name)).finish()
+    }
+}
+
+/// A generator that this program knows.
+pub(crate) struct Known {
+    pub(crate) definition: Definition,
+    pub(crate) run: Box<dyn AnyGenerator>,
+}
+
+impl Known {
+    fn is_called_as(&self, other: &Definition) -> bool {
+        self.definition.name == other.name && self.definition.namespace == other.namespace
+    }
+}
+
+/// What a poll gives, whatever generator it is of.
+pub(crate) type Polling<'a> = Pin<Box<dyn Future<Output = Result<Polled, PollError>> + Send + 'a>>;
+
+/// Any generator.
+pub(crate) trait AnyGenerator: Send + Sync + 'static {
+    fn settle(&self, state: Value, settled: &[Settled]) -> Result<Value, PollError>;
+
+    fn poll(&self, poll: Poll) -> Polling<'_>;
+}
+
+struct Boxed<G>(G);
+
+impl<G: Generator> AnyGenerator for Boxed<G> {
+    fn settle(&self, state: Value, settled: &[Settled]) -> Result<Value, PollError> {
+        self.0.settle(state, settled)
+    }
+
+    fn poll(&self, poll: Poll) -> Polling<'_> {
+        Box::pin(self.0.poll(poll))
+    }
+}

@@ -1,0 +1,205 @@
+//! Asking one generator once: what has ended is settled, the generator is asked for more if it is due and there is room, and all
+//! of that is committed together.
+
+use std::future::poll_fn;
+use std::task::Poll as Ready;
+use std::time::Duration;
+
+use serde_json::Value;
+use taskwright_core::generator::{self, ItemEnd, Next, Record};
+use taskwright_core::limit::{GENERATOR_BATCH_MAX, GENERATOR_STATE_BYTES_MAX, POLL_MAX};
+use taskwright_store::{
+    EndedItem, Error, GeneratorCommit, NewItem, Reply, SettledItem, SharedStore, StoredGenerator,
+};
+
+use super::{Known, Poll, Settled};
+use crate::env::Env;
+use crate::worker::panic::caught;
+
+/// How long it is waited before a call is made again that may not have taken place. Together less than the end of the lease.
+const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
+
+/// One turn of a generator that was taken.
+pub(crate) struct Turn<'a> {
+    pub(crate) store: &'a SharedStore,
+    pub(crate) env: &'a Env,
+    pub(crate) known: &'a Known,
+    pub(crate) taken: &'a StoredGenerator,
+}
+
+/// What came of a turn.
+struct Came {
+    record: Record,
+    /// `None` leaves it as it is.
+    state: Option<Value>,
+    items: Vec<NewItem>,
+    settled: Vec<SettledItem>,
+    /// Whether more may have ended.
+    more: bool,
+}
+
+/// What a poll gave.
+struct Made {
+    items: Vec<NewItem>,
+    state: Value,
+    next: Next,
+}
+
+impl Turn<'_> {
+    /// Does it. A turn that comes too late has done nothing, which is no error: somebody else has had the generator since.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order. Whoever looks after the end of the lease takes the generator again.
+    pub(crate) async fn run(self) -> Result<(), Error> {
+        let taken = self.taken;
+        let record = match serde_json::from_str::<Record>(&taken.record) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::warn!(generator = %taken.name, %error, "a generator is left to a program that knows it");
+                return Ok(());
+            }
+        };
+        let ended = self.again(|| self.store.ended_items(taken.key, GENERATOR_BATCH_MAX)).await?;
+        let came = match self.ask(record.clone(), ended).await {
+            Ok(came) => came,
+            Err(error) => self.failure(record.clone(), &error),
+        };
+        let done = match self.commit(&came).await {
+            // What is not accepted now will not be later: it is the generator's error.
+            Err(error) if error.is_domain() => self.commit(&self.failure(record, &error.to_string())).await?,
+            done => done?,
+        };
+        if !done {
+            tracing::debug!(generator = %taken.name, "what came of asking a generator came too late");
+        }
+        Ok(())
+    }
+
+    /// Settles what has ended, and asks for more. An error is one of settling: then nothing is settled.
+    async fn ask(&self, mut record: Record, ended: Vec<EndedItem>) -> Result<Came, String> {
+        let definition = &self.known.definition;
+        let before: Value = serde_json::from_str(&self.taken.state)
+            .map_err(|error| format!("its state cannot be read: {error}"))?;
+        let now = self.env.now();
+        let more = ended.len() == GENERATOR_BATCH_MAX;
+        let told: Vec<Settled> = ended.into_iter().filter_map(Settled::of).collect();
+        let settled = told.iter().map(|item| SettledItem { job: item.job, end: item.end }).collect();
+        let mut state = before.clone();
+        if !told.is_empty() {
+            let run = &self.known.run;
+            state = caught(|| run.settle(before.clone(), &told))?.map_err(|error| in_words(&*error))?;
+            record.settle(now, told.iter().map(|item| item.end));
+        }
+        let mut items = Vec::new();
+        let room = record.room(definition, now, self.taken.notices);
+        if room > 0 {
+            let made = self.poll(Poll { state: state.clone(), room, now }).await;
+            let (now, notices, dice) = (self.env.now(), self.taken.notices, self.env.dice());
+            match made {
+                Ok(made) => {
+                    let moved = made.state != state;
+                    let polled = generator::Polled { items: made.items.len(), moved, next: made.next };
+                    record.polled(definition, now, notices, polled, dice);
+                    (items, state) = (made.items, made.state);
+                }
+                Err(error) => self.note_failure(&mut record, &error),
+            }
+        }
+        let state = (state != before).then_some(state);
+        Ok(Came { record, state, items, settled, more })
+    }
+
+    /// Asks the generator. What it gives that is not accepted is an error, too, and so is a panic.
+    async fn poll(&self, poll: Poll) -> Result<Made, String> {
+        let Known { definition, run } = self.known;
+        let room = poll.room;
+        let mut polling = caught(|| run.poll(poll))?;
+        let polled = poll_fn(|cx| match caught(|| polling.as_mut().poll(cx)) {
+            Ok(polled) => polled.map(|polled| polled.map_err(|error| in_words(&*error))),
+            Err(panic) => Ready::Ready(Err(panic)),
+        });
+        let polled = self.env.timeout(POLL_MAX, polled).await;
+        let polled = polled.ok_or_else(|| format!("it took longer than {} s", POLL_MAX.as_secs()))??;
+        if polled.items.len() > room {
+            return Err(format!("it gave {} items where there was room for {room}", polled.items.len()));
+        }
+        let bytes = polled.state.to_string().len();
+        if bytes > GENERATOR_STATE_BYTES_MAX {
+            return Err(format!("its state has {bytes} bytes, {GENERATOR_STATE_BYTES_MAX} are allowed"));
+        }
+        let items = polled.items.into_iter().map(|item| item.into_new(self.env, definition));
+        let items = items.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        Ok(Made { items, state: polled.state, next: polled.next })
+    }
+
+    /// What is written when nothing came of it but an error.
+    fn failure(&self, mut record: Record, error: &str) -> Came {
+        self.note_failure(&mut record, error);
+        Came { record, state: None, items: Vec::new(), settled: Vec::new(), more: false }
+    }
+
+    fn note_failure(&self, record: &mut Record, error: &str) {
+        let (now, notices, dice) = (self.env.now(), self.taken.notices, self.env.dice());
+        record.failed(&self.known.definition, now, notices, error, dice);
+        let (generator, failures) = (&self.taken.name, record.failures);
+        match &record.paused {
+            Some(_) => {
+                tracing::error!(%generator, error, failures, "a generator failed too often and is paused");
+            }
+            None => {
+                tracing::warn!(%generator, error, failures, "a generator failed and is asked again later");
+            }
+        }
+    }
+
+    async fn commit(&self, came: &Came) -> Result<bool, Error> {
+        let (record, taken, now) = (&came.record, self.taken, self.env.now());
+        let next = record.next_look(&self.known.definition, now);
+        let commit = GeneratorCommit {
+            generator: taken.key,
+            version: taken.version,
+            fence: taken.fence,
+            notices: taken.notices,
+            // Numbers, text and moments: nothing in it cannot be written.
+            record: serde_json::to_string(record).unwrap_or_default(),
+            state: came.state.as_ref().map(Value::to_string),
+            paused: record.paused.is_some(),
+            next: if came.more { next.map(|_| now) } else { next },
+            items: came.items.clone(),
+            settled: came.settled.clone(),
+        };
+        self.again(|| self.store.commit_generator(self.env.now(), commit.clone())).await
+    }
+
+    /// Makes a call, and makes it again while the store is out of order. Each of them may be repeated.
+    async fn again<'s, T>(&'s self, call: impl Fn() -> Reply<'s, T>) -> Result<T, Error> {
+        for delay in AGAIN_AFTER {
+            match call().await {
+                Err(error) if error.is_transient() => self.env.sleep(delay).await,
+                answer => return answer,
+            }
+        }
+        call().await
+    }
+}
+
+impl Settled {
+    /// What a generator is told of an item; `None` for one that has not ended.
+    fn of(item: EndedItem) -> Option<Self> {
+        let EndedItem { job, key, state, attempts, error } = item;
+        ItemEnd::of(state).map(|end| Self { key, job, end, attempts, error })
+    }
+}
+
+/// An error with what caused it.
+fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        source = error.source();
+    }
+    words
+}
