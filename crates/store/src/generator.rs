@@ -162,7 +162,14 @@ pub struct GeneratorCommit {
     pub items: Vec<NewItem>,
     /// What has ended. At most [`GENERATOR_BATCH_MAX`], each once.
     pub settled: Vec<SettledItem>,
+    /// What else is written, in this order.
+    pub effects: Vec<Effect>,
 }
+
+/// What a generator that Taskwright brings itself writes besides its state and its items, in the same transaction.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Effect {}
 
 /// An item that is made.
 #[derive(Clone, Debug, PartialEq)]

@@ -58,7 +58,7 @@ pub use error::Error;
 pub use event::{EventKey, EventStore, NewEvent, StoredEvent};
 pub use finish::{Finish, LogEntry, LogStream, Progress, ProgressReport};
 pub use generator::{
-    EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator, NewItem,
+    Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator, NewItem,
     SettledItem, StoredGenerator, TakeGenerators, TakenGenerators,
 };
 pub use history::{

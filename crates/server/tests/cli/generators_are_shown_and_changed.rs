@@ -25,7 +25,7 @@ impl Generator for Hooks {
             return Err("the feed\u{202e} is away".into());
         }
         let item = || Item::new("probe").max_attempts(MaxAttempts::from_code(1));
-        Ok(Polled { items: vec![item(), item()], state: 7.into(), next: Next::Notified })
+        Ok(Polled::new(vec![item(), item()], 7, Next::Notified))
     }
 }
 

@@ -79,6 +79,7 @@ pub fn commit_of(taken: &StoredGenerator, next: u64) -> GeneratorCommit {
         next: Some(at(next)),
         items: Vec::new(),
         settled: Vec::new(),
+        effects: Vec::new(),
     }
 }
 

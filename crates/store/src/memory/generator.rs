@@ -11,8 +11,8 @@ use super::world::World;
 use crate::Reply;
 use crate::error::Error;
 use crate::generator::{
-    EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator, SettledItem,
-    StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
+    Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator,
+    SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
 };
 
 /// All generators.
@@ -143,11 +143,19 @@ impl World {
             let stored = self.enqueue(now, vec![item.job.clone()])?[0];
             self.generators.items.insert((*generator, stored.id), item.key.clone());
         }
+        for effect in &commit.effects {
+            self.apply(now, effect)?;
+        }
         // It was there above.
         if let Some(row) = self.generators.rows.get_mut(generator) {
             row.write(now, commit);
         }
         Ok(true)
+    }
+
+    /// Writes what a generator of ours writes besides.
+    fn apply(&mut self, _: Timestamp, effect: &Effect) -> Result<(), Error> {
+        match *effect {}
     }
 
     /// Whether an item is outstanding, and has ended as somebody saw.

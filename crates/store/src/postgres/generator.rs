@@ -18,8 +18,8 @@ use super::session::{Session, Uuid, get, name, vanished};
 use crate::change::Change;
 use crate::error::Error;
 use crate::generator::{
-    EndedItem, GeneratorCommit, GeneratorKey, GeneratorWrite, NewGenerator, SettledItem, StoredGenerator,
-    TakeGenerators,
+    Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorWrite, NewGenerator, SettledItem,
+    StoredGenerator, TakeGenerators,
 };
 use crate::query::JobView;
 
@@ -99,12 +99,20 @@ pub(super) async fn commit(
         let keys: Vec<Option<&str>> = commit.items.iter().map(|item| item.key.as_deref()).collect();
         session.execute(INSERT_ITEMS, &[&key, &ids, &keys]).await?;
     }
+    for effect in &commit.effects {
+        apply(session, now, effect).await?;
+    }
     let next = commit.next.map(Timestamp::as_micros);
     let (notices, now) = (signed(commit.notices), now.as_micros());
     session
         .execute(COMMIT, &[&key, &commit.record, &commit.state, &commit.paused, &next, &notices, &now])
         .await?;
     Ok(true)
+}
+
+/// Writes what a generator of ours writes besides.
+async fn apply(_: &mut Session<'_>, _: Timestamp, effect: &Effect) -> Result<(), Error> {
+    match *effect {}
 }
 
 /// The numbers of the jobs that are to be removed, locked; `None` when one of the items is not outstanding, or has not ended as

@@ -17,8 +17,8 @@ use super::session::{Session, name, vanished};
 use crate::Reply;
 use crate::error::Error;
 use crate::generator::{
-    EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator, SettledItem,
-    StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
+    Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator,
+    SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
 };
 
 impl GeneratorStore for SqliteStore {
@@ -165,11 +165,19 @@ fn commit(session: &mut Session<'_>, now: Timestamp, commit: &GeneratorCommit) -
             session.execute(INSERT_ITEM, params![key, stored.id.as_bytes(), item.key])?;
         }
     }
+    for effect in &commit.effects {
+        apply(session, now, effect)?;
+    }
     let next = commit.next.map(Timestamp::as_micros);
     let values =
         params![key, commit.record, commit.state, commit.paused, next, commit.notices, now.as_micros()];
     session.execute(COMMIT, values)?;
     Ok(true)
+}
+
+/// Writes what a generator of ours writes besides.
+fn apply(_: &mut Session<'_>, _: Timestamp, effect: &Effect) -> Result<(), Error> {
+    match *effect {}
 }
 
 /// The numbers of the jobs of items, as far as they are there; `None` when one is no outstanding item, or has not ended as

@@ -171,6 +171,6 @@ where
             None if fetched == limit => Next::Now,
             None => Next::Idle,
         };
-        Ok(Polled { items: rows.into_iter().filter_map(|row| row.item).collect(), state, next })
+        Ok(Polled::new(rows.into_iter().filter_map(|row| row.item).collect(), state, next))
     }
 }

@@ -31,7 +31,7 @@
 //!         let items = (done..end).map(|n| Item::new("number").key(n.to_string()).args(&n));
 //!         let items = items.collect::<Result<_, _>>()?;
 //!         let next = if end < 1_000 { Next::Now } else { Next::Notified };
-//!         Ok(Polled { items, state: end.into(), next })
+//!         Ok(Polled::new(items, end, next))
 //!     }
 //! }
 //!
@@ -58,6 +58,7 @@ use taskwright_core::generator::{Definition, ItemEnd};
 use taskwright_core::{Error, JobId, Timestamp};
 
 pub use taskwright_core::generator::{Counts, Next, Paused, Record};
+pub use taskwright_store::Effect;
 
 pub use self::client::{GeneratorView, Generators};
 pub use self::cursor::{Cursor, CursorGenerator, Row};
@@ -121,6 +122,15 @@ pub struct Polled {
     pub state: Value,
     /// When it wants to be asked next.
     pub next: Next,
+    /// What else is written with these; for the generators that Taskwright brings itself.
+    pub effects: Vec<Effect>,
+}
+
+impl Polled {
+    /// Items, the state after them, and when to be asked next.
+    pub fn new(items: Vec<Item>, state: impl Into<Value>, next: Next) -> Self {
+        Self { items, state: state.into(), next, effects: Vec::new() }
+    }
 }
 
 /// What has become of an item.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use taskwright_core::generator::{self, ItemEnd, Next, Record};
 use taskwright_core::limit::{GENERATOR_BATCH_MAX, GENERATOR_STATE_BYTES_MAX, POLL_MAX};
 use taskwright_store::{
-    EndedItem, Error, GeneratorCommit, NewItem, Reply, SettledItem, SharedStore, StoredGenerator,
+    Effect, EndedItem, Error, GeneratorCommit, NewItem, Reply, SettledItem, SharedStore, StoredGenerator,
 };
 
 use super::{Known, Poll, Settled};
@@ -34,6 +34,7 @@ struct Came {
     state: Option<Value>,
     items: Vec<NewItem>,
     settled: Vec<SettledItem>,
+    effects: Vec<Effect>,
     /// Whether more may have ended.
     more: bool,
 }
@@ -43,6 +44,7 @@ struct Made {
     items: Vec<NewItem>,
     state: Value,
     next: Next,
+    effects: Vec<Effect>,
 }
 
 impl Turn<'_> {
@@ -91,23 +93,23 @@ impl Turn<'_> {
             state = caught(|| run.settle(before.clone(), &told))?.map_err(|error| in_words(&*error))?;
             record.settle(now, told.iter().map(|item| item.end));
         }
-        let mut items = Vec::new();
+        let (mut items, mut effects) = (Vec::new(), Vec::new());
         let room = record.room(definition, now, self.taken.notices);
         if room > 0 {
             let made = self.poll(Poll { state: state.clone(), room, now }).await;
             let (now, notices, dice) = (self.env.now(), self.taken.notices, self.env.dice());
             match made {
                 Ok(made) => {
-                    let moved = made.state != state;
+                    let moved = made.state != state || !made.effects.is_empty();
                     let polled = generator::Polled { items: made.items.len(), moved, next: made.next };
                     record.polled(definition, now, notices, polled, dice);
-                    (items, state) = (made.items, made.state);
+                    (items, state, effects) = (made.items, made.state, made.effects);
                 }
                 Err(error) => self.note_failure(&mut record, &error),
             }
         }
         let state = (state != before).then_some(state);
-        Ok(Came { record, state, items, settled, more })
+        Ok(Came { record, state, items, settled, effects, more })
     }
 
     /// Asks the generator. What it gives that is not accepted is an error, too, and so is a panic.
@@ -130,13 +132,13 @@ impl Turn<'_> {
         }
         let items = polled.items.into_iter().map(|item| item.into_new(self.env, definition));
         let items = items.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-        Ok(Made { items, state: polled.state, next: polled.next })
+        Ok(Made { items, state: polled.state, next: polled.next, effects: polled.effects })
     }
 
     /// What is written when nothing came of it but an error.
     fn failure(&self, mut record: Record, error: &str) -> Came {
         self.note_failure(&mut record, error);
-        Came { record, state: None, items: Vec::new(), settled: Vec::new(), more: false }
+        Came { record, state: None, items: Vec::new(), settled: Vec::new(), effects: Vec::new(), more: false }
     }
 
     fn note_failure(&self, record: &mut Record, error: &str) {
@@ -168,6 +170,7 @@ impl Turn<'_> {
             next: if came.more { next.map(|_| now) } else { next },
             items: came.items.clone(),
             settled: came.settled.clone(),
+            effects: came.effects.clone(),
         };
         self.again(|| self.store.commit_generator(self.env.now(), commit.clone())).await
     }

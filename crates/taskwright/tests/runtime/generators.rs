@@ -56,12 +56,12 @@ pub(crate) fn count_to(end: u64, poll: &Poll) -> Polled {
     let to = end.min(from + poll.room as u64);
     let item = |n: u64| Item::new("test").key(n.to_string()).args(&n).unwrap();
     let next = if to < end { Next::Now } else { Next::Notified };
-    Polled { items: (from..to).map(item).collect(), state: to.into(), next }
+    Polled::new((from..to).map(item).collect(), to, next)
 }
 
 /// Nothing, and the state as it was.
 pub(crate) fn nothing(poll: Poll, next: Next) -> Polled {
-    Polled { items: Vec::new(), state: poll.state, next }
+    Polled::new(Vec::new(), poll.state, next)
 }
 
 impl World {

@@ -17,7 +17,7 @@ fn a_dead_letter_is_told_once_and_can_be_retried_or_deleted() {
             let item = |n: u64| Item::new("test").key(n.to_string()).args(&n).unwrap();
             let once = MaxAttempts::limited(1).unwrap();
             let items = (from..to).map(|n| item(n).max_attempts(once)).collect();
-            Ok(Polled { items, state: to.into(), next: if to < 10 { Next::Now } else { Next::Notified } })
+            Ok(Polled::new(items, to, if to < 10 { Next::Now } else { Next::Notified }))
         });
         // All 10 go through a window of 2, though 2 of them fail.
         let feed = Scripted { window: 2, ..feed };

@@ -120,7 +120,7 @@ fn what_is_not_accepted_is_an_error_that_says_so() {
     for (make, expected) in cases {
         world(async |world| {
             let _node = world.generating(Scripted::new(move |_: Poll| async move {
-                Ok(Polled { items: make(), state: 1.into(), next: Next::Now })
+                Ok(Polled::new(make(), 1, Next::Now))
             }));
             world.sim.advance(Duration::from_millis(500)).await;
             let feed = world.feed().await;

@@ -72,11 +72,7 @@ fn items_stand_beside_other_jobs_by_their_priority() {
 
         async fn poll(&self, _: Poll) -> Result<Polled, PollError> {
             let urgent = Item::new("test").args(&1)?.priority(Priority::HIGH);
-            Ok(Polled {
-                items: vec![Item::new("test").args(&3)?, urgent],
-                state: 1.into(),
-                next: Next::Notified,
-            })
+            Ok(Polled::new(vec![Item::new("test").args(&3)?, urgent], 1, Next::Notified))
         }
     }
     world(async |world| {

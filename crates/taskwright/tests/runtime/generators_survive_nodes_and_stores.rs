@@ -124,7 +124,7 @@ fn two_nodes_never_ask_one_generator_at_the_same_time() {
                     env.sleep(env.spread(Duration::from_millis(400), 0.9)).await;
                     polls.add(node);
                     let moved = poll.state.as_u64().unwrap_or(0) + 1;
-                    Ok(Polled { items: Vec::new(), state: moved.into(), next: Next::Now })
+                    Ok(Polled::new(Vec::new(), moved, Next::Now))
                 }
             }))
         };
