@@ -51,11 +51,12 @@ CREATE TABLE firing (
 CREATE INDEX firing_decided ON firing (decided_at);
 CREATE INDEX firing_job ON firing (job, firing) WHERE job IS NOT NULL;
 
--- An occurrence makes one job, whatever else says that it is due. Who fires looks before, with the row of the schedule
--- locked; this is what holds if somebody should not.
-CREATE UNIQUE INDEX firing_once ON firing (
-        schedule, trigger_id, due, coalesce(event, '00000000-0000-0000-0000-000000000000'::uuid))
-    WHERE job IS NOT NULL AND trigger_id IS NOT NULL;
+-- An occurrence makes one job, whatever else says that it is due: a due time, whichever trigger says so, and an event, for each
+-- trigger that it fires. Who fires looks before, with the row of the schedule locked; this is what holds if somebody should not.
+CREATE UNIQUE INDEX firing_once ON firing (schedule, due)
+    WHERE job IS NOT NULL AND trigger_id IS NOT NULL AND event IS NULL;
+CREATE UNIQUE INDEX firing_of_event ON firing (schedule, event, trigger_id)
+    WHERE job IS NOT NULL AND event IS NOT NULL;
 
 -- payload is JSON, the exact bytes that were given.
 CREATE TABLE event (
