@@ -42,7 +42,7 @@ pub(super) struct History {
     #[arg(long, value_name = "ID")]
     worker: Vec<WorkerId>,
     /// At most this many, or `all`
-    #[arg(long, value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N")]
     limit: Option<Limit>,
 }
 

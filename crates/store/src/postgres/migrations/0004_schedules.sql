@@ -135,6 +135,8 @@ BEGIN
     PERFORM refuse_unless(n.value ~ '^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$', n.name, n.value,
             'start with a letter or digit, go on with letters, digits and . _ : / -, and have at most 128 bytes')
         FROM (VALUES ('topic', topic), ('namespace', namespace)) AS n (name, value);
+    PERFORM refuse_unless(topic NOT IN ('job.completed', 'job.failed', 'job.cancelled', 'job.dropped'), 'topic', topic,
+            'be another one: Taskwright itself tells this when a job ends, and schedules wait for that');
     PERFORM refuse_unless(octet_length(body) <= 1048576, 'payload', left(body, 60), 'have at most 1 MiB');
     PERFORM refuse_unless(depth_of(body) <= 127, 'payload', left(body, 60), 'nest at most 127 levels deep');
     PERFORM refuse_unless(NOT jsonb_path_exists(coalesce(payload, 'null'),
