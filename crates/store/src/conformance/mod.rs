@@ -188,6 +188,7 @@ macro_rules! conformance {
                 a_pause_leaves_nothing_to_whoever_asks_at_that_time,
                 whoever_rests_is_not_given_back_to_be_asked,
                 a_notice_makes_a_generator_due_as_soon_as_it_is_free,
+                a_generator_is_due_once_enough_of_its_items_have_ended,
                 generators_are_listed_page_by_page,
                 a_removed_generator_is_gone_and_its_jobs_stay,
                 too_much_at_once_is_refused_whole,

@@ -36,6 +36,7 @@ mod copy;
 mod enqueue;
 mod error;
 mod event;
+mod file;
 mod finish;
 mod generator;
 mod health;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use serde_json::Value;
 use taskwright_core::Timestamp;
 use taskwright_core::generator::Definition;
+use taskwright_core::limit::GENERATOR_BATCH_MAX;
 
 use super::{Generator, Item, Next, Poll, PollError, Polled};
 
 /// How far behind the clock rows are taken that are ordered by the time of their last change: 15 s.
 const LAG_DEFAULT: Duration = Duration::from_secs(15);
 /// Rows that are fetched at once, unless somebody says otherwise.
-const BATCH_DEFAULT: usize = 500;
+const BATCH_DEFAULT: usize = GENERATOR_BATCH_MAX;
 
 /// Where a row stands among others, and how far a [`CursorGenerator`] has come.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -113,7 +114,7 @@ where
         Self { lag, ..self }
     }
 
-    /// How many rows are fetched at once, at most: 1 or more, default 500.
+    /// How many rows are fetched at once, at most: 1 or more, default 1,000.
     #[must_use]
     pub fn batch(self, rows: usize) -> Self {
         Self { batch: rows.max(1), ..self }

@@ -168,6 +168,7 @@ impl Turn<'_> {
             state: came.state.as_ref().map(Value::to_string),
             paused: record.paused.is_some(),
             next: if came.more { next.map(|_| now) } else { next },
+            look_after: record.look_after(&self.known.definition),
             items: came.items.clone(),
             settled: came.settled.clone(),
             effects: came.effects.clone(),

@@ -7,6 +7,7 @@
 //! | `buffer.rs` | what is claimed and not started, most urgent first |
 //! | `slot.rs` | as many tasks as jobs run at once; each takes a job and runs it |
 //! | `finish.rs` | one task that writes logs, progress and ends, in batches |
+//! | `ended.rs` | one task that tells of ended items of generators |
 //! | `heartbeat.rs` | one task that keeps the lease |
 //! | `signals.rs` | one task that delivers cancels and orders |
 //! | `incarnation.rs` | what they share, and how they start and stop |
@@ -16,6 +17,7 @@
 //! | `panic.rs` | keeps a panic within its attempt |
 
 mod buffer;
+mod ended;
 mod fetch;
 mod finish;
 mod heartbeat;
@@ -40,6 +42,7 @@ use taskwright_store::{NewWorker, Registration, SharedStore};
 use tokio::sync::Notify;
 
 use self::buffer::Buffer;
+use self::ended::ItemEnds;
 use self::finish::Ends;
 use self::incarnation::{Counts, Ended, Incarnation};
 use self::phase::PhaseCell;
@@ -260,6 +263,7 @@ impl Worker {
             room: Arc::new(Room::default()),
             wear: Arc::clone(&self.wear),
             ends: Ends::default(),
+            item_ends: ItemEnds::default(),
             counts: Arc::clone(&self.counts),
             running: (0..self.config.concurrency).map(|_| Mutex::default()).collect(),
             open: AtomicUsize::new(0),
