@@ -15,6 +15,7 @@ use taskwright_core::{Error as Refused, GeneratorName, JobId, Namespace, NewJob,
 use crate::Reply;
 use crate::error::Error;
 use crate::file::{FileWrite, KnownFile};
+use crate::table::{RowsAfter, TableRow};
 
 /// What a store does for generators. Part of [`Store`](crate::Store).
 ///
@@ -65,6 +66,9 @@ pub trait GeneratorStore: Send + Sync + 'static {
         after: Option<String>,
         limit: usize,
     ) -> Reply<'_, Vec<(String, KnownFile)>>;
+
+    /// Rows of a table that lies beside the jobs, in the same file or database.
+    fn rows_after(&self, rows: RowsAfter) -> Reply<'_, Vec<TableRow>>;
 
     /// One generator.
     fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>>;

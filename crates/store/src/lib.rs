@@ -40,6 +40,7 @@ mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod sweep;
+mod table;
 mod takers;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod timeline;
@@ -76,6 +77,7 @@ pub use schedule::{
 };
 pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
 pub use sweep::{LostWorker, Promoted, Pruned, Reclaimed};
+pub use table::{RowCursor, RowOrder, RowsAfter, TableRow};
 pub use takers::{Offer, Taker, Takers};
 pub use worker::{CancelRequest, NewWorker, Order, Registration, Signals, StartMarks, WorkerState};
 

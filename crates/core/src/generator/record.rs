@@ -154,6 +154,11 @@ impl Record {
         }
     }
 
+    /// Has it asked at once, as if that were what it had said.
+    pub fn ask_now(&mut self, now: Timestamp) {
+        self.poll_at = Some(self.poll_at.map_or(now, |at| at.min(now)));
+    }
+
     /// Notes what a poll gave. `dice` from [0, 1) spreads the idle back-off.
     pub fn polled(
         &mut self,

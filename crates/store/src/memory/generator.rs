@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use taskwright_core::generator::ItemEnd;
 use taskwright_core::limit::PAGE_ROWS_MAX;
-use taskwright_core::{Actor, GeneratorName, JobId, Namespace, State, Timestamp};
+use taskwright_core::{Actor, Error as Refused, GeneratorName, JobId, Namespace, State, Timestamp};
 
 use super::MemoryStore;
 use super::world::World;
@@ -12,6 +12,7 @@ use crate::Reply;
 use crate::change::Change;
 use crate::error::Error;
 use crate::file::KnownFile;
+use crate::table::{RowsAfter, TableRow};
 use crate::generator::{
     AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator,
     ItemsEnded, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
@@ -101,6 +102,17 @@ impl GeneratorStore for MemoryStore {
         limit: usize,
     ) -> Reply<'_, Vec<(String, KnownFile)>> {
         self.ask(|world| Ok(world.files.page(generator, after, limit.min(PAGE_ROWS_MAX))))
+    }
+
+    fn rows_after(&self, rows: RowsAfter) -> Reply<'_, Vec<TableRow>> {
+        Box::pin(async move {
+            Err(Refused::invalid(
+                format!("the table {}", rows.table),
+                "a store in memory has no tables beside its jobs",
+                "use a file or a database, or a generator that fetches rows itself",
+            )
+            .into())
+        })
     }
 
     fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {

@@ -62,6 +62,7 @@ mod store;
 mod streamed;
 mod stuck;
 mod sweep;
+mod table;
 mod tether;
 mod timeline;
 mod tls;

@@ -18,10 +18,12 @@ use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::query::{read_view, view_query};
 use super::schedule::{page, rows};
 use super::session::{Session, name, vanished};
+use super::table;
 use crate::{Enqueued, Reply};
 use crate::change::Change;
 use crate::error::Error;
 use crate::file::KnownFile;
+use crate::table::{RowsAfter, TableRow};
 use crate::generator::{
     AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator, NewItem,
     ItemsEnded, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
@@ -94,6 +96,10 @@ impl GeneratorStore for SqliteStore {
         self.readers.read(move |conn| {
             file::page(conn, generator, after.as_deref(), page(limit)).map_err(read_error)
         })
+    }
+
+    fn rows_after(&self, wanted: RowsAfter) -> Reply<'_, Vec<TableRow>> {
+        self.readers.read(move |conn| table::rows(conn, &wanted))
     }
 
     fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {

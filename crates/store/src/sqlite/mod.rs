@@ -41,6 +41,7 @@ mod schema;
 mod session;
 mod source;
 mod sweep;
+mod table;
 mod timeline;
 mod wake;
 mod worker;

@@ -10,7 +10,7 @@ use taskwright::store::{
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
     GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey,
     JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, Seen,
+    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, RowsAfter, Seen, TableRow,
     Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics,
     Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators,
     WorkerView, Written,
@@ -210,6 +210,10 @@ impl GeneratorStore for CountingStore {
     }
 
     fn files(&self, _: GeneratorKey, _: Option<String>, _: usize) -> Reply<'_, Vec<(String, KnownFile)>> {
+        reply(Vec::new())
+    }
+
+    fn rows_after(&self, _: RowsAfter) -> Reply<'_, Vec<TableRow>> {
         reply(Vec::new())
     }
 

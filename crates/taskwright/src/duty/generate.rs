@@ -80,7 +80,12 @@ impl Generate {
                 state: "null".to_owned(),
             }
         };
-        self.store.put_generators(now, self.known.values().map(new).collect()).await?;
+        let known: Vec<_> = self.known.iter().collect();
+        let changed = self.store.put_generators(now, known.iter().map(|(_, known)| new(known)).collect()).await?;
+        // What somebody has changed holds at once.
+        for ((namespace, name), _) in known.into_iter().zip(changed).filter(|(_, changed)| *changed).map(|(known, _)| known) {
+            self.store.notify_generator(now, namespace.clone(), name.clone()).await?;
+        }
         self.is_registered.store(true, Ordering::Relaxed);
         Ok(())
     }

@@ -14,7 +14,7 @@ use taskwright_store::{
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
     GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey,
     JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, Seen,
+    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, RowsAfter, TableRow,
     SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics,
     Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, Takers,
     WorkerView, Written,
@@ -299,6 +299,10 @@ impl GeneratorStore for FaultyStore {
         limit: usize,
     ) -> Reply<'_, Vec<(String, KnownFile)>> {
         self.store.files(generator, after, limit)
+    }
+
+    fn rows_after(&self, rows: RowsAfter) -> Reply<'_, Vec<TableRow>> {
+        self.store.rows_after(rows)
     }
 
     fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {

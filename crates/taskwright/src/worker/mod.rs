@@ -67,6 +67,7 @@ const REGISTER_LONGEST: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) concurrency: usize,
+    pub(crate) reserve: usize,
     pub(crate) grace: Duration,
     pub(crate) poll: Duration,
     pub(crate) lease: Duration,
@@ -146,6 +147,7 @@ impl Worker {
             registry,
             config: Config {
                 concurrency: cpus,
+                reserve: 0,
                 grace: Duration::from_secs(25),
                 poll: Duration::from_millis(250),
                 lease: Duration::from_secs(15),
@@ -259,7 +261,7 @@ impl Worker {
             hand: Hand::default(),
             marks: registration.marks,
             phase: PhaseCell::new(),
-            buffer: Buffer::default(),
+            buffer: Buffer::new(self.config.reserve),
             room: Arc::new(Room::default()),
             wear: Arc::clone(&self.wear),
             ends: Ends::default(),
@@ -293,6 +295,14 @@ impl Builder {
     #[must_use]
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.config.concurrency = jobs.clamp(1, CONCURRENCY_MAX);
+        self
+    }
+
+    /// How many of these are kept for jobs of the priority `realtime` or better, so that one starts at once however much of the rest
+    /// there is. At least one takes anything. Default: none.
+    #[must_use]
+    pub fn reserve(mut self, jobs: usize) -> Self {
+        self.config.reserve = jobs;
         self
     }
 
@@ -375,7 +385,8 @@ impl Builder {
     }
 
     /// The worker.
-    pub fn build(self) -> Worker {
+    pub fn build(mut self) -> Worker {
+        self.config.reserve = self.config.reserve.min(self.config.concurrency - 1);
         Worker {
             env: self.env,
             store: self.store,

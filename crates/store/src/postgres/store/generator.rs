@@ -6,11 +6,12 @@ use taskwright_core::{GeneratorName, Namespace, Timestamp};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::super::schedule::page;
-use super::super::{file, generator};
+use super::super::{file, generator, table};
 use super::super::session::Session;
 use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
 use crate::file::KnownFile;
+use crate::table::{RowsAfter, TableRow};
 use crate::generator::{
     EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded, NewGenerator, StoredGenerator,
     TakeGenerators, TakenGenerators, check_commit,
@@ -87,6 +88,10 @@ impl GeneratorStore for PostgresStore {
     ) -> Reply<'_, Vec<(String, KnownFile)>> {
         let limit = page(limit);
         Box::pin(async move { snapshot!(self, session => file::page(session, generator, after.as_deref(), limit)) })
+    }
+
+    fn rows_after(&self, wanted: RowsAfter) -> Reply<'_, Vec<TableRow>> {
+        Box::pin(async move { snapshot!(self, session => table::rows(session, &wanted)) })
     }
 
     fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {
