@@ -83,11 +83,17 @@ impl Generate {
         let known: Vec<_> = self.known.iter().collect();
         let changed = self.store.put_generators(now, known.iter().map(|(_, known)| new(known)).collect()).await?;
         // What somebody has changed holds at once.
-        for ((namespace, name), _) in known.into_iter().zip(changed).filter(|(_, changed)| *changed).map(|(known, _)| known) {
+        let changed = known.iter().zip(changed).filter(|(_, changed)| *changed);
+        for ((namespace, name), _) in changed.map(|(known, _)| known) {
             self.store.notify_generator(now, namespace.clone(), name.clone()).await?;
         }
         self.is_registered.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether this node has taken a generator within the last moment.
+    fn is_busy(&self, env: &Env) -> bool {
+        env.monotonic_us() < self.busy_until_us.load(Ordering::Relaxed)
     }
 
     /// How many more turns may begin.
@@ -120,8 +126,7 @@ impl Duty for Generate {
     }
 
     fn hint_every(&self, env: &Env) -> Duration {
-        let is_busy = env.monotonic_us() < self.busy_until_us.load(Ordering::Relaxed);
-        if is_busy { HINT_EVERY_BUSY } else { HINT_EVERY }
+        if self.is_busy(env) { HINT_EVERY_BUSY } else { HINT_EVERY }
     }
 
     fn run_once<'a>(&'a self, env: &'a Env) -> Reply<'a, Next> {
@@ -131,7 +136,8 @@ impl Duty for Generate {
             if free == 0 {
                 return Ok(Next::After(LOOK_EVERY));
             }
-            let behind = behind(self.terms.as_ref(), env);
+            // Whoever has just had a generator need not let the leader go first, who has left it to this node.
+            let behind = if self.is_busy(env) { Duration::ZERO } else { behind(self.terms.as_ref(), env) };
             let now = env.now();
             let names = self.known.keys().cloned().collect();
             let take =
