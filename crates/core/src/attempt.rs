@@ -285,6 +285,19 @@ impl Decision {
     }
 }
 
+impl Decision {
+    /// The same decision for a job that was to fail before it could be written down, since it took too long: what would wait for
+    /// another attempt, or count as cancelled, has failed.
+    #[must_use]
+    pub fn under_deadline(self) -> Self {
+        if matches!(self.to, State::Completed | State::Failed | State::Dropped) {
+            return self;
+        }
+        let cause = if self.cause == Cause::Lose { Cause::Lose } else { Cause::Fail };
+        Self { cause, to: State::Failed, run_at: None, end: Some(AttemptEnd::TimedOut), ..self }
+    }
+}
+
 /// Checks that a handler's result is JSON and not over the limit.
 ///
 /// # Errors

@@ -33,6 +33,7 @@
 pub mod admission;
 pub mod attempt;
 pub mod cron;
+pub mod deadline;
 pub mod error;
 pub mod generator;
 pub mod id;

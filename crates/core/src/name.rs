@@ -200,6 +200,11 @@ impl GeneratorName {
     pub fn queue(&self) -> QueueName {
         QueueName(format!("{GENERATOR_QUEUE_PREFIX}{self}").into())
     }
+
+    /// The generator whose items wait in a queue; `None` for a queue that is no generator's.
+    pub fn of_queue(queue: &QueueName) -> Option<Self> {
+        queue.as_str().strip_prefix(GENERATOR_QUEUE_PREFIX).and_then(|name| Self::new(name).ok())
+    }
 }
 
 fn check_text(noun: &str, text: &str) -> Result<(), Error> {
@@ -280,6 +285,8 @@ mod tests {
     fn the_longest_name_of_a_generator_makes_a_queue() {
         let longest = GeneratorName::new(&"x".repeat(118)).unwrap();
         assert_eq!(QueueName::new(longest.queue().as_str()).unwrap(), longest.queue());
+        assert_eq!(GeneratorName::of_queue(&longest.queue()), Some(longest));
+        assert_eq!(GeneratorName::of_queue(&QueueName::default()), None);
         let error = GeneratorName::new(&"x".repeat(119)).unwrap_err();
         assert!(error.why().contains("118 are allowed"), "{error}");
         assert!(GeneratorName::new("a b").unwrap_err().is_invalid());

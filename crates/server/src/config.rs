@@ -15,6 +15,7 @@ use taskwright_core::{Budget, QueueName, Retention, Schedule};
 use crate::error::{Error, Exit, Report, in_words};
 use crate::store_url::StoreUrl;
 
+pub mod generator;
 mod reader;
 mod schedule;
 pub mod source;
@@ -22,6 +23,7 @@ pub mod task;
 pub mod template;
 
 use reader::{Document, Section};
+pub use generator::GeneratorConfig;
 pub use source::SourceConfig;
 pub use task::TaskConfig;
 
@@ -32,7 +34,7 @@ pub const DEFAULT_FILE: &str = "taskwright.toml";
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Everything a config file says. What it does not say is `None` or empty, and the built-in default holds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Config {
     /// Where it came from; `None` when there is no file.
     #[serde(skip)]
@@ -49,6 +51,9 @@ pub struct Config {
     pub tasks: BTreeMap<String, TaskConfig>,
     /// `[sources.NAME]`, by name.
     pub sources: BTreeMap<String, SourceConfig>,
+    /// `[generators.NAME]`, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub generators: BTreeMap<String, GeneratorConfig>,
     /// `[schedules.NAME]`, by name, in the namespace `default`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<String, Schedule>,
@@ -66,6 +71,9 @@ pub struct WorkersConfig {
     /// Jobs that each process runs at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// How many of these are kept for `realtime` jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserve: Option<u32>,
     /// The queues they serve; `None` is all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queues: Option<Vec<QueueName>>,
@@ -157,10 +165,7 @@ fn read(root: &Section<'_>) -> Config {
     }
     let workers = root.section("workers").map(|section| workers(&section)).unwrap_or_default();
     let retention = root.section("retention").map(|section| retention(&section)).unwrap_or_default();
-    let later = [("queues", "settings of queues"), ("generators", "generators")];
-    for (name, what) in later {
-        root.not_supported(name, what);
-    }
+    root.not_supported("queues", "settings of queues");
     let tasks: BTreeMap<String, TaskConfig> = root
         .named_sections("tasks")
         .into_iter()
@@ -177,13 +182,19 @@ fn read(root: &Section<'_>) -> Config {
         .into_iter()
         .filter_map(|(name, section)| Some((name.to_owned(), schedule::read(name, &section, &tasks)?)))
         .collect();
-    Config { file: None, store_url, run_dir, workers, tasks, schedules, sources, retention }
+    let generators = root
+        .named_sections("generators")
+        .into_iter()
+        .filter_map(|(name, section)| Some((name.to_owned(), generator::read(name, &section, &tasks)?)))
+        .collect();
+    Config { file: None, store_url, run_dir, workers, tasks, schedules, sources, generators, retention }
 }
 
 fn workers(section: &Section<'_>) -> WorkersConfig {
     let config = WorkersConfig {
         processes: section.whole("processes", 0, PROCESSES_MAX),
         concurrency: section.whole("concurrency", 1, CONCURRENCY_MAX),
+        reserve: section.whole("reserve", 0, CONCURRENCY_MAX - 1),
         queues: section.list("queues", "a list of queue names", |text| Ok(QueueName::new(text)?)),
         grace: section.duration("grace"),
         recycle_after_jobs: section.whole("recycle_after_jobs", 1, u32::MAX),
@@ -347,9 +358,8 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_yet_is_refused_rather_than_ignored() {
-        let text = "[generators.nightly]\ntask = \"a\"\n[queues.mail]\nlimit = 3\n";
-        let found = problems(text);
-        assert_eq!(found, ["1:2 [generators]", "3:2 [queues]"]);
+        let found = problems("[queues.mail]\nlimit = 3\n");
+        assert_eq!(found, ["1:2 [queues]"]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod config;
 mod daemon;
 pub mod error;
 pub mod exec;
+mod generator;
 pub mod output;
 #[cfg(feature = "postgres")]
 mod run_dir;

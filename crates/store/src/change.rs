@@ -1,6 +1,6 @@
 //! What people do to jobs.
 
-use taskwright_core::{Priority, Timestamp};
+use taskwright_core::{JobId, Priority, State, Timestamp};
 
 /// What is to be done to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,35 @@ pub enum Change {
     },
     /// Remove a job that is over, with its history.
     Delete,
+    /// Fail a running job, by asking its handler to stop.
+    Fail,
+    /// Drop a waiting job: it was not run in time.
+    Drop,
+}
+
+/// Where somebody has seen a job who wants to change it only there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The job.
+    pub id: JobId,
+    /// Its state.
+    pub state: State,
+    /// Attempts used; while it runs, the number of the running one.
+    pub attempt: u32,
+    /// When it became, or becomes, available.
+    pub run_at: Timestamp,
+}
+
+impl Seen {
+    /// Whether the job is there still.
+    pub(crate) fn is_there(&self, state: State, attempt: u32, run_at: i64) -> bool {
+        (self.state, self.attempt, self.run_at.as_micros()) == (state, attempt, run_at)
+    }
+
+    /// What becomes of a job that is not.
+    pub(crate) fn skipped() -> Changed {
+        Changed::Skipped("it is no longer where it was seen".to_owned())
+    }
 }
 
 impl Change {
@@ -42,6 +71,8 @@ impl Change {
             Self::Delay { .. } => "delay",
             Self::Reprioritise { .. } => "reprioritise",
             Self::Delete => "delete",
+            Self::Fail => "fail",
+            Self::Drop => "drop",
         }
     }
 }

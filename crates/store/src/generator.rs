@@ -14,6 +14,8 @@ use taskwright_core::{Error as Refused, GeneratorName, JobId, Namespace, NewJob,
 
 use crate::Reply;
 use crate::error::Error;
+use crate::file::{FileWrite, KnownFile};
+use crate::table::{RowsAfter, TableRow};
 
 /// What a store does for generators. Part of [`Store`](crate::Store).
 ///
@@ -30,7 +32,8 @@ pub trait GeneratorStore: Send + Sync + 'static {
     fn take_generators(&self, take: TakeGenerators) -> Reply<'_, TakenGenerators>;
 
     /// Writes what came of asking a generator, all of it or nothing: `false`, and nothing is done, when somebody else has taken
-    /// or written it since it was taken, or when one of the settled items has not ended as was seen.
+    /// or written it since it was taken, when one of the settled items has not ended as was
+    /// seen, or when one of those that are to run again is no failed job.
     ///
     /// The generator can be taken again after that; but not by a commit that came too late.
     fn commit_generator(&self, now: Timestamp, commit: GeneratorCommit) -> Reply<'_, bool>;
@@ -43,8 +46,29 @@ pub trait GeneratorStore: Send + Sync + 'static {
     /// and goes on resting. `false` when there is no such generator.
     fn notify_generator(&self, now: Timestamp, namespace: Namespace, name: GeneratorName) -> Reply<'_, bool>;
 
+    /// Says that so many items of generators have ended: one of which as many have ended, since it was taken last, as its newest
+    /// commit waits for ([`look_after`](GeneratorCommit::look_after)) is due at once, or when whoever has taken it has
+    /// committed. A hint: nothing happens where there is no such generator, and ends that nobody tells of are found all the same.
+    ///
+    /// Answers in their order after how many more ends each will be due; 0 when it is, or waits for none.
+    fn items_ended(&self, now: Timestamp, ended: Vec<ItemsEnded>) -> Reply<'_, Vec<u32>>;
+
     /// Outstanding items of a generator that have ended, in the order of the ids of their jobs, at most `limit`.
     fn ended_items(&self, generator: GeneratorKey, limit: usize) -> Reply<'_, Vec<EndedItem>>;
+
+    /// What is remembered of these files of a generator, in their order.
+    fn files_of(&self, generator: GeneratorKey, paths: Vec<String>) -> Reply<'_, Vec<Option<KnownFile>>>;
+
+    /// What is remembered of files of a generator, in the order of the bytes of their paths, after `after`, at most `limit`.
+    fn files(
+        &self,
+        generator: GeneratorKey,
+        after: Option<String>,
+        limit: usize,
+    ) -> Reply<'_, Vec<(String, KnownFile)>>;
+
+    /// Rows of a table that lies beside the jobs, in the same file or database.
+    fn rows_after(&self, rows: RowsAfter) -> Reply<'_, Vec<TableRow>>;
 
     /// One generator.
     fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>>;
@@ -57,7 +81,7 @@ pub trait GeneratorStore: Send + Sync + 'static {
         limit: usize,
     ) -> Reply<'_, Vec<StoredGenerator>>;
 
-    /// Removes a generator with its state; `false` when there was none. The jobs that it made stay, and are items no more.
+    /// Removes a generator with its state and the files that it remembers; `false` when there was none. The jobs that it made stay, and are items no more.
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool>;
 }
 
@@ -158,10 +182,15 @@ pub struct GeneratorCommit {
     pub paused: bool,
     /// When somebody has to look again.
     pub next: Option<Timestamp>,
+    /// After how many ends of items, told by [`items_ended`](GeneratorStore::items_ended), somebody has to look before that.
+    pub look_after: u32,
     /// What it made. At most [`GENERATOR_BATCH_MAX`].
     pub items: Vec<NewItem>,
     /// What has ended. At most [`GENERATOR_BATCH_MAX`], each once.
     pub settled: Vec<SettledItem>,
+    /// Dead letters that become outstanding items once more, each of which must be a failed job. At most
+    /// [`GENERATOR_BATCH_MAX`], each once, and none that is settled here.
+    pub again: Vec<AgainItem>,
     /// What else is written, in this order.
     pub effects: Vec<Effect>,
 }
@@ -169,7 +198,10 @@ pub struct GeneratorCommit {
 /// What a generator that Taskwright brings itself writes besides its state and its items, in the same transaction.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Effect {}
+pub enum Effect {
+    /// Writes about files of a generator.
+    Files(GeneratorKey, FileWrite),
+}
 
 /// An item that is made.
 #[derive(Clone, Debug, PartialEq)]
@@ -189,6 +221,15 @@ pub struct SettledItem {
     pub end: ItemEnd,
 }
 
+/// A dead letter that becomes an item once more: its job runs again, with all its attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgainItem {
+    /// Its job.
+    pub job: JobId,
+    /// What the generator calls it.
+    pub key: Option<String>,
+}
+
 /// What somebody changes about a generator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratorWrite {
@@ -202,6 +243,17 @@ pub struct GeneratorWrite {
     pub paused: bool,
     /// When somebody has to look at it; not before a lease is over that it is taken with.
     pub next: Option<Timestamp>,
+}
+
+/// So many items of a generator have ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemsEnded {
+    /// The tenant.
+    pub namespace: Namespace,
+    /// The generator.
+    pub name: GeneratorName,
+    /// How many.
+    pub count: u32,
 }
 
 /// An outstanding item that has ended.
@@ -221,7 +273,7 @@ pub struct EndedItem {
 
 /// Refuses more than one call may write, and what is too long: the same on every store.
 pub(crate) fn check_commit(commit: &GeneratorCommit) -> Result<(), Error> {
-    let most = commit.items.len().max(commit.settled.len());
+    let most = commit.items.len().max(commit.settled.len()).max(commit.again.len());
     let key = commit.items.iter().filter_map(|item| item.key.as_ref()).map(String::len).max().unwrap_or(0);
     let state = commit.state.as_ref().map_or(0, String::len);
     let refused = if most > GENERATOR_BATCH_MAX {

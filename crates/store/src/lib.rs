@@ -22,6 +22,7 @@ pub mod conformance;
 mod ended;
 mod error;
 mod event;
+mod file;
 mod finish;
 mod generator;
 mod history;
@@ -39,6 +40,7 @@ mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod sweep;
+mod table;
 mod takers;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod timeline;
@@ -52,13 +54,14 @@ use std::time::Duration;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 use tokio::sync::{oneshot, watch};
 
-pub use change::{Change, Changed};
+pub use change::{Change, Changed, Seen};
 pub use claim::{Claim, Claimed, ClaimedJob, JobKey};
 pub use error::Error;
 pub use event::{EventKey, EventStore, NewEvent, StoredEvent};
+pub use file::{FileMark, FileWrite, KnownFile};
 pub use finish::{Finish, LogEntry, LogStream, Progress, ProgressReport};
 pub use generator::{
-    Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator, NewItem,
+    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded, NewGenerator, NewItem,
     SettledItem, StoredGenerator, TakeGenerators, TakenGenerators,
 };
 pub use history::{
@@ -74,6 +77,7 @@ pub use schedule::{
 };
 pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
 pub use sweep::{LostWorker, Promoted, Pruned, Reclaimed};
+pub use table::{RowCursor, RowOrder, RowsAfter, TableRow};
 pub use takers::{Offer, Taker, Takers};
 pub use worker::{CancelRequest, NewWorker, Order, Registration, Signals, StartMarks, WorkerState};
 
@@ -192,6 +196,16 @@ pub trait Store: ScheduleStore + EventStore + SourceStore + GeneratorStore + His
         &self,
         now: Timestamp,
         ids: Vec<JobId>,
+        change: Change,
+        actor: Actor,
+        reason: Option<String>,
+    ) -> Reply<'_, Vec<Changed>>;
+
+    /// Changes jobs on somebody's behalf as [`change`](Self::change) does, but only those that are where they were seen.
+    fn change_seen(
+        &self,
+        now: Timestamp,
+        seen: Vec<Seen>,
         change: Change,
         actor: Actor,
         reason: Option<String>,

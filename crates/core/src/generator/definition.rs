@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::limit::{GENERATOR_ERRORS_MAX, GENERATOR_WINDOW_MAX, IDLE_MAX};
 use crate::name::{GeneratorName, Namespace};
 use crate::priority::Priority;
+use crate::trigger::TopicPattern;
 
 /// What a program says about a generator: how much of it may be outstanding, and how often it is asked.
 ///
@@ -38,10 +39,19 @@ pub struct Definition {
     pub idle_max: Duration,
     /// After how many errors in a row it is paused. Default 10; 1 to 1,000.
     pub errors_max: u32,
+    /// What it makes its items of, in words for people. Whoever changes it has it asked at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+    /// Events of these topics notify it; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<TopicPattern>,
 }
 
 /// The shortest time that a generator is left alone for after it had nothing: 100 ms.
 const IDLE_MIN: Duration = Duration::from_millis(100);
+
+/// The most topics that notify one generator.
+const TOPICS_MAX: usize = 16;
 
 impl Definition {
     /// A generator with every default.
@@ -55,6 +65,8 @@ impl Definition {
             idle_min: Duration::from_secs(1),
             idle_max: Duration::from_secs(300),
             errors_max: 10,
+            about: None,
+            topics: Vec::new(),
         }
     }
 
@@ -82,6 +94,10 @@ impl Definition {
         if self.errors_max == 0 || self.errors_max > GENERATOR_ERRORS_MAX {
             let why = format!("it is {}, and 1 to {GENERATOR_ERRORS_MAX} is allowed", self.errors_max);
             return wrong("limit on errors", why, "say after how many errors in a row it is to be paused");
+        }
+        if self.topics.len() > TOPICS_MAX {
+            let why = format!("there are {}, {TOPICS_MAX} are allowed", self.topics.len());
+            return wrong("topics", why, "use a pattern like \"order.*\" for several of them");
         }
         Ok(self)
     }

@@ -130,6 +130,15 @@ impl Record {
         usize::try_from(free).unwrap_or(usize::MAX).min(GENERATOR_BATCH_MAX)
     }
 
+    /// After how many ends of outstanding items somebody has to look, before [`next_look`](Self::next_look): so many that half
+    /// the window is free then, or as many as one look settles, or all. At least 1.
+    pub fn look_after(&self, definition: &Definition) -> u32 {
+        let outstanding = self.counts.outstanding();
+        let half = u64::from(definition.window / 2);
+        let ends = if outstanding > half { outstanding - half } else { outstanding };
+        u32::try_from(ends.min(GENERATOR_BATCH_MAX as u64)).unwrap_or(u32::MAX).max(1)
+    }
+
     /// Counts items that have ended.
     pub fn settle(&mut self, now: Timestamp, ends: impl IntoIterator<Item = ItemEnd>) {
         for end in ends {
@@ -143,6 +152,11 @@ impl Record {
             *count += 1;
             self.quiet_since = Some(now);
         }
+    }
+
+    /// Has it asked at once, as if that were what it had said.
+    pub fn ask_now(&mut self, now: Timestamp) {
+        self.poll_at = Some(self.poll_at.map_or(now, |at| at.min(now)));
     }
 
     /// Notes what a poll gave. `dice` from [0, 1) spreads the idle back-off.

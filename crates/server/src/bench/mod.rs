@@ -4,6 +4,7 @@
 mod drain;
 mod enqueue;
 mod flow;
+mod generator;
 mod latency;
 mod report;
 mod scene;
@@ -41,6 +42,7 @@ async fn measure(context: &Context, verb: &Bench) -> Result<Exit, Error> {
             match verb.what {
                 What::Enqueue => enqueue::run(context, verb, &scene).await,
                 What::Drain => drain::run(context, verb, &scene).await,
+                What::Generator => generator::run(context, verb, &scene).await,
                 What::Latency => latency::run(context, verb, &scene).await,
             }
         } => done.map(|()| Exit::Ok),

@@ -36,6 +36,14 @@ pub(super) struct Held {
     pub(super) after: Tables,
 }
 
+/// One round of a benchmark of a generator.
+pub(super) struct Made {
+    pub(super) took: Duration,
+    pub(super) counters: Counters,
+    /// How often it was asked.
+    pub(super) polls: u64,
+}
+
 /// One round of a latency benchmark.
 pub(super) struct Picked {
     pub(super) measured: Histogram<u64>,
@@ -90,6 +98,22 @@ struct UnderSnapshot {
     dead_rows_after: Spread,
     table_bytes_before: Spread,
     table_bytes_after: Spread,
+}
+
+#[derive(Serialize)]
+struct Items<'a> {
+    bench: &'a str,
+    items: u64,
+    payload_bytes: u32,
+    window: u32,
+    worker_processes: u32,
+    concurrency: u32,
+    rounds: usize,
+    items_per_second: Spread,
+    items_per_poll: Spread,
+    statements_per_1000_items: Spread,
+    commits_per_1000_items: Spread,
+    fsyncs_per_1000_items: Spread,
 }
 
 #[derive(Serialize)]
@@ -289,6 +313,42 @@ fn under_snapshot(jobs: u64, rounds: &[Round]) -> Option<UnderSnapshot> {
         table_bytes_before: spread(&|held| number(held.before.bytes)),
         table_bytes_after: spread(&|held| number(held.after.bytes)),
     })
+}
+
+/// Prints a benchmark of a generator. What worker processes do to the store is not counted.
+pub(super) fn made(context: &Context, verb: &Bench, items: u64, rounds: &[Made]) -> Result<(), Error> {
+    let spread = |value: &dyn Fn(&Made) -> f64| Spread::of(rounds.iter().map(value));
+    let per_1000 = |count: fn(&Counters) -> u64| spread(&|round| number(count(&round.counters)) * 1e3 / number(items));
+    let result = Items {
+        bench: "generator",
+        items,
+        payload_bytes: verb.payload,
+        window: verb.window,
+        worker_processes: verb.workers,
+        concurrency: verb.concurrency,
+        rounds: rounds.len(),
+        items_per_second: spread(&|round| number(items) / round.took.as_secs_f64()),
+        items_per_poll: spread(&|round| number(items) / number(round.polls.max(1))),
+        statements_per_1000_items: per_1000(|counters| counters.statements),
+        commits_per_1000_items: per_1000(|counters| counters.commits),
+        fsyncs_per_1000_items: per_1000(|counters| counters.flushes),
+    };
+    if context.output.manner().json {
+        return context.output.json(&result);
+    }
+    let out = &context.output;
+    out.line(format!(
+        "generator with a window of {}: {} items, median of {} rounds [least - most]",
+        grouped(verb.window.into()),
+        grouped(number(items)),
+        rounds.len()
+    ))?;
+    let line = |name: &str, spread: Spread| out.line(format!("  {name:<18}{}", spread.show()));
+    line("items/s", result.items_per_second)?;
+    line("items/poll", result.items_per_poll)?;
+    line("statements/1,000", result.statements_per_1000_items)?;
+    line("commits/1,000", result.commits_per_1000_items)?;
+    line("fsyncs/1,000", result.fsyncs_per_1000_items)
 }
 
 /// Prints a latency benchmark.

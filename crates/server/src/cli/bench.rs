@@ -13,6 +13,7 @@ Examples:
   taskwright bench drain --jobs 100000 --nodes 2 --concurrency 16
   taskwright bench drain --history 10000000 --scheduled 1000000
   taskwright bench latency --rate 5000 --json
+  taskwright bench generator --window 10000
   taskwright bench drain --hold-snapshot --jobs 1000000
   taskwright bench enqueue --batch 1 --clients 4 --nodes 4 --compare-hints
 
@@ -21,7 +22,7 @@ and removes it. What lies around (--history, --scheduled, --backlog) is measured
 as a bulk fill leaves it: PostgreSQL has not analysed it, nor does until the
 round is over; --settled measures what autovacuum makes of it in time.")]
 pub(crate) struct Bench {
-    /// What to measure: enqueue, drain or latency
+    /// What to measure: enqueue, drain, generator or latency
     #[arg(hide_possible_values = true)]
     pub(crate) what: What,
     /// Jobs of a round [default: 100000; one by one: 10000; latency: 1000]
@@ -42,6 +43,9 @@ pub(crate) struct Bench {
     /// Clients that enqueue at once, each with a store of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=64))]
     pub(crate) clients: u32,
+    /// generator: items that are made and not settled at any time
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub(crate) window: u32,
     /// Rounds, of which the median is told
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
@@ -93,6 +97,8 @@ pub(crate) enum What {
     Enqueue,
     /// Jobs claimed and finished per second.
     Drain,
+    /// Items of a generator made, run and settled per second.
+    Generator,
     /// From the enqueue to the call of the handler.
     Latency,
 }

@@ -54,17 +54,17 @@ fn check(context: &Context) -> Result<Exit, Error> {
         ));
     };
     let (tasks, schedules) = (context.config.tasks.len(), context.config.schedules.len());
-    let sources = context.config.sources.len();
+    let (sources, generators) = (context.config.sources.len(), context.config.generators.len());
     // Also what only a daemon would find: a channel without a database.
     crate::source::sources(&context.config, &context.store_url)?;
     let file = file.display().to_string();
     if context.output.is_json() {
         let told =
-            json!({ "file": file, "ok": true, "tasks": tasks, "schedules": schedules, "sources": sources });
+            json!({ "file": file, "ok": true, "tasks": tasks, "schedules": schedules, "sources": sources, "generators": generators });
         context.output.json(&told)?;
     } else {
         let mut found = text::count(tasks, "task");
-        for (count, what) in [(schedules, "schedule"), (sources, "source")] {
+        for (count, what) in [(schedules, "schedule"), (sources, "source"), (generators, "generator")] {
             if count > 0 {
                 found.push_str(&format!(", {}", text::count(count, what)));
             }
@@ -147,6 +147,9 @@ fn show(context: &Context) -> Result<Exit, Error> {
     }
     for (name, source) in &config.sources {
         fact("source", format!("{name}: {}", text::one_line(&source.to_string())))?;
+    }
+    for (name, generator) in &config.generators {
+        fact("generator", format!("{name}: {}", text::one_line(&generator.to_string())))?;
     }
     Ok(Exit::Ok)
 }

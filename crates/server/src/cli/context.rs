@@ -206,6 +206,7 @@ impl Context {
     pub(crate) fn worker_arguments(
         &self,
         concurrency: u32,
+        reserve: u32,
         grace: Duration,
         lease: Option<Duration>,
     ) -> Vec<OsString> {
@@ -219,6 +220,7 @@ impl Context {
         args.extend(self.output.manner().arguments().map(Into::into));
         args.extend(["worker".into(), "--supervised".into()]);
         args.extend(["--concurrency".into(), concurrency.to_string().into()]);
+        args.extend(["--reserve".into(), reserve.to_string().into()]);
         let us = |duration: Duration| format!("{}us", duration.as_micros());
         args.extend(["--grace".into(), us(grace).into()]);
         if let Some(lease) = lease {

@@ -23,6 +23,9 @@ pub(crate) struct Up {
     /// Jobs that each of them runs at once [default: 8]
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u32).range(1..=CONCURRENCY_MAX))]
     pub(crate) concurrency: Option<u32>,
+    /// How many of these are kept for jobs of priority realtime or better [default: 0]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..CONCURRENCY_MAX))]
+    pub(crate) reserve: Option<u32>,
     /// How long a shutdown waits for what runs [default: 25s]
     #[arg(long, value_name = "D", value_parser = value::duration, allow_hyphen_values = true)]
     pub(crate) grace: Option<Duration>,

@@ -19,6 +19,9 @@ pub(crate) struct Worker {
     /// Jobs that run at once [default: 8]
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u32).range(1..=CONCURRENCY_MAX))]
     pub(crate) concurrency: Option<u32>,
+    /// How many of these are kept for jobs of priority realtime or better [default: 0]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..CONCURRENCY_MAX))]
+    pub(crate) reserve: Option<u32>,
     /// Only these queues [default: all]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) queues: Vec<QueueName>,

@@ -167,7 +167,7 @@ fn files(section: &Section<'_>, path: PathBuf) -> FilesConfig {
     }
 }
 
-fn directory(text: &str) -> Result<PathBuf, Error> {
+pub(super) fn directory(text: &str) -> Result<PathBuf, Error> {
     let refuse = |why: &str| Err(Error::usage("the path", why, "name a directory, for instance `inbox`"));
     match text {
         "" => refuse("it is empty"),
@@ -193,7 +193,7 @@ fn change(text: &str) -> Result<FileChange, Error> {
     })
 }
 
-fn patterns_as_text<S: serde::Serializer>(patterns: &[Pattern], serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn patterns_as_text<S: serde::Serializer>(patterns: &[Pattern], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(patterns.iter().map(Pattern::as_str))
 }
 

@@ -14,6 +14,7 @@ pub(crate) use self::worker::worker;
 
 use std::time::Duration;
 
+use taskwright::store::SharedStore;
 use taskwright::{Duties, DutyConfig, Env};
 
 use crate::cli::Context;
@@ -28,9 +29,10 @@ pub(crate) const GRACE_DEFAULT: Duration = Duration::from_secs(25);
 /// How long the end may take to let another node do the duties.
 const RESIGN_TIME: Duration = Duration::from_secs(1);
 
-fn duties(context: &Context) -> Result<DutyConfig, Error> {
+fn duties(context: &Context, store: &SharedStore) -> Result<DutyConfig, Error> {
     let sources = crate::source::sources(&context.config, &context.store_url)?;
-    Ok(DutyConfig { retention: context.config.retention, sources, ..DutyConfig::default() })
+    let generators = crate::generator::generators(&context.config, store, &context.env)?;
+    Ok(DutyConfig { retention: context.config.retention, sources, generators, ..DutyConfig::default() })
 }
 
 /// Ends the duties, so that another node can do them at once.

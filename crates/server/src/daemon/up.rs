@@ -37,8 +37,8 @@ pub(crate) fn up(context: &Context, verb: &Up) -> Result<Exit, Error> {
 
 async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let env = context.env.clone();
-    let duty_config = super::duties(context)?;
     let store = Arc::clone(context.store_or_new().await?);
+    let duty_config = super::duties(context, &store)?;
     let lock = super::lock::take(&context.store_url)?;
     let signals = Signals::listen()?;
     let plan = Plan::of(context, verb);
@@ -111,6 +111,7 @@ async fn clean_up(env: &Env, store: &SharedStore, dead: &BTreeMap<usize, u32>) {
 struct Plan {
     processes: usize,
     concurrency: u32,
+    reserve: u32,
     grace: Duration,
     lease: Option<Duration>,
 }
@@ -122,6 +123,7 @@ impl Plan {
         Self {
             processes: verb.workers.or(config.processes).map_or(cpus, |count| count as usize),
             concurrency: verb.concurrency.or(config.concurrency).unwrap_or(CONCURRENCY_DEFAULT),
+            reserve: verb.reserve.or(config.reserve).unwrap_or(0),
             grace: verb.grace.or(config.grace).unwrap_or(GRACE_DEFAULT),
             lease: verb.lease,
         }
@@ -184,7 +186,7 @@ async fn supervise(
     let exe = std::env::current_exe().map_err(|error| {
         Error::operational("finding this program's own file", in_words(&error), "start it by its full path")
     })?;
-    let args = context.worker_arguments(plan.concurrency, plan.grace, plan.lease);
+    let args = context.worker_arguments(plan.concurrency, plan.reserve, plan.grace, plan.lease);
     let variables = context.store_environment();
     let command = move || {
         let mut command = Command::new(&exe);

@@ -59,7 +59,11 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let grace = verb.grace.or(config.workers.grace).unwrap_or(GRACE_DEFAULT);
     let registry = command::register(Registry::new(), config, &store, &env, grace)?;
 
-    let duty_config = super::duties(context)?;
+    let mut duty_config = super::duties(context, &store)?;
+    if let Some(worst) = verb.max_priority {
+        // It would not run what they make.
+        duty_config.generators = duty_config.generators.up_to(worst);
+    }
     // A supervised worker leaves the duties to its parent.
     let duties = if verb.supervised {
         None
@@ -69,6 +73,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     };
     let mut builder = JobWorker::builder(Arc::clone(&store), registry, env.clone())
         .concurrency(verb.concurrency.or(config.workers.concurrency).unwrap_or(CONCURRENCY_DEFAULT) as usize)
+        .reserve(verb.reserve.or(config.workers.reserve).unwrap_or(0) as usize)
         .grace(grace)
         .budget(config.workers.budget);
     if let Some(jobs) = config.workers.recycle_after_jobs {

@@ -9,7 +9,7 @@ use taskwright_core::{GeneratorName, NewJob, State};
 use super::Harness;
 use super::fixture::*;
 use crate::{
-    Change, Changed, EndedItem, Filter, GeneratorCommit, GeneratorWrite, NewGenerator, NewItem, SettledItem,
+    Change, Changed, EndedItem, Filter, GeneratorCommit, GeneratorWrite, ItemsEnded, NewGenerator, NewItem, SettledItem,
     StoredGenerator, TakeGenerators, TakenGenerators,
 };
 
@@ -77,8 +77,10 @@ pub fn commit_of(taken: &StoredGenerator, next: u64) -> GeneratorCommit {
         state: None,
         paused: false,
         next: Some(at(next)),
+        look_after: 0,
         items: Vec::new(),
         settled: Vec::new(),
+        again: Vec::new(),
         effects: Vec::new(),
     }
 }
@@ -384,6 +386,36 @@ pub async fn a_notice_makes_a_generator_due_as_soon_as_it_is_free(harness: &impl
     assert!(notify(6, "feed").await);
     let feed = stored(&process, "feed").await;
     assert_eq!((feed.notices, feed.next, feed.paused), (4, None, true), "whoever rests goes on resting");
+}
+
+pub async fn a_generator_is_due_once_enough_of_its_items_have_ended(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let tell = async |now, name, count| {
+        let told = ItemsEnded { namespace: namespace("default"), name: called(name), count };
+        process.store().items_ended(at(now), vec![told]).await.expect("it is noted")[0]
+    };
+    put(&process, generator("feed", 0)).await;
+    let taken = take(&process, 0).await;
+    let waits = |taken: &StoredGenerator, next| GeneratorCommit { look_after: 3, ..commit_of(taken, next) };
+    assert!(commit(&process, 1, waits(&taken, 50)).await);
+    assert_eq!((tell(2, "unknown", 9).await, tell(2, "feed", 2).await), (0, 1));
+    assert_eq!(names_taken(&process, asks(3, &["feed"])).await, [""; 0]);
+    assert_eq!(tell(4, "feed", 1).await, 0);
+    assert_eq!(stored(&process, "feed").await.next, Some(at(4)));
+    let taken = take(&process, 5).await;
+    assert_eq!(tell(6, "feed", 2).await, 1, "what ended before the take is counted no more");
+    tell(7, "feed", 1).await;
+    assert_eq!(names_taken(&process, asks(8, &["feed"])).await, [""; 0], "it is taken");
+    assert!(commit(&process, 9, waits(&taken, 50)).await);
+    let taken = take(&process, 9).await;
+    // Who waits for none is not made due by any, and nor is who rests.
+    assert!(commit(&process, 10, GeneratorCommit { look_after: 0, ..commit_of(&taken, 20) }).await);
+    assert_eq!((tell(11, "feed", 9).await, stored(&process, "feed").await.next), (0, Some(at(20))));
+    let taken = take(&process, 20).await;
+    let rests = GeneratorCommit { next: None, paused: true, ..waits(&taken, 0) };
+    assert!(commit(&process, 21, rests).await);
+    tell(22, "feed", 9).await;
+    assert_eq!(stored(&process, "feed").await.next, None);
 }
 
 pub async fn generators_are_listed_page_by_page(harness: &impl Harness) {

@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue event fence finish generator hand hint history lead log order promote prune query queue reclaim schedule
+    cancel change claim enqueue event fence finish generator generator_sources hand hint history lead log order promote prune query queue reclaim schedule
     source timeline unique worker
 }
 
@@ -188,10 +188,21 @@ macro_rules! conformance {
                 a_pause_leaves_nothing_to_whoever_asks_at_that_time,
                 whoever_rests_is_not_given_back_to_be_asked,
                 a_notice_makes_a_generator_due_as_soon_as_it_is_free,
+                a_generator_is_due_once_enough_of_its_items_have_ended,
                 generators_are_listed_page_by_page,
                 a_removed_generator_is_gone_and_its_jobs_stay,
                 too_much_at_once_is_refused_whole,
                 what_makes_a_generator_due_and_what_it_makes_is_heard_of,
+            ]
+            generator_sources: [
+                files_are_remembered_with_a_commit_and_found_by_their_paths,
+                files_go_with_their_generator_and_a_stale_commit_writes_none,
+                a_dead_letter_becomes_an_item_once_more_with_all_its_attempts,
+                a_letter_that_is_dead_no_more_makes_the_whole_commit_stale,
+                a_job_is_changed_only_where_it_was_seen,
+                a_running_job_that_was_to_fail_has_failed_however_it_stops,
+                only_what_runs_fails_and_only_what_waits_is_dropped,
+                rows_of_a_table_with_a_name_that_cannot_be_one_are_refused,
             ]
             hand: [
                 a_job_is_handed_over_as_it_is_stored,
@@ -418,6 +429,7 @@ mod tests {
             include_str!("fence.rs"),
             include_str!("finish.rs"),
             include_str!("generator.rs"),
+            include_str!("generator_sources.rs"),
             include_str!("hint.rs"),
             include_str!("history.rs"),
             include_str!("lead.rs"),

@@ -2,7 +2,7 @@
 
 use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
 
-use crate::change::{Change, Changed};
+use crate::change::{Change, Changed, Seen};
 use crate::claim::JobKey;
 use crate::error::Error;
 
@@ -35,7 +35,10 @@ impl World {
         let Some(key) = self.keys.get(&id).copied() else { return Ok(Changed::Unknown) };
         let wish = Wish { now, actor, reason };
         match change {
-            Change::Cancel => self.cancel(key, &wish),
+            Change::Cancel => self.cancel(key, false, &wish),
+            Change::Fail if self.running.contains_key(&key) => self.cancel(key, true, &wish),
+            Change::Fail => Ok(self.jobs[&key].skipped()),
+            Change::Drop => self.update(key, |job| job.drop_waiting(&wish)),
             Change::Delete => Ok(self.delete(key)),
             Change::Redo { repeat } => self.redo(key, repeat, &wish),
             Change::RunNow => self.update(key, |job| job.run_now(&wish)),
@@ -45,6 +48,14 @@ impl World {
                 Ok(self.update(key, |job| job.reprioritise(priority, &wish)))
             }
         }
+    }
+
+    /// Whether a job is where somebody has seen it; also when there is none.
+    pub(super) fn is_where_seen(&self, seen: &Seen) -> bool {
+        self.keys.get(&seen.id).is_none_or(|key| {
+            let view = self.jobs[key].view(self.running.get(key));
+            seen.is_there(view.state, view.attempt, view.run_at.as_micros())
+        })
     }
 
     pub(super) fn pause(&mut self, namespace: Namespace, queue: QueueName, paused: bool) -> bool {
@@ -84,13 +95,13 @@ impl World {
         self.update(key, |job| job.end(Cause::Drop, State::Dropped, &wish))
     }
 
-    fn cancel(&mut self, key: JobKey, wish: &Wish<'_>) -> Result<Changed, Error> {
+    fn cancel(&mut self, key: JobKey, fails: bool, wish: &Wish<'_>) -> Result<Changed, Error> {
         if let Some(running) = self.running.get_mut(&key) {
             if running.cancel.is_some() {
                 return Ok(Changed::Skipped("a cancel was requested already".to_owned()));
             }
-            running.cancel = Some(Cancel { actor: wish.actor.clone(), reason: wish.reason.clone() });
-            self.update(key, |job| job.note_cancel(wish));
+            running.cancel = Some(Cancel { actor: wish.actor.clone(), reason: wish.reason.clone(), fails });
+            self.update(key, |job| job.note_stop(if fails { "failure" } else { "cancel" }, wish));
             self.tell_news();
             return Ok(Changed::Requested);
         }
@@ -189,8 +200,16 @@ impl Job {
         Changed::Done
     }
 
-    fn note_cancel(&mut self, wish: &Wish<'_>) {
-        self.note(wish.now, wish.actor.clone(), format!("cancel requested{}", wish.why()));
+    fn note_stop(&mut self, what: &str, wish: &Wish<'_>) {
+        self.note(wish.now, wish.actor.clone(), format!("{what} requested{}", wish.why()));
+    }
+
+    fn drop_waiting(&mut self, wish: &Wish<'_>) -> Result<Changed, Error> {
+        if !self.state.is_waiting() {
+            return Ok(self.skipped());
+        }
+        self.end(Cause::Drop, State::Dropped, wish)?;
+        Ok(Changed::Done)
     }
 
     /// Ends the job without an attempt of it having ended.

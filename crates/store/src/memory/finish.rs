@@ -176,5 +176,9 @@ impl Job {
 
 /// What is to become of a job, also when somebody asked meanwhile for it to be cancelled.
 fn decided(running: &Running, decision: Decision) -> Decision {
-    if running.cancel.is_some() { decision.under_cancel() } else { decision }
+    match &running.cancel {
+        Some(cancel) if cancel.fails => decision.under_deadline(),
+        Some(_) => decision.under_cancel(),
+        None => decision,
+    }
 }

@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, HashSet};
 
 use taskwright_core::generator::ItemEnd;
 use taskwright_core::limit::PAGE_ROWS_MAX;
-use taskwright_core::{GeneratorName, JobId, Namespace, Timestamp};
+use taskwright_core::{Actor, Error as Refused, GeneratorName, JobId, Namespace, State, Timestamp};
 
 use super::MemoryStore;
 use super::world::World;
 use crate::Reply;
+use crate::change::Change;
 use crate::error::Error;
+use crate::file::KnownFile;
+use crate::table::{RowsAfter, TableRow};
 use crate::generator::{
-    Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator,
-    SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
+    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator,
+    ItemsEnded, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
 };
 
 /// All generators.
@@ -21,6 +24,8 @@ pub(super) struct Generators {
     rows: BTreeMap<GeneratorKey, StoredGenerator>,
     /// The outstanding items, with their keys.
     items: BTreeMap<(GeneratorKey, JobId), Option<String>>,
+    /// How many items of each have ended since it was taken, and after how many somebody has to look.
+    ends: BTreeMap<GeneratorKey, (u32, u32)>,
     last_key: i64,
 }
 
@@ -68,11 +73,45 @@ impl GeneratorStore for MemoryStore {
         })
     }
 
+    fn items_ended(&self, now: Timestamp, ended: Vec<ItemsEnded>) -> Reply<'_, Vec<u32>> {
+        self.act(|world| {
+            let noted: Vec<_> = ended.iter().map(|ended| world.generators.note_ends(now, ended)).collect();
+            if noted.iter().any(|(is_due, _)| *is_due) {
+                world.tell_news();
+            }
+            Ok(noted.into_iter().map(|(_, more)| more).collect())
+        })
+    }
+
     fn ended_items(&self, generator: GeneratorKey, limit: usize) -> Reply<'_, Vec<EndedItem>> {
         self.ask(|world| {
             let items = world.generators.items.iter().filter(|((of, _), _)| *of == generator);
             let ended = items.filter_map(|((_, job), key)| world.ended_item(*job, key));
             Ok(ended.take(limit).collect())
+        })
+    }
+
+    fn files_of(&self, generator: GeneratorKey, paths: Vec<String>) -> Reply<'_, Vec<Option<KnownFile>>> {
+        self.ask(|world| Ok(paths.into_iter().map(|path| world.files.of(generator, path)).collect()))
+    }
+
+    fn files(
+        &self,
+        generator: GeneratorKey,
+        after: Option<String>,
+        limit: usize,
+    ) -> Reply<'_, Vec<(String, KnownFile)>> {
+        self.ask(|world| Ok(world.files.page(generator, after, limit.min(PAGE_ROWS_MAX))))
+    }
+
+    fn rows_after(&self, rows: RowsAfter) -> Reply<'_, Vec<TableRow>> {
+        Box::pin(async move {
+            Err(Refused::invalid(
+                format!("the table {}", rows.table),
+                "a store in memory has no tables beside its jobs",
+                "use a file or a database, or a generator that fetches rows itself",
+            )
+            .into())
         })
     }
 
@@ -103,6 +142,8 @@ impl GeneratorStore for MemoryStore {
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
         self.act(|world| {
             world.generators.items.retain(|(of, _), _| *of != generator);
+            world.generators.ends.remove(&generator);
+            world.files.forget_all(generator);
             Ok(world.generators.rows.remove(&generator).is_some())
         })
     }
@@ -119,8 +160,11 @@ impl World {
     }
 
     fn commit_generator(&mut self, now: Timestamp, commit: GeneratorCommit) -> Result<bool, Error> {
-        let GeneratorCommit { generator, items, settled, .. } = &commit;
-        let is_settled = settled.iter().all(|item| self.is_settled_so(*generator, item));
+        let GeneratorCommit { generator, items, settled, again, .. } = &commit;
+        let is_failed =
+            |item: &AgainItem| self.keys.get(&item.job).is_some_and(|key| self.jobs[key].state == State::Failed);
+        let is_settled =
+            settled.iter().all(|item| self.is_settled_so(*generator, item)) && again.iter().all(is_failed);
         let Some(row) = self.generators.rows.get_mut(generator).filter(|row| row.fence == commit.fence)
         else {
             return Ok(false);
@@ -143,19 +187,29 @@ impl World {
             let stored = self.enqueue(now, vec![item.job.clone()])?[0];
             self.generators.items.insert((*generator, stored.id), item.key.clone());
         }
+        for item in again {
+            self.change(now, item.job, Change::Redo { repeat: false }, &Actor::system(), &None)?;
+            self.generators.items.insert((*generator, item.job), item.key.clone());
+        }
         for effect in &commit.effects {
             self.apply(now, effect)?;
         }
+        let (ended, look_after) = self.generators.ends.entry(*generator).or_default();
+        *look_after = commit.look_after;
+        let is_due = *look_after > 0 && ended >= look_after;
         // It was there above.
         if let Some(row) = self.generators.rows.get_mut(generator) {
-            row.write(now, commit);
+            row.write(now, commit, is_due);
         }
         Ok(true)
     }
 
     /// Writes what a generator of ours writes besides.
     fn apply(&mut self, _: Timestamp, effect: &Effect) -> Result<(), Error> {
-        match *effect {}
+        match effect {
+            Effect::Files(generator, write) => self.files.write(*generator, write),
+        }
+        Ok(())
     }
 
     /// Whether an item is outstanding, and has ended as somebody saw.
@@ -166,20 +220,36 @@ impl World {
 }
 
 impl StoredGenerator {
-    fn write(&mut self, now: Timestamp, commit: GeneratorCommit) {
+    fn write(&mut self, now: Timestamp, commit: GeneratorCommit, is_due: bool) {
         self.version += 1;
         (self.record, self.paused, self.lease_until) = (commit.record, commit.paused, None);
         if let Some(state) = commit.state {
             self.state = state;
         }
         let has_notice = self.notices != commit.notices && !commit.paused;
-        self.next = if has_notice { Some(now) } else { commit.next };
+        let next = commit.next.map(|next| if is_due { next.min(now) } else { next });
+        self.next = if has_notice { Some(now) } else { next };
     }
 }
 
 impl Generators {
     fn find(&mut self, namespace: &Namespace, name: &GeneratorName) -> Option<&mut StoredGenerator> {
         self.rows.values_mut().find(|row| row.namespace == *namespace && row.name == *name)
+    }
+
+    /// Counts ends of items; whether the generator is due by that, and after how many more it will be.
+    fn note_ends(&mut self, now: Timestamp, told: &ItemsEnded) -> (bool, u32) {
+        let Some(row) = self.find(&told.namespace, &told.name) else { return (false, 0) };
+        let (key, next) = (row.key, row.next.filter(|_| row.lease_until.is_none_or(|until| until <= now)));
+        let (ended, look_after) = self.ends.entry(key).or_default();
+        *ended += told.count;
+        let is_due = *look_after > 0 && ended >= look_after;
+        let more = look_after.saturating_sub(*ended);
+        let (Some(next), true) = (next, is_due) else { return (false, more) };
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.next = Some(next.min(now));
+        }
+        (true, more)
     }
 
     fn put(&mut self, now: Timestamp, new: NewGenerator) -> bool {
@@ -216,8 +286,8 @@ impl Generators {
     fn take(&mut self, take: &TakeGenerators) -> TakenGenerators {
         let names: HashSet<_> = take.names.iter().map(|(namespace, name)| (namespace, name)).collect();
         let next = self.rows.values().filter_map(|row| row.next).filter(|next| *next > take.due).min();
-        let mut due: Vec<&mut StoredGenerator> = self
-            .rows
+        let Self { rows, ends, .. } = self;
+        let mut due: Vec<&mut StoredGenerator> = rows
             .values_mut()
             .filter(|row| row.next.is_some_and(|next| next <= take.due))
             .filter(|row| names.contains(&(&row.namespace, &row.name)))
@@ -227,6 +297,9 @@ impl Generators {
         let taken = due.into_iter().take(take.limit).map(|row| {
             row.fence += 1;
             (row.lease_until, row.next) = (Some(until), Some(until));
+            if let Some((ended, _)) = ends.get_mut(&row.key) {
+                *ended = 0;
+            }
             row.clone()
         });
         TakenGenerators { generators: taken.collect(), next }

@@ -60,6 +60,8 @@ pub(super) struct Running {
 pub(super) struct Cancel {
     pub(super) actor: Actor,
     pub(super) reason: Option<String>,
+    /// Whether it has failed then.
+    pub(super) fails: bool,
 }
 
 /// Where a job stands while it waits, for the ordered sets that find it there.

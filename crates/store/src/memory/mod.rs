@@ -11,6 +11,7 @@ mod change;
 mod claim;
 mod enqueue;
 mod event;
+mod file;
 mod finish;
 mod generator;
 mod history;
@@ -30,7 +31,7 @@ use std::time::Duration;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 use tokio::sync::watch;
 
-use crate::change::{Change, Changed};
+use crate::change::{Change, Changed, Seen};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::Error;
 use crate::finish::{Finish, LogEntry, ProgressReport};
@@ -227,6 +228,23 @@ impl Store for MemoryStore {
         reason: Option<String>,
     ) -> Reply<'_, Vec<Changed>> {
         self.act(|world| ids.into_iter().map(|id| world.change(now, id, change, &actor, &reason)).collect())
+    }
+
+    fn change_seen(
+        &self,
+        now: Timestamp,
+        seen: Vec<Seen>,
+        change: Change,
+        actor: Actor,
+        reason: Option<String>,
+    ) -> Reply<'_, Vec<Changed>> {
+        self.act(|world| {
+            let change_one = |seen: Seen| match world.is_where_seen(&seen) {
+                true => world.change(now, seen.id, change, &actor, &reason),
+                false => Ok(Seen::skipped()),
+            };
+            seen.into_iter().map(change_one).collect()
+        })
     }
 
     fn pause(

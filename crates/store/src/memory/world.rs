@@ -9,6 +9,7 @@ use crate::claim::JobKey;
 use crate::outcome;
 
 use super::event::Events;
+use super::file::Files;
 use super::generator::Generators;
 use super::job::{Job, Place, Running};
 use super::lead::Leader;
@@ -43,6 +44,7 @@ pub(super) struct World {
     pub(super) events: Events,
     pub(super) sources: Sources,
     pub(super) generators: Generators,
+    pub(super) files: Files,
     /// The processes that live.
     processes: BTreeSet<ProcessId>,
     last_process: ProcessId,

@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
 use tokio_postgres::Row;
 
-use super::enqueue::HOLDS_KEY;
+use super::enqueue::{HOLDS_KEY, STOP_FAILS};
 use super::place::{self, LEAVE_STREAM, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session, Uuid, code, get, sql_code, sql_count, vanished};
-use crate::change::{Change, Changed};
+use crate::change::{Change, Changed, Seen};
 use crate::error::{Area, Error};
 
 /// How often a job is looked at that is always gone from where it was seen.
@@ -55,7 +55,28 @@ pub(super) async fn change(
     for id in ids {
         changed.push(match locked.get(id) {
             // A place is used once: it may be another one afterwards.
-            Some(seq) => change_one(session, *seq, places.remove(seq), change, by).await?,
+            Some(seq) => change_one(session, *seq, places.remove(seq), None, change, by).await?,
+            None => Changed::Unknown,
+        });
+    }
+    Ok(changed)
+}
+
+/// Changes jobs that are where they were seen. See [`Store::change_seen`](crate::Store::change_seen).
+pub(super) async fn change_seen(
+    session: &mut Session<'_>,
+    seen: &[Seen],
+    change: Change,
+    by: &By<'_>,
+) -> Result<Vec<Changed>, Error> {
+    let ids: Vec<JobId> = seen.iter().map(|seen| seen.id).collect();
+    let locked = lock(session, &ids, change).await?;
+    let mut places = places(session, &locked.values().copied().collect::<Vec<_>>()).await?;
+    lock_streams(session, &places).await?;
+    let mut changed = Vec::with_capacity(seen.len());
+    for seen in seen {
+        changed.push(match locked.get(&seen.id) {
+            Some(seq) => change_one(session, *seq, places.remove(seq), Some(seen), change, by).await?,
             None => Changed::Unknown,
         });
     }
@@ -71,7 +92,7 @@ pub(super) async fn lock(
     let wanted: Vec<Uuid> = ids.iter().map(|id| Uuid::from(*id)).collect();
     let rows = session.all(FIND, &[&wanted]).await?;
     let seqs = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
-    if change == Change::Cancel {
+    if matches!(change, Change::Cancel | Change::Fail) {
         // A cancel is requested in a row of the job's own.
         session.set_apart(&seqs, None).await?;
         // Whoever ends an attempt locks its running row, and then its job: here in the same order.
@@ -98,11 +119,12 @@ pub(super) async fn places(session: &mut Session<'_>, seqs: &[i64]) -> Result<Ha
     rows.iter().map(|row| Ok((get(row, 0)?, place::read_place(row, 1)?))).collect()
 }
 
-/// Changes a job that is locked. `seen` is where it was seen, if it was.
+/// Changes a job that is locked. `seen` is where it was seen, if it was; somewhere else than is `expected` nothing is done.
 async fn change_one(
     session: &mut Session<'_>,
     seq: i64,
     mut seen: Option<Place>,
+    expected: Option<&Seen>,
     change: Change,
     by: &By<'_>,
 ) -> Result<Changed, Error> {
@@ -112,6 +134,9 @@ async fn change_one(
         }
         // This very call may have removed it.
         let Some(place) = seen.take() else { return Ok(Changed::Unknown) };
+        if expected.is_some_and(|seen| !seen.is_there(place.state, place.attempts, place.run_at)) {
+            return Ok(Seen::skipped());
+        }
         if let Some(changed) = change_at(session, seq, &place, change, by).await? {
             return Ok(changed);
         }
@@ -134,7 +159,11 @@ async fn change_at(
 ) -> Result<Option<Changed>, Error> {
     let state = place.state;
     match change {
-        Change::Cancel if state == State::Running => request_cancel(session, seq, place, by).await,
+        Change::Cancel if state == State::Running => request_stop(session, seq, place, false, by).await,
+        Change::Fail if state == State::Running => request_stop(session, seq, place, true, by).await,
+        Change::Fail => skipped(format!("it is {state}")),
+        Change::Drop if !state.is_waiting() => skipped(format!("it is {state}")),
+        Change::Drop => move_to(session, seq, place, Cause::Drop, State::Dropped, None, by).await,
         Change::Cancel => move_to(session, seq, place, Cause::Cancel, State::Cancelled, None, by).await,
         Change::Redo { repeat: false } if state == State::Completed => {
             skipped("it is completed; --repeat runs it again".to_owned())
@@ -244,25 +273,27 @@ async fn move_to(
 }
 
 /// Stores that a running job is to stop; its worker hears of it, and the job ends when its handler does.
-async fn request_cancel(
+async fn request_stop(
     session: &mut Session<'_>,
     seq: i64,
     place: &Place,
+    fails: bool,
     by: &By<'_>,
 ) -> Result<Option<Changed>, Error> {
     if place.cancel_requested {
         return skipped("a cancel was requested already".to_owned());
     }
     let (attempt, at, actor) = (sql_count(place.attempts), by.now.as_micros(), by.actor.as_str());
-    let requested = session.execute(REQUEST_CANCEL, &[&seq, &attempt, &at, &actor, &by.reason]).await?;
+    let flags = if fails { STOP_FAILS } else { 0 };
+    let requested =
+        session.execute(REQUEST_STOP, &[&seq, &attempt, &at, &actor, &by.reason, &flags]).await?;
     if requested == 0 {
         // It was claimed after the jobs had been set apart, and is in a block; or it has ended.
         session.set_apart(&[seq], None).await?;
         return Ok(None);
     }
-    let told = by
-        .reason
-        .map_or_else(|| "cancel requested".to_owned(), |reason| format!("cancel requested: {reason}"));
+    let what = if fails { "failure requested" } else { "cancel requested" };
+    let told = by.reason.map_or_else(|| what.to_owned(), |reason| format!("{what}: {reason}"));
     by.note(session, seq, place, None, State::Running, Some(&told)).await?;
     session.hint = true;
     Ok(Some(Changed::Requested))
@@ -457,8 +488,8 @@ pub(super) const LOCK_JOBS: &str =
 pub(super) const LOCK_JOBS_FREE: &str =
     "SELECT seq FROM job WHERE seq = ANY($1::bigint[]) ORDER BY seq FOR UPDATE SKIP LOCKED";
 pub(super) const LOCK_WAITING: &str = "SELECT seq FROM waiting WHERE seq = $1 AND state = $2 FOR UPDATE";
-pub(super) const REQUEST_CANCEL: &str =
-    "UPDATE running SET cancel_at = $3, cancel_actor = $4, cancel_reason = $5
+pub(super) const REQUEST_STOP: &str =
+    "UPDATE running SET cancel_at = $3, cancel_actor = $4, cancel_reason = $5, flags = flags | $6
     WHERE seq = $1 AND attempt = $2";
 pub(super) const KEY_HOLDER: &str = "SELECT j.id FROM unique_past p
     LEFT JOIN unique_key u ON u.namespace = p.namespace AND u.kind = p.kind AND u.key = p.key

@@ -18,6 +18,8 @@ use super::session::{LaneKey, Lanes, Session, Uuid, get, sql_code};
 use crate::Enqueued;
 use crate::error::{Area, Error};
 
+/// Bit 1 of `flags`, only while the job runs: it was asked to stop because it has failed.
+pub(super) const STOP_FAILS: i64 = 2;
 /// Bit 0 of `flags`: the job holds a unique key.
 pub(super) const HOLDS_KEY: i64 = 1;
 

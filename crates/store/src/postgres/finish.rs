@@ -10,6 +10,7 @@ use taskwright_core::attempt::{self, AttemptEnd};
 use taskwright_core::{Cause, Decision, State, Timestamp, Verdict, WorkerId, state};
 use tokio_postgres::Row;
 
+use super::enqueue::STOP_FAILS;
 use super::held::{Held, Where};
 use super::place::{self, Move, Placed};
 use super::session::{Session, count, get, sql_code, sql_count};
@@ -165,7 +166,11 @@ pub(super) async fn end_attempt(
     decision: Decision,
     ended: &Ended,
 ) -> Result<(), Error> {
-    let decision = if running.cancel_requested { decision.under_cancel() } else { decision };
+    let decision = match running.cancel_requested {
+        true if running.flags & STOP_FAILS != 0 => decision.under_deadline(),
+        true => decision.under_cancel(),
+        false => decision,
+    };
     state::check(State::Running, decision.cause, decision.to)?;
     session.execute(END_ONE, &[&seq]).await?;
     let reason = decision.reason.as_deref();

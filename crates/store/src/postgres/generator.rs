@@ -6,11 +6,13 @@
 use std::collections::HashMap;
 
 use taskwright_core::generator::ItemEnd;
-use taskwright_core::{GeneratorName, JobId, Namespace, NewJob, State, Timestamp};
+use taskwright_core::{Actor, GeneratorName, JobId, Namespace, NewJob, State, Timestamp};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
-use super::change::{self, remove};
+use super::change::{self, By, remove};
 use super::enqueue;
+use super::file;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::query::{read_view, view_query};
 use super::schedule::page;
@@ -18,7 +20,7 @@ use super::session::{Session, Uuid, get, name, vanished};
 use crate::change::Change;
 use crate::error::Error;
 use crate::generator::{
-    Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorWrite, NewGenerator, SettledItem,
+    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorWrite, ItemsEnded, NewGenerator, SettledItem,
     StoredGenerator, TakeGenerators,
 };
 use crate::query::JobView;
@@ -81,6 +83,7 @@ pub(super) async fn commit(
     let key = commit.generator.0;
     let Some(held) = session.first(HELD, &[&key, &signed(commit.fence)]).await? else { return Ok(false) };
     let is_fresh = get::<i64>(&held, 0)? == signed(commit.version);
+    let is_fresh = is_fresh && are_failed(session, &commit.again).await?;
     let seqs = if is_fresh { settled(session, key, &commit.settled).await? } else { None };
     let Some(seqs) = seqs else {
         session.execute(LET_GO, &[&key, &now.as_micros()]).await?;
@@ -99,20 +102,54 @@ pub(super) async fn commit(
         let keys: Vec<Option<&str>> = commit.items.iter().map(|item| item.key.as_deref()).collect();
         session.execute(INSERT_ITEMS, &[&key, &ids, &keys]).await?;
     }
+    if !commit.again.is_empty() {
+        run_again(session, now, key, &commit.again).await?;
+    }
     for effect in &commit.effects {
         apply(session, now, effect).await?;
     }
     let next = commit.next.map(Timestamp::as_micros);
     let (notices, now) = (signed(commit.notices), now.as_micros());
-    session
-        .execute(COMMIT, &[&key, &commit.record, &commit.state, &commit.paused, &next, &notices, &now])
-        .await?;
+    let look_after = i64::from(commit.look_after);
+    let values: [&(dyn ToSql + Sync); 8] =
+        [&key, &commit.record, &commit.state, &commit.paused, &next, &notices, &now, &look_after];
+    session.execute(COMMIT, &values).await?;
     Ok(true)
 }
 
 /// Writes what a generator of ours writes besides.
-async fn apply(_: &mut Session<'_>, _: Timestamp, effect: &Effect) -> Result<(), Error> {
-    match *effect {}
+async fn apply(session: &mut Session<'_>, _: Timestamp, effect: &Effect) -> Result<(), Error> {
+    match effect {
+        Effect::Files(generator, write) => file::write(session, *generator, write).await,
+    }
+}
+
+/// Whether these are failed jobs, which are locked then.
+async fn are_failed(session: &mut Session<'_>, again: &[AgainItem]) -> Result<bool, Error> {
+    if again.is_empty() {
+        return Ok(true);
+    }
+    let ids: Vec<JobId> = again.iter().map(|item| item.job).collect();
+    let locked = change::lock(session, &ids, Change::Delete).await?;
+    let places = change::places(session, &locked.values().copied().collect::<Vec<_>>()).await?;
+    let is_failed = |seq: &i64| places.get(seq).is_some_and(|place| place.state == State::Failed);
+    Ok(again.iter().all(|item| locked.get(&item.job).is_some_and(is_failed)))
+}
+
+/// Makes items once more of jobs that have failed.
+async fn run_again(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    generator: i64,
+    again: &[AgainItem],
+) -> Result<(), Error> {
+    let jobs: Vec<JobId> = again.iter().map(|item| item.job).collect();
+    let by = By { now, actor: &Actor::system(), reason: None };
+    change::change(session, &jobs, Change::Redo { repeat: false }, &by).await?;
+    let ids: Vec<Uuid> = jobs.into_iter().map(Uuid::from).collect();
+    let keys: Vec<Option<&str>> = again.iter().map(|item| item.key.as_deref()).collect();
+    session.execute(INSERT_ITEMS, &[&generator, &ids, &keys]).await?;
+    Ok(())
 }
 
 /// The numbers of the jobs that are to be removed, locked; `None` when one of the items is not outstanding, or has not ended as
@@ -165,6 +202,21 @@ pub(super) async fn notify(
     Ok(session.execute(NOTIFY, &[&namespace.as_str(), &name.as_str(), &now.as_micros()]).await? > 0)
 }
 
+/// See [`GeneratorStore::items_ended`](crate::GeneratorStore::items_ended). A statement of its own for each, so that nobody waits for
+/// another generator while holding one.
+pub(super) async fn note_ends(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    ended: &ItemsEnded,
+) -> Result<u32, Error> {
+    let (namespace, name) = (ended.namespace.as_str(), ended.name.as_str());
+    let (count, now) = (i64::from(ended.count), now.as_micros());
+    let row = session.first(NOTE_ENDS, &[&namespace, &name, &count, &now]).await?;
+    let Some(row) = row else { return Ok(0) };
+    session.hint |= get::<bool>(&row, 0)?;
+    Ok(u32::try_from(get::<i64>(&row, 1)?).unwrap_or(u32::MAX))
+}
+
 /// See [`GeneratorStore::ended_items`](crate::GeneratorStore::ended_items).
 pub(super) async fn ended(
     session: &mut Session<'_>,
@@ -172,15 +224,19 @@ pub(super) async fn ended(
     limit: usize,
 ) -> Result<Vec<EndedItem>, Error> {
     let rows = session.all(&items_query(), &[&generator.0]).await?;
-    let mut found: Vec<(Option<i64>, Option<State>, &Row)> = Vec::new();
+    let mut found: Vec<(Option<i64>, Option<State>, u32, &Row)> = Vec::new();
     for row in &rows {
         let seq = get::<Option<i64>>(row, 2)?;
-        let state = seq.map(|_| place::read_place(row, 3)).transpose()?.map(|place| place.state);
+        let place = seq.map(|_| place::read_place(row, 3)).transpose()?;
+        let state = place.as_ref().map(|place| place.state);
         if ItemEnd::of(state).is_some() && found.len() < limit {
-            found.push((seq, state, row));
+            found.push((seq, state, place.map_or(0, |place| place.attempts), row));
         }
     }
-    let seqs: Vec<i64> = found.iter().filter_map(|(seq, ..)| *seq).collect();
+    // What completed has nothing to say.
+    let speaks = |state: &Option<State>| *state != Some(State::Completed);
+    let seqs: Vec<i64> =
+        found.iter().filter(|(_, state, ..)| speaks(state)).filter_map(|(seq, ..)| *seq).collect();
     let mut views: HashMap<i64, JobView> = HashMap::new();
     if !seqs.is_empty() {
         let read = format!("{} WHERE j.seq = ANY($1::bigint[])", view_query());
@@ -189,13 +245,13 @@ pub(super) async fn ended(
             views.insert(seq, view);
         }
     }
-    let ended = found.into_iter().map(|(seq, state, row)| {
+    let ended = found.into_iter().map(|(seq, state, attempts, row)| {
         let view = seq.and_then(|seq| views.remove(&seq));
         Ok(EndedItem {
             job: get::<Uuid>(row, 0)?.into(),
             key: get(row, 1)?,
             state,
-            attempts: view.as_ref().map_or(0, |view| view.attempt),
+            attempts,
             error: view.and_then(|view| view.error),
         })
     });
@@ -248,6 +304,7 @@ pub(super) async fn forget(session: &mut Session<'_>, generator: GeneratorKey) -
     // The row first: whoever commits at this moment is waited for, or finds nothing.
     let removed = session.execute(REMOVE, &[&generator.0]).await? > 0;
     session.execute(FORGET_ALL_ITEMS, &[&generator.0]).await?;
+    session.execute(file::FORGET_ALL, &[&generator.0]).await?;
     Ok(removed)
 }
 
@@ -287,7 +344,7 @@ pub(super) fn take_due() -> String {
                 SELECT FROM unnest($3::text[], $4::text[]) AS n (namespace, name)
                 WHERE n.namespace = d.namespace AND n.name = d.name)
             ORDER BY d.next, d.generator LIMIT $5 FOR UPDATE OF d SKIP LOCKED)
-        UPDATE generator g SET fence = g.fence + 1, lease_until = $2, next = $2
+        UPDATE generator g SET fence = g.fence + 1, ended = 0, lease_until = $2, next = $2
         FROM due WHERE g.generator = due.generator RETURNING {COLUMNS}, due.next"
     )
 }
@@ -306,7 +363,10 @@ const LET_GO: &str = "UPDATE generator
     WHERE generator = $1 AND lease_until IS NOT NULL";
 const COMMIT: &str = "UPDATE generator
     SET version = version + 1, record = $2, state = coalesce($3, state), paused = $4, lease_until = NULL,
-        next = CASE WHEN notices <> $6 AND NOT $4 THEN $7::bigint ELSE $5::bigint END
+        look_after = $8,
+        next = CASE WHEN notices <> $6 AND NOT $4 THEN $7::bigint
+                    WHEN ended >= $8 AND $8 > 0 AND $5::bigint IS NOT NULL THEN least($5::bigint, $7::bigint)
+                    ELSE $5::bigint END
     WHERE generator = $1";
 const WRITE: &str = "UPDATE generator
     SET version = version + 1, record = $3, paused = $4,
@@ -315,6 +375,12 @@ const WRITE: &str = "UPDATE generator
 const NOTIFY: &str = "UPDATE generator
     SET notices = notices + 1, next = CASE WHEN paused OR lease_until > $3 THEN next ELSE $3 END
     WHERE namespace = $1 AND name = $2";
+/// Counts ends of items; answers whether the generator is due, and after how many more it will be.
+const NOTE_ENDS: &str = "UPDATE generator
+    SET ended = ended + $3,
+        next = CASE WHEN next > $4 AND look_after > 0 AND ended + $3 >= look_after AND (lease_until > $4) IS NOT TRUE
+                    THEN $4 ELSE next END
+    WHERE namespace = $1 AND name = $2 RETURNING coalesce(next <= $4, false), greatest(look_after - ended, 0)";
 const OUTSTANDING: &str = "SELECT job FROM item WHERE generator = $1 AND job = ANY($2::uuid[])";
 const INSERT_ITEMS: &str = "INSERT INTO item (generator, job, key)
     SELECT $1::bigint, t.job, t.key FROM unnest($2::uuid[], $3::text[]) AS t (job, key)

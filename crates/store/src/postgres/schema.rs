@@ -46,6 +46,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0007_generators.sql"),
     },
+    Migration {
+        version: 10,
+        name: "generator sources",
+        usable_from: 3,
+        sql: include_str!("migrations/0010_generator_sources.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

@@ -23,7 +23,7 @@ use super::unanswered::Unanswered;
 use super::url::Settings;
 use super::wake::Bell;
 use super::{enqueue, finish, lead, list, query, restored, run_directory, schema, worker};
-use crate::change::{Change, Changed};
+use crate::change::{Change, Changed, Seen};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
 use crate::finish::{Finish, LogEntry, ProgressReport};
@@ -413,6 +413,20 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let by = By { now, actor: &actor, reason: reason.as_deref() };
             transact!(self, session => change::change(session, &ids, change, &by))
+        })
+    }
+
+    fn change_seen(
+        &self,
+        now: Timestamp,
+        seen: Vec<Seen>,
+        change: Change,
+        actor: Actor,
+        reason: Option<String>,
+    ) -> Reply<'_, Vec<Changed>> {
+        Box::pin(async move {
+            let by = By { now, actor: &actor, reason: reason.as_deref() };
+            transact!(self, session => change::change_seen(session, &seen, change, &by))
         })
     }
 

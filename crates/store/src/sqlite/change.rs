@@ -2,10 +2,11 @@
 
 use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
 
-use super::enqueue::HOLDS_KEY;
+use super::enqueue::{HOLDS_KEY, STOP_FAILS};
+use super::finish::array;
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session};
-use crate::change::{Change, Changed};
+use crate::change::{Change, Changed, Seen};
 use crate::error::Error;
 
 /// Who does it, when and why.
@@ -51,6 +52,30 @@ pub(super) fn change(
     Ok(changed)
 }
 
+/// Changes jobs that are where they were seen. See [`Store::change_seen`](crate::Store::change_seen).
+pub(super) fn change_seen(
+    session: &mut Session<'_>,
+    seen: &[Seen],
+    change: Change,
+    by: &By<'_>,
+) -> Result<Vec<Changed>, Error> {
+    let find = format!("SELECT j.seq, {PLACE_COLUMNS} FROM taskwright_job j {PLACE_JOINS} WHERE j.id = ?1");
+    let mut changed = Vec::with_capacity(seen.len());
+    for seen in seen {
+        let found = session.first(&find, [seen.id.as_bytes()], |row| {
+            Ok((row.get::<_, i64>(0)?, place::read_place(row, 1)?))
+        })?;
+        changed.push(match found {
+            Some((seq, place)) if seen.is_there(place.state, place.attempts, place.run_at) => {
+                change_one(session, seq, &place, change, by)?
+            }
+            Some(_) => Seen::skipped(),
+            None => Changed::Unknown,
+        });
+    }
+    Ok(changed)
+}
+
 fn change_one(
     session: &mut Session<'_>,
     seq: i64,
@@ -60,7 +85,11 @@ fn change_one(
 ) -> Result<Changed, Error> {
     let state = place.state;
     match change {
-        Change::Cancel if state == State::Running => request_cancel(session, seq, place, by),
+        Change::Cancel if state == State::Running => request_stop(session, seq, place, false, by),
+        Change::Fail if state == State::Running => request_stop(session, seq, place, true, by),
+        Change::Fail => Ok(Changed::Skipped(format!("it is {state}"))),
+        Change::Drop if !state.is_waiting() => Ok(Changed::Skipped(format!("it is {state}"))),
+        Change::Drop => move_to(session, seq, place, Cause::Drop, State::Dropped, None, by),
         Change::Cancel => move_to(session, seq, place, Cause::Cancel, State::Cancelled, None, by),
         Change::Redo { repeat: false } if state == State::Completed => {
             Ok(Changed::Skipped("it is completed; --repeat runs it again".to_owned()))
@@ -131,17 +160,22 @@ fn move_to(
 }
 
 /// Stores that a running job is to stop; its worker hears of it, and the job ends when its handler does.
-fn request_cancel(session: &mut Session<'_>, seq: i64, place: &Place, by: &By<'_>) -> Result<Changed, Error> {
+fn request_stop(
+    session: &mut Session<'_>,
+    seq: i64,
+    place: &Place,
+    fails: bool,
+    by: &By<'_>,
+) -> Result<Changed, Error> {
     if place.cancel_requested {
         return Ok(Changed::Skipped("a cancel was requested already".to_owned()));
     }
     session.execute(
-        "UPDATE taskwright_running SET cancel_at = ?2, cancel_actor = ?3, cancel_reason = ?4 WHERE seq = ?1",
-        (seq, by.now.as_micros(), by.actor.as_str(), by.reason),
+        REQUEST_STOP,
+        (seq, by.now.as_micros(), by.actor.as_str(), by.reason, if fails { STOP_FAILS } else { 0 }),
     )?;
-    let told = by
-        .reason
-        .map_or_else(|| "cancel requested".to_owned(), |reason| format!("cancel requested: {reason}"));
+    let what = if fails { "failure requested" } else { "cancel requested" };
+    let told = by.reason.map_or_else(|| what.to_owned(), |reason| format!("{what}: {reason}"));
     by.note(session, seq, place, None, State::Running, Some(&told))?;
     session.hint = true;
     Ok(Changed::Requested)
@@ -209,6 +243,33 @@ pub(super) fn remove(session: &mut Session<'_>, seq: i64) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// Removes jobs with all about them: what [`remove`] does, many at a time.
+pub(super) fn remove_all(session: &mut Session<'_>, mut seqs: Vec<i64>) -> Result<(), Error> {
+    if seqs.is_empty() {
+        return Ok(());
+    }
+    seqs.sort_unstable();
+    let seqs = array(seqs.into_iter());
+    for sql in REMOVE_ALL {
+        session.execute(sql, [seqs.clone()])?;
+    }
+    Ok(())
+}
+
+pub(super) const REQUEST_STOP: &str = "UPDATE taskwright_running
+     SET cancel_at = ?2, cancel_actor = ?3, cancel_reason = ?4, flags = flags | ?5 WHERE seq = ?1";
+
+/// Removes what there is about jobs, each from its table.
+pub(super) const REMOVE_ALL: [&str; 7] = [
+    "DELETE FROM taskwright_over WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_attempt WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_move WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_log WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_unique WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_unique_past WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_job WHERE seq IN rarray(?1)",
+];
 
 /// Pauses or resumes a queue. See [`Store::pause`](crate::Store::pause).
 pub(super) fn pause(

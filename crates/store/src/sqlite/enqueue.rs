@@ -19,6 +19,9 @@ use crate::error::Error;
 /// Bit 0 of `flags`: the job holds a unique key.
 pub(super) const HOLDS_KEY: i64 = 1;
 
+/// Bit 1 of `flags`, only while the job runs: it was asked to stop because it has failed.
+pub(super) const STOP_FAILS: i64 = 2;
+
 /// How many rows one statement takes, largest first.
 const ROWS_PER_STATEMENT: [usize; 3] = [50, 10, 1];
 

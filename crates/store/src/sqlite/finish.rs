@@ -11,7 +11,7 @@ use rusqlite::types::Value;
 use taskwright_core::attempt::{self, AttemptEnd};
 use taskwright_core::{Cause, Decision, State, Timestamp, Verdict, WorkerId, state};
 
-use super::enqueue::ManyRows;
+use super::enqueue::{ManyRows, STOP_FAILS};
 use super::error::write_error;
 use super::outcome;
 use super::place::{self, Move, Placed};
@@ -126,7 +126,11 @@ pub(super) fn end_attempt(
     decision: Decision,
     ended: &Ended,
 ) -> Result<(), Error> {
-    let decision = if running.cancel_requested { decision.under_cancel() } else { decision };
+    let decision = match running.cancel_requested {
+        true if running.flags & STOP_FAILS != 0 => decision.under_deadline(),
+        true => decision.under_cancel(),
+        false => decision,
+    };
     state::check(State::Running, decision.cause, decision.to)?;
     session.execute(END_ONE, [seq])?;
     let reason = decision.reason.as_deref();

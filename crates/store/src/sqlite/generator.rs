@@ -1,24 +1,32 @@
 //! Generators, and which jobs are outstanding items of theirs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::LazyLock;
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use taskwright_core::generator::ItemEnd;
-use taskwright_core::{GeneratorName, JobId, Namespace, State, Timestamp};
+use taskwright_core::{Actor, GeneratorName, JobId, Namespace, State, Timestamp};
 
 use super::SqliteStore;
-use super::change::remove;
-use super::enqueue;
-use super::error::read_error;
+use super::change::{self, By, remove_all};
+use super::enqueue::{self, ManyRows};
+use super::error::{read_error, write_error};
+use super::file;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::query::{read_view, view_query};
 use super::schedule::{page, rows};
 use super::session::{Session, name, vanished};
-use crate::Reply;
+use super::table;
+use crate::{Enqueued, Reply};
+use crate::change::Change;
 use crate::error::Error;
+use crate::file::KnownFile;
+use crate::table::{RowsAfter, TableRow};
 use crate::generator::{
-    Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator,
-    SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
+    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator, NewItem,
+    ItemsEnded, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
 };
 
 impl GeneratorStore for SqliteStore {
@@ -57,8 +65,41 @@ impl GeneratorStore for SqliteStore {
         })
     }
 
+    fn items_ended(&self, now: Timestamp, ended: Vec<ItemsEnded>) -> Reply<'_, Vec<u32>> {
+        self.writer.write(move |session| {
+            let mut wanted = Vec::with_capacity(ended.len());
+            for ItemsEnded { namespace, name, count } in &ended {
+                let values = params![namespace.as_str(), name.as_str(), count, now.as_micros()];
+                let noted = session.first(NOTE_ENDS, values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+                let (is_due, more) = noted.unwrap_or((false, 0));
+                session.hint |= is_due;
+                wanted.push(more);
+            }
+            Ok(wanted)
+        })
+    }
+
     fn ended_items(&self, generator: GeneratorKey, limit: usize) -> Reply<'_, Vec<EndedItem>> {
         self.readers.read(move |conn| ended(conn, generator, limit).map_err(read_error))
+    }
+
+    fn files_of(&self, generator: GeneratorKey, paths: Vec<String>) -> Reply<'_, Vec<Option<KnownFile>>> {
+        self.readers.read(move |conn| file::of(conn, generator, &paths).map_err(read_error))
+    }
+
+    fn files(
+        &self,
+        generator: GeneratorKey,
+        after: Option<String>,
+        limit: usize,
+    ) -> Reply<'_, Vec<(String, KnownFile)>> {
+        self.readers.read(move |conn| {
+            file::page(conn, generator, after.as_deref(), page(limit)).map_err(read_error)
+        })
+    }
+
+    fn rows_after(&self, wanted: RowsAfter) -> Reply<'_, Vec<TableRow>> {
+        self.readers.read(move |conn| table::rows(conn, &wanted))
     }
 
     fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {
@@ -86,6 +127,7 @@ impl GeneratorStore for SqliteStore {
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
         self.writer.write(move |session| {
             session.execute(FORGET_ITEMS, [generator.0])?;
+            session.execute(file::FORGET_ALL, [generator.0])?;
             Ok(session.execute(REMOVE, [generator.0])? > 0)
         })
     }
@@ -148,60 +190,139 @@ fn commit(session: &mut Session<'_>, now: Timestamp, commit: &GeneratorCommit) -
     let held = session.first(HELD, (key, commit.fence), |row| row.get::<_, u64>(0))?;
     let Some(version) = held else { return Ok(false) };
     let seqs = settled(session, commit.generator, &commit.settled)?;
-    let (Some(seqs), true) = (seqs, version == commit.version) else {
+    let is_fresh = version == commit.version && are_failed(session, &commit.again)?;
+    let (Some(seqs), true) = (seqs, is_fresh) else {
         session.execute(LET_GO, (key, now.as_micros()))?;
         session.hint = true;
         return Ok(false);
     };
-    for (item, seq) in commit.settled.iter().zip(seqs) {
-        session.execute(FORGET_ITEM, params![key, item.job.as_bytes()])?;
-        if let Some(seq) = seq.filter(|_| !item.end.keeps_job()) {
-            remove(session, seq)?;
-        }
+    if !commit.settled.is_empty() {
+        let jobs = blobs(commit.settled.iter().map(|item| item.job));
+        session.execute(FORGET_SETTLED, params![key, jobs])?;
+        remove_all(session, seqs)?;
     }
     let jobs: Vec<_> = commit.items.iter().map(|item| item.job.clone()).collect();
     if !jobs.is_empty() {
-        for (item, stored) in commit.items.iter().zip(enqueue::enqueue(session, now, &jobs)?) {
-            session.execute(INSERT_ITEM, params![key, stored.id.as_bytes(), item.key])?;
-        }
+        let stored = enqueue::enqueue(session, now, &jobs)?;
+        insert_items(session, key, &commit.items, &stored)?;
+    }
+    if !commit.again.is_empty() {
+        run_again(session, now, key, &commit.again)?;
     }
     for effect in &commit.effects {
         apply(session, now, effect)?;
     }
     let next = commit.next.map(Timestamp::as_micros);
+    let (paused, notices, look_after) = (commit.paused, commit.notices, commit.look_after);
     let values =
-        params![key, commit.record, commit.state, commit.paused, next, commit.notices, now.as_micros()];
+        params![key, commit.record, commit.state, paused, next, notices, now.as_micros(), look_after];
     session.execute(COMMIT, values)?;
     Ok(true)
 }
 
-/// Writes what a generator of ours writes besides.
-fn apply(_: &mut Session<'_>, _: Timestamp, effect: &Effect) -> Result<(), Error> {
-    match *effect {}
+/// Notes which jobs are items, many rows at a time.
+fn insert_items(
+    session: &mut Session<'_>,
+    generator: i64,
+    items: &[NewItem],
+    stored: &[Enqueued],
+) -> Result<(), Error> {
+    let mut rest: Vec<_> = items.iter().zip(stored).collect();
+    // In the order of their keys in the table, which is that of a tree.
+    rest.sort_unstable_by_key(|(_, stored)| stored.id);
+    let mut rest = &rest[..];
+    while !rest.is_empty() {
+        let (size, sql) = INSERT_ITEMS.next(rest.len());
+        let (part, tail) = rest.split_at(size);
+        rest = tail;
+        let sql = format!("{sql} ON CONFLICT (generator, job) DO NOTHING");
+        let mut statement = session.statement(&sql)?;
+        let mut column = 0;
+        let mut bind = |value: &dyn rusqlite::ToSql| {
+            column += 1;
+            statement.raw_bind_parameter(column, value).map_err(write_error)
+        };
+        for (item, stored) in part {
+            bind(&generator)?;
+            bind(stored.id.as_bytes())?;
+            bind(&item.key)?;
+        }
+        statement.raw_execute().map_err(write_error)?;
+    }
+    Ok(())
 }
 
-/// The numbers of the jobs of items, as far as they are there; `None` when one is no outstanding item, or has not ended as
-/// somebody saw.
+static INSERT_ITEMS: LazyLock<ManyRows> =
+    LazyLock::new(|| ManyRows::new("INSERT INTO taskwright_item (generator, job, key) VALUES ", 3));
+
+/// A list of ids as one parameter.
+fn blobs(ids: impl Iterator<Item = JobId>) -> Rc<Vec<Value>> {
+    Rc::new(ids.map(|id| Value::Blob(id.as_bytes().to_vec())).collect())
+}
+
+/// Writes what a generator of ours writes besides.
+fn apply(session: &mut Session<'_>, _: Timestamp, effect: &Effect) -> Result<(), Error> {
+    match effect {
+        Effect::Files(generator, write) => file::write(session, *generator, write),
+    }
+}
+
+/// Whether these are failed jobs.
+fn are_failed(session: &mut Session<'_>, again: &[AgainItem]) -> Result<bool, Error> {
+    for item in again {
+        let state = session.first(OVER_AS, [item.job.as_bytes()], |row| row.get::<_, u8>(0))?;
+        if state != Some(State::Failed.code()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Makes items once more of jobs that have failed.
+fn run_again(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    generator: i64,
+    again: &[AgainItem],
+) -> Result<(), Error> {
+    let jobs: Vec<JobId> = again.iter().map(|item| item.job).collect();
+    let by = By { now, actor: &Actor::system(), reason: None };
+    change::change(session, &jobs, Change::Redo { repeat: false }, &by)?;
+    for item in again {
+        session.execute(INSERT_ITEM, params![generator, item.job.as_bytes(), item.key])?;
+    }
+    Ok(())
+}
+
+/// The numbers of the jobs that are to be removed; `None` when one of the items is not outstanding, or has not ended as somebody saw.
 fn settled(
     session: &mut Session<'_>,
     generator: GeneratorKey,
     items: &[SettledItem],
-) -> Result<Option<Vec<Option<i64>>>, Error> {
-    let find = item_query();
+) -> Result<Option<Vec<i64>>, Error> {
+    if items.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let jobs = blobs(items.iter().map(|item| item.job));
+    let found = session.all(&settled_query(), params![generator.0, jobs], |row| {
+        Ok((JobId::from_bytes(row.get(7)?), read_item(row)?))
+    })?;
+    let found: HashMap<JobId, _> = found.into_iter().collect();
     let mut seqs = Vec::with_capacity(items.len());
     for item in items {
-        let found = session.first(&find, params![generator.0, item.job.as_bytes()], read_item)?;
-        match found {
-            Some((seq, state)) if ItemEnd::of(state) == Some(item.end) => seqs.push(seq),
+        match found.get(&item.job) {
+            Some((seq, state)) if ItemEnd::of(*state) == Some(item.end) => {
+                seqs.extend(seq.filter(|_| !item.end.keeps_job()));
+            }
             _ => return Ok(None),
         }
     }
     Ok(Some(seqs))
 }
 
-/// Where the job of an outstanding item is.
-pub(super) fn item_query() -> String {
-    format!("{} AND i.job = ?2", items_query())
+/// Where the jobs of some outstanding items are.
+pub(super) fn settled_query() -> String {
+    format!("{} AND i.job IN rarray(?2)", items_query())
 }
 
 /// Where the jobs of all outstanding items are.
@@ -230,13 +351,15 @@ fn ended(conn: &Connection, generator: GeneratorKey, limit: usize) -> rusqlite::
         if ItemEnd::of(state).is_none() {
             continue;
         }
-        let view = seq.map(|seq| view.query_row([seq], read_view)).transpose()?.map(|(_, view)| view);
+        // What completed has nothing to say.
+        let told = seq.filter(|_| state != Some(State::Completed));
+        let view = told.map(|seq| view.query_row([seq], read_view)).transpose()?;
         ended.push(EndedItem {
             job: JobId::from_bytes(row.get(7)?),
             key: row.get(8)?,
             state,
-            attempts: view.as_ref().map_or(0, |view| view.attempt),
-            error: view.and_then(|view| view.error),
+            attempts: if seq.is_some() { row.get(2)? } else { 0 },
+            error: view.and_then(|(_, view)| view.error),
         });
     }
     Ok(ended)
@@ -278,7 +401,7 @@ fn list() -> String {
 
 pub(super) fn take_one() -> String {
     format!(
-        "UPDATE taskwright_generator SET fence = fence + 1, lease_until = ?2, next = ?2 WHERE generator = ?1
+        "UPDATE taskwright_generator SET fence = fence + 1, ended = 0, lease_until = ?2, next = ?2 WHERE generator = ?1
          RETURNING {COLUMNS}"
     )
 }
@@ -298,7 +421,9 @@ pub(super) const LET_GO: &str = "UPDATE taskwright_generator
      WHERE generator = ?1 AND lease_until IS NOT NULL";
 pub(super) const COMMIT: &str = "UPDATE taskwright_generator
      SET version = version + 1, record = ?2, state = coalesce(?3, state), paused = ?4, lease_until = NULL,
-         next = iif(notices <> ?6 AND NOT ?4, ?7, ?5)
+         look_after = ?8,
+         next = CASE WHEN notices <> ?6 AND NOT ?4 THEN ?7
+                     WHEN ended >= ?8 AND ?8 > 0 AND ?5 IS NOT NULL THEN min(?5, ?7) ELSE ?5 END
      WHERE generator = ?1";
 pub(super) const WRITE: &str = "UPDATE taskwright_generator
      SET version = version + 1, record = ?3, paused = ?4,
@@ -308,8 +433,15 @@ pub(super) const NOTIFY: &str = "UPDATE taskwright_generator
      SET notices = notices + 1,
          next = iif(paused OR coalesce(lease_until > ?3, 0), next, ?3)
      WHERE namespace = ?1 AND name = ?2";
+/// Counts ends of items; answers whether the generator is due, and after how many more it will be.
+pub(super) const NOTE_ENDS: &str = "UPDATE taskwright_generator
+     SET ended = ended + ?3,
+         next = iif(next > ?4 AND look_after > 0 AND ended + ?3 >= look_after AND NOT coalesce(lease_until > ?4, 0),
+                    ?4, next)
+     WHERE namespace = ?1 AND name = ?2 RETURNING next IS NOT NULL AND next <= ?4, max(look_after - ended, 0)";
+pub(super) const OVER_AS: &str = "SELECT o.state FROM taskwright_job j JOIN taskwright_over o ON o.seq = j.seq WHERE j.id = ?1";
 pub(super) const INSERT_ITEM: &str = "INSERT INTO taskwright_item (generator, job, key) VALUES (?1, ?2, ?3)
      ON CONFLICT (generator, job) DO NOTHING";
-pub(super) const FORGET_ITEM: &str = "DELETE FROM taskwright_item WHERE generator = ?1 AND job = ?2";
+pub(super) const FORGET_SETTLED: &str = "DELETE FROM taskwright_item WHERE generator = ?1 AND job IN rarray(?2)";
 pub(super) const FORGET_ITEMS: &str = "DELETE FROM taskwright_item WHERE generator = ?1";
 const REMOVE: &str = "DELETE FROM taskwright_generator WHERE generator = ?1";

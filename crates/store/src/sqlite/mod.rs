@@ -21,6 +21,7 @@ mod claim;
 mod enqueue;
 mod error;
 mod event;
+mod file;
 mod finish;
 mod flush;
 mod generator;
@@ -40,6 +41,7 @@ mod schema;
 mod session;
 mod source;
 mod sweep;
+mod table;
 mod timeline;
 mod wake;
 mod worker;
@@ -66,7 +68,7 @@ use self::session::{Lanes, Session};
 use self::sweep::Round;
 use self::wake::{Bell, Listener};
 use self::writer::Writer;
-use crate::change::{Change, Changed};
+use crate::change::{Change, Changed, Seen};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
 use crate::event::NewEvent;
@@ -355,6 +357,19 @@ impl Store for SqliteStore {
     ) -> Reply<'_, Vec<Changed>> {
         self.writer.write(move |session| {
             change::change(session, &ids, change, &By { now, actor: &actor, reason: reason.as_deref() })
+        })
+    }
+
+    fn change_seen(
+        &self,
+        now: Timestamp,
+        seen: Vec<Seen>,
+        change: Change,
+        actor: Actor,
+        reason: Option<String>,
+    ) -> Reply<'_, Vec<Changed>> {
+        self.writer.write(move |session| {
+            change::change_seen(session, &seen, change, &By { now, actor: &actor, reason: reason.as_deref() })
         })
     }
 

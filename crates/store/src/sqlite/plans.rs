@@ -8,7 +8,7 @@ use taskwright_core::{NewJob, State};
 
 use super::open::Options;
 use super::{
-    SqliteStore, change, claim, event, finish, generator, history, list, place, query, schedule, source,
+    SqliteStore, change, claim, event, file, finish, generator, history, list, place, query, schedule, source,
     sweep, worker,
 };
 use crate::conformance::fixture::*;
@@ -61,6 +61,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("purge: next waiting", change::NEXT_WAITING),
     ("redo: holder of the key", change::KEY_HOLDER),
     ("redo: retake key", change::RETAKE_KEY),
+    ("change: ask for the end", change::REQUEST_STOP),
     ("redo: forget key", change::FORGET_KEY),
     ("promote: next due", sweep::NEXT_DUE),
     ("promote: due", sweep::DUE),
@@ -96,8 +97,23 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("generator: let go", generator::LET_GO),
     ("generator: write", generator::WRITE),
     ("generator: notify", generator::NOTIFY),
-    ("generator: new item", generator::INSERT_ITEM),
-    ("generator: settle an item", generator::FORGET_ITEM),
+    ("generator: items have ended", generator::NOTE_ENDS),
+    ("generator: forget settled items", generator::FORGET_SETTLED),
+    ("generator: whether it has failed", generator::OVER_AS),
+    ("generator: an item once more", generator::INSERT_ITEM),
+    ("file: one by path", file::FILE_OF),
+    ("file: by path", file::FILES),
+    ("file: remember", file::REMEMBER),
+    ("file: its item has ended", file::CLOSE),
+    ("file: forget", file::FORGET),
+    ("file: forget all of a generator", file::FORGET_ALL),
+    ("jobs: remove their ends", change::REMOVE_ALL[0]),
+    ("jobs: remove their attempts", change::REMOVE_ALL[1]),
+    ("jobs: remove their moves", change::REMOVE_ALL[2]),
+    ("jobs: remove their logs", change::REMOVE_ALL[3]),
+    ("jobs: remove their keys", change::REMOVE_ALL[4]),
+    ("jobs: remove their former keys", change::REMOVE_ALL[5]),
+    ("jobs: remove", change::REMOVE_ALL[6]),
     ("generator: forget items", generator::FORGET_ITEMS),
 ];
 
@@ -183,7 +199,7 @@ fn listings(conn: &Connection) -> Vec<(&'static str, String)> {
     all.push(("generator: one by name", generator::by_name()));
     all.push(("generator: take", generator::take_one()));
     all.push(("generator: outstanding items", generator::items_query()));
-    all.push(("generator: one item", generator::item_query()));
+    all.push(("generator: settled items", generator::settled_query()));
     all
 }
 

@@ -30,6 +30,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0004_generators.sql"),
     },
+    Migration {
+        version: 7,
+        name: "generator sources",
+        usable_from: 1,
+        sql: include_str!("migrations/0007_generator_sources.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

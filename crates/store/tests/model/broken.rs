@@ -101,7 +101,11 @@ impl GeneratorStore for Broken {
         commit_generator(now: Timestamp, commit: GeneratorCommit) -> bool;
         write_generator(now: Timestamp, write: GeneratorWrite) -> bool;
         notify_generator(now: Timestamp, of: Namespace, name: GeneratorName) -> bool;
+        items_ended(now: Timestamp, ended: Vec<ItemsEnded>) -> Vec<u32>;
         ended_items(generator: GeneratorKey, limit: usize) -> Vec<EndedItem>;
+        files_of(generator: GeneratorKey, paths: Vec<String>) -> Vec<Option<KnownFile>>;
+        files(generator: GeneratorKey, after: Option<String>, limit: usize) -> Vec<(String, KnownFile)>;
+        rows_after(rows: RowsAfter) -> Vec<TableRow>;
         generator(of: Namespace, name: GeneratorName) -> Option<StoredGenerator>;
         generators(of: Option<Namespace>, after: Option<GeneratorKey>, limit: usize) -> Vec<StoredGenerator>;
         remove_generator(generator: GeneratorKey) -> bool;
@@ -164,6 +168,7 @@ impl Store for Broken {
     }
 
     sound! {
+        change_seen(now: Timestamp, seen: Vec<Seen>, change: Change, actor: Actor, reason: Option<String>) -> Vec<Changed>;
         enqueue(now: Timestamp, jobs: Vec<NewJob>) -> Vec<Enqueued>;
         give_back(now: Timestamp, worker: WorkerId, jobs: Vec<(JobKey, u32)>, reason: String) -> Vec<Verdict>;
         report(worker: WorkerId, reports: Vec<ProgressReport>) -> Vec<Verdict>;

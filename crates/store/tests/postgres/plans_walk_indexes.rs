@@ -9,7 +9,7 @@ use taskwright_store::conformance::generator;
 use taskwright_store::conformance::schedule::{definition, fires, registration, rewrite, stored};
 use taskwright_store::postgres::{PostgresStore, Settings};
 use taskwright_store::{
-    Change, EventKey, Filter, GeneratorCommit, NewEvent, NewFiring, Page, ScheduleWrite, SettledItem,
+    Change, Effect, EventKey, FileMark, FileWrite, Filter, GeneratorCommit, ItemsEnded, NewEvent, NewFiring, Page, ScheduleWrite, SettledItem,
     Sighting, SourceKey, SourcePlace, StoredSchedule,
 };
 
@@ -140,6 +140,8 @@ async fn schedules_and_events_are_found_by_what_they_are_asked_for() {
          FROM taskwright.schedule, generate_series(1, 3) n WHERE namespace = 'many';
          INSERT INTO taskwright.event (at, id, namespace, topic, payload)
          SELECT 4000000000000000, gen_random_uuid(), 'many', 'nothing', 'null' FROM generate_series(1, {EVENTS});
+         INSERT INTO taskwright.file (generator, path, size, modified_ns, open)
+         SELECT g, 'many/' || n, 1, 1, false FROM generate_series(1, 2) g, generate_series(1, {EVENTS}) n;
          INSERT INTO taskwright.job (id, lane, created_at, run_at, max_attempts, first_state, at_most_once, args)
          SELECT gen_random_uuid(), (SELECT min(lane) FROM taskwright.lane), 0, 0, 5, 3, false, 'null'
          FROM generate_series(1, {JOBS});
@@ -228,19 +230,28 @@ async fn use_generators(process: &Process, now: u64, first: u32) -> u64 {
     store.notify_generator(at(now), namespace("default"), "feed".parse().unwrap()).await.unwrap();
     let taken = generator::take(process, now).await;
     let items = (0..100).map(|n| generator::item(first + n)).collect();
-    let made = GeneratorCommit { items, ..generator::commit_of(&taken, now) };
+    let paths: Vec<String> = (0..100).map(|n| format!("f{}", first + n)).collect();
+    let marks = paths.iter().map(|path| (path.clone(), FileMark { size: 1, modified_ns: 1 })).collect();
+    let writes = [FileWrite::Remember(marks), FileWrite::Close(paths.clone())];
+    let effects = writes.into_iter().map(|write| Effect::Files(taken.key, write)).collect();
+    let made = GeneratorCommit { items, effects, ..generator::commit_of(&taken, now) };
     assert!(generator::commit(process, now, made).await);
+    assert!(store.files_of(taken.key, paths.clone()).await.unwrap().iter().all(Option::is_some));
+    store.files(taken.key, Some("f".to_owned()), 100).await.unwrap();
+    let ended = ItemsEnded { namespace: namespace("default"), name: "feed".parse().unwrap(), count: 1 };
+    store.items_ended(at(now), vec![ended]).await.unwrap();
     let ids: Vec<_> = (0..100).map(|n| id(first + n)).collect();
     store.change(at(now), ids, Change::Cancel, alice(), None).await.unwrap();
     let taken = generator::take(process, now).await;
     let ended = store.ended_items(taken.key, 1_000).await.unwrap();
     assert_eq!(ended.len(), 100);
     let settled = ended.iter().map(|one| SettledItem { job: one.job, end: ItemEnd::Cancelled }).collect();
-    let settled = GeneratorCommit { settled, ..generator::commit_of(&taken, now + 1_000) };
+    let effects = vec![Effect::Files(taken.key, FileWrite::Forget(paths))];
+    let settled = GeneratorCommit { settled, effects, ..generator::commit_of(&taken, now + 1_000) };
     assert!(generator::commit(process, now, settled).await);
     store.generators(None, Some(taken.key), 10).await.unwrap();
     store.generators(Some(namespace("default")), None, 10).await.unwrap();
-    200
+    600
 }
 
 #[tokio::test]
@@ -269,7 +280,7 @@ async fn generators_and_their_items_are_found_by_what_they_are_asked_for() {
     drop(process);
     let reads = crate::reads::reads(&database).await;
     let fetched = |table: &str| reads.iter().find(|(name, ..)| name == table).map_or(0, |read| read.2);
-    assert!(["generator", "item", "job"].iter().all(|table| fetched(table) > 0));
+    assert!(["generator", "item", "job", "file"].iter().all(|table| fetched(table) > 0));
     for (table, scanned, walked) in reads {
         let small = ["lane", "queue", "store", "migration"].contains(&table.as_str());
         assert!(small || scanned == 0, "{table}: {scanned} rows were scanned");

@@ -8,9 +8,9 @@ use taskwright::core::{Fingerprint, GeneratorName, ScheduleName, State, Topic, V
 use taskwright::store::{
     Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, EndedItem, Enqueued, EventKey,
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
-    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey,
-    JobOrigin, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite,
+    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey,
+    JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
+    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, RowsAfter, Seen, TableRow,
     Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics,
     Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators,
     WorkerView, Written,
@@ -197,7 +197,23 @@ impl GeneratorStore for CountingStore {
         reply(false)
     }
 
+    fn items_ended(&self, _: Timestamp, _: Vec<ItemsEnded>) -> Reply<'_, Vec<u32>> {
+        reply(Vec::new())
+    }
+
     fn ended_items(&self, _: GeneratorKey, _: usize) -> Reply<'_, Vec<EndedItem>> {
+        reply(Vec::new())
+    }
+
+    fn files_of(&self, _: GeneratorKey, paths: Vec<String>) -> Reply<'_, Vec<Option<KnownFile>>> {
+        reply(vec![None; paths.len()])
+    }
+
+    fn files(&self, _: GeneratorKey, _: Option<String>, _: usize) -> Reply<'_, Vec<(String, KnownFile)>> {
+        reply(Vec::new())
+    }
+
+    fn rows_after(&self, _: RowsAfter) -> Reply<'_, Vec<TableRow>> {
         reply(Vec::new())
     }
 
@@ -300,6 +316,17 @@ impl Store for CountingStore {
         &self,
         _: Timestamp,
         _: Vec<JobId>,
+        _: Change,
+        _: Actor,
+        _: Option<String>,
+    ) -> Reply<'_, Vec<Changed>> {
+        reply(Vec::new())
+    }
+
+    fn change_seen(
+        &self,
+        _: Timestamp,
+        _: Vec<Seen>,
         _: Change,
         _: Actor,
         _: Option<String>,

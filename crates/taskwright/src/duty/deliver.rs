@@ -5,13 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright_core::trigger::CustomTriggers;
+use taskwright_core::generator::Definition;
+use taskwright_core::trigger::{CustomTriggers, TopicPattern};
+use taskwright_core::{GeneratorName, Namespace};
+use tokio::sync::Mutex;
 use taskwright_store::{Error, Reply, ScheduleWrite, SharedStore, StoredEvent};
 
 use super::fire::{behind, states};
 use super::lead::Terms;
 use super::runner::{Duty, Next};
-use crate::env::Env;
+use crate::env::{Env, micros};
 use crate::schedule::{Decider, Listener, open_ids};
 
 /// Events of one call.
@@ -20,16 +23,49 @@ const EVENTS_MAX: usize = 200;
 const FIRINGS_MAX: usize = 500;
 /// The longest time between two looks: 1 s.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long it is remembered, while events are delivered, which generators they notify: 1 s. One that was registered since is asked
+/// at once anyway.
+const GENERATORS_EVERY: Duration = Duration::from_secs(1);
+/// Generators that are read at once.
+const GENERATORS_PAGE: usize = 500;
 
 pub(super) struct Deliver {
     store: SharedStore,
     custom: Arc<CustomTriggers>,
     terms: Option<Terms>,
+    /// The generators that events notify, and when (monotonic microseconds) they are looked for again.
+    notified: Mutex<(Vec<Notified>, u64)>,
+}
+
+/// A generator that events of these topics notify.
+struct Notified {
+    namespace: Namespace,
+    name: GeneratorName,
+    topics: Vec<TopicPattern>,
 }
 
 impl Deliver {
     pub(super) fn new(store: SharedStore, custom: Arc<CustomTriggers>, terms: Option<Terms>) -> Self {
-        Self { store, custom, terms }
+        Self { store, custom, terms, notified: Mutex::default() }
+    }
+
+    /// Notifies the generators that wait for such events. Before these count as delivered: when this node dies in between, another
+    /// does it once more.
+    async fn notify(&self, env: &Env, events: &[StoredEvent]) -> Result<(), Error> {
+        let mut notified = self.notified.lock().await;
+        if env.monotonic_us() >= notified.1 {
+            *notified = (waiting(&self.store).await?, env.monotonic_us() + micros(GENERATORS_EVERY));
+        }
+        let is_for = |one: &Notified, event: &StoredEvent| {
+            event.event.namespace == one.namespace
+                && one.topics.iter().any(|topic| topic.matches(&event.event.topic))
+        };
+        for one in &notified.0 {
+            if events.iter().any(|event| is_for(one, event)) {
+                self.store.notify_generator(env.now(), one.namespace.clone(), one.name.clone()).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Offers events to everybody who listens, as many as one transaction may make of them; `None` when somebody else was
@@ -59,9 +95,31 @@ impl Deliver {
         }
         let writes: Vec<ScheduleWrite> =
             listeners.into_iter().filter_map(|listener| listener.write).collect();
+        self.notify(env, &events[..delivered]).await?;
         let keys = events.iter().take(delivered).map(|event| event.number).collect();
         let done = self.store.deliver(decider.now, keys, writes).await?;
         Ok(done.then_some(delivered))
+    }
+}
+
+/// The generators that events notify.
+async fn waiting(store: &SharedStore) -> Result<Vec<Notified>, Error> {
+    let mut notified = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.generators(None, after, GENERATORS_PAGE).await?;
+        for stored in &page {
+            // One of a newer program is notified by that.
+            let Ok(definition) = serde_json::from_str::<Definition>(&stored.definition) else { continue };
+            if !definition.topics.is_empty() {
+                let Definition { namespace, name, topics, .. } = definition;
+                notified.push(Notified { namespace, name, topics });
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == GENERATORS_PAGE => after = Some(last.key),
+            _ => return Ok(notified),
+        }
     }
 }
 

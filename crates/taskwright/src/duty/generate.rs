@@ -5,7 +5,7 @@
 //! other.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::fire::behind;
 use super::lead::Terms;
 use super::runner::{Duty, Next};
 use crate::attempt::lock;
-use crate::env::{Env, Spawned};
+use crate::env::{Env, Spawned, micros};
 use crate::generator::turn::Turn;
 use crate::generator::{GeneratorSet, Known};
 
@@ -29,6 +29,10 @@ use crate::generator::{GeneratorSet, Known};
 const TURNS_MAX: usize = 16;
 /// The longest time between two looks: 1 s.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The shortest time between two looks that hints ask for: 20 ms; while generators have been asked within the last 200 ms, 1 ms.
+const HINT_EVERY: Duration = Duration::from_millis(20);
+const HINT_EVERY_BUSY: Duration = Duration::from_millis(1);
+const BUSY_FOR: Duration = Duration::from_millis(200);
 
 pub(super) struct Generate {
     store: SharedStore,
@@ -39,6 +43,8 @@ pub(super) struct Generate {
     over: Arc<Notify>,
     turns: Mutex<HashMap<GeneratorKey, Spawned<()>>>,
     is_registered: AtomicBool,
+    /// Until when (monotonic microseconds) hints are followed quickly.
+    busy_until_us: AtomicU64,
 }
 
 impl Generate {
@@ -51,8 +57,8 @@ impl Generate {
         let name = |known: &Known| (known.definition.namespace.clone(), known.definition.name.clone());
         let known = generators.iter().map(|known| (name(known), Arc::clone(known))).collect();
         let over = Arc::new(Notify::new());
-        let (turns, is_registered) = (Mutex::default(), AtomicBool::new(false));
-        (Self { store, known, terms, over: Arc::clone(&over), turns, is_registered }, over)
+        let (turns, is_registered, busy_until_us) = (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
+        (Self { store, known, terms, over: Arc::clone(&over), turns, is_registered, busy_until_us }, over)
     }
 
     /// Makes the generators known to the store, the first time.
@@ -74,9 +80,20 @@ impl Generate {
                 state: "null".to_owned(),
             }
         };
-        self.store.put_generators(now, self.known.values().map(new).collect()).await?;
+        let known: Vec<_> = self.known.iter().collect();
+        let changed = self.store.put_generators(now, known.iter().map(|(_, known)| new(known)).collect()).await?;
+        // What somebody has changed holds at once.
+        let changed = known.iter().zip(changed).filter(|(_, changed)| *changed);
+        for ((namespace, name), _) in changed.map(|(known, _)| known) {
+            self.store.notify_generator(now, namespace.clone(), name.clone()).await?;
+        }
         self.is_registered.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether this node has taken a generator within the last moment.
+    fn is_busy(&self, env: &Env) -> bool {
+        env.monotonic_us() < self.busy_until_us.load(Ordering::Relaxed)
     }
 
     /// How many more turns may begin.
@@ -108,6 +125,10 @@ impl Duty for Generate {
         true
     }
 
+    fn hint_every(&self, env: &Env) -> Duration {
+        if self.is_busy(env) { HINT_EVERY_BUSY } else { HINT_EVERY }
+    }
+
     fn run_once<'a>(&'a self, env: &'a Env) -> Reply<'a, Next> {
         Box::pin(async move {
             self.register(env).await?;
@@ -115,13 +136,17 @@ impl Duty for Generate {
             if free == 0 {
                 return Ok(Next::After(LOOK_EVERY));
             }
-            let behind = behind(self.terms.as_ref(), env);
+            // Whoever has just had a generator need not let the leader go first, who has left it to this node.
+            let behind = if self.is_busy(env) { Duration::ZERO } else { behind(self.terms.as_ref(), env) };
             let now = env.now();
             let names = self.known.keys().cloned().collect();
             let take =
                 TakeGenerators { now, due: now.minus(behind), names, lease: GENERATOR_LEASE, limit: free };
             let taken = self.store.take_generators(take).await?;
             let count = taken.generators.len();
+            if count > 0 {
+                self.busy_until_us.store(env.monotonic_us() + micros(BUSY_FOR), Ordering::Relaxed);
+            }
             for generator in taken.generators {
                 let name = (generator.namespace.clone(), generator.name.clone());
                 // Only these were asked for.

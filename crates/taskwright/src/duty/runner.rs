@@ -33,6 +33,12 @@ pub(crate) trait Duty: Send + Sync + 'static {
         false
     }
 
+    /// The shortest time between two looks that hints ask for.
+    fn hint_every(&self, env: &Env) -> Duration {
+        let _ = env;
+        HINT_EVERY
+    }
+
     /// Does what is due now, or a bounded part of it, and says when to look again.
     fn run_once<'a>(&'a self, env: &'a Env) -> Reply<'a, Next>;
 }
@@ -94,7 +100,7 @@ async fn run(env: Env, store: SharedStore, duty: impl Duty, asked: Arc<Notify>) 
             changed = hints.changed(), if hints_open => {
                 hints_open = changed.is_ok();
                 // Hints come with every enqueue; but what is due is due.
-                env.sleep(HINT_EVERY.min(pause)).await;
+                env.sleep(duty.hint_every(&env).min(pause)).await;
             }
             () = env.sleep(pause) => {}
         }

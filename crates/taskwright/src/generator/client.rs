@@ -6,6 +6,7 @@ use taskwright_store::{
     Error as StoreError, Filter, GeneratorWrite, JobView, Page, Pattern, SharedStore, StoredGenerator,
 };
 
+use super::progress::{Backlog, Progress};
 use crate::client::Client;
 use crate::env::Env;
 use crate::error::Error;
@@ -79,6 +80,13 @@ impl GeneratorView {
             created_at: stored.created_at,
             changed_at: stored.changed_at,
         })
+    }
+}
+
+impl GeneratorView {
+    /// How much a [cursor generator](super::CursorGenerator) that knows its head had before it when it was asked last.
+    pub fn backlog(&self) -> Option<Backlog> {
+        Progress::read(&self.state).ok()?.backlog()
     }
 }
 

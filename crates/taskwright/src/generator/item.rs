@@ -57,6 +57,11 @@ impl Item {
         self
     }
 
+    /// The key, if it was given one.
+    pub(crate) fn key_if_any(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
     /// How urgent it is, within the range of the generator. Default the worst of that.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {

@@ -4,7 +4,10 @@
 //! |---|---|
 //! | `item` | what a generator gives: a job that is made just in time |
 //! | `turn` | asking one generator once, and committing what came of it |
-//! | `cursor` | a generator over rows that the program fetches |
+//! | `cursor` | a generator over rows that the program fetches, or that are in a table beside the jobs |
+//! | `progress` | how far a cursor generator has come |
+//! | `directory` | a generator over the files of a directory |
+//! | `deadline` | a generator that makes no items, but ends or hurries jobs that take too long |
 //! | `client` | what people do with generators |
 //!
 //! A program hands its generators to the [duties](crate::duty::DutyConfig::generators). Whichever node knows a generator may ask
@@ -45,7 +48,10 @@
 
 mod client;
 mod cursor;
+mod deadline;
+mod directory;
 mod item;
+mod progress;
 pub(crate) mod turn;
 
 use std::fmt;
@@ -55,14 +61,17 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use taskwright_core::generator::{Definition, ItemEnd};
-use taskwright_core::{Error, JobId, Timestamp};
+use taskwright_core::{Error, JobId, Priority, Timestamp};
 
 pub use taskwright_core::generator::{Counts, Next, Paused, Record};
-pub use taskwright_store::Effect;
+pub use taskwright_store::{AgainItem, Effect, GeneratorKey};
 
 pub use self::client::{GeneratorView, Generators};
-pub use self::cursor::{Cursor, CursorGenerator, Row};
+pub use self::cursor::{CursorGenerator, Row, Table, TableOrder};
+pub use self::deadline::DeadlineGenerator;
+pub use self::directory::{Directory, DirectoryGenerator, FoundFile};
 pub use self::item::Item;
+pub use self::progress::{Backlog, Cursor};
 
 /// Why a generator could not be asked. Any error becomes one with `?`; the generator is asked again after a while, and paused
 /// after too many in a row.
@@ -90,6 +99,17 @@ pub trait Generator: Send + Sync + 'static {
         Ok(state)
     }
 
+    /// What else is written when items have ended, with the fact that they were told; for the generators that Taskwright brings.
+    fn settled_effects(&self, generator: GeneratorKey, settled: &[Settled]) -> Vec<Effect> {
+        let _ = (generator, settled);
+        Vec::new()
+    }
+
+    /// Whether it is asked as soon as there is room when [`settle`](Self::settle) has changed its state, whatever it said itself.
+    fn follows_settling(&self) -> bool {
+        false
+    }
+
     /// Gives at most `room` items, and the state after them.
     ///
     /// The state is stored together with the items, or neither is: when somebody dies in between, the same state is asked again.
@@ -105,6 +125,8 @@ pub trait Generator: Send + Sync + 'static {
 /// What a generator is asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Poll {
+    /// What the store calls the generator.
+    pub generator: GeneratorKey,
     /// The state that it gave last; `null` at first.
     pub state: Value,
     /// How many items it may give; at least one.
@@ -122,6 +144,8 @@ pub struct Polled {
     pub state: Value,
     /// When it wants to be asked next.
     pub next: Next,
+    /// Dead letters that become items once more; they count as items, too. Each must be a failed job.
+    pub again: Vec<AgainItem>,
     /// What else is written with these; for the generators that Taskwright brings itself.
     pub effects: Vec<Effect>,
 }
@@ -129,7 +153,7 @@ pub struct Polled {
 impl Polled {
     /// Items, the state after them, and when to be asked next.
     pub fn new(items: Vec<Item>, state: impl Into<Value>, next: Next) -> Self {
-        Self { items, state: state.into(), next, effects: Vec::new() }
+        Self { items, state: state.into(), next, again: Vec::new(), effects: Vec::new() }
     }
 }
 
@@ -142,6 +166,8 @@ pub struct Settled {
     pub job: JobId,
     /// How it ended.
     pub end: ItemEnd,
+    /// When that was seen.
+    pub at: Timestamp,
     /// Attempts used.
     pub attempts: u32,
     /// What went wrong last, or why it ended.
@@ -179,6 +205,13 @@ impl GeneratorSet {
         Ok(self)
     }
 
+    /// Only those that may make items of this priority or better: for a node that runs no others.
+    #[must_use]
+    pub fn up_to(mut self, worst: Priority) -> Self {
+        self.0.retain(|known| known.definition.best <= worst);
+        self
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -214,6 +247,10 @@ pub(crate) type Polling<'a> = Pin<Box<dyn Future<Output = Result<Polled, PollErr
 pub(crate) trait AnyGenerator: Send + Sync + 'static {
     fn settle(&self, state: Value, settled: &[Settled]) -> Result<Value, PollError>;
 
+    fn settled_effects(&self, generator: GeneratorKey, settled: &[Settled]) -> Vec<Effect>;
+
+    fn follows_settling(&self) -> bool;
+
     fn poll(&self, poll: Poll) -> Polling<'_>;
 }
 
@@ -222,6 +259,14 @@ struct Boxed<G>(G);
 impl<G: Generator> AnyGenerator for Boxed<G> {
     fn settle(&self, state: Value, settled: &[Settled]) -> Result<Value, PollError> {
         self.0.settle(state, settled)
+    }
+
+    fn settled_effects(&self, generator: GeneratorKey, settled: &[Settled]) -> Vec<Effect> {
+        self.0.settled_effects(generator, settled)
+    }
+
+    fn follows_settling(&self) -> bool {
+        self.0.follows_settling()
     }
 
     fn poll(&self, poll: Poll) -> Polling<'_> {

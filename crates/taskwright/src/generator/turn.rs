@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde_json::Value;
 use taskwright_core::generator::{self, ItemEnd, Next, Record};
 use taskwright_core::limit::{GENERATOR_BATCH_MAX, GENERATOR_STATE_BYTES_MAX, POLL_MAX};
+use taskwright_core::Timestamp;
 use taskwright_store::{
-    Effect, EndedItem, Error, GeneratorCommit, NewItem, Reply, SettledItem, SharedStore, StoredGenerator,
+    AgainItem, Effect, EndedItem, Error, GeneratorCommit, NewItem, Reply, SettledItem, SharedStore, StoredGenerator,
 };
 
-use super::{Known, Poll, Settled};
+use super::{Known, Poll, Polled, Settled};
 use crate::env::Env;
 use crate::worker::panic::caught;
 
@@ -34,6 +35,7 @@ struct Came {
     state: Option<Value>,
     items: Vec<NewItem>,
     settled: Vec<SettledItem>,
+    again: Vec<AgainItem>,
     effects: Vec<Effect>,
     /// Whether more may have ended.
     more: bool,
@@ -44,6 +46,7 @@ struct Made {
     items: Vec<NewItem>,
     state: Value,
     next: Next,
+    again: Vec<AgainItem>,
     effects: Vec<Effect>,
 }
 
@@ -85,31 +88,37 @@ impl Turn<'_> {
             .map_err(|error| format!("its state cannot be read: {error}"))?;
         let now = self.env.now();
         let more = ended.len() == GENERATOR_BATCH_MAX;
-        let told: Vec<Settled> = ended.into_iter().filter_map(Settled::of).collect();
+        let told: Vec<Settled> = ended.into_iter().filter_map(|item| Settled::of(item, now)).collect();
         let settled = told.iter().map(|item| SettledItem { job: item.job, end: item.end }).collect();
         let mut state = before.clone();
+        let (mut items, mut again, mut effects) = (Vec::new(), Vec::new(), Vec::new());
         if !told.is_empty() {
             let run = &self.known.run;
             state = caught(|| run.settle(before.clone(), &told))?.map_err(|error| in_words(&*error))?;
+            effects = caught(|| run.settled_effects(self.taken.key, &told))?;
             record.settle(now, told.iter().map(|item| item.end));
+            if state != before && run.follows_settling() {
+                record.ask_now(now);
+            }
         }
-        let (mut items, mut effects) = (Vec::new(), Vec::new());
         let room = record.room(definition, now, self.taken.notices);
         if room > 0 {
-            let made = self.poll(Poll { state: state.clone(), room, now }).await;
+            let made = self.poll(Poll { generator: self.taken.key, state: state.clone(), room, now }).await;
             let (now, notices, dice) = (self.env.now(), self.taken.notices, self.env.dice());
             match made {
                 Ok(made) => {
                     let moved = made.state != state || !made.effects.is_empty();
-                    let polled = generator::Polled { items: made.items.len(), moved, next: made.next };
+                    let count = made.items.len() + made.again.len();
+                    let polled = generator::Polled { items: count, moved, next: made.next };
                     record.polled(definition, now, notices, polled, dice);
-                    (items, state, effects) = (made.items, made.state, made.effects);
+                    (items, again, state) = (made.items, made.again, made.state);
+                    effects.extend(made.effects);
                 }
                 Err(error) => self.note_failure(&mut record, &error),
             }
         }
         let state = (state != before).then_some(state);
-        Ok(Came { record, state, items, settled, effects, more })
+        Ok(Came { record, state, items, settled, again, effects, more })
     }
 
     /// Asks the generator. What it gives that is not accepted is an error, too, and so is a panic.
@@ -123,22 +132,27 @@ impl Turn<'_> {
         });
         let polled = self.env.timeout(POLL_MAX, polled).await;
         let polled = polled.ok_or_else(|| format!("it took longer than {} s", POLL_MAX.as_secs()))??;
-        if polled.items.len() > room {
-            return Err(format!("it gave {} items where there was room for {room}", polled.items.len()));
+        let count = polled.items.len() + polled.again.len();
+        if count > room {
+            return Err(format!("it gave {count} items where there was room for {room}"));
         }
         let bytes = polled.state.to_string().len();
         if bytes > GENERATOR_STATE_BYTES_MAX {
             return Err(format!("its state has {bytes} bytes, {GENERATOR_STATE_BYTES_MAX} are allowed"));
         }
-        let items = polled.items.into_iter().map(|item| item.into_new(self.env, definition));
+        let mut polled = polled;
+        let items = std::mem::take(&mut polled.items).into_iter();
+        let items = items.map(|item| item.into_new(self.env, definition));
         let items = items.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-        Ok(Made { items, state: polled.state, next: polled.next, effects: polled.effects })
+        let Polled { state, next, again, effects, .. } = polled;
+        Ok(Made { items, state, next, again, effects })
     }
 
     /// What is written when nothing came of it but an error.
     fn failure(&self, mut record: Record, error: &str) -> Came {
         self.note_failure(&mut record, error);
-        Came { record, state: None, items: Vec::new(), settled: Vec::new(), effects: Vec::new(), more: false }
+        let (items, settled, again, effects) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Came { record, state: None, items, settled, again, effects, more: false }
     }
 
     fn note_failure(&self, record: &mut Record, error: &str) {
@@ -168,8 +182,10 @@ impl Turn<'_> {
             state: came.state.as_ref().map(Value::to_string),
             paused: record.paused.is_some(),
             next: if came.more { next.map(|_| now) } else { next },
+            look_after: record.look_after(&self.known.definition),
             items: came.items.clone(),
             settled: came.settled.clone(),
+            again: came.again.clone(),
             effects: came.effects.clone(),
         };
         self.again(|| self.store.commit_generator(self.env.now(), commit.clone())).await
@@ -189,9 +205,9 @@ impl Turn<'_> {
 
 impl Settled {
     /// What a generator is told of an item; `None` for one that has not ended.
-    fn of(item: EndedItem) -> Option<Self> {
+    fn of(item: EndedItem, at: Timestamp) -> Option<Self> {
         let EndedItem { job, key, state, attempts, error } = item;
-        ItemEnd::of(state).map(|end| Self { key, job, end, attempts, error })
+        ItemEnd::of(state).map(|end| Self { key, job, end, at, attempts, error })
     }
 }
 

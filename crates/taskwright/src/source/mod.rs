@@ -14,8 +14,8 @@
 #[cfg(feature = "postgres")]
 pub(crate) mod channel;
 pub(crate) mod file;
-mod pattern;
-mod scan;
+pub(crate) mod pattern;
+pub(crate) mod scan;
 mod watch;
 
 use std::path::PathBuf;

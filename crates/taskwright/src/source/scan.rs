@@ -14,11 +14,11 @@ use super::pattern::counts;
 use crate::process::words_of;
 
 /// Bytes of a path below the directory of a source: 1,024. Longer ones are passed over, and told.
-const PATH_BYTES_MAX: usize = 1_024;
+pub(crate) const PATH_BYTES_MAX: usize = 1_024;
 
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(crate) enum Look {
     File(Fingerprint),
     Directory,
     /// A link, a pipe, a device: never an event.
@@ -27,7 +27,7 @@ pub(super) enum Look {
 }
 
 /// Looks at a path, without following it when it is a link.
-pub(super) fn look(path: &Path) -> io::Result<Look> {
+pub(crate) fn look(path: &Path) -> io::Result<Look> {
     match std::fs::symlink_metadata(path) {
         Ok(facts) => Ok(of(&facts)),
         Err(error) => match error.kind() {
@@ -57,23 +57,23 @@ fn of(facts: &Metadata) -> Look {
 
 /// Which directory it is that a source looks at, be it behind a link: another one under its path has another answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Root(u64, u64);
+pub(crate) struct Root(u64, u64);
 
 /// The directory of a source.
-pub(super) fn root(path: &Path) -> io::Result<Root> {
+pub(crate) fn root(path: &Path) -> io::Result<Root> {
     let facts = std::fs::metadata(path)?;
     if facts.is_dir() { Ok(Root(facts.dev(), facts.ino())) } else { Err(io::ErrorKind::NotADirectory.into()) }
 }
 
 /// A file that was found, by its path below the directory of the source.
-pub(super) struct Found {
-    pub(super) path: String,
-    pub(super) print: Fingerprint,
+pub(crate) struct Found {
+    pub(crate) path: String,
+    pub(crate) print: Fingerprint,
 }
 
 /// What could not be looked at.
 #[derive(Clone, Debug, Default)]
-pub(super) struct PassedOver {
+pub(crate) struct PassedOver {
     count: u64,
     first: Option<String>,
 }
@@ -85,7 +85,7 @@ impl PassedOver {
     }
 
     /// In words, when there is anything.
-    pub(super) fn tell(&self) -> Option<String> {
+    pub(crate) fn tell(&self) -> Option<String> {
         let first = self.first.as_ref()?;
         Some(match self.count {
             1 => format!("passed over {first}"),
@@ -95,17 +95,17 @@ impl PassedOver {
 }
 
 /// Walks the files of a directory, some at a time, with one directory open.
-pub(super) struct Walker {
+pub(crate) struct Walker {
     files: Arc<Files>,
     open: Option<(PathBuf, ReadDir)>,
     /// Directories that are still to be walked, by their paths below the one of the source.
     ahead: Vec<PathBuf>,
-    pub(super) passed_over: PassedOver,
+    pub(crate) passed_over: PassedOver,
 }
 
 impl Walker {
     /// Begins with a directory below that of the source, or with that itself, whose path is empty.
-    pub(super) fn new(files: Arc<Files>, from: PathBuf) -> Self {
+    pub(crate) fn new(files: Arc<Files>, from: PathBuf) -> Self {
         Self { files, open: None, ahead: vec![from], passed_over: PassedOver::default() }
     }
 
@@ -114,7 +114,7 @@ impl Walker {
     /// # Errors
     ///
     /// When the directory of the source itself cannot be read.
-    pub(super) fn next(&mut self, limit: usize) -> io::Result<Vec<Found>> {
+    pub(crate) fn next(&mut self, limit: usize) -> io::Result<Vec<Found>> {
         let mut found = Vec::new();
         while found.len() < limit {
             let Some((below, entries)) = &mut self.open else {
@@ -162,7 +162,7 @@ impl Walker {
 }
 
 /// The text of a path below the directory of a source.
-pub(super) fn name(path: &Path) -> Result<&str, &'static str> {
+pub(crate) fn name(path: &Path) -> Result<&str, &'static str> {
     let text = path.to_str().ok_or("its name is not UTF-8")?;
     if text.len() > PATH_BYTES_MAX { Err("its path is longer than 1,024 bytes") } else { Ok(text) }
 }
@@ -173,7 +173,7 @@ pub(super) fn name(path: &Path) -> Result<&str, &'static str> {
 /// # Errors
 ///
 /// When the directory is not there, or is another one.
-pub(super) fn look_at(files: &Files, paths: &[String], expected: Root) -> io::Result<Vec<io::Result<Look>>> {
+pub(crate) fn look_at(files: &Files, paths: &[String], expected: Root) -> io::Result<Vec<io::Result<Look>>> {
     let looks = paths.iter().map(|path| look(&files.path.join(path))).collect();
     if root(&files.path)? != expected {
         return Err(io::Error::other("another directory has taken its place"));

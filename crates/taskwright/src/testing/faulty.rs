@@ -12,9 +12,9 @@ use taskwright_core::{
 use taskwright_store::{
     Change, Changed, Claim, Claimed, Counters, DueSchedules, EndedItem, Enqueued, Error, EventKey,
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
-    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey,
-    JobOrigin, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite,
+    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey,
+    JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
+    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, RowsAfter, TableRow,
     SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics,
     Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, Takers,
     WorkerView, Written,
@@ -51,6 +51,7 @@ pub enum Call {
     See,
     PutGenerators,
     TakeGenerators,
+    ItemsEnded,
     EndedItems,
     CommitGenerator,
 }
@@ -279,8 +280,29 @@ impl GeneratorStore for FaultyStore {
         self.store.notify_generator(now, namespace, name)
     }
 
+    fn items_ended(&self, now: Timestamp, ended: Vec<ItemsEnded>) -> Reply<'_, Vec<u32>> {
+        self.run(Call::ItemsEnded, move || self.store.items_ended(now, ended))
+    }
+
     fn ended_items(&self, generator: GeneratorKey, limit: usize) -> Reply<'_, Vec<EndedItem>> {
         self.run(Call::EndedItems, move || self.store.ended_items(generator, limit))
+    }
+
+    fn files_of(&self, generator: GeneratorKey, paths: Vec<String>) -> Reply<'_, Vec<Option<KnownFile>>> {
+        self.store.files_of(generator, paths)
+    }
+
+    fn files(
+        &self,
+        generator: GeneratorKey,
+        after: Option<String>,
+        limit: usize,
+    ) -> Reply<'_, Vec<(String, KnownFile)>> {
+        self.store.files(generator, after, limit)
+    }
+
+    fn rows_after(&self, rows: RowsAfter) -> Reply<'_, Vec<TableRow>> {
+        self.store.rows_after(rows)
     }
 
     fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {
@@ -386,6 +408,17 @@ impl Store for FaultyStore {
         reason: Option<String>,
     ) -> Reply<'_, Vec<Changed>> {
         self.run(Call::Change, move || self.store.change(now, ids, change, actor, reason))
+    }
+
+    fn change_seen(
+        &self,
+        now: Timestamp,
+        seen: Vec<Seen>,
+        change: Change,
+        actor: Actor,
+        reason: Option<String>,
+    ) -> Reply<'_, Vec<Changed>> {
+        self.run(Call::Change, move || self.store.change_seen(now, seen, change, actor, reason))
     }
 
     fn pause(

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
+use taskwright_core::Priority;
 use taskwright_store::ClaimedJob;
 use tokio::sync::Notify;
 
@@ -20,6 +21,8 @@ pub(crate) struct Buffer {
 
 #[derive(Default)]
 struct State {
+    /// Slots with a number below this take only urgent jobs.
+    reserve: usize,
     jobs: VecDeque<Waiting>,
     /// A job that has no room yet; slots do not get it.
     kept: Option<Waiting>,
@@ -30,6 +33,9 @@ struct State {
     report_at: Option<usize>,
     closed: bool,
 }
+
+/// The worst priority that a reserved slot takes.
+pub(crate) const RESERVED_FOR: Priority = Priority::REALTIME;
 
 struct Waiting {
     /// The worst priority that the job can count with, see [`ranks`].
@@ -46,13 +52,20 @@ struct Waiting {
 pub(crate) struct Level {
     /// Jobs that wait.
     pub(crate) len: usize,
-    /// Slots that wait.
+    /// Slots that wait for any job.
     pub(crate) idle: usize,
+    /// Slots that wait for an urgent one.
+    pub(crate) reserved: usize,
     /// Jobs taken by slots so far.
     pub(crate) popped: u64,
 }
 
 impl Buffer {
+    /// A buffer for slots of which the first `reserve` take only urgent jobs.
+    pub(crate) fn new(reserve: usize) -> Self {
+        Self { state: Mutex::new(State { reserve, ..State::default() }), low: Notify::default() }
+    }
+
     /// Puts a block of jobs, most urgent first, among those that wait, each with what `permit` gives for it. Gives them
     /// back when the buffer is closed.
     pub(crate) fn push(
@@ -77,9 +90,9 @@ impl Buffer {
     fn add(mut state: MutexGuard<'_, State>, block: VecDeque<Waiting>) {
         merge(&mut state.jobs, block);
         // One slot is enough: whoever takes a job and leaves some wakes the next.
-        let slot = if state.jobs.is_empty() { None } else { state.idle.pop() };
+        let slot = state.next_slot();
         drop(state);
-        if let Some((_, waker)) = slot {
+        if let Some(waker) = slot {
             waker.wake();
         }
     }
@@ -119,7 +132,7 @@ impl Buffer {
 
     fn poll_pop(&self, slot: usize, cx: &mut Context<'_>) -> Poll<Option<(ClaimedJob, Option<Permit>)>> {
         let mut state = lock(&self.state);
-        let Some(waiting) = state.jobs.pop_front() else {
+        let Some(waiting) = state.take(slot) else {
             if state.closed {
                 return Poll::Ready(None);
             }
@@ -134,10 +147,10 @@ impl Buffer {
         };
         state.popped += 1;
         let left = state.jobs.len();
-        let next = if left > 0 { state.idle.pop() } else { None };
+        let next = state.next_slot();
         let report = state.report_at.take_if(|at| left <= *at).is_some();
         drop(state);
-        if let Some((_, waker)) = next {
+        if let Some(waker) = next {
             waker.wake();
         }
         if report {
@@ -154,7 +167,9 @@ impl Buffer {
 
     pub(crate) fn level(&self) -> Level {
         let state = lock(&self.state);
-        Level { len: state.jobs.len(), idle: state.idle.len(), popped: state.popped }
+        let reserved = state.idle.iter().filter(|(slot, _)| *slot < state.reserve).count();
+        let idle = state.idle.len() - reserved;
+        Level { len: state.jobs.len(), idle, reserved, popped: state.popped }
     }
 
     /// When the job came that waits for longest (monotonic microseconds).
@@ -196,6 +211,37 @@ impl Buffer {
             waker.wake();
         }
         jobs.into_iter().chain(kept).map(|waiting| waiting.job).collect()
+    }
+}
+
+impl State {
+    /// Takes the most urgent job that a slot may run.
+    fn take(&mut self, slot: usize) -> Option<Waiting> {
+        if slot >= self.reserve {
+            return self.jobs.pop_front();
+        }
+        let urgent = self.jobs.iter().position(Waiting::is_urgent)?;
+        self.jobs.remove(urgent)
+    }
+
+    /// A slot that has nothing to do and may run one of the jobs that wait; one that may run any before one that may not.
+    fn next_slot(&mut self) -> Option<Waker> {
+        if self.jobs.is_empty() {
+            return None;
+        }
+        let reserve = self.reserve;
+        let idle = match self.idle.iter().rposition(|(slot, _)| *slot >= reserve) {
+            Some(idle) => idle,
+            None if reserve > 0 && self.jobs.iter().any(Waiting::is_urgent) => self.idle.len().checked_sub(1)?,
+            None => return None,
+        };
+        Some(self.idle.swap_remove(idle).1)
+    }
+}
+
+impl Waiting {
+    fn is_urgent(&self) -> bool {
+        self.job.priority <= RESERVED_FOR
     }
 }
 
@@ -244,7 +290,7 @@ mod tests {
     use std::task::Context;
 
     use taskwright_core::{
-        Args, Delivery, JobId, Kind, MaxAttempts, Namespace, Priority, QueueName, Timestamp,
+        Args, Delivery, JobId, Kind, MaxAttempts, Namespace, QueueName, Timestamp,
     };
     use taskwright_store::JobKey;
 
@@ -328,6 +374,23 @@ mod tests {
         let buffer = Buffer::default();
         assert_eq!((pop(&buffer), pop(&buffer)), (None, None));
         assert_eq!(buffer.level().idle, 1);
+    }
+
+    #[test]
+    fn a_reserved_slot_takes_only_urgent_jobs_and_is_woken_for_nothing_else() {
+        let buffer = Buffer::new(1);
+        let take = |slot| match buffer.poll_pop(slot, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(job) => job.map(|(job, _)| job.key.0),
+            Poll::Pending => None,
+        };
+        push(&buffer, vec![job(1, 2000), job(2, 3000)], 0).unwrap();
+        assert_eq!((take(0), buffer.level().reserved, buffer.level().idle), (None, 1, 0));
+        assert!(lock(&buffer.state).next_slot().is_none(), "what waits is not for that slot");
+        push(&buffer, vec![job(3, 1000), job(4, 3000)], 0).unwrap();
+        assert_eq!(buffer.level().reserved, 0, "the slot was woken");
+        assert_eq!((take(0), take(0)), (Some(3), None));
+        assert_eq!((take(1), take(1), take(1), take(1)), (Some(1), Some(2), Some(4), None));
+        assert_eq!((buffer.level().reserved, buffer.level().idle), (1, 1));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use taskwright_core::limit::{CLAIM_JOBS_MAX, PAGE_ROWS_MAX};
 use taskwright_store::{ClaimedJob, Error, Filter, Page};
 use tokio::sync::watch;
 
-use super::buffer::Level;
+use super::buffer::{Level, RESERVED_FOR};
 use super::incarnation::Incarnation;
 use super::phase::Phase;
 use super::room::Gate;
@@ -55,7 +55,7 @@ pub(crate) async fn run(worker: Arc<Incarnation>) -> Ended {
     let pace = Pace::default();
     let gate = Gate::new(&worker.host.registry, worker.config.budget, &worker.room);
     let mut fetcher =
-        Fetcher { worker, hints, hints_open: true, pace, gate, dry: false, retiring: false, doubts: false };
+        Fetcher { worker, hints, hints_open: true, pace, gate, dry: false, dry_of_urgent: false, retiring: false, doubts: false };
     fetcher.run().await
 }
 
@@ -68,6 +68,8 @@ struct Fetcher {
     gate: Option<Gate>,
     /// The newest claim was not answered in full: nothing more is there until something happens.
     dry: bool,
+    /// The same of the newest claim for reserved slots.
+    dry_of_urgent: bool,
     /// Some claim's answer was lost, with jobs in it.
     retiring: bool,
     /// A claim has failed, and no answer to a later one has told yet whether jobs were lost with it.
@@ -80,10 +82,11 @@ impl Fetcher {
             // Interest is registered before the look: in hints here, in the level of the buffer by arming it.
             if self.hints.has_changed().unwrap_or(false) {
                 self.hints.borrow_and_update();
-                self.dry = false;
+                self.look_again();
             }
             if self.worker.hand.take_doubts() {
-                (self.doubts, self.dry) = (true, false);
+                self.doubts = true;
+                self.look_again();
             }
             self.give_back_old();
             if self.retiring && self.worker.open.load(Ordering::SeqCst) == 0 {
@@ -94,7 +97,9 @@ impl Fetcher {
             let level = self.worker.buffer.level();
             self.pace.measure(self.worker.host.env.monotonic_us(), level);
             let want = self.pace.want(level);
-            if !claims || want == 0 {
+            if claims && want == 0 && level.idle == 0 && level.reserved > 0 && !self.dry_of_urgent {
+                self.claim_urgent(level.reserved).await;
+            } else if !claims || want == 0 {
                 self.worker.hand.set_open(self.takes_what_is_stored());
                 self.wait().await;
                 self.worker.hand.set_open(false);
@@ -103,6 +108,18 @@ impl Fetcher {
             }
         }
         Ended::Stopped
+    }
+
+    /// Something has happened: there may be more.
+    fn look_again(&mut self) {
+        (self.dry, self.dry_of_urgent) = (false, false);
+    }
+
+    /// Claims for slots that are kept for urgent jobs. What weighs something waits for its room like all that does.
+    async fn claim_urgent(&mut self, want: usize) {
+        let kinds = self.gate.as_ref().map(Gate::weightless);
+        let wish = Wish { capacity: want, kinds, priority_max: Some(RESERVED_FOR) };
+        self.claim_this(None, wish, true).await;
     }
 
     /// Whether a job may be handed over: nothing more is in the store, and nobody says otherwise.
@@ -116,7 +133,7 @@ impl Fetcher {
 
     /// Claims; `true` when there was nothing and nothing is under way, and the worker is to end then.
     async fn claim(&mut self, want: usize) -> bool {
-        let Some(gate) = &mut self.gate else { return self.claim_this(None, Wish::any(want)).await };
+        let Some(gate) = &mut self.gate else { return self.claim_this(None, Wish::any(want), false).await };
         let (env, buffer) = (&self.worker.host.env, &self.worker.buffer);
         match gate.ask(env.monotonic_us(), buffer.keeps(), want, env.dice()) {
             // Until something ends, or comes.
@@ -124,13 +141,13 @@ impl Fetcher {
             Ask::StartKept => buffer.start_kept(|job| gate.permit(job)),
             Ask::Claim(claim) => {
                 let wish = gate.wish(&claim);
-                return self.claim_this(Some(claim), wish).await;
+                return self.claim_this(Some(claim), wish, false).await;
             }
         }
         false
     }
 
-    async fn claim_this(&mut self, claim: Option<Claim>, wish: Wish) -> bool {
+    async fn claim_this(&mut self, claim: Option<Claim>, wish: Wish, urgent: bool) -> bool {
         let want = wish.capacity;
         let worker = Arc::clone(&self.worker);
         let env = &worker.host.env;
@@ -156,8 +173,9 @@ impl Fetcher {
             }
         };
         let now_us = env.monotonic_us();
-        let mut is_for_all = true;
-        self.dry = jobs.len() < want;
+        let mut is_for_all = !urgent;
+        let dry = if urgent { &mut self.dry_of_urgent } else { &mut self.dry };
+        *dry = jobs.len() < want;
         if let (Some(gate), Some(claim)) = (&mut self.gate, &claim) {
             self.dry = !gate.answered(now_us, claim, &jobs, env.dice());
             is_for_all = gate.is_for_all(claim);
@@ -257,12 +275,14 @@ impl Fetcher {
             () = worker.phase.reached(Phase::Recycling) => {}
             changed = self.hints.changed(), if self.hints_open => {
                 self.hints_open = changed.is_ok();
-                self.dry = false;
+                self.look_again();
             }
             () = worker.buffer.low.notified() => {}
             () = worker.room.freed.notified() => self.dry = false,
             () = worker.all_settled.notified(), if worker.config.until_empty || self.retiring => self.dry = false,
-            () = wake => self.dry &= !polls,
+            () = wake => if polls {
+                self.look_again();
+            },
         }
     }
 
@@ -350,12 +370,12 @@ mod tests {
     fn a_slow_worker_claims_only_what_it_can_start() {
         let mut pace = Pace::default();
         for second in 1..10 {
-            let level = Level { len: 0, idle: 1, popped: second };
+            let level = Level { len: 0, idle: 1, reserved: 0, popped: second };
             pace.measure(second * 1_000_000, level);
             assert_eq!(pace.want(level), 1);
             pace.begin(second * 1_000_000, level);
         }
-        assert_eq!(pace.want(Level { len: 0, idle: 0, popped: 10 }), 0);
+        assert_eq!(pace.want(Level { len: 0, idle: 0, reserved: 0, popped: 10 }), 0);
     }
 
     #[test]
@@ -364,18 +384,18 @@ mod tests {
         let mut popped = 0;
         for ms in 1..20 {
             popped += 10;
-            pace.measure(ms * 1_000, Level { len: 0, idle: 4, popped });
-            pace.begin(ms * 1_000, Level { len: 0, idle: 4, popped });
+            pace.measure(ms * 1_000, Level { len: 0, idle: 4, reserved: 0, popped });
+            pace.begin(ms * 1_000, Level { len: 0, idle: 4, reserved: 0, popped });
         }
-        assert_eq!(pace.want(Level { len: 0, idle: 4, popped }), 200);
-        assert_eq!(pace.want(Level { len: 100, idle: 0, popped }), 100);
-        assert_eq!(pace.want(Level { len: 101, idle: 0, popped }), 0);
+        assert_eq!(pace.want(Level { len: 0, idle: 4, reserved: 0, popped }), 200);
+        assert_eq!(pace.want(Level { len: 100, idle: 0, reserved: 0, popped }), 100);
+        assert_eq!(pace.want(Level { len: 101, idle: 0, reserved: 0, popped }), 0);
         for ms in 20..40 {
             popped += 1_000;
-            pace.measure(ms * 1_000, Level { len: 0, idle: 4, popped });
-            pace.begin(ms * 1_000, Level { len: 0, idle: 4, popped });
+            pace.measure(ms * 1_000, Level { len: 0, idle: 4, reserved: 0, popped });
+            pace.begin(ms * 1_000, Level { len: 0, idle: 4, reserved: 0, popped });
         }
-        assert_eq!(pace.want(Level { len: 0, idle: 4, popped }), CLAIM_JOBS_MAX);
+        assert_eq!(pace.want(Level { len: 0, idle: 4, reserved: 0, popped }), CLAIM_JOBS_MAX);
     }
 
     #[test]
@@ -384,7 +404,7 @@ mod tests {
         let mut popped = 0;
         for round in 1..40 {
             popped += 16;
-            let level = Level { len: 0, idle: 16, popped };
+            let level = Level { len: 0, idle: 16, reserved: 0, popped };
             pace.measure(round * 1_400 - 500, level);
             pace.begin(round * 1_400, level);
         }
@@ -394,14 +414,14 @@ mod tests {
     #[test]
     fn a_flush_that_takes_most_of_a_short_time_does_not_slow_a_fast_worker_down() {
         let mut pace = Pace { block: 800, since_us: 0, popped: 0 };
-        pace.measure(5_000, Level { len: 0, idle: 4, popped: 10 });
-        assert_eq!(pace.want(Level { len: 0, idle: 4, popped: 10 }), 800);
+        pace.measure(5_000, Level { len: 0, idle: 4, reserved: 0, popped: 10 });
+        assert_eq!(pace.want(Level { len: 0, idle: 4, reserved: 0, popped: 10 }), 800);
     }
 
     #[test]
     fn a_fast_worker_whose_slots_are_all_held_up_claims_nothing_more() {
         let mut pace = Pace { block: 200, since_us: 0, popped: 0 };
-        let level = Level { len: 0, idle: 0, popped: 4 };
+        let level = Level { len: 0, idle: 0, reserved: 0, popped: 4 };
         pace.measure(1_000_000, level);
         assert_eq!(pace.want(level), 0);
     }

@@ -18,6 +18,7 @@ use taskwright_core::{Cause, State, Verdict};
 use taskwright_store::{ClaimedJob, Error, Finish, JobKey, Reply};
 use tokio::sync::Notify;
 
+use super::ended;
 use super::incarnation::Incarnation;
 use super::phase::Phase;
 use crate::attempt::lock;
@@ -34,6 +35,8 @@ pub(crate) struct End {
     pub(crate) finish: Finish,
     /// Whether the handler completed the attempt in a transaction of its own, which may have been rolled back.
     pub(crate) in_transaction: bool,
+    /// The generator whose item has ended.
+    pub(crate) item_of: Option<ended::Of>,
 }
 
 /// Ends of attempts on their way to the store.
@@ -53,6 +56,8 @@ struct Waiting {
     ends: Vec<Finish>,
     /// Those of attempts that may have ended already, in their handlers' transactions.
     in_transaction: Vec<Finish>,
+    /// Of which generators items are among these.
+    items: Vec<ended::Of>,
     /// Jobs that were claimed and not started, and why each lot goes back.
     unstarted: Vec<(Vec<(JobKey, u32)>, &'static str)>,
 }
@@ -96,6 +101,7 @@ impl Ends {
         }
         let ends = if end.in_transaction { &mut waiting.in_transaction } else { &mut waiting.ends };
         ends.push(end.finish);
+        waiting.items.extend(end.item_of);
         drop(waiting);
         self.arrived.notify_one();
         Ok(())
@@ -178,7 +184,7 @@ async fn write(worker: &Incarnation) {
         // The ends first and the outbox second: what an attempt had to say was put in before its end.
         let waiting = worker.ends.take();
         let (has_ends, uncounted) = (waiting.count() > 0, waiting.uncounted());
-        let Waiting { ends, in_transaction, unstarted } = waiting;
+        let Waiting { ends, in_transaction, items, unstarted } = waiting;
         let idle = !has_ends && unstarted.is_empty();
         let closed = idle && worker.ends.closed.load(Ordering::SeqCst);
         let due = outbox.is_urgent() || worker.host.env.monotonic_us() >= flush_at_us;
@@ -192,6 +198,7 @@ async fn write(worker: &Incarnation) {
         if !in_transaction.is_empty() {
             settle_in_transaction(worker, in_transaction).await;
         }
+        worker.item_ends.add(items);
         for (fences, reason) in unstarted {
             give_back(worker, fences, reason).await;
         }

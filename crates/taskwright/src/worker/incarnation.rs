@@ -13,6 +13,7 @@ use taskwright_store::{ClaimedJob, JobKey, SharedStore, StartMarks};
 use tokio::sync::Notify;
 
 use super::buffer::Buffer;
+use super::ended::{self, ItemEnds};
 use super::finish::Ends;
 use super::phase::{Phase, PhaseCell};
 use super::recycle::{self, Wear};
@@ -43,6 +44,7 @@ pub(crate) struct Incarnation {
     pub(crate) room: Arc<Room>,
     pub(crate) wear: Arc<Wear>,
     pub(crate) ends: Ends,
+    pub(crate) item_ends: ItemEnds,
     pub(crate) counts: Arc<Counts>,
     /// What each slot runs.
     pub(crate) running: Box<[Mutex<Option<Arc<Attempt>>>]>,
@@ -70,6 +72,7 @@ struct Tasks {
     writer: Spawned<()>,
     heartbeat: Spawned<()>,
     _signals: Spawned<()>,
+    _ended: Spawned<()>,
     _memory: Option<Spawned<()>>,
 }
 
@@ -154,6 +157,7 @@ impl Incarnation {
             writer: env.spawn("writer", finish::run(Arc::clone(self))),
             heartbeat: env.spawn("heartbeat", heartbeat::run(Arc::clone(self))),
             _signals: env.spawn("signals", signals::run(Arc::clone(self))),
+            _ended: env.spawn("ended items", ended::run(Arc::clone(self))),
             _memory: self
                 .wear
                 .rss_max_bytes

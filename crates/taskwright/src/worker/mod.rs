@@ -7,6 +7,7 @@
 //! | `buffer.rs` | what is claimed and not started, most urgent first |
 //! | `slot.rs` | as many tasks as jobs run at once; each takes a job and runs it |
 //! | `finish.rs` | one task that writes logs, progress and ends, in batches |
+//! | `ended.rs` | one task that tells of ended items of generators |
 //! | `heartbeat.rs` | one task that keeps the lease |
 //! | `signals.rs` | one task that delivers cancels and orders |
 //! | `incarnation.rs` | what they share, and how they start and stop |
@@ -16,6 +17,7 @@
 //! | `panic.rs` | keeps a panic within its attempt |
 
 mod buffer;
+mod ended;
 mod fetch;
 mod finish;
 mod heartbeat;
@@ -40,6 +42,7 @@ use taskwright_store::{NewWorker, Registration, SharedStore};
 use tokio::sync::Notify;
 
 use self::buffer::Buffer;
+use self::ended::ItemEnds;
 use self::finish::Ends;
 use self::incarnation::{Counts, Ended, Incarnation};
 use self::phase::PhaseCell;
@@ -64,6 +67,7 @@ const REGISTER_LONGEST: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) concurrency: usize,
+    pub(crate) reserve: usize,
     pub(crate) grace: Duration,
     pub(crate) poll: Duration,
     pub(crate) lease: Duration,
@@ -143,6 +147,7 @@ impl Worker {
             registry,
             config: Config {
                 concurrency: cpus,
+                reserve: 0,
                 grace: Duration::from_secs(25),
                 poll: Duration::from_millis(250),
                 lease: Duration::from_secs(15),
@@ -256,10 +261,11 @@ impl Worker {
             hand: Hand::default(),
             marks: registration.marks,
             phase: PhaseCell::new(),
-            buffer: Buffer::default(),
+            buffer: Buffer::new(self.config.reserve),
             room: Arc::new(Room::default()),
             wear: Arc::clone(&self.wear),
             ends: Ends::default(),
+            item_ends: ItemEnds::default(),
             counts: Arc::clone(&self.counts),
             running: (0..self.config.concurrency).map(|_| Mutex::default()).collect(),
             open: AtomicUsize::new(0),
@@ -289,6 +295,14 @@ impl Builder {
     #[must_use]
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.config.concurrency = jobs.clamp(1, CONCURRENCY_MAX);
+        self
+    }
+
+    /// How many of these are kept for jobs of the priority `realtime` or better, so that one starts at once however much of the rest
+    /// there is. At least one takes anything. Default: none.
+    #[must_use]
+    pub fn reserve(mut self, jobs: usize) -> Self {
+        self.config.reserve = jobs;
         self
     }
 
@@ -371,7 +385,8 @@ impl Builder {
     }
 
     /// The worker.
-    pub fn build(self) -> Worker {
+    pub fn build(mut self) -> Worker {
+        self.config.reserve = self.config.reserve.min(self.config.concurrency - 1);
         Worker {
             env: self.env,
             store: self.store,

@@ -95,6 +95,12 @@ impl Gate {
         claim.priority_max.is_none() && claim.kinds.len() == self.kinds.len()
     }
 
+    /// The kinds that weigh nothing.
+    pub(super) fn weightless(&self) -> Vec<Kind> {
+        let kinds = self.kinds.iter().enumerate();
+        kinds.filter(|(number, _)| self.rule.weight(*number).is_none()).map(|(_, kind)| kind.clone()).collect()
+    }
+
     pub(super) fn permit(&self, job: &ClaimedJob) -> Option<Permit> {
         let number = self.numbers.get(&job.kind)?;
         self.room.take(self.rule.weight(*number))

@@ -12,6 +12,7 @@ use taskwright_core::attempt::{AttemptEnd, Facts, decide};
 use taskwright_core::{Outcome, Timestamp};
 use taskwright_store::{ClaimedJob, Finish};
 
+use super::ended::ended_item;
 use super::finish::End;
 use super::incarnation::Incarnation;
 use super::panic::caught;
@@ -71,7 +72,9 @@ async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> O
         worker.settled(1);
     }
     let in_transaction = attempt.in_transaction.load(Ordering::Relaxed);
-    Some(End { finish: finish(&attempt, &entry.options, outcome?), in_transaction })
+    let finish = finish(&attempt, &entry.options, outcome?);
+    let item_of = ended_item(&finish, &attempt.job.namespace, &attempt.job.queue);
+    Some(End { finish, in_transaction, item_of })
 }
 
 /// How the drive of a handler ended.

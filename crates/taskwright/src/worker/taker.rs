@@ -9,6 +9,7 @@ use taskwright_core::{NewJob, Timestamp};
 use taskwright_store::{Claim, ClaimedJob, Taker};
 use tokio::sync::Notify;
 
+use super::buffer::RESERVED_FOR;
 use super::incarnation::Incarnation;
 use super::phase::Phase;
 
@@ -54,7 +55,7 @@ impl Taker for Incarnation {
         let is_idle = hand.open.load(Ordering::SeqCst)
             && !self.phase.is_at_least(Phase::Quiet)
             && level.len == 0
-            && level.idle > 0;
+            && (level.idle > 0 || (level.reserved > 0 && job.priority <= RESERVED_FOR));
         if !is_idle || !self.serves.includes(job) || hand.offered.swap(true, Ordering::SeqCst) {
             return None;
         }

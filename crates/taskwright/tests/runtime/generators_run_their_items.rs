@@ -58,6 +58,20 @@ fn no_more_than_the_window_is_stored_at_any_time() {
     });
 }
 
+/// Looks are 100 ms apart when nobody says that items have ended: 200 of them would take 20 s.
+#[test]
+fn what_has_ended_is_followed_by_more_before_the_next_look() {
+    world(async |world| {
+        let feed = Scripted { window: 10, ..Scripted::new(async |poll: Poll| Ok(count_to(2_000, &poll))) };
+        let began = world.sim.env().now();
+        let _node = world.generating(feed);
+        let _worker = world.start(world.worker(handles(|_: Context| async { Ok::<_, TaskError>(()) })));
+        let counts = world.settled(2_000).await.record.counts;
+        let took = world.sim.env().now().since(began);
+        assert!(took < seconds(6), "{took:?}: {counts:?}");
+    });
+}
+
 #[test]
 fn items_stand_beside_other_jobs_by_their_priority() {
     struct Ranked;

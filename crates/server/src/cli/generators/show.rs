@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use taskwright::generator::{GeneratorView, Paused};
+use taskwright::generator::{Backlog, GeneratorView, Paused};
 use taskwright_core::{GeneratorName, Priority, QueueName, Timestamp};
 
 use super::Listed;
@@ -31,6 +31,10 @@ struct Whole<'a> {
     priorities: [Priority; 2],
     idle_ms: [u64; 2],
     errors_max: u32,
+    about: Option<&'a str>,
+    topics: Vec<&'a str>,
+    backlog: Option<u64>,
+    behind_ms: Option<u64>,
     paused: Option<&'a Paused>,
     state: &'a serde_json::Value,
     created_at: Timestamp,
@@ -49,6 +53,16 @@ impl Show {
                 priorities: [definition.best, definition.worst],
                 idle_ms: [ms(definition.idle_min), ms(definition.idle_max)],
                 errors_max: definition.errors_max,
+                about: definition.about.as_deref(),
+                topics: definition.topics.iter().map(|topic| topic.as_str()).collect(),
+                backlog: match view.backlog() {
+                    Some(Backlog::Keys(keys)) => Some(keys),
+                    _ => None,
+                },
+                behind_ms: match view.backlog() {
+                    Some(Backlog::Time(time)) => Some(ms(time)),
+                    _ => None,
+                },
                 paused: view.record.paused.as_ref(),
                 state: &view.state,
                 created_at: view.created_at,
@@ -71,6 +85,13 @@ fn facts(output: &Output, view: &GeneratorView, now: Timestamp) -> Result<(), Er
     let (status, paint) = super::status(view);
     let name = output.paint(definition.name.as_str(), Paint::Strong);
     output.line(format!("{name}  {}", output.paint(status, paint)))?;
+    if let Some(about) = &definition.about {
+        fact(output, "about", text::one_line(about))?;
+    }
+    if !definition.topics.is_empty() {
+        let topics: Vec<&str> = definition.topics.iter().map(|topic| topic.as_str()).collect();
+        fact(output, "topics", topics.join(", "))?;
+    }
     fact(output, "next poll", next_in_words(view, now))?;
     if let Some(paused) = &record.paused {
         let reason = paused.reason.as_ref().map(|reason| format!(": {}", text::one_line(reason)));
@@ -89,6 +110,11 @@ fn facts(output: &Output, view: &GeneratorView, now: Timestamp) -> Result<(), Er
         if let Some(at) = at {
             fact(output, name, text::full(at, now))?;
         }
+    }
+    match view.backlog() {
+        Some(Backlog::Keys(keys)) => fact(output, "backlog", format!("{keys} keys to the newest row"))?,
+        Some(Backlog::Time(time)) => fact(output, "backlog", format!("{} to the newest row", text::duration(time)))?,
+        None => {}
     }
     let counts = &record.counts;
     fact(output, "outstanding", format!("{} of {} at most", counts.outstanding(), definition.window))?;

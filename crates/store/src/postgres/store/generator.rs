@@ -5,12 +5,15 @@ use std::sync::atomic::Ordering;
 use taskwright_core::{GeneratorName, Namespace, Timestamp};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::super::generator;
+use super::super::schedule::page;
+use super::super::{file, generator, table};
 use super::super::session::Session;
 use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
+use crate::file::KnownFile;
+use crate::table::{RowsAfter, TableRow};
 use crate::generator::{
-    EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator, StoredGenerator,
+    EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded, NewGenerator, StoredGenerator,
     TakeGenerators, TakenGenerators, check_commit,
 };
 
@@ -59,8 +62,36 @@ impl GeneratorStore for PostgresStore {
         )
     }
 
+    fn items_ended(&self, now: Timestamp, ended: Vec<ItemsEnded>) -> Reply<'_, Vec<u32>> {
+        Box::pin(async move {
+            let mut wanted = Vec::with_capacity(ended.len());
+            for told in &ended {
+                wanted.push(transact!(self, session => generator::note_ends(session, now, told))?);
+            }
+            Ok(wanted)
+        })
+    }
+
     fn ended_items(&self, generator: GeneratorKey, limit: usize) -> Reply<'_, Vec<EndedItem>> {
         Box::pin(async move { snapshot!(self, session => generator::ended(session, generator, limit)) })
+    }
+
+    fn files_of(&self, generator: GeneratorKey, paths: Vec<String>) -> Reply<'_, Vec<Option<KnownFile>>> {
+        Box::pin(async move { snapshot!(self, session => file::of(session, generator, &paths)) })
+    }
+
+    fn files(
+        &self,
+        generator: GeneratorKey,
+        after: Option<String>,
+        limit: usize,
+    ) -> Reply<'_, Vec<(String, KnownFile)>> {
+        let limit = page(limit);
+        Box::pin(async move { snapshot!(self, session => file::page(session, generator, after.as_deref(), limit)) })
+    }
+
+    fn rows_after(&self, wanted: RowsAfter) -> Reply<'_, Vec<TableRow>> {
+        Box::pin(async move { snapshot!(self, session => table::rows(session, &wanted)) })
     }
 
     fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {
