@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue event fence finish generator hand hint history lead log order promote prune query queue reclaim schedule
+    cancel change claim enqueue event fence finish generator hand hint history lead log order promote prune query queue reclaim rollup schedule
     source timeline unique worker
 }
 
@@ -276,6 +276,8 @@ macro_rules! conformance {
                 a_pruning_in_small_steps_removes_everything,
                 a_worker_that_is_gone_for_a_week_is_forgotten,
                 an_attempt_still_names_a_worker_that_was_forgotten,
+                garbage_goes_in_batches_until_none_is_left,
+                a_dry_run_tells_what_would_go_and_removes_nothing,
             ]
             query: [
                 an_unknown_job_is_not_there,
@@ -323,6 +325,19 @@ macro_rules! conformance {
                 a_job_that_must_not_run_twice_is_dropped_if_it_may_have_run,
                 a_job_that_was_to_be_cancelled_is_cancelled,
                 a_closed_handle_counts_as_a_dead_process,
+            ]
+            rollup: [
+                each_end_is_in_the_roll_ups_of_its_minute_and_its_hour,
+                what_is_rolled_up_is_counted_once_however_often_it_is_asked,
+                what_was_removed_before_it_was_rolled_up_is_counted,
+                what_was_removed_after_it_was_rolled_up_is_not_counted_again,
+                items_of_generators_are_counted_though_they_go_at_once,
+                a_job_that_is_run_again_counts_once_more,
+                what_does_not_count_as_an_attempt_is_not_counted,
+                two_processes_that_roll_up_count_each_end_once,
+                a_retry_waits_from_its_moment_and_a_requeued_job_from_the_loss,
+                roll_ups_are_told_page_by_page_by_what_they_are_about,
+                roll_ups_of_spans_that_are_over_for_long_go,
             ]
             schedule: [
                 a_schedule_is_found_as_it_was_registered,
@@ -427,6 +442,7 @@ mod tests {
             include_str!("query.rs"),
             include_str!("queue.rs"),
             include_str!("reclaim.rs"),
+            include_str!("rollup.rs"),
             include_str!("schedule.rs"),
             include_str!("source.rs"),
             include_str!("timeline.rs"),

@@ -12,6 +12,7 @@ use super::event::Events;
 use super::generator::Generators;
 use super::job::{Job, Place, Running};
 use super::lead::Leader;
+use super::rollup::RollUps;
 use super::schedule::Schedules;
 use super::source::Sources;
 use super::worker::Worker;
@@ -43,6 +44,7 @@ pub(super) struct World {
     pub(super) events: Events,
     pub(super) sources: Sources,
     pub(super) generators: Generators,
+    pub(super) roll_ups: RollUps,
     /// The processes that live.
     processes: BTreeSet<ProcessId>,
     last_process: ProcessId,

@@ -11,6 +11,7 @@ use tokio_postgres::Row;
 
 use super::enqueue::HOLDS_KEY;
 use super::place::{self, LEAVE_STREAM, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
+use super::rollup;
 use super::session::{LaneKey, Session, Uuid, code, get, sql_code, sql_count, vanished};
 use crate::change::{Change, Changed};
 use crate::error::{Area, Error};
@@ -326,9 +327,13 @@ async fn delete(session: &mut Session<'_>, seq: i64, place: &Place) -> Result<Op
 /// Removes every row of jobs that are over. The caller has locked them.
 pub(super) async fn remove(session: &mut Session<'_>, seqs: &[i64]) -> Result<(), Error> {
     if !seqs.is_empty() {
-        session.execute(REMOVE, &[&seqs]).await?;
         // Whoever removes others of the same completion at this moment is waited for: the second one sees what both have left.
-        session.all(LOCK_COMPLETIONS, &[&seqs]).await?;
+        let completions = session.all(LOCK_COMPLETIONS, &[&seqs]).await?;
+        let is_ahead = |row: &Row| get::<bool>(row, 0);
+        if completions.iter().map(is_ahead).collect::<Result<Vec<_>, _>>()?.contains(&true) {
+            rollup::leave_slips(session, seqs).await?;
+        }
+        session.execute(REMOVE, &[&seqs]).await?;
         // A statement of its own, which sees what is left.
         session.execute(REMOVE_COMPLETIONS, &[&seqs]).await?;
     }
@@ -474,7 +479,8 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
         held AS (DELETE FROM unique_key WHERE seq = ANY($1::bigint[])),
         past AS (DELETE FROM unique_past WHERE seq = ANY($1::bigint[]))
     DELETE FROM job WHERE seq = ANY($1::bigint[])";
-pub(super) const LOCK_COMPLETIONS: &str = "SELECT FROM completion c
+pub(super) const LOCK_COMPLETIONS: &str = "SELECT c.completion > (SELECT r.completion FROM rolled r)
+    FROM completion c
     WHERE c.seqs && (SELECT range_agg(int8range(seq, seq + 1)) FROM unnest($1::bigint[]) AS t (seq))
     ORDER BY c.completion FOR UPDATE";
 pub(super) const REMOVE_COMPLETIONS: &str = "DELETE FROM completion c

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use taskwright_core::generator::ItemEnd;
-use taskwright_core::{EventId, Fingerprint, Timestamp, Topic};
+use taskwright_core::{EventId, Fingerprint, Garbage, Timestamp, Topic};
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::conformance::generator;
 use taskwright_store::conformance::schedule::{definition, fires, registration, rewrite, stored};
@@ -118,8 +118,9 @@ async fn use_schedules(process: &Process, now: u64, first: u32) -> u64 {
         let (of, about) = (of.map(namespace), about.map(|about| Topic::new(about).unwrap()));
         store.events(of, about, None, 2).await.unwrap();
     }
-    store.prune_firings(at(0), 10).await.unwrap();
-    store.prune_events(at(0), 10).await.unwrap();
+    for garbage in [Garbage::Firings, Garbage::Events] {
+        assert_eq!(process.collect(garbage, at(0), 10).await, 0);
+    }
     store.remove_schedule(own.key).await.unwrap();
     due.len() as u64 + 100
 }
@@ -183,7 +184,7 @@ async fn use_source(process: &Process, source: SourceKey, first: u32) -> u64 {
     let seen = store.seen_of(source, (0..100).map(path).collect()).await.unwrap();
     assert_eq!(seen.iter().filter(|print| print.is_some()).count(), 50);
     assert!(!store.seen(source, Some("many/7".to_owned()), 100).await.unwrap().is_empty());
-    assert_eq!(store.prune_sources(at(0), 10).await.unwrap(), 0);
+    assert_eq!(process.collect(Garbage::Sources, at(0), 10).await, 0);
     500
 }
 
