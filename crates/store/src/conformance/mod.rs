@@ -92,6 +92,11 @@ macro_rules! conformance {
                 a_release_of_a_job_whose_time_lies_ahead_schedules_it,
                 a_release_after_its_time_makes_a_job_available,
                 every_change_is_told_with_its_actor_and_reason,
+                what_runs_can_be_freed_and_runs_again_at_once,
+                a_freed_job_runs_again_though_no_attempt_is_left,
+                what_does_not_run_is_not_freed,
+                a_job_that_must_not_run_twice_is_not_freed,
+                a_job_that_is_freed_after_a_cancel_request_is_cancelled,
             ]
             claim: [
                 a_claim_gives_no_more_than_was_asked,
@@ -291,6 +296,7 @@ macro_rules! conformance {
                 owners_match_by_pattern_or_by_there_being_none,
                 workers_match_what_they_run_now,
                 creation_times_are_inclusive_on_both_ends,
+                priorities_and_failures_match_between_bounds,
                 ids_are_found_and_unknown_ones_are_passed_over,
                 all_fields_of_a_filter_must_match,
                 pages_follow_insertion_in_both_directions,

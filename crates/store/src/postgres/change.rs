@@ -6,14 +6,18 @@
 
 use std::collections::HashMap;
 
-use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
+use taskwright_core::{
+    Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, attempt, state,
+};
 use tokio_postgres::Row;
 
 use super::enqueue::HOLDS_KEY;
+use super::finish::{end_attempt, read_running};
 use super::place::{self, LEAVE_STREAM, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::rollup;
 use super::session::{LaneKey, Session, Uuid, code, get, sql_code, sql_count, vanished};
-use crate::change::{Change, Changed};
+use crate::change::{Change, Changed, RUNS_ONCE, freed};
+use crate::ended::Ended;
 use crate::error::{Area, Error};
 
 /// How often a job is looked at that is always gone from where it was seen.
@@ -72,8 +76,8 @@ pub(super) async fn lock(
     let wanted: Vec<Uuid> = ids.iter().map(|id| Uuid::from(*id)).collect();
     let rows = session.all(FIND, &[&wanted]).await?;
     let seqs = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
-    if change == Change::Cancel {
-        // A cancel is requested in a row of the job's own.
+    if matches!(change, Change::Cancel | Change::Free) {
+        // A cancel is requested in a row of the job's own, and an attempt ended.
         session.set_apart(&seqs, None).await?;
         // Whoever ends an attempt locks its running row, and then its job: here in the same order.
         session.all(LOCK_RUNNING, &[&seqs]).await?;
@@ -158,6 +162,8 @@ async fn change_at(
             move_to(session, seq, place, Cause::Delay, State::Scheduled, Some(until), by).await
         }
         Change::Reprioritise { priority } => reprioritise(session, seq, place, priority, by).await,
+        Change::Free if state == State::Running => free(session, seq, by).await,
+        Change::Free => skipped(format!("it is {state}")),
         Change::Delete => delete(session, seq, place).await,
     }
 }
@@ -315,6 +321,23 @@ async fn reprioritise(
     Ok(Some(Changed::Done))
 }
 
+/// Takes a running job from its attempt.
+async fn free(session: &mut Session<'_>, seq: i64, by: &By<'_>) -> Result<Option<Changed>, Error> {
+    let Some(row) = session.first(RUNNING, &[&seq]).await? else {
+        // It was claimed after the jobs had been set apart, and is in a block; or it has ended.
+        session.set_apart(&[seq], None).await?;
+        return Ok(None);
+    };
+    let (running, worker) = (read_running(&row)?, get::<i64>(&row, 5)?);
+    if get(&row, 6)? {
+        return skipped(RUNS_ONCE.to_owned());
+    }
+    let ended = Ended::without_start(worker, &running, by.now, None);
+    let decision = attempt::free(freed(by.actor.as_str(), by.reason));
+    end_attempt(session, seq, running, decision, &ended).await?;
+    Ok(Some(Changed::Done))
+}
+
 /// Removes a job that is over, and everything about it. Only who holds the lock moves a job that is over.
 async fn delete(session: &mut Session<'_>, seq: i64, place: &Place) -> Result<Option<Changed>, Error> {
     if !place.state.is_terminal() {
@@ -462,6 +485,11 @@ pub(super) const LOCK_JOBS: &str =
 pub(super) const LOCK_JOBS_FREE: &str =
     "SELECT seq FROM job WHERE seq = ANY($1::bigint[]) ORDER BY seq FOR UPDATE SKIP LOCKED";
 pub(super) const LOCK_WAITING: &str = "SELECT seq FROM waiting WHERE seq = $1 AND state = $2 FOR UPDATE";
+/// A running job, whoever runs it.
+const RUNNING: &str =
+    "SELECT x.seq, x.attempt, x.claimed_at, x.flags, x.cancel_at IS NOT NULL, x.worker, j.at_most_once
+    FROM running x CROSS JOIN LATERAL (SELECT at_most_once FROM job WHERE job.seq = x.seq LIMIT 1) j
+    WHERE x.seq = $1 FOR UPDATE OF x";
 pub(super) const REQUEST_CANCEL: &str =
     "UPDATE running SET cancel_at = $3, cancel_actor = $4, cancel_reason = $5
     WHERE seq = $1 AND attempt = $2";

@@ -228,6 +228,7 @@ fn change() -> impl Strategy<Value = Change> {
         2 => (0..4_000_u64).prop_map(|until| Change::Delay { until: at(until) }),
         2 => priority().prop_map(|priority| Change::Reprioritise { priority }),
         1 => Just(Change::Delete),
+        1 => Just(Change::Free),
     ]
 }
 

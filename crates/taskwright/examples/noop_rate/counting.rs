@@ -10,14 +10,14 @@ use taskwright::store::{
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
     GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey,
     JobOrigin, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite,
-    Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics,
-    Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators,
-    WorkerView, Written,
+    Promoted, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, Sighting,
+    Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store,
+    StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, WorkerView,
+    Written,
 };
 use taskwright::{
-    Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,
-    Timestamp, WorkerId,
+    Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Timestamp,
+    WorkerId,
 };
 use tokio::sync::watch;
 
@@ -101,10 +101,6 @@ impl ScheduleStore for CountingStore {
         reply(Vec::new())
     }
 
-    fn prune_firings(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
-        reply(0)
-    }
-
     fn origins(&self, _: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
         reply(Vec::new())
     }
@@ -140,10 +136,6 @@ impl EventStore for CountingStore {
     ) -> Reply<'_, Vec<StoredEvent>> {
         reply(Vec::new())
     }
-
-    fn prune_events(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
-        reply(0)
-    }
 }
 
 impl SourceStore for CountingStore {
@@ -169,10 +161,6 @@ impl SourceStore for CountingStore {
 
     fn sources(&self, _: Option<Namespace>) -> Reply<'_, Vec<SourceView>> {
         reply(Vec::new())
-    }
-
-    fn prune_sources(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
-        reply(0)
     }
 }
 
@@ -226,6 +214,22 @@ impl HistoryStore for CountingStore {
 
     fn statistics(&self, _: ExecutionFilter, _: usize) -> Reply<'_, Statistics> {
         reply(Statistics::default())
+    }
+}
+
+impl RollUpStore for CountingStore {
+    fn roll_up(&self, _: usize) -> Reply<'_, RolledUp> {
+        reply(RolledUp::default())
+    }
+
+    fn roll_ups(&self, _: RollUpFilter, _: Option<RollUpPlace>, _: usize) -> Reply<'_, RollUpPage> {
+        reply(RollUpPage::default())
+    }
+}
+
+impl CollectStore for CountingStore {
+    fn collect(&self, _: Collect) -> Reply<'_, Collected> {
+        reply(Collected::default())
     }
 }
 
@@ -329,10 +333,6 @@ impl Store for CountingStore {
 
     fn reclaim(&self, _: Timestamp, _: u64) -> Reply<'_, Reclaimed> {
         reply(Reclaimed::default())
-    }
-
-    fn prune(&self, _: Timestamp, _: Retention, _: usize) -> Reply<'_, Pruned> {
-        reply(Pruned::default())
     }
 
     fn job(&self, _: JobId) -> Reply<'_, Option<JobDetail>> {
