@@ -228,7 +228,7 @@ pub async fn roll_ups_are_told_page_by_page_by_what_they_are_about(harness: &imp
         .enqueue(0, [of(1, "a", "q", "mail"), of(2, "b", "q", "mail"), of(3, "a", "r", "mail"), of(4, "a", "q", "report")])
         .await;
     let held = worker.claim_all(1).await;
-    for (job, now) in held.iter().zip([200, 100, 150, 100]) {
+    for (job, now) in held.iter().zip([300, 100, 200, 100]) {
         worker.end(now, job, completed()).await;
     }
     assert_eq!(process.roll_up().await, 4);

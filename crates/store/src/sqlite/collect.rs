@@ -131,6 +131,7 @@ pub(super) const OVER: &str = "SELECT o.seq, o.ended_at, j.id
      WHERE o.state = ?3 AND o.seq > ?1 ORDER BY o.seq LIMIT ?2";
 /// Their rows stay, because attempts name them.
 pub(super) const FORGET_WORKERS: &str = "UPDATE taskwright_worker SET forgotten = 1 WHERE worker IN (
-        SELECT worker FROM taskwright_worker WHERE state <> 0 AND forgotten = 0 AND seen_at < ?1 LIMIT ?2)";
+        SELECT k.worker FROM taskwright_worker k
+        WHERE k.state <> 0 AND k.forgotten = 0 AND k.seen_at < ?1 LIMIT ?2)";
 const OLD_WORKERS: &str = "SELECT count(*) FROM (
         SELECT 1 FROM taskwright_worker WHERE state <> 0 AND forgotten = 0 AND seen_at < ?1 LIMIT ?2)";

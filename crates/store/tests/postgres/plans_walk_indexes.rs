@@ -325,7 +325,8 @@ async fn roll_up_and_collect(process: &Process, worker: &Worker<'_>, now: u64, f
     assert!(!process.store().roll_ups(filter, None, 10).await.unwrap().roll_ups.is_empty());
     for garbage in Garbage::ALL {
         for dry_run in [true, false] {
-            let collect = Collect { garbage, before: at(0), after: None, limit: 10, dry_run };
+            let before = at(0).minus(Duration::from_secs(3_600));
+            let collect = Collect { garbage, before, after: None, limit: 10, dry_run };
             assert_eq!(process.store().collect(collect).await.unwrap().rows, 0, "{garbage}");
         }
     }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use taskwright::core::{Fingerprint, GeneratorName, ScheduleName, State, Topic, Verdict};
 use taskwright::store::{
-    Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, EndedItem, Enqueued, EventKey,
-    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
-    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey,
-    JobOrigin, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, Sighting,
-    Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store,
-    StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, WorkerView,
-    Written,
+    Change, Changed, Claim, Claimed, ClaimedJob, Collect, CollectStore, Collected, Counters, DueSchedules,
+    EndedItem, Enqueued, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter,
+    Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore,
+    JobDetail, JobKey, JobOrigin, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged,
+    ProgressReport, Promoted, QueueView, Reclaimed, Registration, Reply, RollUpFilter, RollUpPage,
+    RollUpPlace, RollUpStore, RolledUp, ScheduleKey, ScheduleStore, ScheduleWrite, Sighting, Signals,
+    SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo,
+    StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Timestamp,

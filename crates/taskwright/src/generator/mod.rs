@@ -288,5 +288,8 @@ pub(crate) async fn register(
             state: "null".to_owned(),
         }
     };
-    store.put_generators(now, known.map(new).collect()).await.map(drop)
+    let mut news: Vec<NewGenerator> = known.map(new).collect();
+    // Listings are in this order: those of the program before our own.
+    news.sort_by_cached_key(|new| (is_reserved(&new.name), new.namespace.clone(), new.name.clone()));
+    store.put_generators(now, news).await.map(drop)
 }
