@@ -333,6 +333,21 @@ pub struct LossFacts {
     pub cancel_requested: bool,
 }
 
+/// Takes a job from the attempt that runs it, on somebody's behalf: it is available at once, whatever attempts are left, and what
+/// the attempt writes from then on is stale.
+///
+/// The attempt counts as lost. A job that was to be cancelled is cancelled instead.
+pub fn free(reason: String) -> Decision {
+    Decision {
+        cause: Cause::Lose,
+        to: State::Available,
+        run_at: None,
+        end: Some(AttemptEnd::Lost),
+        reason: Some(clipped(&reason, ERROR_BYTES_MAX)),
+        result: None,
+    }
+}
+
 /// Turns the loss of a worker into what becomes of one job that it held.
 ///
 /// - A job that certainly was not started goes back and keeps its attempt.

@@ -24,6 +24,7 @@
 //! | [`unique`] | which jobs count as the same |
 //! | [`retention`] | how long what is over is kept |
 //! | [`statistics`] | what executions took, added up |
+//! | [`rollup`] | what those of a minute or an hour took, to be kept |
 //! | [`limit`] | how large anything may be |
 //! | [`resource`] | what an attempt may use of the machine |
 //! | [`admission`] | which jobs a worker has room for |
@@ -45,6 +46,7 @@ pub mod priority;
 pub mod resource;
 pub mod retention;
 pub mod retry;
+pub mod rollup;
 pub mod schedule;
 pub mod size;
 pub mod source;
@@ -67,8 +69,9 @@ pub use name::{
 };
 pub use priority::Priority;
 pub use resource::{IoNice, Limits};
-pub use retention::Retention;
+pub use retention::{Garbage, Retention};
 pub use retry::{Backoff, MaxAttempts};
+pub use rollup::{Grain, RollUp};
 pub use schedule::{Schedule, ScheduleState};
 pub use source::{FileChange, Fingerprint};
 pub use state::{Cause, State};

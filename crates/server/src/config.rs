@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use taskwright_core::schedule::Origin;
-use taskwright_core::{Budget, QueueName, Retention, Schedule};
+use taskwright_core::{Budget, Garbage, QueueName, Retention, Schedule};
 
 use crate::error::{Error, Exit, Report, in_words};
 use crate::store_url::StoreUrl;
@@ -212,31 +212,19 @@ fn budget(section: &Section<'_>) -> Budget {
 }
 
 fn retention(section: &Section<'_>) -> Retention {
-    let default = Retention::default();
-    let keep = |key, otherwise| section.duration_or_forever(key).unwrap_or(otherwise);
-    let retention = Retention {
-        completed: keep("completed", default.completed),
-        failed: keep("failed", default.failed),
-        cancelled: keep("cancelled", default.cancelled),
-        dropped: keep("dropped", default.dropped),
-        firings: keep("firings", default.firings),
-        events: keep("events", default.events),
-    };
+    let mut retention = Retention::default();
+    for garbage in Garbage::ALL {
+        if let Some(keep) = section.retention(garbage) {
+            retention = retention.with(garbage, keep);
+        }
+    }
     section.finish();
     retention
 }
 
 fn retention_as_text<S: serde::Serializer>(keep: &Retention, serializer: S) -> Result<S::Ok, S::Error> {
     let text = |keep: Option<Duration>| keep.map_or("forever".to_owned(), crate::text::duration);
-    let states = [
-        ("completed", keep.completed),
-        ("failed", keep.failed),
-        ("cancelled", keep.cancelled),
-        ("dropped", keep.dropped),
-        ("firings", keep.firings),
-        ("events", keep.events),
-    ];
-    serializer.collect_map(states.map(|(state, keep)| (state, text(keep))))
+    serializer.collect_map(Garbage::ALL.map(|garbage| (garbage.as_str(), text(keep.of(garbage)))))
 }
 
 /// A report about a place in a config file.
@@ -301,9 +289,9 @@ mod tests {
         assert_eq!(config.run_dir.as_deref(), Some(Path::new("/run/taskwright")));
         assert_eq!(config.workers.processes, Some(2));
         assert_eq!(config.workers.grace, Some(Duration::from_secs(40)));
-        assert_eq!(config.retention.completed, Some(Duration::from_secs(86_400)));
-        assert_eq!(config.retention.failed, None);
-        assert_eq!(config.retention.dropped, Retention::default().dropped);
+        assert_eq!(config.retention.of(Garbage::Completed), Some(Duration::from_secs(86_400)));
+        assert_eq!(config.retention.of(Garbage::Failed), None);
+        assert_eq!(config.retention.of(Garbage::Dropped), Retention::default().of(Garbage::Dropped));
         let task = &config.tasks["thumb"];
         assert_eq!(task.timeout, Some(Duration::from_secs(90)));
         assert_eq!(task.max_attempts, Some(taskwright_core::MaxAttempts::Unlimited));

@@ -27,6 +27,10 @@ pub enum Change {
         /// The new priority.
         priority: Priority,
     },
+    /// Take a running job from its attempt, and make it available: for a handler that hangs on a worker that lives. Whoever
+    /// runs it is not asked and may go on, so that it may run twice at a time; what it writes is stale. A job that must not run
+    /// twice is left alone.
+    Free,
     /// Remove a job that is over, with its history.
     Delete,
     /// Fail a running job, by asking its handler to stop.
@@ -70,6 +74,7 @@ impl Change {
             Self::Release => "release",
             Self::Delay { .. } => "delay",
             Self::Reprioritise { .. } => "reprioritise",
+            Self::Free => "free",
             Self::Delete => "delete",
             Self::Fail => "fail",
             Self::Drop => "drop",
@@ -88,4 +93,12 @@ pub enum Changed {
     Skipped(String),
     /// There is no such job.
     Unknown,
+}
+
+/// Why a running job that must not run twice is not freed.
+pub(crate) const RUNS_ONCE: &str = "it must not run twice; cancel it instead";
+
+/// What is told of a job that somebody freed.
+pub(crate) fn freed(actor: &str, reason: Option<&str>) -> String {
+    reason.map_or_else(|| format!("freed by {actor}"), |reason| format!("freed by {actor}: {reason}"))
 }

@@ -12,6 +12,9 @@ pub(crate) struct Running {
     pub(crate) claimed_at: i64,
     pub(crate) flags: i64,
     pub(crate) cancel_requested: bool,
+    /// Its lane, and since when it was available, where the row says so.
+    #[cfg(feature = "sqlite")]
+    pub(crate) place: Option<(i64, i64)>,
 }
 
 /// When and by whom an attempt was made, for its row.

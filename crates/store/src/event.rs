@@ -40,9 +40,6 @@ pub trait EventStore: Send + Sync + 'static {
         before: Option<EventKey>,
         limit: usize,
     ) -> Reply<'_, Vec<StoredEvent>>;
-
-    /// Duty: forgets up to `limit` delivered events that were emitted before that moment; how many it forgot.
-    fn prune_events(&self, before: Timestamp, limit: usize) -> Reply<'_, usize>;
 }
 
 /// Names an event to the store; later ones have higher keys.

@@ -243,6 +243,8 @@ pub struct GeneratorWrite {
     pub paused: bool,
     /// When somebody has to look at it; not before a lease is over that it is taken with.
     pub next: Option<Timestamp>,
+    /// Its own state; `None` leaves it.
+    pub state: Option<String>,
 }
 
 /// So many items of a generator have ended.

@@ -16,6 +16,7 @@
 
 mod change;
 mod claim;
+mod collect;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -35,6 +36,7 @@ mod outcome;
 pub mod postgres;
 mod presence;
 mod query;
+mod rollup;
 mod schedule;
 mod source;
 #[cfg(feature = "sqlite")]
@@ -51,11 +53,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 use tokio::sync::{oneshot, watch};
 
 pub use change::{Change, Changed, Seen};
 pub use claim::{Claim, Claimed, ClaimedJob, JobKey};
+pub use collect::{Collect, CollectStore, Collected};
 pub use error::Error;
 pub use event::{EventKey, EventStore, NewEvent, StoredEvent};
 pub use file::{FileMark, FileWrite, KnownFile};
@@ -71,12 +74,13 @@ pub use lead::Fence;
 pub use query::{
     Filter, JobDetail, JobView, LogChunk, Owners, Page, Paged, Pattern, QueueView, TimelineEntry, WorkerView,
 };
+pub use rollup::{RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp};
 pub use schedule::{
     Definition, DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Previous, ScheduleKey,
     ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
 };
 pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
-pub use sweep::{LostWorker, Promoted, Pruned, Reclaimed};
+pub use sweep::{LostWorker, Promoted, Reclaimed};
 pub use table::{RowCursor, RowOrder, RowsAfter, TableRow};
 pub use takers::{Offer, Taker, Takers};
 pub use worker::{CancelRequest, NewWorker, Order, Registration, Signals, StartMarks, WorkerState};
@@ -94,7 +98,9 @@ pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + '
 /// Every call may fail with an [`Error`] of its own accord: [busy](Error::is_busy), [full](Error::is_full),
 /// [read-only](Error::is_read_only) or [closed](Error::is_closed). After such an error it is unknown whether the call
 /// took place, and every call may safely be repeated. Further errors are named at the call.
-pub trait Store: ScheduleStore + EventStore + SourceStore + GeneratorStore + HistoryStore {
+pub trait Store:
+    ScheduleStore + EventStore + SourceStore + GeneratorStore + HistoryStore + RollUpStore + CollectStore
+{
     /// Stores new jobs, all or none, and answers in their order.
     ///
     /// A job whose id is stored already is left alone and answered as existing; so is a job whose unique key is held
@@ -248,10 +254,6 @@ pub trait Store: ScheduleStore + EventStore + SourceStore + GeneratorStore + His
     ///
     /// Done by every node, whoever leads: a leader does not find its own end, and what is on a machine is best seen there.
     fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed>;
-
-    /// Duty: removes up to `limit` jobs that are over for longer than they are to be kept, and forgets workers that
-    /// have been gone for a week.
-    fn prune(&self, now: Timestamp, keep: Retention, limit: usize) -> Reply<'_, Pruned>;
 
     /// One job with everything about it but its log.
     fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>>;

@@ -29,6 +29,25 @@ pub struct Filter {
     pub created_from: Option<Timestamp>,
     /// Created at this moment or earlier.
     pub created_to: Option<Timestamp>,
+    /// Of this priority or a less urgent one: the number is this or greater.
+    pub priority_from: Option<Priority>,
+    /// Of this priority or a more urgent one.
+    pub priority_to: Option<Priority>,
+    /// With this many [failures](JobView::failures) or more.
+    pub failures_from: Option<u32>,
+    /// With this many failures or fewer.
+    pub failures_to: Option<u32>,
+}
+
+impl Filter {
+    /// Whether priority and failures of a job match.
+    pub(crate) fn includes_rank(&self, job: &JobView) -> bool {
+        let (priority, failures) = (job.priority, job.failures());
+        self.priority_from.is_none_or(|from| priority >= from)
+            && self.priority_to.is_none_or(|to| priority <= to)
+            && self.failures_from.is_none_or(|from| failures >= from)
+            && self.failures_to.is_none_or(|to| failures <= to)
+    }
 }
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -46,6 +65,7 @@ impl Filter {
             && self.owners.include(job.owner.as_ref())
             && self.created_from.is_none_or(|from| job.created_at >= from)
             && self.created_to.is_none_or(|to| job.created_at <= to)
+            && self.includes_rank(job)
     }
 }
 
@@ -179,6 +199,14 @@ pub struct JobView {
     pub cancel_requested: bool,
     /// What went wrong last, or why it ended.
     pub error: Option<String>,
+}
+
+impl JobView {
+    /// How many attempts came to nothing: all that were used, but for the one that runs or completed.
+    pub fn failures(&self) -> u32 {
+        let last = matches!(self.state, State::Running | State::Completed);
+        self.attempt.saturating_sub(u32::from(last))
+    }
 }
 
 fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {

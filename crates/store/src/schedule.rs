@@ -50,9 +50,6 @@ pub trait ScheduleStore: Send + Sync + 'static {
     fn firings(&self, schedule: ScheduleKey, before: Option<u64>, limit: usize)
     -> Reply<'_, Vec<FiringView>>;
 
-    /// Duty: forgets up to `limit` firings that were decided before that moment; how many it forgot.
-    fn prune_firings(&self, before: Timestamp, limit: usize) -> Reply<'_, usize>;
-
     /// The states of jobs, in the order of the ids; `None` for one that does not exist (any more).
     fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>>;
 

@@ -40,10 +40,6 @@ pub trait SourceStore: Send + Sync + 'static {
 
     /// All sources, of one namespace or of all, by name, host and path.
     fn sources(&self, namespace: Option<Namespace>) -> Reply<'_, Vec<SourceView>>;
-
-    /// Duty: forgets up to `limit` seen files of sources that nobody opened or noted since that moment, and such sources
-    /// themselves once they have none; how many files and sources it forgot.
-    fn prune_sources(&self, before: Timestamp, limit: usize) -> Reply<'_, usize>;
 }
 
 /// Names a source at its place to the store.

@@ -48,14 +48,3 @@ impl LostWorker {
         Self { id, pid, how: how.to_owned(), requeued: 0, given_back: 0, ended: 0 }
     }
 }
-
-/// What a pruning did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pruned {
-    /// Jobs removed.
-    pub jobs: usize,
-    /// Workers forgotten.
-    pub workers: usize,
-    /// Whether the limit cut the work short.
-    pub more: bool,
-}

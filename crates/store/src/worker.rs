@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright_core::{Timestamp, WorkerId};
+use taskwright_core::WorkerId;
 
 use crate::claim::JobKey;
 
@@ -101,15 +101,7 @@ impl WorkerState {
     }
 }
 
-/// How long a worker that is gone is remembered.
-pub(crate) const GONE_WORKER_KEPT: Duration = Duration::from_secs(7 * 86_400);
-
 /// Whether a worker whose lease ran to `lease_until_us` is over it.
 pub(crate) fn lease_expired(lease_until_us: u64, monotonic_us: u64) -> bool {
     lease_until_us < monotonic_us
-}
-
-/// The moment before which a gone worker must have been seen last to be forgotten.
-pub(crate) fn gone_cutoff(now: Timestamp) -> Timestamp {
-    now.minus(GONE_WORKER_KEPT)
 }

@@ -11,7 +11,19 @@ mod record;
 pub use self::definition::Definition;
 pub use self::record::{Counts, Next, Paused, Polled, Record};
 
+use crate::name::GeneratorName;
 use crate::state::State;
+
+/// What the names of collectors begin with: generators of Taskwright's own, which remove what is over for long.
+pub const COLLECTOR_PREFIX: &str = "gc:";
+
+/// The name of the generator that adds executions up per minute and hour.
+pub const ROLL_UP: &str = "rollup";
+
+/// Whether a generator's name is kept for those that Taskwright brings itself.
+pub fn is_reserved(name: &GeneratorName) -> bool {
+    name.as_str() == ROLL_UP || name.as_str().starts_with(COLLECTOR_PREFIX)
+}
 
 /// How an item ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

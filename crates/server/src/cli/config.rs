@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use taskwright_core::Budget;
 use taskwright_core::size::Bytes;
+use taskwright_core::{Budget, Garbage};
 
 use super::Context;
 use crate::config::{DEFAULT_FILE, TaskConfig};
@@ -124,15 +124,9 @@ fn show(context: &Context) -> Result<Exit, Error> {
         or((workers.budget != Budget::default()).then(|| workers.budget.to_string()), "no limit"),
     )?;
     let keep = config.retention;
-    for (state, keep) in [
-        ("completed", keep.completed),
-        ("failed", keep.failed),
-        ("cancelled", keep.cancelled),
-        ("dropped", keep.dropped),
-        ("firings", keep.firings),
-        ("events", keep.events),
-    ] {
-        fact(state, keep.map_or("kept forever".to_owned(), |keep| format!("kept {}", text::duration(keep))))?;
+    for garbage in Garbage::ALL {
+        let (word, keep) = (garbage.as_str(), keep.of(garbage));
+        fact(word, keep.map_or("kept forever".to_owned(), |keep| format!("kept {}", text::duration(keep))))?;
     }
     for (name, schedule) in &config.schedules {
         let when = text::one_line(&schedule.triggers.describe());

@@ -17,6 +17,7 @@ mod watch;
 mod window;
 
 pub(super) use change::confirm;
+pub(super) use window::{micros, percent, time_or_dash};
 
 /// Looks at jobs, waits for them, changes them.
 #[derive(Debug, Args)]
@@ -59,6 +60,8 @@ enum Verb {
     Delay(change::Delay),
     /// Give waiting jobs another priority
     Reprioritise(change::Reprioritise),
+    /// Take running jobs from their workers: they may run twice
+    Free(change::Free),
     /// Remove jobs that are over, with their history
     Delete(change::Delete),
 }
@@ -80,6 +83,7 @@ impl Jobs {
             Verb::Release(verb) => verb.run(context).await,
             Verb::Delay(verb) => verb.run(context).await,
             Verb::Reprioritise(verb) => verb.run(context).await,
+            Verb::Free(verb) => verb.run(context).await,
             Verb::Delete(verb) => verb.run(context).await,
         }
     }

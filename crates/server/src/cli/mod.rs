@@ -22,6 +22,7 @@ mod context;
 mod doctor;
 mod enqueue;
 mod events;
+mod gc;
 mod generators;
 mod jobs;
 mod look;
@@ -30,6 +31,7 @@ mod queues;
 mod schedules;
 mod select;
 mod sources;
+mod stats;
 pub(crate) mod up;
 mod usage;
 mod value;
@@ -116,6 +118,10 @@ enum Verb {
     Schedules(schedules::Schedules),
     /// Look at generators, pause, resume and poll them
     Generators(generators::Generators),
+    /// Look at what is removed when it is old, and how long it is kept
+    Gc(gc::Gc),
+    /// Tell how executions went, minute by minute or hour by hour
+    Stats(stats::Stats),
     /// Emit events, and look at them
     Events(events::Events),
     /// Look at workers, quiet and stop them
@@ -181,6 +187,8 @@ impl Verb {
             Self::Sources(noun) => context.block_on(noun.run(context)),
             Self::Schedules(noun) => context.block_on(noun.run(context)),
             Self::Generators(noun) => context.block_on(noun.run(context)),
+            Self::Gc(noun) => context.block_on(noun.run(context)),
+            Self::Stats(verb) => context.block_on(verb.run(context)),
             Self::Events(noun) => context.block_on(noun.run(context)),
             Self::Workers(noun) => context.block_on(noun.run(context)),
             Self::Migrate(verb) => context.block_on(verb.run(context)),

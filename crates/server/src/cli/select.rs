@@ -3,7 +3,7 @@
 use std::io::BufRead as _;
 
 use clap::Args;
-use taskwright_core::{JobId, State, WorkerId};
+use taskwright_core::{JobId, Priority, State, WorkerId};
 use taskwright_store::{Filter, JobView, Owners, Page, Pattern, Store};
 
 use super::Context;
@@ -29,6 +29,12 @@ pub(super) struct Selectors {
     /// Jobs in this state
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = value::state)]
     state: Vec<State>,
+    /// Jobs that are not over
+    #[arg(long, conflicts_with_all = ["archived", "state"])]
+    active: bool,
+    /// Jobs that are over
+    #[arg(long, conflicts_with = "state")]
+    archived: bool,
     /// Jobs that run on this worker
     #[arg(long, value_name = "ID")]
     worker: Vec<WorkerId>,
@@ -38,6 +44,18 @@ pub(super) struct Selectors {
     /// Jobs without an owner
     #[arg(long)]
     no_owner: bool,
+    /// Jobs of this priority or a less urgent one: a number, or a name such as `bulk`
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    min_priority: Option<Priority>,
+    /// Jobs of this priority or a more urgent one
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    max_priority: Option<Priority>,
+    /// Jobs that have failed this often or more
+    #[arg(long, value_name = "N")]
+    min_failures: Option<u32>,
+    /// Jobs that have failed this often or less
+    #[arg(long, value_name = "N")]
+    max_failures: Option<u32>,
     /// Created at or after this time, or this long ago
     #[arg(long, value_name = "TIME")]
     after: Option<Moment>,
@@ -55,11 +73,21 @@ const PAGE: usize = 500;
 impl Selectors {
     /// Whether anything was selected at all; a limit alone selects nothing.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { ids, more_ids, kind, queue, state, worker, owner, no_owner, after, before, limit: _ } =
-            self;
-        let lists =
-            [ids.len(), more_ids.len(), kind.len(), queue.len(), state.len(), worker.len(), owner.len()];
-        lists.iter().all(|&len| len == 0) && !no_owner && after.is_none() && before.is_none()
+        let Self { kind, queue, state, active, archived, worker, owner, no_owner, .. } = self;
+        let lists = [kind.len(), queue.len(), state.len(), worker.len(), owner.len()];
+        let times = [self.after, self.before];
+        let numbers = [self.min_failures, self.max_failures];
+        !self.names_ids()
+            && lists.iter().all(|&len| len == 0)
+            && ![active, archived, no_owner].contains(&&true)
+            && times.iter().all(Option::is_none)
+            && [self.min_priority, self.max_priority].iter().all(Option::is_none)
+            && numbers.iter().all(Option::is_none)
+    }
+
+    /// Whether ids were asked for, be it those of a standard input that has none.
+    pub(super) fn names_ids(&self) -> bool {
+        !self.ids.is_empty() || !self.more_ids.is_empty()
     }
 
     /// Refuses to act on everything by accident.
@@ -98,9 +126,22 @@ impl Selectors {
         self.limit.map(|limit| limit.0)
     }
 
-    /// The question to the store, with these ids.
-    pub(super) fn filter(&self, context: &Context, ids: Vec<JobId>) -> Result<Filter, Error> {
+    /// The question to the store, with these ids. Where ids were asked for and there are none, no job matches.
+    pub(super) fn filter(&self, context: &Context, mut ids: Vec<JobId>) -> Result<Filter, Error> {
         let now = context.env.now();
+        if ids.is_empty() && self.names_ids() {
+            ids.push(JobId::from_bytes([0; 16]));
+        }
+        let crossed = |flags: &str| {
+            let why = "the first is greater than the second, so that no job can match";
+            Err(Error::usage(flags, why, "swap them"))
+        };
+        if self.min_priority.zip(self.max_priority).is_some_and(|(min, max)| min > max) {
+            return crossed("--min-priority and --max-priority");
+        }
+        if self.min_failures.zip(self.max_failures).is_some_and(|(min, max)| min > max) {
+            return crossed("--min-failures and --max-failures");
+        }
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
         let (from, to) = (self.after.map(|at| at.resolve(now)), self.before.map(|at| at.resolve(now)));
         if let (Some(from), Some(to)) = (from, to)
@@ -117,7 +158,7 @@ impl Selectors {
             namespace: context.namespace.clone(),
             kinds: patterns(&self.kind),
             queues: patterns(&self.queue),
-            states: self.state.clone(),
+            states: self.states(),
             workers: self.worker.clone(),
             owners: match (self.no_owner, self.owner.is_empty()) {
                 (true, _) => Owners::Nobody,
@@ -126,7 +167,21 @@ impl Selectors {
             },
             created_from: from,
             created_to: to,
+            priority_from: self.min_priority,
+            priority_to: self.max_priority,
+            failures_from: self.min_failures,
+            failures_to: self.max_failures,
         })
+    }
+
+    fn states(&self) -> Vec<State> {
+        let of =
+            |over: bool| State::ALL.into_iter().filter(move |state| state.is_terminal() == over).collect();
+        match (self.active, self.archived) {
+            (true, _) => of(false),
+            (_, true) => of(true),
+            _ => self.state.clone(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::time::Duration;
 
+use taskwright_core::Garbage;
 use taskwright_core::size::parse_size;
 use taskwright_core::time::{parse_duration, parse_time_limit};
 use toml::Spanned;
@@ -211,14 +212,16 @@ impl<'d> Section<'d> {
         if is_text { self.parsed(key, form, parse).map(|one| vec![one]) } else { self.list(key, form, parse) }
     }
 
-    /// A duration, or `"forever"`, which is `None`.
-    pub(super) fn duration_or_forever(&self, key: &'static str) -> Option<Option<Duration>> {
-        self.parsed_or_number(key, "a duration like \"7d\", or \"forever\"", |text| match text {
+    /// How long a sort of garbage is kept: a duration, or `"forever"`, which is `None`.
+    pub(super) fn retention(&self, garbage: Garbage) -> Option<Option<Duration>> {
+        self.parsed_or_number(garbage.as_str(), "a duration like \"7d\", or \"forever\"", |text| match text {
             "forever" => Ok(None),
             text => {
                 let error =
                     |error| Error::from(error).with_fix("write it like \"12h\", \"7d\" or \"forever\"");
-                parse_duration(text).map(Some).map_err(error)
+                let keep = parse_duration(text).map_err(error)?;
+                garbage.check(Some(keep))?;
+                Ok(Some(keep))
             }
         })
     }

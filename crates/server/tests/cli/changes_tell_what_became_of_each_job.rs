@@ -45,8 +45,9 @@ fn nothing_that_matches_is_no_error() {
     }
 }
 
+/// PH-X7.
 #[test]
-fn a_completed_job_runs_again_only_with_repeat() {
+fn ph_x7_a_completed_job_runs_again_only_with_repeat() {
     let cli = Cli::new();
     let (done, failed) = (cli.job_in(State::Completed), cli.job_in(State::Failed));
     let ran = cli.run(&format!("jobs retry {done} {failed}"));
@@ -54,6 +55,92 @@ fn a_completed_job_runs_again_only_with_repeat() {
     assert_eq!((cli.state(done), cli.state(failed)), (Some(State::Completed), Some(State::Available)));
     cli.run(&format!("jobs retry {done} --repeat"));
     assert_eq!(cli.state(done), Some(State::Available));
+    // The same id, as if it had never failed, with all its attempts.
+    let again = cli.claim();
+    assert!([done, failed].contains(&again.id), "{again:?}");
+    let skipped = cli.run(&format!("jobs retry {} --repeat", again.id));
+    assert_eq!(skipped.out, format!("{}  skipped    it is running\n", again.id));
+}
+
+/// PH-X8.
+#[test]
+fn ph_x8_what_selects_nothing_or_contradicts_itself_is_a_usage_error() {
+    let cli = Cli::new();
+    let id = cli.job("probe");
+    let verbs = [
+        "cancel",
+        "retry",
+        "run-now",
+        "release",
+        "delay --in 1h",
+        "reprioritise --to bulk",
+        "free",
+        "delete",
+    ];
+    for verb in verbs {
+        for selectors in [
+            "",
+            "--limit 3",
+            "--active --archived",
+            "--min-failures 3 --max-failures 2",
+            "--min-priority bulk --max-priority high",
+            "--after 1h --before 2h",
+        ] {
+            let ran = cli.run(&format!("jobs {verb} {selectors}"));
+            assert_eq!(ran.exit, Exit::Usage, "{verb} {selectors}: {}{}", ran.out, ran.err);
+        }
+    }
+    assert_eq!(cli.state(id), Some(State::Available));
+}
+
+#[test]
+fn ids_that_turn_out_to_be_none_never_widen_to_all_jobs() {
+    let mut cli = Cli::new();
+    let id = cli.job("probe");
+    cli.input("\n\n");
+    for verb in
+        ["cancel -", "cancel - --kind probe", "delete --id -", "show -", "wait - --timeout 0s", "list -"]
+    {
+        let ran = cli.run(&format!("jobs {verb}"));
+        assert_eq!(ran.out, "", "{verb}: {}", ran.err);
+    }
+    assert_eq!(cli.state(id), Some(State::Available));
+    let other = cli.job("probe");
+    cli.input(format!("{id}\n"));
+    let ran = cli.run("jobs cancel -");
+    assert_eq!((ran.exit, ran.out), (Exit::Ok, format!("{id}  done\n")));
+    assert_eq!(cli.state(other), Some(State::Available), "only what was read");
+}
+
+#[test]
+fn priority_and_failures_select_jobs() {
+    let cli = Cli::new();
+    let failed = cli.job_in(State::Retryable);
+    let fresh = cli.job("probe");
+    let ran = cli.run("jobs list --min-failures 1");
+    assert!(ran.out.contains(&failed.to_string()) && !ran.out.contains(&fresh.to_string()), "{}", ran.out);
+    cli.run(&format!("jobs reprioritise {fresh} --to bulk"));
+    let ran = cli.run("jobs cancel --min-priority bulk --active");
+    assert_eq!(ran.out, format!("{fresh}  done\n"));
+    let ran = cli.run("jobs delete --archived");
+    assert_eq!(ran.out, format!("{fresh}  done\n"));
+}
+
+#[test]
+fn a_freed_job_is_available_and_its_attempt_is_stale() {
+    let cli = Cli::new();
+    let waiting = cli.job("probe");
+    let held = cli.claim();
+    let running = held.id;
+    assert_eq!(running, waiting);
+    let waiting = cli.job("probe");
+    let ran = cli.run(&format!("jobs free {running} {waiting} --reason hangs --actor zoe"));
+    assert_eq!(ran.out, format!("{running}  done\n{waiting}  skipped    it is available\n"));
+    assert!(ran.err.contains("may run twice"), "{}", ran.err);
+    assert_eq!(cli.state(running), Some(State::Available));
+    cli.finish(&held, taskwright_core::Outcome::Completed { result: None });
+    assert_eq!(cli.state(running), Some(State::Available), "it is refused");
+    assert!(cli.run(&format!("jobs show {running}")).out.contains("freed by zoe: hangs"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod cli;
 
 mod changes_tell_what_became_of_each_job;
 mod exit_codes_tell_how_a_job_ended;
+mod garbage_and_roll_ups_are_shown;
 mod generators_are_shown_and_changed;
 mod imports_files_of_jobs;
 mod migrate_check_only_looks;

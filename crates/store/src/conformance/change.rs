@@ -1,7 +1,7 @@
 //! Everything else that people do to jobs.
 
-use taskwright_core::attempt::Outcome;
-use taskwright_core::{Cause, MaxAttempts, NewJob, Priority, State, Verdict};
+use taskwright_core::attempt::{AttemptEnd, Outcome};
+use taskwright_core::{Cause, Delivery, MaxAttempts, NewJob, Priority, State, Verdict};
 
 use super::Harness;
 use super::fixture::*;
@@ -300,4 +300,68 @@ pub async fn every_change_is_told_with_its_actor_and_reason(harness: &impl Harne
         assert_eq!((&last.actor, &last.reason), (&alice(), &why));
     }
     assert_eq!(process.detail(1).await.timeline.len(), 6);
+}
+
+pub async fn what_runs_can_be_freed_and_runs_again_at_once(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let (hangs, other) = (process.worker(1).await, process.worker(2).await);
+    process.enqueue(0, jobs(1..=3)).await;
+    let held = hangs.claim_all(1).await;
+    hangs.mark(&held[0]);
+    assert_eq!(process.change(5, 1, Change::Free).await, Changed::Done);
+    let again = other.take(6).await;
+    assert_eq!((number(again.id), again.attempt), (1, 2));
+    // Whoever had it may go on, and changes nothing any more; its other jobs are its own.
+    assert_eq!(hangs.end(7, &held[0], completed()).await, Verdict::Stale);
+    assert_eq!(hangs.end(7, &held[1], completed()).await, Verdict::Accepted);
+    assert_eq!(other.end(8, &again, completed()).await, Verdict::Accepted);
+    let detail = process.detail(1).await;
+    let ends: Vec<AttemptEnd> = detail.attempts.iter().map(|attempt| attempt.end).collect();
+    assert_eq!(ends, [AttemptEnd::Lost, AttemptEnd::Completed]);
+    assert_eq!(detail.attempts[0].error.as_deref(), Some("freed by alice"));
+    assert_eq!(detail.attempts[0].worker, hangs.id);
+}
+
+pub async fn a_freed_job_runs_again_though_no_attempt_is_left(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, [NewJob { max_attempts: MaxAttempts::from_code(1), ..job(1) }]).await;
+    for attempt in 1..=4 {
+        assert_eq!(worker.start(attempt).await.attempt, u32::try_from(attempt).expect("small"));
+        assert_eq!(process.change(attempt, 1, Change::Free).await, Changed::Done);
+        assert_eq!(process.state(1).await, State::Available);
+    }
+}
+
+pub async fn what_does_not_run_is_not_freed(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, [job(1), NewJob { run_at: Some(at(9)), ..job(2) }]).await;
+    assert_eq!(process.change(1, 1, Change::Free).await, skipped("it is available"));
+    assert_eq!(process.change(1, 2, Change::Free).await, skipped("it is scheduled"));
+    let held = worker.take(1).await;
+    worker.end(2, &held, completed()).await;
+    assert_eq!(process.change(3, 1, Change::Free).await, skipped("it is completed"));
+    assert_eq!(process.change(3, 7, Change::Free).await, Changed::Unknown);
+}
+
+pub async fn a_job_that_must_not_run_twice_is_not_freed(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, [NewJob { delivery: Delivery::AtMostOnce, ..job(1) }]).await;
+    let held = worker.start(1).await;
+    let why = skipped("it must not run twice; cancel it instead");
+    assert_eq!(process.change(2, 1, Change::Free).await, why);
+    assert_eq!(worker.end(3, &held, completed()).await, Verdict::Accepted);
+}
+
+pub async fn a_job_that_is_freed_after_a_cancel_request_is_cancelled(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, [job(1)]).await;
+    let held = worker.start(1).await;
+    process.change(2, 1, Change::Cancel).await;
+    assert_eq!(process.change(3, 1, Change::Free).await, Changed::Done);
+    assert_eq!(process.state(1).await, State::Cancelled);
+    assert_eq!(worker.end(4, &held, completed()).await, Verdict::Stale);
 }

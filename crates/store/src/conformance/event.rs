@@ -2,7 +2,7 @@
 
 use taskwright_core::limit::EMIT_EVENTS_MAX;
 use taskwright_core::outcome::Interest;
-use taskwright_core::{Args, EventId, MaxAttempts, NewJob, State, Topic};
+use taskwright_core::{Args, EventId, Garbage, MaxAttempts, NewJob, State, Topic};
 
 use super::Harness;
 use super::fixture::*;
@@ -176,7 +176,7 @@ pub async fn delivered_events_are_forgotten_in_time_and_others_are_not(harness: 
     let found = undelivered(&process).await;
     let two = vec![found[0].number, found[2].number];
     assert!(process.store().deliver(at(4), two, Vec::new()).await.expect("it is answered"));
-    let prune = async |before| process.store().prune_events(at(before), 9).await.expect("events are forgotten");
+    let prune = async |before| process.collect(Garbage::Events, at(before), 9).await;
     assert_eq!(prune(3).await, 1);
     assert_eq!(prune(100).await, 1);
     let left = process.store().events(None, None, None, 9).await.expect("events are listed");

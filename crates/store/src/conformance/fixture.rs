@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use taskwright_core::attempt::{AttemptEnd, Facts, decide};
 use taskwright_core::{
-    Actor, Args, JobId, Kind, Namespace, NewJob, Outcome, QueueName, Retention, State, Timestamp, UniqueKey,
-    UniqueScope, Verdict, WorkerId,
+    Actor, Args, Garbage, JobId, Kind, Namespace, NewJob, Outcome, QueueName, Retention, State, Timestamp,
+    UniqueKey, UniqueScope, Verdict, WorkerId,
 };
 
 use super::Harness;
 use crate::{
-    Change, Changed, Claim, ClaimedJob, Enqueued, Filter, Finish, JobDetail, JobKey, JobView, NewWorker,
-    Page, Promoted, Pruned, Reclaimed, SharedStore, Signals, StartMarks, Store,
+    Change, Changed, Claim, ClaimedJob, Collect, Enqueued, Filter, Finish, JobDetail, JobKey, JobView,
+    NewWorker, Page, Promoted, Reclaimed, SharedStore, Signals, StartMarks, Store,
 };
 
 /// When scenarios start: 2023-11-14T22:13:20Z.
@@ -111,10 +111,18 @@ pub fn numbers(claimed: &[ClaimedJob]) -> Vec<u32> {
     claimed.iter().map(|job| number(job.id)).collect()
 }
 
-/// Everything goes as soon as it is over.
+/// Everything goes as soon as it may.
 pub fn keep_nothing() -> Retention {
-    let none = Some(Duration::ZERO);
-    Retention { completed: none, failed: none, cancelled: none, dropped: none, firings: none, events: none }
+    Retention::shortest()
+}
+
+/// What was removed by [`Process::prune`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Jobs.
+    pub jobs: usize,
+    /// Workers.
+    pub workers: usize,
 }
 
 /// One process that has the store open. Dropping it is its death.
@@ -194,15 +202,43 @@ impl Process {
         self.store.reclaim(at(now), monotonic_us(now)).await.expect("lost workers are looked for")
     }
 
-    /// Removes everything that is over for long, in as many calls as it takes.
+    /// Removes jobs that are over for long, and forgets workers that are gone for long, in as many calls as it takes.
     pub async fn prune(&self, now: u64, keep: Retention) -> Pruned {
         let mut all = Pruned::default();
+        for garbage in Garbage::ALL {
+            let Some(before) = keep.cutoff(garbage, at(now)) else { continue };
+            if garbage.state().is_some() {
+                all.jobs += self.collect(garbage, before, 100).await;
+            } else if garbage == Garbage::Workers {
+                all.workers += self.collect(garbage, before, 100).await;
+            }
+        }
+        all
+    }
+
+    /// Removes what is of this sort and was over before that moment, so many rows at a time; how many it was.
+    pub async fn collect(&self, garbage: Garbage, before: Timestamp, limit: usize) -> usize {
+        let mut collect = Collect { garbage, before, after: None, limit, dry_run: false };
+        let mut rows = 0;
         loop {
-            let pruned = self.store.prune(at(now), keep, 100).await.expect("what is over is removed");
-            all.jobs += pruned.jobs;
-            all.workers += pruned.workers;
-            if !pruned.more {
-                return all;
+            let collected = self.store.collect(collect).await.expect("what is over is removed");
+            assert!(collected.rows <= limit, "{collected:?}");
+            rows += collected.rows;
+            collect.after = collected.next;
+            if !collected.more {
+                return rows;
+            }
+        }
+    }
+
+    /// Adds everything that ended to roll-ups; how many executions that was.
+    pub async fn roll_up(&self) -> u64 {
+        let mut executions = 0;
+        loop {
+            let rolled = self.store.roll_up(7).await.expect("what ended is rolled up");
+            executions += rolled.executions;
+            if !rolled.more {
+                return executions;
             }
         }
     }

@@ -333,13 +333,16 @@ pub async fn a_pause_leaves_nothing_to_whoever_asks_at_that_time(harness: &impl 
         record: "{\"paused\": 1}".to_owned(),
         paused: next.is_none(),
         next: next.map(at),
+        state: next.map(|_| "[7]".to_owned()),
     };
     let store = process.store();
     assert!(store.write_generator(at(1), write(None, taken.version)).await.expect("it is written"));
     assert!(!store.write_generator(at(1), write(Some(1), taken.version)).await.expect("it is answered"));
     let paused = stored(&process, "feed").await;
     assert_eq!((paused.paused, paused.next, paused.record.as_str()), (true, None, "{\"paused\": 1}"));
+    assert_eq!(paused.state, taken.state);
     assert!(store.write_generator(at(2), write(Some(2), paused.version)).await.expect("it is written"));
+    assert_eq!(stored(&process, "feed").await.state, "[7]");
     assert_eq!(names_taken(&process, asks(3, &["feed"])).await, [""; 0], "somebody is asking it still");
     assert!(!commit(&process, 4, GeneratorCommit { items: vec![item(1)], ..commit_of(&taken, 50) }).await);
     assert!(!process.has(1).await);
@@ -356,6 +359,7 @@ pub async fn whoever_rests_is_not_given_back_to_be_asked(harness: &impl Harness)
         record: "{}".to_owned(),
         paused: true,
         next: None,
+        state: None,
     };
     assert!(process.store().write_generator(at(1), pause).await.expect("it is written"));
     assert!(!commit(&process, 2, commit_of(&taken, 0)).await);

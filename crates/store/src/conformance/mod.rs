@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue event fence finish generator generator_sources hand hint history lead log order promote prune query queue reclaim schedule
+    cancel change claim enqueue event fence finish generator generator_sources hand hint history lead log order promote prune query queue reclaim rollup schedule
     source timeline unique worker
 }
 
@@ -92,6 +92,11 @@ macro_rules! conformance {
                 a_release_of_a_job_whose_time_lies_ahead_schedules_it,
                 a_release_after_its_time_makes_a_job_available,
                 every_change_is_told_with_its_actor_and_reason,
+                what_runs_can_be_freed_and_runs_again_at_once,
+                a_freed_job_runs_again_though_no_attempt_is_left,
+                what_does_not_run_is_not_freed,
+                a_job_that_must_not_run_twice_is_not_freed,
+                a_job_that_is_freed_after_a_cancel_request_is_cancelled,
             ]
             claim: [
                 a_claim_gives_no_more_than_was_asked,
@@ -287,6 +292,8 @@ macro_rules! conformance {
                 a_pruning_in_small_steps_removes_everything,
                 a_worker_that_is_gone_for_a_week_is_forgotten,
                 an_attempt_still_names_a_worker_that_was_forgotten,
+                garbage_goes_in_batches_until_none_is_left,
+                a_dry_run_tells_what_would_go_and_removes_nothing,
             ]
             query: [
                 an_unknown_job_is_not_there,
@@ -300,6 +307,7 @@ macro_rules! conformance {
                 owners_match_by_pattern_or_by_there_being_none,
                 workers_match_what_they_run_now,
                 creation_times_are_inclusive_on_both_ends,
+                priorities_and_failures_match_between_bounds,
                 ids_are_found_and_unknown_ones_are_passed_over,
                 all_fields_of_a_filter_must_match,
                 pages_follow_insertion_in_both_directions,
@@ -334,6 +342,19 @@ macro_rules! conformance {
                 a_job_that_must_not_run_twice_is_dropped_if_it_may_have_run,
                 a_job_that_was_to_be_cancelled_is_cancelled,
                 a_closed_handle_counts_as_a_dead_process,
+            ]
+            rollup: [
+                each_end_is_in_the_roll_ups_of_its_minute_and_its_hour,
+                what_is_rolled_up_is_counted_once_however_often_it_is_asked,
+                what_was_removed_before_it_was_rolled_up_is_counted,
+                what_was_removed_after_it_was_rolled_up_is_not_counted_again,
+                items_of_generators_are_counted_though_they_go_at_once,
+                a_job_that_is_run_again_counts_once_more,
+                what_does_not_count_as_an_attempt_is_not_counted,
+                two_processes_that_roll_up_count_each_end_once,
+                a_retry_waits_from_its_moment_and_a_requeued_job_from_the_loss,
+                roll_ups_are_told_page_by_page_by_what_they_are_about,
+                roll_ups_of_spans_that_are_over_for_long_go,
             ]
             schedule: [
                 a_schedule_is_found_as_it_was_registered,
@@ -440,6 +461,7 @@ mod tests {
             include_str!("query.rs"),
             include_str!("queue.rs"),
             include_str!("reclaim.rs"),
+            include_str!("rollup.rs"),
             include_str!("schedule.rs"),
             include_str!("source.rs"),
             include_str!("timeline.rs"),

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use taskwright_core::attempt::Outcome;
-use taskwright_core::{NewJob, Retention, State, UniqueScope};
+use taskwright_core::{Garbage, NewJob, Retention, State, UniqueScope};
 
 use super::Harness;
 use super::fixture::*;
-use crate::{Change, Filter, LogEntry, LogStream, WorkerState};
+use crate::{Change, Collect, Collected, Filter, LogEntry, LogStream, WorkerState};
 
 const WEEK_S: u64 = 7 * 86_400;
 
@@ -34,13 +34,12 @@ pub async fn each_state_is_kept_as_long_as_it_is_to_be(harness: &impl Harness) {
     worker.end(3_600, &held[0], completed()).await;
     worker.end(3_600, &held[1], Outcome::Fail { error: "bad".to_owned() }).await;
     process.change(3_600, 3, Change::Cancel).await;
-    let keep = Retention {
-        completed: Some(Duration::from_secs(10)),
-        failed: Some(Duration::from_secs(20)),
-        cancelled: Some(Duration::from_secs(30)),
-        dropped: Some(Duration::from_secs(40)),
-        ..keep_nothing()
-    };
+    let seconds = |n| Some(Duration::from_secs(n));
+    let keep = keep_nothing()
+        .with(Garbage::Completed, seconds(10))
+        .with(Garbage::Failed, seconds(20))
+        .with(Garbage::Cancelled, seconds(30))
+        .with(Garbage::Dropped, seconds(40));
     for (n, days) in [(1, 10), (2, 20), (3, 30), (4, 40)] {
         assert_eq!(process.prune(3_600 + days, keep).await.jobs, 0, "job {n} is not over for long enough");
         assert_eq!(process.prune(3_601 + days, keep).await.jobs, 1);
@@ -52,7 +51,7 @@ pub async fn what_is_to_be_kept_for_ever_is(harness: &impl Harness) {
     let process = Process::start(harness).await;
     process.enqueue(0, [job(1)]).await;
     process.change(1, 1, Change::Cancel).await;
-    let keep = Retention { cancelled: None, ..keep_nothing() };
+    let keep = keep_nothing().with(Garbage::Cancelled, None);
     assert_eq!(process.prune(1_000_000_000, keep).await.jobs, 0);
     assert_eq!(process.state(1).await, State::Cancelled);
 }
@@ -100,16 +99,7 @@ pub async fn a_pruning_in_small_steps_removes_everything(harness: &impl Harness)
     let ends = worker.claim_all(1).await.into_iter();
     let ends = ends.filter(|job| !number(job.id).is_multiple_of(3)).map(|job| ending(2, &job, completed()));
     worker.finish(2, ends.collect()).await;
-    let mut removed = 0;
-    for _ in 0..50 {
-        let pruned = process.store().prune(at(99), keep_nothing(), 7).await.expect("pruned");
-        assert!(pruned.jobs <= 7);
-        removed += pruned.jobs;
-        if !pruned.more {
-            break;
-        }
-    }
-    assert_eq!(removed, 34);
+    assert_eq!(process.collect(Garbage::Completed, at(99), 7).await, 34);
     let left: Vec<u32> = (1..=50).filter(|n| n % 3 == 0).collect();
     assert_eq!(process.list(Filter::default()).await, left);
 }
@@ -142,4 +132,56 @@ pub async fn an_attempt_still_names_a_worker_that_was_forgotten(harness: &impl H
     assert_eq!(process.prune(10 + WEEK_S, Retention::default()).await.workers, 1);
     let detail = process.detail(1).await;
     assert_eq!((detail.view.worker, detail.attempts[0].worker), (Some(name), name));
+}
+
+/// PH-X9: 250 garbage rows are removed in batches: more, more, done.
+pub async fn garbage_goes_in_batches_until_none_is_left(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    process.enqueue(0, jobs(1..=250)).await;
+    for first in [1, 101, 201] {
+        let ids = (first..first + 100).filter(|n| *n <= 250).map(id).collect();
+        process.store().change(at(1), ids, Change::Cancel, alice(), None).await.expect("cancelled");
+    }
+    let mut collect =
+        Collect { garbage: Garbage::Cancelled, before: at(9), after: None, limit: 100, dry_run: false };
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let collected = process.store().collect(collect).await.expect("collected");
+        told.push((collected.rows, collected.more));
+        collect.after = collected.next;
+    }
+    assert_eq!(told, [(100, true), (100, true), (50, false)]);
+    assert!(process.list(Filter::default()).await.is_empty());
+}
+
+pub async fn a_dry_run_tells_what_would_go_and_removes_nothing(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, jobs(1..=6)).await;
+    let held = worker.claim(worker.ask(1, 3)).await;
+    worker.finish(2, held.iter().map(|job| ending(2, job, completed())).collect()).await;
+    process.change(2, 5, Change::Cancel).await;
+    for (garbage, old) in [(Garbage::Completed, vec![1, 2, 3]), (Garbage::Cancelled, vec![5])] {
+        for (before, old) in [(at(9), old), (at(2), Vec::new())] {
+            let collect = Collect { garbage, before, after: None, limit: 100, dry_run: true };
+            let told = process.store().collect(collect).await.expect("looked at");
+            assert_eq!(told.jobs.iter().map(|id| number(*id)).collect::<Vec<_>>(), old);
+            assert_eq!((told.rows, told.more), (old.len(), false), "{garbage}");
+        }
+    }
+    assert_eq!(process.list(Filter::default()).await, [1, 2, 3, 4, 5, 6]);
+    let others = [
+        Garbage::Failed,
+        Garbage::Dropped,
+        Garbage::Firings,
+        Garbage::Events,
+        Garbage::Sources,
+        Garbage::Workers,
+        Garbage::Minutes,
+        Garbage::Hours,
+    ];
+    for garbage in others {
+        let collect = Collect { garbage, before: at(9), after: None, limit: 100, dry_run: true };
+        assert_eq!(process.store().collect(collect).await.expect("looked at"), Collected::default());
+    }
 }

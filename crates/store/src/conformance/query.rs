@@ -1,7 +1,7 @@
 //! Listings: filters and pages.
 
 use taskwright_core::attempt::Outcome;
-use taskwright_core::{NewJob, Owner, State};
+use taskwright_core::{NewJob, Owner, Priority, State};
 
 use super::Harness;
 use super::fixture::*;
@@ -286,4 +286,33 @@ pub async fn a_page_is_held_at_its_limit(harness: &impl Harness) {
     assert_eq!((first.jobs.len(), first.next), (1_000, Some(id(1_000))));
     let rest = page(&process, Some(1_000), usize::MAX, true).await;
     assert_eq!((shown(&rest), rest.next), ((1_001..=1_005).collect(), None));
+}
+
+pub async fn priorities_and_failures_match_between_bounds(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    let new = |n: u32, priority| NewJob { priority: Priority(priority), ..job(n) };
+    process.enqueue(0, [new(1, 10), new(2, 20), new(3, 30), new(4, 40)]).await;
+    let held = worker.claim(worker.ask(1, 3)).await;
+    worker.end(2, &held[0], completed()).await;
+    worker.end(2, &held[1], failed("boom")).await;
+    process.promote(99).await;
+    let again = worker.take(99).await;
+    worker.end(99, &again, failed("boom")).await;
+    let bounds = |from: Option<i16>, to: Option<i16>| Filter {
+        priority_from: from.map(Priority),
+        priority_to: to.map(Priority),
+        ..Filter::default()
+    };
+    assert_eq!(process.list(bounds(Some(20), Some(30))).await, [2, 3]);
+    assert_eq!(process.list(bounds(Some(31), None)).await, [4]);
+    assert_eq!(process.list(bounds(None, Some(10))).await, [1]);
+    // One completed, one failed twice, one runs for the first time, one waits.
+    let failed = |failures_from, failures_to| Filter { failures_from, failures_to, ..Filter::default() };
+    assert_eq!(process.list(failed(Some(1), None)).await, [2]);
+    assert_eq!(process.list(failed(Some(2), Some(2))).await, [2]);
+    assert_eq!(process.list(failed(Some(3), None)).await, [0; 0]);
+    assert_eq!(process.list(failed(None, Some(0))).await, [1, 3, 4]);
+    let kinds = vec![Pattern::new("mail")];
+    assert_eq!(process.list(Filter { kinds, ..failed(None, Some(1)) }).await, [1, 3, 4]);
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use taskwright_core::limit::SCHEDULE_WRITES_MAX;
 use taskwright_core::schedule::{FiringKind, SkipReason};
-use taskwright_core::{Actor, Kind, NewJob, ScheduleName, State, Timestamp, TriggerId, UniqueScope};
+use taskwright_core::{Actor, Garbage, Kind, NewJob, ScheduleName, State, Timestamp, TriggerId, UniqueScope};
 
 use super::Harness;
 use super::event::event_id;
 use super::fixture::*;
 use crate::{
-    Definition, Filter, Fires, FiringOutcome, NewFiring, Previous, ScheduleKey, ScheduleWrite, SkippedRun, StoredSchedule,
+    Collect, Definition, Filter, Fires, FiringOutcome, NewFiring, Previous, ScheduleKey, ScheduleWrite, SkippedRun, StoredSchedule,
     Target, Written,
 };
 
@@ -342,7 +342,9 @@ pub async fn firings_are_told_page_by_page_and_forgotten_in_time(harness: &impl 
     let rest = page(Some(first[1].number), 9).await;
     assert_eq!(rest.iter().map(|one| one.due).collect::<Vec<_>>(), [at(180), at(120), at(60)]);
     let prune = async |before, limit| {
-        process.store().prune_firings(at(before), limit).await.expect("firings are forgotten")
+        let (garbage, before) = (Garbage::Firings, at(before));
+        let collect = Collect { garbage, before, after: None, limit, dry_run: false };
+        process.store().collect(collect).await.expect("firings are forgotten").rows
     };
     assert_eq!(prune(180, 1).await, 1);
     assert_eq!(prune(180, 9).await, 1);
@@ -357,7 +359,7 @@ pub async fn a_forgotten_skip_lets_no_occurrence_fire_again(harness: &impl Harne
     write(&process, 60, vec![rewrite(&schedule, 60, vec![NewFiring { what: Fires::Skip(run), ..fires(60, job(9)) }])]).await;
     schedule = stored(&process, "nightly").await;
     write(&process, 90, vec![rewrite(&schedule, 60, vec![fires(60, job(1))])]).await;
-    let forgotten = process.store().prune_firings(at(70), 9).await.expect("firings are forgotten");
+    let forgotten = process.collect(Garbage::Firings, at(70), 9).await;
     assert_eq!(forgotten, 1, "the skip, and not what fired later");
     schedule = stored(&process, "nightly").await;
     write(&process, 90, vec![rewrite(&schedule, 60, vec![fires(60, job(2))])]).await;

@@ -1,11 +1,11 @@
 //! Event sources: what was seen is remembered with what was told of it.
 
 use taskwright_core::limit::SIGHTINGS_MAX;
-use taskwright_core::{Args, EventId, Fingerprint, SourceName, Topic};
+use taskwright_core::{Args, EventId, Fingerprint, Garbage, SourceName, Topic};
 
 use super::Harness;
 use super::fixture::*;
-use crate::{NewEvent, Sighting, SourceKey, SourceNote, SourcePlace};
+use crate::{Collect, NewEvent, Sighting, SourceKey, SourceNote, SourcePlace};
 
 fn place(name: &str, host: &str) -> SourcePlace {
     SourcePlace {
@@ -190,7 +190,11 @@ pub async fn a_source_that_nobody_runs_is_forgotten_in_time(harness: &impl Harne
         see(&process, source, new.into()).await;
     }
     open(&process, 50, place("young", "a")).await;
-    let prune = async |limit| process.store().prune_sources(at(50), limit).await.expect("it is forgotten");
+    let prune = async |limit| {
+        let garbage = Garbage::Sources;
+        let collect = Collect { garbage, before: at(50), after: None, limit, dry_run: false };
+        process.store().collect(collect).await.expect("it is forgotten").rows
+    };
     assert_eq!(prune(2).await, 2);
     assert_eq!(seen(&process, old).await.len(), 1);
     assert_eq!(prune(9).await, 2, "the last file and the source");

@@ -1,11 +1,14 @@
 //! What people do to jobs and queues.
 
-use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
+use taskwright_core::{
+    Actor, Cause, Delivery, JobId, Namespace, Priority, QueueName, State, Timestamp, attempt, state,
+};
 
-use crate::change::{Change, Changed, Seen};
+use crate::change::{Change, Changed, RUNS_ONCE, Seen, freed};
 use crate::claim::JobKey;
 use crate::error::Error;
 
+use super::finish::Ending;
 use super::job::{Cancel, Job};
 use super::world::World;
 
@@ -40,6 +43,7 @@ impl World {
             Change::Fail => Ok(self.jobs[&key].skipped()),
             Change::Drop => self.update(key, |job| job.drop_waiting(&wish)),
             Change::Delete => Ok(self.delete(key)),
+            Change::Free => self.free(key, &wish),
             Change::Redo { repeat } => self.redo(key, repeat, &wish),
             Change::RunNow => self.update(key, |job| job.run_now(&wish)),
             Change::Release => self.update(key, |job| job.release(&wish)),
@@ -122,6 +126,25 @@ impl World {
             self.take_unique(key);
         }
         Ok(changed)
+    }
+
+    /// Takes a running job from its attempt.
+    fn free(&mut self, key: JobKey, wish: &Wish<'_>) -> Result<Changed, Error> {
+        let job = &self.jobs[&key];
+        let Some(running) = self.running.get(&key).cloned() else { return Ok(job.skipped()) };
+        if job.new.delivery == Delivery::AtMostOnce {
+            return Ok(Changed::Skipped(RUNS_ONCE.to_owned()));
+        }
+        let reason = freed(wish.actor.as_str(), wish.reason.as_deref());
+        let ending = Ending {
+            at: wish.now,
+            started_at: None,
+            usage: None,
+            actor: Actor::system(),
+            decision: attempt::free(reason),
+        };
+        self.end_attempt(wish.now, key, running, ending)?;
+        Ok(Changed::Done)
     }
 
     fn delete(&mut self, key: JobKey) -> Changed {

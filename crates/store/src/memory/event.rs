@@ -78,10 +78,6 @@ impl EventStore for MemoryStore {
             Ok(wanted.take(limit.min(PAGE_ROWS_MAX)).cloned().collect())
         })
     }
-
-    fn prune_events(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
-        self.act(|world| Ok(world.prune_events(before, limit)))
-    }
 }
 
 impl World {
@@ -97,9 +93,12 @@ impl World {
         self.tell_news();
     }
 
-    fn prune_events(&mut self, before: Timestamp, limit: usize) -> usize {
+    pub(super) fn collect_events(&mut self, before: Timestamp, limit: usize, dry_run: bool) -> usize {
         let old = self.events.rows.values().filter(|row| row.delivered && row.at < before);
         let old: Vec<EventKey> = old.map(|row| row.number).take(limit).collect();
+        if dry_run {
+            return old.len();
+        }
         for key in &old {
             if let Some(row) = self.events.rows.remove(key) {
                 self.events.ids.remove(&row.event.id);

@@ -113,8 +113,12 @@ impl World {
         ending: Ending,
     ) -> Result<(), Error> {
         let decision = decided(&running, ending.decision.clone());
+        let (counts, run_at) = (decision.end.is_some(), self.jobs[&key].run_at);
         self.update(key, |job| job.end_attempt(now, &running, ending, decision))?;
         self.running.remove(&key);
+        if counts {
+            self.leave_slip(key, run_at);
+        }
         Ok(())
     }
 

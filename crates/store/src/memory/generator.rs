@@ -56,6 +56,9 @@ impl GeneratorStore for MemoryStore {
             row.version += 1;
             (row.record, row.paused) = (write.record, write.paused);
             row.next = write.next.map(|next| row.lease_until.map_or(next, |until| until.max(next)));
+            if let Some(state) = write.state {
+                row.state = state;
+            }
             world.tell_news();
             Ok(true)
         })

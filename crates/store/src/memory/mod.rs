@@ -9,6 +9,7 @@
 
 mod change;
 mod claim;
+mod collect;
 mod enqueue;
 mod event;
 mod file;
@@ -18,6 +19,7 @@ mod history;
 mod job;
 mod lead;
 mod query;
+mod rollup;
 mod schedule;
 mod source;
 mod sweep;
@@ -28,7 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 use tokio::sync::watch;
 
 use crate::change::{Change, Changed, Seen};
@@ -37,7 +39,7 @@ use crate::error::Error;
 use crate::finish::{Finish, LogEntry, ProgressReport};
 use crate::lead::Fence;
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
-use crate::sweep::{Promoted, Pruned, Reclaimed};
+use crate::sweep::{Promoted, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
 use crate::{Counters, Enqueued, Reply, Store, StoreInfo, Takers};
 
@@ -286,10 +288,6 @@ impl Store for MemoryStore {
 
     fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
         self.act(|world| world.reclaim(now, monotonic_us))
-    }
-
-    fn prune(&self, now: Timestamp, keep: Retention, limit: usize) -> Reply<'_, Pruned> {
-        self.act(|world| Ok(world.prune(now, &keep, limit)))
     }
 
     fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>> {

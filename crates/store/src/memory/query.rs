@@ -108,5 +108,6 @@ impl Job {
                 || running.is_some_and(|running| filter.workers.contains(&running.worker)))
             && filter.created_from.is_none_or(|from| self.created_at >= from)
             && filter.created_to.is_none_or(|to| self.created_at <= to)
+            && filter.includes_rank(&self.view(running))
     }
 }

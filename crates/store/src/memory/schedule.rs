@@ -92,10 +92,6 @@ impl ScheduleStore for MemoryStore {
         })
     }
 
-    fn prune_firings(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
-        self.act(|world| Ok(world.prune_firings(before, limit)))
-    }
-
     fn origins(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
         self.ask(|world| Ok(jobs.iter().map(|job| world.schedules.origin(*job)).collect()))
     }
@@ -187,9 +183,12 @@ impl World {
         listening.map(|row| row.stored.clone()).collect()
     }
 
-    fn prune_firings(&mut self, before: Timestamp, limit: usize) -> usize {
+    pub(super) fn collect_firings(&mut self, before: Timestamp, limit: usize, dry_run: bool) -> usize {
         let old = self.schedules.firings.iter().filter(|(_, (_, view))| view.at < before);
         let old: Vec<u64> = old.map(|(number, _)| *number).take(limit).collect();
+        if dry_run {
+            return old.len();
+        }
         for number in &old {
             // What was skipped has taken nothing that could be given back.
             if let Some((schedule, view)) = self.schedules.firings.remove(number)

@@ -85,10 +85,6 @@ impl SourceStore for MemoryStore {
             Ok(found)
         })
     }
-
-    fn prune_sources(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
-        self.act(|world| Ok(world.prune_sources(before, limit)))
-    }
 }
 
 impl World {
@@ -109,11 +105,14 @@ impl World {
         true
     }
 
-    fn prune_sources(&mut self, before: Timestamp, limit: usize) -> usize {
+    pub(super) fn collect_sources(&mut self, before: Timestamp, limit: usize, dry_run: bool) -> usize {
         let sources = &mut self.sources;
         let is_old = |key: SourceKey| sources.rows.get(&key).is_none_or(|row| row.noted_at < before);
         let old = sources.seen.keys().filter(|(key, _)| is_old(*key));
         let old: Vec<_> = old.take(limit).cloned().collect();
+        if dry_run {
+            return old.len();
+        }
         for file in &old {
             sources.seen.remove(file);
         }

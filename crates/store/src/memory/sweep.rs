@@ -1,15 +1,15 @@
 //! What the duties do.
 
 use taskwright_core::attempt::{LossFacts, decide_loss};
-use taskwright_core::{Actor, Cause, Retention, State, Timestamp, WorkerId};
+use taskwright_core::{Actor, Cause, State, Timestamp, WorkerId};
 
 use crate::claim::JobKey;
 use crate::error::Error;
-use crate::sweep::{LostWorker, Promoted, Pruned, Reclaimed};
-use crate::worker::{WorkerState, gone_cutoff, lease_expired};
+use crate::sweep::{LostWorker, Promoted, Reclaimed};
+use crate::worker::{WorkerState, lease_expired};
 
 use super::finish::Ending;
-use super::job::{Job, Running};
+use super::job::Running;
 use super::worker::Worker;
 use super::world::World;
 
@@ -57,17 +57,6 @@ impl World {
         Ok(reclaimed)
     }
 
-    pub(super) fn prune(&mut self, now: Timestamp, keep: &Retention, limit: usize) -> Pruned {
-        let is_over = |job: &&Job| job.ended_at.is_some_and(|at| keep.is_over(job.state, at, now));
-        let mut over = self.jobs.values().filter(is_over).map(|job| job.key);
-        let keys: Vec<JobKey> = over.by_ref().take(limit).collect();
-        let more = over.next().is_some();
-        for key in &keys {
-            self.remove(*key);
-        }
-        Pruned { jobs: keys.len(), workers: self.forget_workers(now), more }
-    }
-
     fn how_lost(&self, worker: &Worker, monotonic_us: u64) -> Option<&'static str> {
         if worker.state != WorkerState::Alive {
             None
@@ -95,13 +84,5 @@ impl World {
         let ending = Ending { at: now, started_at: None, usage: None, actor: Actor::system(), decision };
         self.end_attempt(now, key, running, ending)?;
         Ok(to)
-    }
-
-    /// Forgets workers that are gone for long. Attempts go on naming them.
-    fn forget_workers(&mut self, now: Timestamp) -> usize {
-        let before = self.workers.len();
-        self.workers
-            .retain(|_, worker| worker.state == WorkerState::Alive || worker.seen_at >= gone_cutoff(now));
-        before - self.workers.len()
     }
 }

@@ -13,6 +13,7 @@ use super::file::Files;
 use super::generator::Generators;
 use super::job::{Job, Place, Running};
 use super::lead::Leader;
+use super::rollup::RollUps;
 use super::schedule::Schedules;
 use super::source::Sources;
 use super::worker::Worker;
@@ -45,6 +46,7 @@ pub(super) struct World {
     pub(super) sources: Sources,
     pub(super) generators: Generators,
     pub(super) files: Files,
+    pub(super) roll_ups: RollUps,
     /// The processes that live.
     processes: BTreeSet<ProcessId>,
     last_process: ProcessId,

@@ -6,13 +6,18 @@
 
 use std::collections::HashMap;
 
-use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
+use taskwright_core::{
+    Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, attempt, state,
+};
 use tokio_postgres::Row;
 
 use super::enqueue::{HOLDS_KEY, STOP_FAILS};
+use super::finish::{end_attempt, read_running};
 use super::place::{self, LEAVE_STREAM, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
+use super::rollup;
 use super::session::{LaneKey, Session, Uuid, code, get, sql_code, sql_count, vanished};
-use crate::change::{Change, Changed, Seen};
+use crate::change::{Change, Changed, RUNS_ONCE, Seen, freed};
+use crate::ended::Ended;
 use crate::error::{Area, Error};
 
 /// How often a job is looked at that is always gone from where it was seen.
@@ -92,8 +97,8 @@ pub(super) async fn lock(
     let wanted: Vec<Uuid> = ids.iter().map(|id| Uuid::from(*id)).collect();
     let rows = session.all(FIND, &[&wanted]).await?;
     let seqs = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
-    if matches!(change, Change::Cancel | Change::Fail) {
-        // A cancel is requested in a row of the job's own.
+    if matches!(change, Change::Cancel | Change::Fail | Change::Free) {
+        // A cancel is requested in a row of the job's own, and an attempt ended.
         session.set_apart(&seqs, None).await?;
         // Whoever ends an attempt locks its running row, and then its job: here in the same order.
         session.all(LOCK_RUNNING, &[&seqs]).await?;
@@ -186,6 +191,8 @@ async fn change_at(
             move_to(session, seq, place, Cause::Delay, State::Scheduled, Some(until), by).await
         }
         Change::Reprioritise { priority } => reprioritise(session, seq, place, priority, by).await,
+        Change::Free if state == State::Running => free(session, seq, by).await,
+        Change::Free => skipped(format!("it is {state}")),
         Change::Delete => delete(session, seq, place).await,
     }
 }
@@ -345,6 +352,23 @@ async fn reprioritise(
     Ok(Some(Changed::Done))
 }
 
+/// Takes a running job from its attempt.
+async fn free(session: &mut Session<'_>, seq: i64, by: &By<'_>) -> Result<Option<Changed>, Error> {
+    let Some(row) = session.first(RUNNING, &[&seq]).await? else {
+        // It was claimed after the jobs had been set apart, and is in a block; or it has ended.
+        session.set_apart(&[seq], None).await?;
+        return Ok(None);
+    };
+    let (running, worker) = (read_running(&row)?, get::<i64>(&row, 5)?);
+    if get(&row, 6)? {
+        return skipped(RUNS_ONCE.to_owned());
+    }
+    let ended = Ended::without_start(worker, &running, by.now, None);
+    let decision = attempt::free(freed(by.actor.as_str(), by.reason));
+    end_attempt(session, seq, running, decision, &ended).await?;
+    Ok(Some(Changed::Done))
+}
+
 /// Removes a job that is over, and everything about it. Only who holds the lock moves a job that is over.
 async fn delete(session: &mut Session<'_>, seq: i64, place: &Place) -> Result<Option<Changed>, Error> {
     if !place.state.is_terminal() {
@@ -357,9 +381,13 @@ async fn delete(session: &mut Session<'_>, seq: i64, place: &Place) -> Result<Op
 /// Removes every row of jobs that are over. The caller has locked them.
 pub(super) async fn remove(session: &mut Session<'_>, seqs: &[i64]) -> Result<(), Error> {
     if !seqs.is_empty() {
-        session.execute(REMOVE, &[&seqs]).await?;
         // Whoever removes others of the same completion at this moment is waited for: the second one sees what both have left.
-        session.all(LOCK_COMPLETIONS, &[&seqs]).await?;
+        let completions = session.all(LOCK_COMPLETIONS, &[&seqs]).await?;
+        let is_ahead = |row: &Row| get::<bool>(row, 0);
+        if completions.iter().map(is_ahead).collect::<Result<Vec<_>, _>>()?.contains(&true) {
+            rollup::leave_slips(session, seqs).await?;
+        }
+        session.execute(REMOVE, &[&seqs]).await?;
         // A statement of its own, which sees what is left.
         session.execute(REMOVE_COMPLETIONS, &[&seqs]).await?;
     }
@@ -488,6 +516,11 @@ pub(super) const LOCK_JOBS: &str =
 pub(super) const LOCK_JOBS_FREE: &str =
     "SELECT seq FROM job WHERE seq = ANY($1::bigint[]) ORDER BY seq FOR UPDATE SKIP LOCKED";
 pub(super) const LOCK_WAITING: &str = "SELECT seq FROM waiting WHERE seq = $1 AND state = $2 FOR UPDATE";
+/// A running job, whoever runs it.
+const RUNNING: &str =
+    "SELECT x.seq, x.attempt, x.claimed_at, x.flags, x.cancel_at IS NOT NULL, x.worker, j.at_most_once
+    FROM running x CROSS JOIN LATERAL (SELECT at_most_once FROM job WHERE job.seq = x.seq LIMIT 1) j
+    WHERE x.seq = $1 FOR UPDATE OF x";
 pub(super) const REQUEST_STOP: &str =
     "UPDATE running SET cancel_at = $3, cancel_actor = $4, cancel_reason = $5, flags = flags | $6
     WHERE seq = $1 AND attempt = $2";
@@ -505,7 +538,8 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
         held AS (DELETE FROM unique_key WHERE seq = ANY($1::bigint[])),
         past AS (DELETE FROM unique_past WHERE seq = ANY($1::bigint[]))
     DELETE FROM job WHERE seq = ANY($1::bigint[])";
-pub(super) const LOCK_COMPLETIONS: &str = "SELECT FROM completion c
+pub(super) const LOCK_COMPLETIONS: &str = "SELECT c.completion > (SELECT r.completion FROM rolled r)
+    FROM completion c
     WHERE c.seqs && (SELECT range_agg(int8range(seq, seq + 1)) FROM unnest($1::bigint[]) AS t (seq))
     ORDER BY c.completion FOR UPDATE";
 pub(super) const REMOVE_COMPLETIONS: &str = "DELETE FROM completion c

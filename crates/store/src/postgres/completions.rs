@@ -116,7 +116,7 @@ impl Completions {
 }
 
 /// The executions of a completion, in the order of their numbers.
-fn explode(row: &Row) -> Result<Vec<Completed>, Error> {
+pub(super) fn explode(row: &Row) -> Result<Vec<Completed>, Error> {
     let (worker, claimed_at): (i64, i64) = (get(row, 1)?, get(row, 2)?);
     let (lows, highs): (Vec<i64>, Vec<i64>) = (get(row, 3)?, get(row, 4)?);
     let times: &[u8] = get(row, 5)?;

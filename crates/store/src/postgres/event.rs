@@ -139,3 +139,8 @@ pub(super) const PRUNE: &str = "DELETE FROM event WHERE ctid = ANY(ARRAY(
             LEFT JOIN LATERAL (SELECT d.event FROM event_due d WHERE d.event = e.event LIMIT 1) d ON true
             WHERE d.event IS NULL ORDER BY e.event LIMIT $2 FOR UPDATE OF e SKIP LOCKED) o
         WHERE o.at < $1))";
+/// How many that would be.
+pub(super) const OLD_EVENTS: &str = "SELECT count(*) FROM (
+        SELECT e.at FROM event e
+        LEFT JOIN LATERAL (SELECT d.event FROM event_due d WHERE d.event = e.event LIMIT 1) d ON true
+        WHERE d.event IS NULL ORDER BY e.event LIMIT $2) o WHERE o.at < $1";

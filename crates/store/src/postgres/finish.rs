@@ -276,6 +276,8 @@ pub(super) fn read_running(row: &Row) -> Result<Running, Error> {
         claimed_at: get(row, 2)?,
         flags: get(row, 3)?,
         cancel_requested: get(row, 4)?,
+        #[cfg(feature = "sqlite")]
+        place: None,
     })
 }
 

@@ -187,7 +187,8 @@ pub(super) async fn write(session: &mut Session<'_>, write: &GeneratorWrite) -> 
     session.hint = true;
     let (key, version) = (write.generator.0, signed(write.version));
     let next = write.next.map(Timestamp::as_micros);
-    let written = session.execute(WRITE, &[&key, &version, &write.record, &write.paused, &next]).await?;
+    let written =
+        session.execute(WRITE, &[&key, &version, &write.record, &write.paused, &next, &write.state]).await?;
     Ok(written > 0)
 }
 
@@ -369,7 +370,7 @@ const COMMIT: &str = "UPDATE generator
                     ELSE $5::bigint END
     WHERE generator = $1";
 const WRITE: &str = "UPDATE generator
-    SET version = version + 1, record = $3, paused = $4,
+    SET version = version + 1, record = $3, paused = $4, state = coalesce($6, state),
         next = CASE WHEN $5::bigint IS NOT NULL THEN greatest($5::bigint, lease_until) END
     WHERE generator = $1 AND version = $2";
 const NOTIFY: &str = "UPDATE generator

@@ -30,6 +30,7 @@
 mod absence;
 mod change;
 mod claim;
+mod collect;
 mod completions;
 mod connect;
 mod copy;
@@ -53,6 +54,7 @@ mod query;
 mod raw;
 mod reach;
 mod restored;
+mod rollup;
 mod run_directory;
 mod schedule;
 mod schema;

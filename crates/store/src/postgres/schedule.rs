@@ -599,6 +599,9 @@ pub(super) const DUE: &str = "SELECT d.next, s.schedule, s.namespace, s.name, s.
 /// What is locked is being removed by somebody else.
 pub(super) const PRUNE_FIRINGS: &str = "DELETE FROM firing WHERE ctid = ANY(ARRAY(
         SELECT f.ctid FROM firing f WHERE f.decided_at < $1 ORDER BY f.decided_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
+/// How many that would be.
+pub(super) const OLD_FIRINGS: &str = "SELECT count(*) FROM (
+        SELECT FROM firing f WHERE f.decided_at < $1 ORDER BY f.decided_at LIMIT $2) f";
 /// The first one, if several were merged in a job.
 pub(super) const ORIGINS: &str = "SELECT f.job, s.name, f.due, f.event FROM unnest($1::uuid[]) AS g (id)
     CROSS JOIN LATERAL (SELECT * FROM firing f WHERE f.job = g.id ORDER BY f.job, f.firing LIMIT 1) f

@@ -52,6 +52,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0010_generator_sources.sql"),
     },
+    Migration {
+        version: 11,
+        name: "rollups",
+        usable_from: 3,
+        sql: include_str!("migrations/0011_rollups.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

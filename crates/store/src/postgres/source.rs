@@ -174,3 +174,10 @@ pub(super) const PRUNE_SEEN: &str = "DELETE FROM seen WHERE ctid = ANY(ARRAY(
 pub(super) const PRUNE: &str = "DELETE FROM source WHERE source = ANY(ARRAY(
         SELECT o.source FROM source o
         WHERE o.noted_at < $1 AND NOT EXISTS (SELECT 1 FROM seen s WHERE s.source = o.source) LIMIT $2))";
+/// How many files that would be, and how many sources.
+pub(super) const OLD_SEEN: &str = "SELECT count(*) FROM (
+        SELECT FROM source o CROSS JOIN LATERAL (
+            SELECT FROM seen s WHERE s.source = o.source LIMIT $2) f
+        WHERE o.noted_at < $1 LIMIT $2) f";
+pub(super) const OLD_SOURCES: &str =
+    "SELECT count(*) FROM (SELECT FROM source o WHERE o.noted_at < $1 LIMIT $2) o";

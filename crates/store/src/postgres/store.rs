@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 use tokio::sync::oneshot;
 use tokio_postgres::Row;
 
@@ -17,7 +17,7 @@ use super::error::{is_conflict, is_duplicate};
 use super::held::{Held, Where};
 use super::session::{Lanes, Parts, Session, get};
 use super::stuck::Stuck;
-use super::sweep::{self, Round};
+use super::sweep;
 use super::tether::Tether;
 use super::unanswered::Unanswered;
 use super::url::Settings;
@@ -30,7 +30,7 @@ use crate::finish::{Finish, LogEntry, ProgressReport};
 use crate::lead::Fence;
 use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
-use crate::sweep::{Promoted, Pruned, Reclaimed};
+use crate::sweep::{Promoted, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
 use crate::{Counters, Enqueued, Reply, Store, StoreInfo, Takers};
 
@@ -91,6 +91,7 @@ macro_rules! snapshot {
     }};
 }
 
+mod collect;
 mod event;
 mod generator;
 mod history;
@@ -117,7 +118,6 @@ pub struct PostgresStore {
     absences: Absences,
     /// Lost workers that are tried again later.
     stuck: Stuck,
-    round: tokio::sync::Mutex<Round>,
     /// Held by a batch until it has its place among others: see [`Self::enqueue_streamed_behind`].
     turn: tokio::sync::Mutex<()>,
     /// Which run of which machine this is, and which of its directories for presence: see [`run_directory`].
@@ -157,7 +157,6 @@ impl PostgresStore {
             tether: Tether::default(),
             absences: Absences::default(),
             stuck: Stuck::default(),
-            round: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             boot,
             counts: Counts::default(),
@@ -471,16 +470,6 @@ impl Store for PostgresStore {
 
     fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
         Box::pin(async move { self.reclaim_lost(now, monotonic_us).await })
-    }
-
-    fn prune(&self, now: Timestamp, keep: Retention, limit: usize) -> Reply<'_, Pruned> {
-        Box::pin(async move {
-            let mut round = self.round.lock().await;
-            let (pruned, after) =
-                transact!(self, session => sweep::prune(session, now, &keep, limit, *round))?;
-            *round = after;
-            Ok(pruned)
-        })
     }
 
     fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>> {

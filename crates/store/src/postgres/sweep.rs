@@ -1,4 +1,4 @@
-//! The duties' work: promoting what is due, reclaiming what lost workers held, removing what is over for long.
+//! The duties' work: promoting what is due, reclaiming what lost workers held.
 //!
 //! Every process does it, and several at once: whoever comes second passes over what the first one has locked, or finds
 //! that it is done.
@@ -7,21 +7,21 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use taskwright_core::attempt::{AttemptEnd, LossFacts, decide_loss};
-use taskwright_core::{Actor, Cause, Delivery, MaxAttempts, Retention, State, Timestamp, WorkerId};
+use taskwright_core::{Actor, Cause, Delivery, MaxAttempts, State, Timestamp, WorkerId};
 use tokio_postgres::Row;
 
 use super::absence::{Absences, Missing};
-use super::change::{By, LOCK_JOBS_FREE, Taken, end_all, note_all, remove};
+use super::change::{By, Taken, end_all, note_all};
 use super::claim::max_attempts;
 use super::finish::{end_attempt, read_running};
-use super::session::{Session, Uuid, code, code_if_any, get, sql_code, vanished};
+use super::session::{Session, Uuid, code, get, sql_code, vanished};
 use super::tether::{LOCKS, NUMBER_MASK, SERVER};
 use super::worker::shut_out_if_free;
 use crate::ended::Ended;
 use crate::error::Error;
 use crate::presence::Presence;
-use crate::sweep::{LostWorker, Promoted, Pruned};
-use crate::worker::{WorkerState, gone_cutoff, lease_expired};
+use crate::sweep::{LostWorker, Promoted};
+use crate::worker::{WorkerState, lease_expired};
 
 /// For anything that is still waited for where locked rows are passed over.
 const WAIT_BRIEFLY: &str = "SET LOCAL lock_timeout = 250";
@@ -279,75 +279,6 @@ async fn terms_of(session: &mut Session<'_>, held: &[Row]) -> Result<HashMap<i64
         .collect()
 }
 
-/// How far the pruning of this round has come; kept between calls, because what stays is met again in every round.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Round {
-    after: i64,
-}
-
-/// Removes what is over for long, and says where to go on. See [`Store::prune`](crate::Store::prune).
-///
-/// Jobs are met in the order of their insertion, up to those that are too young to have ended before the cutoff; at most
-/// `limit` are looked at in one transaction.
-pub(super) async fn prune(
-    session: &mut Session<'_>,
-    now: Timestamp,
-    keep: &Retention,
-    limit: usize,
-    round: Round,
-) -> Result<(Pruned, Round), Error> {
-    let mut pruned = Pruned { workers: forget_workers(session, now).await?, ..Pruned::default() };
-    let Some(newest) = keep.newest_cutoff(now) else { return Ok((pruned, round)) };
-    let most = i64::try_from(limit).unwrap_or(i64::MAX);
-    // The limit is part of the text: a plan for any limit would sort all jobs.
-    let next = format!("seq > $1 ORDER BY seq LIMIT {most}");
-    let met = session.all(&ages(&next), &[&round.after]).await?;
-    // Machines' clocks differ: one job that seems too young among old ones does not end the round.
-    let last = met.last().map(|row| Ok::<_, Error>((get(row, 0)?, get(row, 1)?))).transpose()?;
-    let old = last.filter(|(_, created_at)| met.len() == limit && *created_at < newest.as_micros());
-    pruned.more = old.is_some();
-    let round = Round { after: old.map_or(0, |(seq, _): (i64, i64)| seq) };
-
-    let seqs = over_for_long(&met, keep, now)?;
-    if seqs.is_empty() {
-        return Ok((pruned, round));
-    }
-    // Somebody may have run one again since; whoever is at one right now keeps it for another round.
-    let free = session.all(LOCK_JOBS_FREE, &[&seqs]).await?;
-    let free = free.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
-    let still = session.all(&ages("seq = ANY($1::bigint[])"), &[&free]).await?;
-    let seqs = over_for_long(&still, keep, now)?;
-    remove(session, &seqs).await?;
-    pruned.jobs = seqs.len();
-    Ok((pruned, round))
-}
-
-/// The jobs among these that are over for longer than they are to be kept.
-fn over_for_long(met: &[Row], keep: &Retention, now: Timestamp) -> Result<Vec<i64>, Error> {
-    let mut over = Vec::new();
-    for row in met {
-        let state = code_if_any(row, 2)?.and_then(State::from_code);
-        let ended_at = get::<Option<i64>>(row, 3)?.map(Timestamp::from_micros);
-        if let (Some(state), Some(ended_at)) = (state, ended_at)
-            && keep.is_over(state, ended_at, now)
-        {
-            over.push(get(row, 0)?);
-        }
-    }
-    Ok(over)
-}
-
-/// Hides workers that have been gone for a week. Their rows stay, because attempts name them.
-async fn forget_workers(session: &mut Session<'_>, now: Timestamp) -> Result<usize, Error> {
-    let forgotten = session
-        .execute(
-            "UPDATE worker SET forgotten = true WHERE state <> 0 AND NOT forgotten AND seen_at < $1",
-            &[&gone_cutoff(now).as_micros()],
-        )
-        .await?;
-    Ok(usize::try_from(forgotten).unwrap_or(usize::MAX))
-}
-
 // The statements of duties.
 //
 // ARRAY makes sure that the inner query runs once, whatever plan is chosen, so that its limit holds.
@@ -376,26 +307,3 @@ pub(super) const TERMS: &str = "SELECT h.seq, j.max_attempts, j.attempts_base, j
     FROM unnest($1::bigint[], $2::integer[]) AS h (seq, attempt)
     CROSS JOIN LATERAL (
         SELECT max_attempts, attempts_base, at_most_once FROM job WHERE job.seq = h.seq LIMIT 1) j";
-
-/// How long jobs have been over: seq, `created_at`, the terminal state if it is over, `ended_at`. The limits keep each
-/// lookup one by index.
-fn ages(which: &str) -> String {
-    format!(
-        "SELECT j.seq, j.created_at,
-                CASE WHEN o.state IS NOT NULL THEN o.state WHEN e.is_there IS NULL THEN 6::smallint END,
-                coalesce(o.ended_at, a.ended_at, c.ended_at)
-         FROM (SELECT seq, lane, run_at, created_at FROM job WHERE {which}) j
-         LEFT JOIN LATERAL (SELECT state, ended_at FROM over WHERE over.seq = j.seq LIMIT 1) o ON true
-         LEFT JOIN LATERAL (
-             SELECT true AS is_there FROM (
-                 (SELECT 1 FROM ready r WHERE r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq LIMIT 1)
-                 UNION ALL (SELECT 1 FROM waiting w WHERE w.seq = j.seq LIMIT 1)
-                 UNION ALL (SELECT 1 FROM running x WHERE x.seq = j.seq LIMIT 1)) t LIMIT 1) e ON true
-         LEFT JOIN LATERAL (
-             SELECT ended_at FROM attempt WHERE attempt.seq = j.seq ORDER BY attempt DESC LIMIT 1) a ON true
-         LEFT JOIN LATERAL (
-             SELECT c.claimed_at + time_at(c.times, place_in(c.seqs, j.seq), 1) AS ended_at FROM completion c
-             WHERE a.ended_at IS NULL AND c.seqs @> j.seq LIMIT 1) c ON true
-         ORDER BY j.seq"
-    )
-}

@@ -1,12 +1,15 @@
 //! What people do to jobs, and to queues.
 
-use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
+use taskwright_core::{
+    Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, attempt, state,
+};
 
 use super::enqueue::{HOLDS_KEY, STOP_FAILS};
-use super::finish::array;
+use super::finish::{array, end_attempt, read_running};
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session};
-use crate::change::{Change, Changed, Seen};
+use crate::change::{Change, Changed, RUNS_ONCE, Seen, freed};
+use crate::ended::Ended;
 use crate::error::Error;
 
 /// Who does it, when and why.
@@ -110,6 +113,7 @@ fn change_one(
             move_to(session, seq, place, Cause::Delay, State::Scheduled, Some(until), by)
         }
         Change::Reprioritise { priority } => reprioritise(session, seq, place, priority, by),
+        Change::Free => free(session, seq, place, by),
         Change::Delete => delete(session, seq, place),
     }
 }
@@ -216,6 +220,23 @@ fn reprioritise(
     let what = format!("priority {old} -> {priority}");
     let told = by.reason.map_or_else(|| what.clone(), |reason| format!("{what}: {reason}"));
     by.note(session, seq, place, None, place.state, Some(&told))?;
+    Ok(Changed::Done)
+}
+
+/// Takes a running job from its attempt.
+fn free(session: &mut Session<'_>, seq: i64, place: &Place, by: &By<'_>) -> Result<Changed, Error> {
+    let found = session.first(RUNNING, [seq], |row| {
+        Ok((read_running(row)?, row.get::<_, i64>(7)?, row.get::<_, bool>(8)?))
+    })?;
+    let Some((running, worker, at_most_once)) = found else {
+        return Ok(Changed::Skipped(format!("it is {}", place.state)));
+    };
+    if at_most_once {
+        return Ok(Changed::Skipped(RUNS_ONCE.to_owned()));
+    }
+    let ended = Ended::without_start(worker, &running, by.now, None);
+    let decision = attempt::free(freed(by.actor.as_str(), by.reason));
+    end_attempt(session, seq, running, decision, &ended)?;
     Ok(Changed::Done)
 }
 
@@ -434,3 +455,8 @@ mod tests {
         assert_eq!(tables_with_jobs(&conn), Vec::<String>::new());
     }
 }
+/// A running job, whoever runs it.
+pub(super) const RUNNING: &str =
+    "SELECT x.seq, x.attempt, x.claimed_at, x.flags, x.cancel_at IS NOT NULL, x.lane, x.ready_at,
+            x.worker, j.at_most_once
+     FROM taskwright_running x CROSS JOIN taskwright_job j ON j.seq = x.seq WHERE x.seq = ?1";

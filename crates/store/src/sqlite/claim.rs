@@ -245,8 +245,9 @@ pub(super) const READ_PREFIX: &str =
                 j.owner, j.backoff, j.timeout_us, j.args
          FROM taskwright_ready r CROSS JOIN taskwright_job j ON j.seq = r.seq
          WHERE r.lane = ?1 AND (r.ready_at, r.seq) <= (?2, ?3) ORDER BY r.ready_at, r.seq";
-pub(super) const RUN_PREFIX: &str = "INSERT INTO taskwright_running (seq, worker, attempt, claimed_at, flags)
-         SELECT seq, ?4, attempts + 1, ?5, flags FROM taskwright_ready
+pub(super) const RUN_PREFIX: &str = "INSERT INTO taskwright_running
+            (seq, worker, attempt, claimed_at, flags, lane, ready_at)
+         SELECT seq, ?4, attempts + 1, ?5, flags, lane, ready_at FROM taskwright_ready
          WHERE lane = ?1 AND (ready_at, seq) <= (?2, ?3)";
 pub(super) const TAKE_PREFIX: &str =
     "DELETE FROM taskwright_ready WHERE lane = ?1 AND (ready_at, seq) <= (?2, ?3)";

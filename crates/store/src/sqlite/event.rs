@@ -42,11 +42,6 @@ impl EventStore for SqliteStore {
             rows(conn, EVENTS, params![before, namespace, topic, page(limit)], read_event)
         })
     }
-
-    fn prune_events(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.writer.write(move |session| session.execute(PRUNE, (before.as_micros(), limit)))
-    }
 }
 
 /// Stores events. See [`EventStore::emit`].
@@ -131,3 +126,9 @@ pub(super) const PRUNE: &str = "DELETE FROM taskwright_event WHERE event IN (
             WHERE e.event > 0 AND NOT EXISTS (SELECT 1 FROM taskwright_undelivered u WHERE u.event = e.event)
             ORDER BY e.event LIMIT ?2)
         WHERE emitted_at < ?1)";
+/// How many that would be.
+pub(super) const OLD_EVENTS: &str = "SELECT count(*) FROM (
+        SELECT e.event, e.emitted_at FROM taskwright_event e
+        WHERE e.event > 0 AND NOT EXISTS (SELECT 1 FROM taskwright_undelivered u WHERE u.event = e.event)
+        ORDER BY e.event LIMIT ?2)
+    WHERE emitted_at < ?1";

@@ -1,7 +1,7 @@
 //! What attempts write: their end, their progress, their log.
 //!
 //! Per batch of n completed jobs: one statement reads the fences, one in fifty rows inserts attempts, one deletes the
-//! running rows. Everything else (retries, cancels, results) goes one by one.
+//! running rows, one leaves a slip for the roll-ups and tells whether anybody waits for such ends. Everything else (retries, cancels, results) goes one by one.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use super::enqueue::{ManyRows, STOP_FAILS};
 use super::error::write_error;
 use super::outcome;
 use super::place::{self, Move, Placed};
+use super::rollup::Slip;
 use super::session::Session;
 use super::worker::number;
 use crate::claim::JobKey;
@@ -154,6 +155,9 @@ pub(super) fn end_attempt(
                     &decision.result,
                 ),
             )?;
+            let mut slip = Slip::default();
+            slip.add(session, seq, &running, end, ended.started_at, ended.ended_at)?;
+            slip.leave(session)?;
             ended.attempt
         }
         None => {
@@ -191,6 +195,7 @@ static INSERT_COMPLETED: LazyLock<ManyRows> = LazyLock::new(|| {
 /// The plain case: completed, no unique key. Set by set.
 fn complete(session: &mut Session<'_>, worker: i64, completed: &[(&Finish, Running)]) -> Result<(), Error> {
     let mut rest = completed;
+    let mut slip = Slip::default();
     while !rest.is_empty() {
         let (size, sql) = INSERT_COMPLETED.next(rest.len());
         let (chunk, tail) = rest.split_at(size);
@@ -212,13 +217,15 @@ fn complete(session: &mut Session<'_>, worker: i64, completed: &[(&Finish, Runni
             bind(&State::Completed.code())?;
             bind(&usage_text(end))?;
             bind(&end.decision.result)?;
+            let (started_at, ended_at) = (end.started_at.as_micros(), end.ended_at.as_micros());
+            slip.add(session, end.key.0, running, AttemptEnd::Completed, Some(started_at), ended_at)?;
         }
         statement.raw_execute().map_err(write_error)?;
     }
     if !completed.is_empty() {
         let seqs = array(completed.iter().map(|(end, _)| end.key.0));
         session.execute(END_COMPLETED, [seqs])?;
-        if outcome::are_of_interest(session, State::Completed)? {
+        if slip.leave(session)? {
             for (end, _) in completed {
                 let (seq, ended_at) = (end.key.0, end.ended_at.as_micros());
                 outcome::tell(session, seq, State::Completed, end.attempt, ended_at)?;
@@ -241,13 +248,14 @@ fn held_by(
     Ok(rows.into_iter().collect())
 }
 
-/// Reads columns 1 to 4: attempt, `claimed_at`, flags, whether a cancel was requested.
+/// Reads columns 1 to 6: attempt, `claimed_at`, flags, whether a cancel was requested, lane, `ready_at`.
 pub(super) fn read_running(row: &rusqlite::Row<'_>) -> rusqlite::Result<Running> {
     Ok(Running {
         attempt: row.get(1)?,
         claimed_at: row.get(2)?,
         flags: row.get(3)?,
         cancel_requested: row.get(4)?,
+        place: row.get::<_, Option<i64>>(5)?.zip(row.get(6)?),
     })
 }
 
@@ -295,9 +303,10 @@ fn verdict(changed: usize) -> Verdict {
 }
 
 // The statements of ends; plans.rs holds each of them to an index.
-pub(super) const FENCES: &str = "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL
+pub(super) const FENCES: &str =
+    "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL, lane, ready_at
          FROM taskwright_running WHERE seq IN rarray(?1) AND worker = ?2";
-pub(super) const FENCE: &str = "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL
+pub(super) const FENCE: &str = "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL, lane, ready_at
          FROM taskwright_running WHERE seq = ?1 AND worker = ?2";
 pub(super) const END_COMPLETED: &str = "DELETE FROM taskwright_running WHERE seq IN rarray(?1)";
 pub(super) const END_ONE: &str = "DELETE FROM taskwright_running WHERE seq = ?1";

@@ -53,7 +53,8 @@ impl GeneratorStore for SqliteStore {
         self.writer.write(move |session| {
             session.hint = true;
             let next = write.next.map(Timestamp::as_micros);
-            let values = params![write.generator.0, write.version, write.record, write.paused, next];
+            let values =
+                params![write.generator.0, write.version, write.record, write.paused, next, write.state];
             Ok(session.execute(WRITE, values)? > 0)
         })
     }
@@ -426,7 +427,7 @@ pub(super) const COMMIT: &str = "UPDATE taskwright_generator
                      WHEN ended >= ?8 AND ?8 > 0 AND ?5 IS NOT NULL THEN min(?5, ?7) ELSE ?5 END
      WHERE generator = ?1";
 pub(super) const WRITE: &str = "UPDATE taskwright_generator
-     SET version = version + 1, record = ?3, paused = ?4,
+     SET version = version + 1, record = ?3, paused = ?4, state = coalesce(?6, state),
          next = iif(?5 IS NULL, NULL, max(?5, coalesce(lease_until, ?5)))
      WHERE generator = ?1 AND version = ?2";
 pub(super) const NOTIFY: &str = "UPDATE taskwright_generator

@@ -18,6 +18,7 @@
 
 mod change;
 mod claim;
+mod collect;
 mod enqueue;
 mod error;
 mod event;
@@ -36,6 +37,7 @@ mod plans;
 mod query;
 mod raw;
 mod reader;
+mod rollup;
 mod schedule;
 mod schema;
 mod session;
@@ -52,7 +54,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
+use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 
 pub use open::{Options, pending_sql, schema_version};
 pub use raw::{RawLimit, raw_limit};
@@ -65,7 +67,6 @@ use self::lead::Lead;
 use self::open::Opened;
 use self::reader::Readers;
 use self::session::{Lanes, Session};
-use self::sweep::Round;
 use self::wake::{Bell, Listener};
 use self::writer::Writer;
 use crate::change::{Change, Changed, Seen};
@@ -76,7 +77,7 @@ use crate::finish::{Finish, LogEntry, ProgressReport, uncounted};
 use crate::lead::Fence;
 use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
-use crate::sweep::{Promoted, Pruned, Reclaimed};
+use crate::sweep::{Promoted, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
 use crate::{Counters, Enqueued, Reply, Store, StoreInfo, Takers};
 
@@ -90,7 +91,6 @@ pub struct SqliteStore {
     /// The workers that registered through this value: they are present as long as it lives.
     present: Mutex<HashMap<WorkerId, Arc<Present>>>,
     lead: Arc<Lead>,
-    round: Arc<Mutex<Round>>,
     boot: Arc<str>,
     opened: Opened,
     takers: Takers,
@@ -118,7 +118,6 @@ impl SqliteStore {
             lead: Arc::new(Lead::new(&opened.run_directory, Presence::new(opened.run_directory.clone()))),
             presence: Presence::new(opened.run_directory.clone()),
             present: Mutex::default(),
-            round: Arc::default(),
             boot: crate::presence::boot_id().into(),
             opened,
             takers: Takers::default(),
@@ -429,14 +428,6 @@ impl Store for SqliteStore {
                 self.presence.forget(lost.id);
             }
             Ok(reclaimed)
-        })
-    }
-
-    fn prune(&self, now: Timestamp, keep: Retention, limit: usize) -> Reply<'_, Pruned> {
-        let round = self.round.clone();
-        self.writer.write(move |session| {
-            let mut round = round.lock().unwrap_or_else(PoisonError::into_inner);
-            sweep::prune(session, now, &keep, limit, &mut round)
         })
     }
 

@@ -8,8 +8,7 @@ use taskwright_core::{NewJob, State};
 
 use super::open::Options;
 use super::{
-    SqliteStore, change, claim, event, file, finish, generator, history, list, place, query, schedule, source,
-    sweep, worker,
+    change, claim, collect, event, file, finish, generator, history, list, place, query, rollup, schedule, source, SqliteStore, sweep, worker,
 };
 use crate::conformance::fixture::*;
 use crate::{Filter, Pattern};
@@ -83,6 +82,17 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("schedule: fired before by an event", schedule::FIRED_BY_EVENT),
     ("schedule: history", schedule::FIRINGS),
     ("schedule: forget history", schedule::PRUNE_FIRINGS),
+    ("free: what runs", change::RUNNING),
+    ("collect: over", collect::OVER),
+    ("collect: workers", collect::FORGET_WORKERS),
+    ("roll up: leave a slip", rollup::LEAVE),
+    ("roll up: the job of an end", rollup::JOB),
+    ("roll up: the end before", rollup::PREVIOUS_END),
+    ("roll up: slips", rollup::SLIPS),
+    ("roll up: forget slips", rollup::FORGET_SLIPS),
+    ("roll up: read one", rollup::GET),
+    ("roll up: write one", rollup::PUT),
+    ("roll up: a page", rollup::PAGE),
     ("event: list", event::EVENTS),
     ("event: forget", event::PRUNE),
     ("source: seen of a path", source::SEEN_OF),
@@ -194,6 +204,8 @@ fn filters() -> Vec<(&'static str, Filter)> {
 fn listings(conn: &Connection) -> Vec<(&'static str, String)> {
     let named = |(name, filter)| list::statements(conn, &filter).into_iter().map(move |sql| (name, sql));
     let mut all: Vec<_> = filters().into_iter().flat_map(named).collect();
+    all.push(("collect: completed", collect::completed()));
+    all.push(("collect: minutes", rollup::forget(taskwright_core::Grain::Minute)));
     all.push(("one job by number", format!("{} WHERE j.seq = ?1", query::view_query())));
     all.push(("one job by id", format!("{} WHERE j.id = ?1", query::view_query())));
     all.push(("generator: one by name", generator::by_name()));

@@ -77,11 +77,6 @@ impl ScheduleStore for SqliteStore {
             .read(move |conn| rows(conn, FIRINGS, params![schedule.0, before, page(limit)], read_firing))
     }
 
-    fn prune_firings(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.writer.write(move |session| session.execute(PRUNE_FIRINGS, (before.as_micros(), limit)))
-    }
-
     fn origins(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
         self.readers.read(move |conn| origins(conn, &jobs).map_err(read_error))
     }
@@ -395,3 +390,7 @@ pub(super) const FIRINGS: &str =
 pub(super) const PRUNE_FIRINGS: &str = "DELETE FROM taskwright_firing WHERE firing IN (
         SELECT firing FROM (SELECT firing, decided_at FROM taskwright_firing WHERE firing > 0 ORDER BY firing LIMIT ?2)
         WHERE decided_at < ?1)";
+/// How many that would be.
+pub(super) const OLD_FIRINGS: &str = "SELECT count(*) FROM (
+        SELECT decided_at FROM taskwright_firing WHERE firing > 0 ORDER BY firing LIMIT ?2)
+    WHERE decided_at < ?1";

@@ -36,6 +36,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0007_generator_sources.sql"),
     },
+    Migration {
+        version: 8,
+        name: "rollups",
+        usable_from: 1,
+        sql: include_str!("migrations/0008_rollups.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

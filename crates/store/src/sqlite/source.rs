@@ -58,16 +58,6 @@ impl SourceStore for SqliteStore {
     fn sources(&self, namespace: Option<Namespace>) -> Reply<'_, Vec<SourceView>> {
         self.readers.read(move |conn| rows(conn, SOURCES, [namespace.as_ref().map(Namespace::as_str)], view))
     }
-
-    fn prune_sources(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
-        self.writer.write(move |session| {
-            let before = before.as_micros();
-            let most = i64::try_from(limit).unwrap_or(i64::MAX);
-            let files = session.execute(PRUNE_SEEN, (before, most))?;
-            let left = i64::try_from(limit - files).unwrap_or(i64::MAX);
-            Ok(files + session.execute(PRUNE, (before, left))?)
-        })
-    }
 }
 
 fn open(session: &mut Session<'_>, now: Timestamp, place: &SourcePlace) -> Result<SourceKey, Error> {
@@ -151,6 +141,12 @@ const SOURCES: &str = "SELECT source, namespace, name, host, path, noted_at, mod
 pub(super) const PRUNE_SEEN: &str = "DELETE FROM taskwright_seen WHERE (source, path) IN (
         SELECT s.source, s.path FROM taskwright_source o CROSS JOIN taskwright_seen s ON s.source = o.source
         WHERE o.noted_at < ?1 LIMIT ?2)";
-const PRUNE: &str = "DELETE FROM taskwright_source WHERE source IN (
+pub(super) const PRUNE: &str = "DELETE FROM taskwright_source WHERE source IN (
         SELECT o.source FROM taskwright_source o
         WHERE o.noted_at < ?1 AND NOT EXISTS (SELECT 1 FROM taskwright_seen s WHERE s.source = o.source) LIMIT ?2)";
+/// How many files that would be, and how many sources.
+pub(super) const OLD_SEEN: &str = "SELECT count(*) FROM (
+        SELECT 1 FROM taskwright_source o CROSS JOIN taskwright_seen s ON s.source = o.source
+        WHERE o.noted_at < ?1 LIMIT ?2)";
+pub(super) const OLD_SOURCES: &str =
+    "SELECT count(*) FROM (SELECT 1 FROM taskwright_source WHERE noted_at < ?1 LIMIT ?2)";

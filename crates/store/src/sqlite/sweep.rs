@@ -1,21 +1,20 @@
-//! The duties' work: promoting what is due, reclaiming what lost workers held, removing what is over for long.
+//! The duties' work: promoting what is due, reclaiming what lost workers held.
 
 use std::collections::HashSet;
 
 use taskwright_core::attempt::{AttemptEnd, LossFacts, decide_loss};
-use taskwright_core::{Cause, Delivery, Retention, State, Timestamp, WorkerId, state};
+use taskwright_core::{Cause, Delivery, State, Timestamp, WorkerId, state};
 
-use super::change::remove;
 use super::claim::max_attempts;
 use super::finish::{end_attempt, read_running};
-use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
+use super::place::{self, Move, Placed};
 use super::session::Session;
 use super::worker::number;
 use crate::ended::{Ended, Running};
 use crate::error::Error;
 use crate::presence::Presence;
-use crate::sweep::{LostWorker, Promoted, Pruned, Reclaimed};
-use crate::worker::{WorkerState, gone_cutoff, lease_expired};
+use crate::sweep::{LostWorker, Promoted, Reclaimed};
+use crate::worker::{WorkerState, lease_expired};
 
 /// Looks whether anything is due; answers when nothing is.
 pub(super) fn peek_due(session: &mut Session<'_>, now: Timestamp) -> Result<Option<Promoted>, Error> {
@@ -141,7 +140,7 @@ fn take_jobs_of(
     lost: &mut LostWorker,
 ) -> Result<(), Error> {
     let held = session.all(HELD, [worker], |row| {
-        let limit = (max_attempts(row, 5, 6)?, row.get::<_, u32>(6)?, row.get::<_, bool>(7)?);
+        let limit = (max_attempts(row, 7, 8)?, row.get::<_, u32>(8)?, row.get::<_, bool>(9)?);
         Ok((row.get::<_, i64>(0)?, read_running(row)?, limit))
     })?;
     for (seq, running, (max_attempts, base, at_most_once)) in held {
@@ -171,63 +170,6 @@ fn lost_before(session: &mut Session<'_>, seq: i64, running: &Running, base: u32
     Ok(u32::try_from(lost).unwrap_or(u32::MAX))
 }
 
-/// How far the pruning of this round has come; kept between calls, because what stays is met again in every round.
-#[derive(Default)]
-pub(super) struct Round {
-    after: i64,
-}
-
-/// Removes what is over for long. See [`Store::prune`](crate::Store::prune).
-///
-/// Jobs are met in the order of their insertion, and only those that are old enough to have ended before the cutoff;
-/// at most `limit` are looked at in one transaction.
-pub(super) fn prune(
-    session: &mut Session<'_>,
-    now: Timestamp,
-    keep: &Retention,
-    limit: usize,
-    round: &mut Round,
-) -> Result<Pruned, Error> {
-    let mut pruned = Pruned { workers: forget_workers(session, now)?, ..Pruned::default() };
-    let Some(newest) = keep.newest_cutoff(now) else { return Ok(pruned) };
-    let mut met = session.all(
-        &format!(
-            "SELECT j.seq, {PLACE_COLUMNS}, j.created_at,
-                    coalesce(o.ended_at, (SELECT ended_at FROM taskwright_attempt a WHERE a.seq = j.seq
-                                          ORDER BY attempt DESC LIMIT 1))
-             FROM taskwright_job j {PLACE_JOINS} WHERE j.seq > ?1 ORDER BY j.seq LIMIT ?2"
-        ),
-        (round.after, i64::try_from(limit).unwrap_or(i64::MAX)),
-        |row| {
-            let ended_at = row.get::<_, Option<i64>>(8)?;
-            Ok((row.get::<_, i64>(0)?, place::read_place(row, 1)?, row.get::<_, i64>(7)?, ended_at))
-        },
-    )?;
-    let old = met.partition_point(|(_, _, created_at, _)| *created_at < newest.as_micros());
-    met.truncate(old);
-    pruned.more = met.len() == limit;
-    round.after = if pruned.more { met.last().map_or(0, |(seq, ..)| *seq) } else { 0 };
-    for (seq, place, _, ended_at) in met {
-        if is_over(keep, &place, ended_at, now) {
-            remove(session, seq)?;
-            pruned.jobs += 1;
-        }
-    }
-    Ok(pruned)
-}
-
-fn is_over(keep: &Retention, place: &Place, ended_at: Option<i64>, now: Timestamp) -> bool {
-    ended_at.is_some_and(|ended_at| keep.is_over(place.state, Timestamp::from_micros(ended_at), now))
-}
-
-/// Hides workers that have been gone for a week. Their rows stay, because attempts name them.
-fn forget_workers(session: &mut Session<'_>, now: Timestamp) -> Result<usize, Error> {
-    session.execute(
-        "UPDATE taskwright_worker SET forgotten = 1 WHERE state <> 0 AND forgotten = 0 AND seen_at < ?1",
-        [gone_cutoff(now).as_micros()],
-    )
-}
-
 // The statements of duties; plans.rs holds each of them to an index.
 pub(super) const NEXT_DUE: &str =
     "SELECT due FROM taskwright_waiting WHERE due IS NOT NULL ORDER BY due LIMIT 1";
@@ -238,7 +180,8 @@ pub(super) const LIVING: &str =
     "SELECT worker, id, pid, boot, lease_until_us FROM taskwright_worker WHERE state = 0 ORDER BY worker";
 pub(super) const LOSE: &str = "UPDATE taskwright_worker SET state = ?2 WHERE worker = ?1";
 // CROSS keeps the few that run in front, whatever statistics say.
-pub(super) const HELD: &str = "SELECT x.seq, x.attempt, x.claimed_at, x.flags, x.cancel_at IS NOT NULL,
+pub(super) const HELD: &str =
+    "SELECT x.seq, x.attempt, x.claimed_at, x.flags, x.cancel_at IS NOT NULL, x.lane, x.ready_at,
                 j.max_attempts, j.attempts_base, j.at_most_once
          FROM taskwright_running x CROSS JOIN taskwright_job j ON j.seq = x.seq
          WHERE x.worker = ?1 ORDER BY x.seq";

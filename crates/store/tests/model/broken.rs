@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::{
-    Actor, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State,
-    Timestamp, Topic, Verdict, WorkerId,
+    Actor, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, ScheduleName, State, Timestamp,
+    Topic, Verdict, WorkerId,
 };
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::*;
@@ -65,7 +65,6 @@ impl ScheduleStore for Broken {
         schedules(namespace: Option<Namespace>, after: Option<ScheduleKey>, limit: usize) -> Vec<StoredSchedule>;
         remove_schedule(schedule: ScheduleKey) -> bool;
         firings(schedule: ScheduleKey, before: Option<u64>, limit: usize) -> Vec<FiringView>;
-        prune_firings(before: Timestamp, limit: usize) -> usize;
         states(jobs: Vec<JobId>) -> Vec<Option<State>>;
         origins(jobs: Vec<JobId>) -> Vec<Option<JobOrigin>>;
     }
@@ -78,7 +77,6 @@ impl EventStore for Broken {
         listeners() -> Vec<StoredSchedule>;
         deliver(now: Timestamp, events: Vec<EventKey>, writes: Vec<ScheduleWrite>) -> bool;
         events(of: Option<Namespace>, topic: Option<Topic>, before: Option<EventKey>, limit: usize) -> Vec<StoredEvent>;
-        prune_events(before: Timestamp, limit: usize) -> usize;
     }
 }
 
@@ -90,7 +88,6 @@ impl SourceStore for Broken {
         see(now: Timestamp, source: SourceKey, sightings: Vec<Sighting>) -> Vec<bool>;
         note_source(now: Timestamp, source: SourceKey, note: SourceNote) -> bool;
         sources(of: Option<Namespace>) -> Vec<SourceView>;
-        prune_sources(before: Timestamp, limit: usize) -> usize;
     }
 }
 
@@ -116,6 +113,19 @@ impl HistoryStore for Broken {
     sound! {
         executions(filter: ExecutionFilter, page: ExecutionPage) -> Executions;
         statistics(filter: ExecutionFilter, sample_max: usize) -> Statistics;
+    }
+}
+
+impl RollUpStore for Broken {
+    sound! {
+        roll_up(most: usize) -> RolledUp;
+        roll_ups(filter: RollUpFilter, after: Option<RollUpPlace>, limit: usize) -> RollUpPage;
+    }
+}
+
+impl CollectStore for Broken {
+    sound! {
+        collect(collect: Collect) -> Collected;
     }
 }
 
@@ -184,7 +194,6 @@ impl Store for Broken {
         resign(node: WorkerId) -> ();
         promote(now: Timestamp, limit: usize) -> Promoted;
         reclaim(now: Timestamp, monotonic_us: u64) -> Reclaimed;
-        prune(now: Timestamp, keep: Retention, limit: usize) -> Pruned;
         job(id: JobId) -> Option<JobDetail>;
         list(filter: Filter, page: Page) -> Paged;
         logs(id: JobId, from: u64, limit: usize) -> Vec<LogChunk>;

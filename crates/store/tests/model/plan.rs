@@ -230,6 +230,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => Just(Change::Delete),
         2 => Just(Change::Fail),
         1 => Just(Change::Drop),
+        1 => Just(Change::Free),
     ]
 }
 

@@ -1,16 +1,16 @@
 //! Plans that sessions made while the tables were empty are right when these are full, before anybody analyses them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use taskwright_core::generator::ItemEnd;
-use taskwright_core::{EventId, Fingerprint, Timestamp, Topic};
+use taskwright_core::{EventId, Fingerprint, Garbage, Grain, Outcome, Timestamp, Topic};
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::conformance::generator;
 use taskwright_store::conformance::schedule::{definition, fires, registration, rewrite, stored};
 use taskwright_store::postgres::{PostgresStore, Settings};
 use taskwright_store::{
-    Change, Effect, EventKey, FileMark, FileWrite, Filter, GeneratorCommit, ItemsEnded, NewEvent, NewFiring, Page, ScheduleWrite, SettledItem,
-    Sighting, SourceKey, SourcePlace, StoredSchedule,
+    Change, Collect, Effect, EventKey, FileMark, FileWrite, Filter, GeneratorCommit, ItemsEnded, NewEvent, NewFiring, Page, RollUpFilter, ScheduleWrite, SettledItem, Sighting, SourceKey, SourcePlace, StoredSchedule,
 };
 
 use crate::cluster::{Cluster, Database, Flavour};
@@ -118,8 +118,9 @@ async fn use_schedules(process: &Process, now: u64, first: u32) -> u64 {
         let (of, about) = (of.map(namespace), about.map(|about| Topic::new(about).unwrap()));
         store.events(of, about, None, 2).await.unwrap();
     }
-    store.prune_firings(at(0), 10).await.unwrap();
-    store.prune_events(at(0), 10).await.unwrap();
+    for garbage in [Garbage::Firings, Garbage::Events] {
+        assert_eq!(process.collect(garbage, at(0), 10).await, 0);
+    }
     store.remove_schedule(own.key).await.unwrap();
     due.len() as u64 + 100
 }
@@ -185,7 +186,7 @@ async fn use_source(process: &Process, source: SourceKey, first: u32) -> u64 {
     let seen = store.seen_of(source, (0..100).map(path).collect()).await.unwrap();
     assert_eq!(seen.iter().filter(|print| print.is_some()).count(), 50);
     assert!(!store.seen(source, Some("many/7".to_owned()), 100).await.unwrap().is_empty());
-    assert_eq!(store.prune_sources(at(0), 10).await.unwrap(), 0);
+    assert_eq!(process.collect(Garbage::Sources, at(0), 10).await, 0);
     500
 }
 
@@ -311,4 +312,68 @@ async fn a_firing_touches_no_index_of_the_schedules() {
          WHERE schemaname = 'taskwright' AND relname = 'schedule'",
     );
     assert_eq!(updates, "t|t");
+}
+
+/// Rolls up a hundred ends of either sort, reads the roll-ups, and removes some of each sort. How many rows that is about.
+async fn roll_up_and_collect(process: &Process, worker: &Worker<'_>, now: u64, first: u32) -> u64 {
+    process.enqueue(now, jobs(first..=first + 99)).await;
+    let claimed = worker.claim(worker.ask(now, 100)).await;
+    let (fails, ends) = claimed.split_at(20);
+    worker.finish(now, ends.iter().map(|job| ending(now, job, completed())).collect()).await;
+    let failure = |job| ending(now, job, Outcome::Fail { error: "no".to_owned() });
+    worker.finish(now, fails.iter().map(failure).collect()).await;
+    process.change(now, number(ends[0].id), Change::Delete).await;
+    assert_eq!(process.roll_up().await, 100);
+    let filter = RollUpFilter {
+        grain: Grain::Minute,
+        from: at(now).minus(Duration::from_secs(60)),
+        to: at(now + 1),
+        namespace: None,
+        kinds: Vec::new(),
+        queues: Vec::new(),
+    };
+    assert!(!process.store().roll_ups(filter, None, 10).await.unwrap().roll_ups.is_empty());
+    for garbage in Garbage::ALL {
+        for dry_run in [true, false] {
+            let before = at(0).minus(Duration::from_secs(3_600));
+            let collect = Collect { garbage, before, after: None, limit: 10, dry_run };
+            assert_eq!(process.store().collect(collect).await.unwrap().rows, 0, "{garbage}");
+        }
+    }
+    500
+}
+
+#[tokio::test]
+async fn roll_ups_and_garbage_are_found_by_what_they_are_asked_for() {
+    let database = Cluster::shared().database();
+    let run = tempfile::tempdir().unwrap();
+    let process = open(&database, &run).await;
+    let worker = process.worker(1).await;
+    // Everything is planned here, by its only session, on tables that are next to empty.
+    let mut about = roll_up_and_collect(&process, &worker, 1, 1).await;
+    database.sql(&format!(
+        "INSERT INTO taskwright.rollup (grain, at, namespace, queue, kind, body)
+         SELECT n % 2, 4000000000000000 + n, 'many', 'q', 'k', '{{}}' FROM generate_series(1, {EVENTS}) n;
+         INSERT INTO taskwright.job (id, lane, created_at, run_at, max_attempts, first_state, at_most_once, args)
+         SELECT gen_random_uuid(), (SELECT min(lane) FROM taskwright.lane), 4000000000000000, 0, 5, 3, false, 'null'
+         FROM generate_series(1, {JOBS});
+         INSERT INTO taskwright.over (seq, ended_at, state)
+         SELECT seq, 4000000000000000, 7 + seq % 3 FROM taskwright.job WHERE created_at = 4000000000000000;
+         SELECT pg_stat_reset();"
+    ));
+    database.sql("UPDATE taskwright.job SET is_streamed = false WHERE created_at = 4000000000000000; SELECT pg_stat_reset();");
+    for n in 1..=10 {
+        about += roll_up_and_collect(&process, &worker, 10 * u64::from(n), 1_000 * n).await;
+    }
+    process.store().close().await.unwrap();
+    drop(worker);
+    drop(process);
+    let reads = crate::reads::reads(&database).await;
+    let fetched = |table: &str| reads.iter().find(|(name, ..)| name == table).map_or(0, |read| read.2);
+    assert!(["slip", "rollup", "completion", "over", "job"].iter().all(|table| fetched(table) > 0));
+    for (table, scanned, walked) in reads {
+        let small = ["lane", "queue", "store", "migration", "rolled", "worker", "tether", "source"];
+        assert!(small.contains(&table.as_str()) || scanned == 0, "{table}: {scanned} rows were scanned");
+        assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
+    }
 }

@@ -6,18 +6,11 @@ use std::time::Duration;
 
 use taskwright::core::{Fingerprint, GeneratorName, ScheduleName, State, Topic, Verdict};
 use taskwright::store::{
-    Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, EndedItem, Enqueued, EventKey,
-    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
-    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey,
-    JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, RowsAfter, Seen, TableRow,
-    Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics,
-    Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators,
-    WorkerView, Written,
+    Change, Changed, Claim, Claimed, ClaimedJob, Collect, Collected, CollectStore, Counters, DueSchedules, EndedItem, Enqueued, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, Reclaimed, Registration, Reply, RolledUp, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoredEvent, StoredGenerator, StoredSchedule, StoreInfo, TableRow, TakeGenerators, TakenGenerators, WorkerView, Written,
 };
 use taskwright::{
-    Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,
-    Timestamp, WorkerId,
+    Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Timestamp,
+    WorkerId,
 };
 use tokio::sync::watch;
 
@@ -101,10 +94,6 @@ impl ScheduleStore for CountingStore {
         reply(Vec::new())
     }
 
-    fn prune_firings(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
-        reply(0)
-    }
-
     fn origins(&self, _: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
         reply(Vec::new())
     }
@@ -140,10 +129,6 @@ impl EventStore for CountingStore {
     ) -> Reply<'_, Vec<StoredEvent>> {
         reply(Vec::new())
     }
-
-    fn prune_events(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
-        reply(0)
-    }
 }
 
 impl SourceStore for CountingStore {
@@ -169,10 +154,6 @@ impl SourceStore for CountingStore {
 
     fn sources(&self, _: Option<Namespace>) -> Reply<'_, Vec<SourceView>> {
         reply(Vec::new())
-    }
-
-    fn prune_sources(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
-        reply(0)
     }
 }
 
@@ -242,6 +223,22 @@ impl HistoryStore for CountingStore {
 
     fn statistics(&self, _: ExecutionFilter, _: usize) -> Reply<'_, Statistics> {
         reply(Statistics::default())
+    }
+}
+
+impl RollUpStore for CountingStore {
+    fn roll_up(&self, _: usize) -> Reply<'_, RolledUp> {
+        reply(RolledUp::default())
+    }
+
+    fn roll_ups(&self, _: RollUpFilter, _: Option<RollUpPlace>, _: usize) -> Reply<'_, RollUpPage> {
+        reply(RollUpPage::default())
+    }
+}
+
+impl CollectStore for CountingStore {
+    fn collect(&self, _: Collect) -> Reply<'_, Collected> {
+        reply(Collected::default())
     }
 }
 
@@ -356,10 +353,6 @@ impl Store for CountingStore {
 
     fn reclaim(&self, _: Timestamp, _: u64) -> Reply<'_, Reclaimed> {
         reply(Reclaimed::default())
-    }
-
-    fn prune(&self, _: Timestamp, _: Retention, _: usize) -> Reply<'_, Pruned> {
-        reply(Pruned::default())
     }
 
     fn job(&self, _: JobId) -> Reply<'_, Option<JobDetail>> {

@@ -9,12 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use taskwright_core::generator::Record;
 use taskwright_core::limit::GENERATOR_LEASE;
 use taskwright_core::{GeneratorName, Namespace};
-use taskwright_store::{
-    Error, GeneratorKey, NewGenerator, Reply, SharedStore, StoredGenerator, TakeGenerators,
-};
+use taskwright_store::{Error, GeneratorKey, Reply, SharedStore, StoredGenerator, TakeGenerators};
 use tokio::sync::Notify;
 
 use super::fire::behind;
@@ -23,7 +20,7 @@ use super::runner::{Duty, Next};
 use crate::attempt::lock;
 use crate::env::{Env, Spawned, micros};
 use crate::generator::turn::Turn;
-use crate::generator::{GeneratorSet, Known};
+use crate::generator::{GeneratorSet, Known, register};
 
 /// Generators that one node asks at a time.
 const TURNS_MAX: usize = 16;
@@ -66,27 +63,7 @@ impl Generate {
         if self.is_registered.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let now = env.now();
-        let new = |known: &Arc<Known>| {
-            let definition = &known.definition;
-            let record = Record::new(now);
-            NewGenerator {
-                namespace: definition.namespace.clone(),
-                name: definition.name.clone(),
-                // Names, numbers and durations: nothing in them cannot be written.
-                definition: serde_json::to_string(definition).unwrap_or_default(),
-                next: record.next_look(definition, now),
-                record: serde_json::to_string(&record).unwrap_or_default(),
-                state: "null".to_owned(),
-            }
-        };
-        let known: Vec<_> = self.known.iter().collect();
-        let changed = self.store.put_generators(now, known.iter().map(|(_, known)| new(known)).collect()).await?;
-        // What somebody has changed holds at once.
-        let changed = known.iter().zip(changed).filter(|(_, changed)| *changed);
-        for ((namespace, name), _) in changed.map(|(known, _)| known) {
-            self.store.notify_generator(now, namespace.clone(), name.clone()).await?;
-        }
+        register(&self.store, env.now(), self.known.values()).await?;
         self.is_registered.store(true, Ordering::Relaxed);
         Ok(())
     }

@@ -2,7 +2,8 @@
 //!
 //! A duty is one small activity that looks at the store as a whole and makes good whatever is due: scheduled jobs
 //! become available (`promote`), schedules make their jobs (`fire`), events reach who waits for them (`deliver`), generators
-//! are asked for work (`generate`), jobs of lost workers go on (`reclaim`), what is over for long is removed (`prune`). Each is driven by a runner of its own.
+//! are asked for work (`generate`), jobs of lost workers go on (`reclaim`). Each is driven by a runner of its own. What is over for long
+//! is removed, and what ended is added up, by [generators](crate::generator) of our own.
 //!
 //! One node does them for all, the leader (`lead`), with these exceptions. Every node looks for lost workers, for who would
 //! find the leader's own? And the end of a process is seen first on its own machine. Every node fires, delivers and asks
@@ -23,7 +24,6 @@ mod deliver;
 mod fire;
 mod generate;
 pub(crate) mod lead;
-mod prune;
 mod reclaim;
 pub(crate) mod runner;
 
@@ -42,7 +42,6 @@ use self::fire::Fire;
 use self::generate::Generate;
 use self::lead::{Lead, Led, Terms};
 use self::promote::Promote;
-use self::prune::Prune;
 use self::reclaim::Reclaim;
 use crate::env::{Env, Spawned};
 use crate::generator::GeneratorSet;
@@ -56,9 +55,7 @@ use crate::source::{EventSource, Origin};
 pub struct DutyConfig {
     /// How often lost workers are looked for. Default 500 ms.
     pub reclaim_every: Duration,
-    /// How often jobs that are over are looked through. Default 1 h.
-    pub prune_every: Duration,
-    /// How long jobs that are over are kept. Default 7 days completed, 30 days otherwise.
+    /// How long what is over is kept. Default 7 days for completed jobs, 30 days for others.
     pub retention: Retention,
     /// The trigger rules that the program brings itself. Default none.
     pub triggers: Arc<CustomTriggers>,
@@ -72,7 +69,6 @@ impl Default for DutyConfig {
     fn default() -> Self {
         Self {
             reclaim_every: Duration::from_millis(500),
-            prune_every: Duration::from_secs(3_600),
             retention: Retention::default(),
             triggers: Arc::default(),
             sources: Vec::new(),
@@ -118,7 +114,6 @@ impl Duties {
         let node = env.worker_id();
         let (lead, terms) = Lead::new(store(), node);
         let promote = Led::new(Promote::new(store()), terms.clone());
-        let prune = Led::new(Prune::new(store(), config.prune_every, config.retention), terms.clone());
         let fire = Fire::new(store(), config.triggers.clone(), Some(terms.clone()));
         let deliver = Deliver::new(store(), config.triggers.clone(), Some(terms.clone()));
         let mut runners = vec![
@@ -130,14 +125,12 @@ impl Duties {
                 Reclaim::new(store(), config.reclaim_every, Box::new(on_lost)),
                 Some(Arc::clone(&reclaim)),
             ),
-            runner::spawn(env, store(), prune, None),
             runner::spawn(env, store(), fire, None),
             runner::spawn(env, store(), deliver, None),
         ];
-        if !config.generators.is_empty() {
-            let (generate, over) = Generate::new(store(), &config.generators, Some(terms.clone()));
-            runners.push(runner::spawn(env, store(), generate, Some(over)));
-        }
+        let generators = all_generators(&store(), env, config);
+        let (generate, over) = Generate::new(store(), &generators, Some(terms.clone()));
+        runners.push(runner::spawn(env, store(), generate, Some(over)));
         runners.extend(config.sources.iter().map(|source| run_source(&store(), env, source, &terms)));
         Self { store: store(), node, reclaim, runners }
     }
@@ -191,10 +184,17 @@ pub async fn run_once(
     runner::exhaust(&Fire::new(store(), config.triggers.clone(), None), env).await?;
     runner::exhaust(&Deliver::new(store(), config.triggers.clone(), None), env).await?;
     runner::exhaust(&Promote::new(store()), env).await?;
-    if !config.generators.is_empty() {
-        runner::exhaust(&Generate::new(store(), &config.generators, None).0, env).await?;
-    }
-    runner::exhaust(&Prune::new(store(), config.prune_every, config.retention), env).await
+    let generators = all_generators(&store(), env, config);
+    runner::exhaust(&Generate::new(store(), &generators, None).0, env).await
+}
+
+/// The generators of the program, and our own.
+fn all_generators(store: &SharedStore, env: &Env, config: &DutyConfig) -> GeneratorSet {
+    // A set can hold none of our names.
+    config
+        .generators
+        .and_own(store, env, &config.retention)
+        .expect("nobody else has the names of our generators")
 }
 
 #[cfg(test)]

@@ -232,6 +232,7 @@ impl Generators {
                 next: record.next_look(&definition, now),
                 // Numbers, text and moments: nothing in it cannot be written.
                 record: serde_json::to_string(&record).unwrap_or_default(),
+                state: None,
             };
             if self.store.write_generator(now, write).await? {
                 return Ok(true);

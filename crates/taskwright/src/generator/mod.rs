@@ -9,6 +9,8 @@
 //! | `directory` | a generator over the files of a directory |
 //! | `deadline` | a generator that makes no items, but ends or hurries jobs that take too long |
 //! | `client` | what people do with generators |
+//! | `collector` | our own: each removes one sort of what is over for long |
+//! | `roll_up` | our own: adds executions up per minute and hour |
 //!
 //! A program hands its generators to the [duties](crate::duty::DutyConfig::generators). Whichever node knows a generator may ask
 //! it, and one does at a time. What it gives are ordinary jobs, in a queue of its own (`generator:NAME`): any node runs them, with
@@ -47,11 +49,13 @@
 //! ```
 
 mod client;
+mod collector;
 mod cursor;
 mod deadline;
 mod directory;
 mod item;
 mod progress;
+mod roll_up;
 pub(crate) mod turn;
 
 use std::fmt;
@@ -60,18 +64,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::Value;
-use taskwright_core::generator::{Definition, ItemEnd};
-use taskwright_core::{Error, JobId, Priority, Timestamp};
+use taskwright_core::{Error, Garbage, GeneratorName, JobId, Priority, Retention, Timestamp};
+use taskwright_core::generator::{Definition, ItemEnd, is_reserved};
+use taskwright_store::{NewGenerator, SharedStore};
 
 pub use taskwright_core::generator::{Counts, Next, Paused, Record};
 pub use taskwright_store::{AgainItem, Effect, GeneratorKey};
 
 pub use self::client::{GeneratorView, Generators};
+pub use self::collector::{CollectorView, Collectors, DryRun, Keep};
 pub use self::cursor::{CursorGenerator, Row, Table, TableOrder};
 pub use self::deadline::DeadlineGenerator;
 pub use self::directory::{Directory, DirectoryGenerator, FoundFile};
 pub use self::item::Item;
 pub use self::progress::{Backlog, Cursor};
+
+use self::collector::Collector;
+use self::roll_up::RollUps;
+use crate::env::Env;
 
 /// Why a generator could not be asked. Any error becomes one with `?`; the generator is asked again after a while, and paused
 /// after too many in a row.
@@ -188,10 +198,23 @@ impl GeneratorSet {
     ///
     /// # Errors
     ///
-    /// When its name is no valid name or is there already in its namespace, or its options make no sense.
-    pub fn with(mut self, generator: impl Generator) -> Result<Self, Error> {
-        let name = generator.name().parse()?;
-        let definition = Definition::new(name);
+    /// When its name is no valid name, is kept for our own (`rollup`, and what begins with `gc:`) or is there already in its
+    /// namespace, or its options make no sense.
+    pub fn with(self, generator: impl Generator) -> Result<Self, Error> {
+        let name: GeneratorName = generator.name().parse()?;
+        if is_reserved(&name) {
+            return Err(Error::invalid(
+                format!("the generator {name}"),
+                "the name is kept for those that Taskwright brings itself",
+                "give it another name: not `rollup`, and nothing that begins with `gc:`",
+            ));
+        }
+        self.with_own(generator)
+    }
+
+    /// As [`with`](Self::with), whatever the name.
+    fn with_own(mut self, generator: impl Generator) -> Result<Self, Error> {
+        let definition = Definition::new(generator.name().parse()?);
         let name = definition.name.clone();
         let definition = Definition { name, ..generator.options(definition) }.checked()?;
         if self.0.iter().any(|known| known.is_called_as(&definition)) {
@@ -210,6 +233,23 @@ impl GeneratorSet {
     pub fn up_to(mut self, worst: Priority) -> Self {
         self.0.retain(|known| known.definition.best <= worst);
         self
+    }
+
+    /// These, and the generators of our own that every node knows: collectors, and the one that rolls up.
+    ///
+    /// # Errors
+    ///
+    /// When a program has replaced what cannot be replaced; [`with`](Self::with) sees to it that none has.
+    pub(crate) fn and_own(
+        &self,
+        store: &SharedStore,
+        env: &Env,
+        retention: &Retention,
+    ) -> Result<Self, Error> {
+        let own = RollUps::new(store.clone(), env.clone());
+        Garbage::ALL.into_iter().try_fold(self.clone().with_own(own)?, |set, garbage| {
+            set.with_own(Collector::new(store.clone(), env.clone(), garbage, retention.of(garbage)))
+        })
     }
 
     /// Whether there are none.
@@ -272,4 +312,35 @@ impl<G: Generator> AnyGenerator for Boxed<G> {
     fn poll(&self, poll: Poll) -> Polling<'_> {
         Box::pin(self.0.poll(poll))
     }
+}
+
+/// Makes generators known to the store. What those that it knows have done stays.
+pub(crate) async fn register(
+    store: &SharedStore,
+    now: Timestamp,
+    known: impl Iterator<Item = &Arc<Known>> + Send,
+) -> Result<(), taskwright_store::Error> {
+    let new = |known: &Arc<Known>| {
+        let definition = &known.definition;
+        let record = Record::new(now);
+        NewGenerator {
+            namespace: definition.namespace.clone(),
+            name: definition.name.clone(),
+            // Names, numbers and durations: nothing in it cannot be written.
+            definition: serde_json::to_string(definition).unwrap_or_default(),
+            next: record.next_look(definition, now),
+            record: serde_json::to_string(&record).unwrap_or_default(),
+            state: "null".to_owned(),
+        }
+    };
+    let mut news: Vec<NewGenerator> = known.map(new).collect();
+    // Listings are in this order: those of the program before our own.
+    news.sort_by_cached_key(|new| (is_reserved(&new.name), new.namespace.clone(), new.name.clone()));
+    let names: Vec<_> = news.iter().map(|new| (new.namespace.clone(), new.name.clone())).collect();
+    let changed = store.put_generators(now, news).await?;
+    // What somebody has changed holds at once.
+    for ((namespace, name), _) in names.into_iter().zip(changed).filter(|(_, changed)| *changed) {
+        store.notify_generator(now, namespace, name).await?;
+    }
+    Ok(())
 }

@@ -6,18 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskwright_core::{
-    Actor, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State,
-    Timestamp, Topic, Verdict, WorkerId,
+    Actor, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, ScheduleName, State, Timestamp,
+    Topic, Verdict, WorkerId,
 };
 use taskwright_store::{
-    Change, Changed, Claim, Claimed, Counters, DueSchedules, EndedItem, Enqueued, Error, EventKey,
-    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
-    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey,
-    JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, RowsAfter, TableRow,
-    SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics,
-    Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, Takers,
-    WorkerView, Written,
+    Change, Changed, Claim, Claimed, Collect, Collected, CollectStore, Counters, DueSchedules, EndedItem, Enqueued, Error, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, Reclaimed, Registration, Reply, RolledUp, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store, StoredEvent, StoredGenerator, StoredSchedule, StoreInfo, TableRow, TakeGenerators, TakenGenerators, Takers, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -42,7 +35,6 @@ pub enum Call {
     Lead,
     Promote,
     Reclaim,
-    Prune,
     WriteSchedules,
     DueSchedules,
     Emit,
@@ -54,6 +46,8 @@ pub enum Call {
     ItemsEnded,
     EndedItems,
     CommitGenerator,
+    RollUp,
+    Collect,
 }
 
 /// When a call fails.
@@ -179,10 +173,6 @@ impl ScheduleStore for FaultyStore {
         self.store.firings(schedule, before, limit)
     }
 
-    fn prune_firings(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
-        self.store.prune_firings(before, limit)
-    }
-
     fn origins(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
         self.store.origins(jobs)
     }
@@ -218,10 +208,6 @@ impl EventStore for FaultyStore {
     ) -> Reply<'_, Vec<StoredEvent>> {
         self.store.events(namespace, topic, before, limit)
     }
-
-    fn prune_events(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
-        self.store.prune_events(before, limit)
-    }
 }
 
 impl SourceStore for FaultyStore {
@@ -252,10 +238,6 @@ impl SourceStore for FaultyStore {
 
     fn sources(&self, namespace: Option<Namespace>) -> Reply<'_, Vec<SourceView>> {
         self.store.sources(namespace)
-    }
-
-    fn prune_sources(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
-        self.store.prune_sources(before, limit)
     }
 }
 
@@ -330,6 +312,27 @@ impl HistoryStore for FaultyStore {
 
     fn statistics(&self, filter: ExecutionFilter, sample_max: usize) -> Reply<'_, Statistics> {
         self.store.statistics(filter, sample_max)
+    }
+}
+
+impl RollUpStore for FaultyStore {
+    fn roll_up(&self, most: usize) -> Reply<'_, RolledUp> {
+        self.run(Call::RollUp, move || self.store.roll_up(most))
+    }
+
+    fn roll_ups(
+        &self,
+        filter: RollUpFilter,
+        after: Option<RollUpPlace>,
+        limit: usize,
+    ) -> Reply<'_, RollUpPage> {
+        self.store.roll_ups(filter, after, limit)
+    }
+}
+
+impl CollectStore for FaultyStore {
+    fn collect(&self, collect: Collect) -> Reply<'_, Collected> {
+        self.run(Call::Collect, move || self.store.collect(collect))
     }
 }
 
@@ -461,10 +464,6 @@ impl Store for FaultyStore {
 
     fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
         self.run(Call::Reclaim, move || self.store.reclaim(now, monotonic_us))
-    }
-
-    fn prune(&self, now: Timestamp, keep: Retention, limit: usize) -> Reply<'_, Pruned> {
-        self.run(Call::Prune, move || self.store.prune(now, keep, limit))
     }
 
     fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>> {

@@ -10,7 +10,7 @@ use serde_json::json;
 use taskwright_core::{Actor, JobId, Priority, Timestamp};
 use taskwright_store::{Change, Changed};
 
-use super::wait::chosen;
+use super::wait::chosen_of;
 use crate::cli::select::{self, Selectors};
 use crate::cli::{Context, context, value};
 use crate::error::{Error, Exit};
@@ -144,6 +144,27 @@ pub(super) struct Delete {
     common: Common,
 }
 
+/// Takes running jobs from their attempts.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright jobs free ID --reason 'its handler hangs'
+
+The job is available again at once. Whoever runs it is not stopped: for a while
+it may run twice, but what the attempt that lost it writes is refused. To stop
+it instead, use `taskwright jobs cancel`.")]
+pub(super) struct Free {
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Free {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        context.output.note("warning: a freed job may run twice, until whoever had it is told or done");
+        self.common.run(context, Change::Free).await
+    }
+}
+
 impl Cancel {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         self.common.run(context, Change::Cancel).await
@@ -194,7 +215,7 @@ impl Common {
         let verb = change.as_str();
         self.selectors.require_any(verb)?;
         let named = self.selectors.ids(context)?;
-        let ids = chosen(context, &self.selectors).await?;
+        let ids = chosen_of(context, &self.selectors, named.clone()).await?;
         if ids.is_empty() {
             context.output.note("no job matches");
             return Ok(Exit::Ok);

@@ -65,7 +65,16 @@ impl Wait {
 /// The ids that selectors stand for now.
 pub(super) async fn chosen(context: &Context, selectors: &Selectors) -> Result<Vec<JobId>, Error> {
     let ids = selectors.ids(context)?;
-    if !ids.is_empty() && !selectors.has_conditions() {
+    chosen_of(context, selectors, ids).await
+}
+
+/// The ids that selectors stand for now, where those that were named have been read.
+pub(super) async fn chosen_of(
+    context: &Context,
+    selectors: &Selectors,
+    ids: Vec<JobId>,
+) -> Result<Vec<JobId>, Error> {
+    if selectors.names_ids() && (ids.is_empty() || !selectors.has_conditions()) {
         return Ok(ids);
     }
     let filter = selectors.filter(context, ids)?;

@@ -142,7 +142,7 @@ pub(super) fn or_dash(known: Option<String>) -> String {
 }
 
 /// A duration that is known, or a dash.
-pub(super) fn time_or_dash(known: Option<Duration>) -> String {
+pub(in crate::cli) fn time_or_dash(known: Option<Duration>) -> String {
     or_dash(known.map(text::measured))
 }
 
@@ -155,12 +155,12 @@ pub(super) fn usage_in_words(usage: Option<&Usage>) -> [String; 3] {
 }
 
 /// Whole microseconds.
-pub(super) fn micros(duration: Duration) -> u64 {
+pub(in crate::cli) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A share of 1 as people write it: `99.2 %`.
-pub(super) fn percent(share: Option<f64>) -> String {
+pub(in crate::cli) fn percent(share: Option<f64>) -> String {
     or_dash(share.map(|share| {
         // What is not all is not to look like it.
         let percent = (share * 1_000.0).floor() / 10.0;

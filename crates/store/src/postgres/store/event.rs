@@ -53,8 +53,4 @@ impl EventStore for PostgresStore {
             snapshot!(self, session => event::list(session, namespace, topic, before, limit))
         })
     }
-
-    fn prune_events(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
-        Box::pin(async move { self.prune_by(event::PRUNE, before, limit).await })
-    }
 }

@@ -61,29 +61,11 @@ impl ScheduleStore for PostgresStore {
         )
     }
 
-    fn prune_firings(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
-        Box::pin(async move { self.prune_by(schedule::PRUNE_FIRINGS, before, limit).await })
-    }
-
     fn origins(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
         Box::pin(async move { snapshot!(self, session => schedule::origins(session, &jobs)) })
     }
 
     fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {
         Box::pin(async move { snapshot!(self, session => schedule::states(session, &jobs)) })
-    }
-}
-
-impl PostgresStore {
-    /// Removes what is older than a moment (`$1`), at most so much (`$2`); how much it was.
-    pub(super) async fn prune_by(
-        &self,
-        sql: &str,
-        before: Timestamp,
-        limit: usize,
-    ) -> Result<usize, crate::Error> {
-        let (before, most) = (before.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
-        let removed = transact!(self, session => session.execute(sql, &[&before, &most]))?;
-        Ok(usize::try_from(removed).unwrap_or(usize::MAX))
     }
 }

@@ -85,11 +85,4 @@ impl SourceStore for PostgresStore {
             rows.iter().map(source::read_view).collect()
         })
     }
-
-    fn prune_sources(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
-        Box::pin(async move {
-            let files = self.prune_by(source::PRUNE_SEEN, before, limit).await?;
-            Ok(files + self.prune_by(source::PRUNE, before, limit - files).await?)
-        })
-    }
 }

@@ -1,0 +1,67 @@
+//! Removing what is over for long.
+
+use taskwright_core::retention::Garbage;
+use taskwright_core::rollup::Grain;
+use taskwright_core::{State, Timestamp};
+
+use super::MemoryStore;
+use super::job::Job;
+use super::world::World;
+use crate::Reply;
+use crate::claim::JobKey;
+use crate::collect::{Collect, CollectStore, Collected};
+use crate::worker::WorkerState;
+
+impl CollectStore for MemoryStore {
+    fn collect(&self, collect: Collect) -> Reply<'_, Collected> {
+        self.act(|world| Ok(world.collect(&collect)))
+    }
+}
+
+impl World {
+    fn collect(&mut self, collect: &Collect) -> Collected {
+        let Collect { garbage, before, limit, dry_run, .. } = *collect;
+        let rows = match garbage {
+            Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped => {
+                return self.collect_jobs(collect, garbage.state().unwrap_or(State::Completed));
+            }
+            Garbage::Firings => self.collect_firings(before, limit, dry_run),
+            Garbage::Events => self.collect_events(before, limit, dry_run),
+            Garbage::Sources => self.collect_sources(before, limit, dry_run),
+            Garbage::Workers => self.collect_workers(before, limit, dry_run),
+            Garbage::Minutes => self.roll_ups.collect(Grain::Minute, before, limit, dry_run),
+            Garbage::Hours => self.roll_ups.collect(Grain::Hour, before, limit, dry_run),
+        };
+        Collected::rows(rows, limit)
+    }
+
+    fn collect_jobs(&mut self, collect: &Collect, state: State) -> Collected {
+        let first = collect.after.map_or(i64::MIN, |after| after.0 + 1);
+        let met: Vec<&Job> =
+            self.jobs.range(JobKey(first)..).map(|(_, job)| job).take(collect.limit).collect();
+        let more = met.len() == collect.limit;
+        let next = met.last().map(|job| job.key).filter(|_| more);
+        let is_old = |job: &&&Job| job.state == state && job.ended_at.is_some_and(|at| at < collect.before);
+        let old: Vec<_> = met.iter().filter(is_old).map(|job| (job.key, job.id())).collect();
+        let rows = old.len();
+        if collect.dry_run {
+            return Collected { rows, jobs: old.into_iter().map(|(_, id)| id).collect(), next, more };
+        }
+        for (key, _) in old {
+            self.remove(key);
+        }
+        Collected { rows, jobs: Vec::new(), next, more }
+    }
+
+    /// Forgets workers that are gone for long. Attempts go on naming them.
+    fn collect_workers(&mut self, before: Timestamp, limit: usize, dry_run: bool) -> usize {
+        let is_old =
+            |worker: &&super::worker::Worker| worker.state != WorkerState::Alive && worker.seen_at < before;
+        let old: Vec<_> =
+            self.workers.values().filter(is_old).map(|worker| worker.new.id).take(limit).collect();
+        if !dry_run {
+            old.iter().for_each(|id| drop(self.workers.remove(id)));
+        }
+        old.len()
+    }
+}

@@ -1,0 +1,68 @@
+//! The generator that adds what ended to roll-ups, known to every node. Like a [collector](super::collector) it makes no items.
+
+use std::time::Duration;
+
+use taskwright_core::generator::{Definition, ROLL_UP};
+use taskwright_store::SharedStore;
+
+use super::collector::own;
+use super::{Generator, Next, Poll, PollError, Polled};
+use crate::env::{Env, micros};
+
+/// Executions of one transaction.
+const BATCH: usize = 5_000;
+/// How long one poll goes on: 1 s, and at most [`BATCHES_MAX`] batches. Between two batches it rests as long as the last one took.
+const POLL_TIME: Duration = Duration::from_secs(1);
+const BATCHES_MAX: usize = 100;
+/// When it looks again after there was something: 10 s.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// How long it is left alone when nothing ended: 5 s, doubling up to 1 min. So what ends is seen a minute later at most.
+const IDLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// Rolls up.
+pub(super) struct RollUps {
+    store: SharedStore,
+    env: Env,
+}
+
+impl RollUps {
+    pub(super) fn new(store: SharedStore, env: Env) -> Self {
+        Self { store, env }
+    }
+}
+
+impl Generator for RollUps {
+    fn name(&self) -> &str {
+        ROLL_UP
+    }
+
+    fn options(&self, defaults: Definition) -> Definition {
+        own(defaults, IDLE)
+    }
+
+    async fn poll(&self, poll: Poll) -> Result<Polled, PollError> {
+        let until_us = self.env.monotonic_us() + micros(POLL_TIME);
+        let mut executions = 0;
+        let mut next = Next::At(poll.now);
+        for _ in 0..BATCHES_MAX {
+            let began_us = self.env.monotonic_us();
+            let rolled = self.store.roll_up(BATCH).await?;
+            let took = Duration::from_micros(self.env.monotonic_us() - began_us);
+            executions += rolled.executions;
+            if !rolled.more {
+                next = if executions > 0 { Next::At(poll.now.plus(AGAIN_AFTER)) } else { Next::Idle };
+                break;
+            }
+            if self.env.monotonic_us() >= until_us {
+                break;
+            }
+            self.env.sleep(took).await;
+        }
+        let before = poll.state["executions"].as_u64().unwrap_or(0);
+        let state = match executions {
+            0 => poll.state,
+            _ => serde_json::json!({ "executions": before + executions }),
+        };
+        Ok(Polled::new(Vec::new(), state, next))
+    }
+}
