@@ -23,6 +23,8 @@ pub struct Retention {
     pub firings: Option<Duration>,
     /// Events, once they are delivered. Default 7 days.
     pub events: Option<Duration>,
+    /// Attempts to deliver events to webhooks. Default 7 days.
+    pub deliveries: Option<Duration>,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -37,6 +39,7 @@ impl Default for Retention {
             dropped: month,
             firings: month,
             events: week,
+            deliveries: week,
         }
     }
 }
