@@ -20,10 +20,12 @@ mod schedule;
 pub mod source;
 pub mod task;
 pub mod template;
+pub mod webhook;
 
 use reader::{Document, Section};
 pub use source::SourceConfig;
 pub use task::TaskConfig;
+pub use webhook::WebhookConfig;
 
 /// The file that is read when no other is named.
 pub const DEFAULT_FILE: &str = "taskwright.toml";
@@ -52,6 +54,9 @@ pub struct Config {
     /// `[schedules.NAME]`, by name, in the namespace `default`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<String, Schedule>,
+    /// `[webhooks.NAME]`, by name, in the namespace `default`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub webhooks: BTreeMap<String, WebhookConfig>,
     /// `[retention]`, with the defaults for what it leaves out.
     #[serde(serialize_with = "retention_as_text")]
     pub retention: Retention,
@@ -177,7 +182,12 @@ fn read(root: &Section<'_>) -> Config {
         .into_iter()
         .filter_map(|(name, section)| Some((name.to_owned(), schedule::read(name, &section, &tasks)?)))
         .collect();
-    Config { file: None, store_url, run_dir, workers, tasks, schedules, sources, retention }
+    let webhooks = root
+        .named_sections("webhooks")
+        .into_iter()
+        .filter_map(|(name, section)| Some((name.to_owned(), webhook::read(name, &section)?)))
+        .collect();
+    Config { file: None, store_url, run_dir, workers, tasks, schedules, sources, webhooks, retention }
 }
 
 fn workers(section: &Section<'_>) -> WorkersConfig {
@@ -210,6 +220,7 @@ fn retention(section: &Section<'_>) -> Retention {
         dropped: keep("dropped", default.dropped),
         firings: keep("firings", default.firings),
         events: keep("events", default.events),
+        deliveries: keep("deliveries", default.deliveries),
     };
     section.finish();
     retention
@@ -224,6 +235,7 @@ fn retention_as_text<S: serde::Serializer>(keep: &Retention, serializer: S) -> R
         ("dropped", keep.dropped),
         ("firings", keep.firings),
         ("events", keep.events),
+        ("deliveries", keep.deliveries),
     ];
     serializer.collect_map(states.map(|(state, keep)| (state, text(keep))))
 }

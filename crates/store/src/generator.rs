@@ -14,6 +14,7 @@ use taskwright_core::{Error as Refused, GeneratorName, JobId, Namespace, NewJob,
 
 use crate::Reply;
 use crate::error::Error;
+use crate::webhook::WebhookTurn;
 
 /// What a store does for generators. Part of [`Store`](crate::Store).
 ///
@@ -186,7 +187,10 @@ pub struct GeneratorCommit {
 /// What a generator that Taskwright brings itself writes besides its state and its items, in the same transaction.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Effect {}
+pub enum Effect {
+    /// What a turn of the generator of an endpoint of webhooks has done.
+    Webhook(Box<WebhookTurn>),
+}
 
 /// An item that is made.
 #[derive(Clone, Debug, PartialEq)]

@@ -42,6 +42,7 @@ mod sweep;
 mod takers;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod timeline;
+mod webhook;
 mod worker;
 
 use std::future::Future;
@@ -75,6 +76,10 @@ pub use schedule::{
 pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
 pub use sweep::{LostWorker, Promoted, Pruned, Reclaimed};
 pub use takers::{Offer, Taker, Takers};
+pub use webhook::{
+    DeliveryView, Listening, LogPage, NewDelivery, NewWebhook, ReadLog, RetrySet, RetryWrite, Shape,
+    StoredRetry, StoredWebhook, WebhookStore, WebhookTurn, WebhookWrite,
+};
 pub use worker::{CancelRequest, NewWorker, Order, Registration, Signals, StartMarks, WorkerState};
 
 /// What a store's calls return: boxed, because a call is a batch and the box is paid once for hundreds of jobs.
@@ -90,7 +95,9 @@ pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + '
 /// Every call may fail with an [`Error`] of its own accord: [busy](Error::is_busy), [full](Error::is_full),
 /// [read-only](Error::is_read_only) or [closed](Error::is_closed). After such an error it is unknown whether the call
 /// took place, and every call may safely be repeated. Further errors are named at the call.
-pub trait Store: ScheduleStore + EventStore + SourceStore + GeneratorStore + HistoryStore {
+pub trait Store:
+    ScheduleStore + EventStore + SourceStore + GeneratorStore + WebhookStore + HistoryStore
+{
     /// Stores new jobs, all or none, and answers in their order.
     ///
     /// A job whose id is stored already is left alone and answered as existing; so is a job whose unique key is held

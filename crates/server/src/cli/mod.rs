@@ -33,6 +33,7 @@ mod sources;
 pub(crate) mod up;
 mod usage;
 mod value;
+mod webhooks;
 pub(crate) mod worker;
 mod workers;
 
@@ -116,6 +117,8 @@ enum Verb {
     Schedules(schedules::Schedules),
     /// Look at generators, pause, resume and poll them
     Generators(generators::Generators),
+    /// Tell others of events: look at endpoints, add and change them
+    Webhooks(webhooks::Webhooks),
     /// Emit events, and look at them
     Events(events::Events),
     /// Look at workers, quiet and stop them
@@ -181,6 +184,7 @@ impl Verb {
             Self::Sources(noun) => context.block_on(noun.run(context)),
             Self::Schedules(noun) => context.block_on(noun.run(context)),
             Self::Generators(noun) => context.block_on(noun.run(context)),
+            Self::Webhooks(noun) => context.block_on(noun.run(context)),
             Self::Events(noun) => context.block_on(noun.run(context)),
             Self::Workers(noun) => context.block_on(noun.run(context)),
             Self::Migrate(verb) => context.block_on(verb.run(context)),

@@ -6,17 +6,22 @@ mod schedules;
 mod signals;
 mod up;
 mod watchdog;
+mod webhooks;
 mod worker;
 
 pub(crate) use self::log::start as start_log;
 pub(crate) use self::up::up;
 pub(crate) use self::worker::worker;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright::generator::GeneratorSet;
+use taskwright::webhook::WebhookFamily;
 use taskwright::{Duties, DutyConfig, Env};
 
 use crate::cli::Context;
+use crate::courier::HttpCourier;
 use crate::error::Error;
 
 /// Jobs that one worker process runs at once, unless somebody says otherwise.
@@ -28,9 +33,17 @@ pub(crate) const GRACE_DEFAULT: Duration = Duration::from_secs(25);
 /// How long the end may take to let another node do the duties.
 const RESIGN_TIME: Duration = Duration::from_secs(1);
 
-fn duties(context: &Context) -> Result<DutyConfig, Error> {
+/// What the duties of this process are, with or without delivering to webhooks. The store is opened, and made if it does not exist.
+async fn duties(context: &Context, delivers: bool) -> Result<DutyConfig, Error> {
     let sources = crate::source::sources(&context.config, &context.store_url)?;
-    Ok(DutyConfig { retention: context.config.retention, sources, ..DutyConfig::default() })
+    let retention = context.config.retention;
+    if !delivers {
+        return Ok(DutyConfig { retention, sources, ..DutyConfig::default() });
+    }
+    let store = Arc::clone(context.store_or_new().await?);
+    let webhooks = WebhookFamily::new(store, context.env.clone(), HttpCourier::new()?);
+    let generators = GeneratorSet::new().with_family(webhooks)?;
+    Ok(DutyConfig { retention, sources, generators, ..DutyConfig::default() })
 }
 
 /// Ends the duties, so that another node can do them at once.

@@ -59,12 +59,15 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let grace = verb.grace.or(config.workers.grace).unwrap_or(GRACE_DEFAULT);
     let registry = command::register(Registry::new(), config, &store, &env, grace)?;
 
-    let duty_config = super::duties(context)?;
+    // Who drains a store is not to wait for the receivers of webhooks.
+    let delivers = !verb.supervised && !verb.until_empty;
+    let duty_config = super::duties(context, delivers).await?;
     // A supervised worker leaves the duties to its parent.
     let duties = if verb.supervised {
         None
     } else {
         super::schedules::register(context).await?;
+        super::webhooks::register(context).await?;
         Some(Duties::start_with(&store, &env, &duty_config, command::orphan_killer(&store)))
     };
     let mut builder = JobWorker::builder(Arc::clone(&store), registry, env.clone())

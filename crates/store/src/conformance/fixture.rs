@@ -114,7 +114,15 @@ pub fn numbers(claimed: &[ClaimedJob]) -> Vec<u32> {
 /// Everything goes as soon as it is over.
 pub fn keep_nothing() -> Retention {
     let none = Some(Duration::ZERO);
-    Retention { completed: none, failed: none, cancelled: none, dropped: none, firings: none, events: none }
+    Retention {
+        completed: none,
+        failed: none,
+        cancelled: none,
+        dropped: none,
+        firings: none,
+        events: none,
+        deliveries: none,
+    }
 }
 
 /// One process that has the store open. Dropping it is its death.

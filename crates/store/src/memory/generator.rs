@@ -46,23 +46,19 @@ impl GeneratorStore for MemoryStore {
 
     fn write_generator(&self, _: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
         self.act(|world| {
-            let row = world.generators.rows.get_mut(&write.generator);
-            let Some(row) = row.filter(|row| row.version == write.version) else { return Ok(false) };
-            row.version += 1;
-            (row.record, row.paused) = (write.record, write.paused);
-            row.next = write.next.map(|next| row.lease_until.map_or(next, |until| until.max(next)));
-            world.tell_news();
-            Ok(true)
+            let written = world.generators.rewrite(write, None);
+            if written {
+                world.tell_news();
+            }
+            Ok(written)
         })
     }
 
     fn notify_generator(&self, now: Timestamp, namespace: Namespace, name: GeneratorName) -> Reply<'_, bool> {
         self.act(|world| {
-            let Some(row) = world.generators.find(&namespace, &name) else { return Ok(false) };
-            row.notices += 1;
-            if !row.paused && row.lease_until.is_none_or(|until| until <= now) {
-                row.next = Some(now);
-            }
+            let found = world.generators.find(&namespace, &name).map(|row| row.key);
+            let Some(key) = found else { return Ok(false) };
+            world.generators.notify(now, key);
             world.tell_news();
             Ok(true)
         })
@@ -101,10 +97,7 @@ impl GeneratorStore for MemoryStore {
     }
 
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
-        self.act(|world| {
-            world.generators.items.retain(|(of, _), _| *of != generator);
-            Ok(world.generators.rows.remove(&generator).is_some())
-        })
+        self.act(|world| Ok(world.generators.remove(generator)))
     }
 }
 
@@ -154,8 +147,11 @@ impl World {
     }
 
     /// Writes what a generator of ours writes besides.
-    fn apply(&mut self, _: Timestamp, effect: &Effect) -> Result<(), Error> {
-        match *effect {}
+    fn apply(&mut self, now: Timestamp, effect: &Effect) -> Result<(), Error> {
+        match effect {
+            Effect::Webhook(turn) => self.write_webhook_turn(now, turn),
+        }
+        Ok(())
     }
 
     /// Whether an item is outstanding, and has ended as somebody saw.
@@ -182,14 +178,60 @@ impl Generators {
         self.rows.values_mut().find(|row| row.namespace == *namespace && row.name == *name)
     }
 
+    pub(super) fn get(&self, key: GeneratorKey) -> Option<&StoredGenerator> {
+        self.rows.get(&key)
+    }
+
+    /// Writes what somebody changed; `false` when the version is another.
+    pub(super) fn rewrite(&mut self, write: GeneratorWrite, state: Option<String>) -> bool {
+        let row = self.rows.get_mut(&write.generator);
+        let Some(row) = row.filter(|row| row.version == write.version) else { return false };
+        row.version += 1;
+        (row.record, row.paused) = (write.record, write.paused);
+        row.next = write.next.map(|next| row.lease_until.map_or(next, |until| until.max(next)));
+        if let Some(state) = state {
+            row.state = state;
+        }
+        true
+    }
+
+    /// Gives a notice: it is due at once, unless it rests or somebody has it.
+    pub(super) fn notify(&mut self, now: Timestamp, key: GeneratorKey) {
+        let Some(row) = self.rows.get_mut(&key) else { return };
+        row.notices += 1;
+        if !row.paused && row.lease_until.is_none_or(|until| until <= now) {
+            row.next = Some(now);
+        }
+    }
+
+    /// Gives a notice to one that is being committed.
+    pub(super) fn note(&mut self, key: GeneratorKey) {
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.notices += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: GeneratorKey) -> bool {
+        self.items.retain(|(of, _), _| *of != key);
+        self.rows.remove(&key).is_some()
+    }
+
     fn put(&mut self, now: Timestamp, new: NewGenerator) -> bool {
-        let NewGenerator { namespace, name, definition, record, state, next } = new;
-        if let Some(row) = self.find(&namespace, &name) {
-            let is_other = row.definition != definition;
+        if let Some(row) = self.find(&new.namespace, &new.name) {
+            let is_other = row.definition != new.definition;
             if is_other {
-                (row.definition, row.changed_at) = (definition, now);
+                (row.definition, row.changed_at) = (new.definition, now);
             }
             return is_other;
+        }
+        self.add(now, new).is_some()
+    }
+
+    /// Adds one; `None` when the name is taken.
+    pub(super) fn add(&mut self, now: Timestamp, new: NewGenerator) -> Option<GeneratorKey> {
+        let NewGenerator { namespace, name, definition, record, state, next } = new;
+        if self.find(&namespace, &name).is_some() {
+            return None;
         }
         self.last_key += 1;
         let key = GeneratorKey(self.last_key);
@@ -210,7 +252,7 @@ impl Generators {
             changed_at: now,
         };
         self.rows.insert(key, stored);
-        true
+        Some(key)
     }
 
     fn take(&mut self, take: &TakeGenerators) -> TakenGenerators {

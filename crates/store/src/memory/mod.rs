@@ -20,6 +20,7 @@ mod query;
 mod schedule;
 mod source;
 mod sweep;
+mod webhook;
 mod worker;
 mod world;
 

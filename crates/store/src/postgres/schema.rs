@@ -46,6 +46,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0007_generators.sql"),
     },
+    Migration {
+        version: 8,
+        name: "webhooks",
+        usable_from: 3,
+        sql: include_str!("migrations/0008_webhooks.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

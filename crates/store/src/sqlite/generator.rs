@@ -14,6 +14,7 @@ use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::query::{read_view, view_query};
 use super::schedule::{page, rows};
 use super::session::{Session, name, vanished};
+use super::webhook;
 use crate::Reply;
 use crate::error::Error;
 use crate::generator::{
@@ -44,9 +45,7 @@ impl GeneratorStore for SqliteStore {
     fn write_generator(&self, _: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
         self.writer.write(move |session| {
             session.hint = true;
-            let next = write.next.map(Timestamp::as_micros);
-            let values = params![write.generator.0, write.version, write.record, write.paused, next];
-            Ok(session.execute(WRITE, values)? > 0)
+            rewrite(session, &write, None)
         })
     }
 
@@ -84,20 +83,44 @@ impl GeneratorStore for SqliteStore {
     }
 
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
-        self.writer.write(move |session| {
-            session.execute(FORGET_ITEMS, [generator.0])?;
-            Ok(session.execute(REMOVE, [generator.0])? > 0)
-        })
+        self.writer.write(move |session| forget(session, generator))
     }
 }
 
-fn put(session: &mut Session<'_>, now: Timestamp, new: &NewGenerator) -> Result<bool, Error> {
+/// Removes a generator. See [`GeneratorStore::remove_generator`].
+pub(super) fn forget(session: &mut Session<'_>, generator: GeneratorKey) -> Result<bool, Error> {
+    session.execute(FORGET_ITEMS, [generator.0])?;
+    Ok(session.execute(REMOVE, [generator.0])? > 0)
+}
+
+/// Writes what somebody changed, and the state if there is one; `false` when the version is another.
+pub(super) fn rewrite(
+    session: &mut Session<'_>,
+    write: &GeneratorWrite,
+    state: Option<&str>,
+) -> Result<bool, Error> {
+    let next = write.next.map(Timestamp::as_micros);
+    let values = params![write.generator.0, write.version, write.record, write.paused, next, state];
+    Ok(session.execute(WRITE, values)? > 0)
+}
+
+/// Adds a generator; `None` when the name is taken.
+pub(super) fn insert(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    new: &NewGenerator,
+) -> Result<Option<i64>, Error> {
     let (namespace, name, now) = (new.namespace.as_str(), new.name.as_str(), now.as_micros());
     let next = new.next.map(Timestamp::as_micros);
     let values = params![namespace, name, next, now, new.definition, new.record, new.state];
-    if session.execute(INSERT, values)? > 0 {
+    session.first(INSERT, values, |row| row.get(0))
+}
+
+fn put(session: &mut Session<'_>, now: Timestamp, new: &NewGenerator) -> Result<bool, Error> {
+    if insert(session, now, new)?.is_some() {
         return Ok(true);
     }
+    let (namespace, name, now) = (new.namespace.as_str(), new.name.as_str(), now.as_micros());
     Ok(session.execute(REDEFINE, params![namespace, name, new.definition, now])? > 0)
 }
 
@@ -178,8 +201,10 @@ fn commit(session: &mut Session<'_>, now: Timestamp, commit: &GeneratorCommit) -
 }
 
 /// Writes what a generator of ours writes besides.
-fn apply(_: &mut Session<'_>, _: Timestamp, effect: &Effect) -> Result<(), Error> {
-    match *effect {}
+fn apply(session: &mut Session<'_>, now: Timestamp, effect: &Effect) -> Result<(), Error> {
+    match effect {
+        Effect::Webhook(turn) => webhook::write_turn(session, now, turn),
+    }
 }
 
 /// The numbers of the jobs of items, as far as they are there; `None` when one is no outstanding item, or has not ended as
@@ -244,7 +269,7 @@ fn ended(conn: &Connection, generator: GeneratorKey, limit: usize) -> rusqlite::
     Ok(ended)
 }
 
-fn read_generator(row: &Row<'_>) -> rusqlite::Result<StoredGenerator> {
+pub(super) fn read_generator(row: &Row<'_>) -> rusqlite::Result<StoredGenerator> {
     Ok(StoredGenerator {
         key: GeneratorKey(row.get(0)?),
         namespace: name(row, 1, Namespace::new)?,
@@ -264,7 +289,8 @@ fn read_generator(row: &Row<'_>) -> rusqlite::Result<StoredGenerator> {
 }
 
 /// What [`read_generator`] reads.
-const COLUMNS: &str = "generator, namespace, name, version, fence, notices, paused, next, lease_until,
+pub(super) const COLUMNS: &str =
+    "generator, namespace, name, version, fence, notices, paused, next, lease_until,
      created_at, changed_at, definition, record, state";
 
 pub(super) fn by_name() -> String {
@@ -287,7 +313,8 @@ pub(super) fn take_one() -> String {
 
 const INSERT: &str = "INSERT INTO taskwright_generator
         (namespace, name, version, fence, notices, paused, next, created_at, changed_at, definition, record, state)
-     VALUES (?1, ?2, 1, 0, 0, 0, ?3, ?4, ?4, ?5, ?6, ?7) ON CONFLICT (namespace, name) DO NOTHING";
+     VALUES (?1, ?2, 1, 0, 0, 0, ?3, ?4, ?4, ?5, ?6, ?7) ON CONFLICT (namespace, name) DO NOTHING
+     RETURNING generator";
 const REDEFINE: &str = "UPDATE taskwright_generator SET definition = ?3, changed_at = ?4
      WHERE namespace = ?1 AND name = ?2 AND definition <> ?3";
 pub(super) const DUE: &str = "SELECT generator, namespace, name FROM taskwright_generator
@@ -303,13 +330,19 @@ pub(super) const COMMIT: &str = "UPDATE taskwright_generator
          next = iif(notices <> ?6 AND NOT ?4, ?7, ?5)
      WHERE generator = ?1";
 pub(super) const WRITE: &str = "UPDATE taskwright_generator
-     SET version = version + 1, record = ?3, paused = ?4,
+     SET version = version + 1, record = ?3, paused = ?4, state = coalesce(?6, state),
          next = iif(?5 IS NULL, NULL, max(?5, coalesce(lease_until, ?5)))
      WHERE generator = ?1 AND version = ?2";
 pub(super) const NOTIFY: &str = "UPDATE taskwright_generator
      SET notices = notices + 1,
          next = iif(paused OR coalesce(lease_until > ?3, 0), next, ?3)
      WHERE namespace = ?1 AND name = ?2";
+pub(super) const NOTIFY_KEY: &str = "UPDATE taskwright_generator
+     SET notices = notices + 1,
+         next = iif(paused OR coalesce(lease_until > ?2, 0), next, ?2)
+     WHERE generator = ?1";
+/// Gives a notice to one that is being committed.
+pub(super) const NOTE: &str = "UPDATE taskwright_generator SET notices = notices + 1 WHERE generator = ?1";
 pub(super) const INSERT_ITEM: &str = "INSERT INTO taskwright_item (generator, job, key) VALUES (?1, ?2, ?3)
      ON CONFLICT (generator, job) DO NOTHING";
 pub(super) const FORGET_ITEM: &str = "DELETE FROM taskwright_item WHERE generator = ?1 AND job = ?2";

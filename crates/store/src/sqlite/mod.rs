@@ -42,6 +42,7 @@ mod source;
 mod sweep;
 mod timeline;
 mod wake;
+mod webhook;
 mod worker;
 mod writer;
 

@@ -9,7 +9,7 @@ use taskwright_core::{NewJob, State};
 use super::open::Options;
 use super::{
     SqliteStore, change, claim, event, finish, generator, history, list, place, query, schedule, source,
-    sweep, worker,
+    sweep, webhook, worker,
 };
 use crate::conformance::fixture::*;
 use crate::{Filter, Pattern};
@@ -98,6 +98,18 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("generator: new item", generator::INSERT_ITEM),
     ("generator: settle an item", generator::FORGET_ITEM),
     ("generator: forget items", generator::FORGET_ITEMS),
+    ("generator: notify by key", generator::NOTIFY_KEY),
+    ("webhook: who listens", webhook::LISTENING),
+    ("webhook: end of the log", webhook::LOG_END),
+    ("webhook: log", webhook::LOG),
+    ("webhook: retries", webhook::RETRIES),
+    ("webhook: key that waits", webhook::WAITING),
+    ("webhook: retry later", webhook::LATER),
+    ("webhook: retry done", webhook::DONE),
+    ("webhook: release a key", webhook::RELEASE),
+    ("webhook: history", webhook::DELIVERIES),
+    ("webhook: forget history", webhook::PRUNE),
+    ("webhook: forget retries", webhook::PRUNE_RETRIES),
 ];
 
 /// A store with very many scheduled and finished jobs. The first ones come through the store, the others are copies.

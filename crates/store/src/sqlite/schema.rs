@@ -30,6 +30,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0004_generators.sql"),
     },
+    Migration {
+        version: 5,
+        name: "webhooks",
+        usable_from: 1,
+        sql: include_str!("migrations/0005_webhooks.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

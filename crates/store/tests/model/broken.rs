@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::{
-    Actor, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName, State,
-    Timestamp, Topic, Verdict, WorkerId,
+    Actor, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, Retention, ScheduleName,
+    State, Timestamp, Topic, Verdict, WorkerId,
 };
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::*;
@@ -105,6 +105,25 @@ impl GeneratorStore for Broken {
         generator(of: Namespace, name: GeneratorName) -> Option<StoredGenerator>;
         generators(of: Option<Namespace>, after: Option<GeneratorKey>, limit: usize) -> Vec<StoredGenerator>;
         remove_generator(generator: GeneratorKey) -> bool;
+    }
+}
+
+impl WebhookStore for Broken {
+    sound! {
+        add_webhook(now: Timestamp, webhook: NewWebhook) -> bool;
+        write_webhook(now: Timestamp, write: WebhookWrite) -> bool;
+        remove_webhook(now: Timestamp, generator: GeneratorKey) -> bool;
+        webhook(of: Namespace, generator: GeneratorName) -> Option<StoredWebhook>;
+        webhooks(of: Option<Namespace>, after: Option<GeneratorKey>, limit: usize) -> Vec<StoredWebhook>;
+        listening_webhooks() -> Vec<Listening>;
+        wake_webhooks(now: Timestamp, generators: Vec<GeneratorKey>) -> ();
+        log_head() -> i64;
+        read_log(read: ReadLog) -> LogPage;
+        retries(set: RetrySet, limit: usize) -> Vec<StoredRetry>;
+        waiting_keys(set: RetrySet, keys: Vec<String>) -> Vec<String>;
+        redeliver(now: Timestamp, set: RetrySet, events: Vec<EventId>) -> Vec<bool>;
+        deliveries(generator: GeneratorKey, before: Option<u64>, limit: usize) -> Vec<DeliveryView>;
+        prune_deliveries(before: Timestamp, limit: usize) -> usize;
     }
 }
 

@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use taskwright::core::{Fingerprint, GeneratorName, ScheduleName, State, Topic, Verdict};
 use taskwright::store::{
-    Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, EndedItem, Enqueued, EventKey,
-    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
+    Change, Changed, Claim, Claimed, ClaimedJob, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued,
+    EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
     GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey,
-    JobOrigin, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite,
-    Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics,
-    Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators,
-    WorkerView, Written,
+    JobOrigin, Listening, LogChunk, LogEntry, LogPage, NewEvent, NewGenerator, NewWebhook, NewWorker, Order,
+    Page, Paged, ProgressReport, Promoted, Pruned, QueueView, ReadLog, Reclaimed, Registration, Reply,
+    RetrySet, ScheduleKey, ScheduleStore, ScheduleWrite, Sighting, Signals, SourceKey, SourceNote,
+    SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo, StoredEvent,
+    StoredGenerator, StoredRetry, StoredSchedule, StoredWebhook, TakeGenerators, TakenGenerators,
+    WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use taskwright::{
-    Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,
-    Timestamp, WorkerId,
+    Actor, Args, Delivery, EventId, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName,
+    Retention, Timestamp, WorkerId,
 };
 use tokio::sync::watch;
 
@@ -216,6 +217,69 @@ impl GeneratorStore for CountingStore {
 
     fn remove_generator(&self, _: GeneratorKey) -> Reply<'_, bool> {
         reply(false)
+    }
+}
+
+impl WebhookStore for CountingStore {
+    fn add_webhook(&self, _: Timestamp, _: NewWebhook) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn write_webhook(&self, _: Timestamp, _: WebhookWrite) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn remove_webhook(&self, _: Timestamp, _: GeneratorKey) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn webhook(&self, _: Namespace, _: GeneratorName) -> Reply<'_, Option<StoredWebhook>> {
+        reply(None)
+    }
+
+    fn webhooks(
+        &self,
+        _: Option<Namespace>,
+        _: Option<GeneratorKey>,
+        _: usize,
+    ) -> Reply<'_, Vec<StoredWebhook>> {
+        reply(Vec::new())
+    }
+
+    fn listening_webhooks(&self) -> Reply<'_, Vec<Listening>> {
+        reply(Vec::new())
+    }
+
+    fn wake_webhooks(&self, _: Timestamp, _: Vec<GeneratorKey>) -> Reply<'_, ()> {
+        reply(())
+    }
+
+    fn log_head(&self) -> Reply<'_, i64> {
+        reply(0)
+    }
+
+    fn read_log(&self, _: ReadLog) -> Reply<'_, LogPage> {
+        reply(LogPage::default())
+    }
+
+    fn retries(&self, _: RetrySet, _: usize) -> Reply<'_, Vec<StoredRetry>> {
+        reply(Vec::new())
+    }
+
+    fn waiting_keys(&self, _: RetrySet, _: Vec<String>) -> Reply<'_, Vec<String>> {
+        reply(Vec::new())
+    }
+
+    fn redeliver(&self, _: Timestamp, _: RetrySet, events: Vec<EventId>) -> Reply<'_, Vec<bool>> {
+        reply(vec![false; events.len()])
+    }
+
+    fn deliveries(&self, _: GeneratorKey, _: Option<u64>, _: usize) -> Reply<'_, Vec<DeliveryView>> {
+        reply(Vec::new())
+    }
+
+    fn prune_deliveries(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
+        reply(0)
     }
 }
 

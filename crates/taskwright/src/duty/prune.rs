@@ -35,6 +35,9 @@ impl Prune {
         if let Some(keep) = self.keep.events {
             most = most.max(self.store.prune_events(now.minus(keep), PRUNE_ROWS_MAX).await?);
         }
+        if let Some(keep) = self.keep.deliveries {
+            most = most.max(self.store.prune_deliveries(now.minus(keep), PRUNE_ROWS_MAX).await?);
+        }
         let gone = now.minus(SOURCE_GONE);
         most = most.max(self.store.prune_sources(gone, PRUNE_ROWS_MAX).await?);
         Ok(most == PRUNE_ROWS_MAX)

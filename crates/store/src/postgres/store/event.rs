@@ -8,6 +8,7 @@ use tokio_postgres::types::Type;
 use super::super::event::{self, Columns};
 use super::super::schedule;
 use super::super::session::Session;
+use super::super::webhook;
 use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
 use crate::event::{EventKey, EventStore, NewEvent, StoredEvent, check_events};
@@ -55,6 +56,9 @@ impl EventStore for PostgresStore {
     }
 
     fn prune_events(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
-        Box::pin(async move { self.prune_by(event::PRUNE, before, limit).await })
+        Box::pin(async move {
+            let events = self.prune_by(event::PRUNE, before, limit).await?;
+            Ok(events.max(self.prune_by(webhook::PRUNE_LOG, before, limit).await?))
+        })
     }
 }
