@@ -31,7 +31,11 @@ const IDLE_MAX: usize = 16;
 pub(crate) struct HttpCourier {
     public: Client,
     anywhere: Client,
+    is_public: IsPublic,
 }
+
+/// Whether an address is anybody's.
+type IsPublic = fn(IpAddr) -> bool;
 
 impl HttpCourier {
     /// One that believes the authorities that this machine believes.
@@ -40,13 +44,17 @@ impl HttpCourier {
     ///
     /// When TLS cannot be set up.
     pub(crate) fn new() -> Result<Self, Error> {
-        let client = |is_guarded| {
-            client(is_guarded).map_err(|error| {
+        Self::with(is_public)
+    }
+
+    fn with(is_public: IsPublic) -> Result<Self, Error> {
+        let client = |guard| {
+            client(guard).map_err(|error| {
                 let fix = "please report this with the message";
                 Error::operational("setting up HTTP for webhooks", in_words(&*error), fix)
             })
         };
-        Ok(Self { public: client(true)?, anywhere: client(false)? })
+        Ok(Self { public: client(Some(Guard(is_public)))?, anywhere: client(None)?, is_public })
     }
 
     /// Sends it, and goes where it is sent on to.
@@ -78,7 +86,7 @@ impl HttpCourier {
         let client = if message.allow_private { &self.anywhere } else { &self.public };
         if !message.allow_private {
             // No resolver is asked about an address that stands in the URL.
-            check_literal(url)?;
+            self.check_literal(url)?;
         }
         let request = client
             .post(url.clone())
@@ -88,6 +96,15 @@ impl HttpCourier {
             .header("webhook-signature", &message.signature)
             .body(message.body.clone());
         request.send().await.map_err(|error| in_words(&error.without_url()))
+    }
+
+    fn check_literal(&self, url: &Url) -> Result<(), String> {
+        let host = url.host_str().unwrap_or_default();
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        match literal {
+            Ok(address) if !(self.is_public)(address) => Err(private_address(address)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -109,7 +126,7 @@ impl Courier for HttpCourier {
     }
 }
 
-fn client(is_guarded: bool) -> Result<Client, Box<dyn StdError + Send + Sync>> {
+fn client(guard: Option<Guard>) -> Result<Client, Box<dyn StdError + Send + Sync>> {
     let mut roots = RootCertStore::empty();
     // One broken file among many is no reason to believe nobody.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -128,15 +145,19 @@ fn client(is_guarded: bool) -> Result<Client, Box<dyn StdError + Send + Sync>> {
         .tcp_nodelay(true)
         .pool_max_idle_per_host(IDLE_MAX)
         .user_agent(concat!("taskwright/", env!("CARGO_PKG_VERSION")));
-    let builder = if is_guarded { builder.dns_resolver(Guard) } else { builder };
-    Ok(builder.build()?)
+    Ok(match guard {
+        Some(guard) => builder.dns_resolver(guard),
+        None => builder,
+    }
+    .build()?)
 }
 
 /// Gives of what a name resolves to only what is public.
-struct Guard;
+struct Guard(IsPublic);
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
+        let is_public = self.0;
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let public: Vec<SocketAddr> =
@@ -146,15 +167,6 @@ impl Resolve for Guard {
                 _ => Ok(Box::new(public.into_iter()) as Addrs),
             }
         })
-    }
-}
-
-fn check_literal(url: &Url) -> Result<(), String> {
-    let host = url.host_str().unwrap_or_default();
-    let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    match literal {
-        Ok(address) if !is_public(address) => Err(private_address(address)),
-        _ => Ok(()),
     }
 }
 
@@ -203,4 +215,105 @@ fn in_words(error: &(dyn StdError + 'static)) -> String {
         source = error.source();
     }
     words
+}
+
+#[cfg(test)]
+#[path = "../../../tests/support/receiver.rs"]
+#[allow(dead_code, reason = "each test uses its part")]
+mod receiver;
+
+#[cfg(test)]
+mod tests {
+    use super::receiver::Receiver;
+    use super::*;
+
+    fn message(url: String, allow_private: bool) -> Message {
+        Message {
+            url,
+            id: "1".to_owned(),
+            unix_s: 0,
+            signature: "v1,x".to_owned(),
+            body: b"{}".to_vec(),
+            timeout: Duration::from_secs(2),
+            allow_private,
+        }
+    }
+
+    fn send(courier: &HttpCourier, message: Message) -> Answer {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(courier.send(message))
+    }
+
+    /// To this courier 127.0.0.1 is public, and all others are not.
+    fn courier() -> HttpCourier {
+        HttpCourier::with(|address| address.to_string() == "127.0.0.1").unwrap()
+    }
+
+    fn redirects_to(to: String, status: &'static str) -> Receiver {
+        Receiver::start(move |_| (status, format!("location: {to}\r\n")))
+    }
+
+    #[test]
+    fn a_redirection_is_followed_and_its_address_is_checked_again() {
+        let last = Receiver::start(|_| ("200 OK", String::new()));
+        let first = redirects_to(last.url(), "307 Temporary Redirect");
+        let answer = send(&courier(), message(first.url(), false));
+        assert_eq!((answer.status, answer.body.as_deref(), last.count()), (Some(200), Some("ok"), 1));
+
+        let inside = Receiver::at("127.0.0.2", |_| ("200 OK", String::new()));
+        let first = redirects_to(format!("http://127.0.0.2:{}/", inside.port), "308 Permanent Redirect");
+        let refused = send(&courier(), message(first.url(), false)).error.unwrap();
+        assert!(refused.contains("127.0.0.2 is no public address"), "{refused}");
+        assert_eq!(inside.count(), 0);
+        assert_eq!(send(&courier(), message(first.url(), true)).status, Some(200), "where it is allowed");
+    }
+
+    #[test]
+    fn what_a_name_resolves_to_is_checked() {
+        let inside = Receiver::start(|_| ("200 OK", String::new()));
+        let url = format!("http://localhost:{}/", inside.port);
+        let nobody = HttpCourier::with(|_| false).unwrap();
+        let refused = send(&nobody, message(url, false)).error.unwrap();
+        assert!(refused.contains("is no public address"), "{refused}");
+        assert_eq!(inside.count(), 0);
+    }
+
+    #[test]
+    fn other_redirections_and_too_many_are_not_followed() {
+        let last = Receiver::start(|_| ("200 OK", String::new()));
+        let first = redirects_to(last.url(), "302 Found");
+        let answer = send(&courier(), message(first.url(), false));
+        assert_eq!((answer.status, last.count()), (Some(302), 0), "it would become a GET");
+        let first = redirects_to("/hook".to_owned(), "307 Temporary Redirect");
+        let error = send(&courier(), message(first.url(), false)).error.unwrap();
+        assert!(error.contains("more than 3 times"), "{error}");
+        assert_eq!(first.count(), 4);
+        let first = redirects_to("file:///etc/passwd".to_owned(), "307 Temporary Redirect");
+        assert!(send(&courier(), message(first.url(), false)).error.is_some());
+    }
+
+    #[test]
+    fn an_answer_says_what_came_back() {
+        let busy = Receiver::start(|_| ("503 Service Unavailable", "retry-after: 30\r\n".to_owned()));
+        let answer = send(&courier(), message(busy.url(), false));
+        assert_eq!((answer.status, answer.retry_after), (Some(503), Some(Duration::from_secs(30))));
+        assert_eq!(answer.error.as_deref(), Some("it answered 503 Service Unavailable"));
+        let error = send(&courier(), message(super::receiver::nobody(), false)).error.unwrap();
+        assert!(error.contains("refused"), "{error}");
+        assert!(!error.contains("hook"), "the URL may have a key in it: {error}");
+    }
+
+    #[test]
+    fn who_does_not_answer_in_time_is_not_waited_for() {
+        let (entered, wait) = std::sync::mpsc::channel::<()>();
+        let wait = std::sync::Mutex::new(wait);
+        let silent = Receiver::start(move |_| {
+            // Until the test is over.
+            let _ = wait.lock().unwrap().recv();
+            ("200 OK", String::new())
+        });
+        let slow = Message { timeout: Duration::from_secs(1), ..message(silent.url(), false) };
+        assert_eq!(send(&courier(), slow).error.as_deref(), Some("no answer within 1 s"));
+        drop(entered);
+    }
 }

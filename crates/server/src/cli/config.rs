@@ -54,17 +54,18 @@ fn check(context: &Context) -> Result<Exit, Error> {
         ));
     };
     let (tasks, schedules) = (context.config.tasks.len(), context.config.schedules.len());
-    let sources = context.config.sources.len();
+    let (sources, webhooks) = (context.config.sources.len(), context.config.webhooks.len());
     // Also what only a daemon would find: a channel without a database.
     crate::source::sources(&context.config, &context.store_url)?;
     let file = file.display().to_string();
     if context.output.is_json() {
-        let told =
-            json!({ "file": file, "ok": true, "tasks": tasks, "schedules": schedules, "sources": sources });
+        let told = json!({
+            "file": file, "ok": true, "tasks": tasks, "schedules": schedules, "sources": sources, "webhooks": webhooks,
+        });
         context.output.json(&told)?;
     } else {
         let mut found = text::count(tasks, "task");
-        for (count, what) in [(schedules, "schedule"), (sources, "source")] {
+        for (count, what) in [(schedules, "schedule"), (sources, "source"), (webhooks, "webhook")] {
             if count > 0 {
                 found.push_str(&format!(", {}", text::count(count, what)));
             }
@@ -131,6 +132,7 @@ fn show(context: &Context) -> Result<Exit, Error> {
         ("dropped", keep.dropped),
         ("firings", keep.firings),
         ("events", keep.events),
+        ("deliveries", keep.deliveries),
     ] {
         fact(state, keep.map_or("kept forever".to_owned(), |keep| format!("kept {}", text::duration(keep))))?;
     }
@@ -147,6 +149,10 @@ fn show(context: &Context) -> Result<Exit, Error> {
     }
     for (name, source) in &config.sources {
         fact("source", format!("{name}: {}", text::one_line(&source.to_string())))?;
+    }
+    for (name, webhook) in &config.webhooks {
+        let topics: Vec<&str> = webhook.topics.iter().map(|topic| topic.as_str()).collect();
+        fact("webhook", format!("{name}: {} -> {}", topics.join(", "), text::one_line(&webhook.url)))?;
     }
     Ok(Exit::Ok)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use taskwright::core::{Fingerprint, GeneratorName, ScheduleName, State, Topic, Verdict};
+use taskwright::core::{EventId, Fingerprint, GeneratorName, ScheduleName, State, Topic, Verdict};
 use taskwright::store::{
     Change, Changed, Claim, Claimed, ClaimedJob, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued,
     EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
@@ -17,8 +17,8 @@ use taskwright::store::{
     WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use taskwright::{
-    Actor, Args, Delivery, EventId, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName,
-    Retention, Timestamp, WorkerId,
+    Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,
+    Timestamp, WorkerId,
 };
 use tokio::sync::watch;
 
