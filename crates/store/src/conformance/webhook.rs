@@ -20,7 +20,7 @@ fn topics(patterns: &[&str]) -> Topics {
 }
 
 /// Event `n`, about an order of a customer.
-fn event(n: u32) -> NewEvent {
+pub fn event(n: u32) -> NewEvent {
     NewEvent {
         id: event_id(n),
         namespace: namespace("default"),
@@ -30,7 +30,7 @@ fn event(n: u32) -> NewEvent {
     }
 }
 
-fn endpoint(patterns: &[&str]) -> Endpoint {
+pub fn endpoint(patterns: &[&str]) -> Endpoint {
     let secret = Secret::from_bytes(&[7; 32]).expect("it is long enough");
     Endpoint { topics: topics(patterns), ..Endpoint::new("https://example.org/hook", secret) }
 }
@@ -39,18 +39,18 @@ fn called(name: &str) -> GeneratorName {
     GeneratorName::new(name).expect("scenarios name generators well")
 }
 
-async fn add(process: &Process, name: &str, endpoint: &Endpoint) -> bool {
+pub async fn add(process: &Process, name: &str, endpoint: &Endpoint) -> bool {
     let new = NewWebhook { generator: generator(name, 0), shape: Shape::of(endpoint) };
     process.store().add_webhook(at(0), new).await.expect("it is added")
 }
 
-async fn stored(process: &Process, name: &str) -> StoredWebhook {
+pub async fn stored(process: &Process, name: &str) -> StoredWebhook {
     let found = process.store().webhook(namespace("default"), called(name)).await;
     found.expect("it is looked for").expect("the endpoint is stored")
 }
 
 /// Emits events and delivers them to the schedules, which puts them into the log.
-async fn happen(process: &Process, now: u64, events: Vec<NewEvent>) {
+pub async fn happen(process: &Process, now: u64, events: Vec<NewEvent>) {
     process.store().emit(at(now), events).await.expect("the events are stored");
     loop {
         let waiting = process.store().undelivered(500).await.expect("events are found");
@@ -62,11 +62,11 @@ async fn happen(process: &Process, now: u64, events: Vec<NewEvent>) {
     }
 }
 
-fn reading(patterns: &[&str], after: i64) -> ReadLog {
+pub fn reading(patterns: &[&str], after: i64) -> ReadLog {
     ReadLog { namespace: namespace("default"), topics: topics(patterns), after, limit: 100, scan_max: 1_000 }
 }
 
-async fn read(process: &Process, read: ReadLog) -> LogPage {
+pub async fn read(process: &Process, read: ReadLog) -> LogPage {
     process.store().read_log(read).await.expect("the log is read")
 }
 
@@ -83,13 +83,13 @@ async fn take(process: &Process, now: u64, name: &str) -> StoredGenerator {
     taken.expect("the generator is due and free")
 }
 
-fn nothing(webhook: &StoredWebhook) -> WebhookTurn {
+pub fn nothing(webhook: &StoredWebhook) -> WebhookTurn {
     let set = webhook.retry_set();
     WebhookTurn { set, deliveries: Vec::new(), retries: Vec::new(), listen: None, shape: None }
 }
 
 /// Has the generator of the endpoint do this in a turn, and want to be looked at again at second 1,000.
-async fn turn(process: &Process, now: u64, name: &str, turn: WebhookTurn) {
+pub async fn turn(process: &Process, now: u64, name: &str, turn: WebhookTurn) {
     let taken = take(process, now, name).await;
     let effects = vec![Effect::Webhook(Box::new(turn))];
     assert!(commit(process, now, GeneratorCommit { effects, ..commit_of(&taken, 1_000) }).await);
@@ -97,13 +97,13 @@ async fn turn(process: &Process, now: u64, name: &str, turn: WebhookTurn) {
     process.store().notify_generator(at(now), namespace("default"), called(name)).await.expect("it is notified");
 }
 
-fn later(event: EventKey, key: Option<&str>, attempts: u32, next_at: Option<u64>) -> RetryWrite {
+pub fn later(event: EventKey, key: Option<&str>, attempts: u32, next_at: Option<u64>) -> RetryWrite {
     let (position, key) = (event.0, key.map(str::to_owned));
     RetryWrite::Later { event, position, key, attempts, next_at: next_at.map(at) }
 }
 
 /// The keys of the events of the log.
-async fn numbers_of(process: &Process) -> Vec<EventKey> {
+pub async fn numbers_of(process: &Process) -> Vec<EventKey> {
     let page = read(process, reading(&["**"], 0)).await;
     page.events.iter().map(|(_, stored)| stored.number).collect()
 }
@@ -223,7 +223,7 @@ pub async fn a_turn_that_is_about_to_listen_hears_of_what_came_meanwhile(harness
     assert_eq!((after.listens, after.generator.next), (true, Some(at(500))));
 }
 
-fn delivery(n: u32, now: u64, end: DeliveryEnd) -> NewDelivery {
+pub fn delivery(n: u32, now: u64, end: DeliveryEnd) -> NewDelivery {
     let failed = end != DeliveryEnd::Delivered;
     NewDelivery {
         at: at(now),

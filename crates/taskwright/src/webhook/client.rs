@@ -183,12 +183,15 @@ impl Webhooks {
         name: &WebhookName,
         change: impl Fn(&mut Endpoint),
     ) -> Result<bool, Error> {
-        self.change(namespace, name, |change_of| {
-            let mut endpoint = change_of.endpoint.clone();
-            change(&mut endpoint);
-            let is_other = endpoint != change_of.endpoint;
-            change_of.endpoint = endpoint;
-            is_other
+        let now = self.env.now();
+        self.change(namespace, name, |what| {
+            let before = what.endpoint.clone();
+            change(&mut what.endpoint);
+            if what.endpoint.disabled.is_none() {
+                // It listens no more: a turn has to look what there is under the new terms.
+                what.record.poll_at = Some(now);
+            }
+            what.endpoint != before
         })
         .await
     }
