@@ -4,6 +4,8 @@
 mod disk;
 #[path = "support/oracle.rs"]
 mod oracle;
+#[path = "support/receiver.rs"]
+mod receiver;
 mod support;
 
 mod a_full_disk_stops_nothing_for_ever;
@@ -41,4 +43,6 @@ mod schedules_obey_the_command_line;
 mod schedules_of_the_config_file_are_kept;
 mod stop_of_a_worker_blocks_nobody_for_long;
 mod stop_of_up_is_polite_then_final;
+mod webhooks_are_a_firehose;
+mod webhooks_prove_who_sends;
 mod worn_out_workers_are_replaced;

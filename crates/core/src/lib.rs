@@ -19,6 +19,7 @@
 //! | [`cron`], [`zone`] | which moments an expression and a wall clock mean |
 //! | [`schedule`] | which jobs a schedule makes now |
 //! | [`generator`] | when a generator is asked, and for how much |
+//! | [`webhook`] | which events an endpoint is told of, and when |
 //! | [`source`] | which event a look at a file makes |
 //! | [`outcome`] | how the end of a job is told as an event |
 //! | [`unique`] | which jobs count as the same |
@@ -56,6 +57,7 @@ mod text;
 pub mod time;
 pub mod trigger;
 pub mod unique;
+pub mod webhook;
 pub mod zone;
 
 pub use admission::{Budget, Weight};
@@ -65,7 +67,7 @@ pub use id::{EventId, JobId, WorkerId};
 pub use job::{Args, Delivery, NewJob};
 pub use name::{
     Actor, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, SourceName, Topic,
-    TriggerId,
+    TriggerId, WebhookName,
 };
 pub use priority::Priority;
 pub use resource::{IoNice, Limits};

@@ -127,6 +127,12 @@ text_type! {
 }
 
 text_type! {
+    /// Names an endpoint of webhooks, for instance `billing`: at most 110 bytes, a letter or digit first, then letters, digits and
+    /// `. _ : / -`. What delivers to it is the generator `webhook:NAME`.
+    WebhookName, "webhook", check_webhook_name
+}
+
+text_type! {
     /// Names what an event is about, for instance `order.created`: at most 128 bytes, a letter or digit first, then
     /// letters, digits and `. _ : / -`.
     Topic, "topic", check_name
@@ -183,16 +189,23 @@ fn check_name(noun: &str, text: &str) -> Result<(), Error> {
 
 /// A name that leaves room for what comes before it in the name of the generator's queue.
 fn check_generator_name(noun: &str, text: &str) -> Result<(), Error> {
+    let fix = || format!("choose a shorter name: its items wait in the queue `{GENERATOR_QUEUE_PREFIX}NAME`");
+    check_short_name(noun, text, NAME_BYTES_MAX - GENERATOR_QUEUE_PREFIX.len(), fix)
+}
+
+/// A name that leaves room for what comes before it in the name of its generator.
+fn check_webhook_name(noun: &str, text: &str) -> Result<(), Error> {
+    let most = NAME_BYTES_MAX - GENERATOR_QUEUE_PREFIX.len() - crate::webhook::GENERATOR_PREFIX.len();
+    check_short_name(noun, text, most, || "choose a shorter name, such as billing".to_owned())
+}
+
+fn check_short_name(noun: &str, text: &str, most: usize, fix: impl FnOnce() -> String) -> Result<(), Error> {
     check_name(noun, text)?;
-    let most = NAME_BYTES_MAX - GENERATOR_QUEUE_PREFIX.len();
     if text.len() <= most {
         return Ok(());
     }
-    Err(Error::invalid(
-        format!("the {noun} {:?}", shown(text)),
-        format!("it has {} bytes, {most} are allowed", text.len()),
-        format!("choose a shorter name: its items wait in the queue `{GENERATOR_QUEUE_PREFIX}NAME`"),
-    ))
+    let why = format!("it has {} bytes, {most} are allowed", text.len());
+    Err(Error::invalid(format!("the {noun} {:?}", shown(text)), why, fix()))
 }
 
 impl GeneratorName {

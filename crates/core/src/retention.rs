@@ -32,6 +32,8 @@ pub enum Garbage {
     Firings,
     /// Events, once they are delivered.
     Events,
+    /// Attempts to deliver events to webhooks.
+    Deliveries,
     /// What event sources have seen, once nobody runs them any more.
     Sources,
     /// Workers that are gone, from when they were seen last. Attempts go on naming them.
@@ -44,13 +46,14 @@ pub enum Garbage {
 
 impl Garbage {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Completed,
         Self::Failed,
         Self::Cancelled,
         Self::Dropped,
         Self::Firings,
         Self::Events,
+        Self::Deliveries,
         Self::Sources,
         Self::Workers,
         Self::Minutes,
@@ -66,6 +69,7 @@ impl Garbage {
             Self::Dropped => "dropped",
             Self::Firings => "firings",
             Self::Events => "events",
+            Self::Deliveries => "deliveries",
             Self::Sources => "sources",
             Self::Workers => "workers",
             Self::Minutes => "minutes",
@@ -82,6 +86,7 @@ impl Garbage {
             Self::Dropped => "dropped jobs",
             Self::Firings => "firings of schedules",
             Self::Events => "delivered events",
+            Self::Deliveries => "deliveries to webhooks",
             Self::Sources => "files of sources that nobody runs",
             Self::Workers => "workers that are gone",
             Self::Minutes => "roll-ups per minute",
@@ -103,7 +108,7 @@ impl Garbage {
     /// How long it is kept unless somebody says otherwise.
     pub const fn kept_by_default(self) -> Duration {
         let days = match self {
-            Self::Completed | Self::Events | Self::Workers => 7,
+            Self::Completed | Self::Events | Self::Deliveries | Self::Workers => 7,
             Self::Failed | Self::Cancelled | Self::Dropped | Self::Firings => 30,
             Self::Sources => 90,
             Self::Minutes => 2,

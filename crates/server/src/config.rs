@@ -21,11 +21,13 @@ mod schedule;
 pub mod source;
 pub mod task;
 pub mod template;
+pub mod webhook;
 
 use reader::{Document, Section};
 pub use generator::GeneratorConfig;
 pub use source::SourceConfig;
 pub use task::TaskConfig;
+pub use webhook::WebhookConfig;
 
 /// The file that is read when no other is named.
 pub const DEFAULT_FILE: &str = "taskwright.toml";
@@ -57,6 +59,9 @@ pub struct Config {
     /// `[schedules.NAME]`, by name, in the namespace `default`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<String, Schedule>,
+    /// `[webhooks.NAME]`, by name, in the namespace `default`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub webhooks: BTreeMap<String, WebhookConfig>,
     /// `[retention]`, with the defaults for what it leaves out.
     #[serde(serialize_with = "retention_as_text")]
     pub retention: Retention,
@@ -187,7 +192,12 @@ fn read(root: &Section<'_>) -> Config {
         .into_iter()
         .filter_map(|(name, section)| Some((name.to_owned(), generator::read(name, &section, &tasks)?)))
         .collect();
-    Config { file: None, store_url, run_dir, workers, tasks, schedules, sources, generators, retention }
+    let webhooks = root
+        .named_sections("webhooks")
+        .into_iter()
+        .filter_map(|(name, section)| Some((name.to_owned(), webhook::read(name, &section)?)))
+        .collect();
+    Config { file: None, store_url, run_dir, workers, tasks, schedules, sources, generators, webhooks, retention }
 }
 
 fn workers(section: &Section<'_>) -> WorkersConfig {

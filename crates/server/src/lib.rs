@@ -24,6 +24,7 @@ mod bench;
 mod cli;
 mod command;
 pub mod config;
+mod courier;
 mod daemon;
 pub mod error;
 pub mod exec;

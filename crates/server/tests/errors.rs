@@ -15,6 +15,8 @@ mod databases;
 mod disk;
 #[path = "errors/schedules.rs"]
 mod schedules;
+#[path = "errors/webhooks.rs"]
+mod webhooks;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -49,6 +51,14 @@ fn every_error_of_a_schedule_says_what_why_and_what_to_do() {
     let golden: String = schedules::cases().iter().map(told).collect();
     insta::with_settings!({ prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("errors_of_schedules", golden);
+    });
+}
+
+#[test]
+fn every_error_of_a_webhook_says_what_why_and_what_to_do() {
+    let golden: String = webhooks::cases().iter().map(told).collect();
+    insta::with_settings!({ prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("errors_of_webhooks", golden);
     });
 }
 

@@ -46,6 +46,7 @@ mod table;
 mod takers;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod timeline;
+mod webhook;
 mod worker;
 
 use std::future::Future;
@@ -83,6 +84,10 @@ pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, Sour
 pub use sweep::{LostWorker, Promoted, Reclaimed};
 pub use table::{RowCursor, RowOrder, RowsAfter, TableRow};
 pub use takers::{Offer, Taker, Takers};
+pub use webhook::{
+    DeliveryView, Listening, LogPage, NewDelivery, NewWebhook, ReadLog, RetrySet, RetryWrite, Shape,
+    StoredRetry, StoredWebhook, WebhookStore, WebhookTurn, WebhookWrite,
+};
 pub use worker::{CancelRequest, NewWorker, Order, Registration, Signals, StartMarks, WorkerState};
 
 /// What a store's calls return: boxed, because a call is a batch and the box is paid once for hundreds of jobs.
@@ -99,7 +104,14 @@ pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + '
 /// [read-only](Error::is_read_only) or [closed](Error::is_closed). After such an error it is unknown whether the call
 /// took place, and every call may safely be repeated. Further errors are named at the call.
 pub trait Store:
-    ScheduleStore + EventStore + SourceStore + GeneratorStore + HistoryStore + RollUpStore + CollectStore
+    ScheduleStore
+    + EventStore
+    + SourceStore
+    + GeneratorStore
+    + WebhookStore
+    + HistoryStore
+    + RollUpStore
+    + CollectStore
 {
     /// Stores new jobs, all or none, and answers in their order.
     ///

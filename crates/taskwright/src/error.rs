@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use taskwright_core::{GeneratorName, JobId, ScheduleName};
+use taskwright_core::{GeneratorName, JobId, ScheduleName, WebhookName};
 
 /// Something the runtime could not do.
 ///
@@ -18,6 +18,7 @@ enum Inner {
     NoSuchJob(JobId),
     NoSuchSchedule(ScheduleName),
     NoSuchGenerator(GeneratorName),
+    NoSuchWebhook(WebhookName),
     /// What a statement in the caller's transaction met.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite's errors are the store's"))]
     InTransaction(Box<InTransaction>),
@@ -47,6 +48,10 @@ impl Error {
         Self(Inner::NoSuchGenerator(name.clone()))
     }
 
+    pub(crate) fn no_such_webhook(name: &WebhookName) -> Self {
+        Self(Inner::NoSuchWebhook(name.clone()))
+    }
+
     #[cfg(feature = "postgres")]
     pub(crate) fn in_transaction(error: InTransaction) -> Self {
         Self(Inner::InTransaction(Box::new(error)))
@@ -60,6 +65,7 @@ impl Error {
             Inner::NoSuchJob(id) => format!("the job {id}"),
             Inner::NoSuchSchedule(name) => format!("the schedule {name}"),
             Inner::NoSuchGenerator(name) => format!("the generator {name}"),
+            Inner::NoSuchWebhook(name) => format!("the webhook {name}"),
             Inner::InTransaction(error) => error.what.to_owned(),
         }
     }
@@ -72,6 +78,7 @@ impl Error {
             Inner::NoSuchJob(_) => "there is no such job",
             Inner::NoSuchSchedule(_) => "there is no such schedule",
             Inner::NoSuchGenerator(_) => "there is no such generator",
+            Inner::NoSuchWebhook(_) => "there is no such webhook",
             Inner::InTransaction(error) => &error.why,
         }
     }
@@ -86,6 +93,7 @@ impl Error {
             }
             Inner::NoSuchSchedule(_) => "look for it with `taskwright schedules list`, in its namespace",
             Inner::NoSuchGenerator(_) => "look for it with `taskwright generators list`, in its namespace",
+            Inner::NoSuchWebhook(_) => "look for it with `taskwright webhooks list`, in its namespace",
             Inner::InTransaction(error) => error.fix,
         }
     }
@@ -98,6 +106,7 @@ impl Error {
             Inner::NoSuchJob(_)
             | Inner::NoSuchSchedule(_)
             | Inner::NoSuchGenerator(_)
+            | Inner::NoSuchWebhook(_)
             | Inner::InTransaction(_) => false,
         }
     }
@@ -108,15 +117,23 @@ impl Error {
         match &self.0 {
             Inner::Store(error) => error.is_refused(),
             Inner::InTransaction(error) => error.refused,
-            Inner::Domain(_) | Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::NoSuchGenerator(_) => {
-                false
-            }
+            Inner::Domain(_)
+            | Inner::NoSuchJob(_)
+            | Inner::NoSuchSchedule(_)
+            | Inner::NoSuchGenerator(_)
+            | Inner::NoSuchWebhook(_) => false,
         }
     }
 
-    /// Whether there is no such job, schedule or generator.
+    /// Whether there is no such job, schedule, generator or webhook.
     pub fn is_not_found(&self) -> bool {
-        matches!(self.0, Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::NoSuchGenerator(_))
+        matches!(
+            self.0,
+            Inner::NoSuchJob(_)
+                | Inner::NoSuchSchedule(_)
+                | Inner::NoSuchGenerator(_)
+                | Inner::NoSuchWebhook(_)
+        )
     }
 
     /// Whether trying the same thing again later can help.
@@ -132,6 +149,7 @@ impl Error {
             | Inner::NoSuchJob(_)
             | Inner::NoSuchSchedule(_)
             | Inner::NoSuchGenerator(_)
+            | Inner::NoSuchWebhook(_)
             | Inner::InTransaction(_) => None,
         }
     }
@@ -149,7 +167,10 @@ impl std::error::Error for Error {
         match &self.0 {
             Inner::Domain(error) => error.source(),
             Inner::Store(error) => error.source(),
-            Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::NoSuchGenerator(_) => None,
+            Inner::NoSuchJob(_)
+            | Inner::NoSuchSchedule(_)
+            | Inner::NoSuchGenerator(_)
+            | Inner::NoSuchWebhook(_) => None,
             Inner::InTransaction(error) => Some(error.source.as_ref()),
         }
     }

@@ -68,6 +68,7 @@ mod task;
 pub mod testing;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod transaction;
+pub mod webhook;
 pub mod worker;
 
 pub use taskwright_core as core;

@@ -55,16 +55,25 @@ fn check(context: &Context) -> Result<Exit, Error> {
     };
     let (tasks, schedules) = (context.config.tasks.len(), context.config.schedules.len());
     let (sources, generators) = (context.config.sources.len(), context.config.generators.len());
+    let webhooks = context.config.webhooks.len();
     // Also what only a daemon would find: a channel without a database.
     crate::source::sources(&context.config, &context.store_url)?;
     let file = file.display().to_string();
     if context.output.is_json() {
-        let told =
-            json!({ "file": file, "ok": true, "tasks": tasks, "schedules": schedules, "sources": sources, "generators": generators });
+        let told = json!({
+            "file": file, "ok": true, "tasks": tasks, "schedules": schedules, "sources": sources,
+            "generators": generators, "webhooks": webhooks,
+        });
         context.output.json(&told)?;
     } else {
         let mut found = text::count(tasks, "task");
-        for (count, what) in [(schedules, "schedule"), (sources, "source"), (generators, "generator")] {
+        let counts = [
+            (schedules, "schedule"),
+            (sources, "source"),
+            (generators, "generator"),
+            (webhooks, "webhook"),
+        ];
+        for (count, what) in counts {
             if count > 0 {
                 found.push_str(&format!(", {}", text::count(count, what)));
             }
@@ -144,6 +153,10 @@ fn show(context: &Context) -> Result<Exit, Error> {
     }
     for (name, generator) in &config.generators {
         fact("generator", format!("{name}: {}", text::one_line(&generator.to_string())))?;
+    }
+    for (name, webhook) in &config.webhooks {
+        let topics: Vec<&str> = webhook.topics.iter().map(|topic| topic.as_str()).collect();
+        fact("webhook", format!("{name}: {} -> {}", topics.join(", "), text::one_line(&webhook.url)))?;
     }
     Ok(Exit::Ok)
 }

@@ -35,6 +35,7 @@ mod stats;
 pub(crate) mod up;
 mod usage;
 mod value;
+mod webhooks;
 pub(crate) mod worker;
 mod workers;
 
@@ -122,6 +123,8 @@ enum Verb {
     Gc(gc::Gc),
     /// Tell how executions went, minute by minute or hour by hour
     Stats(stats::Stats),
+    /// Tell others of events: look at endpoints, add and change them
+    Webhooks(webhooks::Webhooks),
     /// Emit events, and look at them
     Events(events::Events),
     /// Look at workers, quiet and stop them
@@ -189,6 +192,7 @@ impl Verb {
             Self::Generators(noun) => context.block_on(noun.run(context)),
             Self::Gc(noun) => context.block_on(noun.run(context)),
             Self::Stats(verb) => context.block_on(verb.run(context)),
+            Self::Webhooks(noun) => context.block_on(noun.run(context)),
             Self::Events(noun) => context.block_on(noun.run(context)),
             Self::Workers(noun) => context.block_on(noun.run(context)),
             Self::Migrate(verb) => context.block_on(verb.run(context)),

@@ -6,18 +6,23 @@ mod schedules;
 mod signals;
 mod up;
 mod watchdog;
+mod webhooks;
 mod worker;
 
 pub(crate) use self::log::start as start_log;
 pub(crate) use self::up::up;
 pub(crate) use self::worker::worker;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright::generator::GeneratorSet;
 use taskwright::store::SharedStore;
+use taskwright::webhook::WebhookFamily;
 use taskwright::{Duties, DutyConfig, Env};
 
 use crate::cli::Context;
+use crate::courier::HttpCourier;
 use crate::error::Error;
 
 /// Jobs that one worker process runs at once, unless somebody says otherwise.
@@ -29,9 +34,14 @@ pub(crate) const GRACE_DEFAULT: Duration = Duration::from_secs(25);
 /// How long the end may take to let another node do the duties.
 const RESIGN_TIME: Duration = Duration::from_secs(1);
 
-fn duties(context: &Context, store: &SharedStore) -> Result<DutyConfig, Error> {
+/// What the duties of this process are, with or without delivering to webhooks.
+fn duties(context: &Context, store: &SharedStore, delivers: bool) -> Result<DutyConfig, Error> {
     let sources = crate::source::sources(&context.config, &context.store_url)?;
-    let generators = crate::generator::generators(&context.config, store, &context.env)?;
+    let mut generators = crate::generator::generators(&context.config, store, &context.env)?;
+    if delivers {
+        let webhooks = WebhookFamily::new(Arc::clone(store), context.env.clone(), HttpCourier::new()?);
+        generators = generators.with_family(webhooks)?;
+    }
     Ok(DutyConfig { retention: context.config.retention, sources, generators, ..DutyConfig::default() })
 }
 

@@ -38,11 +38,12 @@ pub(crate) fn up(context: &Context, verb: &Up) -> Result<Exit, Error> {
 async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let env = context.env.clone();
     let store = Arc::clone(context.store_or_new().await?);
-    let duty_config = super::duties(context, &store)?;
+    let duty_config = super::duties(context, &store, true)?;
     let lock = super::lock::take(&context.store_url)?;
     let signals = Signals::listen()?;
     let plan = Plan::of(context, verb);
     super::schedules::register(context).await?;
+    super::webhooks::register(context).await?;
     greet(context, &*store, &plan);
 
     let duties = Duties::start_with(&store, &env, &duty_config, crate::command::orphan_killer(&store));

@@ -59,7 +59,9 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let grace = verb.grace.or(config.workers.grace).unwrap_or(GRACE_DEFAULT);
     let registry = command::register(Registry::new(), config, &store, &env, grace)?;
 
-    let mut duty_config = super::duties(context, &store)?;
+    // Who drains a store is not to wait for the receivers of webhooks.
+    let delivers = !verb.supervised && !verb.until_empty;
+    let mut duty_config = super::duties(context, &store, delivers)?;
     if let Some(worst) = verb.max_priority {
         // It would not run what they make.
         duty_config.generators = duty_config.generators.up_to(worst);
@@ -69,6 +71,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
         None
     } else {
         super::schedules::register(context).await?;
+        super::webhooks::register(context).await?;
         Some(Duties::start_with(&store, &env, &duty_config, command::orphan_killer(&store)))
     };
     let mut builder = JobWorker::builder(Arc::clone(&store), registry, env.clone())

@@ -9,3 +9,4 @@ mod generators_are_shown_and_changed;
 mod imports_files_of_jobs;
 mod migrate_check_only_looks;
 mod output_fits_its_reader;
+mod webhooks_are_added_and_changed;

@@ -66,7 +66,7 @@ impl Case {
         self
     }
 
-    fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = input.into();
         self
     }

@@ -32,8 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue event fence finish generator generator_sources hand hint history lead log order promote prune query queue reclaim rollup schedule
-    source timeline unique worker
+    cancel change claim enqueue event fence finish generator generator_sources hand hint history lead log order promote prune query queue reclaim rollup schedule source timeline unique webhook worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -181,6 +180,7 @@ macro_rules! conformance {
                 a_generator_is_found_as_it_was_registered,
                 a_new_definition_keeps_what_was_done,
                 only_what_is_due_and_asked_for_is_taken,
+                whatever_begins_as_is_asked_for_is_taken,
                 who_takes_a_generator_has_it_until_the_lease_is_over,
                 a_commit_makes_items_and_moves_the_state_together,
                 a_commit_that_is_repeated_makes_nothing_twice,
@@ -417,6 +417,22 @@ macro_rules! conformance {
                 of_two_redone_jobs_with_one_key_the_first_gets_it,
                 the_key_of_a_held_job_is_free_once_its_hold_has_expired,
             ]
+            webhook: [
+                an_endpoint_is_found_as_it_was_added,
+                the_log_is_read_in_order_and_in_parts,
+                an_event_of_another_tenant_or_topic_is_passed_over,
+                who_listens_is_woken_and_who_does_not_is_left_alone,
+                a_turn_that_is_about_to_listen_hears_of_what_came_meanwhile,
+                what_was_tried_is_found_newest_first_and_forgotten_in_time,
+                the_retry_set_gives_what_is_next,
+                events_of_one_key_wait_for_each_other,
+                a_retry_whose_event_is_not_kept_says_so,
+                dropping_a_backlog_costs_the_same_however_large_it_is,
+                a_change_of_an_endpoint_fences_the_turn_under_way,
+                events_are_redelivered_whatever_became_of_them,
+                a_removed_endpoint_is_gone_with_its_generator,
+                ends_of_jobs_are_told_for_endpoints_that_name_them,
+            ]
             worker: [
                 a_registered_worker_is_shown,
                 a_worker_is_shown_with_what_it_runs_and_when_it_was_seen,
@@ -466,6 +482,7 @@ mod tests {
             include_str!("source.rs"),
             include_str!("timeline.rs"),
             include_str!("unique.rs"),
+            include_str!("webhook.rs"),
             include_str!("worker.rs"),
         ];
         for text in files {

@@ -175,6 +175,7 @@ pub async fn a_dry_run_tells_what_would_go_and_removes_nothing(harness: &impl Ha
         Garbage::Dropped,
         Garbage::Firings,
         Garbage::Events,
+        Garbage::Deliveries,
         Garbage::Sources,
         Garbage::Workers,
         Garbage::Minutes,

@@ -27,6 +27,7 @@ impl World {
             }
             Garbage::Firings => self.collect_firings(before, limit, dry_run),
             Garbage::Events => self.collect_events(before, limit, dry_run),
+            Garbage::Deliveries => self.collect_deliveries(before, limit, dry_run),
             Garbage::Sources => self.collect_sources(before, limit, dry_run),
             Garbage::Workers => self.collect_workers(before, limit, dry_run),
             Garbage::Minutes => self.roll_ups.collect(Grain::Minute, before, limit, dry_run),

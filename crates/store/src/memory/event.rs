@@ -80,6 +80,26 @@ impl EventStore for MemoryStore {
     }
 }
 
+impl Events {
+    /// The key of the newest event; 0 when there was none.
+    pub(super) fn head(&self) -> i64 {
+        self.last_key
+    }
+
+    pub(super) fn get(&self, key: EventKey) -> Option<&StoredEvent> {
+        self.rows.get(&key)
+    }
+
+    pub(super) fn by_id(&self, id: EventId) -> Option<&StoredEvent> {
+        self.rows.get(self.ids.get(&id)?)
+    }
+
+    /// The events with higher keys, in their order.
+    pub(super) fn after(&self, key: i64) -> impl Iterator<Item = &StoredEvent> {
+        self.rows.range(EventKey(key.saturating_add(1))..).map(|(_, row)| row)
+    }
+}
+
 impl World {
     pub(super) fn emit(&mut self, now: Timestamp, event: NewEvent) {
         if self.events.ids.contains_key(&event.id) {

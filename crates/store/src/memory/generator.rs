@@ -51,26 +51,19 @@ impl GeneratorStore for MemoryStore {
 
     fn write_generator(&self, _: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
         self.act(|world| {
-            let row = world.generators.rows.get_mut(&write.generator);
-            let Some(row) = row.filter(|row| row.version == write.version) else { return Ok(false) };
-            row.version += 1;
-            (row.record, row.paused) = (write.record, write.paused);
-            row.next = write.next.map(|next| row.lease_until.map_or(next, |until| until.max(next)));
-            if let Some(state) = write.state {
-                row.state = state;
+            let written = world.generators.rewrite(write, None);
+            if written {
+                world.tell_news();
             }
-            world.tell_news();
-            Ok(true)
+            Ok(written)
         })
     }
 
     fn notify_generator(&self, now: Timestamp, namespace: Namespace, name: GeneratorName) -> Reply<'_, bool> {
         self.act(|world| {
-            let Some(row) = world.generators.find(&namespace, &name) else { return Ok(false) };
-            row.notices += 1;
-            if !row.paused && row.lease_until.is_none_or(|until| until <= now) {
-                row.next = Some(now);
-            }
+            let found = world.generators.find(&namespace, &name).map(|row| row.key);
+            let Some(key) = found else { return Ok(false) };
+            world.generators.notify(now, key);
             world.tell_news();
             Ok(true)
         })
@@ -144,10 +137,8 @@ impl GeneratorStore for MemoryStore {
 
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
         self.act(|world| {
-            world.generators.items.retain(|(of, _), _| *of != generator);
-            world.generators.ends.remove(&generator);
             world.files.forget_all(generator);
-            Ok(world.generators.rows.remove(&generator).is_some())
+            Ok(world.generators.remove(generator))
         })
     }
 }
@@ -208,9 +199,10 @@ impl World {
     }
 
     /// Writes what a generator of ours writes besides.
-    fn apply(&mut self, _: Timestamp, effect: &Effect) -> Result<(), Error> {
+    fn apply(&mut self, now: Timestamp, effect: &Effect) -> Result<(), Error> {
         match effect {
             Effect::Files(generator, write) => self.files.write(*generator, write),
+            Effect::Webhook(turn) => self.write_webhook_turn(now, turn),
         }
         Ok(())
     }
@@ -255,14 +247,61 @@ impl Generators {
         (true, more)
     }
 
+    pub(super) fn get(&self, key: GeneratorKey) -> Option<&StoredGenerator> {
+        self.rows.get(&key)
+    }
+
+    /// Writes what somebody changed; `false` when the version is another.
+    pub(super) fn rewrite(&mut self, write: GeneratorWrite, state: Option<String>) -> bool {
+        let row = self.rows.get_mut(&write.generator);
+        let Some(row) = row.filter(|row| row.version == write.version) else { return false };
+        row.version += 1;
+        (row.record, row.paused) = (write.record, write.paused);
+        row.next = write.next.map(|next| row.lease_until.map_or(next, |until| until.max(next)));
+        if let Some(state) = state.or(write.state) {
+            row.state = state;
+        }
+        true
+    }
+
+    /// Gives a notice: it is due at once, unless it rests or somebody has it.
+    pub(super) fn notify(&mut self, now: Timestamp, key: GeneratorKey) {
+        let Some(row) = self.rows.get_mut(&key) else { return };
+        row.notices += 1;
+        if !row.paused && row.lease_until.is_none_or(|until| until <= now) {
+            row.next = Some(now);
+        }
+    }
+
+    /// Gives a notice to one that is being committed.
+    pub(super) fn note(&mut self, key: GeneratorKey) {
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.notices += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: GeneratorKey) -> bool {
+        self.items.retain(|(of, _), _| *of != key);
+        self.ends.remove(&key);
+        self.rows.remove(&key).is_some()
+    }
+
     fn put(&mut self, now: Timestamp, new: NewGenerator) -> bool {
-        let NewGenerator { namespace, name, definition, record, state, next } = new;
-        if let Some(row) = self.find(&namespace, &name) {
-            let is_other = row.definition != definition;
+        if let Some(row) = self.find(&new.namespace, &new.name) {
+            let is_other = row.definition != new.definition;
             if is_other {
-                (row.definition, row.changed_at) = (definition, now);
+                (row.definition, row.changed_at) = (new.definition, now);
             }
             return is_other;
+        }
+        self.add(now, new).is_some()
+    }
+
+    /// Adds one; `None` when the name is taken.
+    pub(super) fn add(&mut self, now: Timestamp, new: NewGenerator) -> Option<GeneratorKey> {
+        let NewGenerator { namespace, name, definition, record, state, next } = new;
+        if self.find(&namespace, &name).is_some() {
+            return None;
         }
         self.last_key += 1;
         let key = GeneratorKey(self.last_key);
@@ -283,7 +322,7 @@ impl Generators {
             changed_at: now,
         };
         self.rows.insert(key, stored);
-        true
+        Some(key)
     }
 
     fn take(&mut self, take: &TakeGenerators) -> TakenGenerators {
@@ -293,7 +332,10 @@ impl Generators {
         let mut due: Vec<&mut StoredGenerator> = rows
             .values_mut()
             .filter(|row| row.next.is_some_and(|next| next <= take.due))
-            .filter(|row| names.contains(&(&row.namespace, &row.name)))
+            .filter(|row| {
+                let begins_with = |prefix: &String| row.name.as_str().starts_with(prefix);
+                names.contains(&(&row.namespace, &row.name)) || take.prefixes.iter().any(begins_with)
+            })
             .collect();
         due.sort_by_key(|row| (row.next, row.key));
         let until = take.now.plus(take.lease);

@@ -23,6 +23,7 @@ mod rollup;
 mod schedule;
 mod source;
 mod sweep;
+mod webhook;
 mod worker;
 mod world;
 

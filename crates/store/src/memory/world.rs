@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use taskwright_core::outcome::JobOutcome;
-use taskwright_core::{JobId, Kind, Namespace, Priority, QueueName, Timestamp, UniqueKey, WorkerId};
+use taskwright_core::{JobId, Kind, Namespace, NewJob, Priority, QueueName, Timestamp, UniqueKey, WorkerId};
 
 use crate::claim::JobKey;
 use crate::outcome;
@@ -16,6 +16,7 @@ use super::lead::Leader;
 use super::rollup::RollUps;
 use super::schedule::Schedules;
 use super::source::Sources;
+use super::webhook::Webhooks;
 use super::worker::Worker;
 
 /// One handle: what stands for a process here.
@@ -47,6 +48,7 @@ pub(super) struct World {
     pub(super) generators: Generators,
     pub(super) files: Files,
     pub(super) roll_ups: RollUps,
+    pub(super) webhooks: Webhooks,
     /// The processes that live.
     processes: BTreeSet<ProcessId>,
     last_process: ProcessId,
@@ -122,10 +124,13 @@ impl World {
         answer
     }
 
-    /// Makes an event of the end of a job, if that interests a schedule.
+    /// Makes an event of the end of a job, if that interests a schedule or an endpoint.
     fn tell_outcome(&mut self, key: JobKey) {
         let job = &self.jobs[&key];
-        if !self.interests_outcome(&job.new.namespace, &job.new.kind, job.state) {
+        let NewJob { namespace, kind, .. } = &job.new;
+        let is_wanted = self.interests_outcome(namespace, kind, job.state)
+            || self.interests_webhook(namespace, kind, job.state);
+        if !is_wanted {
             return;
         }
         let ended_at = job.ended_at.unwrap_or(job.created_at);

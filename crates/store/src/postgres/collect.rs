@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 
 use super::change::{LOCK_JOBS_FREE, remove};
 use super::session::{Session, Uuid, code_if_any, get, sql_code};
-use super::{event, rollup, schedule, source};
+use super::{event, rollup, schedule, source, webhook};
 use crate::claim::JobKey;
 use crate::collect::{Collect, Collected};
 use crate::error::Error;
@@ -37,7 +37,12 @@ async fn remove_rows(session: &mut Session<'_>, collect: &Collect) -> Result<usi
             session.execute(rollup::FORGET, &[&before, &most, &grain(collect.garbage)]).await?
         }
         Garbage::Firings => session.execute(schedule::PRUNE_FIRINGS, &[&before, &most]).await?,
-        Garbage::Events => session.execute(event::PRUNE, &[&before, &most]).await?,
+        Garbage::Events => {
+            let events = session.execute(event::PRUNE, &[&before, &most]).await?;
+            // There is a place in the log for each event, and it goes with it.
+            events.max(session.execute(webhook::PRUNE_LOG, &[&before, &most]).await?)
+        }
+        Garbage::Deliveries => webhook::collect(session, before, most).await?,
         Garbage::Workers => session.execute(FORGET_WORKERS, &[&before, &most]).await?,
         Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped => 0,
     };
@@ -55,6 +60,11 @@ async fn count_rows(session: &mut Session<'_>, collect: &Collect) -> Result<usiz
             let files = read_count(session.first(source::OLD_SEEN, &[&before, &most]).await?)?;
             let sources = read_count(session.first(source::OLD_SOURCES, &[&before, &most]).await?)?;
             return Ok((files + sources).min(collect.limit));
+        }
+        Garbage::Deliveries => {
+            let deliveries = read_count(session.first(webhook::OLD, &[&before, &most]).await?)?;
+            let retries = read_count(session.first(webhook::OLD_RETRIES, &[&before, &most]).await?)?;
+            return Ok((deliveries + retries).min(collect.limit));
         }
         Garbage::Firings => schedule::OLD_FIRINGS,
         Garbage::Events => event::OLD_EVENTS,

@@ -6,6 +6,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::schedule::{self, page};
 use super::session::{Session, Uuid, get, name};
+use super::webhook;
 use crate::error::Error;
 use crate::event::{EventKey, NewEvent, StoredEvent};
 use crate::schedule::{ScheduleWrite, Written};
@@ -61,6 +62,8 @@ pub(super) async fn deliver(
         return Ok(false);
     }
     let written = schedule::write(session, now, writes).await?;
+    // Last, so that those who deliver others wait for no more than the end of the transaction.
+    session.execute(webhook::APPEND, &[&keys, &now.as_micros()]).await?;
     session.hint = true;
     Ok(!written.contains(&Written::Stale))
 }

@@ -17,6 +17,7 @@ use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::query::{read_view, view_query};
 use super::schedule::page;
 use super::session::{Session, Uuid, get, name, vanished};
+use super::webhook;
 use crate::change::Change;
 use crate::error::Error;
 use crate::generator::{
@@ -26,7 +27,7 @@ use crate::generator::{
 use crate::query::JobView;
 
 /// A number that is kept as a signed one.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -36,23 +37,31 @@ pub(super) async fn put(
     now: Timestamp,
     generators: &[NewGenerator],
 ) -> Result<Vec<bool>, Error> {
-    let now = now.as_micros();
     let mut changed = vec![false; generators.len()];
     // In one order, so that two programs that start at once do not wait for each other in a circle.
     let mut order: Vec<usize> = (0..generators.len()).collect();
     order.sort_by_key(|at| (generators[*at].namespace.as_str(), generators[*at].name.as_str()));
     for at in order {
         let new = &generators[at];
-        let (namespace, name) = (new.namespace.as_str(), new.name.as_str());
-        let next = new.next.map(Timestamp::as_micros);
-        let inserted = session
-            .execute(INSERT, &[&namespace, &name, &next, &now, &new.definition, &new.record, &new.state])
-            .await?;
-        changed[at] =
-            inserted > 0 || session.execute(REDEFINE, &[&namespace, &name, &new.definition, &now]).await? > 0;
+        let (namespace, name, at_us) = (new.namespace.as_str(), new.name.as_str(), now.as_micros());
+        changed[at] = insert(session, now, new).await?.is_some()
+            || session.execute(REDEFINE, &[&namespace, &name, &new.definition, &at_us]).await? > 0;
     }
     session.hint = true;
     Ok(changed)
+}
+
+/// Adds a generator; `None` when the name is taken.
+pub(super) async fn insert(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    new: &NewGenerator,
+) -> Result<Option<i64>, Error> {
+    let (namespace, name, now) = (new.namespace.as_str(), new.name.as_str(), now.as_micros());
+    let next = new.next.map(Timestamp::as_micros);
+    let values: &[&(dyn ToSql + Sync)] =
+        &[&namespace, &name, &next, &now, &new.definition, &new.record, &new.state];
+    session.first(INSERT, values).await?.map(|row| get(&row, 0)).transpose()
 }
 
 /// The names of generators that are to be taken, as parameters of [`take_due`].
@@ -118,9 +127,10 @@ pub(super) async fn commit(
 }
 
 /// Writes what a generator of ours writes besides.
-async fn apply(session: &mut Session<'_>, _: Timestamp, effect: &Effect) -> Result<(), Error> {
+async fn apply(session: &mut Session<'_>, now: Timestamp, effect: &Effect) -> Result<(), Error> {
     match effect {
         Effect::Files(generator, write) => file::write(session, *generator, write).await,
+        Effect::Webhook(turn) => webhook::write_turn(session, now, turn).await,
     }
 }
 
@@ -185,10 +195,20 @@ async fn settled(
 /// See [`GeneratorStore::write_generator`](crate::GeneratorStore::write_generator).
 pub(super) async fn write(session: &mut Session<'_>, write: &GeneratorWrite) -> Result<bool, Error> {
     session.hint = true;
+    rewrite(session, write, None).await
+}
+
+/// Writes what somebody changed, and the state if there is one; `false` when the version is another.
+pub(super) async fn rewrite(
+    session: &mut Session<'_>,
+    write: &GeneratorWrite,
+    state: Option<&str>,
+) -> Result<bool, Error> {
     let (key, version) = (write.generator.0, signed(write.version));
     let next = write.next.map(Timestamp::as_micros);
+    let state = state.or(write.state.as_deref());
     let written =
-        session.execute(WRITE, &[&key, &version, &write.record, &write.paused, &next, &write.state]).await?;
+        session.execute(WRITE, &[&key, &version, &write.record, &write.paused, &next, &state]).await?;
     Ok(written > 0)
 }
 
@@ -309,7 +329,7 @@ pub(super) async fn forget(session: &mut Session<'_>, generator: GeneratorKey) -
     Ok(removed)
 }
 
-fn read_generator(row: &Row) -> Result<StoredGenerator, Error> {
+pub(super) fn read_generator(row: &Row) -> Result<StoredGenerator, Error> {
     let unsigned = |column| Ok::<_, Error>(get::<i64>(row, column)?.unsigned_abs());
     let moment = |column| Ok::<_, Error>(get::<Option<i64>>(row, column)?.map(Timestamp::from_micros));
     Ok(StoredGenerator {
@@ -331,19 +351,20 @@ fn read_generator(row: &Row) -> Result<StoredGenerator, Error> {
 }
 
 /// What [`read_generator`] reads.
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "g.generator, g.namespace, g.name, g.version, g.fence, g.notices, g.paused, g.next, g.lease_until,
     g.created_at, g.changed_at, g.definition, g.record, g.state";
 
-/// Takes the generators of these names ($3, $4) that are due at a moment ($1), until another ($2), at most so many ($5). What
-/// somebody else is taking or writing is passed over.
+/// Takes the generators of these names ($3, $4) or with names that begin so ($6) that are due at a moment ($1), until another
+/// ($2), at most so many ($5). What somebody else is taking or writing is passed over.
 pub(super) fn take_due() -> String {
     format!(
         "WITH due AS MATERIALIZED (
             SELECT d.generator, d.next FROM generator d
-            WHERE d.next <= $1 AND EXISTS (
+            WHERE d.next <= $1 AND (EXISTS (
                 SELECT FROM unnest($3::text[], $4::text[]) AS n (namespace, name)
                 WHERE n.namespace = d.namespace AND n.name = d.name)
+              OR EXISTS (SELECT FROM unnest($6::text[]) AS p (prefix) WHERE starts_with(d.name, p.prefix)))
             ORDER BY d.next, d.generator LIMIT $5 FOR UPDATE OF d SKIP LOCKED)
         UPDATE generator g SET fence = g.fence + 1, ended = 0, lease_until = $2, next = $2
         FROM due WHERE g.generator = due.generator RETURNING {COLUMNS}, due.next"
@@ -355,7 +376,8 @@ pub(super) const NEXT: &str = "SELECT EXISTS (SELECT FROM generator WHERE next <
     (SELECT next FROM generator WHERE next > $1 ORDER BY next LIMIT 1)";
 const INSERT: &str = "INSERT INTO generator
         (namespace, name, version, fence, notices, paused, next, created_at, changed_at, definition, record, state)
-    VALUES ($1, $2, 1, 0, 0, false, $3, $4, $4, $5, $6, $7) ON CONFLICT (namespace, name) DO NOTHING";
+    VALUES ($1, $2, 1, 0, 0, false, $3, $4, $4, $5, $6, $7) ON CONFLICT (namespace, name) DO NOTHING
+    RETURNING generator";
 const REDEFINE: &str = "UPDATE generator SET definition = $3, changed_at = $4
     WHERE namespace = $1 AND name = $2 AND definition <> $3";
 const HELD: &str = "SELECT version FROM generator WHERE generator = $1 AND fence = $2 FOR UPDATE";
@@ -382,6 +404,11 @@ const NOTE_ENDS: &str = "UPDATE generator
         next = CASE WHEN next > $4 AND look_after > 0 AND ended + $3 >= look_after AND (lease_until > $4) IS NOT TRUE
                     THEN $4 ELSE next END
     WHERE namespace = $1 AND name = $2 RETURNING coalesce(next <= $4, false), greatest(look_after - ended, 0)";
+pub(super) const NOTIFY_KEYS: &str = "UPDATE generator
+    SET notices = notices + 1, next = CASE WHEN paused OR lease_until > $2 THEN next ELSE $2 END
+    WHERE generator = ANY($1::bigint[])";
+/// Gives a notice to one that is being committed.
+pub(super) const NOTE: &str = "UPDATE generator SET notices = notices + 1 WHERE generator = $1";
 const OUTSTANDING: &str = "SELECT job FROM item WHERE generator = $1 AND job = ANY($2::uuid[])";
 const INSERT_ITEMS: &str = "INSERT INTO item (generator, job, key)
     SELECT $1::bigint, t.job, t.key FROM unnest($2::uuid[], $3::text[]) AS t (job, key)

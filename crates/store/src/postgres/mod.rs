@@ -71,6 +71,7 @@ mod tls;
 mod unanswered;
 mod url;
 mod wake;
+mod webhook;
 mod whereabouts;
 mod worker;
 

@@ -58,6 +58,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0011_rollups.sql"),
     },
+    Migration {
+        version: 8,
+        name: "webhooks",
+        usable_from: 3,
+        sql: include_str!("migrations/0008_webhooks.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

@@ -99,6 +99,7 @@ mod hot;
 mod lost;
 mod schedule;
 mod source;
+mod webhook;
 
 /// A store in a schema of a PostgreSQL database. See the [module documentation](super).
 pub struct PostgresStore {

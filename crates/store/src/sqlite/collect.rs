@@ -10,7 +10,7 @@ use super::change::remove;
 use super::error::read_error;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::Session;
-use super::{event, rollup, schedule, source};
+use super::{event, rollup, schedule, source, webhook};
 use crate::Reply;
 use crate::claim::JobKey;
 use crate::collect::{Collect, CollectStore, Collected};
@@ -39,6 +39,7 @@ fn look(conn: &Connection, collect: &Collect) -> rusqlite::Result<Collected> {
     let rows = match collect.garbage {
         Garbage::Firings => count(schedule::OLD_FIRINGS)?,
         Garbage::Events => count(event::OLD_EVENTS)?,
+        Garbage::Deliveries => (count(webhook::OLD)? + count(webhook::OLD_RETRIES)?).min(collect.limit),
         Garbage::Sources => (count(source::OLD_SEEN)? + count(source::OLD_SOURCES)?).min(collect.limit),
         Garbage::Workers => count(OLD_WORKERS)?,
         Garbage::Minutes => count(&rollup::old(Grain::Minute))?,
@@ -53,6 +54,7 @@ fn remove_rows(session: &mut Session<'_>, collect: &Collect) -> Result<usize, Er
     match collect.garbage {
         Garbage::Firings => session.execute(schedule::PRUNE_FIRINGS, (before, most)),
         Garbage::Events => session.execute(event::PRUNE, (before, most)),
+        Garbage::Deliveries => webhook::collect(session, before, collect.limit),
         Garbage::Sources => {
             let files = session.execute(source::PRUNE_SEEN, (before, most))?;
             let left = i64::try_from(collect.limit - files).unwrap_or(i64::MAX);

@@ -93,7 +93,7 @@ fn deliver(
     Ok(true)
 }
 
-fn read_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
+pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
     Ok(StoredEvent {
         number: EventKey(row.get(0)?),
         at: Timestamp::from_micros(row.get(5)?),

@@ -18,9 +18,9 @@ use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::query::{read_view, view_query};
 use super::schedule::{page, rows};
 use super::session::{Session, name, vanished};
-use super::table;
 use crate::{Enqueued, Reply};
 use crate::change::Change;
+use super::{table, webhook};
 use crate::error::Error;
 use crate::file::KnownFile;
 use crate::table::{RowsAfter, TableRow};
@@ -52,10 +52,7 @@ impl GeneratorStore for SqliteStore {
     fn write_generator(&self, _: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
         self.writer.write(move |session| {
             session.hint = true;
-            let next = write.next.map(Timestamp::as_micros);
-            let values =
-                params![write.generator.0, write.version, write.record, write.paused, next, write.state];
-            Ok(session.execute(WRITE, values)? > 0)
+            rewrite(session, &write, None)
         })
     }
 
@@ -126,21 +123,46 @@ impl GeneratorStore for SqliteStore {
     }
 
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
-        self.writer.write(move |session| {
-            session.execute(FORGET_ITEMS, [generator.0])?;
-            session.execute(file::FORGET_ALL, [generator.0])?;
-            Ok(session.execute(REMOVE, [generator.0])? > 0)
-        })
+        self.writer.write(move |session| forget(session, generator))
     }
 }
 
-fn put(session: &mut Session<'_>, now: Timestamp, new: &NewGenerator) -> Result<bool, Error> {
+/// Removes a generator. See [`GeneratorStore::remove_generator`].
+pub(super) fn forget(session: &mut Session<'_>, generator: GeneratorKey) -> Result<bool, Error> {
+    session.execute(FORGET_ITEMS, [generator.0])?;
+    session.execute(file::FORGET_ALL, [generator.0])?;
+    Ok(session.execute(REMOVE, [generator.0])? > 0)
+}
+
+/// Writes what somebody changed, and the state if there is one; `false` when the version is another.
+pub(super) fn rewrite(
+    session: &mut Session<'_>,
+    write: &GeneratorWrite,
+    state: Option<&str>,
+) -> Result<bool, Error> {
+    let next = write.next.map(Timestamp::as_micros);
+    let state = state.or(write.state.as_deref());
+    let values = params![write.generator.0, write.version, write.record, write.paused, next, state];
+    Ok(session.execute(WRITE, values)? > 0)
+}
+
+/// Adds a generator; `None` when the name is taken.
+pub(super) fn insert(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    new: &NewGenerator,
+) -> Result<Option<i64>, Error> {
     let (namespace, name, now) = (new.namespace.as_str(), new.name.as_str(), now.as_micros());
     let next = new.next.map(Timestamp::as_micros);
     let values = params![namespace, name, next, now, new.definition, new.record, new.state];
-    if session.execute(INSERT, values)? > 0 {
+    session.first(INSERT, values, |row| row.get(0))
+}
+
+fn put(session: &mut Session<'_>, now: Timestamp, new: &NewGenerator) -> Result<bool, Error> {
+    if insert(session, now, new)?.is_some() {
         return Ok(true);
     }
+    let (namespace, name, now) = (new.namespace.as_str(), new.name.as_str(), now.as_micros());
     Ok(session.execute(REDEFINE, params![namespace, name, new.definition, now])? > 0)
 }
 
@@ -167,7 +189,9 @@ fn due(session: &mut Session<'_>, take: &TakeGenerators, most: usize) -> Result<
     while found.len() < most {
         let Some(row) = rows.next().map_err(read)? else { break };
         let text = |column| row.get_ref(column).and_then(|value| Ok(value.as_str()?)).map_err(read);
-        if names.contains(&(text(1)?, text(2)?)) {
+        let (namespace, name) = (text(1)?, text(2)?);
+        let is_prefixed = take.prefixes.iter().any(|prefix| name.starts_with(prefix));
+        if is_prefixed || names.contains(&(namespace, name)) {
             found.push(row.get(0).map_err(read)?);
         }
     }
@@ -262,9 +286,10 @@ fn blobs(ids: impl Iterator<Item = JobId>) -> Rc<Vec<Value>> {
 }
 
 /// Writes what a generator of ours writes besides.
-fn apply(session: &mut Session<'_>, _: Timestamp, effect: &Effect) -> Result<(), Error> {
+fn apply(session: &mut Session<'_>, now: Timestamp, effect: &Effect) -> Result<(), Error> {
     match effect {
         Effect::Files(generator, write) => file::write(session, *generator, write),
+        Effect::Webhook(turn) => webhook::write_turn(session, now, turn),
     }
 }
 
@@ -366,7 +391,7 @@ fn ended(conn: &Connection, generator: GeneratorKey, limit: usize) -> rusqlite::
     Ok(ended)
 }
 
-fn read_generator(row: &Row<'_>) -> rusqlite::Result<StoredGenerator> {
+pub(super) fn read_generator(row: &Row<'_>) -> rusqlite::Result<StoredGenerator> {
     Ok(StoredGenerator {
         key: GeneratorKey(row.get(0)?),
         namespace: name(row, 1, Namespace::new)?,
@@ -386,7 +411,8 @@ fn read_generator(row: &Row<'_>) -> rusqlite::Result<StoredGenerator> {
 }
 
 /// What [`read_generator`] reads.
-const COLUMNS: &str = "generator, namespace, name, version, fence, notices, paused, next, lease_until,
+pub(super) const COLUMNS: &str =
+    "generator, namespace, name, version, fence, notices, paused, next, lease_until,
      created_at, changed_at, definition, record, state";
 
 pub(super) fn by_name() -> String {
@@ -409,7 +435,8 @@ pub(super) fn take_one() -> String {
 
 const INSERT: &str = "INSERT INTO taskwright_generator
         (namespace, name, version, fence, notices, paused, next, created_at, changed_at, definition, record, state)
-     VALUES (?1, ?2, 1, 0, 0, 0, ?3, ?4, ?4, ?5, ?6, ?7) ON CONFLICT (namespace, name) DO NOTHING";
+     VALUES (?1, ?2, 1, 0, 0, 0, ?3, ?4, ?4, ?5, ?6, ?7) ON CONFLICT (namespace, name) DO NOTHING
+     RETURNING generator";
 const REDEFINE: &str = "UPDATE taskwright_generator SET definition = ?3, changed_at = ?4
      WHERE namespace = ?1 AND name = ?2 AND definition <> ?3";
 pub(super) const DUE: &str = "SELECT generator, namespace, name FROM taskwright_generator
@@ -441,6 +468,12 @@ pub(super) const NOTE_ENDS: &str = "UPDATE taskwright_generator
                     ?4, next)
      WHERE namespace = ?1 AND name = ?2 RETURNING next IS NOT NULL AND next <= ?4, max(look_after - ended, 0)";
 pub(super) const OVER_AS: &str = "SELECT o.state FROM taskwright_job j JOIN taskwright_over o ON o.seq = j.seq WHERE j.id = ?1";
+pub(super) const NOTIFY_KEY: &str = "UPDATE taskwright_generator
+     SET notices = notices + 1,
+         next = iif(paused OR coalesce(lease_until > ?2, 0), next, ?2)
+     WHERE generator = ?1";
+/// Gives a notice to one that is being committed.
+pub(super) const NOTE: &str = "UPDATE taskwright_generator SET notices = notices + 1 WHERE generator = ?1";
 pub(super) const INSERT_ITEM: &str = "INSERT INTO taskwright_item (generator, job, key) VALUES (?1, ?2, ?3)
      ON CONFLICT (generator, job) DO NOTHING";
 pub(super) const FORGET_SETTLED: &str = "DELETE FROM taskwright_item WHERE generator = ?1 AND job IN rarray(?2)";

@@ -46,6 +46,7 @@ mod sweep;
 mod table;
 mod timeline;
 mod wake;
+mod webhook;
 mod worker;
 mod writer;
 

@@ -8,7 +8,7 @@ use taskwright_core::{NewJob, State};
 
 use super::open::Options;
 use super::{
-    change, claim, collect, event, file, finish, generator, history, list, place, query, rollup, schedule, source, SqliteStore, sweep, worker,
+    change, claim, collect, event, file, finish, generator, history, list, place, query, rollup, schedule, source, SqliteStore, sweep, webhook, worker,
 };
 use crate::conformance::fixture::*;
 use crate::{Filter, Pattern};
@@ -125,6 +125,18 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("jobs: remove their former keys", change::REMOVE_ALL[5]),
     ("jobs: remove", change::REMOVE_ALL[6]),
     ("generator: forget items", generator::FORGET_ITEMS),
+    ("generator: notify by key", generator::NOTIFY_KEY),
+    ("webhook: who listens", webhook::LISTENING),
+    ("webhook: end of the log", webhook::LOG_END),
+    ("webhook: log", webhook::LOG),
+    ("webhook: retries", webhook::RETRIES),
+    ("webhook: key that waits", webhook::WAITING),
+    ("webhook: retry later", webhook::LATER),
+    ("webhook: retry done", webhook::DONE),
+    ("webhook: release a key", webhook::RELEASE),
+    ("webhook: history", webhook::DELIVERIES),
+    ("webhook: forget history", webhook::PRUNE),
+    ("webhook: forget retries", webhook::PRUNE_RETRIES),
 ];
 
 /// A store with very many scheduled and finished jobs. The first ones come through the store, the others are copies.

@@ -42,6 +42,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0008_rollups.sql"),
     },
+    Migration {
+        version: 5,
+        name: "webhooks",
+        usable_from: 1,
+        sql: include_str!("migrations/0005_webhooks.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::{
-    Actor, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, ScheduleName, State, Timestamp,
-    Topic, Verdict, WorkerId,
+    Actor, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, ScheduleName, State, Timestamp, Topic, Verdict, WorkerId,
 };
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::*;
@@ -106,6 +105,24 @@ impl GeneratorStore for Broken {
         generator(of: Namespace, name: GeneratorName) -> Option<StoredGenerator>;
         generators(of: Option<Namespace>, after: Option<GeneratorKey>, limit: usize) -> Vec<StoredGenerator>;
         remove_generator(generator: GeneratorKey) -> bool;
+    }
+}
+
+impl WebhookStore for Broken {
+    sound! {
+        add_webhook(now: Timestamp, webhook: NewWebhook) -> bool;
+        write_webhook(now: Timestamp, write: WebhookWrite) -> bool;
+        remove_webhook(now: Timestamp, generator: GeneratorKey) -> bool;
+        webhook(of: Namespace, generator: GeneratorName) -> Option<StoredWebhook>;
+        webhooks(of: Option<Namespace>, after: Option<GeneratorKey>, limit: usize) -> Vec<StoredWebhook>;
+        listening_webhooks() -> Vec<Listening>;
+        wake_webhooks(now: Timestamp, generators: Vec<GeneratorKey>) -> ();
+        log_head() -> i64;
+        read_log(read: ReadLog) -> LogPage;
+        retries(set: RetrySet, limit: usize) -> Vec<StoredRetry>;
+        waiting_keys(set: RetrySet, keys: Vec<String>) -> Vec<String>;
+        redeliver(now: Timestamp, set: RetrySet, events: Vec<EventId>) -> Vec<bool>;
+        deliveries(generator: GeneratorKey, before: Option<u64>, limit: usize) -> Vec<DeliveryView>;
     }
 }
 

@@ -31,4 +31,5 @@ mod streams_miss_nothing;
 mod the_new_primary_is_found;
 mod the_server_of_the_tests;
 mod tls_believes_whom_it_is_told_to;
+mod webhooks_read_the_log;
 mod whoever_enqueues_tells_the_others;

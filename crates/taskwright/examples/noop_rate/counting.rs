@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use taskwright::core::{Fingerprint, GeneratorName, ScheduleName, State, Topic, Verdict};
+use taskwright::core::{EventId, Fingerprint, GeneratorName, ScheduleName, State, Topic, Verdict};
 use taskwright::store::{
-    Change, Changed, Claim, Claimed, ClaimedJob, Collect, Collected, CollectStore, Counters, DueSchedules, EndedItem, Enqueued, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, Reclaimed, Registration, Reply, RolledUp, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoredEvent, StoredGenerator, StoredSchedule, StoreInfo, TableRow, TakeGenerators, TakenGenerators, WorkerView, Written,
+    Change, Changed, Claim, Claimed, ClaimedJob, Collect, Collected, CollectStore, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening, LogChunk, LogEntry, LogPage, NewEvent, NewGenerator, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet, RolledUp, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredWebhook, StoreInfo, TableRow, TakeGenerators, TakenGenerators, WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Timestamp,
@@ -213,6 +213,65 @@ impl GeneratorStore for CountingStore {
 
     fn remove_generator(&self, _: GeneratorKey) -> Reply<'_, bool> {
         reply(false)
+    }
+}
+
+impl WebhookStore for CountingStore {
+    fn add_webhook(&self, _: Timestamp, _: NewWebhook) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn write_webhook(&self, _: Timestamp, _: WebhookWrite) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn remove_webhook(&self, _: Timestamp, _: GeneratorKey) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn webhook(&self, _: Namespace, _: GeneratorName) -> Reply<'_, Option<StoredWebhook>> {
+        reply(None)
+    }
+
+    fn webhooks(
+        &self,
+        _: Option<Namespace>,
+        _: Option<GeneratorKey>,
+        _: usize,
+    ) -> Reply<'_, Vec<StoredWebhook>> {
+        reply(Vec::new())
+    }
+
+    fn listening_webhooks(&self) -> Reply<'_, Vec<Listening>> {
+        reply(Vec::new())
+    }
+
+    fn wake_webhooks(&self, _: Timestamp, _: Vec<GeneratorKey>) -> Reply<'_, ()> {
+        reply(())
+    }
+
+    fn log_head(&self) -> Reply<'_, i64> {
+        reply(0)
+    }
+
+    fn read_log(&self, _: ReadLog) -> Reply<'_, LogPage> {
+        reply(LogPage::default())
+    }
+
+    fn retries(&self, _: RetrySet, _: usize) -> Reply<'_, Vec<StoredRetry>> {
+        reply(Vec::new())
+    }
+
+    fn waiting_keys(&self, _: RetrySet, _: Vec<String>) -> Reply<'_, Vec<String>> {
+        reply(Vec::new())
+    }
+
+    fn redeliver(&self, _: Timestamp, _: RetrySet, events: Vec<EventId>) -> Reply<'_, Vec<bool>> {
+        reply(vec![false; events.len()])
+    }
+
+    fn deliveries(&self, _: GeneratorKey, _: Option<u64>, _: usize) -> Reply<'_, Vec<DeliveryView>> {
+        reply(Vec::new())
     }
 }
 

@@ -1,15 +1,17 @@
-//! Delivers events: offers each to the schedules that wait for it, once.
+//! Delivers events: offers each to the schedules that wait for it, once, and wakes the endpoints of webhooks that do.
 //!
 //! As with [`fire`](super::fire) every node does it and the leader goes first.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright_core::{GeneratorName, Namespace, Topic};
 use taskwright_core::generator::Definition;
 use taskwright_core::trigger::{CustomTriggers, TopicPattern};
-use taskwright_core::{GeneratorName, Namespace};
+use taskwright_core::webhook::Topics;
+use taskwright_store::{Error, Listening, Reply, ScheduleWrite, SharedStore, StoredEvent};
 use tokio::sync::Mutex;
-use taskwright_store::{Error, Reply, ScheduleWrite, SharedStore, StoredEvent};
 
 use super::fire::{behind, states};
 use super::lead::Terms;
@@ -100,6 +102,25 @@ impl Deliver {
         let done = self.store.deliver(decider.now, keys, writes).await?;
         Ok(done.then_some(delivered))
     }
+
+    /// Wakes the endpoints of webhooks that wait for such events. They read these from the log: if nobody comes to wake them they
+    /// are late, and miss nothing.
+    async fn wake(&self, env: &Env, events: &[StoredEvent]) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let about: HashSet<(&Namespace, &Topic)> =
+            events.iter().map(|stored| (&stored.event.namespace, &stored.event.topic)).collect();
+        let wants = |one: &Listening| {
+            // What cannot be read here is for a newer program, which is woken.
+            let topics = serde_json::from_str::<Topics>(&one.topics).ok();
+            let has = |topic| topics.as_ref().is_none_or(|topics| topics.has(topic));
+            about.iter().any(|(namespace, topic)| **namespace == one.namespace && has(topic))
+        };
+        let listening = self.store.listening_webhooks().await?;
+        let keys: Vec<_> = listening.iter().filter(|one| wants(one)).map(|one| one.generator).collect();
+        if keys.is_empty() { Ok(()) } else { self.store.wake_webhooks(env.now(), keys).await }
+    }
 }
 
 /// The generators that events notify.
@@ -143,6 +164,7 @@ impl Duty for Deliver {
                 return Ok(Next::At(turn, LOOK_EVERY));
             }
             let delivered = self.deliver(env, &events).await?;
+            self.wake(env, &events[..delivered.unwrap_or(0)]).await?;
             Ok(match delivered {
                 Some(delivered) if delivered == events.len() && delivered < EVENTS_MAX => {
                     Next::After(LOOK_EVERY)

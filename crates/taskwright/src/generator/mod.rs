@@ -8,6 +8,7 @@
 //! | `progress` | how far a cursor generator has come |
 //! | `directory` | a generator over the files of a directory |
 //! | `deadline` | a generator that makes no items, but ends or hurries jobs that take too long |
+//! | `family` | generators that come and go at run time |
 //! | `client` | what people do with generators |
 //! | `collector` | our own: each removes one sort of what is over for long |
 //! | `roll_up` | our own: adds executions up per minute and hour |
@@ -53,6 +54,7 @@ mod collector;
 mod cursor;
 mod deadline;
 mod directory;
+mod family;
 mod item;
 mod progress;
 mod roll_up;
@@ -76,6 +78,9 @@ pub use self::collector::{CollectorView, Collectors, DryRun, Keep};
 pub use self::cursor::{CursorGenerator, Row, Table, TableOrder};
 pub use self::deadline::DeadlineGenerator;
 pub use self::directory::{Directory, DirectoryGenerator, FoundFile};
+use self::family::Families;
+pub use self::family::Family;
+pub(crate) use self::family::KnownFamily;
 pub use self::item::Item;
 pub use self::progress::{Backlog, Cursor};
 
@@ -186,7 +191,10 @@ pub struct Settled {
 
 /// The generators that a program brings. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct GeneratorSet(Vec<Arc<Known>>);
+pub struct GeneratorSet {
+    known: Vec<Arc<Known>>,
+    families: Families,
+}
 
 impl GeneratorSet {
     /// No generators.
@@ -199,7 +207,7 @@ impl GeneratorSet {
     /// # Errors
     ///
     /// When its name is no valid name, is kept for our own (`rollup`, and what begins with `gc:`) or is there already in its
-    /// namespace, or its options make no sense.
+    /// namespace, or is one of a family; or its options make no sense.
     pub fn with(self, generator: impl Generator) -> Result<Self, Error> {
         let name: GeneratorName = generator.name().parse()?;
         if is_reserved(&name) {
@@ -217,21 +225,48 @@ impl GeneratorSet {
         let definition = Definition::new(generator.name().parse()?);
         let name = definition.name.clone();
         let definition = Definition { name, ..generator.options(definition) }.checked()?;
-        if self.0.iter().any(|known| known.is_called_as(&definition)) {
+        if self.known.iter().any(|known| known.is_called_as(&definition)) {
             return Err(Error::invalid(
                 format!("the generator {}", definition.name),
                 "it is added twice",
                 "add each generator once, or give one of the two another name",
             ));
         }
-        self.0.push(Arc::new(Known { definition, run: Box::new(Boxed(generator)) }));
+        if let Some(family) = self.families.iter().find(|family| family.has(definition.name.as_str())) {
+            return Err(is_of_family(&definition.name, family));
+        }
+        self.known.push(Arc::new(Known { definition, run: Box::new(Boxed(generator)) }));
+        Ok(self)
+    }
+
+    /// Adds a family: generators that come and go at run time.
+    ///
+    /// # Errors
+    ///
+    /// When its prefix is no valid name, names of another family begin with it or it with those, or a generator is called so that is
+    /// none of the family.
+    pub fn with_family(mut self, family: impl Family) -> Result<Self, Error> {
+        let family = KnownFamily::new(family)?;
+        if let Some(known) = self.known.iter().find(|known| family.has(known.definition.name.as_str())) {
+            return Err(is_of_family(&known.definition.name, &family));
+        }
+        if let Some(other) =
+            self.families.iter().find(|other| other.has(&family.prefix) || family.has(&other.prefix))
+        {
+            return Err(Error::invalid(
+                format!("the family {:?} of generators", family.prefix),
+                format!("one name can be of it and of the family {:?}", other.prefix),
+                "add each family once, and let none begin like another",
+            ));
+        }
+        self.families.push(Arc::new(family));
         Ok(self)
     }
 
     /// Only those that may make items of this priority or better: for a node that runs no others.
     #[must_use]
     pub fn up_to(mut self, worst: Priority) -> Self {
-        self.0.retain(|known| known.definition.best <= worst);
+        self.known.retain(|known| known.definition.best <= worst);
         self
     }
 
@@ -254,17 +289,30 @@ impl GeneratorSet {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.known.is_empty() && self.families.is_empty()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Known>> {
-        self.0.iter()
+        self.known.iter()
     }
+
+    pub(crate) fn families(&self) -> &[Arc<KnownFamily>] {
+        &self.families
+    }
+}
+
+fn is_of_family(name: &GeneratorName, family: &KnownFamily) -> Error {
+    Error::invalid(
+        format!("the generator {name}"),
+        format!("names that begin with {:?} are those of a family", family.prefix),
+        "give it another name",
+    )
 }
 
 impl fmt::Debug for GeneratorSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|known| &known.definition.name)).finish()
+        let names = self.known.iter().map(|known| &known.definition.name);
+        f.debug_list().entries(names).entries(&self.families).finish()
     }
 }
 

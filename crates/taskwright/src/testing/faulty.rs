@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskwright_core::{
-    Actor, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, ScheduleName, State, Timestamp,
-    Topic, Verdict, WorkerId,
+    Actor, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, ScheduleName, State, Timestamp, Topic, Verdict, WorkerId,
 };
 use taskwright_store::{
-    Change, Changed, Claim, Claimed, Collect, Collected, CollectStore, Counters, DueSchedules, EndedItem, Enqueued, Error, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, Reclaimed, Registration, Reply, RolledUp, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store, StoredEvent, StoredGenerator, StoredSchedule, StoreInfo, TableRow, TakeGenerators, TakenGenerators, Takers, WorkerView, Written,
+    Change, Changed, Claim, Claimed, Collect, Collected, CollectStore, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, Error, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening, LogChunk, LogEntry, LogPage, NewEvent, NewGenerator, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet, RolledUp, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredWebhook, StoreInfo, TableRow, TakeGenerators, TakenGenerators, Takers, WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -46,8 +45,7 @@ pub enum Call {
     ItemsEnded,
     EndedItems,
     CommitGenerator,
-    RollUp,
-    Collect,
+    Collect, ReadLog, RollUp, WakeWebhooks,
 }
 
 /// When a call fails.
@@ -302,6 +300,70 @@ impl GeneratorStore for FaultyStore {
 
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
         self.store.remove_generator(generator)
+    }
+}
+
+impl WebhookStore for FaultyStore {
+    fn add_webhook(&self, now: Timestamp, webhook: NewWebhook) -> Reply<'_, bool> {
+        self.store.add_webhook(now, webhook)
+    }
+
+    fn write_webhook(&self, now: Timestamp, write: WebhookWrite) -> Reply<'_, bool> {
+        self.store.write_webhook(now, write)
+    }
+
+    fn remove_webhook(&self, now: Timestamp, generator: GeneratorKey) -> Reply<'_, bool> {
+        self.store.remove_webhook(now, generator)
+    }
+
+    fn webhook(&self, namespace: Namespace, generator: GeneratorName) -> Reply<'_, Option<StoredWebhook>> {
+        self.store.webhook(namespace, generator)
+    }
+
+    fn webhooks(
+        &self,
+        namespace: Option<Namespace>,
+        after: Option<GeneratorKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredWebhook>> {
+        self.store.webhooks(namespace, after, limit)
+    }
+
+    fn listening_webhooks(&self) -> Reply<'_, Vec<Listening>> {
+        self.store.listening_webhooks()
+    }
+
+    fn wake_webhooks(&self, now: Timestamp, generators: Vec<GeneratorKey>) -> Reply<'_, ()> {
+        self.run(Call::WakeWebhooks, move || self.store.wake_webhooks(now, generators))
+    }
+
+    fn log_head(&self) -> Reply<'_, i64> {
+        self.store.log_head()
+    }
+
+    fn read_log(&self, read: ReadLog) -> Reply<'_, LogPage> {
+        self.run(Call::ReadLog, move || self.store.read_log(read))
+    }
+
+    fn retries(&self, set: RetrySet, limit: usize) -> Reply<'_, Vec<StoredRetry>> {
+        self.store.retries(set, limit)
+    }
+
+    fn waiting_keys(&self, set: RetrySet, keys: Vec<String>) -> Reply<'_, Vec<String>> {
+        self.store.waiting_keys(set, keys)
+    }
+
+    fn redeliver(&self, now: Timestamp, set: RetrySet, events: Vec<EventId>) -> Reply<'_, Vec<bool>> {
+        self.store.redeliver(now, set, events)
+    }
+
+    fn deliveries(
+        &self,
+        generator: GeneratorKey,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Reply<'_, Vec<DeliveryView>> {
+        self.store.deliveries(generator, before, limit)
     }
 }
 

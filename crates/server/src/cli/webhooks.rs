@@ -1,0 +1,167 @@
+//! `webhooks`: endpoints that are told of events: look at them, add and change them, and deliver again.
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use taskwright::webhook::{WebhookView, Webhooks as Client};
+use taskwright_core::trigger::TopicPattern;
+use taskwright_core::webhook::{Disabled, Order, Origin};
+use taskwright_core::{Namespace, Timestamp, WebhookName};
+
+use super::Context;
+use crate::error::{Error, Exit, nearest};
+use crate::output::Paint;
+
+mod add;
+mod change;
+mod deliveries;
+mod list;
+mod redeliver;
+mod show;
+mod test;
+
+/// Tells others of events.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright webhooks add billing https://example.org/hook --topic 'order.*'
+  taskwright webhooks list
+  taskwright webhooks deliveries billing --failed
+
+Events are sent in the form of Standard Webhooks, signed with HMAC-SHA256, at
+least once each. `up` sends them; see `Webhooks` in the guide.")]
+pub(super) struct Webhooks {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Add an endpoint, and print its secret
+    Add(add::Add),
+    /// List the endpoints
+    List(list::List),
+    /// Show everything about an endpoint but its secret
+    Show(show::Show),
+    /// Send again, what was parked first, and forgive all failures
+    Enable(change::Enable),
+    /// Send nothing, and park or drop the backlog
+    Disable(change::Disable),
+    /// Sign with a new secret, and print it; for 24 h with the old one, too
+    Rotate(change::Rotate),
+    /// Deliver events again
+    Redeliver(redeliver::Redeliver),
+    /// List what was tried, the newest first
+    Deliveries(deliveries::Deliveries),
+    /// Remove endpoints
+    Remove(change::Remove),
+    /// Send one message now, and tell what came back
+    Test(test::Test),
+}
+
+impl Webhooks {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        match self.verb {
+            Verb::Add(verb) => verb.run(context).await,
+            Verb::List(verb) => verb.run(context).await,
+            Verb::Show(verb) => verb.run(context).await,
+            Verb::Enable(verb) => verb.run(context).await,
+            Verb::Disable(verb) => verb.run(context).await,
+            Verb::Rotate(verb) => verb.run(context).await,
+            Verb::Redeliver(verb) => verb.run(context).await,
+            Verb::Deliveries(verb) => verb.run(context).await,
+            Verb::Remove(verb) => verb.run(context).await,
+            Verb::Test(verb) => verb.run(context).await,
+        }
+    }
+}
+
+/// The endpoints of the store, which must exist.
+async fn client(context: &Context) -> Result<Client, Error> {
+    Ok(context.client().await?.webhooks())
+}
+
+/// An endpoint that is there; otherwise an error that says what there is.
+async fn found(context: &Context, name: &WebhookName) -> Result<WebhookView, Error> {
+    match client(context).await?.get(&context.namespace_or_default(), name).await? {
+        Some(view) => Ok(view),
+        None => Err(unknown(context, name).await?),
+    }
+}
+
+/// What is to be said about an endpoint that is not there.
+async fn unknown(context: &Context, name: &WebhookName) -> Result<Error, Error> {
+    let namespace = context.namespace_or_default();
+    let views = client(context).await?.list(Some(&namespace)).await?;
+    let fix = match nearest(name.as_str(), views.iter().map(|view| view.name.as_str())) {
+        Some(meant) => format!("write `{meant}`, if that is what you meant"),
+        None => {
+            "see them all with `taskwright webhooks list`, or add it with `taskwright webhooks add`".into()
+        }
+    };
+    let why = match context.namespace {
+        Some(_) => format!("there is no such webhook in the namespace {namespace}"),
+        None => "there is no such webhook".to_owned(),
+    };
+    Ok(Error::operational(format!("the webhook {name}"), why, fix))
+}
+
+/// How an endpoint is, in a word, and its colour.
+fn status(view: &WebhookView) -> (&'static str, Paint) {
+    match &view.endpoint.disabled {
+        Some(_) => ("disabled", Paint::Faint),
+        None if view.record.paused.is_some() => ("paused", Paint::Warn),
+        None if view.progress.breaker.opened_at().is_some() => ("failing", Paint::Bad),
+        None => ("on", Paint::Good),
+    }
+}
+
+/// Events that it may have to be told of at most: also those that are not for it count.
+fn backlog(view: &WebhookView, head: i64) -> i64 {
+    match view.endpoint.disabled.as_ref().map(|disabled| disabled.backlog) {
+        Some(taskwright_core::webhook::Backlog::Drop) => 0,
+        _ => (head - view.progress.cursor).max(0),
+    }
+}
+
+/// An endpoint as JSON, without its secrets.
+#[derive(Serialize)]
+struct Listed<'a> {
+    name: &'a WebhookName,
+    namespace: &'a Namespace,
+    status: &'a str,
+    url: &'a str,
+    topics: &'a [TopicPattern],
+    in_flight: u32,
+    order: Order,
+    timeout_ms: u128,
+    allow_private: bool,
+    origin: Origin,
+    disabled: Option<&'a Disabled>,
+    failing_since: Option<Timestamp>,
+    backlog_max: i64,
+    old_secret_until: Option<Timestamp>,
+    created_at: Timestamp,
+}
+
+impl<'a> Listed<'a> {
+    fn of(view: &'a WebhookView, head: i64) -> Self {
+        let endpoint = &view.endpoint;
+        Self {
+            name: &view.name,
+            namespace: &view.namespace,
+            status: status(view).0,
+            url: &endpoint.url,
+            topics: &endpoint.topics.0,
+            in_flight: endpoint.in_flight,
+            order: endpoint.order,
+            timeout_ms: endpoint.timeout.as_millis(),
+            allow_private: endpoint.allow_private,
+            origin: endpoint.origin,
+            disabled: endpoint.disabled.as_ref(),
+            failing_since: view.progress.breaker.opened_at(),
+            backlog_max: backlog(view, head),
+            old_secret_until: endpoint.old_secret.as_ref().map(|old| old.until),
+            created_at: view.created_at,
+        }
+    }
+}

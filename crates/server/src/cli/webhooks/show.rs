@@ -1,0 +1,143 @@
+//! `webhooks show`.
+
+use clap::Args;
+use serde::Serialize;
+use taskwright::webhook::WebhookView;
+use taskwright_core::webhook::{Backlog, Order};
+use taskwright_core::{Timestamp, WebhookName};
+use taskwright_store::DeliveryView;
+
+use super::{Listed, deliveries};
+use crate::cli::{Context, look};
+use crate::error::{Error, Exit};
+use crate::output::{Output, Paint};
+use crate::text;
+
+/// Shows an endpoint.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright webhooks show billing
+  taskwright webhooks show billing --json
+
+The secret is never shown: `webhooks rotate` gives a new one.")]
+pub(super) struct Show {
+    /// The endpoint
+    name: WebhookName,
+}
+
+/// Retries that are shown.
+const RETRIES_SEEN: usize = 100;
+/// Attempts that are shown.
+const DELIVERIES_SEEN: usize = 5;
+
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    listed: Listed<'a>,
+    /// Up to 100.
+    retries: usize,
+    next_retry: Option<Timestamp>,
+    next_turn: Option<Timestamp>,
+    last_turn: Option<Timestamp>,
+    error: Option<&'a str>,
+    deliveries: &'a [DeliveryView],
+}
+
+impl Show {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        let view = super::found(context, &self.name).await?;
+        let store = context.store().await?;
+        let head = store.log_head().await?;
+        let retries = store.retries(view.retry_set, RETRIES_SEEN).await?;
+        let next_retry = retries.first().map(|retry| retry.next_at);
+        let tried = store.deliveries(view.generator, None, DELIVERIES_SEEN).await?;
+        if context.output.is_json() {
+            context.output.json(&Whole {
+                listed: Listed::of(&view, head),
+                retries: retries.len(),
+                next_retry,
+                next_turn: view.record.poll_at,
+                last_turn: view.record.last_poll,
+                error: view.record.last_error.as_deref(),
+                deliveries: &tried,
+            })?;
+            return Ok(Exit::Ok);
+        }
+        let now = context.env.now();
+        facts(&context.output, &view, now)?;
+        fact(&context.output, "backlog", format!("{} events at most", super::backlog(&view, head)))?;
+        if let Some(next) = next_retry {
+            let most = if retries.len() == RETRIES_SEEN { " or more" } else { "" };
+            let next = text::full(next, now);
+            fact(&context.output, "retries", format!("{}{most}, the next {next}", retries.len()))?;
+        }
+        if !tried.is_empty() {
+            look::heading(&context.output, "Tried last")?;
+            deliveries::print(context, &tried)?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn fact(output: &Output, name: &str, value: impl AsRef<str>) -> Result<(), Error> {
+    output.line(format!("  {} {}", output.paint(&format!("{name:<11}"), Paint::Faint), value.as_ref()))
+}
+
+fn facts(output: &Output, view: &WebhookView, now: Timestamp) -> Result<(), Error> {
+    let endpoint = &view.endpoint;
+    let (status, paint) = super::status(view);
+    output.line(format!(
+        "{}  {}",
+        output.paint(view.name.as_str(), Paint::Strong),
+        output.paint(status, paint)
+    ))?;
+    fact(output, "url", text::one_line(&endpoint.url))?;
+    let topics: Vec<&str> = endpoint.topics.0.iter().map(|topic| topic.as_str()).collect();
+    fact(output, "topics", topics.join(", "))?;
+    if let Some(disabled) = &endpoint.disabled {
+        let reason = disabled.reason.as_ref().map(|reason| format!(": {}", text::one_line(reason)));
+        let what = match disabled.backlog {
+            Backlog::Park => "parked",
+            Backlog::Drop => "dropped",
+        };
+        let by = text::one_line(disabled.by.as_str());
+        let at = text::full(disabled.at, now);
+        fact(
+            output,
+            "disabled",
+            format!("{at} by {by}{}; the backlog is {what}", reason.unwrap_or_default()),
+        )?;
+    }
+    if let Some(since) = view.progress.breaker.opened_at() {
+        fact(output, "failing", format!("since {}; one event is tried every 5 min", text::full(since, now)))?;
+    }
+    if let Some(paused) = &view.record.paused {
+        let reason = paused.reason.as_ref().map(|reason| format!(": {}", text::one_line(reason)));
+        let name = &view.name;
+        let resume = format!("`taskwright generators resume webhook:{name}`");
+        fact(output, "paused", format!("until {resume}{}", reason.unwrap_or_default()))?;
+    }
+    let order = match endpoint.order {
+        Order::Free => "events that fail are overtaken",
+        Order::Key => "events of one key wait for each other",
+    };
+    fact(
+        output,
+        "requests",
+        format!("{} at a time, {} each; {order}", endpoint.in_flight, text::duration(endpoint.timeout)),
+    )?;
+    if endpoint.allow_private {
+        fact(output, "address", "may be private")?;
+    }
+    if let Some(old) = endpoint.old_secret.as_ref().filter(|old| now < old.until) {
+        fact(output, "secrets", format!("two, the old one until {}", text::full(old.until, now)))?;
+    }
+    if let Some(error) = &view.record.last_error {
+        fact(output, "last error", text::one_line(error))?;
+    }
+    if view.namespace != taskwright_core::Namespace::default() {
+        fact(output, "namespace", view.namespace.as_str())?;
+    }
+    fact(output, "added", text::full(view.created_at, now))
+}
