@@ -1,13 +1,14 @@
 //! Webhooks: endpoints, the log that they are told from, and what could not be delivered yet.
 
 use taskwright_core::webhook::{Backlog, DeliveryEnd, Disabled, Endpoint, Secret, Topics};
+use taskwright_core::retention::Garbage;
 use taskwright_core::{Args, EventId, GeneratorName, MaxAttempts, NewJob, Topic};
 
 use super::Harness;
 use super::fixture::*;
 use super::generator::{commit, commit_of, generator};
 use crate::{
-    DeliveryView, Effect, EventKey, GeneratorCommit, GeneratorWrite, LogPage, NewDelivery, NewEvent, NewWebhook,
+    Collect, DeliveryView, Effect, EventKey, GeneratorCommit, GeneratorWrite, LogPage, NewDelivery, NewEvent, NewWebhook,
     ReadLog, RetryWrite, Shape, StoredGenerator, StoredRetry, StoredWebhook, TakeGenerators, WebhookTurn, WebhookWrite,
 };
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use taskwright_core::Timestamp;
+use taskwright_core::retention::Garbage;
 use taskwright_core::webhook::DeliveryEnd;
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::conformance::webhook::{
