@@ -32,6 +32,7 @@
 
 pub mod admission;
 pub mod attempt;
+pub mod bulk;
 pub mod cron;
 pub mod error;
 pub mod generator;
@@ -61,7 +62,7 @@ pub use error::Error;
 pub use id::{EventId, JobId, WorkerId};
 pub use job::{Args, Delivery, NewJob};
 pub use name::{
-    Actor, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, SourceName, Topic,
+    Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, SourceName, Topic,
     TriggerId,
 };
 pub use priority::Priority;

@@ -2,7 +2,7 @@
 
 use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
 
-use crate::change::{Change, Changed};
+use crate::change::{Change, Changed, check_asleep};
 use crate::claim::JobKey;
 use crate::error::Error;
 
@@ -39,6 +39,7 @@ impl World {
             Change::Delete => Ok(self.delete(key)),
             Change::Redo { repeat } => self.redo(key, repeat, &wish),
             Change::RunNow => self.update(key, |job| job.run_now(&wish)),
+            Change::Awaken => self.update(key, |job| job.awaken(&wish)),
             Change::Release => self.update(key, |job| job.release(&wish)),
             Change::Delay { until } => self.update(key, |job| job.delay(until, &wish)),
             Change::Reprioritise { priority } => {
@@ -151,6 +152,14 @@ impl Job {
         self.make(Cause::RunNow, State::Available, wish)?;
         self.run_at = wish.now;
         Ok(Changed::Done)
+    }
+
+    fn awaken(&mut self, wish: &Wish<'_>) -> Result<Changed, Error> {
+        let last = self.timeline.iter().rev().find_map(|entry| entry.cause);
+        match check_asleep(self.state, last) {
+            Ok(()) => self.run_now(wish),
+            Err(why) => Ok(Changed::Skipped(why)),
+        }
     }
 
     fn release(&mut self, wish: &Wish<'_>) -> Result<Changed, Error> {

@@ -12,16 +12,22 @@ use crate::query::TimelineEntry;
 use super::job::Job;
 use super::world::World;
 
+/// Refuses a batch that is too large.
+pub(super) fn check(jobs: &[NewJob]) -> Result<(), Error> {
+    if jobs.len() > ENQUEUE_JOBS_MAX {
+        let refused = Refused::too_large(
+            "the jobs to enqueue",
+            format!("there are {}, {ENQUEUE_JOBS_MAX} are allowed in one call", jobs.len()),
+            "enqueue them in several calls",
+        );
+        return Err(refused.into());
+    }
+    Ok(())
+}
+
 impl World {
     pub(super) fn enqueue(&mut self, now: Timestamp, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, Error> {
-        if jobs.len() > ENQUEUE_JOBS_MAX {
-            let refused = Refused::too_large(
-                "the jobs to enqueue",
-                format!("there are {}, {ENQUEUE_JOBS_MAX} are allowed in one call", jobs.len()),
-                "enqueue them in several calls",
-            );
-            return Err(refused.into());
-        }
+        check(&jobs)?;
         Ok(jobs.into_iter().map(|new| self.enqueue_one(now, new)).collect())
     }
 

@@ -12,7 +12,7 @@ use tokio_postgres::Row;
 use super::enqueue::HOLDS_KEY;
 use super::place::{self, LEAVE_STREAM, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session, Uuid, code, get, sql_code, sql_count, vanished};
-use crate::change::{Change, Changed};
+use crate::change::{Change, Changed, check_asleep};
 use crate::error::{Area, Error};
 
 /// How often a job is looked at that is always gone from where it was seen.
@@ -144,6 +144,10 @@ async fn change_at(
         Change::RunNow => {
             move_to(session, seq, place, Cause::RunNow, State::Available, Some(by.now), by).await
         }
+        Change::Awaken => match check_asleep(state, last_cause(session, seq).await?) {
+            Ok(()) => move_to(session, seq, place, Cause::RunNow, State::Available, Some(by.now), by).await,
+            Err(why) => skipped(why),
+        },
         Change::Release => {
             let later = place.run_at > by.now.as_micros();
             let to = if later { State::Scheduled } else { State::Available };
@@ -163,6 +167,12 @@ async fn change_at(
 
 fn skipped(why: String) -> Result<Option<Changed>, Error> {
     Ok(Some(Changed::Skipped(why)))
+}
+
+/// Why a job moved last.
+async fn last_cause(session: &mut Session<'_>, seq: i64) -> Result<Option<Cause>, Error> {
+    let row = session.first(LAST_CAUSE, &[&seq]).await?;
+    Ok(row.map(|row| code(&row, 0)).transpose()?.and_then(Cause::from_code))
 }
 
 /// Runs a job once more that is over, under the unique key that it had. Only who holds the lock moves a job that is over.
@@ -460,6 +470,8 @@ pub(super) const LOCK_WAITING: &str = "SELECT seq FROM waiting WHERE seq = $1 AN
 pub(super) const REQUEST_CANCEL: &str =
     "UPDATE running SET cancel_at = $3, cancel_actor = $4, cancel_reason = $5
     WHERE seq = $1 AND attempt = $2";
+pub(super) const LAST_CAUSE: &str =
+    "SELECT cause FROM move WHERE seq = $1 AND cause IS NOT NULL ORDER BY move DESC LIMIT 1";
 pub(super) const KEY_HOLDER: &str = "SELECT j.id FROM unique_past p
     LEFT JOIN unique_key u ON u.namespace = p.namespace AND u.kind = p.kind AND u.key = p.key
     LEFT JOIN job j ON j.seq = u.seq WHERE p.seq = $1";

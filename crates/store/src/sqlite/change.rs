@@ -5,7 +5,7 @@ use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State
 use super::enqueue::HOLDS_KEY;
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session};
-use crate::change::{Change, Changed};
+use crate::change::{Change, Changed, check_asleep};
 use crate::error::Error;
 
 /// Who does it, when and why.
@@ -68,6 +68,10 @@ fn change_one(
         Change::Redo { .. } if state.is_terminal() => redo(session, seq, place, by),
         Change::Redo { .. } => Ok(Changed::Skipped(format!("it is {state}"))),
         Change::RunNow => move_to(session, seq, place, Cause::RunNow, State::Available, Some(by.now), by),
+        Change::Awaken => match check_asleep(state, last_cause(session, seq)?) {
+            Ok(()) => move_to(session, seq, place, Cause::RunNow, State::Available, Some(by.now), by),
+            Err(why) => Ok(Changed::Skipped(why)),
+        },
         Change::Release => {
             let later = place.run_at > by.now.as_micros();
             let to = if later { State::Scheduled } else { State::Available };
@@ -83,6 +87,12 @@ fn change_one(
         Change::Reprioritise { priority } => reprioritise(session, seq, place, priority, by),
         Change::Delete => delete(session, seq, place),
     }
+}
+
+/// Why a job moved last.
+fn last_cause(session: &mut Session<'_>, seq: i64) -> Result<Option<Cause>, Error> {
+    let code = session.first(LAST_CAUSE, [seq], |row| row.get(0))?;
+    Ok(code.and_then(Cause::from_code))
 }
 
 /// Runs a job once more that is over, under the unique key that it had.
@@ -294,6 +304,8 @@ pub(super) const NEXT_IN_LANE: &str =
     "SELECT seq FROM taskwright_job WHERE lane = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1";
 pub(super) const NEXT_WAITING: &str =
     "SELECT seq FROM taskwright_waiting WHERE seq >= ?1 ORDER BY seq LIMIT 1";
+pub(super) const LAST_CAUSE: &str =
+    "SELECT cause FROM taskwright_move WHERE seq = ?1 AND cause IS NOT NULL ORDER BY move DESC LIMIT 1";
 pub(super) const KEY_HOLDER: &str = "SELECT j.id FROM taskwright_unique_past p
          CROSS JOIN taskwright_unique u ON u.namespace = p.namespace AND u.kind = p.kind AND u.key = p.key
          CROSS JOIN taskwright_job j ON j.seq = u.seq WHERE p.seq = ?1";
