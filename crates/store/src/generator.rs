@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use taskwright_core::generator::ItemEnd;
+use taskwright_core::generator::{Definition, ItemEnd, Record};
 use taskwright_core::limit::{GENERATOR_BATCH_MAX, GENERATOR_STATE_BYTES_MAX, ITEM_KEY_BYTES_MAX};
 use taskwright_core::{Error as Refused, GeneratorName, JobId, Namespace, NewJob, State, Timestamp};
 
@@ -82,6 +82,21 @@ pub struct NewGenerator {
     pub next: Option<Timestamp>,
 }
 
+impl NewGenerator {
+    /// A generator as it is registered.
+    pub fn first(definition: &Definition, record: &Record, state: String, now: Timestamp) -> Self {
+        Self {
+            namespace: definition.namespace.clone(),
+            name: definition.name.clone(),
+            // Names, numbers and durations: nothing in them cannot be written.
+            definition: serde_json::to_string(definition).unwrap_or_default(),
+            next: record.next_look(definition, now),
+            record: serde_json::to_string(record).unwrap_or_default(),
+            state,
+        }
+    }
+}
+
 /// A generator as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredGenerator {
@@ -122,8 +137,10 @@ pub struct TakeGenerators {
     pub now: Timestamp,
     /// Those that are due at this moment, which may lie before now.
     pub due: Timestamp,
-    /// One of these.
+    /// One of these,
     pub names: Vec<(Namespace, GeneratorName)>,
+    /// or one whose name begins with one of these, in whatever namespace.
+    pub prefixes: Vec<String>,
     /// For how long from now on.
     pub lease: Duration,
     /// How many at most.

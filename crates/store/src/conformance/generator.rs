@@ -41,6 +41,7 @@ fn asks(now: u64, names: &[&str]) -> TakeGenerators {
         now: at(now),
         due: at(now),
         names: names.iter().map(|name| (namespace("default"), called(name))).collect(),
+        prefixes: Vec::new(),
         lease: Duration::from_secs(LEASE_S),
         limit: 10,
     }
@@ -153,6 +154,18 @@ pub async fn only_what_is_due_and_asked_for_is_taken(harness: &impl Harness) {
     assert_eq!(rest.generators.len(), 1);
     assert_eq!((rest.generators[0].name.as_str(), rest.next), ("a", Some(at(9))));
     assert_eq!(rest.generators[0].lease_until, Some(at(6 + LEASE_S)), "from now on, not from when it was due");
+}
+
+pub async fn whatever_begins_as_is_asked_for_is_taken(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    for (name, next) in [("hook:a", 2), ("hook:b", 9), ("hook", 1), ("a-hook:c", 1), ("Hook:d", 1), ("single", 3)] {
+        put(&process, generator(name, next)).await;
+    }
+    let elsewhere = NewGenerator { namespace: namespace("other"), ..generator("hook:a", 4) };
+    put(&process, elsewhere).await;
+    let ask = TakeGenerators { prefixes: vec!["hook:".to_owned(), "none:".to_owned()], ..asks(5, &["single"]) };
+    assert_eq!(names_taken(&process, ask.clone()).await, ["hook:a", "single", "hook:a"]);
+    assert_eq!(names_taken(&process, TakeGenerators { now: at(6), ..ask }).await, [""; 0]);
 }
 
 pub async fn who_takes_a_generator_has_it_until_the_lease_is_over(harness: &impl Harness) {

@@ -186,6 +186,7 @@ macro_rules! conformance {
                 a_generator_is_found_as_it_was_registered,
                 a_new_definition_keeps_what_was_done,
                 only_what_is_due_and_asked_for_is_taken,
+                whatever_begins_as_is_asked_for_is_taken,
                 who_takes_a_generator_has_it_until_the_lease_is_over,
                 a_commit_makes_items_and_moves_the_state_together,
                 a_commit_that_is_repeated_makes_nothing_twice,

@@ -220,7 +220,10 @@ impl Generators {
             .rows
             .values_mut()
             .filter(|row| row.next.is_some_and(|next| next <= take.due))
-            .filter(|row| names.contains(&(&row.namespace, &row.name)))
+            .filter(|row| {
+                let begins_with = |prefix: &String| row.name.as_str().starts_with(prefix);
+                names.contains(&(&row.namespace, &row.name)) || take.prefixes.iter().any(begins_with)
+            })
             .collect();
         due.sort_by_key(|row| (row.next, row.key));
         let until = take.now.plus(take.lease);

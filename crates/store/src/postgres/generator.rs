@@ -277,15 +277,16 @@ const COLUMNS: &str =
     "g.generator, g.namespace, g.name, g.version, g.fence, g.notices, g.paused, g.next, g.lease_until,
     g.created_at, g.changed_at, g.definition, g.record, g.state";
 
-/// Takes the generators of these names ($3, $4) that are due at a moment ($1), until another ($2), at most so many ($5). What
-/// somebody else is taking or writing is passed over.
+/// Takes the generators of these names ($3, $4) or with names that begin so ($6) that are due at a moment ($1), until another
+/// ($2), at most so many ($5). What somebody else is taking or writing is passed over.
 pub(super) fn take_due() -> String {
     format!(
         "WITH due AS MATERIALIZED (
             SELECT d.generator, d.next FROM generator d
-            WHERE d.next <= $1 AND EXISTS (
+            WHERE d.next <= $1 AND (EXISTS (
                 SELECT FROM unnest($3::text[], $4::text[]) AS n (namespace, name)
                 WHERE n.namespace = d.namespace AND n.name = d.name)
+              OR EXISTS (SELECT FROM unnest($6::text[]) AS p (prefix) WHERE starts_with(d.name, p.prefix)))
             ORDER BY d.next, d.generator LIMIT $5 FOR UPDATE OF d SKIP LOCKED)
         UPDATE generator g SET fence = g.fence + 1, lease_until = $2, next = $2
         FROM due WHERE g.generator = due.generator RETURNING {COLUMNS}, due.next"

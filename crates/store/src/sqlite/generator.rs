@@ -124,7 +124,9 @@ fn due(session: &mut Session<'_>, take: &TakeGenerators, most: usize) -> Result<
     while found.len() < most {
         let Some(row) = rows.next().map_err(read)? else { break };
         let text = |column| row.get_ref(column).and_then(|value| Ok(value.as_str()?)).map_err(read);
-        if names.contains(&(text(1)?, text(2)?)) {
+        let (namespace, name) = (text(1)?, text(2)?);
+        let is_prefixed = take.prefixes.iter().any(|prefix| name.starts_with(prefix));
+        if is_prefixed || names.contains(&(namespace, name)) {
             found.push(row.get(0).map_err(read)?);
         }
     }

@@ -40,6 +40,7 @@ async fn ask(process: &Process) -> u32 {
             now: at(1),
             due: at(1),
             names: vec![(namespace("default"), "feed".parse().unwrap())],
+            prefixes: Vec::new(),
             lease: Duration::from_secs(3_600),
             limit: 1,
         };

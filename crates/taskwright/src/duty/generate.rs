@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use taskwright_core::generator::Record;
+use taskwright_core::generator::{Definition, Record};
 use taskwright_core::limit::GENERATOR_LEASE;
-use taskwright_core::{GeneratorName, Namespace};
+use taskwright_core::{GeneratorName, Namespace, Timestamp};
 use taskwright_store::{
     Error, GeneratorKey, NewGenerator, Reply, SharedStore, StoredGenerator, TakeGenerators,
 };
@@ -23,9 +23,9 @@ use super::runner::{Duty, Next};
 use crate::attempt::lock;
 use crate::env::{Env, Spawned};
 use crate::generator::turn::Turn;
-use crate::generator::{GeneratorSet, Known};
+use crate::generator::{GeneratorSet, Known, KnownFamily};
 
-/// Generators that one node asks at a time.
+/// Generators that one node asks at a time, beside those of families.
 const TURNS_MAX: usize = 16;
 /// The longest time between two looks: 1 s.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -33,12 +33,26 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Generate {
     store: SharedStore,
     known: HashMap<(Namespace, GeneratorName), Arc<Known>>,
+    families: Vec<Arc<KnownFamily>>,
     /// `None` when there is nobody else: then a look lasts until its turns are over.
     terms: Option<Terms>,
     /// Asked for a look, when a turn is over.
     over: Arc<Notify>,
-    turns: Mutex<HashMap<GeneratorKey, Spawned<()>>>,
+    turns: Mutex<HashMap<GeneratorKey, (Lot, Spawned<()>)>>,
     is_registered: AtomicBool,
+}
+
+/// Whose turns a turn is counted among: those of the family at this place, or of all that are of none.
+type Lot = Option<usize>;
+
+/// Who has turns left.
+struct Free {
+    /// Those of no family.
+    single: bool,
+    /// The families, by their place.
+    families: Vec<usize>,
+    /// How many turns may begin, whoever has them.
+    turns: usize,
 }
 
 impl Generate {
@@ -50,9 +64,10 @@ impl Generate {
     ) -> (Self, Arc<Notify>) {
         let name = |known: &Known| (known.definition.namespace.clone(), known.definition.name.clone());
         let known = generators.iter().map(|known| (name(known), Arc::clone(known))).collect();
+        let families = generators.families().to_vec();
         let over = Arc::new(Notify::new());
         let (turns, is_registered) = (Mutex::default(), AtomicBool::new(false));
-        (Self { store, known, terms, over: Arc::clone(&over), turns, is_registered }, over)
+        (Self { store, known, families, terms, over: Arc::clone(&over), turns, is_registered }, over)
     }
 
     /// Makes the generators known to the store, the first time.
@@ -61,29 +76,57 @@ impl Generate {
             return Ok(());
         }
         let now = env.now();
+        let first = "null".to_owned();
         let new = |known: &Arc<Known>| {
-            let definition = &known.definition;
-            let record = Record::new(now);
-            NewGenerator {
-                namespace: definition.namespace.clone(),
-                name: definition.name.clone(),
-                // Names, numbers and durations: nothing in them cannot be written.
-                definition: serde_json::to_string(definition).unwrap_or_default(),
-                next: record.next_look(definition, now),
-                record: serde_json::to_string(&record).unwrap_or_default(),
-                state: "null".to_owned(),
-            }
+            NewGenerator::first(&known.definition, &Record::new(now), first.clone(), now)
         };
-        self.store.put_generators(now, self.known.values().map(new).collect()).await?;
+        if !self.known.is_empty() {
+            self.store.put_generators(now, self.known.values().map(new).collect()).await?;
+        }
         self.is_registered.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// How many more turns may begin.
-    fn free(&self) -> usize {
+    /// Who has turns left.
+    fn free(&self) -> Free {
         let mut turns = lock(&self.turns);
-        turns.retain(|_, turn| !turn.is_finished());
-        TURNS_MAX - turns.len().min(TURNS_MAX)
+        turns.retain(|_, (_, turn)| !turn.is_finished());
+        let left =
+            |lot: Lot, most: usize| most.saturating_sub(turns.values().filter(|(of, _)| *of == lot).count());
+        let single = if self.known.is_empty() { 0 } else { left(None, TURNS_MAX) };
+        let lots = self.families.iter().enumerate();
+        let families = lots.map(|(at, family)| (at, left(Some(at), family.turns_max)));
+        let families: Vec<(usize, usize)> = families.filter(|(_, left)| *left > 0).collect();
+        // All of what is taken may be of one lot.
+        let turns = families.iter().map(|(_, left)| *left).chain((single > 0).then_some(single)).min();
+        let families = families.into_iter().map(|(at, _)| at).collect();
+        Free { single: single > 0, families, turns: turns.unwrap_or(0) }
+    }
+
+    /// What is to be taken.
+    fn take(&self, free: &Free, now: Timestamp, behind: Duration) -> TakeGenerators {
+        let names = if free.single { self.known.keys().cloned().collect() } else { Vec::new() };
+        let prefixes = free.families.iter().map(|at| self.families[*at].prefix.clone()).collect();
+        let (due, lease, limit) = (now.minus(behind), GENERATOR_LEASE, free.turns);
+        TakeGenerators { now, due, names, prefixes, lease, limit }
+    }
+
+    /// The generator that was taken, and whose turn it is; `None` for one that this program does not know, or does not understand.
+    fn find(&self, taken: &StoredGenerator) -> Option<(Lot, Arc<Known>)> {
+        if let Some(known) = self.known.get(&(taken.namespace.clone(), taken.name.clone())) {
+            return Some((None, Arc::clone(known)));
+        }
+        let at = self.families.iter().position(|family| family.has(taken.name.as_str()))?;
+        let definition = match serde_json::from_str::<Definition>(&taken.definition) {
+            Ok(definition) => definition,
+            Err(error) => {
+                tracing::warn!(generator = %taken.name, %error, "a generator is left to a program that knows it");
+                return None;
+            }
+        };
+        let known = self.families[at].make(definition.clone());
+        let known = known.unwrap_or_else(|error| Known::broken(definition, error));
+        Some((Some(at), Arc::new(known)))
     }
 
     /// Begins the turn of a generator that was taken.
@@ -112,30 +155,27 @@ impl Duty for Generate {
         Box::pin(async move {
             self.register(env).await?;
             let free = self.free();
-            if free == 0 {
+            if free.turns == 0 {
                 return Ok(Next::After(LOOK_EVERY));
             }
             let behind = behind(self.terms.as_ref(), env);
-            let now = env.now();
-            let names = self.known.keys().cloned().collect();
-            let take =
-                TakeGenerators { now, due: now.minus(behind), names, lease: GENERATOR_LEASE, limit: free };
-            let taken = self.store.take_generators(take).await?;
+            let taken = self.store.take_generators(self.take(&free, env.now(), behind)).await?;
             let count = taken.generators.len();
             for generator in taken.generators {
-                let name = (generator.namespace.clone(), generator.name.clone());
-                // Only these were asked for.
-                let Some(known) = self.known.get(&name) else { continue };
+                let Some((lot, known)) = self.find(&generator) else { continue };
                 let key = generator.key;
-                let turn = self.begin(env, generator, Arc::clone(known));
+                let turn = self.begin(env, generator, known);
                 if self.terms.is_some() {
-                    lock(&self.turns).insert(key, turn);
+                    lock(&self.turns).insert(key, (lot, turn));
                 } else if let Err(error) = turn.await {
                     tracing::error!(%error, "a generator's turn died");
                 }
             }
+            // There may be more of those that have turns left.
+            let is_full = count == free.turns && self.free().turns > 0;
             Ok(match (taken.next, &self.terms) {
                 (_, None) if count > 0 => Next::More,
+                _ if is_full => Next::More,
                 (Some(next), _) => Next::At(next.plus(behind), LOOK_EVERY),
                 (None, _) => Next::After(LOOK_EVERY),
             })

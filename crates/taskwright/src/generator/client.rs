@@ -3,7 +3,8 @@
 use taskwright_core::generator::{Definition, Record};
 use taskwright_core::{Actor, GeneratorName, JobId, Namespace, State, Timestamp};
 use taskwright_store::{
-    Error as StoreError, Filter, GeneratorWrite, JobView, Page, Pattern, SharedStore, StoredGenerator,
+    Error as StoreError, Filter, GeneratorWrite, JobView, NewGenerator, Page, Pattern, SharedStore,
+    StoredGenerator,
 };
 
 use crate::client::Client;
@@ -122,6 +123,20 @@ impl Generators {
                 _ => return Ok(views),
             }
         }
+    }
+
+    /// Registers a generator of a [family](super::Family), with the state that it begins with: nodes that know the family ask it from
+    /// then on. One that is there keeps its state and what it has done, and gets this definition. `false` when that changed nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the definition makes no sense, or the store is out of order.
+    pub async fn register(&self, definition: &Definition, state: serde_json::Value) -> Result<bool, Error> {
+        let definition = definition.clone().checked()?;
+        let now = self.env.now();
+        let new = NewGenerator::first(&definition, &Record::new(now), state.to_string(), now);
+        let changed = self.store.put_generators(now, vec![new]).await?;
+        Ok(changed.first() == Some(&true))
     }
 
     /// Lets a generator rest until it is [resumed](Self::resume), also across restarts: once this has returned it makes nothing

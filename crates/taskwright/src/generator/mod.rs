@@ -5,6 +5,7 @@
 //! | `item` | what a generator gives: a job that is made just in time |
 //! | `turn` | asking one generator once, and committing what came of it |
 //! | `cursor` | a generator over rows that the program fetches |
+//! | `family` | generators that come and go at run time |
 //! | `client` | what people do with generators |
 //!
 //! A program hands its generators to the [duties](crate::duty::DutyConfig::generators). Whichever node knows a generator may ask
@@ -45,6 +46,7 @@
 
 mod client;
 mod cursor;
+mod family;
 mod item;
 pub(crate) mod turn;
 
@@ -55,13 +57,16 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use taskwright_core::generator::{Definition, ItemEnd};
-use taskwright_core::{Error, JobId, Timestamp};
+use taskwright_core::{Error, GeneratorName, JobId, Timestamp};
 
 pub use taskwright_core::generator::{Counts, Next, Paused, Record};
 pub use taskwright_store::Effect;
 
 pub use self::client::{GeneratorView, Generators};
 pub use self::cursor::{Cursor, CursorGenerator, Row};
+use self::family::Families;
+pub use self::family::Family;
+pub(crate) use self::family::KnownFamily;
 pub use self::item::Item;
 
 /// Why a generator could not be asked. Any error becomes one with `?`; the generator is asked again after a while, and paused
@@ -150,7 +155,10 @@ pub struct Settled {
 
 /// The generators that a program brings. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct GeneratorSet(Vec<Arc<Known>>);
+pub struct GeneratorSet {
+    known: Vec<Arc<Known>>,
+    families: Families,
+}
 
 impl GeneratorSet {
     /// No generators.
@@ -162,36 +170,76 @@ impl GeneratorSet {
     ///
     /// # Errors
     ///
-    /// When its name is no valid name or is there already in its namespace, or its options make no sense.
+    /// When its name is no valid name, is there already in its namespace, or is one of a family; or its options make no sense.
     pub fn with(mut self, generator: impl Generator) -> Result<Self, Error> {
         let name = generator.name().parse()?;
         let definition = Definition::new(name);
         let name = definition.name.clone();
         let definition = Definition { name, ..generator.options(definition) }.checked()?;
-        if self.0.iter().any(|known| known.is_called_as(&definition)) {
+        if self.known.iter().any(|known| known.is_called_as(&definition)) {
             return Err(Error::invalid(
                 format!("the generator {}", definition.name),
                 "it is added twice",
                 "add each generator once, or give one of the two another name",
             ));
         }
-        self.0.push(Arc::new(Known { definition, run: Box::new(Boxed(generator)) }));
+        if let Some(family) = self.families.iter().find(|family| family.has(definition.name.as_str())) {
+            return Err(is_of_family(&definition.name, family));
+        }
+        self.known.push(Arc::new(Known { definition, run: Box::new(Boxed(generator)) }));
+        Ok(self)
+    }
+
+    /// Adds a family: generators that come and go at run time.
+    ///
+    /// # Errors
+    ///
+    /// When its prefix is no valid name, names of another family begin with it or it with those, or a generator is called so that is
+    /// none of the family.
+    pub fn with_family(mut self, family: impl Family) -> Result<Self, Error> {
+        let family = KnownFamily::new(family)?;
+        if let Some(known) = self.known.iter().find(|known| family.has(known.definition.name.as_str())) {
+            return Err(is_of_family(&known.definition.name, &family));
+        }
+        if let Some(other) =
+            self.families.iter().find(|other| other.has(&family.prefix) || family.has(&other.prefix))
+        {
+            return Err(Error::invalid(
+                format!("the family {:?} of generators", family.prefix),
+                format!("one name can be of it and of the family {:?}", other.prefix),
+                "add each family once, and let none begin like another",
+            ));
+        }
+        self.families.push(Arc::new(family));
         Ok(self)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.known.is_empty() && self.families.is_empty()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Known>> {
-        self.0.iter()
+        self.known.iter()
     }
+
+    pub(crate) fn families(&self) -> &[Arc<KnownFamily>] {
+        &self.families
+    }
+}
+
+fn is_of_family(name: &GeneratorName, family: &KnownFamily) -> Error {
+    Error::invalid(
+        format!("the generator {name}"),
+        format!("names that begin with {:?} are those of a family", family.prefix),
+        "give it another name",
+    )
 }
 
 impl fmt::Debug for GeneratorSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|known| &known.definition.name)).finish()
+        let names = self.known.iter().map(|known| &known.definition.name);
+        f.debug_list().entries(names).entries(&self.families).finish()
     }
 }
 

@@ -10,6 +10,7 @@ mod client_never_doubles_a_job;
 mod events_reach_schedules;
 mod files_become_events;
 mod generators;
+mod generators_come_in_families;
 mod generators_follow_cursors;
 mod generators_keep_dead_letters;
 mod generators_rest_when_there_is_nothing;

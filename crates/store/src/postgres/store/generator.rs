@@ -30,12 +30,13 @@ impl GeneratorStore for PostgresStore {
             let until = take.now.plus(take.lease).as_micros();
             let (namespaces, names) = generator::names(&take);
             let most = i64::try_from(take.limit).unwrap_or(i64::MAX);
-            let values: [(&(dyn ToSql + Sync), Type); 5] = [
+            let values: [(&(dyn ToSql + Sync), Type); 6] = [
                 (&due, Type::INT8),
                 (&until, Type::INT8),
                 (&namespaces, Type::TEXT_ARRAY),
                 (&names, Type::TEXT_ARRAY),
                 (&most, Type::INT8),
+                (&take.prefixes, Type::TEXT_ARRAY),
             ];
             let rows = self.once(&generator::take_due(), &values).await?;
             Ok(TakenGenerators { generators: generator::read_taken(&rows)?, next })
