@@ -62,8 +62,8 @@ pub use error::Error;
 pub use id::{EventId, JobId, WorkerId};
 pub use job::{Args, Delivery, NewJob};
 pub use name::{
-    Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, SourceName, Topic,
-    TriggerId,
+    Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName,
+    SourceName, Topic, TriggerId,
 };
 pub use priority::Priority;
 pub use resource::{IoNice, Limits};

@@ -13,6 +13,7 @@ use taskwright_core::limit::{GENERATOR_BATCH_MAX, GENERATOR_STATE_BYTES_MAX, ITE
 use taskwright_core::{Error as Refused, GeneratorName, JobId, Namespace, NewJob, State, Timestamp};
 
 use crate::Reply;
+use crate::bulk::BulkWrite;
 use crate::error::Error;
 
 /// What a store does for generators. Part of [`Store`](crate::Store).
@@ -30,7 +31,7 @@ pub trait GeneratorStore: Send + Sync + 'static {
     fn take_generators(&self, take: TakeGenerators) -> Reply<'_, TakenGenerators>;
 
     /// Writes what came of asking a generator, all of it or nothing: `false`, and nothing is done, when somebody else has taken
-    /// or written it since it was taken, or when one of the settled items has not ended as was seen.
+    /// or written it since it was taken, when one of the settled items has not ended as was seen, or when an effect does not fit.
     ///
     /// The generator can be taken again after that; but not by a commit that came too late.
     fn commit_generator(&self, now: Timestamp, commit: GeneratorCommit) -> Reply<'_, bool>;
@@ -186,7 +187,19 @@ pub struct GeneratorCommit {
 /// What a generator that Taskwright brings itself writes besides its state and its items, in the same transaction.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Effect {}
+pub enum Effect {
+    /// What is told of a bulk, and what becomes of its parent.
+    Bulk(BulkWrite),
+}
+
+impl Effect {
+    /// Whether the generator is removed with this commit.
+    pub(crate) fn ends_generator(&self) -> bool {
+        match self {
+            Self::Bulk(write) => write.end.is_some(),
+        }
+    }
+}
 
 /// An item that is made.
 #[derive(Clone, Debug, PartialEq)]

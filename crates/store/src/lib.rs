@@ -14,6 +14,7 @@
 //! - monotonic microseconds, for leases. They never jump, and are compared only with each other.
 #![deny(unsafe_code)]
 
+mod bulk;
 mod change;
 mod claim;
 #[cfg(feature = "conformance")]
@@ -52,6 +53,7 @@ use std::time::Duration;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Retention, Timestamp, Verdict, WorkerId};
 use tokio::sync::{oneshot, watch};
 
+pub use bulk::{BulkStore, BulkWrite, NewBulk, StoredBulk};
 pub use change::{Change, Changed};
 pub use claim::{Claim, Claimed, ClaimedJob, JobKey};
 pub use error::Error;
@@ -90,7 +92,9 @@ pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + '
 /// Every call may fail with an [`Error`] of its own accord: [busy](Error::is_busy), [full](Error::is_full),
 /// [read-only](Error::is_read_only) or [closed](Error::is_closed). After such an error it is unknown whether the call
 /// took place, and every call may safely be repeated. Further errors are named at the call.
-pub trait Store: ScheduleStore + EventStore + SourceStore + GeneratorStore + HistoryStore {
+pub trait Store:
+    ScheduleStore + EventStore + SourceStore + GeneratorStore + BulkStore + HistoryStore
+{
     /// Stores new jobs, all or none, and answers in their order.
     ///
     /// A job whose id is stored already is left alone and answered as existing; so is a job whose unique key is held

@@ -232,7 +232,9 @@ impl Context {
             return refused(format!("there are {FOLLOW_UPS_MAX} already, which is as many as are allowed"));
         }
         if bytes > FOLLOW_UPS_BYTES_MAX {
-            return refused(format!("their arguments have {bytes} bytes, {FOLLOW_UPS_BYTES_MAX} are allowed"));
+            return refused(format!(
+                "their arguments have {bytes} bytes, {FOLLOW_UPS_BYTES_MAX} are allowed"
+            ));
         }
         follow_ups.push(new);
         Ok(id)

@@ -236,7 +236,13 @@ impl<T: Task> From<&T> for Job {
 
 impl From<NewJob> for Job {
     fn from(new: NewJob) -> Self {
-        Self { id: Some(new.id), new, run_in: None, given: Given { priority: true, namespace: true }, refused: None }
+        Self {
+            id: Some(new.id),
+            new,
+            run_in: None,
+            given: Given { priority: true, namespace: true },
+            refused: None,
+        }
     }
 }
 

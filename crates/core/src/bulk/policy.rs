@@ -134,7 +134,10 @@ mod tests {
         let five = OnFailure::StopAbovePercent(5);
         assert!(five.stops(1, Some(19)).is_some());
         assert_eq!(five.stops(1, Some(20)), None);
-        assert_eq!(five.stops(2, Some(20)).unwrap(), "2 items failed or dropped, and more than 1 (5%) stop it");
+        assert_eq!(
+            five.stops(2, Some(20)).unwrap(),
+            "2 items failed or dropped, and more than 1 (5%) stop it"
+        );
         assert!(five.check(None).unwrap_err().is_invalid());
         five.check(Some(0)).unwrap();
         OnFailure::StopAbove(5).check(None).unwrap();

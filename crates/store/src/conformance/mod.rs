@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue event fence finish follow_up generator hand hint history lead lineage log order promote prune query queue reclaim schedule
+    bulk cancel change claim enqueue event fence finish follow_up generator hand hint history lead lineage log order promote prune query queue reclaim schedule
     source timeline unique worker
 }
 
@@ -60,6 +60,19 @@ macro_rules! conformance {
     };
     ($harness:expr) => {
         $crate::conformance! { @tests ($harness)
+            bulk: [
+                a_bulk_is_a_blocked_job_and_a_generator,
+                a_bulk_that_is_created_again_is_left_alone,
+                what_is_told_of_a_bulk_is_written_with_the_commit,
+                a_parent_completes_with_the_commit_that_settles_the_last_item,
+                a_parent_fails_when_its_generator_says_so,
+                nothing_is_made_once_a_parent_is_cancelled,
+                a_cancelled_parent_has_its_generator_asked_even_if_that_rests,
+                a_purge_that_takes_a_parent_is_a_cancel,
+                a_parent_is_not_run_again,
+                what_is_told_of_a_bulk_goes_with_its_parent,
+                bulks_are_listed_newest_first_page_by_page,
+            ]
             cancel: [
                 a_waiting_job_is_cancelled_at_once,
                 a_cancelled_job_says_who_and_why,
@@ -439,6 +452,7 @@ mod tests {
     fn every_scenario_is_in_the_list() {
         let list = include_str!("mod.rs");
         let files = [
+            include_str!("bulk.rs"),
             include_str!("cancel.rs"),
             include_str!("change.rs"),
             include_str!("claim.rs"),

@@ -2,6 +2,7 @@
 
 use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
 
+use crate::bulk::NOT_REDONE;
 use crate::change::{Change, Changed, check_asleep};
 use crate::claim::JobKey;
 use crate::error::Error;
@@ -35,7 +36,13 @@ impl World {
         let Some(key) = self.keys.get(&id).copied() else { return Ok(Changed::Unknown) };
         let wish = Wish { now, actor, reason };
         match change {
-            Change::Cancel => self.cancel(key, &wish),
+            Change::Cancel => {
+                let changed = self.cancel(key, &wish)?;
+                if changed == Changed::Done {
+                    self.tell_bulk(now, key);
+                }
+                Ok(changed)
+            }
             Change::Delete => Ok(self.delete(key)),
             Change::Redo { repeat } => self.redo(key, repeat, &wish),
             Change::RunNow => self.update(key, |job| job.run_now(&wish)),
@@ -74,6 +81,7 @@ impl World {
         let wish = Wish { now, actor, reason: &reason };
         for key in &keys {
             self.update(*key, |job| job.end(Cause::Cancel, State::Cancelled, &wish))?;
+            self.tell_bulk(now, *key);
         }
         Ok(keys.len())
     }
@@ -131,6 +139,9 @@ impl Job {
         }
         if self.state == State::Completed && !repeat {
             return Ok(Changed::Skipped("it is completed; --repeat runs it again".to_owned()));
+        }
+        if self.bulk.is_some() {
+            return Ok(Changed::Skipped(NOT_REDONE.to_owned()));
         }
         if let Some(holder) = holder {
             return Ok(Changed::Skipped(format!("its unique key is held by {holder}")));

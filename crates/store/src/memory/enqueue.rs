@@ -9,6 +9,7 @@ use crate::Enqueued;
 use crate::error::Error;
 use crate::query::TimelineEntry;
 
+use super::bulk::Bulk;
 use super::job::Job;
 use super::world::World;
 
@@ -74,7 +75,17 @@ impl Job {
             end_reason: None,
             timeline: vec![created],
             log: Vec::new(),
+            bulk: None,
             new,
         }
+    }
+
+    /// The parent of a bulk, which is blocked.
+    pub(super) fn parent(key: crate::JobKey, now: Timestamp, new: NewJob, bulk: Bulk) -> Self {
+        let new = NewJob { run_at: None, held: false, unique: None, ..new };
+        let mut job = Self::created(key, now, new);
+        job.state = State::Blocked;
+        job.timeline[0].to = State::Blocked;
+        Self { bulk: Some(Box::new(bulk)), ..job }
     }
 }

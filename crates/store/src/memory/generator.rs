@@ -101,10 +101,7 @@ impl GeneratorStore for MemoryStore {
     }
 
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
-        self.act(|world| {
-            world.generators.items.retain(|(of, _), _| *of != generator);
-            Ok(world.generators.rows.remove(&generator).is_some())
-        })
+        self.act(|world| Ok(world.generators.remove(generator)))
     }
 }
 
@@ -121,11 +118,12 @@ impl World {
     fn commit_generator(&mut self, now: Timestamp, commit: GeneratorCommit) -> Result<bool, Error> {
         let GeneratorCommit { generator, items, settled, .. } = &commit;
         let is_settled = settled.iter().all(|item| self.is_settled_so(*generator, item));
+        let fits = commit.effects.iter().all(|effect| self.fits(effect));
         let Some(row) = self.generators.rows.get_mut(generator).filter(|row| row.fence == commit.fence)
         else {
             return Ok(false);
         };
-        if row.version != commit.version || !is_settled {
+        if row.version != commit.version || !is_settled || !fits {
             // Who took it lets go, and it is asked anew.
             if row.lease_until.take().is_some() {
                 row.next = row.next.map(|_| now);
@@ -146,16 +144,27 @@ impl World {
         for effect in &commit.effects {
             self.apply(now, effect)?;
         }
-        // It was there above.
-        if let Some(row) = self.generators.rows.get_mut(generator) {
+        if commit.effects.iter().any(Effect::ends_generator) {
+            self.generators.remove(*generator);
+        } else if let Some(row) = self.generators.rows.get_mut(generator) {
+            // It was there above.
             row.write(now, commit);
         }
         Ok(true)
     }
 
     /// Writes what a generator of ours writes besides.
-    fn apply(&mut self, _: Timestamp, effect: &Effect) -> Result<(), Error> {
-        match *effect {}
+    fn apply(&mut self, now: Timestamp, effect: &Effect) -> Result<(), Error> {
+        match effect {
+            Effect::Bulk(write) => self.write_bulk(now, write),
+        }
+    }
+
+    /// Whether it may be written.
+    fn fits(&self, effect: &Effect) -> bool {
+        match effect {
+            Effect::Bulk(write) => self.bulk_fits(write),
+        }
     }
 
     /// Whether an item is outstanding, and has ended as somebody saw.
@@ -180,6 +189,29 @@ impl StoredGenerator {
 impl Generators {
     fn find(&mut self, namespace: &Namespace, name: &GeneratorName) -> Option<&mut StoredGenerator> {
         self.rows.values_mut().find(|row| row.namespace == *namespace && row.name == *name)
+    }
+
+    fn remove(&mut self, generator: GeneratorKey) -> bool {
+        self.items.retain(|(of, _), _| *of != generator);
+        self.rows.remove(&generator).is_some()
+    }
+
+    /// Makes a generator known, and gives its key.
+    pub(super) fn put_and_find(&mut self, now: Timestamp, new: NewGenerator) -> GeneratorKey {
+        let (namespace, name) = (new.namespace.clone(), new.name.clone());
+        self.put(now, new);
+        // It was just put there.
+        self.find(&namespace, &name).map_or(GeneratorKey(0), |row| row.key)
+    }
+
+    /// Has a generator asked at once, even if it rests.
+    pub(super) fn wake(&mut self, now: Timestamp, generator: GeneratorKey) {
+        if let Some(row) = self.rows.get_mut(&generator) {
+            row.notices += 1;
+            if row.lease_until.is_none_or(|until| until <= now) {
+                row.next = Some(now);
+            }
+        }
     }
 
     fn put(&mut self, now: Timestamp, new: NewGenerator) -> bool {

@@ -9,9 +9,11 @@ use std::collections::HashMap;
 use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
 use tokio_postgres::Row;
 
+use super::bulk;
 use super::enqueue::HOLDS_KEY;
 use super::place::{self, LEAVE_STREAM, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session, Uuid, code, get, sql_code, sql_count, vanished};
+use crate::bulk::NOT_REDONE;
 use crate::change::{Change, Changed, check_asleep};
 use crate::error::{Area, Error};
 
@@ -72,6 +74,7 @@ pub(super) async fn lock(
     let rows = session.all(FIND, &[&wanted]).await?;
     let seqs = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
     if change == Change::Cancel {
+        bulk::lock_generators(session, &wanted).await?;
         // A cancel is requested in a row of the job's own.
         session.set_apart(&seqs, None).await?;
         // Whoever ends an attempt locks its running row, and then its job: here in the same order.
@@ -182,6 +185,9 @@ async fn redo(
     place: &Place,
     by: &By<'_>,
 ) -> Result<Option<Changed>, Error> {
+    if bulk::is_parent(session, seq).await? {
+        return skipped(NOT_REDONE.to_owned());
+    }
     let flags = match retake_key(session, seq).await? {
         Key::None => 0,
         Key::Taken => HOLDS_KEY,
@@ -250,6 +256,9 @@ async fn move_to(
     };
     place::put(session, seq, &placed).await?;
     by.note(session, seq, place, Some(cause), to, by.reason).await?;
+    if place.state == State::Blocked {
+        bulk::wake(session, by.now, &[seq]).await?;
+    }
     Ok(Some(Changed::Done))
 }
 
@@ -393,6 +402,7 @@ pub(super) async fn purge(
         }
     }
     end_all(session, &taken, Cause::Cancel, State::Cancelled, by).await?;
+    bulk::wake(session, by.now, &taken.seqs).await?;
     Ok(taken.len())
 }
 
@@ -484,7 +494,8 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
         moves AS (DELETE FROM move WHERE seq = ANY($1::bigint[])),
         entries AS (DELETE FROM log WHERE seq = ANY($1::bigint[])),
         held AS (DELETE FROM unique_key WHERE seq = ANY($1::bigint[])),
-        past AS (DELETE FROM unique_past WHERE seq = ANY($1::bigint[]))
+        past AS (DELETE FROM unique_past WHERE seq = ANY($1::bigint[])),
+        bulks AS (DELETE FROM bulk WHERE seq = ANY($1::bigint[]))
     DELETE FROM job WHERE seq = ANY($1::bigint[])";
 pub(super) const LOCK_COMPLETIONS: &str = "SELECT FROM completion c
     WHERE c.seqs && (SELECT range_agg(int8range(seq, seq + 1)) FROM unnest($1::bigint[]) AS t (seq))

@@ -9,6 +9,7 @@ use taskwright_core::generator::ItemEnd;
 use taskwright_core::{GeneratorName, JobId, Namespace, NewJob, State, Timestamp};
 use tokio_postgres::Row;
 
+use super::bulk;
 use super::change::{self, remove};
 use super::enqueue;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
@@ -53,6 +54,17 @@ pub(super) async fn put(
     Ok(changed)
 }
 
+/// Makes a generator known, and gives its key.
+pub(super) async fn put_and_find(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    new: &NewGenerator,
+) -> Result<i64, Error> {
+    put(session, now, std::slice::from_ref(new)).await?;
+    let found = find(session, &new.namespace, &new.name).await?;
+    found.map(|stored| stored.key.0).ok_or_else(|| vanished("a generator"))
+}
+
 /// The names of generators that are to be taken, as parameters of [`take_due`].
 pub(super) fn names(take: &TakeGenerators) -> (Vec<&str>, Vec<&str>) {
     take.names.iter().map(|(namespace, name)| (namespace.as_str(), name.as_str())).unzip()
@@ -80,7 +92,10 @@ pub(super) async fn commit(
 ) -> Result<bool, Error> {
     let key = commit.generator.0;
     let Some(held) = session.first(HELD, &[&key, &signed(commit.fence)]).await? else { return Ok(false) };
-    let is_fresh = get::<i64>(&held, 0)? == signed(commit.version);
+    let mut is_fresh = get::<i64>(&held, 0)? == signed(commit.version);
+    for effect in &commit.effects {
+        is_fresh = is_fresh && fits(session, effect).await?;
+    }
     let seqs = if is_fresh { settled(session, key, &commit.settled).await? } else { None };
     let Some(seqs) = seqs else {
         session.execute(LET_GO, &[&key, &now.as_micros()]).await?;
@@ -107,12 +122,24 @@ pub(super) async fn commit(
     session
         .execute(COMMIT, &[&key, &commit.record, &commit.state, &commit.paused, &next, &notices, &now])
         .await?;
+    if commit.effects.iter().any(Effect::ends_generator) {
+        forget(session, commit.generator).await?;
+    }
     Ok(true)
 }
 
 /// Writes what a generator of ours writes besides.
-async fn apply(_: &mut Session<'_>, _: Timestamp, effect: &Effect) -> Result<(), Error> {
-    match *effect {}
+async fn apply(session: &mut Session<'_>, now: Timestamp, effect: &Effect) -> Result<(), Error> {
+    match effect {
+        Effect::Bulk(write) => bulk::write(session, now, write).await,
+    }
+}
+
+/// Whether it may be written; it locks what it is about, before the items are.
+async fn fits(session: &mut Session<'_>, effect: &Effect) -> Result<bool, Error> {
+    match effect {
+        Effect::Bulk(write) => bulk::fits(session, write).await,
+    }
 }
 
 /// The numbers of the jobs that are to be removed, locked; `None` when one of the items is not outstanding, or has not ended as

@@ -46,6 +46,7 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0007_generators.sql"),
     },
+    Migration { version: 9, name: "bulk", usable_from: 3, sql: include_str!("migrations/0009_bulk.sql") },
 ];
 
 /// The version of the schema that this program writes.

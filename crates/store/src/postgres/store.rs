@@ -91,6 +91,7 @@ macro_rules! snapshot {
     }};
 }
 
+mod bulk;
 mod event;
 mod generator;
 mod history;

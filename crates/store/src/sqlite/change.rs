@@ -2,9 +2,11 @@
 
 use taskwright_core::{Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, state};
 
+use super::bulk;
 use super::enqueue::HOLDS_KEY;
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session};
+use crate::bulk::NOT_REDONE;
 use crate::change::{Change, Changed, check_asleep};
 use crate::error::Error;
 
@@ -97,6 +99,9 @@ fn last_cause(session: &mut Session<'_>, seq: i64) -> Result<Option<Cause>, Erro
 
 /// Runs a job once more that is over, under the unique key that it had.
 fn redo(session: &mut Session<'_>, seq: i64, place: &Place, by: &By<'_>) -> Result<Changed, Error> {
+    if bulk::is_parent(session, seq)? {
+        return Ok(Changed::Skipped(NOT_REDONE.to_owned()));
+    }
     if let Some(holder) = session.first(KEY_HOLDER, [seq], |row| row.get(0).map(JobId::from_bytes))? {
         return Ok(Changed::Skipped(format!("its unique key is held by {holder}")));
     }
@@ -137,6 +142,9 @@ fn move_to(
         },
     )?;
     by.note(session, seq, place, Some(cause), to, by.reason)?;
+    if place.state == State::Blocked {
+        bulk::wake(session, by.now, seq)?;
+    }
     Ok(Changed::Done)
 }
 
@@ -213,6 +221,7 @@ pub(super) fn remove(session: &mut Session<'_>, seq: i64) -> Result<(), Error> {
         "DELETE FROM taskwright_log WHERE seq = ?1",
         "DELETE FROM taskwright_unique WHERE seq = ?1",
         FORGET_KEY,
+        "DELETE FROM taskwright_bulk WHERE seq = ?1",
         "DELETE FROM taskwright_job WHERE seq = ?1",
     ] {
         session.execute(sql, [seq])?;

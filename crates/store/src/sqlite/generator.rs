@@ -7,6 +7,7 @@ use taskwright_core::generator::ItemEnd;
 use taskwright_core::{GeneratorName, JobId, Namespace, State, Timestamp};
 
 use super::SqliteStore;
+use super::bulk;
 use super::change::remove;
 use super::enqueue;
 use super::error::read_error;
@@ -84,11 +85,19 @@ impl GeneratorStore for SqliteStore {
     }
 
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
-        self.writer.write(move |session| {
-            session.execute(FORGET_ITEMS, [generator.0])?;
-            Ok(session.execute(REMOVE, [generator.0])? > 0)
-        })
+        self.writer.write(move |session| forget(session, generator))
     }
+}
+
+/// Makes a generator known, and gives its key.
+pub(super) fn put_and_find(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    new: &NewGenerator,
+) -> Result<i64, Error> {
+    put(session, now, new)?;
+    let names = (new.namespace.as_str(), new.name.as_str());
+    session.first(&by_name(), names, |row| row.get(0))?.ok_or_else(|| vanished("a generator"))
 }
 
 fn put(session: &mut Session<'_>, now: Timestamp, new: &NewGenerator) -> Result<bool, Error> {
@@ -149,8 +158,12 @@ fn commit(session: &mut Session<'_>, now: Timestamp, commit: &GeneratorCommit) -
     let key = commit.generator.0;
     let held = session.first(HELD, (key, commit.fence), |row| row.get::<_, u64>(0))?;
     let Some(version) = held else { return Ok(false) };
+    let mut fits = version == commit.version;
+    for effect in &commit.effects {
+        fits = fits && self::fits(session, effect)?;
+    }
     let seqs = settled(session, commit.generator, &commit.settled)?;
-    let (Some(seqs), true) = (seqs, version == commit.version) else {
+    let (Some(seqs), true) = (seqs, fits) else {
         session.execute(LET_GO, (key, now.as_micros()))?;
         session.hint = true;
         return Ok(false);
@@ -174,12 +187,29 @@ fn commit(session: &mut Session<'_>, now: Timestamp, commit: &GeneratorCommit) -
     let values =
         params![key, commit.record, commit.state, commit.paused, next, commit.notices, now.as_micros()];
     session.execute(COMMIT, values)?;
+    if commit.effects.iter().any(Effect::ends_generator) {
+        forget(session, commit.generator)?;
+    }
     Ok(true)
 }
 
 /// Writes what a generator of ours writes besides.
-fn apply(_: &mut Session<'_>, _: Timestamp, effect: &Effect) -> Result<(), Error> {
-    match *effect {}
+fn apply(session: &mut Session<'_>, now: Timestamp, effect: &Effect) -> Result<(), Error> {
+    match effect {
+        Effect::Bulk(write) => bulk::write(session, now, write),
+    }
+}
+
+/// Whether it may be written.
+fn fits(session: &mut Session<'_>, effect: &Effect) -> Result<bool, Error> {
+    match effect {
+        Effect::Bulk(write) => bulk::fits(session, write),
+    }
+}
+
+fn forget(session: &mut Session<'_>, generator: GeneratorKey) -> Result<bool, Error> {
+    session.execute(FORGET_ITEMS, [generator.0])?;
+    Ok(session.execute(REMOVE, [generator.0])? > 0)
 }
 
 /// The numbers of the jobs of items, as far as they are there; `None` when one is no outstanding item, or has not ended as

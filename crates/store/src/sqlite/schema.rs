@@ -30,6 +30,7 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0004_generators.sql"),
     },
+    Migration { version: 6, name: "bulk", usable_from: 1, sql: include_str!("migrations/0006_bulk.sql") },
 ];
 
 /// The version of the schema that this program writes.

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use taskwright::core::{Fingerprint, GeneratorName, ScheduleName, State, Topic, Verdict};
 use taskwright::store::{
-    Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, EndedItem, Enqueued, EventKey,
-    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
+    BulkStore, Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, EndedItem, Enqueued,
+    EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
     GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey,
-    JobOrigin, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite,
-    Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics,
-    Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators,
-    WorkerView, Written,
+    JobOrigin, LogChunk, LogEntry, NewBulk, NewEvent, NewGenerator, NewWorker, Order, Page, Paged,
+    ProgressReport, Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore,
+    ScheduleWrite, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView,
+    StartMarks, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredSchedule,
+    TakeGenerators, TakenGenerators, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,
@@ -173,6 +173,20 @@ impl SourceStore for CountingStore {
 
     fn prune_sources(&self, _: Timestamp, _: usize) -> Reply<'_, usize> {
         reply(0)
+    }
+}
+
+impl BulkStore for CountingStore {
+    fn create_bulk(&self, _: Timestamp, bulk: NewBulk) -> Reply<'_, Enqueued> {
+        reply(Enqueued { id: bulk.parent.id, existing: false })
+    }
+
+    fn bulk(&self, _: JobId) -> Reply<'_, Option<StoredBulk>> {
+        reply(None)
+    }
+
+    fn bulks(&self, _: Option<Namespace>, _: Option<JobKey>, _: usize) -> Reply<'_, Vec<StoredBulk>> {
+        reply(Vec::new())
     }
 }
 

@@ -10,14 +10,14 @@ use taskwright_core::{
     Timestamp, Topic, Verdict, WorkerId,
 };
 use taskwright_store::{
-    Change, Changed, Claim, Claimed, Counters, DueSchedules, EndedItem, Enqueued, Error, EventKey,
+    BulkStore, Change, Changed, Claim, Claimed, Counters, DueSchedules, EndedItem, Enqueued, Error, EventKey,
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
     GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, JobDetail, JobKey,
-    JobOrigin, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite,
-    SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics,
-    Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, Takers,
-    WorkerView, Written,
+    JobOrigin, LogChunk, LogEntry, NewBulk, NewEvent, NewGenerator, NewWorker, Order, Page, Paged,
+    ProgressReport, Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore,
+    ScheduleWrite, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
+    SourceView, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredSchedule,
+    TakeGenerators, TakenGenerators, Takers, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -298,6 +298,25 @@ impl GeneratorStore for FaultyStore {
 
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
         self.store.remove_generator(generator)
+    }
+}
+
+impl BulkStore for FaultyStore {
+    fn create_bulk(&self, now: Timestamp, bulk: NewBulk) -> Reply<'_, Enqueued> {
+        self.store.create_bulk(now, bulk)
+    }
+
+    fn bulk(&self, parent: JobId) -> Reply<'_, Option<StoredBulk>> {
+        self.store.bulk(parent)
+    }
+
+    fn bulks(
+        &self,
+        namespace: Option<Namespace>,
+        after: Option<JobKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredBulk>> {
+        self.store.bulks(namespace, after, limit)
     }
 }
 
