@@ -18,6 +18,7 @@ enum Inner {
     NoSuchJob(JobId),
     NoSuchSchedule(ScheduleName),
     NoSuchGenerator(GeneratorName),
+    NoSuchBulk(JobId),
     /// What a statement in the caller's transaction met.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite's errors are the store's"))]
     InTransaction(Box<InTransaction>),
@@ -47,6 +48,10 @@ impl Error {
         Self(Inner::NoSuchGenerator(name.clone()))
     }
 
+    pub(crate) fn no_such_bulk(id: JobId) -> Self {
+        Self(Inner::NoSuchBulk(id))
+    }
+
     #[cfg(feature = "postgres")]
     pub(crate) fn in_transaction(error: InTransaction) -> Self {
         Self(Inner::InTransaction(Box::new(error)))
@@ -60,6 +65,7 @@ impl Error {
             Inner::NoSuchJob(id) => format!("the job {id}"),
             Inner::NoSuchSchedule(name) => format!("the schedule {name}"),
             Inner::NoSuchGenerator(name) => format!("the generator {name}"),
+            Inner::NoSuchBulk(id) => format!("the bulk {id}"),
             Inner::InTransaction(error) => error.what.to_owned(),
         }
     }
@@ -72,6 +78,7 @@ impl Error {
             Inner::NoSuchJob(_) => "there is no such job",
             Inner::NoSuchSchedule(_) => "there is no such schedule",
             Inner::NoSuchGenerator(_) => "there is no such generator",
+            Inner::NoSuchBulk(_) => "there is no such bulk",
             Inner::InTransaction(error) => &error.why,
         }
     }
@@ -86,6 +93,9 @@ impl Error {
             }
             Inner::NoSuchSchedule(_) => "look for it with `taskwright schedules list`, in its namespace",
             Inner::NoSuchGenerator(_) => "look for it with `taskwright generators list`, in its namespace",
+            Inner::NoSuchBulk(_) => {
+                "look for it with `taskwright bulk list`; a bulk that is over goes with its job"
+            }
             Inner::InTransaction(error) => error.fix,
         }
     }
@@ -98,6 +108,7 @@ impl Error {
             Inner::NoSuchJob(_)
             | Inner::NoSuchSchedule(_)
             | Inner::NoSuchGenerator(_)
+            | Inner::NoSuchBulk(_)
             | Inner::InTransaction(_) => false,
         }
     }
@@ -108,15 +119,20 @@ impl Error {
         match &self.0 {
             Inner::Store(error) => error.is_refused(),
             Inner::InTransaction(error) => error.refused,
-            Inner::Domain(_) | Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::NoSuchGenerator(_) => {
-                false
-            }
+            Inner::Domain(_)
+            | Inner::NoSuchJob(_)
+            | Inner::NoSuchSchedule(_)
+            | Inner::NoSuchGenerator(_)
+            | Inner::NoSuchBulk(_) => false,
         }
     }
 
-    /// Whether there is no such job, schedule or generator.
+    /// Whether there is no such job, schedule, generator or bulk.
     pub fn is_not_found(&self) -> bool {
-        matches!(self.0, Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::NoSuchGenerator(_))
+        matches!(
+            self.0,
+            Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::NoSuchGenerator(_) | Inner::NoSuchBulk(_)
+        )
     }
 
     /// Whether trying the same thing again later can help.
@@ -132,6 +148,7 @@ impl Error {
             | Inner::NoSuchJob(_)
             | Inner::NoSuchSchedule(_)
             | Inner::NoSuchGenerator(_)
+            | Inner::NoSuchBulk(_)
             | Inner::InTransaction(_) => None,
         }
     }
@@ -149,7 +166,10 @@ impl std::error::Error for Error {
         match &self.0 {
             Inner::Domain(error) => error.source(),
             Inner::Store(error) => error.source(),
-            Inner::NoSuchJob(_) | Inner::NoSuchSchedule(_) | Inner::NoSuchGenerator(_) => None,
+            Inner::NoSuchJob(_)
+            | Inner::NoSuchSchedule(_)
+            | Inner::NoSuchGenerator(_)
+            | Inner::NoSuchBulk(_) => None,
             Inner::InTransaction(error) => Some(error.source.as_ref()),
         }
     }

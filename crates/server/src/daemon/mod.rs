@@ -14,6 +14,8 @@ pub(crate) use self::worker::worker;
 
 use std::time::Duration;
 
+use taskwright::bulk::BulkSet;
+use taskwright::generator::GeneratorSet;
 use taskwright::{Duties, DutyConfig, Env};
 
 use crate::cli::Context;
@@ -30,7 +32,8 @@ const RESIGN_TIME: Duration = Duration::from_secs(1);
 
 fn duties(context: &Context) -> Result<DutyConfig, Error> {
     let sources = crate::source::sources(&context.config, &context.store_url)?;
-    Ok(DutyConfig { retention: context.config.retention, sources, ..DutyConfig::default() })
+    let generators = GeneratorSet::new().with_bulks(&BulkSet::built_in())?;
+    Ok(DutyConfig { retention: context.config.retention, sources, generators, ..DutyConfig::default() })
 }
 
 /// Ends the duties, so that another node can do them at once.

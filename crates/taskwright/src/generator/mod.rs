@@ -61,13 +61,16 @@ use taskwright_core::{Error, GeneratorName, JobId, Timestamp};
 
 pub use taskwright_core::generator::{Counts, Next, Paused, Record};
 pub use taskwright_store::Effect;
+use taskwright_store::SharedStore;
 
 pub use self::client::{GeneratorView, Generators};
 pub use self::cursor::{Cursor, CursorGenerator, Row};
 use self::family::Families;
 pub use self::family::Family;
-pub(crate) use self::family::KnownFamily;
+pub(crate) use self::family::{AnyFamily, KnownFamily};
 pub use self::item::Item;
+use crate::bulk::BulkSet;
+use crate::env::Env;
 
 /// Why a generator could not be asked. Any error becomes one with `?`; the generator is asked again after a while, and paused
 /// after too many in a row.
@@ -196,8 +199,11 @@ impl GeneratorSet {
     ///
     /// When its prefix is no valid name, names of another family begin with it or it with those, or a generator is called so that is
     /// none of the family.
-    pub fn with_family(mut self, family: impl Family) -> Result<Self, Error> {
-        let family = KnownFamily::new(family)?;
+    pub fn with_family(self, family: impl Family) -> Result<Self, Error> {
+        self.with_known_family(KnownFamily::new(family)?)
+    }
+
+    fn with_known_family(mut self, family: KnownFamily) -> Result<Self, Error> {
         if let Some(known) = self.known.iter().find(|known| family.has(known.definition.name.as_str())) {
             return Err(is_of_family(&known.definition.name, &family));
         }
@@ -211,6 +217,18 @@ impl GeneratorSet {
             ));
         }
         self.families.push(Arc::new(family));
+        Ok(self)
+    }
+
+    /// Adds the generators of bulks of these types.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_family`](Self::with_family): the names of their generators begin with `bulk:TYPE:`.
+    pub fn with_bulks(mut self, types: &BulkSet) -> Result<Self, Error> {
+        for (prefix, family) in types.families() {
+            self = self.with_known_family(KnownFamily::built_in(prefix, family)?)?;
+        }
         Ok(self)
     }
 
@@ -262,8 +280,42 @@ pub(crate) type Polling<'a> = Pin<Box<dyn Future<Output = Result<Polled, PollErr
 pub(crate) trait AnyGenerator: Send + Sync + 'static {
     fn settle(&self, state: Value, settled: &[Settled]) -> Result<Value, PollError>;
 
-    fn poll(&self, poll: Poll) -> Polling<'_>;
+    fn poll(&self, poll: Poll, env: &Env) -> Polling<'_>;
+
+    /// Looks around at the beginning of a turn, whether there is room or not; for at most 3 s. What it does by itself must not
+    /// matter if it is done twice.
+    fn look<'a>(&'a self, looking: Looking<'a>) -> Look<'a> {
+        let state = looking.state.clone();
+        Box::pin(std::future::ready(Ok(Looked { state, resumes: false })))
+    }
+
+    /// What else is written at the end of a turn, from what is then known: a pure function.
+    fn conclude(&self, state: &Value, record: &Record) -> Result<Vec<Effect>, PollError> {
+        let _ = (state, record);
+        Ok(Vec::new())
+    }
 }
+
+/// What there is to look at when a turn begins.
+#[derive(Clone, Copy)]
+pub(crate) struct Looking<'a> {
+    pub(crate) store: &'a SharedStore,
+    pub(crate) env: &'a Env,
+    pub(crate) definition: &'a Definition,
+    pub(crate) record: &'a Record,
+    pub(crate) state: &'a Value,
+}
+
+/// What came of looking around.
+pub(crate) struct Looked {
+    /// The state to go on with.
+    pub(crate) state: Value,
+    /// Whether a pause is over.
+    pub(crate) resumes: bool,
+}
+
+/// Looking around.
+pub(crate) type Look<'a> = Pin<Box<dyn Future<Output = Result<Looked, PollError>> + Send + 'a>>;
 
 struct Boxed<G>(G);
 
@@ -272,7 +324,7 @@ impl<G: Generator> AnyGenerator for Boxed<G> {
         self.0.settle(state, settled)
     }
 
-    fn poll(&self, poll: Poll) -> Polling<'_> {
+    fn poll(&self, poll: Poll, _: &Env) -> Polling<'_> {
         Box::pin(self.0.poll(poll))
     }
 }

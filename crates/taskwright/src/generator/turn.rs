@@ -12,12 +12,15 @@ use taskwright_store::{
     Effect, EndedItem, Error, GeneratorCommit, NewItem, Reply, SettledItem, SharedStore, StoredGenerator,
 };
 
-use super::{Known, Poll, Settled};
+use super::{Known, Looked, Looking, Poll, Settled};
 use crate::env::Env;
 use crate::worker::panic::caught;
 
 /// How long it is waited before a call is made again that may not have taken place. Together less than the end of the lease.
 const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
+
+/// How long a generator may look around. Together with a poll it is less than the lease.
+const LOOK_MAX: Duration = Duration::from_secs(3);
 
 /// One turn of a generator that was taken.
 pub(crate) struct Turn<'a> {
@@ -83,14 +86,17 @@ impl Turn<'_> {
         let definition = &self.known.definition;
         let before: Value = serde_json::from_str(&self.taken.state)
             .map_err(|error| format!("its state cannot be read: {error}"))?;
+        let looked = self.look(&record, &before).await?;
         let now = self.env.now();
+        if looked.resumes {
+            record.resume(now);
+        }
         let more = ended.len() == GENERATOR_BATCH_MAX;
         let told: Vec<Settled> = ended.into_iter().filter_map(Settled::of).collect();
         let settled = told.iter().map(|item| SettledItem { job: item.job, end: item.end }).collect();
-        let mut state = before.clone();
+        let (mut state, run) = (looked.state, &self.known.run);
         if !told.is_empty() {
-            let run = &self.known.run;
-            state = caught(|| run.settle(before.clone(), &told))?.map_err(|error| in_words(&*error))?;
+            state = caught(|| run.settle(state, &told))?.map_err(|error| in_words(&*error))?;
             record.settle(now, told.iter().map(|item| item.end));
         }
         let (mut items, mut effects) = (Vec::new(), Vec::new());
@@ -108,15 +114,30 @@ impl Turn<'_> {
                 Err(error) => self.note_failure(&mut record, &error),
             }
         }
+        let concluded = caught(|| run.conclude(&state, &record))?;
+        effects.extend(concluded.map_err(|error| in_words(&*error))?);
         let state = (state != before).then_some(state);
         Ok(Came { record, state, items, settled, effects, more })
+    }
+
+    /// Has the generator look around.
+    async fn look(&self, record: &Record, state: &Value) -> Result<Looked, String> {
+        let Known { definition, run } = self.known;
+        let (store, env) = (self.store, self.env);
+        let mut looking = caught(|| run.look(Looking { store, env, definition, record, state }))?;
+        let looked = poll_fn(|cx| match caught(|| looking.as_mut().poll(cx)) {
+            Ok(looked) => looked.map(|looked| looked.map_err(|error| in_words(&*error))),
+            Err(panic) => Ready::Ready(Err(panic)),
+        });
+        let looked = env.timeout(LOOK_MAX, looked).await;
+        looked.ok_or_else(|| format!("looking around took longer than {} s", LOOK_MAX.as_secs()))?
     }
 
     /// Asks the generator. What it gives that is not accepted is an error, too, and so is a panic.
     async fn poll(&self, poll: Poll) -> Result<Made, String> {
         let Known { definition, run } = self.known;
         let room = poll.room;
-        let mut polling = caught(|| run.poll(poll))?;
+        let mut polling = caught(|| run.poll(poll, self.env))?;
         let polled = poll_fn(|cx| match caught(|| polling.as_mut().poll(cx)) {
             Ok(polled) => polled.map(|polled| polled.map_err(|error| in_words(&*error))),
             Err(panic) => Ready::Ready(Err(panic)),
