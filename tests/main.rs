@@ -17,6 +17,7 @@ mod kill_nodes_and_each_second_fires_once;
 mod kill_of_a_worker_leaves_no_orphan;
 mod kill_of_the_parent_ends_its_workers;
 mod kill_up_and_every_dropped_file_is_an_event;
+mod kill_workers_and_every_bulk_item_is_counted;
 mod limits_of_commands_are_named;
 mod log_that_cannot_be_written_stops_nothing;
 mod many_schedules_cost_little;

@@ -24,7 +24,8 @@ fn progress(done: u64) -> Progress {
     Progress { done, total: Some(10), message: None }
 }
 
-fn new_bulk(n: u32, generator_name: &str) -> NewBulk {
+/// A bulk whose parent is job `n`.
+pub fn new_bulk(n: u32, generator_name: &str) -> NewBulk {
     NewBulk {
         parent: parent(n),
         generator: generator(generator_name, 0),

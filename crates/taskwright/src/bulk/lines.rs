@@ -15,6 +15,7 @@ use super::count::item;
 use super::{BulkPoll, BulkType, Made, Prepared};
 use crate::env::Env;
 use crate::generator::PollError;
+use crate::process::words_of;
 
 /// Bytes that one poll reads, and a line beyond.
 const READ_BYTES: u64 = 8 << 20;
@@ -84,7 +85,7 @@ impl BulkType for Lines {
 }
 
 fn told(path: &std::path::Path, error: &io::Error) -> PollError {
-    format!("the file {} cannot be read: {error}", path.display()).into()
+    format!("the file {} cannot be read: {}", path.display(), words_of(error)).into()
 }
 
 fn open(path: &std::path::Path) -> Result<(File, Print), PollError> {
@@ -164,7 +165,7 @@ mod tests {
         let given = read(params, at, made, room).map_err(|error| error.to_string())?;
         *cursor = given.cursor;
         let env = Env::system();
-        let args = given.items.into_iter().map(|item| item.checked(&env).unwrap().args.as_str().to_owned());
+        let args = given.items.into_iter().map(|item| item.checked(&env).unwrap().as_str().to_owned());
         Ok((args.collect(), given.is_last))
     }
 

@@ -65,8 +65,13 @@ impl Turn<'_> {
                 return Ok(());
             }
         };
+        let looked = self.look(&record).await;
         let ended = self.again(|| self.store.ended_items(taken.key, GENERATOR_BATCH_MAX)).await?;
-        let came = match self.ask(record.clone(), ended).await {
+        let asked = match looked {
+            Ok(looked) => self.ask(record.clone(), looked, ended).await,
+            Err(error) => Err(error),
+        };
+        let came = match asked {
             Ok(came) => came,
             Err(error) => self.failure(record.clone(), &error),
         };
@@ -82,11 +87,13 @@ impl Turn<'_> {
     }
 
     /// Settles what has ended, and asks for more. An error is one of settling: then nothing is settled.
-    async fn ask(&self, mut record: Record, ended: Vec<EndedItem>) -> Result<Came, String> {
+    async fn ask(
+        &self,
+        mut record: Record,
+        (before, looked): (Value, Looked),
+        ended: Vec<EndedItem>,
+    ) -> Result<Came, String> {
         let definition = &self.known.definition;
-        let before: Value = serde_json::from_str(&self.taken.state)
-            .map_err(|error| format!("its state cannot be read: {error}"))?;
-        let looked = self.look(&record, &before).await?;
         let now = self.env.now();
         if looked.resumes {
             record.resume(now);
@@ -120,17 +127,21 @@ impl Turn<'_> {
         Ok(Came { record, state, items, settled, effects, more })
     }
 
-    /// Has the generator look around.
-    async fn look(&self, record: &Record, state: &Value) -> Result<Looked, String> {
+    /// Has the generator look around; its state before that, and what came of it.
+    async fn look(&self, record: &Record) -> Result<(Value, Looked), String> {
+        let state: Value = serde_json::from_str(&self.taken.state)
+            .map_err(|error| format!("its state cannot be read: {error}"))?;
         let Known { definition, run } = self.known;
-        let (store, env) = (self.store, self.env);
+        let (store, env, state) = (self.store, self.env, &state);
         let mut looking = caught(|| run.look(Looking { store, env, definition, record, state }))?;
         let looked = poll_fn(|cx| match caught(|| looking.as_mut().poll(cx)) {
             Ok(looked) => looked.map(|looked| looked.map_err(|error| in_words(&*error))),
             Err(panic) => Ready::Ready(Err(panic)),
         });
         let looked = env.timeout(LOOK_MAX, looked).await;
-        looked.ok_or_else(|| format!("looking around took longer than {} s", LOOK_MAX.as_secs()))?
+        let looked =
+            looked.ok_or_else(|| format!("looking around took longer than {} s", LOOK_MAX.as_secs()))?;
+        Ok((state.clone(), looked?))
     }
 
     /// Asks the generator. What it gives that is not accepted is an error, too, and so is a panic.
