@@ -15,8 +15,8 @@ use std::process::{Command, Stdio};
 /// Where the guide is, from the root of the repository.
 const GUIDE: &str = "docs/guide";
 /// Its pages that are followed here.
-const FOLLOWED: [&str; 7] =
-    ["index.md", "jobs.md", "schedules.md", "webhooks.md", "commands.md", "config.md", "operating.md"];
+const FOLLOWED: [&str; 8] =
+    ["index.md", "jobs.md", "bulk.md", "schedules.md", "webhooks.md", "commands.md", "config.md", "operating.md"];
 /// Pages that are taken care of elsewhere: what one tells is measured by `benches/ha/run`, the Rust of one is compiled with
 /// the crate that it is about, one needs a server, below, and the triggers of one are read in the tests of `core`.
 const ELSEWHERE: [&str; 3] = ["growing.md", "library.md", "postgresql.md"];
@@ -52,6 +52,11 @@ fn the_index_of_the_guide_works_as_it_stands_there() {
 #[test]
 fn the_page_about_jobs_works_as_it_stands_there() {
     assert!(follow(&read("docs/guide/jobs.md")) > 20);
+}
+
+#[test]
+fn the_page_about_bulk_jobs_works_as_it_stands_there() {
+    assert!(follow(&read("docs/guide/bulk.md")) > 15);
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod kill_nodes_and_each_item_is_made_once;
 mod kill_of_a_worker_leaves_no_orphan;
 mod kill_of_the_parent_ends_its_workers;
 mod kill_up_and_every_dropped_file_is_an_event;
+mod kill_workers_and_every_bulk_item_is_counted;
 mod limits_of_commands_are_named;
 mod log_that_cannot_be_written_stops_nothing;
 mod many_generators_cost_little;

@@ -65,8 +65,16 @@ fn write_as(site: &Site, zombie: WorkerId, id: JobId) -> usize {
         now,
         dice: 0.5,
     };
-    let end =
-        Finish { key, attempt, started_at: now, ended_at: now, decision: decide(fail, &facts), usage: None };
+    let end = Finish {
+        key,
+        attempt,
+        started_at: now,
+        ended_at: now,
+        decision: decide(fail, &facts),
+        usage: None,
+        follow_ups: Vec::new(),
+        snoozes_max: 0,
+    };
     let report = ProgressReport { key, attempt, at: now, progress: Progress::default() };
     let entry = LogEntry { key, attempt, at: now, stream: LogStream::Log, bytes: b"boo".to_vec() };
     let verdicts = site.ask(async |store| {

@@ -283,6 +283,18 @@ impl Decision {
         let end = self.end.or(Some(AttemptEnd::Cancelled));
         Self { cause: Cause::Cancel, to: State::Cancelled, run_at: None, end, ..self }
     }
+
+    /// The same decision for a job that was snoozed so often `before`, since it was last run again on request: once that is
+    /// as often as it may, it fails instead. Everything but a snooze stays what it is.
+    #[must_use]
+    pub fn under_snoozes(self, before: u32, max: u32) -> Self {
+        if self.cause != Cause::Snooze || before < max {
+            return self;
+        }
+        let reason = format!("it was snoozed {before} times already, and {max} are allowed");
+        let (cause, to, end) = (Cause::Fail, State::Failed, Some(AttemptEnd::Failed));
+        Self { cause, to, run_at: None, end, reason: Some(reason), result: None }
+    }
 }
 
 impl Decision {

@@ -34,6 +34,7 @@
 
 pub mod admission;
 pub mod attempt;
+pub mod bulk;
 pub mod cron;
 pub mod deadline;
 pub mod error;
@@ -66,8 +67,7 @@ pub use error::Error;
 pub use id::{EventId, JobId, WorkerId};
 pub use job::{Args, Delivery, NewJob};
 pub use name::{
-    Actor, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, SourceName, Topic,
-    TriggerId, WebhookName,
+    Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, SourceName, Topic, TriggerId, WebhookName,
 };
 pub use priority::Priority;
 pub use resource::{IoNice, Limits};

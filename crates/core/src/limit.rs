@@ -33,6 +33,12 @@ pub const SAMPLE_MAX: usize = 100_000;
 pub const ATTEMPTS_MAX: u32 = 1_000_000;
 /// The shortest snooze: one millisecond, so that no handler can spin by asking for nothing.
 pub const SNOOZE_MIN: Duration = Duration::from_millis(1);
+/// How often a job is snoozed unless its task says otherwise: 1,000 times. Each leaves a line in its timeline.
+pub const SNOOZES_MAX: u32 = 1_000;
+/// Jobs that one attempt may have made when it completes: 1,000.
+pub const FOLLOW_UPS_MAX: usize = 1_000;
+/// Bytes of the arguments of these, all together: 4 MiB.
+pub const FOLLOW_UPS_BYTES_MAX: usize = 4 << 20;
 /// Lost workers in a row after which a job is quarantined.
 pub const LOST_IN_A_ROW_MAX: u32 = 3;
 /// How long a held job may wait for its release before it is dropped: 1 h.
@@ -68,6 +74,8 @@ pub const GENERATOR_WINDOW_MAX: u32 = 10_000;
 pub const GENERATOR_BATCH_MAX: usize = 1_000;
 /// The state of a generator, as JSON: 256 KiB. It is rewritten with every commit.
 pub const GENERATOR_STATE_BYTES_MAX: usize = 256 << 10;
+/// Bytes of the parameters of a bulk, as JSON: 64 KiB. They are rewritten with every commit of its generator.
+pub const BULK_PARAMS_BYTES_MAX: usize = 64 << 10;
 /// Bytes of an item's key: 512.
 pub const ITEM_KEY_BYTES_MAX: usize = 512;
 /// How long who takes a generator has it for itself: 30 s. What it has not committed by then, it cannot commit any more.

@@ -46,11 +46,11 @@ pub enum Cause {
     Promote,
     /// A worker took it.
     Claim,
-    /// The handler returned a result.
+    /// The handler returned a result; or what a blocked job waited for was all that there was to do.
     Complete,
     /// The handler failed and an attempt is left.
     Retry,
-    /// The handler failed for good, or no attempt is left.
+    /// The handler failed for good, or no attempt is left; or what a blocked job waited for failed.
     Fail,
     /// The handler asked to be called again later; the attempt does not count.
     Snooze,
@@ -81,6 +81,9 @@ pub const MOVES: &[(State, Cause, State)] = &[
     (S::Held, C::Drop, S::Dropped),
     (S::Blocked, C::Unblock, S::Available),
     (S::Blocked, C::Unblock, S::Scheduled),
+    // What a job waits for may be all that there was to do.
+    (S::Blocked, C::Complete, S::Completed),
+    (S::Blocked, C::Fail, S::Failed),
     (S::Blocked, C::Cancel, S::Cancelled),
     (S::Blocked, C::Drop, S::Dropped),
     (S::Scheduled, C::Promote, S::Available),
@@ -314,9 +317,8 @@ mod tests {
             (C::Unblock, S::Available | S::Scheduled) => from == S::Blocked,
             (C::Promote | C::RunNow, S::Available) => waiting_later,
             (C::Claim, S::Running) => from == S::Available,
-            (C::Complete, S::Completed)
-            | (C::Retry, S::Retryable)
-            | (C::Fail, S::Failed)
+            (C::Complete, S::Completed) | (C::Fail, S::Failed) => matches!(from, S::Running | S::Blocked),
+            (C::Retry, S::Retryable)
             | (C::Snooze, S::Scheduled)
             | (C::GiveBack, S::Available)
             | (C::Lose, S::Available | S::Failed | S::Dropped | S::Cancelled) => from == S::Running,

@@ -30,7 +30,7 @@ const ATTEMPT_VARIABLE: &str = "TASKWRIGHT_ATTEMPT_ID";
 /// Beside its own grace, a command needs this much of the worker's for its end to be noticed and written down.
 const STOP_EARLIER: Duration = Duration::from_secs(1);
 
-/// Registers `exec` and every command task of the config file.
+/// Registers `exec`, `flood` and every command task of the config file.
 ///
 /// # Errors
 ///
@@ -46,6 +46,7 @@ pub(crate) fn register(
     let runner = Runner { host, store: Arc::clone(store), worker_grace };
     let base = config.file.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
     let exec = Exec { runner: runner.clone() };
+    let registry = registry.register::<crate::flood::Flood>()?;
     let mut registry = registry.add(Kind::new(exec::KIND)?, TaskOptions::default(), exec)?;
     for (name, task) in &config.tasks {
         let options = TaskOptions {
@@ -55,6 +56,7 @@ pub(crate) fn register(
             cancel_grace: TaskOptions::CANCEL_GRACE.max(task.grace.unwrap_or_default() + STOP_EARLIER),
             limits: task.limits,
             weight: task.weight,
+            ..TaskOptions::default()
         };
         let handler = Configured { runner: runner.clone(), task: Arc::new(task.clone()), base: base.clone() };
         registry = registry.add(Kind::new(name)?, options, handler)?;

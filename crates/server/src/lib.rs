@@ -11,6 +11,7 @@
 //! | [`output`] | streams, tables, colours |
 //! | [`error`] | what, why and fix; exit codes |
 //! | [`exec`] | the arguments of the built-in command task |
+//! | [`flood`] | the built-in task that is nothing but load |
 //! | `daemon`, `bench` | what `up`, `worker` and `bench` do |
 #![forbid(unsafe_code)]
 
@@ -29,6 +30,7 @@ mod daemon;
 pub mod error;
 pub mod exec;
 mod generator;
+pub mod flood;
 pub mod output;
 #[cfg(feature = "postgres")]
 mod run_dir;

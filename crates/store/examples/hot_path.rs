@@ -95,7 +95,16 @@ fn finish(key: taskwright_store::JobKey, attempt: u32, now: Timestamp) -> Finish
         reason: None,
         result: None,
     };
-    Finish { key, attempt, started_at: now, ended_at: now, decision, usage: None }
+    Finish {
+        key,
+        attempt,
+        started_at: now,
+        ended_at: now,
+        decision,
+        usage: None,
+        follow_ups: Vec::new(),
+        snoozes_max: 0,
+    }
 }
 
 fn rate(what: &str, started: Instant) {

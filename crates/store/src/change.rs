@@ -1,6 +1,6 @@
 //! What people do to jobs.
 
-use taskwright_core::{JobId, Priority, State, Timestamp};
+use taskwright_core::{Cause, JobId, Priority, State, Timestamp};
 
 /// What is to be done to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,9 @@ pub enum Change {
     },
     /// Make a scheduled or retryable job available at once.
     RunNow,
+    /// Make a job available at once that its handler snoozed. Anything else is left alone: what failed and waits for its
+    /// back-off, what somebody else scheduled, what runs.
+    Awaken,
     /// Let a held job go.
     Release,
     /// Not before this moment.
@@ -71,6 +74,7 @@ impl Change {
             Self::Cancel => "cancel",
             Self::Redo { .. } => "retry",
             Self::RunNow => "run-now",
+            Self::Awaken => "awaken",
             Self::Release => "release",
             Self::Delay { .. } => "delay",
             Self::Reprioritise { .. } => "reprioritise",
@@ -79,6 +83,17 @@ impl Change {
             Self::Fail => "fail",
             Self::Drop => "drop",
         }
+    }
+}
+
+/// Whether a job sleeps because its handler said so, or why not; `last` is why it moved last.
+pub(crate) fn check_asleep(state: State, last: Option<Cause>) -> Result<(), String> {
+    match (state, last) {
+        (State::Scheduled, Some(Cause::Snooze)) => Ok(()),
+        (State::Scheduled, _) => {
+            Err("it is scheduled, and not by its handler; run-now starts it at once".to_owned())
+        }
+        _ => Err(format!("it is {state}")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an attempt writes: its end, its log, its progress. All of it is fenced by (worker, attempt).
 
-use taskwright_core::{Decision, Timestamp, Usage};
+use taskwright_core::{Decision, NewJob, State, Timestamp, Usage};
 
 use crate::claim::JobKey;
 
@@ -19,6 +19,17 @@ pub struct Finish {
     pub decision: Decision,
     /// What the attempt used, if that could be measured.
     pub usage: Option<Usage>,
+    /// Jobs that are stored together with a completion, and not at all with any other end.
+    pub follow_ups: Vec<NewJob>,
+    /// How often the job may be snoozed: once more than that, and it fails.
+    pub snoozes_max: u32,
+}
+
+impl Finish {
+    /// The jobs that are to be stored with it; mostly none.
+    pub(crate) fn follow_ups(&self) -> &[NewJob] {
+        if self.decision.to == State::Completed { &self.follow_ups } else { &[] }
+    }
 }
 
 /// The attempts among these ends that do not count, as (number, attempt): their numbers are used again.

@@ -13,6 +13,7 @@ use taskwright_core::limit::{GENERATOR_BATCH_MAX, GENERATOR_STATE_BYTES_MAX, ITE
 use taskwright_core::{Error as Refused, GeneratorName, JobId, Namespace, NewJob, State, Timestamp};
 
 use crate::Reply;
+use crate::bulk::BulkWrite;
 use crate::error::Error;
 use crate::file::{FileWrite, KnownFile};
 use crate::table::{RowsAfter, TableRow};
@@ -34,7 +35,7 @@ pub trait GeneratorStore: Send + Sync + 'static {
 
     /// Writes what came of asking a generator, all of it or nothing: `false`, and nothing is done, when somebody else has taken
     /// or written it since it was taken, when one of the settled items has not ended as was
-    /// seen, or when one of those that are to run again is no failed job.
+    /// seen, when one of those that are to run again is no failed job, or when an effect does not fit.
     ///
     /// The generator can be taken again after that; but not by a commit that came too late.
     fn commit_generator(&self, now: Timestamp, commit: GeneratorCommit) -> Reply<'_, bool>;
@@ -221,6 +222,15 @@ pub enum Effect {
     Files(GeneratorKey, FileWrite),
     /// What a turn of the generator of an endpoint of webhooks has done.
     Webhook(Box<WebhookTurn>),
+    /// What is told of a bulk, and what becomes of its parent.
+    Bulk(BulkWrite),
+}
+
+impl Effect {
+    /// Whether the generator is removed with this commit.
+    pub(crate) fn ends_generator(&self) -> bool {
+        matches!(self, Self::Bulk(write) if write.end.is_some())
+    }
 }
 
 /// An item that is made.

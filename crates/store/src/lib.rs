@@ -14,6 +14,7 @@
 //! - monotonic microseconds, for leases. They never jump, and are compared only with each other.
 #![deny(unsafe_code)]
 
+mod bulk;
 mod change;
 mod claim;
 mod collect;
@@ -57,6 +58,7 @@ use std::time::Duration;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 use tokio::sync::{oneshot, watch};
 
+pub use bulk::{BulkStore, BulkWrite, NewBulk, StoredBulk};
 pub use change::{Change, Changed, Seen};
 pub use claim::{Claim, Claimed, ClaimedJob, JobKey};
 pub use collect::{Collect, CollectStore, Collected};
@@ -109,6 +111,7 @@ pub trait Store:
     + SourceStore
     + GeneratorStore
     + WebhookStore
+    + BulkStore
     + HistoryStore
     + RollUpStore
     + CollectStore

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
-use taskwright_core::{Timestamp, Usage, WorkerId};
+use taskwright_core::{NewJob, Timestamp, Usage, WorkerId};
 use taskwright_store::{ClaimedJob, Progress, SharedStore};
 
 use crate::cancel::{StopCause, Token};
@@ -51,6 +51,8 @@ pub(crate) struct Attempt {
     pub(crate) progress: Mutex<Option<Progress>>,
     pub(crate) progress_waits: AtomicBool,
     pub(crate) usage: OnceLock<Usage>,
+    /// What is to be stored with its completion.
+    pub(crate) follow_ups: Mutex<Vec<NewJob>>,
     abort: Mutex<Abort>,
 }
 
@@ -75,6 +77,7 @@ impl Attempt {
             progress: Mutex::default(),
             progress_waits: AtomicBool::new(false),
             usage: OnceLock::new(),
+            follow_ups: Mutex::default(),
             abort: Mutex::default(),
         }
     }

@@ -262,6 +262,17 @@ impl Client {
         }
     }
 
+    /// Makes jobs available at once that their handlers [snoozed](crate::TaskError::snooze), and says of each whether it did. A
+    /// job that is not asleep is left alone: one that failed and waits for its back-off, one that runs, one that is over.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    pub async fn awaken(&self, ids: Vec<JobId>, actor: Actor) -> Result<Vec<bool>, Error> {
+        let changed = self.change(ids, Change::Awaken, actor, None).await?;
+        Ok(changed.into_iter().map(|changed| changed == Changed::Done).collect())
+    }
+
     /// Changes jobs, each for itself, and answers in the order of the ids.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use taskwright_core::limit::{LOG_BYTES_MAX, TEXT_BYTES_MAX};
+use taskwright_core::limit::{FOLLOW_UPS_BYTES_MAX, FOLLOW_UPS_MAX, LOG_BYTES_MAX, TEXT_BYTES_MAX};
 use taskwright_core::name::clipped;
 use taskwright_core::{
     Args, Error, JobId, Kind, Limits, MaxAttempts, Namespace, Owner, QueueName, Usage, WorkerId,
@@ -16,6 +16,7 @@ use taskwright_store::{LogEntry, LogStream, Progress};
 use crate::attempt::{Attempt, lock};
 use crate::cancel::StopCause;
 use crate::env::Env;
+use crate::job::Job;
 use crate::task::TaskError;
 
 /// One attempt of one job, from its handler's side. Cheap to clone; all clones are one.
@@ -191,6 +192,52 @@ impl Context {
     fn put_log(&self, stream: LogStream, bytes: Vec<u8>) {
         let (key, attempt) = (self.0.job.key, self.0.job.attempt);
         self.0.host.outbox.put_log(LogEntry { key, attempt, at: self.env().now(), stream, bytes });
+    }
+
+    /// Has a job stored together with the completion of this one: it exists if and only if this attempt completes, however often
+    /// workers die in between. If the attempt ends in any other way, it makes nothing. Gives the id that the job will have.
+    ///
+    /// It has the priority, the namespace and the owner of this job unless it says otherwise; a task that has a priority of its
+    /// own says so. At most 1,000 jobs with 4 MiB of arguments.
+    ///
+    /// With [`complete_in`](Self::complete_in) it is stored in that transaction, if it was given before that call.
+    ///
+    /// # Errors
+    ///
+    /// When something about the job is not accepted, or there would be too many.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use taskwright::{Context, Job, TaskError};
+    ///
+    /// async fn import(ctx: Context) -> Result<(), TaskError> {
+    ///     let rows: Vec<u64> = ctx.args()?;
+    ///     for row in rows {
+    ///         ctx.then(Job::new("row.index").args(&row)?)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn then(&self, job: impl Into<Job>) -> Result<JobId, Error> {
+        let new = job.into().as_follow_up_of(&self.0.job).into_new(self.env())?;
+        let id = new.id;
+        let mut follow_ups = lock(&self.0.follow_ups);
+        let bytes: usize = follow_ups.iter().chain([&new]).map(|job| job.args.as_bytes().len()).sum();
+        let refused = |why: String| {
+            let fix = "make one follow-up job that makes the others, or enqueue them at once";
+            Err(Error::too_large("the follow-up jobs of an attempt", why, fix))
+        };
+        if follow_ups.len() >= FOLLOW_UPS_MAX {
+            return refused(format!("there are {FOLLOW_UPS_MAX} already, which is as many as are allowed"));
+        }
+        if bytes > FOLLOW_UPS_BYTES_MAX {
+            return refused(format!(
+                "their arguments have {bytes} bytes, {FOLLOW_UPS_BYTES_MAX} are allowed"
+            ));
+        }
+        follow_ups.push(new);
+        Ok(id)
     }
 
     /// Prepares for [`complete_in`](Self::complete_in): stores what was logged and reported so far, and sets the job apart

@@ -19,6 +19,7 @@ enum Inner {
     NoSuchSchedule(ScheduleName),
     NoSuchGenerator(GeneratorName),
     NoSuchWebhook(WebhookName),
+    NoSuchBulk(JobId),
     /// What a statement in the caller's transaction met.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite's errors are the store's"))]
     InTransaction(Box<InTransaction>),
@@ -52,6 +53,10 @@ impl Error {
         Self(Inner::NoSuchWebhook(name.clone()))
     }
 
+    pub(crate) fn no_such_bulk(id: JobId) -> Self {
+        Self(Inner::NoSuchBulk(id))
+    }
+
     #[cfg(feature = "postgres")]
     pub(crate) fn in_transaction(error: InTransaction) -> Self {
         Self(Inner::InTransaction(Box::new(error)))
@@ -66,6 +71,7 @@ impl Error {
             Inner::NoSuchSchedule(name) => format!("the schedule {name}"),
             Inner::NoSuchGenerator(name) => format!("the generator {name}"),
             Inner::NoSuchWebhook(name) => format!("the webhook {name}"),
+            Inner::NoSuchBulk(id) => format!("the bulk {id}"),
             Inner::InTransaction(error) => error.what.to_owned(),
         }
     }
@@ -79,6 +85,7 @@ impl Error {
             Inner::NoSuchSchedule(_) => "there is no such schedule",
             Inner::NoSuchGenerator(_) => "there is no such generator",
             Inner::NoSuchWebhook(_) => "there is no such webhook",
+            Inner::NoSuchBulk(_) => "there is no such bulk",
             Inner::InTransaction(error) => &error.why,
         }
     }
@@ -94,6 +101,9 @@ impl Error {
             Inner::NoSuchSchedule(_) => "look for it with `taskwright schedules list`, in its namespace",
             Inner::NoSuchGenerator(_) => "look for it with `taskwright generators list`, in its namespace",
             Inner::NoSuchWebhook(_) => "look for it with `taskwright webhooks list`, in its namespace",
+            Inner::NoSuchBulk(_) => {
+                "look for it with `taskwright bulk list`; a bulk that is over goes with its job"
+            }
             Inner::InTransaction(error) => error.fix,
         }
     }
@@ -107,6 +117,7 @@ impl Error {
             | Inner::NoSuchSchedule(_)
             | Inner::NoSuchGenerator(_)
             | Inner::NoSuchWebhook(_)
+            | Inner::NoSuchBulk(_)
             | Inner::InTransaction(_) => false,
         }
     }
@@ -121,11 +132,12 @@ impl Error {
             | Inner::NoSuchJob(_)
             | Inner::NoSuchSchedule(_)
             | Inner::NoSuchGenerator(_)
-            | Inner::NoSuchWebhook(_) => false,
+            | Inner::NoSuchWebhook(_)
+            | Inner::NoSuchBulk(_) => false,
         }
     }
 
-    /// Whether there is no such job, schedule, generator or webhook.
+    /// Whether there is no such job, schedule, generator, webhook or bulk.
     pub fn is_not_found(&self) -> bool {
         matches!(
             self.0,
@@ -133,6 +145,7 @@ impl Error {
                 | Inner::NoSuchSchedule(_)
                 | Inner::NoSuchGenerator(_)
                 | Inner::NoSuchWebhook(_)
+                | Inner::NoSuchBulk(_)
         )
     }
 
@@ -150,6 +163,7 @@ impl Error {
             | Inner::NoSuchSchedule(_)
             | Inner::NoSuchGenerator(_)
             | Inner::NoSuchWebhook(_)
+            | Inner::NoSuchBulk(_)
             | Inner::InTransaction(_) => None,
         }
     }
@@ -170,7 +184,8 @@ impl std::error::Error for Error {
             Inner::NoSuchJob(_)
             | Inner::NoSuchSchedule(_)
             | Inner::NoSuchGenerator(_)
-            | Inner::NoSuchWebhook(_) => None,
+            | Inner::NoSuchWebhook(_)
+            | Inner::NoSuchBulk(_) => None,
             Inner::InTransaction(error) => Some(error.source.as_ref()),
         }
     }

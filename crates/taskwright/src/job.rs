@@ -9,6 +9,8 @@ use taskwright_core::{
     Timestamp, UniqueKey,
 };
 
+use taskwright_store::ClaimedJob;
+
 use crate::env::{Env, micros};
 use crate::task::Task;
 
@@ -36,8 +38,16 @@ pub struct Job {
     new: NewJob,
     id: Option<JobId>,
     run_in: Option<Duration>,
+    given: Given,
     /// The first thing that was refused.
     refused: Option<Error>,
+}
+
+/// Which of the things were said that a follow-up job otherwise has from the job that makes it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Given {
+    priority: bool,
+    namespace: bool,
 }
 
 impl Job {
@@ -49,13 +59,14 @@ impl Job {
             Err(error) => (Kind::new("refused").expect("a valid name"), Some(error)),
         };
         let new = NewJob::new(JobId::from_bytes([0; 16]), kind, Args::default());
-        Self { new, id: None, run_in: None, refused }
+        Self { new, id: None, run_in: None, given: Given::default(), refused }
     }
 
     /// A job of a task, with the task's defaults.
     pub fn of<T: Task>(task: &T) -> Self {
         let job = Self::new(T::KIND).queue(T::QUEUE).priority(T::PRIORITY).delivery(T::DELIVERY);
-        let job = job.max_attempts(T::max_attempts());
+        let mut job = job.max_attempts(T::max_attempts());
+        job.given.priority = T::PRIORITY != Priority::DEFAULT;
         match Args::of(task) {
             Ok(args) => job.raw_args(args),
             Err(error) => job.refuse(error),
@@ -94,7 +105,9 @@ impl Job {
     /// The tenant it belongs to. Default `default`.
     #[must_use]
     pub fn namespace(self, namespace: &str) -> Self {
-        self.parsed::<Namespace>(namespace, |new, namespace| new.namespace = namespace)
+        let mut job = self.parsed::<Namespace>(namespace, |new, namespace| new.namespace = namespace);
+        job.given.namespace = true;
+        job
     }
 
     /// Whose it is. Default nobody's.
@@ -107,6 +120,7 @@ impl Job {
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.new.priority = priority;
+        self.given.priority = true;
         self
     }
 
@@ -167,6 +181,20 @@ impl Job {
         self
     }
 
+    /// With the priority, namespace and owner of the job that makes it, unless it says otherwise itself.
+    pub(crate) fn as_follow_up_of(mut self, parent: &ClaimedJob) -> Self {
+        if !self.given.priority {
+            self.new.priority = parent.priority;
+        }
+        if !self.given.namespace {
+            self.new.namespace = parent.namespace.clone();
+        }
+        if self.new.owner.is_none() {
+            self.new.owner = parent.owner.clone();
+        }
+        self
+    }
+
     /// What a store takes.
     ///
     /// # Errors
@@ -208,7 +236,13 @@ impl<T: Task> From<&T> for Job {
 
 impl From<NewJob> for Job {
     fn from(new: NewJob) -> Self {
-        Self { id: Some(new.id), new, run_in: None, refused: None }
+        Self {
+            id: Some(new.id),
+            new,
+            run_in: None,
+            given: Given { priority: true, namespace: true },
+            refused: None,
+        }
     }
 }
 

@@ -47,6 +47,7 @@
 #![deny(unsafe_code)]
 
 mod attempt;
+pub mod bulk;
 mod cancel;
 mod client;
 mod clock;

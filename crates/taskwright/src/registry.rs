@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use taskwright_core::limit::SNOOZES_MAX;
 use taskwright_core::{Backoff, Error, Kind, Limits, Weight};
 
 use crate::context::Context;
@@ -60,6 +61,8 @@ pub struct TaskOptions {
     pub limits: Limits,
     /// What one job counts in the [budget](crate::worker::Builder::budget) of a worker. Default: nothing.
     pub weight: Weight,
+    /// How often a job may be [snoozed](TaskError::snooze); the next time it fails. Default 1,000.
+    pub snoozes_max: u32,
 }
 
 impl TaskOptions {
@@ -74,6 +77,7 @@ impl TaskOptions {
             cancel_grace: T::CANCEL_GRACE,
             limits: Limits::default(),
             weight: T::WEIGHT,
+            snoozes_max: T::SNOOZES_MAX,
         }
     }
 }
@@ -86,6 +90,7 @@ impl Default for TaskOptions {
             cancel_grace: Self::CANCEL_GRACE,
             limits: Limits::default(),
             weight: Weight::NONE,
+            snoozes_max: SNOOZES_MAX,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use taskwright_core::attempt::AttemptEnd;
+use taskwright_core::limit::SNOOZES_MAX;
 use taskwright_core::{Backoff, Delivery, MaxAttempts, Outcome, Priority, Weight};
 
 use crate::cancel::StopCause;
@@ -31,6 +32,8 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     const CANCEL_GRACE: Duration = TaskOptions::CANCEL_GRACE;
     /// What one job counts in the [budget](crate::worker::Builder::budget) of a worker while it runs.
     const WEIGHT: Weight = Weight::NONE;
+    /// How often one job may be [snoozed](TaskError::snooze), since it was last run again on request; the next time it fails.
+    const SNOOZES_MAX: u32 = SNOOZES_MAX;
 
     /// What the task gives back: kept with the job as JSON, at most 1 MiB. `()` keeps nothing.
     type Output: Serialize;
@@ -82,7 +85,11 @@ impl TaskError {
         Self(Outcome::Retry { error: error.to_string(), after: Some(after), end: AttemptEnd::Failed })
     }
 
-    /// Not now: called again after this much time, and this attempt does not count.
+    /// Not now: called again after this much time (at least 1 ms), and this attempt does not count. Whoever knows that what it
+    /// waits for is there calls it sooner, with [`Client::awaken`](crate::Client::awaken).
+    ///
+    /// A job may be snoozed [`SNOOZES_MAX`](Task::SNOOZES_MAX) times, 1,000 unless its task says otherwise; the next time it
+    /// fails.
     pub fn snooze(delay: Duration) -> Self {
         Self(Outcome::Snooze { delay })
     }

@@ -229,6 +229,8 @@ impl Record {
         let rested = self.paused.take().is_some();
         if rested {
             (self.failures, self.idle, self.poll_at) = (0, None, Some(now));
+            // What ended while it rested is settled soon, and not only when a long quiet would have it.
+            self.quiet_since = Some(now);
         }
         rested
     }

@@ -54,6 +54,8 @@ enum Verb {
     Retry(change::Retry),
     /// Run scheduled jobs, and ones that wait for a retry, at once
     RunNow(change::RunNow),
+    /// Run jobs at once that their handlers snoozed
+    Awaken(change::Awaken),
     /// Let held jobs go
     Release(change::Release),
     /// Run waiting jobs later
@@ -80,6 +82,7 @@ impl Jobs {
             Verb::Cancel(verb) => verb.run(context).await,
             Verb::Retry(verb) => verb.run(context).await,
             Verb::RunNow(verb) => verb.run(context).await,
+            Verb::Awaken(verb) => verb.run(context).await,
             Verb::Release(verb) => verb.run(context).await,
             Verb::Delay(verb) => verb.run(context).await,
             Verb::Reprioritise(verb) => verb.run(context).await,

@@ -16,6 +16,7 @@ use crate::error::{Error, Exit};
 use crate::output::{ColorChoice, Io, Manner, Output};
 
 pub(crate) mod bench;
+mod bulk;
 mod completions;
 mod config;
 mod context;
@@ -23,6 +24,7 @@ mod doctor;
 mod enqueue;
 mod events;
 mod gc;
+mod flood;
 mod generators;
 mod jobs;
 mod look;
@@ -111,6 +113,8 @@ enum Verb {
     Enqueue(enqueue::Enqueue),
     /// Look at jobs, wait for them, change them
     Jobs(jobs::Jobs),
+    /// Create bulk jobs, look at them, pause, resume and cancel them
+    Bulk(bulk::Bulk),
     /// Look at queues, pause, resume and empty them
     Queues(queues::Queues),
     /// Look at event sources
@@ -137,6 +141,8 @@ enum Verb {
     Doctor(doctor::Doctor),
     /// Measure how fast the store and the workers are here
     Bench(bench::Bench),
+    /// Make jobs that are nothing but load
+    Flood(flood::Flood),
     /// Print a completion script for a shell
     Completions(completions::Completions),
 }
@@ -186,6 +192,8 @@ impl Verb {
             Self::Config(verb) => verb.run(context),
             Self::Enqueue(verb) => context.block_on(verb.run(context)),
             Self::Jobs(noun) => context.block_on(noun.run(context)),
+            Self::Bulk(noun) => context.block_on(noun.run(context)),
+            Self::Flood(verb) => context.block_on(verb.run(context)),
             Self::Queues(noun) => context.block_on(noun.run(context)),
             Self::Sources(noun) => context.block_on(noun.run(context)),
             Self::Schedules(noun) => context.block_on(noun.run(context)),

@@ -55,7 +55,7 @@ pub struct TaskConfig {
 }
 
 /// Kinds that a config file cannot define, because the binary does.
-pub const BUILT_IN_KINDS: [&str; 1] = [crate::exec::KIND];
+pub const BUILT_IN_KINDS: [&str; 2] = [crate::exec::KIND, crate::flood::KIND];
 
 impl TaskConfig {
     /// The argv of a job with these arguments.

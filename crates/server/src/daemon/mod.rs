@@ -16,6 +16,7 @@ pub(crate) use self::worker::worker;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright::bulk::BulkSet;
 use taskwright::generator::GeneratorSet;
 use taskwright::store::SharedStore;
 use taskwright::webhook::WebhookFamily;
@@ -37,7 +38,8 @@ const RESIGN_TIME: Duration = Duration::from_secs(1);
 /// What the duties of this process are, with or without delivering to webhooks.
 fn duties(context: &Context, store: &SharedStore, delivers: bool) -> Result<DutyConfig, Error> {
     let sources = crate::source::sources(&context.config, &context.store_url)?;
-    let mut generators = crate::generator::generators(&context.config, store, &context.env)?;
+    let generators = crate::generator::generators(&context.config, store, &context.env)?;
+    let mut generators = generators.with_bulks(&BulkSet::built_in())?;
     if delivers {
         let webhooks = WebhookFamily::new(Arc::clone(store), context.env.clone(), HttpCourier::new()?);
         generators = generators.with_family(webhooks)?;

@@ -37,8 +37,16 @@ fn unknown_ids_are_an_error_and_the_others_are_changed() {
 fn nothing_that_matches_is_no_error() {
     let cli = Cli::new();
     cli.job("probe");
-    for verb in ["cancel", "retry", "run-now", "release", "delay --in 1h", "reprioritise --to bulk", "delete"]
-    {
+    for verb in [
+        "cancel",
+        "retry",
+        "run-now",
+        "awaken",
+        "release",
+        "delay --in 1h",
+        "reprioritise --to bulk",
+        "delete",
+    ] {
         let ran = cli.run(&format!("jobs {verb} --kind nothing"));
         assert_eq!((ran.exit, ran.err.as_str()), (Exit::Ok, "no job matches\n"), "{verb}");
         assert_eq!(cli.run(&format!("jobs {verb}")).exit, Exit::Usage, "{verb}");

@@ -155,7 +155,16 @@ impl Cli {
         };
         let decision = attempt::decide(outcome, &facts);
         let (key, attempt) = (job.key, job.attempt);
-        let end = Finish { key, attempt, started_at: now, ended_at: now, decision, usage: None };
+        let end = Finish {
+            key,
+            attempt,
+            started_at: now,
+            ended_at: now,
+            decision,
+            usage: None,
+            follow_ups: Vec::new(),
+            snoozes_max: 0,
+        };
         self.runtime.block_on(self.store.finish(now, self.worker, vec![end])).unwrap();
     }
 

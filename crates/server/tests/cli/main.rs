@@ -2,6 +2,7 @@
 
 mod cli;
 
+mod bulks_are_created_shown_and_changed;
 mod changes_tell_what_became_of_each_job;
 mod exit_codes_tell_how_a_job_ended;
 mod garbage_and_roll_ups_are_shown;

@@ -487,6 +487,23 @@ fn jobs() -> Vec<Case> {
         Case::new("generator without a store", 1, "generators poll webhooks"),
         Case::new("bad name of a generator", 2, "generators poll 'a b'"),
         Case::new("name of a generator that is too long", 2, format!("generators poll {}", "x".repeat(119))),
+        Case::new("unknown bulk", 1, format!("bulk show {UNKNOWN}")).after("migrate"),
+        Case::new("cancel an unknown bulk", 1, format!("bulk cancel {UNKNOWN}")).after("migrate"),
+        Case::new("bulk of nobody knows how many", 2, "bulk create exec"),
+        Case::new("bulk of an unknown kind", 2, "bulk create exce --size 3"),
+        Case::new("bulk of an unknown type", 1, "bulk create --type newsletter"),
+        Case::new("bulk with a template that is no JSON", 2, "bulk create exec --size 1 --args {"),
+        Case::new("bulk of a file that is not there", 1, "bulk create exec --lines nowhere.txt"),
+        Case::new("bulk with an unknown policy", 2, "bulk create exec --size 1 --on-failure explode"),
+        Case::new(
+            "bulk with a share of nobody knows what",
+            1,
+            "bulk create exec --lines l.txt --on-failure 5%",
+        )
+        .file("l.txt", "1\n".to_owned()),
+        Case::new("bulk with no window", 1, "bulk create exec --size 1 --window 0"),
+        Case::new("flood that nobody could stop", 2, "flood"),
+        Case::new("flood of a store with other jobs", 2, "flood --count 1").after("enqueue exec -- ls"),
         Case::new("stop an unknown worker", 1, format!("workers stop {UNKNOWN}")).after("migrate"),
     ]
 }

@@ -374,5 +374,7 @@ pub fn ending(now: u64, job: &ClaimedJob, outcome: Outcome) -> Finish {
         ended_at: at(now),
         decision: decide(outcome, &facts),
         usage: None,
+        follow_ups: Vec::new(),
+        snoozes_max: taskwright_core::limit::SNOOZES_MAX,
     }
 }

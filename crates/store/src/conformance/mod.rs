@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    cancel change claim enqueue event fence finish generator generator_sources hand hint history lead log order promote prune query queue reclaim rollup schedule source timeline unique webhook worker
+    bulk cancel change claim enqueue event fence finish follow_up generator generator_sources hand hint history lead lineage log order promote prune query queue reclaim rollup schedule source timeline unique webhook worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -59,6 +59,19 @@ macro_rules! conformance {
     };
     ($harness:expr) => {
         $crate::conformance! { @tests ($harness)
+            bulk: [
+                a_bulk_is_a_blocked_job_and_a_generator,
+                a_bulk_that_is_created_again_is_left_alone,
+                what_is_told_of_a_bulk_is_written_with_the_commit,
+                a_parent_completes_with_the_commit_that_settles_the_last_item,
+                a_parent_fails_when_its_generator_says_so,
+                nothing_is_made_once_a_parent_is_cancelled,
+                a_cancelled_parent_has_its_generator_asked_even_if_that_rests,
+                a_purge_that_takes_a_parent_is_a_cancel,
+                a_parent_is_not_run_again,
+                what_is_told_of_a_bulk_goes_with_its_parent,
+                bulks_are_listed_newest_first_page_by_page,
+            ]
             cancel: [
                 a_waiting_job_is_cancelled_at_once,
                 a_cancelled_job_says_who_and_why,
@@ -176,6 +189,16 @@ macro_rules! conformance {
                 an_end_that_the_rules_forbid_refuses_the_whole_call,
                 a_batch_of_every_end_takes_each_to_its_place,
             ]
+            follow_up: [
+                follow_ups_are_stored_with_the_completion,
+                an_end_that_is_no_completion_makes_no_follow_ups,
+                a_stale_completion_makes_no_follow_ups,
+                follow_ups_of_a_second_attempt_and_of_a_job_with_a_key_are_stored,
+                a_completion_counts_with_its_follow_ups_or_not_at_all,
+                one_snooze_too_many_fails_the_job,
+                a_snoozed_job_can_be_awakened,
+                nothing_but_a_snoozed_job_is_awakened,
+            ]
             generator: [
                 a_generator_is_found_as_it_was_registered,
                 a_new_definition_keeps_what_was_done,
@@ -250,6 +273,25 @@ macro_rules! conformance {
                 a_leader_that_resigns_is_followed_at_once,
                 nobody_can_resign_for_the_leader,
                 of_many_who_ask_at_once_one_leads,
+            ]
+            lineage: [
+                ph_1_a_queued_job_is_given,
+                ph_2_a_job_that_somebody_has_is_not_given_again,
+                ph_3_of_two_equal_jobs_the_older_comes_first,
+                ph_4_a_job_whose_worker_was_lost_keeps_its_place_and_cannot_stop_the_queue,
+                ph_5_a_job_that_is_done_is_completed,
+                ph_6_a_permanent_failure_ends_a_job_as_failed,
+                ph_7_an_ordinary_failure_ends_no_job_and_is_told,
+                ph_8_a_job_has_as_many_executions_as_it_may_have_attempts,
+                ph_9_nothing_comes_before_a_long_back_off_is_over,
+                ph_10_a_job_may_take_as_long_as_its_worker_lives,
+                ph_11_of_two_jobs_that_were_lost_the_older_comes_first,
+                ph_12_the_lower_number_comes_first_and_equals_in_their_order,
+                ph_x1_a_new_job_that_is_to_wait_is_not_given_before_its_time,
+                ph_x2_what_a_worker_says_whose_lease_ran_out_is_refused,
+                ph_x3_a_retry_and_a_new_job_go_by_their_priorities,
+                ph_x6_a_running_job_that_is_cancelled_ends_once,
+                ph_x7_a_completed_job_runs_again_only_when_it_is_said_twice,
             ]
             log: [
                 entries_are_kept_as_they_came,
@@ -458,6 +500,7 @@ mod tests {
     fn every_scenario_is_in_the_list() {
         let list = include_str!("mod.rs");
         let files = [
+            include_str!("bulk.rs"),
             include_str!("cancel.rs"),
             include_str!("change.rs"),
             include_str!("claim.rs"),
@@ -465,11 +508,13 @@ mod tests {
             include_str!("event.rs"),
             include_str!("fence.rs"),
             include_str!("finish.rs"),
+            include_str!("follow_up.rs"),
             include_str!("generator.rs"),
             include_str!("generator_sources.rs"),
             include_str!("hint.rs"),
             include_str!("history.rs"),
             include_str!("lead.rs"),
+            include_str!("lineage.rs"),
             include_str!("log.rs"),
             include_str!("order.rs"),
             include_str!("promote.rs"),

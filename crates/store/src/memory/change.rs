@@ -4,7 +4,8 @@ use taskwright_core::{
     Actor, Cause, Delivery, JobId, Namespace, Priority, QueueName, State, Timestamp, attempt, state,
 };
 
-use crate::change::{Change, Changed, RUNS_ONCE, Seen, freed};
+use crate::bulk::NOT_REDONE;
+use crate::change::{Change, Changed, RUNS_ONCE, Seen, check_asleep, freed};
 use crate::claim::JobKey;
 use crate::error::Error;
 
@@ -38,7 +39,13 @@ impl World {
         let Some(key) = self.keys.get(&id).copied() else { return Ok(Changed::Unknown) };
         let wish = Wish { now, actor, reason };
         match change {
-            Change::Cancel => self.cancel(key, false, &wish),
+            Change::Cancel => {
+                let changed = self.cancel(key, false, &wish)?;
+                if changed == Changed::Done {
+                    self.tell_bulk(now, key);
+                }
+                Ok(changed)
+            }
             Change::Fail if self.running.contains_key(&key) => self.cancel(key, true, &wish),
             Change::Fail => Ok(self.jobs[&key].skipped()),
             Change::Drop => self.update(key, |job| job.drop_waiting(&wish)),
@@ -46,6 +53,7 @@ impl World {
             Change::Free => self.free(key, &wish),
             Change::Redo { repeat } => self.redo(key, repeat, &wish),
             Change::RunNow => self.update(key, |job| job.run_now(&wish)),
+            Change::Awaken => self.update(key, |job| job.awaken(&wish)),
             Change::Release => self.update(key, |job| job.release(&wish)),
             Change::Delay { until } => self.update(key, |job| job.delay(until, &wish)),
             Change::Reprioritise { priority } => {
@@ -88,6 +96,7 @@ impl World {
         let wish = Wish { now, actor, reason: &reason };
         for key in &keys {
             self.update(*key, |job| job.end(Cause::Cancel, State::Cancelled, &wish))?;
+            self.tell_bulk(now, *key);
         }
         Ok(keys.len())
     }
@@ -165,6 +174,9 @@ impl Job {
         if self.state == State::Completed && !repeat {
             return Ok(Changed::Skipped("it is completed; --repeat runs it again".to_owned()));
         }
+        if self.bulk.is_some() {
+            return Ok(Changed::Skipped(NOT_REDONE.to_owned()));
+        }
         if let Some(holder) = holder {
             return Ok(Changed::Skipped(format!("its unique key is held by {holder}")));
         }
@@ -185,6 +197,14 @@ impl Job {
         self.make(Cause::RunNow, State::Available, wish)?;
         self.run_at = wish.now;
         Ok(Changed::Done)
+    }
+
+    fn awaken(&mut self, wish: &Wish<'_>) -> Result<Changed, Error> {
+        let last = self.timeline.iter().rev().find_map(|entry| entry.cause);
+        match check_asleep(self.state, last) {
+            Ok(()) => self.run_now(wish),
+            Err(why) => Ok(Changed::Skipped(why)),
+        }
     }
 
     fn release(&mut self, wish: &Wish<'_>) -> Result<Changed, Error> {

@@ -9,19 +9,26 @@ use crate::Enqueued;
 use crate::error::Error;
 use crate::query::TimelineEntry;
 
+use super::bulk::Bulk;
 use super::job::Job;
 use super::world::World;
 
+/// Refuses a batch that is too large.
+pub(super) fn check(jobs: &[NewJob]) -> Result<(), Error> {
+    if jobs.len() > ENQUEUE_JOBS_MAX {
+        let refused = Refused::too_large(
+            "the jobs to enqueue",
+            format!("there are {}, {ENQUEUE_JOBS_MAX} are allowed in one call", jobs.len()),
+            "enqueue them in several calls",
+        );
+        return Err(refused.into());
+    }
+    Ok(())
+}
+
 impl World {
     pub(super) fn enqueue(&mut self, now: Timestamp, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, Error> {
-        if jobs.len() > ENQUEUE_JOBS_MAX {
-            let refused = Refused::too_large(
-                "the jobs to enqueue",
-                format!("there are {}, {ENQUEUE_JOBS_MAX} are allowed in one call", jobs.len()),
-                "enqueue them in several calls",
-            );
-            return Err(refused.into());
-        }
+        check(&jobs)?;
         Ok(jobs.into_iter().map(|new| self.enqueue_one(now, new)).collect())
     }
 
@@ -68,7 +75,17 @@ impl Job {
             end_reason: None,
             timeline: vec![created],
             log: Vec::new(),
+            bulk: None,
             new,
         }
+    }
+
+    /// The parent of a bulk, which is blocked.
+    pub(super) fn parent(key: crate::JobKey, now: Timestamp, new: NewJob, bulk: Bulk) -> Self {
+        let new = NewJob { run_at: None, held: false, unique: None, ..new };
+        let mut job = Self::created(key, now, new);
+        job.state = State::Blocked;
+        job.timeline[0].to = State::Blocked;
+        Self { bulk: Some(Box::new(bulk)), ..job }
     }
 }

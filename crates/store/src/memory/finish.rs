@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use taskwright_core::attempt::{self, AttemptEnd};
-use taskwright_core::{Actor, AttemptRecord, Decision, State, Timestamp, Usage, Verdict, WorkerId, state};
+use taskwright_core::{
+    Actor, AttemptRecord, Cause, Decision, State, Timestamp, Usage, Verdict, WorkerId, state,
+};
 
 use crate::claim::JobKey;
 use crate::error::Error;
@@ -11,6 +13,7 @@ use crate::finish::{Finish, LogEntry, ProgressReport};
 use crate::query::LogChunk;
 
 use super::claim::worker_actor;
+use super::enqueue;
 use super::job::{Job, Running};
 use super::world::World;
 
@@ -38,14 +41,16 @@ impl World {
                 verdicts.push(Verdict::Stale);
                 continue;
             };
+            let follow_ups = end.follow_ups().to_vec();
             let ending = Ending {
                 at: end.ended_at,
                 started_at: Some(end.started_at),
                 usage: end.usage,
                 actor: actor.clone(),
-                decision: end.decision,
+                decision: end.decision.under_snoozes(self.jobs[&end.key].snoozes(), end.snoozes_max),
             };
             self.end_attempt(now, end.key, running, ending)?;
+            self.enqueue(now, follow_ups)?;
             verdicts.push(Verdict::Accepted);
         }
         Ok(verdicts)
@@ -131,6 +136,7 @@ impl World {
             {
                 let decision = decided(running, end.decision.clone());
                 state::check(State::Running, decision.cause, decision.to)?;
+                enqueue::check(end.follow_ups())?;
             }
         }
         Ok(())
@@ -169,6 +175,13 @@ impl Job {
         }
         self.result = result.filter(|_| to == State::Completed);
         Ok(())
+    }
+
+    /// How often it was snoozed since it was last run again on request.
+    fn snoozes(&self) -> u32 {
+        let since_redo = self.timeline.iter().rev().take_while(|entry| entry.cause != Some(Cause::Redo));
+        let snoozes = since_redo.filter(|entry| entry.cause == Some(Cause::Snooze)).count();
+        u32::try_from(snoozes).unwrap_or(u32::MAX)
     }
 
     fn append(&mut self, entry: LogEntry) {

@@ -159,11 +159,12 @@ impl World {
             |item: &AgainItem| self.keys.get(&item.job).is_some_and(|key| self.jobs[key].state == State::Failed);
         let is_settled =
             settled.iter().all(|item| self.is_settled_so(*generator, item)) && again.iter().all(is_failed);
+        let fits = commit.effects.iter().all(|effect| self.fits(effect));
         let Some(row) = self.generators.rows.get_mut(generator).filter(|row| row.fence == commit.fence)
         else {
             return Ok(false);
         };
-        if row.version != commit.version || !is_settled {
+        if row.version != commit.version || !is_settled || !fits {
             // Who took it lets go, and it is asked anew.
             if row.lease_until.take().is_some() {
                 row.next = row.next.map(|_| now);
@@ -191,8 +192,10 @@ impl World {
         let (ended, look_after) = self.generators.ends.entry(*generator).or_default();
         *look_after = commit.look_after;
         let is_due = *look_after > 0 && ended >= look_after;
-        // It was there above.
-        if let Some(row) = self.generators.rows.get_mut(generator) {
+        if commit.effects.iter().any(Effect::ends_generator) {
+            self.generators.remove(*generator);
+        } else if let Some(row) = self.generators.rows.get_mut(generator) {
+            // It was there above.
             row.write(now, commit, is_due);
         }
         Ok(true)
@@ -202,9 +205,18 @@ impl World {
     fn apply(&mut self, now: Timestamp, effect: &Effect) -> Result<(), Error> {
         match effect {
             Effect::Files(generator, write) => self.files.write(*generator, write),
+            Effect::Bulk(write) => return self.write_bulk(now, write),
             Effect::Webhook(turn) => self.write_webhook_turn(now, turn),
         }
         Ok(())
+    }
+
+    /// Whether it may be written.
+    fn fits(&self, effect: &Effect) -> bool {
+        match effect {
+            Effect::Bulk(write) => self.bulk_fits(write),
+            Effect::Files(..) | Effect::Webhook(_) => true,
+        }
     }
 
     /// Whether an item is outstanding, and has ended as somebody saw.
@@ -284,6 +296,24 @@ impl Generators {
         self.items.retain(|(of, _), _| *of != key);
         self.ends.remove(&key);
         self.rows.remove(&key).is_some()
+    }
+
+    /// Makes a generator known, and gives its key.
+    pub(super) fn put_and_find(&mut self, now: Timestamp, new: NewGenerator) -> GeneratorKey {
+        let (namespace, name) = (new.namespace.clone(), new.name.clone());
+        self.put(now, new);
+        // It was just put there.
+        self.find(&namespace, &name).map_or(GeneratorKey(0), |row| row.key)
+    }
+
+    /// Has a generator asked at once, even if it rests.
+    pub(super) fn wake(&mut self, now: Timestamp, generator: GeneratorKey) {
+        if let Some(row) = self.rows.get_mut(&generator) {
+            row.notices += 1;
+            if row.lease_until.is_none_or(|until| until <= now) {
+                row.next = Some(now);
+            }
+        }
     }
 
     fn put(&mut self, now: Timestamp, new: NewGenerator) -> bool {

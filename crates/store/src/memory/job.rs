@@ -9,6 +9,7 @@ use taskwright_core::{
     WorkerId, state,
 };
 
+use super::bulk::Bulk;
 use crate::claim::JobKey;
 use crate::finish::Progress;
 use crate::query::{JobDetail, JobView, LogChunk, TimelineEntry};
@@ -41,6 +42,8 @@ pub(super) struct Job {
     pub(super) end_reason: Option<String>,
     pub(super) timeline: Vec<TimelineEntry>,
     pub(super) log: Vec<LogChunk>,
+    /// What it has besides as the parent of a bulk.
+    pub(super) bulk: Option<Box<Bulk>>,
 }
 
 /// What is known of a job only while it runs.
@@ -146,7 +149,10 @@ impl Job {
             claimed_at: running.map(|row| row.claimed_at).or(newest.map(|record| record.claimed_at)),
             ended_at: self.ended_at,
             worker: running.map(|row| row.worker).or(newest.map(|record| record.worker)),
-            progress: running.and_then(|row| row.progress.clone()),
+            progress: match &self.bulk {
+                Some(bulk) => Some(bulk.progress.clone()),
+                None => running.and_then(|row| row.progress.clone()),
+            },
             cancel_requested: running.is_some_and(|row| row.cancel.is_some()),
             error: error.cloned(),
         }

@@ -11,12 +11,14 @@ use taskwright_core::{
 };
 use tokio_postgres::Row;
 
+use super::bulk;
 use super::enqueue::{HOLDS_KEY, STOP_FAILS};
 use super::finish::{end_attempt, read_running};
 use super::place::{self, LEAVE_STREAM, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::rollup;
 use super::session::{LaneKey, Session, Uuid, code, get, sql_code, sql_count, vanished};
-use crate::change::{Change, Changed, RUNS_ONCE, Seen, freed};
+use crate::bulk::NOT_REDONE;
+use crate::change::{Change, Changed, RUNS_ONCE, Seen, check_asleep, freed};
 use crate::ended::Ended;
 use crate::error::{Area, Error};
 
@@ -97,6 +99,9 @@ pub(super) async fn lock(
     let wanted: Vec<Uuid> = ids.iter().map(|id| Uuid::from(*id)).collect();
     let rows = session.all(FIND, &[&wanted]).await?;
     let seqs = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
+    if change == Change::Cancel {
+        bulk::lock_generators(session, &wanted).await?;
+    }
     if matches!(change, Change::Cancel | Change::Fail | Change::Free) {
         // A cancel is requested in a row of the job's own, and an attempt ended.
         session.set_apart(&seqs, None).await?;
@@ -178,6 +183,10 @@ async fn change_at(
         Change::RunNow => {
             move_to(session, seq, place, Cause::RunNow, State::Available, Some(by.now), by).await
         }
+        Change::Awaken => match check_asleep(state, last_cause(session, seq).await?) {
+            Ok(()) => move_to(session, seq, place, Cause::RunNow, State::Available, Some(by.now), by).await,
+            Err(why) => skipped(why),
+        },
         Change::Release => {
             let later = place.run_at > by.now.as_micros();
             let to = if later { State::Scheduled } else { State::Available };
@@ -201,6 +210,12 @@ fn skipped(why: String) -> Result<Option<Changed>, Error> {
     Ok(Some(Changed::Skipped(why)))
 }
 
+/// Why a job moved last.
+async fn last_cause(session: &mut Session<'_>, seq: i64) -> Result<Option<Cause>, Error> {
+    let row = session.first(LAST_CAUSE, &[&seq]).await?;
+    Ok(row.map(|row| code(&row, 0)).transpose()?.and_then(Cause::from_code))
+}
+
 /// Runs a job once more that is over, under the unique key that it had. Only who holds the lock moves a job that is over.
 async fn redo(
     session: &mut Session<'_>,
@@ -208,6 +223,9 @@ async fn redo(
     place: &Place,
     by: &By<'_>,
 ) -> Result<Option<Changed>, Error> {
+    if bulk::is_parent(session, seq).await? {
+        return skipped(NOT_REDONE.to_owned());
+    }
     let flags = match retake_key(session, seq).await? {
         Key::None => 0,
         Key::Taken => HOLDS_KEY,
@@ -276,6 +294,9 @@ async fn move_to(
     };
     place::put(session, seq, &placed).await?;
     by.note(session, seq, place, Some(cause), to, by.reason).await?;
+    if place.state == State::Blocked {
+        bulk::wake(session, by.now, &[seq]).await?;
+    }
     Ok(Some(Changed::Done))
 }
 
@@ -442,6 +463,7 @@ pub(super) async fn purge(
         }
     }
     end_all(session, &taken, Cause::Cancel, State::Cancelled, by).await?;
+    bulk::wake(session, by.now, &taken.seqs).await?;
     Ok(taken.len())
 }
 
@@ -524,6 +546,8 @@ const RUNNING: &str =
 pub(super) const REQUEST_STOP: &str =
     "UPDATE running SET cancel_at = $3, cancel_actor = $4, cancel_reason = $5, flags = flags | $6
     WHERE seq = $1 AND attempt = $2";
+pub(super) const LAST_CAUSE: &str =
+    "SELECT cause FROM move WHERE seq = $1 AND cause IS NOT NULL ORDER BY move DESC LIMIT 1";
 pub(super) const KEY_HOLDER: &str = "SELECT j.id FROM unique_past p
     LEFT JOIN unique_key u ON u.namespace = p.namespace AND u.kind = p.kind AND u.key = p.key
     LEFT JOIN job j ON j.seq = u.seq WHERE p.seq = $1";
@@ -536,7 +560,8 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
         moves AS (DELETE FROM move WHERE seq = ANY($1::bigint[])),
         entries AS (DELETE FROM log WHERE seq = ANY($1::bigint[])),
         held AS (DELETE FROM unique_key WHERE seq = ANY($1::bigint[])),
-        past AS (DELETE FROM unique_past WHERE seq = ANY($1::bigint[]))
+        past AS (DELETE FROM unique_past WHERE seq = ANY($1::bigint[])),
+        bulks AS (DELETE FROM bulk WHERE seq = ANY($1::bigint[]))
     DELETE FROM job WHERE seq = ANY($1::bigint[])";
 pub(super) const LOCK_COMPLETIONS: &str = "SELECT c.completion > (SELECT r.completion FROM rolled r)
     FROM completion c

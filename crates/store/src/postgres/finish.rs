@@ -10,6 +10,7 @@ use taskwright_core::attempt::{self, AttemptEnd};
 use taskwright_core::{Cause, Decision, State, Timestamp, Verdict, WorkerId, state};
 use tokio_postgres::Row;
 
+use super::enqueue;
 use super::enqueue::STOP_FAILS;
 use super::held::{Held, Where};
 use super::place::{self, Move, Placed};
@@ -31,6 +32,22 @@ pub(super) async fn finish(
 ) -> Result<Vec<Verdict>, Error> {
     let id = worker;
     let Some(worker) = number(session, id).await? else { return Ok(vec![Verdict::Stale; ends.len()]) };
+    let verdicts = end_all(session, held, now, (id, worker), ends).await?;
+    for (end, verdict) in ends.iter().zip(&verdicts) {
+        if *verdict == Verdict::Accepted && !end.follow_ups().is_empty() {
+            enqueue::enqueue(session, now, end.follow_ups()).await?;
+        }
+    }
+    Ok(verdicts)
+}
+
+async fn end_all(
+    session: &mut Session<'_>,
+    held: &Held,
+    now: Timestamp,
+    (id, worker): (WorkerId, i64),
+    ends: &[Finish],
+) -> Result<Vec<Verdict>, Error> {
     let mut verdicts = vec![Verdict::Stale; ends.len()];
     let ended = end_in_blocks(session, held, id, worker, ends).await?;
     let completed = complete_running(session, worker, ends).await?;
@@ -58,10 +75,23 @@ pub(super) async fn finish(
     for (index, end) in rest {
         let Some(running) = fence(&mut running, end.key, end.attempt) else { continue };
         let ended = Ended::of(end, worker, &running, now, id);
-        end_attempt(session, end.key.0, running, end.decision.clone(), &ended).await?;
+        let decision = within_snoozes(session, end).await?;
+        end_attempt(session, end.key.0, running, decision, &ended).await?;
         verdicts[index] = Verdict::Accepted;
     }
     Ok(verdicts)
+}
+
+/// What is to become of a job, unless that is one snooze too many.
+async fn within_snoozes(session: &mut Session<'_>, end: &Finish) -> Result<Decision, Error> {
+    let decision = end.decision.clone();
+    if decision.cause != Cause::Snooze {
+        return Ok(decision);
+    }
+    let (snooze, redo) = (sql_code(Cause::Snooze.code()), sql_code(Cause::Redo.code()));
+    let row = session.first(SNOOZES, &[&end.key.0, &snooze, &redo]).await?;
+    let before = row.map_or(Ok(0), |row| get::<i64>(&row, 0))?;
+    Ok(decision.under_snoozes(u32::try_from(before).unwrap_or(u32::MAX), end.snoozes_max))
 }
 
 /// Ends the plain ones that are in blocks, and sets the others apart that may be; which were ended.
@@ -351,6 +381,9 @@ pub(super) const END_ONE: &str = "DELETE FROM running WHERE seq = $1";
 pub(super) const INSERT_ATTEMPT: &str = "INSERT INTO attempt
     (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, error, usage, result)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+/// How often a job was snoozed since it was last run again on request.
+pub(super) const SNOOZES: &str = "SELECT count(*) FROM move WHERE seq = $1 AND cause = $2
+    AND move > coalesce((SELECT max(move) FROM move WHERE seq = $1 AND cause = $3), 0)";
 pub(super) const REPORT: &str =
     "UPDATE running SET progress = $1 WHERE seq = $2 AND worker = $3 AND attempt = $4";
 pub(super) const APPEND_LOG: &str = "INSERT INTO log (seq, number, attempt, at, stream, bytes)

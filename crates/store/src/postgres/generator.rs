@@ -10,7 +10,8 @@ use taskwright_core::{Actor, GeneratorName, JobId, Namespace, NewJob, State, Tim
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::change::{self, By, remove};
+use super::bulk;
+use super::change::{By, remove, self};
 use super::enqueue;
 use super::file;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
@@ -64,6 +65,17 @@ pub(super) async fn insert(
     session.first(INSERT, values).await?.map(|row| get(&row, 0)).transpose()
 }
 
+/// Makes a generator known, and gives its key.
+pub(super) async fn put_and_find(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    new: &NewGenerator,
+) -> Result<i64, Error> {
+    put(session, now, std::slice::from_ref(new)).await?;
+    let found = find(session, &new.namespace, &new.name).await?;
+    found.map(|stored| stored.key.0).ok_or_else(|| vanished("a generator"))
+}
+
 /// The names of generators that are to be taken, as parameters of [`take_due`].
 pub(super) fn names(take: &TakeGenerators) -> (Vec<&str>, Vec<&str>) {
     take.names.iter().map(|(namespace, name)| (namespace.as_str(), name.as_str())).unzip()
@@ -91,7 +103,10 @@ pub(super) async fn commit(
 ) -> Result<bool, Error> {
     let key = commit.generator.0;
     let Some(held) = session.first(HELD, &[&key, &signed(commit.fence)]).await? else { return Ok(false) };
-    let is_fresh = get::<i64>(&held, 0)? == signed(commit.version);
+    let mut is_fresh = get::<i64>(&held, 0)? == signed(commit.version);
+    for effect in &commit.effects {
+        is_fresh = is_fresh && fits(session, effect).await?;
+    }
     let is_fresh = is_fresh && are_failed(session, &commit.again).await?;
     let seqs = if is_fresh { settled(session, key, &commit.settled).await? } else { None };
     let Some(seqs) = seqs else {
@@ -123,6 +138,9 @@ pub(super) async fn commit(
     let values: [&(dyn ToSql + Sync); 8] =
         [&key, &commit.record, &commit.state, &commit.paused, &next, &notices, &now, &look_after];
     session.execute(COMMIT, &values).await?;
+    if commit.effects.iter().any(Effect::ends_generator) {
+        forget(session, commit.generator).await?;
+    }
     Ok(true)
 }
 
@@ -131,6 +149,15 @@ async fn apply(session: &mut Session<'_>, now: Timestamp, effect: &Effect) -> Re
     match effect {
         Effect::Files(generator, write) => file::write(session, *generator, write).await,
         Effect::Webhook(turn) => webhook::write_turn(session, now, turn).await,
+        Effect::Bulk(write) => bulk::write(session, now, write).await,
+    }
+}
+
+/// Whether it may be written; it locks what it is about, before the items are.
+async fn fits(session: &mut Session<'_>, effect: &Effect) -> Result<bool, Error> {
+    match effect {
+        Effect::Bulk(write) => bulk::fits(session, write).await,
+        Effect::Files(..) | Effect::Webhook(_) => Ok(true),
     }
 }
 

@@ -286,7 +286,8 @@ async fn drivers(
     if *states == [State::Completed] && lanes.is_none() {
         let select = "SELECT DISTINCT '0'::text AS xid, seq FROM attempt WHERE moved_to = 6".to_owned();
         let completions = Driver { order: Order::Completion, ..Driver::plain("", "") };
-        return Ok(vec![Driver { select, ..Driver::plain("", "seq") }, completions]);
+        let parents = Driver::plain("FROM over WHERE state = 6", "seq");
+        return Ok(vec![Driver { select, ..Driver::plain("", "seq") }, completions, parents]);
     }
     Ok(by_lane(filter, lanes))
 }
@@ -371,6 +372,7 @@ fn conditions(filter: &Filter, params: &mut Vec<Param>) -> String {
     let mut conditions = String::from(match filter.states.as_slice() {
         [State::Completed] => {
             " AND (EXISTS (SELECT 1 FROM attempt a WHERE a.seq = j.seq AND a.moved_to = 6)
+                   OR EXISTS (SELECT 1 FROM over o WHERE o.seq = j.seq AND o.state = 6)
                    OR (j.is_streamed AND EXISTS (SELECT 1 FROM completion c WHERE c.seqs @> j.seq)))"
         }
         [State::Available] => {

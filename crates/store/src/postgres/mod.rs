@@ -10,7 +10,7 @@
 //! | `session` | one transaction: statements, lanes |
 //! | `store` | the trait: each call a transaction, repeated when it met another |
 //! | `enqueue`, `claim`, `finish`, `change`, `sweep`, `worker`, `lead` | what calls do |
-//! | `schedule`, `event`, `generator` | what calls do about schedules, what they fired, events, and generators |
+//! | `schedule`, `event`, `generator`, `bulk` | what calls do about schedules, what they fired, events, generators, bulk jobs |
 //! | `held`, `streamed`, `copy` | the hot path: which blocks jobs are in, completions, bulk inserts |
 //! | `unanswered` | claims whose answers were lost |
 //! | `place` | where a job is: the one way into each of the tables that say so |
@@ -28,6 +28,7 @@
 //! (`pgbouncer=true`; see `connect`).
 
 mod absence;
+mod bulk;
 mod change;
 mod claim;
 mod collect;

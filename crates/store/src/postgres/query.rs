@@ -35,7 +35,8 @@ pub(super) fn view_query() -> String {
         "SELECT j.seq, {PLACE_COLUMNS}, j.id, l.kind, q.name, l.priority, q.namespace, j.owner,
                 j.max_attempts, j.attempts_base, j.created_at, 
                 coalesce(x.claimed_at, h.claimed_at, n.claimed_at, d.claimed_at),
-                coalesce(o.ended_at, n.ended_at, d.ended_at), k.id, x.progress, o.reason, n.error
+                coalesce(o.ended_at, n.ended_at, d.ended_at), k.id,
+                coalesce(x.progress, (SELECT b.progress FROM bulk b WHERE b.seq = j.seq)), o.reason, n.error
          FROM job j {PLACE_JOINS}
          JOIN lane l ON l.lane = j.lane
          JOIN queue q ON q.queue = l.queue
@@ -80,7 +81,15 @@ pub(super) async fn job(session: &mut Session<'_>, id: JobId) -> Result<Option<J
 
 async fn detail(session: &mut Session<'_>, seq: i64, view: JobView) -> Result<JobDetail, Error> {
     let (attempts, result) = attempts(session, seq).await?;
-    let result = result.filter(|_| view.state == State::Completed);
+    let result = match (view.state, attempts.is_empty()) {
+        // The parent of a bulk has no attempts.
+        (State::Completed, true) => {
+            let row = session.first("SELECT tally FROM bulk WHERE seq = $1", &[&seq]).await?;
+            row.map(|row| get(&row, 0)).transpose()?
+        }
+        (State::Completed, false) => result,
+        _ => None,
+    };
     let row = session
         .first(
             "SELECT j.args, j.backoff, j.timeout_us, j.at_most_once, j.first_state,

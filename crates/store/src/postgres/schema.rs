@@ -64,6 +64,7 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0008_webhooks.sql"),
     },
+    Migration { version: 9, name: "bulk", usable_from: 3, sql: include_str!("migrations/0009_bulk.sql") },
 ];
 
 /// The version of the schema that this program writes.

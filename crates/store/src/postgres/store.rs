@@ -92,6 +92,7 @@ macro_rules! snapshot {
 }
 
 mod collect;
+mod bulk;
 mod event;
 mod generator;
 mod history;

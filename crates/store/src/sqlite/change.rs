@@ -4,11 +4,13 @@ use taskwright_core::{
     Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, attempt, state,
 };
 
+use super::bulk;
 use super::enqueue::{HOLDS_KEY, STOP_FAILS};
 use super::finish::{array, end_attempt, read_running};
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session};
-use crate::change::{Change, Changed, RUNS_ONCE, Seen, freed};
+use crate::bulk::NOT_REDONE;
+use crate::change::{Change, Changed, RUNS_ONCE, Seen, check_asleep, freed};
 use crate::ended::Ended;
 use crate::error::Error;
 
@@ -100,6 +102,10 @@ fn change_one(
         Change::Redo { .. } if state.is_terminal() => redo(session, seq, place, by),
         Change::Redo { .. } => Ok(Changed::Skipped(format!("it is {state}"))),
         Change::RunNow => move_to(session, seq, place, Cause::RunNow, State::Available, Some(by.now), by),
+        Change::Awaken => match check_asleep(state, last_cause(session, seq)?) {
+            Ok(()) => move_to(session, seq, place, Cause::RunNow, State::Available, Some(by.now), by),
+            Err(why) => Ok(Changed::Skipped(why)),
+        },
         Change::Release => {
             let later = place.run_at > by.now.as_micros();
             let to = if later { State::Scheduled } else { State::Available };
@@ -118,8 +124,17 @@ fn change_one(
     }
 }
 
+/// Why a job moved last.
+fn last_cause(session: &mut Session<'_>, seq: i64) -> Result<Option<Cause>, Error> {
+    let code = session.first(LAST_CAUSE, [seq], |row| row.get(0))?;
+    Ok(code.and_then(Cause::from_code))
+}
+
 /// Runs a job once more that is over, under the unique key that it had.
 fn redo(session: &mut Session<'_>, seq: i64, place: &Place, by: &By<'_>) -> Result<Changed, Error> {
+    if bulk::is_parent(session, seq)? {
+        return Ok(Changed::Skipped(NOT_REDONE.to_owned()));
+    }
     if let Some(holder) = session.first(KEY_HOLDER, [seq], |row| row.get(0).map(JobId::from_bytes))? {
         return Ok(Changed::Skipped(format!("its unique key is held by {holder}")));
     }
@@ -160,6 +175,9 @@ fn move_to(
         },
     )?;
     by.note(session, seq, place, Some(cause), to, by.reason)?;
+    if place.state == State::Blocked {
+        bulk::wake(session, by.now, seq)?;
+    }
     Ok(Changed::Done)
 }
 
@@ -258,6 +276,7 @@ pub(super) fn remove(session: &mut Session<'_>, seq: i64) -> Result<(), Error> {
         "DELETE FROM taskwright_log WHERE seq = ?1",
         "DELETE FROM taskwright_unique WHERE seq = ?1",
         FORGET_KEY,
+        "DELETE FROM taskwright_bulk WHERE seq = ?1",
         "DELETE FROM taskwright_job WHERE seq = ?1",
     ] {
         session.execute(sql, [seq])?;
@@ -376,6 +395,8 @@ pub(super) const NEXT_IN_LANE: &str =
     "SELECT seq FROM taskwright_job WHERE lane = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1";
 pub(super) const NEXT_WAITING: &str =
     "SELECT seq FROM taskwright_waiting WHERE seq >= ?1 ORDER BY seq LIMIT 1";
+pub(super) const LAST_CAUSE: &str =
+    "SELECT cause FROM taskwright_move WHERE seq = ?1 AND cause IS NOT NULL ORDER BY move DESC LIMIT 1";
 pub(super) const KEY_HOLDER: &str = "SELECT j.id FROM taskwright_unique_past p
          CROSS JOIN taskwright_unique u ON u.namespace = p.namespace AND u.kind = p.kind AND u.key = p.key
          CROSS JOIN taskwright_job j ON j.seq = u.seq WHERE p.seq = ?1";

@@ -59,7 +59,7 @@ pub(super) fn enqueue(
 }
 
 /// Takes `count` numbers that nobody has had; the first of them.
-fn take_seqs(session: &mut Session<'_>, count: usize) -> Result<i64, Error> {
+pub(super) fn take_seqs(session: &mut Session<'_>, count: usize) -> Result<i64, Error> {
     let end: i64 = session
         .first(
             "UPDATE taskwright_counter SET value = value + ?1 WHERE name = 'seq' RETURNING value",

@@ -11,7 +11,7 @@ use rusqlite::types::Value;
 use taskwright_core::attempt::{self, AttemptEnd};
 use taskwright_core::{Cause, Decision, State, Timestamp, Verdict, WorkerId, state};
 
-use super::enqueue::{ManyRows, STOP_FAILS};
+use super::enqueue::{ManyRows, STOP_FAILS, self};
 use super::error::write_error;
 use super::outcome;
 use super::place::{self, Move, Placed};
@@ -51,11 +51,28 @@ pub(super) fn finish(
             completed.push((end, running));
         } else {
             let ended = Ended::of(end, worker, &running, now, id);
-            end_attempt(session, end.key.0, running, end.decision.clone(), &ended)?;
+            let decision = within_snoozes(session, end)?;
+            end_attempt(session, end.key.0, running, decision, &ended)?;
         }
     }
     complete(session, worker, &completed)?;
+    for (end, verdict) in ends.iter().zip(&verdicts) {
+        if *verdict == Verdict::Accepted && !end.follow_ups().is_empty() {
+            enqueue::enqueue(session, now, end.follow_ups())?;
+        }
+    }
     Ok(verdicts)
+}
+
+/// What is to become of a job, unless that is one snooze too many.
+fn within_snoozes(session: &mut Session<'_>, end: &Finish) -> Result<Decision, Error> {
+    let decision = end.decision.clone();
+    if decision.cause != Cause::Snooze {
+        return Ok(decision);
+    }
+    let codes = (end.key.0, Cause::Snooze.code(), Cause::Redo.code());
+    let before = session.first(SNOOZES, codes, |row| row.get::<_, u32>(0))?.unwrap_or(0);
+    Ok(decision.under_snoozes(before, end.snoozes_max))
 }
 
 /// Completes one attempt in the caller's transaction. See [`complete_in`](super::complete_in).
@@ -85,7 +102,11 @@ pub(super) fn complete_one(
         return Err(refused(end, why, "roll back, and return from the handler"));
     }
     let ended = Ended::of(end, worker, &running, now, id);
-    end_attempt(session, end.key.0, running, end.decision.clone(), &ended)
+    end_attempt(session, end.key.0, running, end.decision.clone(), &ended)?;
+    if !end.follow_ups().is_empty() {
+        enqueue::enqueue(session, now, end.follow_ups())?;
+    }
+    Ok(())
 }
 
 fn refused(end: &Finish, why: &str, fix: &str) -> Error {
@@ -310,6 +331,9 @@ pub(super) const FENCE: &str = "SELECT seq, attempt, claimed_at, flags, cancel_a
          FROM taskwright_running WHERE seq = ?1 AND worker = ?2";
 pub(super) const END_COMPLETED: &str = "DELETE FROM taskwright_running WHERE seq IN rarray(?1)";
 pub(super) const END_ONE: &str = "DELETE FROM taskwright_running WHERE seq = ?1";
+/// How often a job was snoozed since it was last run again on request.
+pub(super) const SNOOZES: &str = "SELECT count(*) FROM taskwright_move WHERE seq = ?1 AND cause = ?2
+         AND move > coalesce((SELECT max(move) FROM taskwright_move WHERE seq = ?1 AND cause = ?3), 0)";
 pub(super) const REPORT: &str =
     "UPDATE taskwright_running SET progress = ?1 WHERE seq = ?2 AND worker = ?3 AND attempt = ?4";
 pub(super) const APPEND_LOG: &str =

@@ -10,10 +10,10 @@ use taskwright_core::generator::ItemEnd;
 use taskwright_core::{Actor, GeneratorName, JobId, Namespace, State, Timestamp};
 
 use super::SqliteStore;
-use super::change::{self, By, remove_all};
-use super::enqueue::{self, ManyRows};
+use super::{bulk, file};
+use super::change::{By, remove_all, self};
+use super::enqueue::{ManyRows, self};
 use super::error::{read_error, write_error};
-use super::file;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::query::{read_view, view_query};
 use super::schedule::{page, rows};
@@ -146,6 +146,17 @@ pub(super) fn rewrite(
     Ok(session.execute(WRITE, values)? > 0)
 }
 
+/// Makes a generator known, and gives its key.
+pub(super) fn put_and_find(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    new: &NewGenerator,
+) -> Result<i64, Error> {
+    put(session, now, new)?;
+    let names = (new.namespace.as_str(), new.name.as_str());
+    session.first(&by_name(), names, |row| row.get(0))?.ok_or_else(|| vanished("a generator"))
+}
+
 /// Adds a generator; `None` when the name is taken.
 pub(super) fn insert(
     session: &mut Session<'_>,
@@ -214,8 +225,12 @@ fn commit(session: &mut Session<'_>, now: Timestamp, commit: &GeneratorCommit) -
     let key = commit.generator.0;
     let held = session.first(HELD, (key, commit.fence), |row| row.get::<_, u64>(0))?;
     let Some(version) = held else { return Ok(false) };
+    let mut fits = version == commit.version;
+    for effect in &commit.effects {
+        fits = fits && self::fits(session, effect)?;
+    }
     let seqs = settled(session, commit.generator, &commit.settled)?;
-    let is_fresh = version == commit.version && are_failed(session, &commit.again)?;
+    let is_fresh = fits && are_failed(session, &commit.again)?;
     let (Some(seqs), true) = (seqs, is_fresh) else {
         session.execute(LET_GO, (key, now.as_micros()))?;
         session.hint = true;
@@ -242,6 +257,9 @@ fn commit(session: &mut Session<'_>, now: Timestamp, commit: &GeneratorCommit) -
     let values =
         params![key, commit.record, commit.state, paused, next, notices, now.as_micros(), look_after];
     session.execute(COMMIT, values)?;
+    if commit.effects.iter().any(Effect::ends_generator) {
+        forget(session, commit.generator)?;
+    }
     Ok(true)
 }
 
@@ -290,6 +308,15 @@ fn apply(session: &mut Session<'_>, now: Timestamp, effect: &Effect) -> Result<(
     match effect {
         Effect::Files(generator, write) => file::write(session, *generator, write),
         Effect::Webhook(turn) => webhook::write_turn(session, now, turn),
+        Effect::Bulk(write) => bulk::write(session, now, write),
+    }
+}
+
+/// Whether it may be written.
+fn fits(session: &mut Session<'_>, effect: &Effect) -> Result<bool, Error> {
+    match effect {
+        Effect::Bulk(write) => bulk::fits(session, write),
+        Effect::Files(..) | Effect::Webhook(_) => Ok(true),
     }
 }
 

@@ -157,7 +157,7 @@ fn drivers(conn: &Connection, filter: &Filter, lanes: Option<&[i64]>) -> rusqlit
     }
     if *states == [State::Completed] && lanes.is_none() {
         let select = "SELECT DISTINCT seq FROM taskwright_attempt WHERE moved_to = 6";
-        return Ok(vec![Driver::plain(select, "seq")]);
+        return Ok(vec![Driver::plain(select, "seq"), by_state(State::Completed)]);
     }
     Ok(by_lane(filter, lanes))
 }
@@ -189,7 +189,8 @@ fn by_lane(filter: &Filter, lanes: Option<&[i64]>) -> Vec<Driver> {
     let mut params = Vec::new();
     let mut conditions = String::from(match filter.states.as_slice() {
         [State::Completed] => {
-            " AND EXISTS (SELECT 1 FROM taskwright_attempt a WHERE a.seq = j.seq AND a.moved_to = 6)"
+            " AND (EXISTS (SELECT 1 FROM taskwright_attempt a WHERE a.seq = j.seq AND a.moved_to = 6)
+                   OR EXISTS (SELECT 1 FROM taskwright_over o WHERE o.seq = j.seq AND o.state = 6))"
         }
         [State::Available] => {
             " AND EXISTS (SELECT 1 FROM taskwright_ready r

@@ -41,10 +41,7 @@ pub(super) fn put(session: &mut Session<'_>, seq: i64, placed: &Placed<'_>) -> R
         }
         State::Running | State::Completed => {}
         State::Failed | State::Cancelled | State::Dropped => {
-            session.execute(
-                "INSERT INTO taskwright_over (seq, state, ended_at, reason) VALUES (?1, ?2, ?3, ?4)",
-                (seq, placed.to.code(), placed.ended_at, placed.reason),
-            )?;
+            session.execute(PUT_OVER, (seq, placed.to.code(), placed.ended_at, placed.reason))?;
         }
     }
     if placed.to.is_terminal() && placed.flags & HOLDS_KEY != 0 {
@@ -148,4 +145,6 @@ pub(super) const FREE_KEY: &str = "DELETE FROM taskwright_unique WHERE seq = ?1"
 pub(super) const TAKE_READY: &str =
     "DELETE FROM taskwright_ready WHERE lane = ?1 AND ready_at = ?2 AND seq = ?3";
 pub(super) const TAKE_WAITING: &str = "DELETE FROM taskwright_waiting WHERE seq = ?1";
+pub(super) const PUT_OVER: &str =
+    "INSERT INTO taskwright_over (seq, state, ended_at, reason) VALUES (?1, ?2, ?3, ?4)";
 pub(super) const TAKE_OVER: &str = "DELETE FROM taskwright_over WHERE seq = ?1";

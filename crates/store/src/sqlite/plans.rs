@@ -8,7 +8,7 @@ use taskwright_core::{NewJob, State};
 
 use super::open::Options;
 use super::{
-    change, claim, collect, event, file, finish, generator, history, list, place, query, rollup, schedule, source, SqliteStore, sweep, webhook, worker,
+    bulk, change, claim, collect, event, file, finish, generator, history, list, place, query, rollup, schedule, source, SqliteStore, sweep, webhook, worker,
 };
 use crate::conformance::fixture::*;
 use crate::{Filter, Pattern};
@@ -47,6 +47,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("finish: fence", finish::FENCE),
     ("finish: completed", finish::END_COMPLETED),
     ("finish: one", finish::END_ONE),
+    ("finish: snoozes", finish::SNOOZES),
     ("finish: report", finish::REPORT),
     ("finish: log", finish::APPEND_LOG),
     ("move: time", place::MOVE_TIME),
@@ -58,6 +59,11 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("move: free key", place::FREE_KEY),
     ("purge: next in lane", change::NEXT_IN_LANE),
     ("purge: next waiting", change::NEXT_WAITING),
+    ("awaken: last cause", change::LAST_CAUSE),
+    ("bulk: parent", bulk::PARENT),
+    ("bulk: tell", bulk::TELL),
+    ("bulk: is parent", bulk::IS_PARENT),
+    ("bulk: wake", bulk::WAKE),
     ("redo: holder of the key", change::KEY_HOLDER),
     ("redo: retake key", change::RETAKE_KEY),
     ("change: ask for the end", change::REQUEST_STOP),

@@ -24,7 +24,8 @@ pub(super) fn view_query() -> String {
     format!(
         "SELECT j.seq, {PLACE_COLUMNS}, j.id, l.kind, q.name, l.priority, q.namespace, j.owner,
                 j.max_attempts, j.attempts_base, j.created_at, coalesce(x.claimed_at, a.claimed_at),
-                coalesce(o.ended_at, a.ended_at), k.id, x.progress, o.reason, a.error
+                coalesce(o.ended_at, a.ended_at), k.id,
+                coalesce(x.progress, (SELECT b.progress FROM taskwright_bulk b WHERE b.seq = j.seq)), o.reason, a.error
          FROM taskwright_job j {PLACE_JOINS}
          JOIN taskwright_lane l ON l.lane = j.lane
          JOIN taskwright_queue q ON q.queue = l.queue
@@ -73,7 +74,15 @@ pub(super) fn job(conn: &Connection, id: JobId) -> Result<Option<JobDetail>, Err
 
 fn detail(conn: &Connection, seq: i64, view: JobView) -> rusqlite::Result<JobDetail> {
     let (attempts, result) = attempts(conn, seq)?;
-    let result = result.filter(|_| view.state == State::Completed);
+    let result = match (view.state, attempts.is_empty()) {
+        // The parent of a bulk has no attempts.
+        (State::Completed, true) => conn
+            .prepare_cached("SELECT tally FROM taskwright_bulk WHERE seq = ?1")?
+            .query_row([seq], |row| row.get(0))
+            .optional()?,
+        (State::Completed, false) => result,
+        _ => None,
+    };
     let unique = conn
         .prepare_cached("SELECT key FROM taskwright_unique WHERE seq = ?1")?
         .query_row([seq], |row| row.get(0))

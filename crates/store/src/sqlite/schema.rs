@@ -48,6 +48,7 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0005_webhooks.sql"),
     },
+    Migration { version: 6, name: "bulk", usable_from: 1, sql: include_str!("migrations/0006_bulk.sql") },
 ];
 
 /// The version of the schema that this program writes.

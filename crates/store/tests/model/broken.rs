@@ -126,6 +126,14 @@ impl WebhookStore for Broken {
     }
 }
 
+impl BulkStore for Broken {
+    sound! {
+        create_bulk(now: Timestamp, bulk: NewBulk) -> Enqueued;
+        bulk(parent: JobId) -> Option<StoredBulk>;
+        bulks(of: Option<Namespace>, after: Option<JobKey>, limit: usize) -> Vec<StoredBulk>;
+    }
+}
+
 impl HistoryStore for Broken {
     sound! {
         executions(filter: ExecutionFilter, page: ExecutionPage) -> Executions;

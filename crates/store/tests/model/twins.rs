@@ -248,6 +248,8 @@ impl<S: Subject> Both<S> {
                 ended_at: at(self.now),
                 decision: decide(outcome.clone(), &facts),
                 usage: None,
+                follow_ups: Vec::new(),
+                snoozes_max: taskwright_core::limit::SNOOZES_MAX,
             }
         };
         let all = |is_model| -> Vec<Finish> {

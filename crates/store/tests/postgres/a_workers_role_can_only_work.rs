@@ -42,6 +42,7 @@ async fn a_worker_reads_and_writes() {
         "DELETE FROM lane",
         "INSERT INTO item (generator, job) VALUES (1, gen_random_uuid())",
         "UPDATE generator SET paused = true",
+        "UPDATE bulk SET tally = '{}'",
         "SELECT emit('order.created', '{\"order\": 7}', key => 'customer 7')",
     ] {
         run(&worker, sql).await.unwrap();

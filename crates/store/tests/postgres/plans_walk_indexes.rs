@@ -6,8 +6,8 @@ use std::time::Duration;
 use taskwright_core::generator::ItemEnd;
 use taskwright_core::{EventId, Fingerprint, Garbage, Grain, Outcome, Timestamp, Topic};
 use taskwright_store::conformance::fixture::*;
-use taskwright_store::conformance::generator;
 use taskwright_store::conformance::schedule::{definition, fires, registration, rewrite, stored};
+use taskwright_store::conformance::{bulk, generator};
 use taskwright_store::postgres::{PostgresStore, Settings};
 use taskwright_store::{
     Change, Collect, Effect, EventKey, FileMark, FileWrite, Filter, GeneratorCommit, ItemsEnded, NewEvent, NewFiring, Page, RollUpFilter, ScheduleWrite, SettledItem, Sighting, SourceKey, SourcePlace, StoredSchedule,
@@ -252,7 +252,14 @@ async fn use_generators(process: &Process, now: u64, first: u32) -> u64 {
     assert!(generator::commit(process, now, settled).await);
     store.generators(None, Some(taken.key), 10).await.unwrap();
     store.generators(Some(namespace("default")), None, 10).await.unwrap();
-    600
+    let parent = first + 500;
+    let name = format!("bulk{parent}");
+    store.create_bulk(at(now), bulk::new_bulk(parent, &name)).await.unwrap();
+    assert_eq!(store.bulk(id(parent)).await.unwrap().unwrap().generator.as_str(), name);
+    assert_eq!(store.bulks(None, None, 1).await.unwrap()[0].parent, id(parent));
+    store.change(at(now), vec![id(parent)], Change::Cancel, alice(), None).await.unwrap();
+    store.change(at(now), vec![id(parent)], Change::Redo { repeat: false }, alice(), None).await.unwrap();
+    620
 }
 
 #[tokio::test]
@@ -269,6 +276,8 @@ async fn generators_and_their_items_are_found_by_what_they_are_asked_for() {
          FROM generate_series(1, {SCHEDULES}) n;
          INSERT INTO taskwright.item (generator, job)
          SELECT generator, gen_random_uuid() FROM taskwright.generator, generate_series(1, 3) WHERE namespace = 'many';
+         INSERT INTO taskwright.bulk (seq, generator, namespace, name, definition, tally, progress)
+         SELECT -n, -n, 'many', 'b', '{{}}', '{{}}', '{{}}' FROM generate_series(1, {SCHEDULES}) n;
          INSERT INTO taskwright.job (id, lane, created_at, run_at, max_attempts, first_state, at_most_once, args)
          SELECT gen_random_uuid(), (SELECT min(lane) FROM taskwright.lane), 0, 0, 5, 3, false, 'null'
          FROM generate_series(1, {JOBS});

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use taskwright::core::{EventId, Fingerprint, GeneratorName, ScheduleName, State, Topic, Verdict};
 use taskwright::store::{
-    Change, Changed, Claim, Claimed, ClaimedJob, Collect, Collected, CollectStore, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening, LogChunk, LogEntry, LogPage, NewEvent, NewGenerator, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet, RolledUp, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredWebhook, StoreInfo, TableRow, TakeGenerators, TakenGenerators, WebhookStore, WebhookWrite, WorkerView, Written,
+    BulkStore, Change, Changed, Claim, Claimed, ClaimedJob, Collect, Collected, CollectStore, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening, LogChunk, LogEntry, LogPage, NewBulk, NewEvent, NewGenerator, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet, RolledUp, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredWebhook, StoreInfo, TableRow, TakeGenerators, TakenGenerators, WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Timestamp,
@@ -153,6 +153,20 @@ impl SourceStore for CountingStore {
     }
 
     fn sources(&self, _: Option<Namespace>) -> Reply<'_, Vec<SourceView>> {
+        reply(Vec::new())
+    }
+}
+
+impl BulkStore for CountingStore {
+    fn create_bulk(&self, _: Timestamp, bulk: NewBulk) -> Reply<'_, Enqueued> {
+        reply(Enqueued { id: bulk.parent.id, existing: false })
+    }
+
+    fn bulk(&self, _: JobId) -> Reply<'_, Option<StoredBulk>> {
+        reply(None)
+    }
+
+    fn bulks(&self, _: Option<Namespace>, _: Option<JobKey>, _: usize) -> Reply<'_, Vec<StoredBulk>> {
         reply(Vec::new())
     }
 }

@@ -59,6 +59,19 @@ struct Free {
     turns: usize,
 }
 
+/// Whose turns a turn is counted among: those of the family at this place, or of all that are of none.
+type Lot = Option<usize>;
+
+/// Who has turns left.
+struct Free {
+    /// Those of no family.
+    single: bool,
+    /// The families, by their place.
+    families: Vec<usize>,
+    /// How many turns may begin, whoever has them.
+    turns: usize,
+}
+
 impl Generate {
     /// The duty, and what asks it for a look.
     pub(super) fn new(

@@ -90,6 +90,16 @@ impl KnownFamily {
         Ok(Self { prefix, turns_max, run: Box::new(family) })
     }
 
+    /// A family that Taskwright brings itself.
+    ///
+    /// # Errors
+    ///
+    /// When the prefix begins no name.
+    pub(super) fn built_in(prefix: String, family: impl AnyFamily) -> Result<Self, Error> {
+        GeneratorName::new(&prefix)?;
+        Ok(Self { prefix, turns_max: TURNS_DEFAULT, run: Box::new(family) })
+    }
+
     /// Whether a generator of this name is one of the family.
     pub(crate) fn has(&self, name: &str) -> bool {
         name.starts_with(&self.prefix)
@@ -108,7 +118,7 @@ impl fmt::Debug for KnownFamily {
 }
 
 /// Any family.
-trait AnyFamily: Send + Sync + 'static {
+pub(crate) trait AnyFamily: Send + Sync + 'static {
     fn make(&self, definition: Definition) -> Result<Known, PollError>;
 }
 

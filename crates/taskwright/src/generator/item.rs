@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use taskwright_core::generator::Definition;
 use taskwright_core::limit::ITEM_KEY_BYTES_MAX;
-use taskwright_core::{Backoff, Error, MaxAttempts, Priority};
+use taskwright_core::{Args, Backoff, Error, MaxAttempts, Owner, Priority};
 use taskwright_store::NewItem;
 
 use crate::env::Env;
@@ -88,6 +88,24 @@ impl Item {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.job = self.job.timeout(timeout);
         self
+    }
+
+    /// The same as an item of a bulk: with its index as key, unless it has one, and with the author of the bulk as owner.
+    pub(crate) fn of_bulk(mut self, index: u64, author: Option<&Owner>) -> Self {
+        self.key.get_or_insert_with(|| index.to_string());
+        if let Some(author) = author {
+            self.job = self.job.owner(author.as_str());
+        }
+        self
+    }
+
+    /// Its arguments, if everything about it is accepted.
+    ///
+    /// # Errors
+    ///
+    /// When a name was refused.
+    pub(crate) fn checked(self, env: &Env) -> Result<Args, Error> {
+        self.job.into_new(env).map(|job| job.args)
     }
 
     /// What a store takes.

@@ -55,6 +55,7 @@ mod cursor;
 mod deadline;
 mod directory;
 mod family;
+mod family;
 mod item;
 mod progress;
 mod roll_up;
@@ -72,6 +73,7 @@ use taskwright_store::{NewGenerator, SharedStore};
 
 pub use taskwright_core::generator::{Counts, Next, Paused, Record};
 pub use taskwright_store::{AgainItem, Effect, GeneratorKey};
+use taskwright_store::SharedStore;
 
 pub use self::client::{GeneratorView, Generators};
 pub use self::collector::{CollectorView, Collectors, DryRun, Keep};
@@ -80,13 +82,13 @@ pub use self::deadline::DeadlineGenerator;
 pub use self::directory::{Directory, DirectoryGenerator, FoundFile};
 use self::family::Families;
 pub use self::family::Family;
-pub(crate) use self::family::KnownFamily;
+pub(crate) use self::family::{AnyFamily, KnownFamily};
 pub use self::item::Item;
-pub use self::progress::{Backlog, Cursor};
-
-use self::collector::Collector;
-use self::roll_up::RollUps;
+use crate::bulk::BulkSet;
 use crate::env::Env;
+use self::collector::Collector;
+pub use self::progress::{Backlog, Cursor};
+use self::roll_up::RollUps;
 
 /// Why a generator could not be asked. Any error becomes one with `?`; the generator is asked again after a while, and paused
 /// after too many in a row.
@@ -245,8 +247,11 @@ impl GeneratorSet {
     ///
     /// When its prefix is no valid name, names of another family begin with it or it with those, or a generator is called so that is
     /// none of the family.
-    pub fn with_family(mut self, family: impl Family) -> Result<Self, Error> {
-        let family = KnownFamily::new(family)?;
+    pub fn with_family(self, family: impl Family) -> Result<Self, Error> {
+        self.with_known_family(KnownFamily::new(family)?)
+    }
+
+    fn with_known_family(mut self, family: KnownFamily) -> Result<Self, Error> {
         if let Some(known) = self.known.iter().find(|known| family.has(known.definition.name.as_str())) {
             return Err(is_of_family(&known.definition.name, &family));
         }
@@ -260,6 +265,18 @@ impl GeneratorSet {
             ));
         }
         self.families.push(Arc::new(family));
+        Ok(self)
+    }
+
+    /// Adds the generators of bulks of these types.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_family`](Self::with_family): the names of their generators begin with `bulk:TYPE:`.
+    pub fn with_bulks(mut self, types: &BulkSet) -> Result<Self, Error> {
+        for (prefix, family) in types.families() {
+            self = self.with_known_family(KnownFamily::built_in(prefix, family)?)?;
+        }
         Ok(self)
     }
 
@@ -299,6 +316,18 @@ impl GeneratorSet {
     pub(crate) fn families(&self) -> &[Arc<KnownFamily>] {
         &self.families
     }
+
+    pub(crate) fn families(&self) -> &[Arc<KnownFamily>] {
+        &self.families
+    }
+}
+
+fn is_of_family(name: &GeneratorName, family: &KnownFamily) -> Error {
+    Error::invalid(
+        format!("the generator {name}"),
+        format!("names that begin with {:?} are those of a family", family.prefix),
+        "give it another name",
+    )
 }
 
 fn is_of_family(name: &GeneratorName, family: &KnownFamily) -> Error {
@@ -335,12 +364,51 @@ pub(crate) type Polling<'a> = Pin<Box<dyn Future<Output = Result<Polled, PollErr
 pub(crate) trait AnyGenerator: Send + Sync + 'static {
     fn settle(&self, state: Value, settled: &[Settled]) -> Result<Value, PollError>;
 
-    fn settled_effects(&self, generator: GeneratorKey, settled: &[Settled]) -> Vec<Effect>;
+    fn settled_effects(&self, generator: GeneratorKey, settled: &[Settled]) -> Vec<Effect> {
+        let _ = (generator, settled);
+        Vec::new()
+    }
 
-    fn follows_settling(&self) -> bool;
+    fn follows_settling(&self) -> bool {
+        false
+    }
 
-    fn poll(&self, poll: Poll) -> Polling<'_>;
+    fn poll(&self, poll: Poll, env: &Env) -> Polling<'_>;
+
+    /// Looks around at the beginning of a turn, whether there is room or not; for at most 3 s. What it does by itself must not
+    /// matter if it is done twice.
+    fn look<'a>(&'a self, looking: Looking<'a>) -> Look<'a> {
+        let state = looking.state.clone();
+        Box::pin(std::future::ready(Ok(Looked { state, resumes: false })))
+    }
+
+    /// What else is written at the end of a turn, from what is then known: a pure function.
+    fn conclude(&self, state: &Value, record: &Record) -> Result<Vec<Effect>, PollError> {
+        let _ = (state, record);
+        Ok(Vec::new())
+    }
 }
+
+/// What there is to look at when a turn begins.
+#[derive(Clone, Copy)]
+pub(crate) struct Looking<'a> {
+    pub(crate) store: &'a SharedStore,
+    pub(crate) env: &'a Env,
+    pub(crate) definition: &'a Definition,
+    pub(crate) record: &'a Record,
+    pub(crate) state: &'a Value,
+}
+
+/// What came of looking around.
+pub(crate) struct Looked {
+    /// The state to go on with.
+    pub(crate) state: Value,
+    /// Whether a pause is over.
+    pub(crate) resumes: bool,
+}
+
+/// Looking around.
+pub(crate) type Look<'a> = Pin<Box<dyn Future<Output = Result<Looked, PollError>> + Send + 'a>>;
 
 struct Boxed<G>(G);
 
@@ -357,7 +425,7 @@ impl<G: Generator> AnyGenerator for Boxed<G> {
         self.0.follows_settling()
     }
 
-    fn poll(&self, poll: Poll) -> Polling<'_> {
+    fn poll(&self, poll: Poll, _: &Env) -> Polling<'_> {
         Box::pin(self.0.poll(poll))
     }
 }
@@ -368,19 +436,9 @@ pub(crate) async fn register(
     now: Timestamp,
     known: impl Iterator<Item = &Arc<Known>> + Send,
 ) -> Result<(), taskwright_store::Error> {
-    let new = |known: &Arc<Known>| {
-        let definition = &known.definition;
-        let record = Record::new(now);
-        NewGenerator {
-            namespace: definition.namespace.clone(),
-            name: definition.name.clone(),
-            // Names, numbers and durations: nothing in it cannot be written.
-            definition: serde_json::to_string(definition).unwrap_or_default(),
-            next: record.next_look(definition, now),
-            record: serde_json::to_string(&record).unwrap_or_default(),
-            state: "null".to_owned(),
-        }
-    };
+    let first = "null".to_owned();
+    let new =
+        |known: &Arc<Known>| NewGenerator::first(&known.definition, &Record::new(now), first.clone(), now);
     let mut news: Vec<NewGenerator> = known.map(new).collect();
     // Listings are in this order: those of the program before our own.
     news.sort_by_cached_key(|new| (is_reserved(&new.name), new.namespace.clone(), new.name.clone()));

@@ -13,12 +13,15 @@ use taskwright_store::{
     AgainItem, Effect, EndedItem, Error, GeneratorCommit, NewItem, Reply, SettledItem, SharedStore, StoredGenerator,
 };
 
-use super::{Known, Poll, Polled, Settled};
+use super::{Known, Looked, Looking, Poll, Polled, Settled};
 use crate::env::Env;
 use crate::worker::panic::caught;
 
 /// How long it is waited before a call is made again that may not have taken place. Together less than the end of the lease.
 const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
+
+/// How long a generator may look around. Together with a poll it is less than the lease.
+const LOOK_MAX: Duration = Duration::from_secs(3);
 
 /// One turn of a generator that was taken.
 pub(crate) struct Turn<'a> {
@@ -65,8 +68,13 @@ impl Turn<'_> {
                 return Ok(());
             }
         };
+        let looked = self.look(&record).await;
         let ended = self.again(|| self.store.ended_items(taken.key, GENERATOR_BATCH_MAX)).await?;
-        let came = match self.ask(record.clone(), ended).await {
+        let asked = match looked {
+            Ok(looked) => self.ask(record.clone(), looked, ended).await,
+            Err(error) => Err(error),
+        };
+        let came = match asked {
             Ok(came) => came,
             Err(error) => self.failure(record.clone(), &error),
         };
@@ -82,19 +90,24 @@ impl Turn<'_> {
     }
 
     /// Settles what has ended, and asks for more. An error is one of settling: then nothing is settled.
-    async fn ask(&self, mut record: Record, ended: Vec<EndedItem>) -> Result<Came, String> {
+    async fn ask(
+        &self,
+        mut record: Record,
+        (before, looked): (Value, Looked),
+        ended: Vec<EndedItem>,
+    ) -> Result<Came, String> {
         let definition = &self.known.definition;
-        let before: Value = serde_json::from_str(&self.taken.state)
-            .map_err(|error| format!("its state cannot be read: {error}"))?;
         let now = self.env.now();
+        if looked.resumes {
+            record.resume(now);
+        }
         let more = ended.len() == GENERATOR_BATCH_MAX;
         let told: Vec<Settled> = ended.into_iter().filter_map(|item| Settled::of(item, now)).collect();
         let settled = told.iter().map(|item| SettledItem { job: item.job, end: item.end }).collect();
-        let mut state = before.clone();
+        let (mut state, run) = (looked.state, &self.known.run);
         let (mut items, mut again, mut effects) = (Vec::new(), Vec::new(), Vec::new());
         if !told.is_empty() {
-            let run = &self.known.run;
-            state = caught(|| run.settle(before.clone(), &told))?.map_err(|error| in_words(&*error))?;
+            state = caught(|| run.settle(state, &told))?.map_err(|error| in_words(&*error))?;
             effects = caught(|| run.settled_effects(self.taken.key, &told))?;
             record.settle(now, told.iter().map(|item| item.end));
             if state != before && run.follows_settling() {
@@ -117,15 +130,34 @@ impl Turn<'_> {
                 Err(error) => self.note_failure(&mut record, &error),
             }
         }
+        let concluded = caught(|| run.conclude(&state, &record))?;
+        effects.extend(concluded.map_err(|error| in_words(&*error))?);
         let state = (state != before).then_some(state);
         Ok(Came { record, state, items, settled, again, effects, more })
+    }
+
+    /// Has the generator look around; its state before that, and what came of it.
+    async fn look(&self, record: &Record) -> Result<(Value, Looked), String> {
+        let state: Value = serde_json::from_str(&self.taken.state)
+            .map_err(|error| format!("its state cannot be read: {error}"))?;
+        let Known { definition, run } = self.known;
+        let (store, env, state) = (self.store, self.env, &state);
+        let mut looking = caught(|| run.look(Looking { store, env, definition, record, state }))?;
+        let looked = poll_fn(|cx| match caught(|| looking.as_mut().poll(cx)) {
+            Ok(looked) => looked.map(|looked| looked.map_err(|error| in_words(&*error))),
+            Err(panic) => Ready::Ready(Err(panic)),
+        });
+        let looked = env.timeout(LOOK_MAX, looked).await;
+        let looked =
+            looked.ok_or_else(|| format!("looking around took longer than {} s", LOOK_MAX.as_secs()))?;
+        Ok((state.clone(), looked?))
     }
 
     /// Asks the generator. What it gives that is not accepted is an error, too, and so is a panic.
     async fn poll(&self, poll: Poll) -> Result<Made, String> {
         let Known { definition, run } = self.known;
         let room = poll.room;
-        let mut polling = caught(|| run.poll(poll))?;
+        let mut polling = caught(|| run.poll(poll, self.env))?;
         let polled = poll_fn(|cx| match caught(|| polling.as_mut().poll(cx)) {
             Ok(polled) => polled.map(|polled| polled.map_err(|error| in_words(&*error))),
             Err(panic) => Ready::Ready(Err(panic)),

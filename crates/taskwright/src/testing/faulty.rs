@@ -9,7 +9,7 @@ use taskwright_core::{
     Actor, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, ScheduleName, State, Timestamp, Topic, Verdict, WorkerId,
 };
 use taskwright_store::{
-    Change, Changed, Claim, Claimed, Collect, Collected, CollectStore, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, Error, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening, LogChunk, LogEntry, LogPage, NewEvent, NewGenerator, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet, RolledUp, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredWebhook, StoreInfo, TableRow, TakeGenerators, TakenGenerators, Takers, WebhookStore, WebhookWrite, WorkerView, Written,
+    BulkStore, Change, Changed, Claim, Claimed, Collect, Collected, CollectStore, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, Error, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening, LogChunk, LogEntry, LogPage, NewBulk, NewEvent, NewGenerator, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet, RolledUp, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredWebhook, StoreInfo, TableRow, TakeGenerators, TakenGenerators, Takers, WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -364,6 +364,25 @@ impl WebhookStore for FaultyStore {
         limit: usize,
     ) -> Reply<'_, Vec<DeliveryView>> {
         self.store.deliveries(generator, before, limit)
+    }
+}
+
+impl BulkStore for FaultyStore {
+    fn create_bulk(&self, now: Timestamp, bulk: NewBulk) -> Reply<'_, Enqueued> {
+        self.store.create_bulk(now, bulk)
+    }
+
+    fn bulk(&self, parent: JobId) -> Reply<'_, Option<StoredBulk>> {
+        self.store.bulk(parent)
+    }
+
+    fn bulks(
+        &self,
+        namespace: Option<Namespace>,
+        after: Option<JobKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredBulk>> {
+        self.store.bulks(namespace, after, limit)
     }
 }
 

@@ -48,7 +48,7 @@ use taskwright_store::{Enqueued, Finish, NewEvent};
 
 #[cfg(feature = "postgres")]
 pub use self::postgres::{BoxError, BoxFuture, PostgresTransaction};
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, lock};
 use crate::client::Client;
 use crate::error::Error;
 use crate::event::Event;
@@ -222,6 +222,9 @@ pub(crate) fn completion(attempt: &Arc<Attempt>, result: &impl Serialize) -> Res
         ended_at: attempt.host.env.now(),
         decision,
         usage: attempt.usage.get().copied(),
+        follow_ups: lock(&attempt.follow_ups).clone(),
+        // It is completed.
+        snoozes_max: 0,
     };
     Ok(Completion { attempt: Arc::clone(attempt), end })
 }

@@ -86,8 +86,12 @@ impl<'a, X: PostgresTransaction + ?Sized> CallersTransaction for &'a mut X {
     fn complete(self, completion: Result<Completion, Error>) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let Completion { attempt, end } = completion?;
-            let sql = statement(&attempt.host.store.info(), "complete_attempt")?;
+            let store = attempt.host.store.info();
+            let sql = statement(&store, "complete_attempt")?;
             attempt.prepare_completion().await?;
+            if !end.follow_ups.is_empty() {
+                enqueue(self, &statement(&store, "enqueue_jobs")?, &end.follow_ups).await?;
+            }
             let given = GivenEnd {
                 worker: attempt.host.worker.to_string(),
                 seq: end.key.0,

@@ -298,6 +298,7 @@ async fn settle_refused(worker: &Incarnation, refused: Vec<Finish>, error: &Erro
             reason: Some(format!("the store refused the end of the attempt: {error}")),
             result: None,
         },
+        follow_ups: Vec::new(),
         ..end
     };
     let ends: Vec<Finish> = refused.into_iter().map(failed).collect();

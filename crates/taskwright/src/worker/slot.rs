@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context as Cx, Poll};
 
 use taskwright_core::attempt::{AttemptEnd, Facts, decide};
-use taskwright_core::{Outcome, Timestamp};
+use taskwright_core::{Outcome, State, Timestamp};
 use taskwright_store::{ClaimedJob, Finish};
 
 use super::ended::ended_item;
@@ -209,6 +209,11 @@ fn finish(attempt: &Attempt, options: &TaskOptions, outcome: Outcome) -> Finish 
             tracing::info!(job = %job.id, kind = %job.kind, attempt = job.attempt, end, reason, to = %decision.to, "attempt failed");
         }
     }
+    // Nobody adds to them any more: the handler is gone.
+    let follow_ups = match decision.to {
+        State::Completed => std::mem::take(&mut *lock(&attempt.follow_ups)),
+        _ => Vec::new(),
+    };
     Finish {
         key: job.key,
         attempt: job.attempt,
@@ -216,5 +221,7 @@ fn finish(attempt: &Attempt, options: &TaskOptions, outcome: Outcome) -> Finish 
         ended_at: now,
         decision,
         usage: attempt.usage.get().copied(),
+        follow_ups,
+        snoozes_max: options.snoozes_max,
     }
 }

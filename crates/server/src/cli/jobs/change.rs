@@ -87,6 +87,20 @@ pub(super) struct RunNow {
     common: Common,
 }
 
+/// Runs snoozed jobs at once.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskwright jobs awaken ID
+  taskwright jobs awaken --kind poll --state scheduled --yes
+
+Only jobs whose handlers put them off are awakened. What failed and waits for its
+next attempt, and what was scheduled otherwise, is for run-now.")]
+pub(super) struct Awaken {
+    #[command(flatten)]
+    common: Common,
+}
+
 /// Lets held jobs go.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -180,6 +194,12 @@ impl Retry {
 impl RunNow {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         self.common.run(context, Change::RunNow).await
+    }
+}
+
+impl Awaken {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        self.common.run(context, Change::Awaken).await
     }
 }
 

@@ -143,7 +143,8 @@ impl PostgresStore {
         ends: &[Finish],
     ) -> Result<Vec<Verdict>, Error> {
         let (streamed, rest) = Streamed::of(worker, ends, &self.held);
-        let verdicts = if rest.is_empty() && !streamed.is_empty() {
+        let is_all = rest.is_empty() && ends.iter().all(|end| end.follow_ups.is_empty());
+        let verdicts = if is_all && !streamed.is_empty() {
             self.complete_streamed(&streamed, ends.len()).await?
         } else {
             None
