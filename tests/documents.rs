@@ -15,8 +15,16 @@ use std::process::{Command, Stdio};
 /// Where the guide is, from the root of the repository.
 const GUIDE: &str = "docs/guide";
 /// Its pages that are followed here.
-const FOLLOWED: [&str; 8] =
-    ["index.md", "jobs.md", "bulk.md", "schedules.md", "webhooks.md", "commands.md", "config.md", "operating.md"];
+const FOLLOWED: [&str; 8] = [
+    "index.md",
+    "jobs.md",
+    "bulk.md",
+    "schedules.md",
+    "webhooks.md",
+    "commands.md",
+    "config.md",
+    "operating.md",
+];
 /// Pages that are taken care of elsewhere: what one tells is measured by `benches/ha/run`, the Rust of one is compiled with
 /// the crate that it is about, one needs a server, below, and the triggers of one are read in the tests of `core`.
 const ELSEWHERE: [&str; 3] = ["growing.md", "library.md", "postgresql.md"];

@@ -67,7 +67,8 @@ pub use error::Error;
 pub use id::{EventId, JobId, WorkerId};
 pub use job::{Args, Delivery, NewJob};
 pub use name::{
-    Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName, SourceName, Topic, TriggerId, WebhookName,
+    Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName,
+    SourceName, Topic, TriggerId, WebhookName,
 };
 pub use priority::Priority;
 pub use resource::{IoNice, Limits};

@@ -23,8 +23,8 @@ pub mod task;
 pub mod template;
 pub mod webhook;
 
-use reader::{Document, Section};
 pub use generator::GeneratorConfig;
+use reader::{Document, Section};
 pub use source::SourceConfig;
 pub use task::TaskConfig;
 pub use webhook::WebhookConfig;
@@ -197,7 +197,18 @@ fn read(root: &Section<'_>) -> Config {
         .into_iter()
         .filter_map(|(name, section)| Some((name.to_owned(), webhook::read(name, &section)?)))
         .collect();
-    Config { file: None, store_url, run_dir, workers, tasks, schedules, sources, generators, webhooks, retention }
+    Config {
+        file: None,
+        store_url,
+        run_dir,
+        workers,
+        tasks,
+        schedules,
+        sources,
+        generators,
+        webhooks,
+        retention,
+    }
 }
 
 fn workers(section: &Section<'_>) -> WorkersConfig {

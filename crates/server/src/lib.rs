@@ -29,8 +29,8 @@ mod courier;
 mod daemon;
 pub mod error;
 pub mod exec;
-mod generator;
 pub mod flood;
+mod generator;
 pub mod output;
 #[cfg(feature = "postgres")]
 mod run_dir;

@@ -67,12 +67,8 @@ fn check(context: &Context) -> Result<Exit, Error> {
         context.output.json(&told)?;
     } else {
         let mut found = text::count(tasks, "task");
-        let counts = [
-            (schedules, "schedule"),
-            (sources, "source"),
-            (generators, "generator"),
-            (webhooks, "webhook"),
-        ];
+        let counts =
+            [(schedules, "schedule"), (sources, "source"), (generators, "generator"), (webhooks, "webhook")];
         for (count, what) in counts {
             if count > 0 {
                 found.push_str(&format!(", {}", text::count(count, what)));

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright::bulk::BulkSet;
-use taskwright::generator::GeneratorSet;
 use taskwright::store::SharedStore;
 use taskwright::webhook::WebhookFamily;
 use taskwright::{Duties, DutyConfig, Env};

@@ -191,7 +191,7 @@ pub async fn a_cancelled_parent_has_its_generator_asked_even_if_that_rests(harne
     create(&process).await;
     let feed = stored(&process, "feed").await;
     let (record, next) = ("{}".to_owned(), None);
-    let rest = GeneratorWrite { generator: feed.key, version: feed.version, record, paused: true, next };
+    let rest = GeneratorWrite { generator: feed.key, version: feed.version, record, paused: true, next, state: None };
     assert!(process.store().write_generator(at(1), rest).await.expect("it is written"));
     assert_eq!(stored(&process, "feed").await.next, None);
     process.change(2, PARENT, Change::Cancel).await;

@@ -331,6 +331,7 @@ pub async fn a_retry_whose_event_is_not_kept_says_so(harness: &impl Harness) {
 /// What somebody writes about an endpoint.
 fn write_of(webhook: &StoredWebhook, endpoint: &Endpoint, drop_retries: bool) -> WebhookWrite {
     let generator = GeneratorWrite {
+        state: None,
         generator: webhook.generator.key,
         version: webhook.generator.version,
         record: "{}".to_owned(),

@@ -210,8 +210,7 @@ impl World {
         let Webhooks { rows, retries, deliveries, .. } = &mut self.webhooks;
         let old = deliveries.iter().filter(|(_, (_, delivery))| delivery.at < before);
         let old: Vec<u64> = old.map(|(number, _)| *number).take(limit).collect();
-        let is_dropped =
-            |set: &RetrySet| rows.get(&set.generator).is_none_or(|row| row.epoch != set.epoch);
+        let is_dropped = |set: &RetrySet| rows.get(&set.generator).is_none_or(|row| row.epoch != set.epoch);
         let dropped = retries.keys().filter(|(set, _)| is_dropped(set)).take(limit - old.len());
         let dropped: Vec<_> = dropped.copied().collect();
         if !dry_run {

@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::bulk;
-use super::change::{By, remove, self};
+use super::change::{self, By, remove};
 use super::enqueue;
 use super::file;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
@@ -22,8 +22,8 @@ use super::webhook;
 use crate::change::Change;
 use crate::error::Error;
 use crate::generator::{
-    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorWrite, ItemsEnded, NewGenerator, SettledItem,
-    StoredGenerator, TakeGenerators,
+    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorWrite, ItemsEnded, NewGenerator,
+    SettledItem, StoredGenerator, TakeGenerators,
 };
 use crate::query::JobView;
 

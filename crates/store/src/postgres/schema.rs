@@ -47,6 +47,13 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0007_generators.sql"),
     },
     Migration {
+        version: 8,
+        name: "webhooks",
+        usable_from: 3,
+        sql: include_str!("migrations/0008_webhooks.sql"),
+    },
+    Migration { version: 9, name: "bulk", usable_from: 3, sql: include_str!("migrations/0009_bulk.sql") },
+    Migration {
         version: 10,
         name: "generator sources",
         usable_from: 3,
@@ -58,13 +65,6 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0011_rollups.sql"),
     },
-    Migration {
-        version: 8,
-        name: "webhooks",
-        usable_from: 3,
-        sql: include_str!("migrations/0008_webhooks.sql"),
-    },
-    Migration { version: 9, name: "bulk", usable_from: 3, sql: include_str!("migrations/0009_bulk.sql") },
 ];
 
 /// The version of the schema that this program writes.

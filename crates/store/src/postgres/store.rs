@@ -91,8 +91,8 @@ macro_rules! snapshot {
     }};
 }
 
-mod collect;
 mod bulk;
+mod collect;
 mod event;
 mod generator;
 mod history;

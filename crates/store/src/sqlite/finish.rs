@@ -11,7 +11,7 @@ use rusqlite::types::Value;
 use taskwright_core::attempt::{self, AttemptEnd};
 use taskwright_core::{Cause, Decision, State, Timestamp, Verdict, WorkerId, state};
 
-use super::enqueue::{ManyRows, STOP_FAILS, self};
+use super::enqueue::{self, ManyRows, STOP_FAILS};
 use super::error::write_error;
 use super::outcome;
 use super::place::{self, Move, Placed};

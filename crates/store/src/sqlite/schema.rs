@@ -31,6 +31,13 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0004_generators.sql"),
     },
     Migration {
+        version: 5,
+        name: "webhooks",
+        usable_from: 1,
+        sql: include_str!("migrations/0005_webhooks.sql"),
+    },
+    Migration { version: 6, name: "bulk", usable_from: 1, sql: include_str!("migrations/0006_bulk.sql") },
+    Migration {
         version: 7,
         name: "generator sources",
         usable_from: 1,
@@ -42,13 +49,6 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0008_rollups.sql"),
     },
-    Migration {
-        version: 5,
-        name: "webhooks",
-        usable_from: 1,
-        sql: include_str!("migrations/0005_webhooks.sql"),
-    },
-    Migration { version: 6, name: "bulk", usable_from: 1, sql: include_str!("migrations/0006_bulk.sql") },
 ];
 
 /// The version of the schema that this program writes.

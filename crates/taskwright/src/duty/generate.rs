@@ -59,19 +59,6 @@ struct Free {
     turns: usize,
 }
 
-/// Whose turns a turn is counted among: those of the family at this place, or of all that are of none.
-type Lot = Option<usize>;
-
-/// Who has turns left.
-struct Free {
-    /// Those of no family.
-    single: bool,
-    /// The families, by their place.
-    families: Vec<usize>,
-    /// How many turns may begin, whoever has them.
-    turns: usize,
-}
-
 impl Generate {
     /// The duty, and what asks it for a look.
     pub(super) fn new(
@@ -83,8 +70,21 @@ impl Generate {
         let known = generators.iter().map(|known| (name(known), Arc::clone(known))).collect();
         let families = generators.families().to_vec();
         let over = Arc::new(Notify::new());
-        let (turns, is_registered, busy_until_us) = (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
-        (Self { store, known, families, terms, over: Arc::clone(&over), turns, is_registered, busy_until_us }, over)
+        let (turns, is_registered, busy_until_us) =
+            (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
+        (
+            Self {
+                store,
+                known,
+                families,
+                terms,
+                over: Arc::clone(&over),
+                turns,
+                is_registered,
+                busy_until_us,
+            },
+            over,
+        )
     }
 
     /// Makes the generators known to the store, the first time.

@@ -349,7 +349,14 @@ impl Collectors {
             self.generators.notify(&namespace, &name).await?;
             let now = self.env.now();
             let names = vec![(namespace.clone(), name.clone())];
-            let take = TakeGenerators { now, due: now, names, lease: GENERATOR_LEASE, limit: 1 };
+            let take = TakeGenerators {
+                now,
+                due: now,
+                names,
+                prefixes: Vec::new(),
+                lease: GENERATOR_LEASE,
+                limit: 1,
+            };
             let taken = self.store.take_generators(take).await?.generators.pop();
             if let Some(taken) = taken {
                 for known in known.iter() {

@@ -55,7 +55,6 @@ mod cursor;
 mod deadline;
 mod directory;
 mod family;
-mod family;
 mod item;
 mod progress;
 mod roll_up;
@@ -67,15 +66,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::Value;
-use taskwright_core::{Error, Garbage, GeneratorName, JobId, Priority, Retention, Timestamp};
 use taskwright_core::generator::{Definition, ItemEnd, is_reserved};
+use taskwright_core::{Error, Garbage, GeneratorName, JobId, Priority, Retention, Timestamp};
 use taskwright_store::{NewGenerator, SharedStore};
 
 pub use taskwright_core::generator::{Counts, Next, Paused, Record};
 pub use taskwright_store::{AgainItem, Effect, GeneratorKey};
-use taskwright_store::SharedStore;
 
 pub use self::client::{GeneratorView, Generators};
+use self::collector::Collector;
 pub use self::collector::{CollectorView, Collectors, DryRun, Keep};
 pub use self::cursor::{CursorGenerator, Row, Table, TableOrder};
 pub use self::deadline::DeadlineGenerator;
@@ -84,11 +83,10 @@ use self::family::Families;
 pub use self::family::Family;
 pub(crate) use self::family::{AnyFamily, KnownFamily};
 pub use self::item::Item;
-use crate::bulk::BulkSet;
-use crate::env::Env;
-use self::collector::Collector;
 pub use self::progress::{Backlog, Cursor};
 use self::roll_up::RollUps;
+use crate::bulk::BulkSet;
+use crate::env::Env;
 
 /// Why a generator could not be asked. Any error becomes one with `?`; the generator is asked again after a while, and paused
 /// after too many in a row.
@@ -316,18 +314,6 @@ impl GeneratorSet {
     pub(crate) fn families(&self) -> &[Arc<KnownFamily>] {
         &self.families
     }
-
-    pub(crate) fn families(&self) -> &[Arc<KnownFamily>] {
-        &self.families
-    }
-}
-
-fn is_of_family(name: &GeneratorName, family: &KnownFamily) -> Error {
-    Error::invalid(
-        format!("the generator {name}"),
-        format!("names that begin with {:?} are those of a family", family.prefix),
-        "give it another name",
-    )
 }
 
 fn is_of_family(name: &GeneratorName, family: &KnownFamily) -> Error {

@@ -329,6 +329,7 @@ impl Webhooks {
                 paused: record.paused.is_some(),
                 next: record.next_look(&definition, now),
                 record: in_json(&record),
+                state: None,
             };
             let (state, shape) = (Some(in_json(&progress)), Shape::of(&endpoint));
             let write = WebhookWrite { generator, state, shape, drop_retries };

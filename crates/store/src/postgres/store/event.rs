@@ -8,7 +8,6 @@ use tokio_postgres::types::Type;
 use super::super::event::{self, Columns};
 use super::super::schedule;
 use super::super::session::Session;
-use super::super::webhook;
 use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
 use crate::event::{EventKey, EventStore, NewEvent, StoredEvent, check_events};
