@@ -56,7 +56,10 @@ fn ask(site: &Site) {
     site.pause(Duration::from_secs(idle_for));
     let asked = idle(&polls(site)) - idle(&before.0);
     let used = (cpu_time(up.pid()) - before.1).as_secs_f64() / before.2.elapsed().as_secs_f64();
-    println!("{generators} generators, {BUSY} of them busy: idle ones were asked {asked} times in {idle_for} s, {:.1} % of a core for the duties", used * 100.0);
+    println!(
+        "{generators} generators, {BUSY} of them busy: idle ones were asked {asked} times in {idle_for} s, {:.1} % of a core for the duties",
+        used * 100.0
+    );
     assert_eq!(asked, 0, "their next walk is an hour away");
 
     let client = Client::new(site.shared(), site.env.clone());
@@ -72,7 +75,9 @@ fn ask(site: &Site) {
     took.sort_unstable();
     let p99 = took[took.len() * 99 / 100];
     let (median, most) = spread(took);
-    println!("{urgent} urgent jobs were started after {median:?} (median), {p99:?} (99 of 100), {most:?} (at most)");
+    println!(
+        "{urgent} urgent jobs were started after {median:?} (median), {p99:?} (99 of 100), {most:?} (at most)"
+    );
     if is_full {
         assert!(p99 <= START_P99_MAX, "{p99:?}");
     } else {
@@ -95,5 +100,7 @@ fn cpu_time(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
     // A tick is 10 ms on Linux.
-    Duration::from_millis(10 * fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>())
+    Duration::from_millis(
+        10 * fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>(),
+    )
 }

@@ -156,7 +156,10 @@ mod tests {
     #[test]
     fn who_has_that_priority_or_a_better_one_is_hurried_no_more() {
         let due = |to| rule(Watched::Waiting, Action::Escalate(to)).due_at(&facts(State::Available));
-        assert_eq!((due(Priority::HIGH), due(Priority::DEFAULT), due(Priority::BULK)), (Some(at(110)), None, None));
+        assert_eq!(
+            (due(Priority::HIGH), due(Priority::DEFAULT), due(Priority::BULK)),
+            (Some(at(110)), None, None)
+        );
     }
 
     #[test]
@@ -170,7 +173,11 @@ mod tests {
         ] {
             assert!(bad.checked().unwrap_err().is_invalid(), "{bad:?}");
         }
-        for good in [(Watched::Running, Action::Cancel), (Watched::Waiting, Action::Cancel), (Watched::Waiting, hurry)] {
+        for good in [
+            (Watched::Running, Action::Cancel),
+            (Watched::Waiting, Action::Cancel),
+            (Watched::Waiting, hurry),
+        ] {
             rule(good.0, good.1).checked().unwrap();
         }
     }

@@ -22,8 +22,8 @@ pub mod source;
 pub mod task;
 pub mod template;
 
-use reader::{Document, Section};
 pub use generator::GeneratorConfig;
+use reader::{Document, Section};
 pub use source::SourceConfig;
 pub use task::TaskConfig;
 

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use taskwright::generator::{DeadlineGenerator, Directory, DirectoryGenerator, FoundFile, GeneratorSet, Item};
-use taskwright::store::{Filter, Pattern, SharedStore};
 use taskwright::Env;
+use taskwright::generator::{
+    DeadlineGenerator, Directory, DirectoryGenerator, FoundFile, GeneratorSet, Item,
+};
+use taskwright::store::{Filter, Pattern, SharedStore};
 use taskwright_core::generator::Definition;
 
 use crate::config::generator::{DeadlineConfig, DirectoryConfig, GeneratorOf, Work};
@@ -25,7 +27,9 @@ pub(crate) fn generators(config: &Config, store: &SharedStore, env: &Env) -> Res
     let mut set = GeneratorSet::new();
     for (name, generator) in &config.generators {
         set = match &generator.of {
-            GeneratorOf::Directory(of) => set.with(directory(base, name, generator, of, config, store, env)?)?,
+            GeneratorOf::Directory(of) => {
+                set.with(directory(base, name, generator, of, config, store, env)?)?
+            }
             GeneratorOf::Deadline(of) => set.with(deadline(name, generator, of, store)?)?,
         };
     }
@@ -84,7 +88,8 @@ fn item(work: &Work, jobs: &JobSettings, file: &FoundFile) -> Result<Item, taskw
         }
         Work::Command(argv) => {
             // The config file was refused if one of them has no argument.
-            let fill = |template: &crate::config::template::Template| template.fill(&of_file).unwrap_or_default();
+            let fill =
+                |template: &crate::config::template::Template| template.fill(&of_file).unwrap_or_default();
             let argv: Vec<String> = argv.iter().map(fill).collect();
             Item::new(exec::KIND).args(&json!({ "command": argv }))?
         }

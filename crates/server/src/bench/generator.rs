@@ -53,7 +53,8 @@ async fn measure(scene: &Scene, verb: &Bench, items: u64) -> Result<Made, Error>
         }
         _ => None,
     };
-    let config = DutyConfig { generators: GeneratorSet::new().with(numbers(verb, items))?, ..DutyConfig::default() };
+    let config =
+        DutyConfig { generators: GeneratorSet::new().with(numbers(verb, items))?, ..DutyConfig::default() };
     let (before, began) = (store.counters(), env.monotonic_us());
     let duties = Duties::start(&store, env, &config);
     let view = settled(env, &store, items).await?;

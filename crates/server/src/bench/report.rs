@@ -318,7 +318,8 @@ fn under_snapshot(jobs: u64, rounds: &[Round]) -> Option<UnderSnapshot> {
 /// Prints a benchmark of a generator. What worker processes do to the store is not counted.
 pub(super) fn made(context: &Context, verb: &Bench, items: u64, rounds: &[Made]) -> Result<(), Error> {
     let spread = |value: &dyn Fn(&Made) -> f64| Spread::of(rounds.iter().map(value));
-    let per_1000 = |count: fn(&Counters) -> u64| spread(&|round| number(count(&round.counters)) * 1e3 / number(items));
+    let per_1000 =
+        |count: fn(&Counters) -> u64| spread(&|round| number(count(&round.counters)) * 1e3 / number(items));
     let result = Items {
         bench: "generator",
         items,

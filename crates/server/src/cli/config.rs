@@ -59,8 +59,7 @@ fn check(context: &Context) -> Result<Exit, Error> {
     crate::source::sources(&context.config, &context.store_url)?;
     let file = file.display().to_string();
     if context.output.is_json() {
-        let told =
-            json!({ "file": file, "ok": true, "tasks": tasks, "schedules": schedules, "sources": sources, "generators": generators });
+        let told = json!({ "file": file, "ok": true, "tasks": tasks, "schedules": schedules, "sources": sources, "generators": generators });
         context.output.json(&told)?;
     } else {
         let mut found = text::count(tasks, "task");

@@ -128,7 +128,9 @@ pub(super) fn read(
     let topics = section.text_or_list("topics", "a topic like \"order.created\", or a list of them", topic);
     let kind = section.parsed("type", "\"directory\" or \"deadline\"", |text| match text {
         "directory" | "deadline" => Ok(text.to_owned()),
-        _ => Err(Error::usage("the type", "there is no such generator", "write \"directory\" or \"deadline\"")),
+        _ => {
+            Err(Error::usage("the type", "there is no such generator", "write \"directory\" or \"deadline\""))
+        }
     });
     let of = match kind.as_deref() {
         Some("directory") => read_directory(name, section, tasks).map(GeneratorOf::Directory),
@@ -136,7 +138,11 @@ pub(super) fn read(
         None => {
             if !section.has("type") {
                 let what = format!("[generators.{name}] has no `type`");
-                section.tell_here(what, "there are several kinds of generators", "add type = \"directory\" or type = \"deadline\"");
+                section.tell_here(
+                    what,
+                    "there are several kinds of generators",
+                    "add type = \"directory\" or type = \"deadline\"",
+                );
             }
             return None;
         }
@@ -159,7 +165,9 @@ fn read_directory(
     let config = DirectoryConfig {
         path: path.clone().unwrap_or_default(),
         recursive: section.flag("recursive").unwrap_or(true),
-        glob: section.text_or_list("glob", "a glob like \"*.csv\", or a list of them", glob).unwrap_or_default(),
+        glob: section
+            .text_or_list("glob", "a glob like \"*.csv\", or a list of them", glob)
+            .unwrap_or_default(),
         debounce: section.span("debounce", Duration::ZERO, SOURCE_SPAN_MAX).unwrap_or(Duration::from_secs(2)),
         rescan: section.span("rescan", RESCAN_MIN, SOURCE_SPAN_MAX).unwrap_or(Duration::from_secs(60)),
         work: work(name, section, tasks)?,
@@ -181,7 +189,9 @@ fn work(name: &str, section: &Section<'_>, tasks: &BTreeMap<String, TaskConfig>)
     let tell = |why: &str, fix: &str| section.tell_here(format!("[generators.{name}]"), why, fix);
     match (task, command) {
         (Some(_), Some(_)) => tell("it has both `task` and `command`", "remove one of the two"),
-        (None, Some(_)) if args.is_some() => tell("`args` is only of use with `task`", "put them into `command`"),
+        (None, Some(_)) if args.is_some() => {
+            tell("`args` is only of use with `task`", "put them into `command`")
+        }
         (None, Some(argv)) => {
             let known = ["path", "name", "size"];
             let stray = argv.iter().flat_map(Template::names).find(|name| !known.contains(name));
@@ -192,7 +202,12 @@ fn work(name: &str, section: &Section<'_>, tasks: &BTreeMap<String, TaskConfig>)
                     "a file has a path, a name and a size",
                     "write {path}, {name} or {size}",
                 ),
-                None if argv.is_empty() => section.tell_at("command", format!("`command` in [generators.{name}]"), "it is empty", "write command = [\"PROGRAM\", \"{path}\"]"),
+                None if argv.is_empty() => section.tell_at(
+                    "command",
+                    format!("`command` in [generators.{name}]"),
+                    "it is empty",
+                    "write command = [\"PROGRAM\", \"{path}\"]",
+                ),
                 None => return Some(Work::Command(argv)),
             }
         }
@@ -204,16 +219,27 @@ fn work(name: &str, section: &Section<'_>, tasks: &BTreeMap<String, TaskConfig>)
             }
             let checked = tasks.get(&task).map_or(Ok(()), |known| known.check_args(&Value::Object(whole)));
             match checked {
-                Ok(()) if task == exec::KIND => tell("`exec` needs a command", "write command = [\"PROGRAM\", \"{path}\"] instead of `task`"),
+                Ok(()) if task == exec::KIND => tell(
+                    "`exec` needs a command",
+                    "write command = [\"PROGRAM\", \"{path}\"] instead of `task`",
+                ),
                 Ok(()) => return Some(Work::Task { name: task, args }),
                 Err(error) => {
                     let report = &error.reports()[0];
-                    section.tell_at("task", report.what.clone(), &report.why, "give it in `args`: a file gives path, name and size");
+                    section.tell_at(
+                        "task",
+                        report.what.clone(),
+                        &report.why,
+                        "give it in `args`: a file gives path, name and size",
+                    );
                 }
             }
         }
         (None, None) if !section.has("task") && !section.has("command") => {
-            tell("it does not say what is done with a file", "add command = [\"sha256sum\", \"{path}\"], or task = \"NAME\"");
+            tell(
+                "it does not say what is done with a file",
+                "add command = [\"sha256sum\", \"{path}\"], or task = \"NAME\"",
+            );
         }
         (None, None) => {}
     }
@@ -224,20 +250,37 @@ fn read_deadline(name: &str, section: &Section<'_>) -> Option<DeadlineConfig> {
     let watched = section.parsed("state", "\"running\" or \"waiting\"", |text| match text {
         "running" => Ok(Watched::Running),
         "waiting" => Ok(Watched::Waiting),
-        _ => Err(Error::usage("the state", "jobs are held to a deadline while they are `running` or `waiting`", "write one of the two")),
+        _ => Err(Error::usage(
+            "the state",
+            "jobs are held to a deadline while they are `running` or `waiting`",
+            "write one of the two",
+        )),
     });
     let after = section.duration("after");
-    let priority = section.parsed_or_number("priority", "a band like \"high\", or a whole number", |text| Ok(text.parse::<Priority>()?));
-    let word = section.parsed("action", "\"fail\", \"cancel\", \"drop\" or \"escalate\"", |text| match text {
-        "fail" | "cancel" | "drop" | "escalate" => Ok(text.to_owned()),
-        _ => Err(Error::usage("the action", "there is no such action", "write \"fail\", \"cancel\", \"drop\" or \"escalate\"")),
+    let priority = section.parsed_or_number("priority", "a band like \"high\", or a whole number", |text| {
+        Ok(text.parse::<Priority>()?)
     });
+    let word =
+        section.parsed("action", "\"fail\", \"cancel\", \"drop\" or \"escalate\"", |text| match text {
+            "fail" | "cancel" | "drop" | "escalate" => Ok(text.to_owned()),
+            _ => Err(Error::usage(
+                "the action",
+                "there is no such action",
+                "write \"fail\", \"cancel\", \"drop\" or \"escalate\"",
+            )),
+        });
     let texts = |key| section.text_or_list(key, "a name, or a list of names", |text| Ok(text.to_owned()));
     let (kinds, queues) = (texts("kinds").unwrap_or_default(), texts("queues").unwrap_or_default());
-    for (key, has) in [("state", section.has("state")), ("after", section.has("after")), ("action", section.has("action"))] {
+    for (key, has) in
+        [("state", section.has("state")), ("after", section.has("after")), ("action", section.has("action"))]
+    {
         if !has {
             let what = format!("[generators.{name}] has no `{key}`");
-            section.tell_here(what, "a deadline says what becomes of which jobs after how long", "write for instance state = \"running\", after = \"1h\", action = \"fail\"");
+            section.tell_here(
+                what,
+                "a deadline says what becomes of which jobs after how long",
+                "write for instance state = \"running\", after = \"1h\", action = \"fail\"",
+            );
         }
     }
     let (watched, after, word) = (watched?, after?, word?);
@@ -247,18 +290,33 @@ fn read_deadline(name: &str, section: &Section<'_>) -> Option<DeadlineConfig> {
         ("drop", None) => Action::Drop,
         ("escalate", Some(priority)) => Action::Escalate(priority),
         ("escalate", None) => {
-            section.tell_at("action", format!("`action` in [generators.{name}]"), "it does not say which priority they get", "add priority = \"high\"");
+            section.tell_at(
+                "action",
+                format!("`action` in [generators.{name}]"),
+                "it does not say which priority they get",
+                "add priority = \"high\"",
+            );
             return None;
         }
         _ => {
-            section.tell_at("priority", format!("`priority` in [generators.{name}]"), "it is only of use with action = \"escalate\"", "remove it");
+            section.tell_at(
+                "priority",
+                format!("`priority` in [generators.{name}]"),
+                "it is only of use with action = \"escalate\"",
+                "remove it",
+            );
             return None;
         }
     };
     match (Deadline { watched, after, action }).checked() {
         Ok(rule) => Some(DeadlineConfig { rule, kinds, queues }),
         Err(error) => {
-            section.tell_at("action", format!("the deadline of [generators.{name}]"), error.why(), error.fix());
+            section.tell_at(
+                "action",
+                format!("the deadline of [generators.{name}]"),
+                error.why(),
+                error.fix(),
+            );
             None
         }
     }
@@ -292,7 +350,9 @@ mod tests {
     use crate::config::Config;
 
     fn parse(text: &str) -> Result<GeneratorConfig, Vec<String>> {
-        let text = format!("[tasks.hash]\ncommand = \"sha256sum\"\nargs = [\"{{path}}\", \"{{to}}\"]\n[generators.a]\n{text}");
+        let text = format!(
+            "[tasks.hash]\ncommand = \"sha256sum\"\nargs = [\"{{path}}\", \"{{to}}\"]\n[generators.a]\n{text}"
+        );
         let parsed = Config::parse("taskwright.toml", &text);
         let problems =
             |error: Error| error.reports().iter().map(|one| format!("{}: {}", one.what, one.why)).collect();
@@ -301,7 +361,8 @@ mod tests {
 
     #[test]
     fn a_directory_has_its_defaults_and_a_command_or_a_task() {
-        let read = parse("type = \"directory\"\npath = \"in\"\ncommand = [\"sha256sum\", \"{path}\"]").unwrap();
+        let read =
+            parse("type = \"directory\"\npath = \"in\"\ncommand = [\"sha256sum\", \"{path}\"]").unwrap();
         let GeneratorOf::Directory(of) = read.of else { panic!("a directory") };
         assert_eq!((of.path, of.recursive, of.window), ("in".into(), true, None));
         assert_eq!((of.debounce, of.rescan), (Duration::from_secs(2), Duration::from_secs(60)));
@@ -320,7 +381,10 @@ mod tests {
         let text = "type = \"deadline\"\nstate = \"waiting\"\nafter = \"10m\"\naction = \"escalate\"\npriority = \"high\"\n\
                     queues = [\"mail\"]\nkinds = \"mail.*\"";
         let GeneratorOf::Deadline(of) = parse(text).unwrap().of else { panic!("a deadline") };
-        assert_eq!((of.rule.after, of.rule.action), (Duration::from_secs(600), Action::Escalate(Priority::HIGH)));
+        assert_eq!(
+            (of.rule.after, of.rule.action),
+            (Duration::from_secs(600), Action::Escalate(Priority::HIGH))
+        );
         assert_eq!((of.queues.len(), of.kinds.len()), (1, 1));
     }
 
@@ -340,9 +404,15 @@ mod tests {
             (&format!("{directory}command = [\"a\"]\nglbo = \"*\""), "known here"),
             (&format!("{directory}command = [\"a\"]\nqueue = \"mine\""), "a queue of its own"),
             (&format!("{deadline}state = \"running\""), "no `action`"),
-            (&format!("{deadline}state = \"running\"\naction = \"escalate\"\npriority = 1"), "cannot be hurried"),
+            (
+                &format!("{deadline}state = \"running\"\naction = \"escalate\"\npriority = 1"),
+                "cannot be hurried",
+            ),
             (&format!("{deadline}state = \"waiting\"\naction = \"escalate\""), "which priority"),
-            (&format!("{deadline}state = \"waiting\"\naction = \"cancel\"\npriority = 1"), "only of use with"),
+            (
+                &format!("{deadline}state = \"waiting\"\naction = \"cancel\"\npriority = 1"),
+                "only of use with",
+            ),
             (&format!("{deadline}state = \"waiting\"\naction = \"fail\""), "has not failed"),
             (&format!("{deadline}state = \"asleep\"\naction = \"fail\""), "`running` or `waiting`"),
         ] {

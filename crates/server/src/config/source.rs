@@ -193,7 +193,10 @@ fn change(text: &str) -> Result<FileChange, Error> {
     })
 }
 
-pub(super) fn patterns_as_text<S: serde::Serializer>(patterns: &[Pattern], serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn patterns_as_text<S: serde::Serializer>(
+    patterns: &[Pattern],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(patterns.iter().map(Pattern::as_str))
 }
 

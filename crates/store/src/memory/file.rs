@@ -31,7 +31,9 @@ impl Files {
 
     pub(super) fn write(&mut self, generator: GeneratorKey, write: &FileWrite) {
         match write {
-            FileWrite::Remember(files) => files.iter().for_each(|(path, mark)| self.remember(generator, path, *mark)),
+            FileWrite::Remember(files) => {
+                files.iter().for_each(|(path, mark)| self.remember(generator, path, *mark))
+            }
             FileWrite::Close(paths) => {
                 for path in paths {
                     if let Some(file) = self.0.get_mut(&(generator, path.clone())) {

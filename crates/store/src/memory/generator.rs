@@ -12,11 +12,11 @@ use crate::Reply;
 use crate::change::Change;
 use crate::error::Error;
 use crate::file::KnownFile;
-use crate::table::{RowsAfter, TableRow};
 use crate::generator::{
-    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator,
-    ItemsEnded, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
+    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded,
+    NewGenerator, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
 };
+use crate::table::{RowsAfter, TableRow};
 
 /// All generators.
 #[derive(Debug, Default)]
@@ -161,8 +161,9 @@ impl World {
 
     fn commit_generator(&mut self, now: Timestamp, commit: GeneratorCommit) -> Result<bool, Error> {
         let GeneratorCommit { generator, items, settled, again, .. } = &commit;
-        let is_failed =
-            |item: &AgainItem| self.keys.get(&item.job).is_some_and(|key| self.jobs[key].state == State::Failed);
+        let is_failed = |item: &AgainItem| {
+            self.keys.get(&item.job).is_some_and(|key| self.jobs[key].state == State::Failed)
+        };
         let is_settled =
             settled.iter().all(|item| self.is_settled_so(*generator, item)) && again.iter().all(is_failed);
         let Some(row) = self.generators.rows.get_mut(generator).filter(|row| row.fence == commit.fence)

@@ -285,8 +285,7 @@ async fn request_stop(
     }
     let (attempt, at, actor) = (sql_count(place.attempts), by.now.as_micros(), by.actor.as_str());
     let flags = if fails { STOP_FAILS } else { 0 };
-    let requested =
-        session.execute(REQUEST_STOP, &[&seq, &attempt, &at, &actor, &by.reason, &flags]).await?;
+    let requested = session.execute(REQUEST_STOP, &[&seq, &attempt, &at, &actor, &by.reason, &flags]).await?;
     if requested == 0 {
         // It was claimed after the jobs had been set apart, and is in a block; or it has ended.
         session.set_apart(&[seq], None).await?;

@@ -20,8 +20,8 @@ use super::session::{Session, Uuid, get, name, vanished};
 use crate::change::Change;
 use crate::error::Error;
 use crate::generator::{
-    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorWrite, ItemsEnded, NewGenerator, SettledItem,
-    StoredGenerator, TakeGenerators,
+    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorWrite, ItemsEnded, NewGenerator,
+    SettledItem, StoredGenerator, TakeGenerators,
 };
 use crate::query::JobView;
 

@@ -26,7 +26,9 @@ pub(super) async fn rows(session: &mut Session<'_>, wanted: &RowsAfter) -> Resul
     let (read_at, behind, by) = match &at {
         Some((at, kind)) if kind.starts_with("timestamp") => (
             format!("(extract(epoch FROM t.{at}) * 1000000)::bigint"),
-            format!("(t.{at}, t.{key}) > ('epoch'::{kind} + $3::bigint * interval '1 microsecond', {after_key})"),
+            format!(
+                "(t.{at}, t.{key}) > ('epoch'::{kind} + $3::bigint * interval '1 microsecond', {after_key})"
+            ),
             format!("t.{at} {order}, t.{key} {order}"),
         ),
         Some((at, _)) => (
@@ -68,7 +70,12 @@ pub(super) async fn rows(session: &mut Session<'_>, wanted: &RowsAfter) -> Resul
 }
 
 /// The type of a column, as SQL writes it.
-async fn type_of(session: &mut Session<'_>, schema: &str, table: &str, column: &str) -> Result<String, Error> {
+async fn type_of(
+    session: &mut Session<'_>,
+    schema: &str,
+    table: &str,
+    column: &str,
+) -> Result<String, Error> {
     match session.first(TYPE_OF, &[&schema, &table, &column]).await? {
         Some(row) => get(&row, 0),
         None => Err(Error::new(

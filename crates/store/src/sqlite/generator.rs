@@ -19,15 +19,15 @@ use super::query::{read_view, view_query};
 use super::schedule::{page, rows};
 use super::session::{Session, name, vanished};
 use super::table;
-use crate::{Enqueued, Reply};
 use crate::change::Change;
 use crate::error::Error;
 use crate::file::KnownFile;
-use crate::table::{RowsAfter, TableRow};
 use crate::generator::{
-    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, NewGenerator, NewItem,
-    ItemsEnded, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
+    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded,
+    NewGenerator, NewItem, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
 };
+use crate::table::{RowsAfter, TableRow};
+use crate::{Enqueued, Reply};
 
 impl GeneratorStore for SqliteStore {
     fn put_generators(&self, now: Timestamp, generators: Vec<NewGenerator>) -> Reply<'_, Vec<bool>> {
@@ -93,9 +93,8 @@ impl GeneratorStore for SqliteStore {
         after: Option<String>,
         limit: usize,
     ) -> Reply<'_, Vec<(String, KnownFile)>> {
-        self.readers.read(move |conn| {
-            file::page(conn, generator, after.as_deref(), page(limit)).map_err(read_error)
-        })
+        self.readers
+            .read(move |conn| file::page(conn, generator, after.as_deref(), page(limit)).map_err(read_error))
     }
 
     fn rows_after(&self, wanted: RowsAfter) -> Reply<'_, Vec<TableRow>> {
@@ -439,9 +438,11 @@ pub(super) const NOTE_ENDS: &str = "UPDATE taskwright_generator
          next = iif(next > ?4 AND look_after > 0 AND ended + ?3 >= look_after AND NOT coalesce(lease_until > ?4, 0),
                     ?4, next)
      WHERE namespace = ?1 AND name = ?2 RETURNING next IS NOT NULL AND next <= ?4, max(look_after - ended, 0)";
-pub(super) const OVER_AS: &str = "SELECT o.state FROM taskwright_job j JOIN taskwright_over o ON o.seq = j.seq WHERE j.id = ?1";
+pub(super) const OVER_AS: &str =
+    "SELECT o.state FROM taskwright_job j JOIN taskwright_over o ON o.seq = j.seq WHERE j.id = ?1";
 pub(super) const INSERT_ITEM: &str = "INSERT INTO taskwright_item (generator, job, key) VALUES (?1, ?2, ?3)
      ON CONFLICT (generator, job) DO NOTHING";
-pub(super) const FORGET_SETTLED: &str = "DELETE FROM taskwright_item WHERE generator = ?1 AND job IN rarray(?2)";
+pub(super) const FORGET_SETTLED: &str =
+    "DELETE FROM taskwright_item WHERE generator = ?1 AND job IN rarray(?2)";
 pub(super) const FORGET_ITEMS: &str = "DELETE FROM taskwright_item WHERE generator = ?1";
 const REMOVE: &str = "DELETE FROM taskwright_generator WHERE generator = ?1";

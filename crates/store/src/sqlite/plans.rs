@@ -8,8 +8,8 @@ use taskwright_core::{NewJob, State};
 
 use super::open::Options;
 use super::{
-    SqliteStore, change, claim, event, file, finish, generator, history, list, place, query, schedule, source,
-    sweep, worker,
+    SqliteStore, change, claim, event, file, finish, generator, history, list, place, query, schedule,
+    source, sweep, worker,
 };
 use crate::conformance::fixture::*;
 use crate::{Filter, Pattern};

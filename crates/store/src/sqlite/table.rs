@@ -19,7 +19,11 @@ pub(super) fn rows(conn: &Connection, wanted: &RowsAfter) -> Result<Vec<TableRow
     let table: Vec<String> = wanted.table.split('.').map(quoted).collect();
     let order = if wanted.newest { "DESC" } else { "ASC" };
     let (columns, behind, by) = match &at {
-        Some(at) => (format!("{at}, {key}"), format!("({at}, {key}) > (?2, ?1)"), format!("{at} {order}, {key} {order}")),
+        Some(at) => (
+            format!("{at}, {key}"),
+            format!("({at}, {key}) > (?2, ?1)"),
+            format!("{at} {order}, {key} {order}"),
+        ),
         None => (format!("NULL, {key}"), format!("{key} > ?1"), format!("{key} {order}")),
     };
     let condition = if wanted.after.is_some() { format!("WHERE {behind}") } else { String::new() };
@@ -30,7 +34,9 @@ pub(super) fn rows(conn: &Connection, wanted: &RowsAfter) -> Result<Vec<TableRow
     let after_at = after.and_then(|after| after.at).map(Timestamp::as_micros);
     let limit = i64::try_from(wanted.limit).unwrap_or(i64::MAX);
     let names: Vec<String> = statement.column_names().into_iter().skip(2).map(str::to_owned).collect();
-    for (number, value) in [(1, after_key), (2, after_at.map_or(Sql::Null, Sql::Integer)), (3, Sql::Integer(limit))] {
+    for (number, value) in
+        [(1, after_key), (2, after_at.map_or(Sql::Null, Sql::Integer)), (3, Sql::Integer(limit))]
+    {
         if number <= statement.parameter_count() {
             statement.raw_bind_parameter(number, value).map_err(read_error)?;
         }

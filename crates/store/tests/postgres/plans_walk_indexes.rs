@@ -9,8 +9,8 @@ use taskwright_store::conformance::generator;
 use taskwright_store::conformance::schedule::{definition, fires, registration, rewrite, stored};
 use taskwright_store::postgres::{PostgresStore, Settings};
 use taskwright_store::{
-    Change, Effect, EventKey, FileMark, FileWrite, Filter, GeneratorCommit, ItemsEnded, NewEvent, NewFiring, Page, ScheduleWrite, SettledItem,
-    Sighting, SourceKey, SourcePlace, StoredSchedule,
+    Change, Effect, EventKey, FileMark, FileWrite, Filter, GeneratorCommit, ItemsEnded, NewEvent, NewFiring,
+    Page, ScheduleWrite, SettledItem, Sighting, SourceKey, SourcePlace, StoredSchedule,
 };
 
 use crate::cluster::{Cluster, Database, Flavour};

@@ -8,12 +8,12 @@ use taskwright::core::{Fingerprint, GeneratorName, ScheduleName, State, Topic, V
 use taskwright::store::{
     Change, Changed, Claim, Claimed, ClaimedJob, Counters, DueSchedules, EndedItem, Enqueued, EventKey,
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
-    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey,
-    JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, RowsAfter, Seen, TableRow,
-    Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics,
-    Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators,
-    WorkerView, Written,
+    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail,
+    JobKey, JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged,
+    ProgressReport, Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, RowsAfter, ScheduleKey,
+    ScheduleStore, ScheduleWrite, Seen, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
+    SourceView, StartMarks, Statistics, Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule,
+    TableRow, TakeGenerators, TakenGenerators, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Retention,

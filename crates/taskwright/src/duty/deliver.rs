@@ -8,8 +8,8 @@ use std::time::Duration;
 use taskwright_core::generator::Definition;
 use taskwright_core::trigger::{CustomTriggers, TopicPattern};
 use taskwright_core::{GeneratorName, Namespace};
-use tokio::sync::Mutex;
 use taskwright_store::{Error, Reply, ScheduleWrite, SharedStore, StoredEvent};
+use tokio::sync::Mutex;
 
 use super::fire::{behind, states};
 use super::lead::Terms;

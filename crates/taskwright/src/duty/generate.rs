@@ -57,7 +57,8 @@ impl Generate {
         let name = |known: &Known| (known.definition.namespace.clone(), known.definition.name.clone());
         let known = generators.iter().map(|known| (name(known), Arc::clone(known))).collect();
         let over = Arc::new(Notify::new());
-        let (turns, is_registered, busy_until_us) = (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
+        let (turns, is_registered, busy_until_us) =
+            (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
         (Self { store, known, terms, over: Arc::clone(&over), turns, is_registered, busy_until_us }, over)
     }
 
@@ -81,7 +82,8 @@ impl Generate {
             }
         };
         let known: Vec<_> = self.known.iter().collect();
-        let changed = self.store.put_generators(now, known.iter().map(|(_, known)| new(known)).collect()).await?;
+        let changed =
+            self.store.put_generators(now, known.iter().map(|(_, known)| new(known)).collect()).await?;
         // What somebody has changed holds at once.
         let changed = known.iter().zip(changed).filter(|(_, changed)| *changed);
         for ((namespace, name), _) in changed.map(|(known, _)| known) {

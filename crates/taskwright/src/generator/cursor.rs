@@ -54,7 +54,8 @@ impl Row {
 }
 
 /// Fetches the newest row.
-type Head = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Option<Cursor>, PollError>> + Send>> + Send + Sync>;
+type Head =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Option<Cursor>, PollError>> + Send>> + Send + Sync>;
 
 /// A generator over rows that the program fetches: those of a table, the entries of a feed, whatever has an order.
 ///
@@ -187,7 +188,12 @@ where
                 progress.forget(job);
                 continue;
             }
-            if let Some(group) = progress.key_of(job).and_then(group_of).map(str::to_owned).filter(|_| self.per_group.is_some()) {
+            if let Some(group) = progress
+                .key_of(job)
+                .and_then(group_of)
+                .map(str::to_owned)
+                .filter(|_| self.per_group.is_some())
+            {
                 if self.is_full(progress, &group) {
                     continue;
                 }
@@ -213,7 +219,8 @@ where
         let (mut from, mut looked_at) = (progress.after.clone(), 0);
         loop {
             // Where nobody waits for a group, each row that is fetched is used.
-            let limit = if self.per_group.is_some() { self.batch } else { self.batch.min(room - making.items.len()) };
+            let limit =
+                if self.per_group.is_some() { self.batch } else { self.batch.min(room - making.items.len()) };
             let rows = (self.fetch)(from.clone(), limit).await?;
             if rows.len() > limit {
                 return Err(format!("{} rows were fetched where {limit} were asked for", rows.len()).into());
@@ -319,7 +326,9 @@ where
             progress.head = head().await?;
         }
         let next = match (next, progress.next_retry()) {
-            (Next::Idle, Some(at)) => Next::At(at.max(now.plus(Duration::from_millis(1))).min(now.plus(RETRY_LOOK))),
+            (Next::Idle, Some(at)) => {
+                Next::At(at.max(now.plus(Duration::from_millis(1))).min(now.plus(RETRY_LOOK)))
+            }
             (Next::At(ripe), Some(at)) => Next::At(ripe.min(at.max(now.plus(Duration::from_millis(1))))),
             (next, _) => next,
         };

@@ -115,7 +115,8 @@ impl DeadlineGenerator {
         };
         let reason = format!("it {what} for more than {:?}", self.rule.after);
         let actor = Actor::new(&format!("deadline:{}", self.name))?;
-        let seen = |job: JobView| Seen { id: job.id, state: job.state, attempt: job.attempt, run_at: job.run_at };
+        let seen =
+            |job: JobView| Seen { id: job.id, state: job.state, attempt: job.attempt, run_at: job.run_at };
         let seen = late.into_iter().map(seen).collect();
         let changed = self.store.change_seen(now, seen, change, actor, Some(reason)).await?;
         let done = |changed: &&Changed| matches!(changed, Changed::Done | Changed::Requested);
@@ -136,7 +137,10 @@ impl DeadlineGenerator {
         };
         let some = |noun: &str, patterns: &[taskwright_store::Pattern]| match patterns {
             [] => String::new(),
-            patterns => format!(" of the {noun} {}", patterns.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(", ")),
+            patterns => format!(
+                " of the {noun} {}",
+                patterns.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(", ")
+            ),
         };
         let (kinds, queues) = (some("task", &self.filter.kinds), some("queue", &self.filter.queues));
         format!("{what} {state} jobs{kinds}{queues} after {:?}", self.rule.after)

@@ -333,7 +333,8 @@ impl Generator for DirectoryGenerator {
         place.poll += 1;
         walk.poll = place.poll;
         let mut made = Made::default();
-        let is_over = self.find(&mut walk, &poll, &mut made).await? && self.forget(&mut walk, &poll, &mut made).await?;
+        let is_over =
+            self.find(&mut walk, &poll, &mut made).await? && self.forget(&mut walk, &poll, &mut made).await?;
         if !is_over {
             *lock(&self.walk) = Some(walk);
             return made.polled(poll.generator, &place, Next::Now);

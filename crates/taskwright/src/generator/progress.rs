@@ -86,7 +86,8 @@ pub(super) struct Retry {
 impl Progress {
     /// Reads a state.
     pub(super) fn read(state: &Value) -> Result<Self, PollError> {
-        let is_cursor = |fields: &serde_json::Map<_, _>| fields.contains_key("key") || fields.contains_key("modified");
+        let is_cursor =
+            |fields: &serde_json::Map<_, _>| fields.contains_key("key") || fields.contains_key("modified");
         match state {
             Value::Null => Ok(Self::default()),
             Value::Object(fields) if is_cursor(fields) => {

@@ -6,11 +6,12 @@ use std::task::Poll as Ready;
 use std::time::Duration;
 
 use serde_json::Value;
+use taskwright_core::Timestamp;
 use taskwright_core::generator::{self, ItemEnd, Next, Record};
 use taskwright_core::limit::{GENERATOR_BATCH_MAX, GENERATOR_STATE_BYTES_MAX, POLL_MAX};
-use taskwright_core::Timestamp;
 use taskwright_store::{
-    AgainItem, Effect, EndedItem, Error, GeneratorCommit, NewItem, Reply, SettledItem, SharedStore, StoredGenerator,
+    AgainItem, Effect, EndedItem, Error, GeneratorCommit, NewItem, Reply, SettledItem, SharedStore,
+    StoredGenerator,
 };
 
 use super::{Known, Poll, Polled, Settled};

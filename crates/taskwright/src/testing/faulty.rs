@@ -12,12 +12,12 @@ use taskwright_core::{
 use taskwright_store::{
     Change, Changed, Claim, Claimed, Counters, DueSchedules, EndedItem, Enqueued, Error, EventKey,
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
-    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey,
-    JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, RowsAfter, TableRow,
-    SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics,
-    Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule, TakeGenerators, TakenGenerators, Takers,
-    WorkerView, Written,
+    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail,
+    JobKey, JobOrigin, KnownFile, LogChunk, LogEntry, NewEvent, NewGenerator, NewWorker, Order, Page, Paged,
+    ProgressReport, Promoted, Pruned, QueueView, Reclaimed, Registration, Reply, RowsAfter, ScheduleKey,
+    ScheduleStore, ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
+    SourceStore, SourceView, Statistics, Store, StoreInfo, StoredEvent, StoredGenerator, StoredSchedule,
+    TableRow, TakeGenerators, TakenGenerators, Takers, WorkerView, Written,
 };
 use tokio::sync::watch;
 

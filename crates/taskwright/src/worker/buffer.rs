@@ -232,7 +232,9 @@ impl State {
         let reserve = self.reserve;
         let idle = match self.idle.iter().rposition(|(slot, _)| *slot >= reserve) {
             Some(idle) => idle,
-            None if reserve > 0 && self.jobs.iter().any(Waiting::is_urgent) => self.idle.len().checked_sub(1)?,
+            None if reserve > 0 && self.jobs.iter().any(Waiting::is_urgent) => {
+                self.idle.len().checked_sub(1)?
+            }
             None => return None,
         };
         Some(self.idle.swap_remove(idle).1)
@@ -289,9 +291,7 @@ fn merge(jobs: &mut VecDeque<Waiting>, block: VecDeque<Waiting>) {
 mod tests {
     use std::task::Context;
 
-    use taskwright_core::{
-        Args, Delivery, JobId, Kind, MaxAttempts, Namespace, QueueName, Timestamp,
-    };
+    use taskwright_core::{Args, Delivery, JobId, Kind, MaxAttempts, Namespace, QueueName, Timestamp};
     use taskwright_store::JobKey;
 
     use super::*;

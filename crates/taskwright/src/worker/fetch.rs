@@ -54,8 +54,17 @@ pub(crate) async fn run(worker: Arc<Incarnation>) -> Ended {
     let hints = worker.store.hints();
     let pace = Pace::default();
     let gate = Gate::new(&worker.host.registry, worker.config.budget, &worker.room);
-    let mut fetcher =
-        Fetcher { worker, hints, hints_open: true, pace, gate, dry: false, dry_of_urgent: false, retiring: false, doubts: false };
+    let mut fetcher = Fetcher {
+        worker,
+        hints,
+        hints_open: true,
+        pace,
+        gate,
+        dry: false,
+        dry_of_urgent: false,
+        retiring: false,
+        doubts: false,
+    };
     fetcher.run().await
 }
 

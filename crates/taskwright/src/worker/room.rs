@@ -98,7 +98,10 @@ impl Gate {
     /// The kinds that weigh nothing.
     pub(super) fn weightless(&self) -> Vec<Kind> {
         let kinds = self.kinds.iter().enumerate();
-        kinds.filter(|(number, _)| self.rule.weight(*number).is_none()).map(|(_, kind)| kind.clone()).collect()
+        kinds
+            .filter(|(number, _)| self.rule.weight(*number).is_none())
+            .map(|(_, kind)| kind.clone())
+            .collect()
     }
 
     pub(super) fn permit(&self, job: &ClaimedJob) -> Option<Permit> {

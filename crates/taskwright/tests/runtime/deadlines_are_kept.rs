@@ -37,7 +37,10 @@ fn what_runs_for_too_long_fails_whatever_attempts_are_left_and_its_timeline_name
         world.sim.advance(seconds(30)).await;
         let young = world.enqueue(job()).await;
         world.sim.advance(seconds(45)).await;
-        assert_eq!((world.state_of(late).await, world.state_of(young).await), (State::Failed, State::Running));
+        assert_eq!(
+            (world.state_of(late).await, world.state_of(young).await),
+            (State::Failed, State::Running)
+        );
         let told = world.client.job(late).await.unwrap().unwrap();
         let by = told.timeline.iter().filter(|entry| entry.actor.as_str() == "deadline:feed");
         let reasons: Vec<_> = by.filter_map(|entry| entry.reason.clone()).collect();
@@ -71,7 +74,10 @@ fn what_waits_for_too_long_is_dropped_but_not_what_waits_for_its_time() {
         world.sim.advance(seconds(59)).await;
         assert_eq!(world.state_of(id).await, State::Available);
         world.sim.advance(seconds(5)).await;
-        assert_eq!((world.state_of(id).await, world.state_of(later).await), (State::Dropped, State::Scheduled));
+        assert_eq!(
+            (world.state_of(id).await, world.state_of(later).await),
+            (State::Dropped, State::Scheduled)
+        );
         world.sim.advance(seconds(80)).await;
         assert_eq!(world.state_of(later).await, State::Available, "its time counts from when it could run");
         world.sim.advance(seconds(30)).await;
@@ -83,7 +89,8 @@ fn what_waits_for_too_long_is_dropped_but_not_what_waits_for_its_time() {
 fn what_waits_for_too_long_gets_a_better_priority_once() {
     world(async |world| {
         let _node = world.keeping(rule(Watched::Waiting, 60, Action::Escalate(Priority::HIGH)));
-        let (low, high) = (world.enqueue(job()).await, world.enqueue(job().priority(Priority::REALTIME)).await);
+        let (low, high) =
+            (world.enqueue(job()).await, world.enqueue(job().priority(Priority::REALTIME)).await);
         world.sim.advance(seconds(600)).await;
         let low = world.client.job(low).await.unwrap().unwrap();
         assert_eq!((low.view.state, low.view.priority), (State::Available, Priority::HIGH));
@@ -95,12 +102,16 @@ fn what_waits_for_too_long_gets_a_better_priority_once() {
 #[test]
 fn only_those_that_are_selected_are_held_to_it() {
     world(async |world| {
-        let deadline = DeadlineGenerator::new("feed", rule(Watched::Waiting, 10, Action::Cancel), &world.store());
+        let deadline =
+            DeadlineGenerator::new("feed", rule(Watched::Waiting, 10, Action::Cancel), &world.store());
         let _node = world.generating(deadline.unwrap().queues(&["mail"]));
         let mail = world.enqueue(job().queue("mail")).await;
         let other = world.enqueue(job()).await;
         world.sim.advance(seconds(30)).await;
-        assert_eq!((world.state_of(mail).await, world.state_of(other).await), (State::Cancelled, State::Available));
+        assert_eq!(
+            (world.state_of(mail).await, world.state_of(other).await),
+            (State::Cancelled, State::Available)
+        );
     });
 }
 

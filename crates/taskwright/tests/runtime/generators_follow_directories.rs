@@ -98,13 +98,17 @@ fn a_file_that_changes_while_its_item_runs_is_made_one_again_afterwards() {
         let _node = world.walking(every_minute(directory.path()));
         let ran = Notes::new();
         let notes = ran.clone();
-        let _worker = world.start(world.worker(handles(move |ctx: Context| {
-            notes.add(());
-            async move {
-                ctx.env().sleep(seconds(200)).await;
-                Ok::<_, TaskError>(())
-            }
-        })).concurrency(4));
+        let _worker = world.start(
+            world
+                .worker(handles(move |ctx: Context| {
+                    notes.add(());
+                    async move {
+                        ctx.env().sleep(seconds(200)).await;
+                        Ok::<_, TaskError>(())
+                    }
+                }))
+                .concurrency(4),
+        );
         world.sim.advance(seconds(10)).await;
         write(&directory.path().join("0.dat"), "changed", 10);
         world.sim.advance(seconds(150)).await;
@@ -120,7 +124,8 @@ fn a_file_that_does_not_stand_still_waits() {
     world(async |world| {
         let young = directory.path().join("young.dat");
         fs::write(&young, "x").unwrap();
-        let now = UNIX_EPOCH + Duration::from_micros(u64::try_from(world.sim.env().now().as_micros()).unwrap());
+        let now =
+            UNIX_EPOCH + Duration::from_micros(u64::try_from(world.sim.env().now().as_micros()).unwrap());
         let times = FileTimes::new().set_modified(now + Duration::from_secs(5));
         File::options().write(true).open(&young).unwrap().set_times(times).unwrap();
         let debounce = Directory { debounce: seconds(20), ..every_minute(directory.path()) };

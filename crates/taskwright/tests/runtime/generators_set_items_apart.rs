@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use taskwright::generator::{Backlog, Cursor, CursorGenerator, Item, PollError, Row};
 use taskwright::core::generator::Definition;
+use taskwright::generator::{Backlog, Cursor, CursorGenerator, Item, PollError, Row};
 use taskwright::{Backoff, Context, Event, MaxAttempts, State, TaskError};
 
 use crate::support::{Notes, handles, seconds, world};
@@ -56,17 +56,25 @@ fn an_item_that_failed_is_run_again_while_the_cursor_moves_on_and_is_a_dead_lett
         let counts = world.feed().await.record.counts;
         assert_eq!((counts.made, counts.completed, counts.outstanding()), (104, 99, 0));
         let letters = world.client.generators();
-        let (left, _) = letters.dead_letters(&Default::default(), &"feed".parse().unwrap(), None, 10).await.unwrap();
+        let (left, _) =
+            letters.dead_letters(&Default::default(), &"feed".parse().unwrap(), None, 10).await.unwrap();
         assert_eq!((left.len(), left[0].state), (1, State::Failed));
-        assert_eq!(world.client.job(left[0].id).await.unwrap().unwrap().attempts.len(), 3, "one job all the while");
+        assert_eq!(
+            world.client.job(left[0].id).await.unwrap().unwrap().attempts.len(),
+            3,
+            "one job all the while"
+        );
     });
 }
 
 #[test]
 fn a_dead_letter_that_somebody_else_deals_with_is_left_to_them() {
     world(async |world| {
-        let feed = CursorGenerator::new("feed", |after, limit| numbers(after, limit, 3, 1))
-            .retry(&world.store(), Backoff::Fixed { delay: seconds(600) }, 9);
+        let feed = CursorGenerator::new("feed", |after, limit| numbers(after, limit, 3, 1)).retry(
+            &world.store(),
+            Backoff::Fixed { delay: seconds(600) },
+            9,
+        );
         let _node = world.generating(feed);
         let ran: Notes<u64> = Notes::new();
         let notes = ran.clone();
@@ -77,7 +85,8 @@ fn a_dead_letter_that_somebody_else_deals_with_is_left_to_them() {
         world.settled(3).await;
         let alice = taskwright::Actor::new("alice").unwrap();
         let letters = world.client.generators();
-        let (left, _) = letters.dead_letters(&Default::default(), &"feed".parse().unwrap(), None, 10).await.unwrap();
+        let (left, _) =
+            letters.dead_letters(&Default::default(), &"feed".parse().unwrap(), None, 10).await.unwrap();
         let ids = vec![left[0].id];
         let delete = taskwright::store::Change::Delete;
         world.store().change(world.sim.env().now(), ids, delete, alice, None).await.unwrap();
@@ -94,28 +103,33 @@ fn a_busy_group_lets_the_others_pass_and_no_row_is_lost() {
             .options(|defaults| Definition { window: 10, ..defaults })
             .per_group(2);
         let _node = world.generating(feed);
-        let (ran, running): (Notes<u64>, Arc<std::sync::Mutex<BTreeMap<u64, u32>>>) = (Notes::new(), Arc::default());
+        let (ran, running): (Notes<u64>, Arc<std::sync::Mutex<BTreeMap<u64, u32>>>) =
+            (Notes::new(), Arc::default());
         let notes = ran.clone();
-        let _worker = world.start(world.worker(handles(move |ctx: Context| {
-            let (notes, running) = (notes.clone(), Arc::clone(&running));
-            async move {
-                let n = ctx.args::<u64>()?;
-                let at_once = {
-                    let mut running = running.lock().unwrap();
-                    let at_once = running.entry(n % 3).or_default();
-                    *at_once += 1;
-                    *at_once
-                };
-                assert!(at_once <= 2, "{at_once} of the group {}", n % 3);
-                // The items of one group take their time.
-                if n.is_multiple_of(3) {
-                    ctx.env().sleep(seconds(100)).await;
-                }
-                *running.lock().unwrap().get_mut(&(n % 3)).unwrap() -= 1;
-                notes.add(n);
-                Ok::<_, TaskError>(())
-            }
-        })).concurrency(8));
+        let _worker = world.start(
+            world
+                .worker(handles(move |ctx: Context| {
+                    let (notes, running) = (notes.clone(), Arc::clone(&running));
+                    async move {
+                        let n = ctx.args::<u64>()?;
+                        let at_once = {
+                            let mut running = running.lock().unwrap();
+                            let at_once = running.entry(n % 3).or_default();
+                            *at_once += 1;
+                            *at_once
+                        };
+                        assert!(at_once <= 2, "{at_once} of the group {}", n % 3);
+                        // The items of one group take their time.
+                        if n.is_multiple_of(3) {
+                            ctx.env().sleep(seconds(100)).await;
+                        }
+                        *running.lock().unwrap().get_mut(&(n % 3)).unwrap() -= 1;
+                        notes.add(n);
+                        Ok::<_, TaskError>(())
+                    }
+                }))
+                .concurrency(8),
+        );
         world.sim.advance(seconds(90)).await;
         assert_eq!(ran.all().len(), 60, "all of the two quick groups");
         assert_eq!(world.settled(90).await.record.counts.made, 90);

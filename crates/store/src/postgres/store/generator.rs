@@ -6,16 +6,16 @@ use taskwright_core::{GeneratorName, Namespace, Timestamp};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::super::schedule::page;
-use super::super::{file, generator, table};
 use super::super::session::Session;
+use super::super::{file, generator, table};
 use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
 use crate::file::KnownFile;
-use crate::table::{RowsAfter, TableRow};
 use crate::generator::{
-    EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded, NewGenerator, StoredGenerator,
-    TakeGenerators, TakenGenerators, check_commit,
+    EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded, NewGenerator,
+    StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
 };
+use crate::table::{RowsAfter, TableRow};
 
 impl GeneratorStore for PostgresStore {
     fn put_generators(&self, now: Timestamp, generators: Vec<NewGenerator>) -> Reply<'_, Vec<bool>> {
@@ -87,7 +87,9 @@ impl GeneratorStore for PostgresStore {
         limit: usize,
     ) -> Reply<'_, Vec<(String, KnownFile)>> {
         let limit = page(limit);
-        Box::pin(async move { snapshot!(self, session => file::page(session, generator, after.as_deref(), limit)) })
+        Box::pin(async move {
+            snapshot!(self, session => file::page(session, generator, after.as_deref(), limit))
+        })
     }
 
     fn rows_after(&self, wanted: RowsAfter) -> Reply<'_, Vec<TableRow>> {
