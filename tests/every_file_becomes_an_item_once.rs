@@ -3,7 +3,7 @@
 //!
 //! `TASKWRIGHT_TEST_FULL=1` takes 50,000 files instead of 300, and prints how long each part took.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,7 +54,6 @@ fn hash(site: &Site) {
     let limit = Duration::from_secs(60).max(Duration::from_millis(20 * all));
     site.wait_until("every file to be hashed", limit, || settled(site).is_some_and(|done| done.0 == all));
     println!("{files} files hashed in {:?}", began.elapsed());
-    assert_eq!(sums(site).values().copied().max(), Some(1), "each once");
     assert_eq!(sums(site).len(), files);
 
     let changed = CHANGED.min(files / 3);
@@ -75,7 +74,8 @@ fn hash(site: &Site) {
     println!("a walk that finds nothing is over {:?} after that", began.elapsed());
     assert!(up.stop().success());
     assert_eq!(settled(site).unwrap().0, all + changed as u64);
-    let twice = sums(site).into_values().filter(|times| *times == 2).count();
+    // A command may run again when its worker was taken for lost; but only what has changed has another hash.
+    let twice = sums(site).into_values().filter(|sums| sums.len() == 2).count();
     assert_eq!(twice, changed);
     assert_eq!(site.jobs(&[]).len(), 0, "nothing is left of them");
     site.check_integrity();
@@ -85,7 +85,7 @@ fn file(site: &Path, n: usize) -> PathBuf {
     site.join(format!("tree/{}/{}/{n}.dat", n % 10, n / 10 % 50))
 }
 
-/// Items that completed, and walks that are over.
+/// Items that completed, and walks that are over. No item is made that is not done in the end.
 fn settled(site: &Site) -> Option<(u64, u64)> {
     let client = Client::new(site.shared(), site.env.clone());
     let name = "hashes".parse().unwrap();
@@ -95,13 +95,13 @@ fn settled(site: &Site) -> Option<(u64, u64)> {
     Some((counts.completed, view.state["walks"].as_u64().unwrap_or(0)))
 }
 
-/// How often each file was hashed.
-fn sums(site: &Site) -> HashMap<String, u32> {
-    let mut sums = HashMap::new();
+/// The hashes of each file.
+fn sums(site: &Site) -> HashMap<String, HashSet<String>> {
+    let mut sums: HashMap<String, HashSet<String>> = HashMap::new();
     for line in fs::read_to_string(site.path().join("sums.log")).unwrap().lines() {
         let (sum, path) = line.split_once("  ").unwrap();
         assert_eq!(sum.len(), 64);
-        *sums.entry(path.to_owned()).or_default() += 1;
+        sums.entry(path.to_owned()).or_default().insert(sum.to_owned());
     }
     sums
 }

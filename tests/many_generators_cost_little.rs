@@ -30,7 +30,7 @@ fn many_idle_generators_cost_little_and_an_urgent_job_starts_at_once_on_postgres
 fn ask(site: &Site) {
     let is_full = std::env::var_os("TASKWRIGHT_TEST_FULL").is_some();
     let (generators, urgent, idle_for) = if is_full { (1_000, 300, 30) } else { (60, 10, 2) };
-    for (name, files) in [("busy", if is_full { 20_000 } else { 2_000 }), ("idle", 0)] {
+    for (name, files) in [("busy", 2_000), ("idle", 0)] {
         fs::create_dir(site.path().join(name)).unwrap();
         (0..files).for_each(|n| fs::write(site.path().join(format!("{name}/{n}")), "x").unwrap());
     }
@@ -40,7 +40,7 @@ fn ask(site: &Site) {
         write!(
             config,
             "[generators.g{n}]\ntype = \"directory\"\npath = \"{path}\"\ndebounce = \"0s\"\nrescan = \"1h\"\nwindow = 20\n\
-             command = [\"sleep\", \"0.2\"]\n"
+             command = [\"sleep\", \"3\"]\n"
         )
         .unwrap();
     }
@@ -81,7 +81,7 @@ fn ask(site: &Site) {
     if is_full {
         assert!(p99 <= START_P99_MAX, "{p99:?}");
     } else {
-        assert!(median < Duration::from_millis(150), "{median:?}: they waited for a slot of the others");
+        assert!(median < Duration::from_millis(1_500), "{median:?}: they waited for a slot of the others");
     }
     up.kill_all();
 }

@@ -32,7 +32,7 @@ impl Files {
     pub(super) fn write(&mut self, generator: GeneratorKey, write: &FileWrite) {
         match write {
             FileWrite::Remember(files) => {
-                files.iter().for_each(|(path, mark)| self.remember(generator, path, *mark))
+                files.iter().for_each(|(path, mark)| self.remember(generator, path, *mark));
             }
             FileWrite::Close(paths) => {
                 for path in paths {

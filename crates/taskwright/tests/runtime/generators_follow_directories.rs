@@ -199,7 +199,7 @@ fn a_directory_that_is_not_there_is_waited_for() {
         world.sim.advance(seconds(3_600)).await;
         let feed = world.feed().await;
         assert_eq!((feed.record.failures, feed.record.paused), (0, None));
-        assert!(feed.state["trouble"].as_str().unwrap().contains("No such file"), "{}", feed.state);
+        assert!(feed.state["trouble"].as_str().unwrap().contains("no such file"), "{}", feed.state);
         fs::create_dir(&path).unwrap();
         write(&path.join("a.dat"), "x", 500);
         world.sim.advance(seconds(70)).await;
