@@ -26,6 +26,7 @@ mod nodes_that_ask_one_generator_count_each_item_once;
 mod nodes_that_fire_the_same_schedules_fire_each_once;
 mod plans_walk_indexes;
 mod pruning_leaves_nothing;
+mod roll_ups_wait_for_late_completions;
 mod streams_miss_nothing;
 mod the_new_primary_is_found;
 mod the_server_of_the_tests;
