@@ -64,11 +64,14 @@ async fn lock(session: &mut Session<'_>) -> Result<Progress, Error> {
 async fn look_ahead(session: &mut Session<'_>, before: &Progress) -> Result<Progress, Error> {
     let row = session.first(AHEAD, &[&before.mark_xid]).await?.ok_or_else(|| vanished("a snapshot"))?;
     let (newest, xid): (i64, String) = (get(&row, 0)?, get(&row, 1)?);
-    let is_passed: Option<bool> = get(&row, 2)?;
+    let (is_passed, is_foreign): (Option<bool>, Option<bool>) = (get(&row, 2)?, get(&row, 3)?);
     let mut progress = before.clone();
     if is_passed == Some(true) {
         progress.sure_to = progress.mark_to.take().map_or(progress.sure_to, |to| to.max(progress.sure_to));
         progress.mark_xid = None;
+    } else if is_foreign == Some(true) {
+        // Of the server that these tables were dumped from.
+        (progress.mark_to, progress.mark_xid) = (None, None);
     }
     if progress.mark_xid.is_none() && newest > progress.sure_to {
         (progress.mark_to, progress.mark_xid) = (Some(newest), Some(xid));
@@ -243,9 +246,11 @@ pub(super) async fn leave_slips(session: &mut Session<'_>, seqs: &[i64]) -> Resu
 // The statements of roll-ups.
 const LOCK: &str = "SELECT completion, sure_to, mark_to, mark_xid::text FROM rolled FOR UPDATE";
 const HOLD: &str = "SELECT FROM rolled FOR SHARE";
-/// The newest completion, the first id that no transaction had yet in the same snapshot, and whether all below `$1` have ended.
+/// The newest completion, the first id that no transaction had yet in the same snapshot, whether all below `$1` have ended, and whether
+/// there were as many at all.
 const AHEAD: &str = "SELECT coalesce((SELECT completion FROM completion ORDER BY completion DESC LIMIT 1), 0),
-        pg_snapshot_xmax(pg_current_snapshot())::text, $1::text::xid8 <= pg_snapshot_xmin(pg_current_snapshot())";
+        pg_snapshot_xmax(pg_current_snapshot())::text, $1::text::xid8 <= pg_snapshot_xmin(pg_current_snapshot()),
+        $1::text::xid8 > pg_snapshot_xmax(pg_current_snapshot())";
 const ADVANCE: &str =
     "UPDATE rolled SET completion = $1, sure_to = $2, mark_to = $3, mark_xid = $4::text::xid8";
 const TAKE_SLIPS: &str =

@@ -27,6 +27,7 @@ mod nodes_that_fire_the_same_schedules_fire_each_once;
 mod plans_walk_indexes;
 mod pruning_leaves_nothing;
 mod rows_of_tables_beside_the_jobs_are_read;
+mod roll_ups_wait_for_late_completions;
 mod streams_miss_nothing;
 mod the_new_primary_is_found;
 mod the_server_of_the_tests;
