@@ -113,7 +113,8 @@ async fn whatever_is_asked_about_webhooks_is_found_by_an_index() {
     let fetched = |table: &str| reads.iter().find(|(name, ..)| name == table).map_or(0, |read| read.2);
     assert!(["event_log", "retry", "webhook"].iter().all(|table| fetched(table) > 0), "{reads:?}");
     for (table, scanned, walked) in reads {
-        let small = ["store", "migration", "event_head", "retry_dropped", "interest"].contains(&table.as_str());
+        let small =
+            ["store", "migration", "event_head", "retry_dropped", "interest"].contains(&table.as_str());
         assert!(small || scanned == 0, "{table}: {scanned} rows were scanned");
         assert!(walked <= about * ROWS_EACH_MAX, "{table}: {walked} rows were read for {about}");
     }
