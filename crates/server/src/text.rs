@@ -103,21 +103,23 @@ pub(crate) fn lines(text: &str) -> String {
 }
 
 /// Text without what may be a password in a URL: whatever stands between `://` and the last `@` of the line, and behind
-/// `password=`.
+/// `password=`; and without secrets of webhooks.
 pub(crate) fn without_secrets(line: &str) -> Cow<'_, str> {
-    const PASSWORD: &str = "password=";
+    const BEFORE: [&str; 6] = ["password=", "secret = \"", "secret=\"", "secret = '", "secret='", "whsec_"];
     let mut shown = Cow::Borrowed(line);
     if let Some(start) = shown.find("://").map(|at| at + 3)
         && let Some(end) = shown.rfind('@').filter(|end| *end >= start)
     {
         shown.to_mut().replace_range(start..end, "...");
     }
-    let mut from = 0;
-    while let Some(at) = shown[from..].find(PASSWORD) {
-        let start = from + at + PASSWORD.len();
-        let length = shown[start..].find(['&', '"', '\'', ' ']).unwrap_or(shown.len() - start);
-        shown.to_mut().replace_range(start..start + length, "...");
-        from = start;
+    for before in BEFORE {
+        let mut from = 0;
+        while let Some(at) = shown[from..].find(before) {
+            let start = from + at + before.len();
+            let length = shown[start..].find(['&', '"', '\'', ' ']).unwrap_or(shown.len() - start);
+            shown.to_mut().replace_range(start..start + length, "...");
+            from = start;
+        }
     }
     shown
 }
@@ -167,6 +169,8 @@ mod tests {
             ("postgres://host/db?password=secret&pool=3", "postgres://host/db?password=...&pool=3"),
             ("url = 'x://me:secret@host/db?password=secret'", "url = 'x://...@host/db?password=...'"),
             ("sqlite:jobs@home.db", "sqlite:jobs@home.db"),
+            ("secret = \"hunter2\"", "secret = \"...\""),
+            ("it is whsec_aGk= or not", "it is whsec_... or not"),
             ("name@host and then://nothing", "name@host and then://nothing"),
         ] {
             assert_eq!(without_secrets(text), shown);

@@ -57,7 +57,15 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<WebhookConfig> {
     let topics = section.text_or_list("topics", "a topic like \"order.*\", or a list of them", |text| {
         Ok(text.parse::<TopicPattern>()?)
     });
-    let secret = section.parsed("secret", "a secret like \"whsec_...\"", |text| Ok(text.parse::<Secret>()?));
+    // Not refused where it is read: what is refused there is repeated.
+    let secret = section.parsed("secret", "a secret like \"whsec_...\"", |text| Ok(text.parse::<Secret>()));
+    let secret = secret.and_then(|secret| match secret {
+        Ok(secret) => Some(secret),
+        Err(error) => {
+            section.tell_at("secret", format!("`secret` in [webhooks.{name}]"), error.why(), error.fix());
+            None
+        }
+    });
     let config = WebhookConfig {
         url: url.clone().unwrap_or_default(),
         topics: topics.unwrap_or_else(|| Endpoint::new("", stand_in.clone()).topics.0),

@@ -373,12 +373,12 @@ pub(super) const LISTENING: &str = "SELECT w.generator, g.namespace, w.topics FR
     WHERE w.listens ORDER BY w.generator";
 const WAKE: &str = "UPDATE webhook SET listens = false WHERE generator = ANY($1::bigint[]) AND listens";
 const LISTEN: &str = "UPDATE webhook SET listens = $2 WHERE generator = $1 AND listens <> $2";
-pub(super) const HEAD: &str = "SELECT position FROM event_head WHERE only";
-const HOLD_HEAD: &str = "SELECT position FROM event_head WHERE only FOR UPDATE";
+pub(super) const HEAD: &str = "SELECT position FROM event_head WHERE single";
+const HOLD_HEAD: &str = "SELECT position FROM event_head WHERE single FOR UPDATE";
 /// Puts delivered events into the log, if there is anybody who reads it.
 pub(super) const APPEND: &str = "WITH moved AS (
         UPDATE event_head SET position = position + cardinality($1::bigint[])
-        WHERE only AND EXISTS (SELECT FROM webhook w WHERE w.generator > 0 LIMIT 1) RETURNING position)
+        WHERE single AND EXISTS (SELECT FROM webhook w WHERE w.generator > 0 LIMIT 1) RETURNING position)
     INSERT INTO event_log (position, event, at)
     SELECT m.position - cardinality($1::bigint[]) + g.place, g.event, $2::bigint
     FROM moved m, unnest($1::bigint[]) WITH ORDINALITY AS g (event, place)";

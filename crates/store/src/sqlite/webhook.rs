@@ -344,7 +344,7 @@ const NOTE_INTEREST: &str = "INSERT INTO taskwright_interest (state, namespace, 
      SELECT ?3, namespace, ?2, -generator FROM taskwright_generator WHERE generator = ?1";
 pub(super) const LISTENING: &str = "SELECT w.generator, g.namespace, w.topics
      FROM taskwright_webhook w CROSS JOIN taskwright_generator g ON g.generator = w.generator
-     WHERE w.listens ORDER BY w.generator";
+     WHERE w.listens AND w.generator > 0 ORDER BY w.generator";
 const WAKE: &str = "UPDATE taskwright_webhook SET listens = 0 WHERE generator = ?1";
 const LISTEN: &str = "UPDATE taskwright_webhook SET listens = ?2 WHERE generator = ?1 AND listens <> ?2";
 const HEAD: &str = "SELECT event FROM taskwright_event ORDER BY event DESC LIMIT 1";
@@ -398,6 +398,6 @@ pub(super) const OLD_RETRIES: &str = "SELECT count(*) FROM (
 pub(super) const PRUNE_RETRIES: &str = "DELETE FROM taskwright_retry WHERE (generator, epoch, event) IN (
         SELECT r.generator, r.epoch, r.event
         FROM taskwright_retry_dropped d CROSS JOIN taskwright_retry r ON r.generator = d.generator AND r.epoch = d.epoch
-        LIMIT ?1)";
+        WHERE d.generator > 0 LIMIT ?1)";
 const PRUNE_DROPPED: &str = "DELETE FROM taskwright_retry_dropped AS d
      WHERE NOT EXISTS (SELECT 1 FROM taskwright_retry r WHERE r.generator = d.generator AND r.epoch = d.epoch)";

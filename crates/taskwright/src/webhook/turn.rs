@@ -112,6 +112,8 @@ impl<'a, C: Courier> Turn<'a, C> {
             Gate::Probe => true,
             Gate::Closed => false,
         };
+        // A probe takes what was tried before, if there is anything, so that nothing piles up.
+        self.progress.retries_first |= is_probe;
         self.look_at_retries(is_probe).await?;
         self.send_all(if is_probe { 1 } else { REQUESTS_MAX }).await?;
         self.progress.retries_first = !self.progress.retries_first;

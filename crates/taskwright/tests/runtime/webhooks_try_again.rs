@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use taskwright::Namespace;
 use taskwright::core::webhook::{ATTEMPTS_MAX, DeliveryEnd, Endpoint, Order};
+use taskwright::store::{Effect, EventKey, GeneratorCommit, RetryWrite, TakeGenerators, WebhookTurn};
 
-use crate::support::{seconds, world};
+use crate::support::{World, seconds, world};
 use crate::webhooks::{Receivers, called, url};
 
 const AT_ONCE: Duration = Duration::from_millis(2);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
-fn one_bad_event_is_tried_ten_times_over_three_days_and_holds_up_no_other() {
+fn one_bad_event_is_tried_again_later_and_later_and_holds_up_no_other() {
     world(async |world| {
         let receivers = Receivers::new(&world, |sent| (if sent.number() == 3 { 400 } else { 200 }, AT_ONCE));
         world.endpoint("a", |endpoint| endpoint).await;
@@ -20,19 +21,60 @@ fn one_bad_event_is_tried_ten_times_over_three_days_and_holds_up_no_other() {
         let ids = world.happens(0..10).await;
         world.sim.advance(seconds(3)).await;
         assert_eq!(receivers.numbers(&url("a")), (0..10).collect::<Vec<_>>());
-        for _ in 0..100 {
-            world.sim.advance(HOUR).await;
-        }
+        world.sim.advance(HOUR).await;
         let tries: Vec<_> = receivers.sent.all().into_iter().filter(|sent| sent.number() == 3).collect();
-        assert_eq!(tries.len(), ATTEMPTS_MAX as usize);
         assert!(tries.iter().all(|sent| sent.id == ids[3].to_string()), "always the same id");
-        let span_h = (tries.last().unwrap().ms - tries[0].ms) / 3_600_000;
-        assert!((60..90).contains(&span_h), "{span_h} h");
+        // 5 s, 5 min and 30 min, each spread by a tenth.
+        let pauses_s: Vec<u64> = tries.windows(2).map(|pair| (pair[1].ms - pair[0].ms) / 1_000).collect();
+        assert_eq!(pauses_s.len(), 3, "{pauses_s:?}");
+        for (pause, about) in pauses_s.iter().zip([5, 300, 1_800]) {
+            assert!((about * 9 / 10 - 1..=about * 11 / 10 + 1).contains(pause), "{pauses_s:?}");
+        }
+        assert_eq!(world.store().retries(world.webhook("a").await.retry_set, 10).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn an_event_that_failed_for_the_last_time_is_given_up() {
+    world(async |world| {
+        let receivers = Receivers::new(&world, |_| (400, AT_ONCE));
+        world.endpoint("a", |endpoint| endpoint).await;
+        world.happens([1]).await;
+        has_failed(&world, ATTEMPTS_MAX - 1).await;
+        let _node = world.delivering(&receivers);
+        world.sim.advance(seconds(60)).await;
+        assert_eq!(receivers.numbers(&url("a")), [1], "once more, and not again");
         let tried =
             world.webhooks().deliveries(&Namespace::default(), &called("a"), None, 100).await.unwrap();
         assert_eq!((tried[0].delivery.attempt, tried[0].delivery.end), (ATTEMPTS_MAX, DeliveryEnd::GaveUp));
         assert!(world.store().retries(world.webhook("a").await.retry_set, 10).await.unwrap().is_empty());
     });
+}
+
+/// Writes that the first event of the log has failed so often, as a turn would have.
+async fn has_failed(world: &World, attempts: u32) {
+    let (store, now) = (world.store(), world.sim.env().now());
+    let prefixes = vec!["webhook:".to_owned()];
+    let take = TakeGenerators { now, due: now, names: Vec::new(), prefixes, lease: seconds(30), limit: 1 };
+    let taken = store.take_generators(take).await.unwrap().generators.remove(0);
+    let next_at = Some(now);
+    let retries = vec![RetryWrite::Later { event: EventKey(1), position: 1, key: None, attempts, next_at }];
+    let set = world.webhook("a").await.retry_set;
+    let turn = WebhookTurn { set, deliveries: Vec::new(), retries, listen: None, shape: None };
+    let commit = GeneratorCommit {
+        generator: taken.key,
+        version: taken.version,
+        fence: taken.fence,
+        notices: taken.notices,
+        record: taken.record,
+        state: Some("{\"cursor\": 1}".to_owned()),
+        paused: false,
+        next: Some(now),
+        items: Vec::new(),
+        settled: Vec::new(),
+        effects: vec![Effect::Webhook(Box::new(turn))],
+    };
+    assert!(store.commit_generator(now, commit).await.unwrap());
 }
 
 #[test]

@@ -10,7 +10,7 @@ CREATE TABLE event_log (
 );
 
 CREATE TABLE event_head (
-    only     boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single   boolean PRIMARY KEY DEFAULT true CHECK (single),
     position bigint  NOT NULL
 ) WITH (fillfactor = 10);
 
