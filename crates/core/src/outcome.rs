@@ -32,6 +32,23 @@ pub struct JobOutcome {
     pub ended_at: Timestamp,
 }
 
+/// Refuses the topics that ends of jobs are told under: whoever waits for them has to be able to believe them.
+///
+/// # Errors
+///
+/// When it is `job.completed`, `job.failed`, `job.cancelled` or `job.dropped`.
+pub fn check_emitted(topic: &Topic) -> Result<(), Error> {
+    let is_told_by_us = |state: &State| topic.as_str().strip_prefix("job.") == Some(state.as_str());
+    if State::ALL.iter().filter(|state| state.is_terminal()).any(is_told_by_us) {
+        return Err(Error::invalid(
+            format!("the topic {topic}"),
+            "Taskwright itself tells it, when a job ends, and schedules wait for that",
+            "choose another topic, such as one that begins with the name of your program",
+        ));
+    }
+    Ok(())
+}
+
 impl JobOutcome {
     /// What the event is about: `job.` and the state.
     ///

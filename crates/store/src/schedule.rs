@@ -189,6 +189,37 @@ pub enum Fires {
     Skip(SkippedRun),
 }
 
+/// What tells an occurrence from the others of its schedule: each makes one job.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Occurrence {
+    /// A due time, whichever of the triggers says so.
+    Due(Timestamp),
+    /// An event, once for each trigger that it fires.
+    Event(EventId, TriggerId),
+}
+
+impl NewFiring {
+    /// The occurrence that it makes the job of, and whose it is; `None` for what may be as often as it likes.
+    pub(crate) fn occurrence(&self) -> Option<(Occurrence, &TriggerId)> {
+        match &self.what {
+            Fires::Job(kind, _) => occurrence(*kind, self.trigger.as_ref(), self.due, self.event),
+            Fires::Skip(_) => None,
+        }
+    }
+}
+
+/// As [`NewFiring::occurrence`]. What is fired by hand is no occurrence, whatever time it is pretended to be.
+pub(crate) fn occurrence(
+    kind: FiringKind,
+    trigger: Option<&TriggerId>,
+    due: Timestamp,
+    event: Option<EventId>,
+) -> Option<(Occurrence, &TriggerId)> {
+    let trigger = trigger.filter(|_| kind != FiringKind::ByHand)?;
+    let what = event.map_or(Occurrence::Due(due), |event| Occurrence::Event(event, trigger.clone()));
+    Some((what, trigger))
+}
+
 /// Occurrences, one after the other, that made no job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct SkippedRun {
@@ -200,6 +231,13 @@ pub struct SkippedRun {
     pub exact: bool,
     /// Why.
     pub reason: SkipReason,
+}
+
+impl SkippedRun {
+    /// What becomes of a due time that another trigger has made the job of.
+    pub(crate) const fn same_due(due: Timestamp) -> Self {
+        Self { to: due, count: 1, exact: true, reason: SkipReason::SameDue }
+    }
 }
 
 /// What became of a write.

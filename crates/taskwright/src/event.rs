@@ -75,17 +75,19 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// When a name was refused, the key is longer than [`EVENT_KEY_BYTES_MAX`](taskwright_core::limit::EVENT_KEY_BYTES_MAX), or the
+    /// When a name was refused or the topic is one that ends of jobs are told under, the key is longer than [`EVENT_KEY_BYTES_MAX`](taskwright_core::limit::EVENT_KEY_BYTES_MAX), or the
     /// payload has a number that does not fit into 64 bits of floating point.
     pub fn into_new(self, env: &Env) -> Result<NewEvent, Error> {
         if let Some(key) = &self.key {
             taskwright_core::limit::check_event_key(key)?;
         }
         taskwright_core::limit::check_event_payload(&self.payload)?;
+        let topic = self.topic?;
+        taskwright_core::outcome::check_emitted(&topic)?;
         Ok(NewEvent {
             id: self.id.unwrap_or_else(|| env.event_id()),
             namespace: self.namespace?,
-            topic: self.topic?,
+            topic,
             key: self.key,
             payload: self.payload,
         })

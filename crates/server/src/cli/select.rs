@@ -45,7 +45,7 @@ pub(super) struct Selectors {
     #[arg(long, value_name = "TIME")]
     before: Option<Moment>,
     /// At most this many, or `all`
-    #[arg(long, value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N")]
     limit: Option<Limit>,
 }
 

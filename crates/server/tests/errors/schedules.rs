@@ -49,6 +49,7 @@ fn flags() -> Vec<Case> {
         next("neither expression nor schedule", ""),
         next("time that cannot be read", "--every 1m --from yesterday"),
         Case::new("bad topic", 2, "events emit 'a b'"),
+        Case::new("topic of ends of jobs", 2, "events emit job.completed --payload '{}'"),
         Case::new("payload not JSON", 2, "events emit a --payload '{'"),
         Case::new("number too large for filters", 2, "events emit a --payload '[1e400]'"),
         Case::new("bad id of an event", 2, "events emit a --id 42"),

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The id of event `n`.
-fn event_id(n: u32) -> EventId {
+pub fn event_id(n: u32) -> EventId {
     EventId::from_bytes(*id(n).as_bytes())
 }
 

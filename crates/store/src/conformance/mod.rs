@@ -384,6 +384,7 @@ macro_rules! conformance {
                 schedules_are_listed_page_by_page,
                 a_removed_schedule_is_gone_and_its_jobs_stay,
                 firings_are_told_page_by_page_and_forgotten_in_time,
+                an_event_makes_one_job_for_each_trigger,
                 a_forgotten_skip_lets_no_occurrence_fire_again,
                 a_new_schedule_without_a_definition_is_refused,
                 too_many_schedules_at_once_are_refused_whole,

@@ -7,6 +7,7 @@ use taskwright_core::schedule::{FiringKind, SkipReason};
 use taskwright_core::{Actor, Kind, NewJob, ScheduleName, State, Timestamp, TriggerId, UniqueScope};
 
 use super::Harness;
+use super::event::event_id;
 use super::fixture::*;
 use crate::{
     Definition, Filter, Fires, FiringOutcome, NewFiring, Previous, ScheduleKey, ScheduleWrite, SkippedRun, StoredSchedule,
@@ -153,7 +154,27 @@ pub async fn an_occurrence_makes_one_job_whatever_the_state_says(harness: &impl 
         ..fires(60, job(n))
     };
     write(&process, 60, vec![rewrite(&schedule, 120, vec![other_trigger, by_hand(4), by_hand(5)])]).await;
-    assert_eq!(process.list(Filter::default()).await, [1, 3, 4, 5], "these are other occurrences");
+    assert_eq!(process.list(Filter::default()).await, [1, 4, 5], "what is fired by hand is no occurrence");
+    let said = firings(&process, schedule.key).await;
+    let other = said.iter().find(|firing| firing.trigger == Some(trigger("cron"))).expect("it is told");
+    let run = SkippedRun { to: at(60), count: 1, exact: true, reason: SkipReason::SameDue };
+    assert_eq!(other.outcome, FiringOutcome::Skipped(run), "another trigger has made the job of this due time");
+}
+
+/// An event fires each trigger that it matches, and each of them once.
+pub async fn an_event_makes_one_job_for_each_trigger(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let mut schedule = register(&process, "nightly", 60).await;
+    let event = Some(event_id(7));
+    for n in [1, 3] {
+        let by = |text, n| NewFiring { trigger: Some(trigger(text)), event, ..fires(60, job(n)) };
+        let both = vec![by("event", n), by("event-2", n + 1)];
+        write(&process, 60, vec![rewrite(&schedule, 60, both)]).await;
+        schedule = stored(&process, "nightly").await;
+    }
+    let other = NewFiring { event: Some(event_id(8)), ..fires(60, job(5)) };
+    write(&process, 60, vec![rewrite(&schedule, 60, vec![other])]).await;
+    assert_eq!(process.list(Filter::default()).await, [1, 2, 5]);
 }
 
 pub async fn what_fires_are_jobs_like_any_other(harness: &impl Harness) {

@@ -1,11 +1,10 @@
 //! Schedules, and what they fired.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::outcome::Interest;
-use taskwright_core::schedule::FiringKind;
-use taskwright_core::{Actor, EventId, JobId, Kind, Namespace, ScheduleName, State, Timestamp, TriggerId};
+use taskwright_core::{Actor, JobId, Kind, Namespace, ScheduleName, State, Timestamp, TriggerId};
 
 use super::MemoryStore;
 use super::world::World;
@@ -13,8 +12,8 @@ use crate::Reply;
 use crate::change::Change;
 use crate::error::Error;
 use crate::schedule::{
-    DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Previous, ScheduleKey,
-    ScheduleStore, ScheduleWrite, StoredSchedule, Target, Written, check_writes,
+    DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Occurrence, Previous, ScheduleKey,
+    ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written, check_writes, occurrence,
 };
 
 /// All schedules.
@@ -24,7 +23,7 @@ pub(super) struct Schedules {
     names: BTreeMap<(Namespace, ScheduleName), ScheduleKey>,
     firings: BTreeMap<u64, (ScheduleKey, FiringView)>,
     /// What made a job, once and for all.
-    fired: BTreeSet<(ScheduleKey, TriggerId, Timestamp, Option<EventId>)>,
+    fired: BTreeMap<(ScheduleKey, Occurrence), TriggerId>,
     last_key: i64,
     last_firing: u64,
 }
@@ -153,15 +152,16 @@ impl World {
     }
 
     fn fire(&mut self, now: Timestamp, schedule: ScheduleKey, firing: NewFiring) -> Result<(), Error> {
+        let once = firing.occurrence().map(|(occurrence, trigger)| ((schedule, occurrence), trigger.clone()));
+        let fired_by =
+            once.as_ref().and_then(|(occurrence, _)| self.schedules.fired.get(occurrence)).cloned();
         let NewFiring { trigger, due, previous_due, event, what } = firing;
         let outcome = match what {
             Fires::Skip(run) => FiringOutcome::Skipped(run),
+            Fires::Job(..) if fired_by.is_some() && fired_by == trigger => return Ok(()),
+            Fires::Job(..) if fired_by.is_some() => FiringOutcome::Skipped(SkippedRun::same_due(due)),
             Fires::Job(kind, job) => {
-                let once = trigger.clone().filter(|_| kind != FiringKind::ByHand);
-                let is_first = |trigger| self.schedules.fired.insert((schedule, trigger, due, event));
-                if !once.is_none_or(is_first) {
-                    return Ok(());
-                }
+                self.schedules.fired.extend(once);
                 let stored = self.enqueue(now, vec![*job])?[0];
                 FiringOutcome::Fired { kind, job: stored.id, coalesced: stored.existing }
             }
@@ -193,10 +193,10 @@ impl World {
         for number in &old {
             // What was skipped has taken nothing that could be given back.
             if let Some((schedule, view)) = self.schedules.firings.remove(number)
-                && matches!(view.outcome, FiringOutcome::Fired { .. })
-                && let Some(trigger) = view.trigger
+                && let FiringOutcome::Fired { kind, .. } = view.outcome
+                && let Some((taken, _)) = occurrence(kind, view.trigger.as_ref(), view.due, view.event)
             {
-                self.schedules.fired.remove(&(schedule, trigger, view.due, view.event));
+                self.schedules.fired.remove(&(schedule, taken));
             }
         }
         old.len()

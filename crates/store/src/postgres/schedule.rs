@@ -5,6 +5,7 @@
 //! schedule is the only one who fires it, so that what is looked at under its lock stays so. All that is locked is locked
 //! in one order: nodes that write the same schedules wait for each other, and not in a circle.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use taskwright_core::limit::{ENQUEUE_JOBS_MAX, PAGE_ROWS_MAX};
@@ -21,7 +22,7 @@ use crate::Enqueued;
 use crate::change::Change;
 use crate::error::Error;
 use crate::schedule::{
-    DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Previous, ScheduleKey,
+    DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Occurrence, Previous, ScheduleKey,
     ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
 };
 
@@ -173,19 +174,6 @@ async fn note_interests(session: &mut Session<'_>, done: &[(i64, &ScheduleWrite)
     Ok(())
 }
 
-/// What tells an occurrence from others.
-type Occurrence<'a> = (i64, &'a TriggerId, Timestamp, Option<EventId>);
-
-/// The occurrence, of which there is one job; `None` for what may be as often as it likes.
-fn occurrence(schedule: i64, firing: &NewFiring) -> Option<Occurrence<'_>> {
-    match (&firing.what, &firing.trigger) {
-        (Fires::Job(kind, _), Some(trigger)) if *kind != FiringKind::ByHand => {
-            Some((schedule, trigger, firing.due, firing.event))
-        }
-        _ => None,
-    }
-}
-
 /// Makes the jobs of schedules that are locked, and writes the history.
 async fn fire(
     session: &mut Session<'_>,
@@ -200,22 +188,37 @@ async fn fire(
         return Ok(());
     }
     let mut fired = fired(session, &firings).await?;
-    firings.retain(|(schedule, firing)| {
-        occurrence(*schedule, firing).is_none_or(|occurrence| fired.insert(occurrence))
-    });
-    let jobs = firings.iter().filter_map(|(_, firing)| match &firing.what {
-        Fires::Job(_, job) => Some(&**job),
-        Fires::Skip(_) => None,
+    let mut taken = Vec::with_capacity(firings.len());
+    for (schedule, firing) in firings {
+        let outcome = match (&firing.what, firing.occurrence()) {
+            (Fires::Skip(run), _) => What::Skip(*run),
+            (Fires::Job(kind, job), None) => What::Job(*kind, job),
+            (Fires::Job(kind, job), Some((occurrence, trigger))) => {
+                match fired.entry((schedule, occurrence)) {
+                    Entry::Occupied(by) if by.get() == trigger => continue,
+                    Entry::Occupied(_) => What::Skip(SkippedRun::same_due(firing.due)),
+                    Entry::Vacant(none) => {
+                        none.insert(trigger.clone());
+                        What::Job(*kind, job)
+                    }
+                }
+            }
+        };
+        taken.push((schedule, firing, outcome));
+    }
+    let jobs = taken.iter().filter_map(|(.., what)| match what {
+        What::Job(_, job) => Some(*job),
+        What::Skip(_) => None,
     });
     let mut stored = enqueue_in_order(session, now, &jobs.collect::<Vec<_>>()).await?.into_iter();
     let mut history = History::default();
-    for (schedule, firing) in firings {
-        let outcome = match &firing.what {
-            Fires::Job(kind, _) => {
+    for (schedule, firing, what) in taken {
+        let outcome = match what {
+            What::Job(kind, _) => {
                 let job = stored.next().ok_or_else(|| vanished("a job"))?;
-                FiringOutcome::Fired { kind: *kind, job: job.id, coalesced: job.existing }
+                FiringOutcome::Fired { kind, job: job.id, coalesced: job.existing }
             }
-            Fires::Skip(run) => FiringOutcome::Skipped(*run),
+            What::Skip(run) => FiringOutcome::Skipped(run),
         };
         history.add(schedule, firing, &outcome);
     }
@@ -245,24 +248,35 @@ async fn enqueue_in_order(
     answers.into_iter().map(|answer| answer.ok_or_else(|| vanished("a job"))).collect()
 }
 
-/// Those occurrences that have made a job before.
-async fn fired<'a>(
+/// What becomes of a firing, after it was looked what has fired before.
+enum What<'a> {
+    Job(FiringKind, &'a NewJob),
+    Skip(SkippedRun),
+}
+
+/// Those occurrences that have made a job before, and by which trigger.
+async fn fired(
     session: &mut Session<'_>,
-    firings: &[(i64, &'a NewFiring)],
-) -> Result<HashSet<Occurrence<'a>>, Error> {
-    let asked: Vec<Occurrence<'a>> =
-        firings.iter().filter_map(|(schedule, firing)| occurrence(*schedule, firing)).collect();
+    firings: &[(i64, &NewFiring)],
+) -> Result<HashMap<(i64, Occurrence), TriggerId>, Error> {
+    let asked: Vec<(i64, &NewFiring, Occurrence)> = firings
+        .iter()
+        .filter_map(|(schedule, firing)| firing.occurrence().map(|(what, _)| (*schedule, *firing, what)))
+        .collect();
     if asked.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     }
     let schedules: Vec<i64> = asked.iter().map(|(schedule, ..)| *schedule).collect();
-    let triggers: Vec<&str> = asked.iter().map(|(_, trigger, ..)| trigger.as_str()).collect();
-    let due: Vec<i64> = asked.iter().map(|(_, _, due, _)| due.as_micros()).collect();
-    let events: Vec<Option<Uuid>> = asked.iter().map(|(.., event)| event.map(Uuid::from)).collect();
+    let triggers: Vec<Option<&str>> =
+        asked.iter().map(|(_, firing, _)| firing.trigger.as_ref().map(TriggerId::as_str)).collect();
+    let due: Vec<i64> = asked.iter().map(|(_, firing, _)| firing.due.as_micros()).collect();
+    let events: Vec<Option<Uuid>> = asked.iter().map(|(_, firing, _)| firing.event.map(Uuid::from)).collect();
     let rows = session.all(FIRED, &[&schedules, &triggers, &due, &events]).await?;
     let known = rows.iter().map(|row| {
         let number = usize::try_from(get::<i64>(row, 0)? - 1).ok();
-        number.and_then(|number| asked.get(number)).copied().ok_or_else(|| vanished("an occurrence"))
+        let (schedule, _, what) =
+            number.and_then(|number| asked.get(number)).ok_or_else(|| vanished("an occurrence"))?;
+        Ok(((*schedule, what.clone()), name(row, 1, TriggerId::new)?))
     });
     known.collect()
 }
@@ -543,15 +557,17 @@ const UPDATE: &str = "WITH locked AS MATERIALIZED (
         WHERE l.next IS NOT NULL AND l.next IS DISTINCT FROM l.next_before)
     SELECT l.schedule FROM locked l";
 
-const FIRED: &str = "SELECT g.number
+const FIRED: &str = "SELECT g.number, f.trigger_id
     FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::uuid[]) WITH ORDINALITY
         AS g (schedule, trigger_id, due, event, number)
     CROSS JOIN LATERAL (
-        SELECT FROM firing f
-        WHERE f.schedule = g.schedule AND f.trigger_id = g.trigger_id AND f.due = g.due
-            AND coalesce(f.event, '00000000-0000-0000-0000-000000000000'::uuid)
-                = coalesce(g.event, '00000000-0000-0000-0000-000000000000'::uuid)
-            AND f.job IS NOT NULL AND f.trigger_id IS NOT NULL
+        SELECT at.trigger_id FROM firing at
+        WHERE g.event IS NULL AND at.schedule = g.schedule AND at.due = g.due
+            AND at.job IS NOT NULL AND at.trigger_id IS NOT NULL AND at.event IS NULL
+        UNION ALL
+        SELECT of.trigger_id FROM firing of
+        WHERE g.event IS NOT NULL AND of.schedule = g.schedule AND of.event = g.event
+            AND of.trigger_id = g.trigger_id AND of.job IS NOT NULL AND of.event IS NOT NULL
         LIMIT 1) f";
 
 const INSERT_FIRINGS: &str = "INSERT INTO firing (schedule, trigger_id, due, previous_due, event, kind, job, coalesced,

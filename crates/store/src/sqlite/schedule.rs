@@ -21,8 +21,8 @@ use crate::Reply;
 use crate::change::Change;
 use crate::error::Error;
 use crate::schedule::{
-    Definition, DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Previous, ScheduleKey,
-    ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written, check_writes,
+    Definition, DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Occurrence, Previous,
+    ScheduleKey, ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written, check_writes,
 };
 
 impl ScheduleStore for SqliteStore {
@@ -173,28 +173,49 @@ fn note_interests(session: &mut Session<'_>, schedule: i64, ends: &[Interest]) -
 
 fn fire(session: &mut Session<'_>, now: Timestamp, schedule: i64, firing: &NewFiring) -> Result<(), Error> {
     match &firing.what {
-        Fires::Skip(run) => {
-            let (kind, job) = (None::<&str>, None::<&[u8]>);
-            let first = first_values(schedule, now, firing);
-            let values = params![
-                first.0,
-                first.1,
-                first.2,
-                first.3,
-                first.4,
-                first.5,
-                kind,
-                job,
-                false,
-                run.to.as_micros(),
-                i64::try_from(run.count).unwrap_or(i64::MAX),
-                run.exact,
-                code(&run.reason),
-            ];
-            session.execute(INSERT_FIRING, values)?;
-        }
-        Fires::Job(kind, job) => fire_job(session, now, schedule, firing, *kind, job)?,
+        Fires::Skip(run) => skip(session, now, schedule, firing, run),
+        Fires::Job(kind, job) => match fired_by(session, schedule, firing)? {
+            Some(by) if Some(by.as_str()) == trigger(firing) => Ok(()),
+            Some(_) => skip(session, now, schedule, firing, &SkippedRun::same_due(firing.due)),
+            None => fire_job(session, now, schedule, firing, *kind, job),
+        },
     }
+}
+
+/// The trigger that has made the job of this occurrence before.
+fn fired_by(session: &mut Session<'_>, schedule: i64, firing: &NewFiring) -> Result<Option<String>, Error> {
+    match firing.occurrence() {
+        Some((Occurrence::Due(due), _)) => {
+            session.first(FIRED_AT, (schedule, due.as_micros()), |row| row.get(0))
+        }
+        Some((Occurrence::Event(event, trigger), _)) => {
+            session.first(FIRED_BY_EVENT, (schedule, event.as_bytes(), trigger.as_str()), |row| row.get(0))
+        }
+        None => Ok(None),
+    }
+}
+
+fn skip(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    schedule: i64,
+    firing: &NewFiring,
+    run: &SkippedRun,
+) -> Result<(), Error> {
+    let count = i64::try_from(run.count).unwrap_or(i64::MAX);
+    let values = params![
+        schedule,
+        now.as_micros(),
+        trigger(firing),
+        firing.due.as_micros(),
+        firing.previous_due.map(Timestamp::as_micros),
+        event(firing),
+        run.to.as_micros(),
+        count,
+        run.exact,
+        code(&run.reason),
+    ];
+    session.execute(INSERT_SKIPPED, values)?;
     Ok(())
 }
 
@@ -206,51 +227,31 @@ fn fire_job(
     kind: FiringKind,
     job: &NewJob,
 ) -> Result<(), Error> {
-    let first = first_values(schedule, now, firing);
-    if kind != FiringKind::ByHand
-        && let Some(trigger) = first.2
-        && session.first(FIRED, (schedule, trigger, first.3, first.5), |_| Ok(()))?.is_some()
-    {
-        return Ok(());
-    }
     let stored = enqueue::enqueue(session, now, std::slice::from_ref(job))?;
     let stored = stored.first().ok_or_else(|| vanished("a job"))?;
-    // What is fired by hand is no occurrence of its trigger.
-    let trigger = first.2.filter(|_| kind != FiringKind::ByHand);
-    let none = None::<i64>;
     let values = params![
-        first.0,
-        first.1,
-        trigger,
-        first.3,
-        first.4,
-        first.5,
+        schedule,
+        now.as_micros(),
+        // What is fired by hand is no occurrence of its trigger.
+        trigger(firing).filter(|_| kind != FiringKind::ByHand),
+        firing.due.as_micros(),
+        firing.previous_due.map(Timestamp::as_micros),
+        event(firing),
         code(&kind),
         stored.id.as_bytes().as_slice(),
         stored.existing,
-        none,
-        none,
-        none,
-        None::<&str>,
     ];
-    session.execute(INSERT_FIRING, values)?;
+    session.execute(INSERT_FIRED, values)?;
     Ok(())
 }
 
-/// The columns that every row of the history has.
-fn first_values(
-    schedule: i64,
-    now: Timestamp,
-    firing: &NewFiring,
-) -> (i64, i64, Option<&str>, i64, Option<i64>, &[u8]) {
-    (
-        schedule,
-        now.as_micros(),
-        firing.trigger.as_ref().map(TriggerId::as_str),
-        firing.due.as_micros(),
-        firing.previous_due.map(Timestamp::as_micros),
-        firing.event.as_ref().map_or(&[], |event| event.as_bytes()),
-    )
+fn trigger(firing: &NewFiring) -> Option<&str> {
+    firing.trigger.as_ref().map(TriggerId::as_str)
+}
+
+/// The event that fired it; nothing but an empty blob where none did.
+fn event(firing: &NewFiring) -> &[u8] {
+    firing.event.as_ref().map_or(&[], |event| event.as_bytes())
 }
 
 fn due(conn: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result<DueSchedules> {
@@ -376,13 +377,16 @@ pub(super) const UPDATE: &str = "UPDATE taskwright_schedule
      SET version = version + 1, next = ?3, state = ?4, definition = coalesce(?5, definition),
          listens = coalesce(?6, listens), changed_at = iif(?5 IS NULL, changed_at, ?7)
      WHERE schedule = ?1 AND version = ?2";
-pub(super) const FIRED: &str = "SELECT 1 FROM taskwright_firing
-     WHERE schedule = ?1 AND trigger_id = ?2 AND due = ?3 AND event = ?4 AND kind IS NOT NULL
-       AND trigger_id IS NOT NULL";
-pub(super) const INSERT_FIRING: &str = "INSERT INTO taskwright_firing
-        (schedule, decided_at, trigger_id, due, previous_due, event, kind, job, coalesced, skipped_to, skipped_count,
-         is_exact, reason)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+pub(super) const FIRED_AT: &str = "SELECT trigger_id FROM taskwright_firing
+     WHERE schedule = ?1 AND due = ?2 AND kind IS NOT NULL AND trigger_id IS NOT NULL AND event = x''";
+pub(super) const FIRED_BY_EVENT: &str = "SELECT trigger_id FROM taskwright_firing
+     WHERE schedule = ?1 AND event = ?2 AND trigger_id = ?3 AND kind IS NOT NULL AND event > x''";
+pub(super) const INSERT_FIRED: &str = "INSERT INTO taskwright_firing
+        (schedule, decided_at, trigger_id, due, previous_due, event, kind, job, coalesced)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+pub(super) const INSERT_SKIPPED: &str = "INSERT INTO taskwright_firing
+        (schedule, decided_at, trigger_id, due, previous_due, event, skipped_to, skipped_count, is_exact, reason)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 pub(super) const FIRINGS: &str =
     "SELECT firing, decided_at, trigger_id, due, previous_due, event, kind, job, coalesced,
             skipped_to, skipped_count, is_exact, reason

@@ -119,7 +119,8 @@ impl Child {
             may_have_strays: true,
             is_settled: false,
         };
-        child.sample_memory();
+        // Its memory is not worth a sample yet: it has hardly begun.
+        child.memory.look(pid);
         let (Some(stdout), Some(stderr)) = (started.stdout.take(), started.stderr.take()) else {
             unreachable!("both were asked for as pipes");
         };

@@ -2,6 +2,7 @@
 //! schedules then, however late that is.
 
 use taskwright::core::limit::{check_event_key, check_event_payload};
+use taskwright::core::outcome::check_emitted;
 use taskwright::core::{EventId, Topic};
 use taskwright::store::StoredEvent;
 use taskwright::{Args, Error, Event, Namespace};
@@ -118,12 +119,16 @@ async fn the_function_and_the_library_accept_the_same_events() {
     let site = Site::new().await;
     let (client, _driver) = connected(&site).await;
     let long = |bytes: usize| "x".repeat(bytes);
-    let names: Vec<String> = ["", "a", "order.created", "a b", "a\n", "\na", "naïve", "_a", "a:/-_.9"]
-        .into_iter()
-        .map(str::to_owned)
-        .chain([long(128), long(129)])
-        .collect();
-    agree(&client, "emit($1)", &names, |text| Topic::new(text).is_ok()).await;
+    let names: Vec<String> =
+        ["", "a", "order.created", "a b", "a\n", "\na", "naïve", "_a", "a:/-_.9", "job.failed", "job.posted"]
+            .into_iter()
+            .map(str::to_owned)
+            .chain([long(128), long(129)])
+            .collect();
+    agree(&client, "emit($1)", &names, |text| {
+        Topic::new(text).is_ok_and(|topic| check_emitted(&topic).is_ok())
+    })
+    .await;
     agree(&client, "emit('a', namespace => $1)", &names, |text| Namespace::new(text).is_ok()).await;
     let keys: Vec<String> =
         ["", "customer 7", "a\nb", "\u{1}", "\u{7f}", "\u{9f}", "\u{a0}", "\u{202e}", "🦀"]

@@ -42,7 +42,7 @@ pub(super) struct History {
     #[arg(long, value_name = "ID")]
     worker: Vec<WorkerId>,
     /// At most this many, or `all`
-    #[arg(long, value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N")]
     limit: Option<Limit>,
 }
 
@@ -52,7 +52,7 @@ const SEEN_MAX: usize = 50;
 /// The executions per request.
 const PAGE: usize = 500;
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     Column::new("ended", 0),
     Column::new("job", 0),
     Column::new("kind", 1),
@@ -63,6 +63,7 @@ const COLUMNS: [Column; 10] = [
     Column::new("cpu", 6).right(),
     Column::new("memory", 7).right(),
     Column::new("error", 3).cut(),
+    Column::new("made by", 8).cut(),
 ];
 
 impl History {
@@ -83,8 +84,7 @@ impl History {
             part.executions.truncate(left);
             left -= part.executions.len();
             let jobs = part.executions.iter().map(|one| one.job).collect();
-            // Only the table has no room for it.
-            let origins = if context.output.is_json() { store.origins(jobs).await? } else { Vec::new() };
+            let origins = store.origins(jobs).await?;
             print(context, &mut table, &part.executions, &origins)?;
             after = part.next;
             if more || after.is_none() {
@@ -177,7 +177,7 @@ fn print(
         return context.output.flush();
     }
     let now = context.env.now();
-    for one in executions {
+    for (one, origin) in executions.iter().zip(origins) {
         let plain = |text: String| (text, Paint::Plain);
         let faint = |text: String| (text, Paint::Faint);
         let record = &one.record;
@@ -198,10 +198,19 @@ fn print(
             plain(cpu),
             plain(memory),
             plain(record.error.as_deref().map(text::one_line).unwrap_or_default()),
+            plain(origin.as_ref().map(maker).unwrap_or_default()),
         ]);
     }
     if !table.is_empty() {
         context.output.table(table)?;
     }
     context.output.flush()
+}
+
+/// What made a job, in words.
+fn maker(origin: &JobOrigin) -> String {
+    match origin.event {
+        Some(event) => format!("schedule {}, event {event}", origin.schedule),
+        None => format!("schedule {}", origin.schedule),
+    }
 }

@@ -1,8 +1,10 @@
 //! `schedules history`.
 
 use clap::Args;
-use taskwright_core::ScheduleName;
+use serde::Serialize;
 use taskwright_core::schedule::{FiringKind, SkipReason};
+use taskwright_core::trigger::Trigger;
+use taskwright_core::{Schedule, ScheduleName, TriggerId};
 use taskwright_store::{FiringOutcome, FiringView, SkippedRun};
 
 use crate::cli::Context;
@@ -39,7 +41,7 @@ const PAGE: usize = 500;
 
 impl History {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
-        super::found(context, &self.name).await?;
+        let schedule = super::found(context, &self.name).await?.schedule;
         let client = super::client(context).await?;
         let namespace = context.namespace_or_default();
         let default = if context.output.is_seen() { SEEN_MAX } else { usize::MAX };
@@ -55,7 +57,7 @@ impl History {
             if page.is_empty() && is_first {
                 context.output.note("nothing yet");
             }
-            rows(context, &mut table, &page, "")?;
+            rows(context, &mut table, &schedule, &page, "")?;
             is_first = false;
             if page.len() < wanted {
                 return Ok(Exit::Ok);
@@ -71,15 +73,29 @@ impl History {
     }
 }
 
-/// Prints firings, the columns behind an indentation.
-pub(super) fn print(context: &Context, firings: &[FiringView], indent: &str) -> Result<(), Error> {
-    rows(context, &mut table(indent), firings, indent)
+/// Prints firings of a schedule, the columns behind an indentation.
+pub(super) fn print(
+    context: &Context,
+    schedule: &Schedule,
+    firings: &[FiringView],
+    indent: &str,
+) -> Result<(), Error> {
+    rows(context, &mut table(indent), schedule, firings, indent)
+}
+
+/// A firing as JSON, with its trigger in words.
+#[derive(Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    firing: &'a FiringView,
+    /// Nothing for one that was fired by hand, and for a trigger that the schedule has no more.
+    when: Option<String>,
 }
 
 fn table(indent: &str) -> Table {
     Table::new(&[
         Column::new(if indent.is_empty() { "due" } else { "  due" }, 0),
-        Column::new("trigger", 2),
+        Column::new("trigger", 2).cut(),
         Column::new("outcome", 0),
         // The id of a job is whole or not there.
         Column::new("job, or why not", 1).cut_to(36),
@@ -87,14 +103,28 @@ fn table(indent: &str) -> Table {
     ])
 }
 
-fn rows(context: &Context, table: &mut Table, firings: &[FiringView], indent: &str) -> Result<(), Error> {
+fn rows(
+    context: &Context,
+    table: &mut Table,
+    schedule: &Schedule,
+    firings: &[FiringView],
+    indent: &str,
+) -> Result<(), Error> {
+    let in_words =
+        |id: Option<&TriggerId>| id.and_then(|id| schedule.triggers.get(id)).map(Trigger::describe);
     if context.output.is_json() {
-        firings.iter().try_for_each(|firing| context.output.json(firing))?;
+        firings.iter().try_for_each(|firing| {
+            context.output.json(&Row { firing, when: in_words(firing.trigger.as_ref()) })
+        })?;
         return context.output.flush();
     }
     for firing in firings {
         let plain = |text: String| (text, Paint::Plain);
-        let trigger = firing.trigger.as_ref().map_or("-".to_owned(), ToString::to_string);
+        let id = firing.trigger.as_ref();
+        let trigger = match in_words(id) {
+            Some(words) => text::one_line(&words),
+            None => id.map_or("-".to_owned(), ToString::to_string),
+        };
         let (outcome, paint, what) = match &firing.outcome {
             FiringOutcome::Fired { kind, job, coalesced } => {
                 let merged = if *coalesced { ", which was there already" } else { "" };

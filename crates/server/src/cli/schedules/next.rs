@@ -1,5 +1,7 @@
 //! `schedules next`.
 
+use std::collections::HashMap;
+
 use clap::Args;
 use serde_json::json;
 use taskwright::schedule::ScheduleStatus;
@@ -22,7 +24,7 @@ Examples:
   taskwright schedules next --monthly '31 08:00' --from 2026-01-01T00:00:00Z
 
 It is what would be due if nothing were paused. With --json a line each:
-{\"due\": \"2026-11-27T07:00:00.000000Z\", \"trigger\": \"cron\"}.")]
+{\"due\": \"2026-11-27T07:00:00.000000Z\", \"trigger\": \"cron\", \"when\": \"every day at 08:00 Europe/Berlin\"}.")]
 pub(super) struct Next {
     /// The schedule
     #[arg(required_unless_present_any = TRIGGERS, conflicts_with_all = TRIGGERS, conflicts_with = "timezone")]
@@ -56,9 +58,6 @@ impl Next {
             Some(name) => self.of_stored(context, name, from).await?,
             None => self.of_flags(from)?,
         };
-        if context.output.is_seen() && !context.output.is_json() {
-            context.output.line(text::one_line(&schedule.triggers.describe()))?;
-        }
         print(context, &schedule, &due, now)?;
         if due.is_empty() {
             context.output.note(match schedule.has_event_trigger() {
@@ -118,10 +117,13 @@ impl Next {
 }
 
 fn print(context: &Context, schedule: &Schedule, due: &Due, now: Timestamp) -> Result<(), Error> {
+    let words: HashMap<&TriggerId, String> =
+        schedule.triggers.iter().map(|named| (&named.id, named.trigger.describe())).collect();
     if context.output.is_json() {
-        return due
-            .iter()
-            .try_for_each(|(due, trigger)| context.output.json(&json!({ "due": due, "trigger": trigger })));
+        return due.iter().try_for_each(|(due, trigger)| {
+            let when = words.get(trigger);
+            context.output.json(&json!({ "due": due, "trigger": trigger, "when": when }))
+        });
     }
     let zone_of = |id: &TriggerId| schedule.triggers.get(id).and_then(|trigger| trigger.zone());
     let has_zones = due.iter().any(|(_, id)| zone_of(id).is_some_and(|zone| !zone.is_utc()));
@@ -130,10 +132,7 @@ fn print(context: &Context, schedule: &Schedule, due: &Due, now: Timestamp) -> R
         columns.push(Column::new("on the wall", 1));
     }
     columns.push(Column::new("from now", 2));
-    let has_many = schedule.triggers.iter().len() > 1;
-    if has_many {
-        columns.push(Column::new("trigger", 3));
-    }
+    columns.push(Column::new("trigger", 3).cut());
     let mut table = Table::new(&columns);
     let plain = |text: String| (text, Paint::Plain);
     for (due, id) in due {
@@ -143,9 +142,7 @@ fn print(context: &Context, schedule: &Schedule, due: &Due, now: Timestamp) -> R
             row.push(plain(zone_of(id).map(wall).unwrap_or_default()));
         }
         row.push((text::relative(*due, now), Paint::Faint));
-        if has_many {
-            row.push(plain(id.to_string()));
-        }
+        row.push(plain(words.get(id).map_or_else(|| id.to_string(), |words| text::one_line(words))));
         table.row(row);
     }
     if table.is_empty() { Ok(()) } else { context.output.table(&mut table) }

@@ -51,11 +51,12 @@ CREATE TABLE firing (
 CREATE INDEX firing_decided ON firing (decided_at);
 CREATE INDEX firing_job ON firing (job, firing) WHERE job IS NOT NULL;
 
--- An occurrence makes one job, whatever else says that it is due. Who fires looks before, with the row of the schedule
--- locked; this is what holds if somebody should not.
-CREATE UNIQUE INDEX firing_once ON firing (
-        schedule, trigger_id, due, coalesce(event, '00000000-0000-0000-0000-000000000000'::uuid))
-    WHERE job IS NOT NULL AND trigger_id IS NOT NULL;
+-- An occurrence makes one job, whatever else says that it is due: a due time, whichever trigger says so, and an event, for each
+-- trigger that it fires. Who fires looks before, with the row of the schedule locked; this is what holds if somebody should not.
+CREATE UNIQUE INDEX firing_once ON firing (schedule, due)
+    WHERE job IS NOT NULL AND trigger_id IS NOT NULL AND event IS NULL;
+CREATE UNIQUE INDEX firing_of_event ON firing (schedule, event, trigger_id)
+    WHERE job IS NOT NULL AND event IS NOT NULL;
 
 -- payload is JSON, the exact bytes that were given.
 CREATE TABLE event (
@@ -134,6 +135,8 @@ BEGIN
     PERFORM refuse_unless(n.value ~ '^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$', n.name, n.value,
             'start with a letter or digit, go on with letters, digits and . _ : / -, and have at most 128 bytes')
         FROM (VALUES ('topic', topic), ('namespace', namespace)) AS n (name, value);
+    PERFORM refuse_unless(topic NOT IN ('job.completed', 'job.failed', 'job.cancelled', 'job.dropped'), 'topic', topic,
+            'be another one: Taskwright itself tells this when a job ends, and schedules wait for that');
     PERFORM refuse_unless(octet_length(body) <= 1048576, 'payload', left(body, 60), 'have at most 1 MiB');
     PERFORM refuse_unless(depth_of(body) <= 127, 'payload', left(body, 60), 'nest at most 127 levels deep');
     PERFORM refuse_unless(NOT jsonb_path_exists(coalesce(payload, 'null'),

@@ -40,9 +40,12 @@ CREATE TABLE taskwright_firing (
 CREATE INDEX taskwright_firing_schedule ON taskwright_firing (schedule, firing);
 CREATE INDEX taskwright_firing_job ON taskwright_firing (job) WHERE job IS NOT NULL;
 
--- An occurrence makes one job, whatever else says that it is due.
-CREATE UNIQUE INDEX taskwright_firing_once ON taskwright_firing (schedule, trigger_id, due, event)
-    WHERE kind IS NOT NULL AND trigger_id IS NOT NULL;
+-- An occurrence makes one job, whatever else says that it is due: a due time, whichever trigger says so, and an event, for each
+-- trigger that it fires.
+CREATE UNIQUE INDEX taskwright_firing_once ON taskwright_firing (schedule, due)
+    WHERE kind IS NOT NULL AND trigger_id IS NOT NULL AND event = x'';
+CREATE UNIQUE INDEX taskwright_firing_of_event ON taskwright_firing (schedule, event, trigger_id)
+    WHERE kind IS NOT NULL AND event > x'';
 
 CREATE TABLE taskwright_event (
     event      INTEGER PRIMARY KEY AUTOINCREMENT,
