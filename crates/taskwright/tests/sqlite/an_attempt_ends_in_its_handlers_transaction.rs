@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright::store::{Filter, Page, Pattern, SharedStore};
 use taskwright::store::sqlite::rusqlite::{Connection, TransactionBehavior};
 use taskwright::store::sqlite::{Options, SqliteStore};
+use taskwright::store::{Filter, Page, Pattern, SharedStore};
 use taskwright::{Backoff, Client, Context, Env, Error, Job, Registry, State, Summary, TaskError, Worker};
 
 struct Site {
