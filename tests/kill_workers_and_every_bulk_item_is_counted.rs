@@ -52,6 +52,7 @@ fn ten_million_items_are_created_at_once_and_stored_as_one() {
     assert!(after - before < 100_000, "{before} to {after} bytes");
     let up = start(&site);
     site.wait_until("some to run", Duration::from_secs(60), || count(&site, &id, "settled") > 1_000);
+    assert_eq!(count(&site, &id, "failed"), 0);
     let rows = site.jobs(&[State::Available, State::Running, State::Scheduled, State::Blocked]).len();
     assert!(rows <= 1_001, "{rows}");
     // What was counted stays, and adds up, when somebody has had enough.
@@ -100,6 +101,7 @@ fn kill_on(site: &Site, scale: &Scale) {
     // What lost three workers in a row is quarantined: failed, and counted as that.
     let (completed, failed) = (count(site, &id, "completed"), count(site, &id, "failed"));
     assert_eq!(completed + failed, scale.items);
+    assert!(failed <= 16 * scale.kills, "{failed} failed: no more than ran at a time can be lost by a kill");
     assert_eq!(site.jobs(&[State::Failed]).len() as u64, failed);
     assert!(site.jobs(&[State::Available, State::Running, State::Scheduled, State::Retryable]).is_empty());
     if scale.leaves_traces {

@@ -501,7 +501,6 @@ fn jobs() -> Vec<Case> {
             "bulk create exec --lines l.txt --on-failure 5%",
         )
         .file("l.txt", "1\n".to_owned()),
-        Case::new("bulk with no window", 1, "bulk create exec --size 1 --window 0"),
         Case::new("flood that nobody could stop", 2, "flood"),
         Case::new("flood of a store with other jobs", 2, "flood --count 1").after("enqueue exec -- ls"),
         Case::new("stop an unknown worker", 1, format!("workers stop {UNKNOWN}")).after("migrate"),

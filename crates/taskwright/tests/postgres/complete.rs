@@ -49,6 +49,39 @@ async fn a_commit_does_both_and_a_rollback_neither() {
     drop(duties);
 }
 
+/// PH-X5, with a transaction of the handler's.
+#[tokio::test]
+async fn follow_ups_are_stored_by_the_commit_and_not_by_a_rollback() {
+    let site = Site::new().await;
+    let duties = taskwright::Duties::start(&site.store, &site.env, &taskwright::DutyConfig::default());
+    for driver in ALL {
+        let url = site.url();
+        let pay = move |ctx: Context| {
+            let url = url.clone();
+            async move {
+                let then = if ctx.attempt() == 1 { Then::RollBack } else { Then::Commit };
+                ctx.then(Job::new("receipt").queue(&format!("attempt-{}", ctx.attempt())))?;
+                driver.transact(&url, completing(ctx.clone()), then).await?;
+                if then == Then::RollBack { Err(TaskError::retry("rolled back")) } else { Ok(()) }
+            }
+        };
+        let worker = site.worker(Registry::new().handler("pay", pay).unwrap());
+        assert_eq!(site.over(enqueue(&site).await).await.view.state, State::Completed, "{driver:?}");
+        worker.stop().await;
+        let kinds = vec![taskwright::store::Pattern::new("receipt")];
+        let filter = taskwright::store::Filter { kinds, ..Default::default() };
+        let page = taskwright::store::Page { after: None, limit: 100, oldest_first: true };
+        let made = site.store.list(filter, page).await.unwrap().jobs;
+        let queues: Vec<_> = made.iter().map(|job| job.queue.as_str()).collect();
+        assert_eq!(queues, ["attempt-2"], "{driver:?}");
+        let ids = made.iter().map(|job| job.id).collect::<Vec<_>>();
+        for change in [taskwright::store::Change::Cancel, taskwright::store::Change::Delete] {
+            site.client.change(ids.clone(), change, Actor::system(), None).await.unwrap();
+        }
+    }
+    drop(duties);
+}
+
 #[tokio::test]
 async fn a_first_attempt_that_commits_leaves_nothing_behind() {
     let site = Site::new().await;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright::store::SharedStore;
 use taskwright::store::sqlite::rusqlite::{Connection, TransactionBehavior};
 use taskwright::store::sqlite::{Options, SqliteStore};
+use taskwright::store::{Filter, Page, Pattern, SharedStore};
 use taskwright::{Backoff, Client, Context, Env, Error, Job, Registry, State, Summary, TaskError, Worker};
 
 struct Site {
@@ -63,6 +63,8 @@ async fn a_commit_does_both_and_a_rollback_neither() {
             ctx.log("before the transaction");
             ctx.prepare_completion().await?;
             let commits = ctx.attempt() == 2;
+            // PH-X5: stored by the transaction that commits, and not by the one that is rolled back.
+            ctx.then(Job::new("receipt").queue(if commits { "second" } else { "first" }))?;
             pay(&path, &ctx, commits)?;
             if commits { Ok("ignored") } else { Err(TaskError::retry("rolled back")) }
         }
@@ -83,6 +85,10 @@ async fn a_commit_does_both_and_a_rollback_neither() {
     assert_eq!(job.result.as_deref(), Some("\"in the transaction\""));
     assert_eq!(site.effects(), 1);
     assert_eq!(site.client.logs(id, 0, 10).await.unwrap().len(), 2);
+    let receipts = Filter { kinds: vec![Pattern::new("receipt")], ..Filter::default() };
+    let page = Page { after: None, limit: 10, oldest_first: true };
+    let made = site.store.list(receipts, page).await.unwrap().jobs;
+    assert_eq!(made.iter().map(|job| job.queue.as_str()).collect::<Vec<_>>(), ["second"]);
 }
 
 #[tokio::test]

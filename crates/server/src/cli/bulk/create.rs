@@ -53,7 +53,7 @@ pub(super) struct Create {
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     priority: Option<Priority>,
     /// Items made and not over at a time, 1 to 10000 [default: 1000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     window: Option<u32>,
     /// continue, stop, or how many may fail: 100 or 5% [default: continue]
     #[arg(long, value_name = "POLICY")]
