@@ -220,7 +220,7 @@ impl Context {
     /// }
     /// ```
     pub fn then(&self, job: impl Into<Job>) -> Result<JobId, Error> {
-        let new = job.into().as_follow_up_of(&self.0.job).into_new(self.env())?;
+        let new = job.into().following(&self.0.job).into_new(self.env())?;
         let id = new.id;
         let mut follow_ups = lock(&self.0.follow_ups);
         let bytes: usize = follow_ups.iter().chain([&new]).map(|job| job.args.as_bytes().len()).sum();

@@ -182,7 +182,7 @@ impl Job {
     }
 
     /// With the priority, namespace and owner of the job that makes it, unless it says otherwise itself.
-    pub(crate) fn as_follow_up_of(mut self, parent: &ClaimedJob) -> Self {
+    pub(crate) fn following(mut self, parent: &ClaimedJob) -> Self {
         if !self.given.priority {
             self.new.priority = parent.priority;
         }

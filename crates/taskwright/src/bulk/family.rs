@@ -64,7 +64,7 @@ impl AnyGenerator for BulkGenerator {
                 Ok(parent) => state.look_at(parent.map(|parent| parent.view.state)),
                 // The commit finds out.
                 Err(error) => {
-                    tracing::debug!(parent = %self.parent, %error, "the parent of a bulk was not looked at")
+                    tracing::debug!(parent = %self.parent, %error, "the parent of a bulk was not looked at");
                 }
             }
             if state.cancelled && looking.record.counts.outstanding() > 0 {

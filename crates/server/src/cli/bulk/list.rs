@@ -85,7 +85,7 @@ fn row(context: &Context, table: &mut Table, view: &BulkView) {
         (parent.state.to_string(), paint),
         plain(far(tally)),
         plain((tally.failed + tally.dropped).to_string()),
-        plain(author.map(|author| author.to_string()).unwrap_or_default()),
+        plain(author.unwrap_or_default()),
         (text::relative(parent.created_at, now), Paint::Faint),
         (parent.error.as_ref().map(|error| text::one_line(error)).unwrap_or_default(), Paint::Bad),
     ]);
