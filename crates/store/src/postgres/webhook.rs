@@ -225,7 +225,8 @@ pub(super) fn read_delivery(row: &Row) -> Result<DeliveryView, Error> {
 
 /// See [`WebhookStore::prune_deliveries`](crate::WebhookStore::prune_deliveries): the part about dropped sets.
 pub(super) async fn prune_dropped(session: &mut Session<'_>, limit: usize) -> Result<usize, Error> {
-    let removed = session.execute(PRUNE_RETRIES, &[&page(limit)]).await?;
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let removed = session.execute(PRUNE_RETRIES, &[&most]).await?;
     let removed = usize::try_from(removed).unwrap_or(usize::MAX);
     if removed < limit {
         session.execute(PRUNE_DROPPED, &[]).await?;
