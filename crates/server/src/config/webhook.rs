@@ -144,7 +144,7 @@ mod tests {
             ("", "must say where to send"),
             ("url = \"ftp://example.org\"", "does not begin with https:// or http://"),
             ("url = \"https://a\"\nsecret = \"hunter2\"", "does not begin with whsec_"),
-            ("url = \"https://a\"\ntimeout = \"16s\"", "from 1s to 15s"),
+            ("url = \"https://a\"\ntimeout = \"16s\"", "from 1 s to 15 s"),
             ("url = \"https://a\"\nin_flight = 17", "1 to 16"),
             ("url = \"https://a\"\norder = \"strict\"", "`free` or `key`"),
             ("url = \"https://a\"\ntopics = [\"a..b\"]", "a part is empty"),
