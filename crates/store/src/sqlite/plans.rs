@@ -8,7 +8,8 @@ use taskwright_core::{NewJob, State};
 
 use super::open::Options;
 use super::{
-    bulk, change, claim, collect, event, file, finish, generator, history, list, place, query, rollup, schedule, source, SqliteStore, sweep, webhook, worker,
+    SqliteStore, bulk, change, claim, collect, event, file, finish, generator, history, list, place, query,
+    rollup, schedule, source, sweep, webhook, worker,
 };
 use crate::conformance::fixture::*;
 use crate::{Filter, Pattern};

@@ -10,7 +10,9 @@ use taskwright_store::conformance::schedule::{definition, fires, registration, r
 use taskwright_store::conformance::{bulk, generator};
 use taskwright_store::postgres::{PostgresStore, Settings};
 use taskwright_store::{
-    Change, Collect, Effect, EventKey, FileMark, FileWrite, Filter, GeneratorCommit, ItemsEnded, NewEvent, NewFiring, Page, RollUpFilter, ScheduleWrite, SettledItem, Sighting, SourceKey, SourcePlace, StoredSchedule,
+    Change, Collect, Effect, EventKey, FileMark, FileWrite, Filter, GeneratorCommit, ItemsEnded, NewEvent,
+    NewFiring, Page, RollUpFilter, ScheduleWrite, SettledItem, Sighting, SourceKey, SourcePlace,
+    StoredSchedule,
 };
 
 use crate::cluster::{Cluster, Database, Flavour};

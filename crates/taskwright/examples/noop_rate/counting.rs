@@ -6,7 +6,17 @@ use std::time::Duration;
 
 use taskwright::core::{EventId, Fingerprint, GeneratorName, ScheduleName, State, Topic, Verdict};
 use taskwright::store::{
-    BulkStore, Change, Changed, Claim, Claimed, ClaimedJob, Collect, Collected, CollectStore, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening, LogChunk, LogEntry, LogPage, NewBulk, NewEvent, NewGenerator, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet, RolledUp, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredWebhook, StoreInfo, TableRow, TakeGenerators, TakenGenerators, WebhookStore, WebhookWrite, WorkerView, Written,
+    BulkStore, Change, Changed, Claim, Claimed, ClaimedJob, Collect, CollectStore, Collected, Counters,
+    DeliveryView, DueSchedules, EndedItem, Enqueued, EventKey, EventStore, ExecutionFilter, ExecutionPage,
+    Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore,
+    GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening, LogChunk,
+    LogEntry, LogPage, NewBulk, NewEvent, NewGenerator, NewWebhook, NewWorker, Order, Page, Paged,
+    ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet, RollUpFilter,
+    RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite,
+    Seen, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks,
+    Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule,
+    StoredWebhook, TableRow, TakeGenerators, TakenGenerators, WebhookStore, WebhookWrite, WorkerView,
+    Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Timestamp,

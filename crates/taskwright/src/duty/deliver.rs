@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use taskwright_core::generator::Definition;
 use taskwright_core::trigger::{CustomTriggers, TopicPattern};
-use taskwright_core::{GeneratorName, Namespace, Topic};
 use taskwright_core::webhook::Topics;
+use taskwright_core::{GeneratorName, Namespace, Topic};
 use taskwright_store::{Error, Listening, Reply, ScheduleWrite, SharedStore, StoredEvent};
 use tokio::sync::Mutex;
 

@@ -10,7 +10,17 @@ use taskwright_core::{
     Timestamp, Topic, Verdict, WorkerId,
 };
 use taskwright_store::{
-    BulkStore, Change, Changed, Claim, Claimed, Collect, Collected, CollectStore, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, Error, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening, LogChunk, LogEntry, LogPage, NewBulk, NewEvent, NewGenerator, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet, RolledUp, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredWebhook, StoreInfo, TableRow, TakeGenerators, TakenGenerators, Takers, WebhookStore, WebhookWrite, WorkerView, Written,
+    BulkStore, Change, Changed, Claim, Claimed, Collect, CollectStore, Collected, Counters, DeliveryView,
+    DueSchedules, EndedItem, Enqueued, Error, EventKey, EventStore, ExecutionFilter, ExecutionPage,
+    Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore,
+    GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening, LogChunk,
+    LogEntry, LogPage, NewBulk, NewEvent, NewGenerator, NewWebhook, NewWorker, Order, Page, Paged,
+    ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet, RollUpFilter,
+    RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite,
+    Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView,
+    Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule,
+    StoredWebhook, TableRow, TakeGenerators, TakenGenerators, Takers, WebhookStore, WebhookWrite, WorkerView,
+    Written,
 };
 use tokio::sync::watch;
 
