@@ -112,10 +112,6 @@ impl Courier for HttpCourier {
     async fn send(&self, message: Message) -> Answer {
         let limit = message.timeout;
         // The whole way counts, redirections and the answer included.
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "a request to the world is nothing that could be simulated"
-        )]
         let sent = tokio::time::timeout(limit, self.carry(&message)).await;
         let error = match sent {
             Ok(Ok(answer)) => return answer,

@@ -176,7 +176,7 @@ impl<'a, C: Courier> Turn<'a, C> {
 
     /// The next event to send: one of the retry set and one of the log by turns.
     async fn next_errand(&mut self) -> Result<Option<Errand>, PollError> {
-        let is_retrys_turn = (self.begun % 2 == 0) == self.progress.retries_first;
+        let is_retrys_turn = self.begun.is_multiple_of(2) == self.progress.retries_first;
         if is_retrys_turn && let Some(errand) = self.next_retry() {
             return Ok(Some(errand));
         }
