@@ -127,7 +127,16 @@ fn new_worker(id: WorkerId) -> NewWorker {
 
 fn finish(key: JobKey, attempt: u32, now: Timestamp, to: State, cause: Cause, end: AttemptEnd) -> Finish {
     let decision = Decision { cause, to, run_at: None, end: Some(end), reason: None, result: None };
-    Finish { key, attempt, started_at: now, ended_at: now, decision, usage: None, follow_ups: Vec::new(), snoozes_max: 0 }
+    Finish {
+        key,
+        attempt,
+        started_at: now,
+        ended_at: now,
+        decision,
+        usage: None,
+        follow_ups: Vec::new(),
+        snoozes_max: 0,
+    }
 }
 
 fn told(what: &str, count: usize, started: Instant) {

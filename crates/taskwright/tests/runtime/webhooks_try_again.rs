@@ -72,6 +72,8 @@ async fn has_failed(world: &World, attempts: u32) {
         next: Some(now),
         items: Vec::new(),
         settled: Vec::new(),
+        look_after: 0,
+        again: Vec::new(),
         effects: vec![Effect::Webhook(Box::new(turn))],
     };
     assert!(store.commit_generator(now, commit).await.unwrap());
