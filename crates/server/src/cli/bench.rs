@@ -41,7 +41,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "B", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000))]
     pub(crate) batch: u32,
     /// Clients that enqueue at once, each with a store of its own
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_short_help = true, value_parser = value_parser!(u32).range(1..=64))]
     pub(crate) clients: u32,
     /// generator: items that are made and not settled at any time
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000))]
@@ -59,7 +59,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = value_parser!(u64).range(0..=JOBS_MAX))]
     pub(crate) backlog: u64,
     /// Vacuum and analyse what lies around before it is measured (PostgreSQL)
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) settled: bool,
     /// latency: other jobs a second that flow through the same workers, and are measured, too
     #[arg(long, value_name = "R", default_value_t = 0, value_parser = value_parser!(u64).range(0..=1_000_000))]
@@ -68,7 +68,7 @@ pub(crate) struct Bench {
     #[arg(long)]
     pub(crate) hold_snapshot: bool,
     /// enqueue: each round with NOTIFY hints and without, whatever the URL says, and the ratio (PostgreSQL)
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) compare_hints: bool,
     /// With or without hints, whatever the URL says
     #[arg(long, hide = true, action = clap::ArgAction::Set)]

@@ -14,10 +14,10 @@ const BATCH: usize = 5_000;
 /// How long one poll goes on: 1 s, and at most [`BATCHES_MAX`] batches. Between two batches it rests as long as the last one took.
 const POLL_TIME: Duration = Duration::from_secs(1);
 const BATCHES_MAX: usize = 100;
-/// When it looks again after there was something: 10 s.
-const AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// How long it is left alone when nothing ended: 5 s, doubling up to 1 min. So what ends is seen a minute later at most.
-const IDLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// When it looks again after there was something: 5 s.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How long it is left alone when nothing ended: 2 s, doubling up to 5 s. So what ends is seen five seconds later at most.
+const IDLE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
 
 /// Rolls up.
 pub(super) struct RollUps {
