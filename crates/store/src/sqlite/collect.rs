@@ -121,7 +121,8 @@ fn read_met(row: &Row<'_>, ended_at: Option<i64>) -> rusqlite::Result<(i64, JobI
 pub(super) fn completed() -> String {
     format!(
         "SELECT j.seq, j.created_at, j.id,
-                (SELECT ended_at FROM taskwright_attempt a WHERE a.seq = j.seq ORDER BY attempt DESC LIMIT 1),
+                coalesce(o.ended_at,
+                    (SELECT ended_at FROM taskwright_attempt a WHERE a.seq = j.seq ORDER BY attempt DESC LIMIT 1)),
                 {PLACE_COLUMNS}
          FROM taskwright_job j {PLACE_JOINS} WHERE j.seq > ?1 ORDER BY j.seq LIMIT ?2"
     )
