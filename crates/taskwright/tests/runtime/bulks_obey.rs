@@ -175,7 +175,8 @@ fn a_parent_that_is_deleted_takes_its_bulk_along() {
         let page = taskwright::store::Page { after: None, limit: 100, oldest_first: true };
         assert_eq!(world.store().list(Filter::default(), page).await.unwrap().jobs, []);
         let generators = world.client.generators().list(None).await.unwrap();
-        let of_bulks = |view: &&taskwright::generator::GeneratorView| view.definition.name.as_str().starts_with("bulk:");
+        let of_bulks =
+            |view: &&taskwright::generator::GeneratorView| view.definition.name.as_str().starts_with("bulk:");
         assert_eq!(generators.iter().filter(of_bulks).count(), 0);
     });
 }
