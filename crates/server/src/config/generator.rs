@@ -190,7 +190,7 @@ fn work(name: &str, section: &Section<'_>, tasks: &BTreeMap<String, TaskConfig>)
     match (task, command) {
         (Some(_), Some(_)) => tell("it has both `task` and `command`", "remove one of the two"),
         (None, Some(_)) if args.is_some() => {
-            tell("`args` is only of use with `task`", "put them into `command`")
+            tell("`args` is only of use with `task`", "put them into `command`");
         }
         (None, Some(argv)) => {
             let known = ["path", "name", "size"];

@@ -403,6 +403,11 @@ pub(super) const KEY_HOLDER: &str = "SELECT j.id FROM taskwright_unique_past p
 pub(super) const RETAKE_KEY: &str = "INSERT INTO taskwright_unique (namespace, kind, key, seq, scope)
          SELECT namespace, kind, key, seq, scope FROM taskwright_unique_past WHERE seq = ?1";
 pub(super) const FORGET_KEY: &str = "DELETE FROM taskwright_unique_past WHERE seq = ?1";
+/// A running job, whoever runs it.
+pub(super) const RUNNING: &str =
+    "SELECT x.seq, x.attempt, x.claimed_at, x.flags, x.cancel_at IS NOT NULL, x.lane, x.ready_at,
+            x.worker, j.at_most_once
+     FROM taskwright_running x CROSS JOIN taskwright_job j ON j.seq = x.seq WHERE x.seq = ?1";
 
 #[cfg(test)]
 mod tests {
@@ -476,8 +481,3 @@ mod tests {
         assert_eq!(tables_with_jobs(&conn), Vec::<String>::new());
     }
 }
-/// A running job, whoever runs it.
-pub(super) const RUNNING: &str =
-    "SELECT x.seq, x.attempt, x.claimed_at, x.flags, x.cancel_at IS NOT NULL, x.lane, x.ready_at,
-            x.worker, j.at_most_once
-     FROM taskwright_running x CROSS JOIN taskwright_job j ON j.seq = x.seq WHERE x.seq = ?1";

@@ -53,6 +53,9 @@ impl Row {
     }
 }
 
+/// Rows on their way.
+type Fetching = Pin<Box<dyn Future<Output = Result<Vec<Row>, PollError>> + Send>>;
+
 /// Fetches the newest row.
 type Head =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Option<Cursor>, PollError>> + Send>> + Send + Sync>;
@@ -390,20 +393,14 @@ impl Table {
         name: &str,
         kind: &str,
         store: &SharedStore,
-    ) -> CursorGenerator<
-        impl Fn(Option<Cursor>, usize) -> Pin<Box<dyn Future<Output = Result<Vec<Row>, PollError>> + Send>>
-        + Send
-        + Sync
-        + 'static
-        + use<>,
-    > {
+    ) -> CursorGenerator<impl Fn(Option<Cursor>, usize) -> Fetching + Send + Sync + 'static + use<>> {
         let (table, kind, from) = (self.clone(), kind.to_owned(), SharedStore::clone(store));
         let fetch = move |after: Option<Cursor>, limit: usize| {
             let (table, kind, store) = (table.clone(), kind.clone(), SharedStore::clone(&from));
             Box::pin(async move {
                 let rows = store.rows_after(table.rows(after, limit, false)).await?;
                 rows.into_iter().map(|row| table.item(row, &kind)).collect()
-            }) as Pin<Box<dyn Future<Output = Result<Vec<Row>, PollError>> + Send>>
+            }) as Fetching
         };
         let store = SharedStore::clone(store);
         let head = move || {

@@ -67,6 +67,9 @@ pub struct FoundFile {
     pub size: u64,
 }
 
+/// What makes an item of a file.
+type MakeItem = Box<dyn Fn(&FoundFile) -> Result<Item, taskwright_core::Error> + Send + Sync>;
+
 /// A generator over the files of a directory. See [`Directory`].
 ///
 /// A file becomes an item when it is new, or differs in size or time of its last change from what it was when it became one before; not
@@ -92,7 +95,7 @@ pub struct DirectoryGenerator {
     files: Arc<Files>,
     store: SharedStore,
     env: Env,
-    item: Box<dyn Fn(&FoundFile) -> Result<Item, taskwright_core::Error> + Send + Sync>,
+    item: MakeItem,
     options: Box<dyn Fn(Definition) -> Definition + Send + Sync>,
     walk: Mutex<Option<Walk>>,
 }

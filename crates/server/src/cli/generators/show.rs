@@ -114,7 +114,7 @@ fn facts(output: &Output, view: &GeneratorView, now: Timestamp) -> Result<(), Er
     match view.backlog() {
         Some(Backlog::Keys(keys)) => fact(output, "backlog", format!("{keys} keys to the newest row"))?,
         Some(Backlog::Time(time)) => {
-            fact(output, "backlog", format!("{} to the newest row", text::duration(time)))?
+            fact(output, "backlog", format!("{} to the newest row", text::duration(time)))?;
         }
         None => {}
     }
