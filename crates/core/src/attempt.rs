@@ -305,8 +305,12 @@ impl Decision {
         if matches!(self.to, State::Completed | State::Failed | State::Dropped) {
             return self;
         }
-        let cause = if self.cause == Cause::Lose { Cause::Lose } else { Cause::Fail };
-        Self { cause, to: State::Failed, run_at: None, end: Some(AttemptEnd::TimedOut), ..self }
+        let (cause, end) = match self.cause {
+            // Its attempt was lost all the same.
+            Cause::Lose => (Cause::Lose, self.end),
+            _ => (Cause::Fail, Some(AttemptEnd::TimedOut)),
+        };
+        Self { cause, to: State::Failed, run_at: None, end, ..self }
     }
 }
 

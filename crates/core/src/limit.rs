@@ -78,10 +78,19 @@ pub const GENERATOR_STATE_BYTES_MAX: usize = 256 << 10;
 pub const BULK_PARAMS_BYTES_MAX: usize = 64 << 10;
 /// Bytes of an item's key: 512.
 pub const ITEM_KEY_BYTES_MAX: usize = 512;
-/// How long who takes a generator has it for itself: 30 s. What it has not committed by then, it cannot commit any more.
-pub const GENERATOR_LEASE: Duration = Duration::from_secs(30);
-/// How long one poll of a generator may take: 25 s, so that its commit comes before the end of the lease.
+/// How long who takes a generator has it for itself: 5 s, and so long again each time that it renews the lease. So it is taken by
+/// another node soon after its own was killed. What it has not committed by the end, it cannot commit once somebody else has it.
+pub const GENERATOR_LEASE: Duration = Duration::from_secs(5);
+/// How often the lease of a generator is renewed while it is asked: every 1.5 s.
+pub const GENERATOR_RENEW_EVERY: Duration = Duration::from_millis(1_500);
+/// How long a generator is held at most, however often its lease is renewed: 30 s.
+pub const GENERATOR_HOLD_MAX: Duration = Duration::from_secs(30);
+/// How long one poll of a generator may take: 25 s, so that its commit comes before it is held no more.
 pub const POLL_MAX: Duration = Duration::from_secs(25);
+/// A generator that has been due for so long comes before those that make better items: 5 s.
+pub const GENERATOR_OVERDUE: Duration = Duration::from_secs(5);
+/// When a generator whose commit did not fit is asked anew: 100 ms later.
+pub const GENERATOR_ANEW_AFTER: Duration = Duration::from_millis(100);
 /// The longest idle back-off of a generator: 1 day.
 pub const IDLE_MAX: Duration = Duration::from_secs(86_400);
 /// Errors in a row after which a generator is paused, at most: 1,000.

@@ -9,8 +9,12 @@
 use std::time::Duration;
 
 use taskwright_core::generator::{Definition, ItemEnd, Record};
-use taskwright_core::limit::{GENERATOR_BATCH_MAX, GENERATOR_STATE_BYTES_MAX, ITEM_KEY_BYTES_MAX};
-use taskwright_core::{Error as Refused, GeneratorName, JobId, Namespace, NewJob, State, Timestamp};
+use taskwright_core::limit::{
+    GENERATOR_BATCH_MAX, GENERATOR_OVERDUE, GENERATOR_STATE_BYTES_MAX, ITEM_KEY_BYTES_MAX,
+};
+use taskwright_core::{
+    Error as Refused, GeneratorName, JobId, Namespace, NewJob, Priority, State, Timestamp,
+};
 
 use crate::Reply;
 use crate::bulk::BulkWrite;
@@ -33,11 +37,15 @@ pub trait GeneratorStore: Send + Sync + 'static {
     /// committed. One whose lease is over is due.
     fn take_generators(&self, take: TakeGenerators) -> Reply<'_, TakenGenerators>;
 
+    /// Has the lease of a generator end at another moment; now lets go of it. `false` when somebody else has taken it since, or
+    /// nobody has it any more.
+    fn renew_generator(&self, generator: GeneratorKey, fence: u64, until: Timestamp) -> Reply<'_, bool>;
+
     /// Writes what came of asking a generator, all of it or nothing: `false`, and nothing is done, when somebody else has taken
     /// or written it since it was taken, when one of the settled items has not ended as was
     /// seen, when one of those that are to run again is no failed job, or when an effect does not fit.
     ///
-    /// The generator can be taken again after that; but not by a commit that came too late.
+    /// The generator can be taken again after that, 100 ms later if that was `false`; but not by a commit that came too late.
     fn commit_generator(&self, now: Timestamp, commit: GeneratorCommit) -> Reply<'_, bool>;
 
     /// Writes what somebody changed about a generator; `false`, and nothing is done, when its version is another. Whoever has
@@ -83,6 +91,9 @@ pub trait GeneratorStore: Send + Sync + 'static {
         limit: usize,
     ) -> Reply<'_, Vec<StoredGenerator>>;
 
+    /// The generators that listen to topics of events, in the order of their registration.
+    fn listening_generators(&self) -> Reply<'_, Vec<ListeningGenerator>>;
+
     /// Removes a generator with its state and the files that it remembers; `false` when there was none. The jobs that it made stay, and are items no more.
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool>;
 }
@@ -106,6 +117,10 @@ pub struct NewGenerator {
     pub state: String,
     /// When somebody has to look at it. For one that is new.
     pub next: Option<Timestamp>,
+    /// The best priority of its items.
+    pub best: Priority,
+    /// Whether it listens to topics of events.
+    pub listens: bool,
 }
 
 impl NewGenerator {
@@ -119,8 +134,21 @@ impl NewGenerator {
             next: record.next_look(definition, now),
             record: serde_json::to_string(record).unwrap_or_default(),
             state,
+            best: definition.best,
+            listens: !definition.topics.is_empty(),
         }
     }
+}
+
+/// A generator that listens to topics of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListeningGenerator {
+    /// The tenant.
+    pub namespace: Namespace,
+    /// The name.
+    pub name: GeneratorName,
+    /// As JSON: a [`Definition`](taskwright_core::generator::Definition).
+    pub definition: String,
 }
 
 /// A generator as it is stored.
@@ -165,18 +193,30 @@ pub struct TakeGenerators {
     pub due: Timestamp,
     /// One of these,
     pub names: Vec<(Namespace, GeneratorName)>,
-    /// or one whose name begins with one of these, in whatever namespace.
+    /// or one whose name begins with one of these, in whatever namespace,
     pub prefixes: Vec<String>,
+    /// and whose items may have this priority or a better one; `None` takes any.
+    pub worst: Option<Priority>,
+    /// Those that were due at this moment already come first, and then those with the best items.
+    pub overdue: Timestamp,
     /// For how long from now on.
     pub lease: Duration,
     /// How many at most.
     pub limit: usize,
 }
 
+impl TakeGenerators {
+    /// None yet, of those that are due now.
+    pub fn at(now: Timestamp, lease: Duration, limit: usize) -> Self {
+        let (names, prefixes, worst) = (Vec::new(), Vec::new(), None);
+        Self { now, due: now, names, prefixes, worst, overdue: now.minus(GENERATOR_OVERDUE), lease, limit }
+    }
+}
+
 /// Generators that were taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TakenGenerators {
-    /// The generators, the longest due first.
+    /// The generators, in the order in which they came.
     pub generators: Vec<StoredGenerator>,
     /// When, after `due`, somebody has to look at a generator, be it one of those that were asked for or another.
     pub next: Option<Timestamp>,

@@ -68,7 +68,7 @@ pub use file::{FileMark, FileWrite, KnownFile};
 pub use finish::{Finish, LogEntry, LogStream, Progress, ProgressReport};
 pub use generator::{
     AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded,
-    NewGenerator, NewItem, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators,
+    ListeningGenerator, NewGenerator, NewItem, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators,
 };
 pub use history::{
     Execution, ExecutionFilter, ExecutionPage, ExecutionPlace, Executions, Group, HistoryStore, Statistics,

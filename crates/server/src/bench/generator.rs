@@ -21,7 +21,7 @@ use crate::error::Error;
 const NAME: &str = "bench";
 
 /// How often it is looked how far it has come.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(context: &Context, verb: &Bench, scene: &Scene) -> Result<(), Error> {
     let items = verb.jobs.unwrap_or(100_000);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use taskwright_core::generator::ItemEnd;
 use taskwright_core::limit::{GENERATOR_BATCH_MAX, GENERATOR_STATE_BYTES_MAX, ITEM_KEY_BYTES_MAX};
-use taskwright_core::{GeneratorName, NewJob, State};
+use taskwright_core::{GeneratorName, NewJob, Priority, State};
 
 use super::Harness;
 use super::fixture::*;
@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// The lease of every take: 30 s.
-const LEASE_S: u64 = 30;
+pub const LEASE_S: u64 = 30;
 
-fn called(name: &str) -> GeneratorName {
+pub fn called(name: &str) -> GeneratorName {
     GeneratorName::new(name).expect("scenarios name generators well")
 }
 
@@ -29,21 +29,19 @@ pub fn generator(name: &str, next: u64) -> NewGenerator {
         record: "{}".to_owned(),
         state: "null".to_owned(),
         next: Some(at(next)),
+        best: Priority::DEFAULT,
+        listens: false,
     }
 }
 
-async fn put(process: &Process, new: NewGenerator) -> bool {
+pub async fn put(process: &Process, new: NewGenerator) -> bool {
     process.store().put_generators(at(0), vec![new]).await.expect("it is registered")[0]
 }
 
-fn asks(now: u64, names: &[&str]) -> TakeGenerators {
+pub fn asks(now: u64, names: &[&str]) -> TakeGenerators {
     TakeGenerators {
-        now: at(now),
-        due: at(now),
         names: names.iter().map(|name| (namespace("default"), called(name))).collect(),
-        prefixes: Vec::new(),
-        lease: Duration::from_secs(LEASE_S),
-        limit: 10,
+        ..TakeGenerators::at(at(now), Duration::from_secs(LEASE_S), 10)
     }
 }
 
@@ -52,7 +50,7 @@ async fn take_as(process: &Process, take: TakeGenerators) -> TakenGenerators {
 }
 
 /// The names of those that are taken.
-async fn names_taken(process: &Process, take: TakeGenerators) -> Vec<String> {
+pub async fn names_taken(process: &Process, take: TakeGenerators) -> Vec<String> {
     take_as(process, take).await.generators.iter().map(|taken| taken.name.to_string()).collect()
 }
 
@@ -92,7 +90,7 @@ pub fn item(n: u32) -> NewItem {
     NewItem { key: Some(format!("key {n}")), job }
 }
 
-fn settles(n: u32, end: ItemEnd) -> SettledItem {
+pub fn settles(n: u32, end: ItemEnd) -> SettledItem {
     SettledItem { job: id(n), end }
 }
 
@@ -101,7 +99,7 @@ pub async fn commit(process: &Process, now: u64, commit: GeneratorCommit) -> boo
 }
 
 /// Registers `feed`, and has it make these items.
-async fn with_items(process: &Process, items: Vec<NewItem>) -> StoredGenerator {
+pub async fn with_items(process: &Process, items: Vec<NewItem>) -> StoredGenerator {
     put(process, generator("feed", 0)).await;
     let taken = take(process, 0).await;
     assert!(commit(process, 0, GeneratorCommit { items, ..commit_of(&taken, 100) }).await);
@@ -332,8 +330,9 @@ pub async fn an_item_that_runs_again_meanwhile_is_not_settled(harness: &impl Har
     };
     assert!(!commit(&process, 100, settled).await);
     assert_eq!(process.list(Filter::default()).await, [1], "nothing of it took place");
-    let feed = take(&process, 100).await;
-    assert_eq!(ended(&process, &feed).await, [], "it is outstanding, and was given back at once");
+    assert_eq!(names_taken(&process, asks(100, &["feed"])).await, [""; 0], "whoever was late lets others go first");
+    let feed = take(&process, 101).await;
+    assert_eq!(ended(&process, &feed).await, [], "it is outstanding, and was given back");
 }
 
 pub async fn a_pause_leaves_nothing_to_whoever_asks_at_that_time(harness: &impl Harness) {
@@ -359,7 +358,7 @@ pub async fn a_pause_leaves_nothing_to_whoever_asks_at_that_time(harness: &impl 
     assert_eq!(names_taken(&process, asks(3, &["feed"])).await, [""; 0], "somebody is asking it still");
     assert!(!commit(&process, 4, GeneratorCommit { items: vec![item(1)], ..commit_of(&taken, 50) }).await);
     assert!(!process.has(1).await);
-    assert_eq!(names_taken(&process, asks(4, &["feed"])).await, ["feed"], "and has let go of it");
+    assert_eq!(names_taken(&process, asks(5, &["feed"])).await, ["feed"], "and has let go of it");
 }
 
 pub async fn whoever_rests_is_not_given_back_to_be_asked(harness: &impl Harness) {

@@ -111,9 +111,10 @@ pub async fn a_letter_that_is_dead_no_more_makes_the_whole_commit_stale(harness:
     with_dead_letter(&process).await;
     assert_eq!(process.change(4, 1, Change::Redo { repeat: false }).await, Changed::Done);
     for n in [1, 2] {
-        let taken = take(&process, 5).await;
+        let now = 4 + u64::from(n);
+        let taken = take(&process, now).await;
         let stale = GeneratorCommit { items: vec![item(3)], again: again(n), ..commit_of(&taken, 5) };
-        assert!(!commit(&process, 5, stale).await, "job {n} is no failed job");
+        assert!(!commit(&process, now, stale).await, "job {n} is no failed job");
     }
     assert_eq!(process.list(Filter::default()).await, [1]);
 }

@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    bulk cancel change claim enqueue event fence finish follow_up generator generator_sources hand hint history lead lineage log order promote prune query queue reclaim rollup schedule source timeline unique webhook worker
+    bulk cancel change claim enqueue event fence finish follow_up generator generator_sources generator_turns hand hint history lead lineage log order promote prune query queue reclaim rollup schedule source timeline unique webhook worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -231,6 +231,14 @@ macro_rules! conformance {
                 a_running_job_that_was_to_fail_has_failed_however_it_stops,
                 only_what_runs_fails_and_only_what_waits_is_dropped,
                 rows_of_a_table_with_a_name_that_cannot_be_one_are_refused,
+            ]
+            generator_turns: [
+                a_lease_that_is_renewed_lasts_longer_and_one_that_is_let_go_of_is_over,
+                what_was_taken_by_another_is_not_renewed,
+                those_with_better_items_come_first_but_not_for_ever,
+                members_of_families_are_taken_only_if_their_items_may_be_so_good,
+                generators_that_listen_are_told_with_their_newest_definition,
+                jobs_in_the_queue_of_a_generator_that_is_gone_are_claimed,
             ]
             hand: [
                 a_job_is_handed_over_as_it_is_stored,
@@ -511,6 +519,7 @@ mod tests {
             include_str!("follow_up.rs"),
             include_str!("generator.rs"),
             include_str!("generator_sources.rs"),
+            include_str!("generator_turns.rs"),
             include_str!("hint.rs"),
             include_str!("history.rs"),
             include_str!("lead.rs"),

@@ -79,7 +79,7 @@ fn ids(page: &LogPage) -> Vec<EventId> {
 async fn take(process: &Process, now: u64, name: &str) -> StoredGenerator {
     let names = vec![(namespace("default"), called(name))];
     let lease = std::time::Duration::from_secs(30);
-    let take = TakeGenerators { now: at(now), due: at(now), names, prefixes: Vec::new(), lease, limit: 1 };
+    let take = TakeGenerators { names, ..TakeGenerators::at(at(now), lease, 1) };
     let taken = process.store().take_generators(take).await.expect("it is answered").generators.pop();
     taken.expect("the generator is due and free")
 }

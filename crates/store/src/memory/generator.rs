@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use taskwright_core::generator::ItemEnd;
-use taskwright_core::limit::PAGE_ROWS_MAX;
-use taskwright_core::{Actor, Error as Refused, GeneratorName, JobId, Namespace, State, Timestamp};
+use taskwright_core::limit::{GENERATOR_ANEW_AFTER, PAGE_ROWS_MAX};
+use taskwright_core::{Actor, Error as Refused, GeneratorName, JobId, Namespace, Priority, State, Timestamp};
 
 use super::MemoryStore;
 use super::world::World;
@@ -14,7 +14,8 @@ use crate::error::Error;
 use crate::file::KnownFile;
 use crate::generator::{
     AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded,
-    NewGenerator, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
+    ListeningGenerator, NewGenerator, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators,
+    check_commit,
 };
 use crate::table::{RowsAfter, TableRow};
 
@@ -22,6 +23,8 @@ use crate::table::{RowsAfter, TableRow};
 #[derive(Debug, Default)]
 pub(super) struct Generators {
     rows: BTreeMap<GeneratorKey, StoredGenerator>,
+    /// The best priority of the items of each, and whether it listens to topics of events.
+    traits: BTreeMap<GeneratorKey, (Priority, bool)>,
     /// The outstanding items, with their keys.
     items: BTreeMap<(GeneratorKey, JobId), Option<String>>,
     /// How many items of each have ended since it was taken, and after how many somebody has to look.
@@ -40,6 +43,17 @@ impl GeneratorStore for MemoryStore {
 
     fn take_generators(&self, take: TakeGenerators) -> Reply<'_, TakenGenerators> {
         self.act(|world| Ok(world.generators.take(&take)))
+    }
+
+    fn renew_generator(&self, generator: GeneratorKey, fence: u64, until: Timestamp) -> Reply<'_, bool> {
+        self.act(|world| {
+            let row = world.generators.rows.get_mut(&generator);
+            let row = row.filter(|row| row.fence == fence && row.lease_until.is_some());
+            let Some(row) = row else { return Ok(false) };
+            (row.lease_until, row.next) = (Some(until), row.next.map(|_| until));
+            world.tell_news();
+            Ok(true)
+        })
     }
 
     fn commit_generator(&self, now: Timestamp, commit: GeneratorCommit) -> Reply<'_, bool> {
@@ -135,6 +149,19 @@ impl GeneratorStore for MemoryStore {
         })
     }
 
+    fn listening_generators(&self) -> Reply<'_, Vec<ListeningGenerator>> {
+        self.ask(|world| {
+            let Generators { rows, traits, .. } = &world.generators;
+            let listening = traits.iter().filter(|(_, (_, listens))| *listens);
+            let listening = listening.filter_map(|(key, _)| rows.get(key)).map(|row| ListeningGenerator {
+                namespace: row.namespace.clone(),
+                name: row.name.clone(),
+                definition: row.definition.clone(),
+            });
+            Ok(listening.collect())
+        })
+    }
+
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
         self.act(|world| {
             world.files.forget_all(generator);
@@ -168,7 +195,7 @@ impl World {
         if row.version != commit.version || !is_settled || !fits {
             // Who took it lets go, and it is asked anew.
             if row.lease_until.take().is_some() {
-                row.next = row.next.map(|_| now);
+                row.next = row.next.map(|_| now.plus(GENERATOR_ANEW_AFTER));
             }
             self.tell_news();
             return Ok(false);
@@ -296,6 +323,7 @@ impl Generators {
     pub(super) fn remove(&mut self, key: GeneratorKey) -> bool {
         self.items.retain(|(of, _), _| *of != key);
         self.ends.remove(&key);
+        self.traits.remove(&key);
         self.rows.remove(&key).is_some()
     }
 
@@ -319,9 +347,10 @@ impl Generators {
 
     fn put(&mut self, now: Timestamp, new: NewGenerator) -> bool {
         if let Some(row) = self.find(&new.namespace, &new.name) {
-            let is_other = row.definition != new.definition;
+            let (key, is_other) = (row.key, row.definition != new.definition);
             if is_other {
                 (row.definition, row.changed_at) = (new.definition, now);
+                self.traits.insert(key, (new.best, new.listens));
             }
             return is_other;
         }
@@ -330,7 +359,7 @@ impl Generators {
 
     /// Adds one; `None` when the name is taken.
     pub(super) fn add(&mut self, now: Timestamp, new: NewGenerator) -> Option<GeneratorKey> {
-        let NewGenerator { namespace, name, definition, record, state, next } = new;
+        let NewGenerator { namespace, name, definition, record, state, next, best, listens } = new;
         if self.find(&namespace, &name).is_some() {
             return None;
         }
@@ -353,22 +382,29 @@ impl Generators {
             changed_at: now,
         };
         self.rows.insert(key, stored);
+        self.traits.insert(key, (best, listens));
         Some(key)
     }
 
     fn take(&mut self, take: &TakeGenerators) -> TakenGenerators {
         let names: HashSet<_> = take.names.iter().map(|(namespace, name)| (namespace, name)).collect();
         let next = self.rows.values().filter_map(|row| row.next).filter(|next| *next > take.due).min();
-        let Self { rows, ends, .. } = self;
+        let Self { rows, traits, ends, .. } = self;
+        let best = |key: GeneratorKey| traits.get(&key).map_or(Priority::IDLE, |(best, _)| *best);
         let mut due: Vec<&mut StoredGenerator> = rows
             .values_mut()
             .filter(|row| row.next.is_some_and(|next| next <= take.due))
             .filter(|row| {
                 let begins_with = |prefix: &String| row.name.as_str().starts_with(prefix);
-                names.contains(&(&row.namespace, &row.name)) || take.prefixes.iter().any(begins_with)
+                let is_wanted = take.prefixes.iter().any(begins_with)
+                    && take.worst.is_none_or(|worst| best(row.key) <= worst);
+                is_wanted || names.contains(&(&row.namespace, &row.name))
             })
             .collect();
-        due.sort_by_key(|row| (row.next, row.key));
+        due.sort_by_key(|row| {
+            let is_overdue = row.next.is_some_and(|next| next <= take.overdue);
+            ((!is_overdue).then(|| best(row.key)), row.next, row.key)
+        });
         let until = take.now.plus(take.lease);
         let taken = due.into_iter().take(take.limit).map(|row| {
             row.fence += 1;

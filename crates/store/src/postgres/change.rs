@@ -14,7 +14,8 @@ use tokio_postgres::Row;
 use super::bulk;
 use super::enqueue::{HOLDS_KEY, STOP_FAILS};
 use super::finish::{end_attempt, read_running};
-use super::place::{self, LEAVE_STREAM, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
+use super::place::{self, LEAVE_STREAM, Move, Place, Placed};
+use super::rest;
 use super::rollup;
 use super::session::{LaneKey, Session, Uuid, code, get, sql_code, sql_count, vanished};
 use crate::bulk::NOT_REDONE;
@@ -56,7 +57,8 @@ pub(super) async fn change(
     by: &By<'_>,
 ) -> Result<Vec<Changed>, Error> {
     let locked = lock(session, ids, change).await?;
-    let mut places = places(session, &locked.values().copied().collect::<Vec<_>>()).await?;
+    // A statement of its own: it must see what was committed while locks were waited for.
+    let mut places = place::find(session, &locked.values().copied().collect::<Vec<_>>()).await?;
     lock_streams(session, &places).await?;
     let mut changed = Vec::with_capacity(ids.len());
     for id in ids {
@@ -78,7 +80,7 @@ pub(super) async fn change_seen(
 ) -> Result<Vec<Changed>, Error> {
     let ids: Vec<JobId> = seen.iter().map(|seen| seen.id).collect();
     let locked = lock(session, &ids, change).await?;
-    let mut places = places(session, &locked.values().copied().collect::<Vec<_>>()).await?;
+    let mut places = place::find(session, &locked.values().copied().collect::<Vec<_>>()).await?;
     lock_streams(session, &places).await?;
     let mut changed = Vec::with_capacity(seen.len());
     for seen in seen {
@@ -121,14 +123,6 @@ async fn lock_streams(session: &mut Session<'_>, places: &HashMap<i64, Place>) -
     if lanes.is_empty() { Ok(()) } else { place::lock_lanes(session, &lanes).await }
 }
 
-/// Where jobs are now. A statement of its own: it must see what was committed while locks were waited for.
-pub(super) async fn places(session: &mut Session<'_>, seqs: &[i64]) -> Result<HashMap<i64, Place>, Error> {
-    let find =
-        format!("SELECT j.seq, {PLACE_COLUMNS} FROM job j {PLACE_JOINS} WHERE j.seq = ANY($1::bigint[])");
-    let rows = session.all(&find, &[&seqs]).await?;
-    rows.iter().map(|row| Ok((get(row, 0)?, place::read_place(row, 1)?))).collect()
-}
-
 /// Changes a job that is locked. `seen` is where it was seen, if it was; somewhere else than is `expected` nothing is done.
 async fn change_one(
     session: &mut Session<'_>,
@@ -140,7 +134,7 @@ async fn change_one(
 ) -> Result<Changed, Error> {
     for _ in 0..LOOKS_MAX {
         if seen.is_none() {
-            seen = places(session, &[seq]).await?.remove(&seq);
+            seen = place::find(session, &[seq]).await?.remove(&seq);
         }
         // This very call may have removed it.
         let Some(place) = seen.take() else { return Ok(Changed::Unknown) };
@@ -233,6 +227,7 @@ async fn redo(
     };
     let attempts = sql_count(place.attempts);
     session.execute("UPDATE job SET attempts_base = $2 WHERE seq = $1", &[&seq, &attempts]).await?;
+    rest::end_in(session, place.lane).await?;
     let place = Place { flags, ..*place };
     let moved = move_to(session, seq, &place, Cause::Redo, State::Available, Some(by.now), by).await?;
     moved.map(Some).ok_or_else(|| vanished("a job that is over"))
@@ -403,13 +398,13 @@ pub(super) async fn remove(session: &mut Session<'_>, seqs: &[i64]) -> Result<()
     if !seqs.is_empty() {
         // Whoever removes others of the same completion at this moment is waited for: the second one sees what both have left.
         let completions = session.all(LOCK_COMPLETIONS, &[&seqs]).await?;
-        let is_ahead = |row: &Row| get::<bool>(row, 0);
-        if completions.iter().map(is_ahead).collect::<Result<Vec<_>, _>>()?.contains(&true) {
-            rollup::leave_slips(session, seqs).await?;
-        }
+        rollup::leave_slips(session, seqs, &completions).await?;
         session.execute(REMOVE, &[&seqs]).await?;
-        // A statement of its own, which sees what is left.
-        session.execute(REMOVE_COMPLETIONS, &[&seqs]).await?;
+        let completions = completions.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
+        if !completions.is_empty() {
+            // A statement of its own, which sees what is left.
+            session.execute(REMOVE_COMPLETIONS, &[&completions]).await?;
+        }
     }
     Ok(())
 }
@@ -562,13 +557,17 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
         past AS (DELETE FROM unique_past WHERE seq = ANY($1::bigint[])),
         bulks AS (DELETE FROM bulk WHERE seq = ANY($1::bigint[]))
     DELETE FROM job WHERE seq = ANY($1::bigint[])";
-pub(super) const LOCK_COMPLETIONS: &str = "SELECT c.completion > (SELECT r.completion FROM rolled r)
+/// Those in which the jobs are, with their times where they are not in roll-ups yet, in the columns of
+/// [`completions::explode`](super::completions::explode).
+pub(super) const LOCK_COMPLETIONS: &str = "SELECT c.completion, c.worker, c.claimed_at,
+        ARRAY(SELECT lower(r) FROM unnest(c.seqs) AS r), ARRAY(SELECT upper(r) FROM unnest(c.seqs) AS r),
+        CASE WHEN c.completion > (SELECT r.completion FROM rolled r) THEN c.times END
     FROM completion c
-    WHERE c.seqs && (SELECT range_agg(int8range(seq, seq + 1)) FROM unnest($1::bigint[]) AS t (seq))
+    WHERE c.completion = ANY(ARRAY(
+        SELECT c.completion FROM spans($1::bigint[]) s JOIN completion c ON c.seqs && s.span))
     ORDER BY c.completion FOR UPDATE";
-pub(super) const REMOVE_COMPLETIONS: &str = "DELETE FROM completion c
-    WHERE c.seqs && (SELECT range_agg(int8range(seq, seq + 1)) FROM unnest($1::bigint[]) AS t (seq))
-      AND NOT EXISTS (SELECT FROM job j WHERE j.seq >= c.lo AND j.seq <= c.hi AND c.seqs @> j.seq LIMIT 1)";
+pub(super) const REMOVE_COMPLETIONS: &str = "DELETE FROM completion c WHERE c.completion = ANY($1::bigint[])
+    AND NOT EXISTS (SELECT FROM job j WHERE j.seq >= c.lo AND j.seq <= c.hi AND c.seqs @> j.seq LIMIT 1)";
 /// The oldest jobs of a queue's lanes that wait, for a worker or for something else.
 pub(super) const WAITING_IN_QUEUE: &str = "SELECT c.seq, l.lane
     FROM queue q JOIN lane l ON l.queue = q.queue CROSS JOIN LATERAL (

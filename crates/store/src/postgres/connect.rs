@@ -164,20 +164,31 @@ impl Connection {
     ///
     /// As every call to the server.
     pub async fn begin(&mut self) -> Result<Transaction<'_>, Error> {
-        self.begin_within(ANSWER_WAIT_MAX).await
+        self.begin_as(Reads::Newest, ANSWER_WAIT_MAX).await
+    }
+
+    /// Begins a transaction that only reads, all of it on one snapshot.
+    pub(super) async fn begin_snapshot(&mut self) -> Result<Transaction<'_>, Error> {
+        self.begin_as(Reads::Snapshot, ANSWER_WAIT_MAX).await
     }
 
     /// As [`begin`](Self::begin), for a migration: the server may take an hour for each answer.
     pub(super) async fn begin_migration(&mut self) -> Result<Transaction<'_>, Error> {
-        self.begin_within(MIGRATION_WAIT_MAX).await
+        self.begin_as(Reads::Newest, MIGRATION_WAIT_MAX).await
     }
 
-    async fn begin_within(&mut self, answer_wait_max: Duration) -> Result<Transaction<'_>, Error> {
+    async fn begin_as(&mut self, reads: Reads, answer_wait_max: Duration) -> Result<Transaction<'_>, Error> {
         let calls = Calls { state: &self.state, whereabouts: Some(&self.whereabouts), answer_wait_max };
         let object = self.object.as_mut().ok_or_else(Error::closed)?;
         // A claim reads what was committed while it waited for a lane: it must not keep an older snapshot, whatever the
         // role or the database has for its default.
-        let begun = object.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start();
+        let begin = match reads {
+            Reads::Newest => object.build_transaction().isolation_level(IsolationLevel::ReadCommitted),
+            Reads::Snapshot => {
+                object.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true)
+            }
+        };
+        let begun = begin.start();
         let inner = calls.answer(begun).await?;
         let tx = Transaction { inner, calls, prepares: self.local.is_none(), types: &self.types };
         tx.run(self.local.as_deref().unwrap_or(PLAN_EACH)).await?;
@@ -313,6 +324,14 @@ impl Calls<'_> {
             store_error(error)
         })
     }
+}
+
+/// What the statements of a transaction see.
+enum Reads {
+    /// Each what is committed when it begins.
+    Newest,
+    /// All what was committed when the first began; nothing is written.
+    Snapshot,
 }
 
 /// A transaction on a [`Connection`]: the only way to the data, so that each one is set up.

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use taskwright_core::generator::ItemEnd;
+use taskwright_core::limit::GENERATOR_ANEW_AFTER;
 use taskwright_core::{Actor, GeneratorName, JobId, Namespace, NewJob, State, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -14,16 +15,17 @@ use super::bulk;
 use super::change::{self, By, remove};
 use super::enqueue;
 use super::file;
-use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
+use super::place;
 use super::query::{read_view, view_query};
+use super::rest;
 use super::schedule::page;
 use super::session::{Session, Uuid, get, name, vanished};
 use super::webhook;
 use crate::change::Change;
 use crate::error::Error;
 use crate::generator::{
-    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorWrite, ItemsEnded, NewGenerator,
-    SettledItem, StoredGenerator, TakeGenerators,
+    AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorWrite, ListeningGenerator,
+    NewGenerator, SettledItem, StoredGenerator, TakeGenerators,
 };
 use crate::query::JobView;
 
@@ -46,7 +48,10 @@ pub(super) async fn put(
         let new = &generators[at];
         let (namespace, name, at_us) = (new.namespace.as_str(), new.name.as_str(), now.as_micros());
         changed[at] = insert(session, now, new).await?.is_some()
-            || session.execute(REDEFINE, &[&namespace, &name, &new.definition, &at_us]).await? > 0;
+            || session
+                .execute(REDEFINE, &[&namespace, &name, &new.definition, &at_us, &best(new), &new.listens])
+                .await?
+                > 0;
     }
     session.hint = true;
     Ok(changed)
@@ -61,8 +66,14 @@ pub(super) async fn insert(
     let (namespace, name, now) = (new.namespace.as_str(), new.name.as_str(), now.as_micros());
     let next = new.next.map(Timestamp::as_micros);
     let values: &[&(dyn ToSql + Sync)] =
-        &[&namespace, &name, &next, &now, &new.definition, &new.record, &new.state];
-    session.first(INSERT, values).await?.map(|row| get(&row, 0)).transpose()
+        &[&namespace, &name, &next, &now, &new.definition, &new.record, &new.state, &best(new), &new.listens];
+    let Some(row) = session.first(INSERT, values).await? else { return Ok(None) };
+    rest::end(session, &new.namespace, &new.name).await?;
+    get(&row, 0).map(Some)
+}
+
+fn best(new: &NewGenerator) -> i32 {
+    i32::from(new.best.0)
 }
 
 /// Makes a generator known, and gives its key.
@@ -87,11 +98,12 @@ pub(super) fn read_next(rows: &[Row]) -> Result<(bool, Option<Timestamp>), Error
     Ok((get(row, 0)?, get::<Option<i64>>(row, 1)?.map(Timestamp::from_micros)))
 }
 
-/// What [`take_due`] took, the longest due first.
+/// What [`take_due`] took, in its order.
 pub(super) fn read_taken(rows: &[Row]) -> Result<Vec<StoredGenerator>, Error> {
-    let taken = rows.iter().map(|row| Ok((get::<i64>(row, 14)?, read_generator(row)?)));
+    let taken =
+        rows.iter().map(|row| Ok(((get::<i32>(row, 14)?, get::<i64>(row, 15)?), read_generator(row)?)));
     let mut taken = taken.collect::<Result<Vec<_>, Error>>()?;
-    taken.sort_by_key(|(due, generator)| (*due, generator.key));
+    taken.sort_by_key(|(rank, generator)| (*rank, generator.key));
     Ok(taken.into_iter().map(|(_, generator)| generator).collect())
 }
 
@@ -110,7 +122,7 @@ pub(super) async fn commit(
     let is_fresh = is_fresh && are_failed(session, &commit.again).await?;
     let seqs = if is_fresh { settled(session, key, &commit.settled).await? } else { None };
     let Some(seqs) = seqs else {
-        session.execute(LET_GO, &[&key, &now.as_micros()]).await?;
+        session.execute(LET_GO, &[&key, &now.plus(GENERATOR_ANEW_AFTER).as_micros()]).await?;
         session.hint = true;
         return Ok(false);
     };
@@ -168,7 +180,7 @@ async fn are_failed(session: &mut Session<'_>, again: &[AgainItem]) -> Result<bo
     }
     let ids: Vec<JobId> = again.iter().map(|item| item.job).collect();
     let locked = change::lock(session, &ids, Change::Delete).await?;
-    let places = change::places(session, &locked.values().copied().collect::<Vec<_>>()).await?;
+    let places = place::find(session, &locked.values().copied().collect::<Vec<_>>()).await?;
     let is_failed = |seq: &i64| places.get(seq).is_some_and(|place| place.state == State::Failed);
     Ok(again.iter().all(|item| locked.get(&item.job).is_some_and(is_failed)))
 }
@@ -201,7 +213,7 @@ async fn settled(
     }
     let ids: Vec<JobId> = items.iter().map(|item| item.job).collect();
     let locked = change::lock(session, &ids, Change::Delete).await?;
-    let places = change::places(session, &locked.values().copied().collect::<Vec<_>>()).await?;
+    let places = place::find(session, &locked.values().copied().collect::<Vec<_>>()).await?;
     let jobs: Vec<Uuid> = ids.into_iter().map(Uuid::from).collect();
     if session.all(OUTSTANDING, &[&generator, &jobs]).await?.len() != items.len() {
         return Ok(None);
@@ -239,6 +251,31 @@ pub(super) async fn rewrite(
     Ok(written > 0)
 }
 
+/// See [`GeneratorStore::renew_generator`](crate::GeneratorStore::renew_generator).
+pub(super) async fn renew(
+    session: &mut Session<'_>,
+    generator: GeneratorKey,
+    fence: u64,
+    until: Timestamp,
+) -> Result<bool, Error> {
+    let renewed = session.execute(RENEW, &[&generator.0, &signed(fence), &until.as_micros()]).await? > 0;
+    session.hint |= renewed;
+    Ok(renewed)
+}
+
+/// See [`GeneratorStore::listening_generators`](crate::GeneratorStore::listening_generators).
+pub(super) async fn listening(session: &mut Session<'_>) -> Result<Vec<ListeningGenerator>, Error> {
+    let rows = session.all(LISTENING, &[]).await?;
+    let read = |row: &Row| {
+        Ok(ListeningGenerator {
+            namespace: name(row, 0, Namespace::new)?,
+            name: name(row, 1, GeneratorName::new)?,
+            definition: get(row, 2)?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
 /// See [`GeneratorStore::notify_generator`](crate::GeneratorStore::notify_generator).
 pub(super) async fn notify(
     session: &mut Session<'_>,
@@ -250,19 +287,10 @@ pub(super) async fn notify(
     Ok(session.execute(NOTIFY, &[&namespace.as_str(), &name.as_str(), &now.as_micros()]).await? > 0)
 }
 
-/// See [`GeneratorStore::items_ended`](crate::GeneratorStore::items_ended). A statement of its own for each, so that nobody waits for
-/// another generator while holding one.
-pub(super) async fn note_ends(
-    session: &mut Session<'_>,
-    now: Timestamp,
-    ended: &ItemsEnded,
-) -> Result<u32, Error> {
-    let (namespace, name) = (ended.namespace.as_str(), ended.name.as_str());
-    let (count, now) = (i64::from(ended.count), now.as_micros());
-    let row = session.first(NOTE_ENDS, &[&namespace, &name, &count, &now]).await?;
-    let Some(row) = row else { return Ok(0) };
-    session.hint |= get::<bool>(&row, 0)?;
-    Ok(u32::try_from(get::<i64>(&row, 1)?).unwrap_or(u32::MAX))
+/// What [`NOTE_ENDS`] answers: whether the generator is due by that, and after how many more ends it will be.
+pub(super) fn read_noted(rows: &[Row]) -> Result<(bool, u32), Error> {
+    let Some(row) = rows.first() else { return Ok((false, 0)) };
+    Ok((get(row, 0)?, u32::try_from(get::<i64>(row, 1)?).unwrap_or(u32::MAX)))
 }
 
 /// See [`GeneratorStore::ended_items`](crate::GeneratorStore::ended_items).
@@ -271,12 +299,15 @@ pub(super) async fn ended(
     generator: GeneratorKey,
     limit: usize,
 ) -> Result<Vec<EndedItem>, Error> {
-    let rows = session.all(&items_query(), &[&generator.0]).await?;
+    let rows = session.all(ITEMS, &[&generator.0]).await?;
+    let seqs = rows.iter().filter_map(|row| get(row, 2).transpose()).collect::<Result<Vec<i64>, _>>()?;
+    let places = place::find(session, &seqs).await?;
     let mut found: Vec<(Option<i64>, Option<State>, u32, &Row)> = Vec::new();
     for row in &rows {
         let seq = get::<Option<i64>>(row, 2)?;
-        let place = seq.map(|_| place::read_place(row, 3)).transpose()?;
-        let state = place.as_ref().map(|place| place.state);
+        // One that was removed between the two statements is gone as the others are.
+        let place = seq.and_then(|seq| places.get(&seq));
+        let state = place.map(|place| place.state);
         if ItemEnd::of(state).is_some() && found.len() < limit {
             found.push((seq, state, place.map_or(0, |place| place.attempts), row));
         }
@@ -304,14 +335,6 @@ pub(super) async fn ended(
         })
     });
     ended.collect()
-}
-
-/// Where the jobs of all outstanding items are.
-fn items_query() -> String {
-    format!(
-        "SELECT i.job, i.key, j.seq, {PLACE_COLUMNS} FROM item i LEFT JOIN job j ON j.id = i.job {PLACE_JOINS}
-         WHERE i.generator = $1 ORDER BY i.generator, i.job"
-    )
 }
 
 /// See [`GeneratorStore::generator`](crate::GeneratorStore::generator).
@@ -350,10 +373,13 @@ pub(super) async fn list(
 /// See [`GeneratorStore::remove_generator`](crate::GeneratorStore::remove_generator).
 pub(super) async fn forget(session: &mut Session<'_>, generator: GeneratorKey) -> Result<bool, Error> {
     // The row first: whoever commits at this moment is waited for, or finds nothing.
-    let removed = session.execute(REMOVE, &[&generator.0]).await? > 0;
+    let removed = session.first(REMOVE, &[&generator.0]).await?;
     session.execute(FORGET_ALL_ITEMS, &[&generator.0]).await?;
     session.execute(file::FORGET_ALL, &[&generator.0]).await?;
-    Ok(removed)
+    let Some(row) = removed else { return Ok(false) };
+    let (namespace, name) = (name(&row, 0, Namespace::new)?, name(&row, 1, GeneratorName::new)?);
+    rest::begin(session, &namespace, &name).await?;
+    Ok(true)
 }
 
 pub(super) fn read_generator(row: &Row) -> Result<StoredGenerator, Error> {
@@ -382,30 +408,48 @@ pub(super) const COLUMNS: &str =
     "g.generator, g.namespace, g.name, g.version, g.fence, g.notices, g.paused, g.next, g.lease_until,
     g.created_at, g.changed_at, g.definition, g.record, g.state";
 
-/// Takes the generators of these names ($3, $4) or with names that begin so ($6) that are due at a moment ($1), until another
-/// ($2), at most so many ($5). What somebody else is taking or writing is passed over.
+/// That a generator `d` is due at a moment ($1) and has one of these names ($2, $3), or one that begins so ($4) and items that may
+/// be as good ($5).
+macro_rules! is_due {
+    () => {
+        "d.next <= $1 AND (
+            EXISTS (
+                SELECT FROM unnest($2::text[], $3::text[]) AS n (namespace, name)
+                WHERE n.namespace = d.namespace AND n.name = d.name)
+            OR d.best <= $5
+                AND EXISTS (SELECT FROM unnest($4::text[]) AS p (prefix) WHERE starts_with(d.name, p.prefix)))"
+    };
+}
+
+/// Takes generators that are due, until a moment ($6), at most so many ($7); those that were due at another ($8) come first. What
+/// somebody else is taking or writing is passed over.
 pub(super) fn take_due() -> String {
     format!(
         "WITH due AS MATERIALIZED (
-            SELECT d.generator, d.next FROM generator d
-            WHERE d.next <= $1 AND (EXISTS (
-                SELECT FROM unnest($3::text[], $4::text[]) AS n (namespace, name)
-                WHERE n.namespace = d.namespace AND n.name = d.name)
-              OR EXISTS (SELECT FROM unnest($6::text[]) AS p (prefix) WHERE starts_with(d.name, p.prefix)))
-            ORDER BY d.next, d.generator LIMIT $5 FOR UPDATE OF d SKIP LOCKED)
-        UPDATE generator g SET fence = g.fence + 1, ended = 0, lease_until = $2, next = $2
-        FROM due WHERE g.generator = due.generator RETURNING {COLUMNS}, due.next"
+            SELECT d.generator, d.next, CASE WHEN d.next <= $8 THEN -32769 ELSE d.best END AS rank FROM generator d
+            WHERE {} ORDER BY rank, d.next, d.generator LIMIT $7 FOR UPDATE OF d SKIP LOCKED)
+        UPDATE generator g SET fence = g.fence + 1, ended = 0, lease_until = $6, next = $6
+        FROM due WHERE g.generator = due.generator RETURNING {COLUMNS}, due.rank, due.next",
+        is_due!()
     )
 }
 
-/// Whether a generator is due at a moment, and when the next one after that is.
-pub(super) const NEXT: &str = "SELECT EXISTS (SELECT FROM generator WHERE next <= $1),
-    (SELECT next FROM generator WHERE next > $1 ORDER BY next LIMIT 1)";
+/// Whether a generator is due, and when the next one after that is, whosever it is.
+pub(super) const NEXT: &str = concat!(
+    "SELECT EXISTS (SELECT FROM generator d WHERE ",
+    is_due!(),
+    "), (SELECT next FROM generator WHERE next > $1 ORDER BY next LIMIT 1)"
+);
+const RENEW: &str = "UPDATE generator
+    SET lease_until = $3, next = CASE WHEN next IS NOT NULL THEN $3::bigint END
+    WHERE generator = $1 AND fence = $2 AND lease_until IS NOT NULL";
+const LISTENING: &str = "SELECT namespace, name, definition FROM generator WHERE listens ORDER BY generator";
 const INSERT: &str = "INSERT INTO generator
-        (namespace, name, version, fence, notices, paused, next, created_at, changed_at, definition, record, state)
-    VALUES ($1, $2, 1, 0, 0, false, $3, $4, $4, $5, $6, $7) ON CONFLICT (namespace, name) DO NOTHING
+        (namespace, name, version, fence, notices, paused, next, created_at, changed_at, definition, record, state,
+         best, listens)
+    VALUES ($1, $2, 1, 0, 0, false, $3, $4, $4, $5, $6, $7, $8, $9) ON CONFLICT (namespace, name) DO NOTHING
     RETURNING generator";
-const REDEFINE: &str = "UPDATE generator SET definition = $3, changed_at = $4
+const REDEFINE: &str = "UPDATE generator SET definition = $3, changed_at = $4, best = $5, listens = $6
     WHERE namespace = $1 AND name = $2 AND definition <> $3";
 const HELD: &str = "SELECT version FROM generator WHERE generator = $1 AND fence = $2 FOR UPDATE";
 const LET_GO: &str = "UPDATE generator
@@ -426,7 +470,7 @@ const NOTIFY: &str = "UPDATE generator
     SET notices = notices + 1, next = CASE WHEN paused OR lease_until > $3 THEN next ELSE $3 END
     WHERE namespace = $1 AND name = $2";
 /// Counts ends of items; answers whether the generator is due, and after how many more it will be.
-const NOTE_ENDS: &str = "UPDATE generator
+pub(super) const NOTE_ENDS: &str = "UPDATE generator
     SET ended = ended + $3,
         next = CASE WHEN next > $4 AND look_after > 0 AND ended + $3 >= look_after AND (lease_until > $4) IS NOT TRUE
                     THEN $4 ELSE next END
@@ -436,10 +480,13 @@ pub(super) const NOTIFY_KEYS: &str = "UPDATE generator
     WHERE generator = ANY($1::bigint[])";
 /// Gives a notice to one that is being committed.
 pub(super) const NOTE: &str = "UPDATE generator SET notices = notices + 1 WHERE generator = $1";
+/// All outstanding items, and their jobs.
+const ITEMS: &str = "SELECT i.job, i.key, j.seq FROM item i LEFT JOIN job j ON j.id = i.job
+    WHERE i.generator = $1 ORDER BY i.generator, i.job";
 const OUTSTANDING: &str = "SELECT job FROM item WHERE generator = $1 AND job = ANY($2::uuid[])";
 const INSERT_ITEMS: &str = "INSERT INTO item (generator, job, key)
     SELECT $1::bigint, t.job, t.key FROM unnest($2::uuid[], $3::text[]) AS t (job, key)
     ON CONFLICT (generator, job) DO NOTHING";
 const FORGET_ITEMS: &str = "DELETE FROM item WHERE generator = $1 AND job = ANY($2::uuid[])";
 const FORGET_ALL_ITEMS: &str = "DELETE FROM item WHERE generator = $1";
-const REMOVE: &str = "DELETE FROM generator WHERE generator = $1";
+const REMOVE: &str = "DELETE FROM generator WHERE generator = $1 RETURNING namespace, name";

@@ -54,6 +54,7 @@ mod place;
 mod query;
 mod raw;
 mod reach;
+mod rest;
 mod restored;
 mod rollup;
 mod run_directory;

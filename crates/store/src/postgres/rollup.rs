@@ -3,12 +3,13 @@
 //! Completions are followed by their numbers. A number is given out before its transaction commits, so a gap may yet be
 //! filled: whoever comes to one goes no further until every transaction that was under way when it was first seen has ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::rollup::{Ended, Grain, RollUp};
 use taskwright_core::{Kind, Namespace, QueueName, Timestamp};
+use tokio_postgres::Row;
 
 use super::completions::{Completed, explode};
 use super::session::{Session, code, get, name, sql_code, vanished};
@@ -234,18 +235,42 @@ pub(super) async fn page(
     Ok(RollUpPage { roll_ups, next })
 }
 
-/// Leaves slips of jobs that are about to be removed, of completions that are not in roll-ups yet. Until the transaction ends
-/// nobody rolls up.
-pub(super) async fn leave_slips(session: &mut Session<'_>, seqs: &[i64]) -> Result<(), Error> {
-    session.all(HOLD, &[]).await?;
+/// Leaves slips of jobs that are about to be removed, of these completions (locked, with their times) that are not in roll-ups yet.
+/// Until the transaction ends nobody rolls up.
+pub(super) async fn leave_slips(
+    session: &mut Session<'_>,
+    seqs: &[i64],
+    completions: &[Row],
+) -> Result<(), Error> {
+    let mut ahead = Vec::new();
+    for row in completions {
+        if get::<Option<&[u8]>>(row, 5)?.is_some() {
+            ahead.push((get::<i64>(row, 0)?, row));
+        }
+    }
+    if ahead.is_empty() {
+        return Ok(());
+    }
+    let row = session.first(HOLD, &[]).await?.ok_or_else(|| vanished("the progress of roll-ups"))?;
+    let rolled: i64 = get(&row, 0)?;
+    let going: HashSet<i64> = seqs.iter().copied().collect();
+    let (mut jobs, mut claimed, mut started, mut ended) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (_, row) in ahead.into_iter().filter(|(completion, _)| *completion > rolled) {
+        for one in explode(row)?.into_iter().filter(|one| going.contains(&one.place.key.0)) {
+            jobs.push(one.place.key.0);
+            claimed.push(one.claimed_at);
+            started.push(one.started_at);
+            ended.push(one.place.ended_at.as_micros());
+        }
+    }
     let completed = sql_code(AttemptEnd::Completed.code());
-    session.execute(LEAVE_SLIPS, &[&seqs, &completed]).await?;
+    session.execute(LEAVE_SLIPS, &[&jobs, &claimed, &started, &ended, &completed]).await?;
     Ok(())
 }
 
 // The statements of roll-ups.
 const LOCK: &str = "SELECT completion, sure_to, mark_to, mark_xid::text FROM rolled FOR UPDATE";
-const HOLD: &str = "SELECT FROM rolled FOR SHARE";
+const HOLD: &str = "SELECT completion FROM rolled FOR SHARE";
 /// The newest completion, the first id that no transaction had yet in the same snapshot, whether all below `$1` have ended, and whether
 /// there were as many at all.
 const AHEAD: &str = "SELECT coalesce((SELECT completion FROM completion ORDER BY completion DESC LIMIT 1), 0),
@@ -273,14 +298,9 @@ const PAGE: &str = "SELECT at, namespace, queue, kind, body FROM rollup
     WHERE grain = $1 AND (at, namespace, queue, kind) > ($2, $3, $4, $5) AND at < $6
     ORDER BY at, namespace, queue, kind LIMIT $7";
 const LEAVE_SLIPS: &str = "INSERT INTO slip (lane, claimed_at, started_at, ended_at, run_at, outcome)
-    SELECT j.lane, c.claimed_at, c.claimed_at + time_at(c.times, c.place, 0), c.claimed_at + time_at(c.times, c.place, 1),
-           j.run_at, $2::smallint
-    FROM unnest($1::bigint[]) AS t (seq)
-    CROSS JOIN LATERAL (SELECT lane, run_at FROM job WHERE job.seq = t.seq LIMIT 1) j
-    CROSS JOIN LATERAL (
-        SELECT c.completion, c.claimed_at, c.times, place_in(c.seqs, t.seq) AS place
-        FROM completion c WHERE c.seqs @> t.seq LIMIT 1) c
-    WHERE c.completion > (SELECT completion FROM rolled)";
+    SELECT j.lane, t.claimed_at, t.started_at, t.ended_at, j.run_at, $5::smallint
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS t (seq, claimed_at, started_at, ended_at)
+    CROSS JOIN LATERAL (SELECT lane, run_at FROM job WHERE job.seq = t.seq LIMIT 1) j";
 /// Removes roll-ups of a grain (`$3`) of spans before a moment (`$1`), at most so many (`$2`).
 pub(super) const FORGET: &str = "DELETE FROM rollup WHERE ctid = ANY(ARRAY(
         SELECT r.ctid FROM rollup r WHERE r.grain = $3 AND r.at < $1 ORDER BY r.at LIMIT $2 FOR UPDATE SKIP LOCKED))";

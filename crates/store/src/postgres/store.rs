@@ -15,6 +15,7 @@ use super::change::{self, By};
 use super::connect::{Connections, Parameters};
 use super::error::{is_conflict, is_duplicate};
 use super::held::{Held, Where};
+use super::rest::Rest;
 use super::session::{Lanes, Parts, Session, get};
 use super::stuck::Stuck;
 use super::sweep;
@@ -81,8 +82,7 @@ macro_rules! snapshot {
     ($store:expr, $session:ident => $work:expr) => {{
         let store = $store;
         let mut connection = store.connections.get().await?;
-        let tx = connection.begin().await?;
-        tx.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let tx = connection.begin_snapshot().await?;
         let mut own = Session::new(&tx, &store.lanes);
         let $session = &mut own;
         let done = $work.await?;
@@ -120,6 +120,7 @@ pub struct PostgresStore {
     absences: Absences,
     /// Lost workers that are tried again later.
     stuck: Stuck,
+    rest: Rest,
     /// Held by a batch until it has its place among others: see [`Self::enqueue_streamed_behind`].
     turn: tokio::sync::Mutex<()>,
     /// Which run of which machine this is, and which of its directories for presence: see [`run_directory`].
@@ -159,6 +160,7 @@ impl PostgresStore {
             tether: Tether::default(),
             absences: Absences::default(),
             stuck: Stuck::default(),
+            rest: Rest::default(),
             turn: tokio::sync::Mutex::default(),
             boot,
             counts: Counts::default(),
@@ -173,8 +175,17 @@ impl PostgresStore {
         self.counts.statements.fetch_add(parts.statements, Ordering::Relaxed);
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
         if parts.hint {
-            self.bell.ring(&self.connections);
+            self.ring();
         }
+    }
+
+    /// Has whoever waits for news look.
+    pub(super) fn ring(&self) {
+        self.bell.ring(&self.connections);
+    }
+
+    pub(super) fn rest(&self) -> &Rest {
+        &self.rest
     }
 
     /// Runs one statement in a transaction of its own.
@@ -194,7 +205,7 @@ impl PostgresStore {
     }
 
     /// Runs one statement that only reads: for what is looked at again and again.
-    async fn look(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
+    pub(super) async fn look(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
         self.connections.get().await?.once(sql, parameters).await
     }
 
@@ -467,7 +478,11 @@ impl Store for PostgresStore {
     }
 
     fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted> {
-        Box::pin(async move { transact!(self, session => sweep::promote(session, now, limit)) })
+        Box::pin(async move {
+            let done = transact!(self, session => sweep::promote(session, now, limit))?;
+            self.wake_lanes(now).await?;
+            Ok(done)
+        })
     }
 
     fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {

@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use taskwright_core::generator::ItemEnd;
-use taskwright_core::{Actor, GeneratorName, JobId, Namespace, State, Timestamp};
+use taskwright_core::limit::GENERATOR_ANEW_AFTER;
+use taskwright_core::{Actor, GeneratorName, JobId, Namespace, Priority, State, Timestamp};
 
 use super::SqliteStore;
 use super::change::{self, By, remove_all};
@@ -23,7 +24,8 @@ use crate::error::Error;
 use crate::file::KnownFile;
 use crate::generator::{
     AgainItem, Effect, EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded,
-    NewGenerator, NewItem, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
+    ListeningGenerator, NewGenerator, NewItem, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators,
+    check_commit,
 };
 use crate::table::{RowsAfter, TableRow};
 use crate::{Enqueued, Reply};
@@ -39,6 +41,14 @@ impl GeneratorStore for SqliteStore {
     fn take_generators(&self, take: TakeGenerators) -> Reply<'_, TakenGenerators> {
         let ask = take.clone();
         self.writer.write_unless(move |session| peek(session, &ask), move |session| take_due(session, &take))
+    }
+
+    fn renew_generator(&self, generator: GeneratorKey, fence: u64, until: Timestamp) -> Reply<'_, bool> {
+        self.writer.write(move |session| {
+            let renewed = session.execute(RENEW, (generator.0, fence, until.as_micros()))? > 0;
+            session.hint |= renewed;
+            Ok(renewed)
+        })
     }
 
     fn commit_generator(&self, now: Timestamp, given: GeneratorCommit) -> Reply<'_, bool> {
@@ -120,6 +130,18 @@ impl GeneratorStore for SqliteStore {
         })
     }
 
+    fn listening_generators(&self) -> Reply<'_, Vec<ListeningGenerator>> {
+        self.readers.read(|conn| {
+            rows(conn, LISTENING, [], |row| {
+                Ok(ListeningGenerator {
+                    namespace: name(row, 0, Namespace::new)?,
+                    name: name(row, 1, GeneratorName::new)?,
+                    definition: row.get(2)?,
+                })
+            })
+        })
+    }
+
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
         self.writer.write(move |session| forget(session, generator))
     }
@@ -163,7 +185,8 @@ pub(super) fn insert(
 ) -> Result<Option<i64>, Error> {
     let (namespace, name, now) = (new.namespace.as_str(), new.name.as_str(), now.as_micros());
     let next = new.next.map(Timestamp::as_micros);
-    let values = params![namespace, name, next, now, new.definition, new.record, new.state];
+    let values =
+        params![namespace, name, next, now, new.definition, new.record, new.state, new.best.0, new.listens];
     session.first(INSERT, values, |row| row.get(0))
 }
 
@@ -172,13 +195,13 @@ fn put(session: &mut Session<'_>, now: Timestamp, new: &NewGenerator) -> Result<
         return Ok(true);
     }
     let (namespace, name, now) = (new.namespace.as_str(), new.name.as_str(), now.as_micros());
-    Ok(session.execute(REDEFINE, params![namespace, name, new.definition, now])? > 0)
+    Ok(session.execute(REDEFINE, params![namespace, name, new.definition, now, new.best.0, new.listens])? > 0)
 }
 
 /// Looks whether any of the generators is due; answers when none is.
 fn peek(session: &mut Session<'_>, take: &TakeGenerators) -> Result<Option<TakenGenerators>, Error> {
     let next = next_after(session, take.due)?;
-    let is_due = !due(session, take, 1)?.is_empty();
+    let is_due = !due(session, take)?.is_empty();
     Ok((!is_due).then(|| TakenGenerators { generators: Vec::new(), next }))
 }
 
@@ -187,31 +210,35 @@ fn next_after(session: &mut Session<'_>, due: Timestamp) -> Result<Option<Timest
     Ok(next.map(Timestamp::from_micros))
 }
 
-/// The keys of the first `most` generators that are due, of those that are asked for.
-fn due(session: &mut Session<'_>, take: &TakeGenerators, most: usize) -> Result<Vec<i64>, Error> {
+/// The keys of the generators that are due, of those that are asked for, in their order.
+fn due(session: &mut Session<'_>, take: &TakeGenerators) -> Result<Vec<i64>, Error> {
     let names: HashSet<(&str, &str)> =
         take.names.iter().map(|(namespace, name)| (namespace.as_str(), name.as_str())).collect();
     let read = |error| read_error(error);
     let mut statement = session.statement(DUE)?;
     let mut rows = statement.query([take.due.as_micros()]).map_err(read)?;
     let mut found = Vec::new();
-    while found.len() < most {
-        let Some(row) = rows.next().map_err(read)? else { break };
+    while let Some(row) = rows.next().map_err(read)? {
         let text = |column| row.get_ref(column).and_then(|value| Ok(value.as_str()?)).map_err(read);
         let (namespace, name) = (text(1)?, text(2)?);
-        let is_prefixed = take.prefixes.iter().any(|prefix| name.starts_with(prefix));
-        if is_prefixed || names.contains(&(namespace, name)) {
-            found.push(row.get(0).map_err(read)?);
+        let best = Priority(row.get(3).map_err(read)?);
+        let is_wanted = take.worst.is_none_or(|worst| best <= worst)
+            && take.prefixes.iter().any(|prefix| name.starts_with(prefix));
+        if is_wanted || names.contains(&(namespace, name)) {
+            let next = Timestamp::from_micros(row.get(4).map_err(read)?);
+            let rank = (next > take.overdue).then_some(best);
+            found.push((rank, next, row.get::<_, i64>(0).map_err(read)?));
         }
     }
-    Ok(found)
+    found.sort_unstable();
+    Ok(found.into_iter().map(|(_, _, key)| key).collect())
 }
 
 fn take_due(session: &mut Session<'_>, take: &TakeGenerators) -> Result<TakenGenerators, Error> {
     let next = next_after(session, take.due)?;
     let until = take.now.plus(take.lease).as_micros();
     let mut generators = Vec::new();
-    for key in due(session, take, take.limit)? {
+    for key in due(session, take)?.into_iter().take(take.limit) {
         let taken = session.first(&take_one(), (key, until), read_generator)?;
         generators.push(taken.ok_or_else(|| vanished("a generator"))?);
     }
@@ -230,7 +257,7 @@ fn commit(session: &mut Session<'_>, now: Timestamp, commit: &GeneratorCommit) -
     let seqs = settled(session, commit.generator, &commit.settled)?;
     let is_fresh = fits && are_failed(session, &commit.again)?;
     let (Some(seqs), true) = (seqs, is_fresh) else {
-        session.execute(LET_GO, (key, now.as_micros()))?;
+        session.execute(LET_GO, (key, now.plus(GENERATOR_ANEW_AFTER).as_micros()))?;
         session.hint = true;
         return Ok(false);
     };
@@ -459,16 +486,23 @@ pub(super) fn take_one() -> String {
 }
 
 const INSERT: &str = "INSERT INTO taskwright_generator
-        (namespace, name, version, fence, notices, paused, next, created_at, changed_at, definition, record, state)
-     VALUES (?1, ?2, 1, 0, 0, 0, ?3, ?4, ?4, ?5, ?6, ?7) ON CONFLICT (namespace, name) DO NOTHING
+        (namespace, name, version, fence, notices, paused, next, created_at, changed_at, definition, record, state,
+         best, listens)
+     VALUES (?1, ?2, 1, 0, 0, 0, ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (namespace, name) DO NOTHING
      RETURNING generator";
-const REDEFINE: &str = "UPDATE taskwright_generator SET definition = ?3, changed_at = ?4
+const REDEFINE: &str =
+    "UPDATE taskwright_generator SET definition = ?3, changed_at = ?4, best = ?5, listens = ?6
      WHERE namespace = ?1 AND name = ?2 AND definition <> ?3";
-pub(super) const DUE: &str = "SELECT generator, namespace, name FROM taskwright_generator
+pub(super) const DUE: &str = "SELECT generator, namespace, name, best, next FROM taskwright_generator
      WHERE next IS NOT NULL AND next <= ?1 ORDER BY next, generator";
 pub(super) const NEXT: &str =
     "SELECT next FROM taskwright_generator WHERE next IS NOT NULL AND next > ?1 ORDER BY next LIMIT 1";
 pub(super) const HELD: &str = "SELECT version FROM taskwright_generator WHERE generator = ?1 AND fence = ?2";
+pub(super) const RENEW: &str = "UPDATE taskwright_generator
+     SET lease_until = ?3, next = iif(next IS NULL, NULL, ?3)
+     WHERE generator = ?1 AND fence = ?2 AND lease_until IS NOT NULL";
+pub(super) const LISTENING: &str = "SELECT namespace, name, definition FROM taskwright_generator
+     WHERE listens = 1 AND listens <> 0 ORDER BY generator";
 pub(super) const LET_GO: &str = "UPDATE taskwright_generator
      SET lease_until = NULL, next = iif(next IS NULL, NULL, ?2)
      WHERE generator = ?1 AND lease_until IS NOT NULL";

@@ -112,6 +112,8 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("generator: who holds it", generator::HELD),
     ("generator: commit", generator::COMMIT),
     ("generator: let go", generator::LET_GO),
+    ("generator: renew", generator::RENEW),
+    ("generator: listening", generator::LISTENING),
     ("generator: write", generator::WRITE),
     ("generator: notify", generator::NOTIFY),
     ("generator: items have ended", generator::NOTE_ENDS),

@@ -105,6 +105,8 @@ impl GeneratorStore for Broken {
         rows_after(rows: RowsAfter) -> Vec<TableRow>;
         generator(of: Namespace, name: GeneratorName) -> Option<StoredGenerator>;
         generators(of: Option<Namespace>, after: Option<GeneratorKey>, limit: usize) -> Vec<StoredGenerator>;
+        renew_generator(generator: GeneratorKey, fence: u64, until: Timestamp) -> bool;
+        listening_generators() -> Vec<ListeningGenerator>;
         remove_generator(generator: GeneratorKey) -> bool;
     }
 }

@@ -37,12 +37,8 @@ async fn ask(process: &Process) -> u32 {
     let mut late = 0;
     loop {
         let take = TakeGenerators {
-            now: at(1),
-            due: at(1),
             names: vec![(namespace("default"), "feed".parse().unwrap())],
-            prefixes: Vec::new(),
-            lease: Duration::from_secs(3_600),
-            limit: 1,
+            ..TakeGenerators::at(at(1), Duration::from_secs(3_600), 1)
         };
         let taken = process.store().take_generators(take).await.unwrap().generators.pop();
         let Some(taken) = taken else {

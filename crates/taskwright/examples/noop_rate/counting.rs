@@ -9,14 +9,14 @@ use taskwright::store::{
     BulkStore, Change, Changed, Claim, Claimed, ClaimedJob, Collect, CollectStore, Collected, Counters,
     DeliveryView, DueSchedules, EndedItem, Enqueued, EventKey, EventStore, ExecutionFilter, ExecutionPage,
     Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore,
-    GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening, LogChunk,
-    LogEntry, LogPage, NewBulk, NewEvent, NewGenerator, NewWebhook, NewWorker, Order, Page, Paged,
-    ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet, RollUpFilter,
-    RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite,
-    Seen, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks,
-    Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule,
-    StoredWebhook, TableRow, TakeGenerators, TakenGenerators, WebhookStore, WebhookWrite, WorkerView,
-    Written,
+    GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening,
+    ListeningGenerator, LogChunk, LogEntry, LogPage, NewBulk, NewEvent, NewGenerator, NewWebhook, NewWorker,
+    Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply,
+    RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey,
+    ScheduleStore, ScheduleWrite, Seen, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
+    SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator,
+    StoredRetry, StoredSchedule, StoredWebhook, TableRow, TakeGenerators, TakenGenerators, WebhookStore,
+    WebhookWrite, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Timestamp,
@@ -200,6 +200,14 @@ impl GeneratorStore for CountingStore {
 
     fn notify_generator(&self, _: Timestamp, _: Namespace, _: GeneratorName) -> Reply<'_, bool> {
         reply(false)
+    }
+
+    fn renew_generator(&self, _: GeneratorKey, _: u64, _: Timestamp) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn listening_generators(&self) -> Reply<'_, Vec<ListeningGenerator>> {
+        reply(Vec::new())
     }
 
     fn items_ended(&self, _: Timestamp, _: Vec<ItemsEnded>) -> Reply<'_, Vec<u32>> {

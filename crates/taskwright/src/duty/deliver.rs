@@ -28,8 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long it is remembered, while events are delivered, which generators they notify: 1 s. One that was registered since is asked
 /// at once anyway.
 const GENERATORS_EVERY: Duration = Duration::from_secs(1);
-/// Generators that are read at once.
-const GENERATORS_PAGE: usize = 500;
 
 pub(super) struct Deliver {
     store: SharedStore,
@@ -125,23 +123,13 @@ impl Deliver {
 
 /// The generators that events notify.
 async fn waiting(store: &SharedStore) -> Result<Vec<Notified>, Error> {
-    let mut notified = Vec::new();
-    let mut after = None;
-    loop {
-        let page = store.generators(None, after, GENERATORS_PAGE).await?;
-        for stored in &page {
-            // One of a newer program is notified by that.
-            let Ok(definition) = serde_json::from_str::<Definition>(&stored.definition) else { continue };
-            if !definition.topics.is_empty() {
-                let Definition { namespace, name, topics, .. } = definition;
-                notified.push(Notified { namespace, name, topics });
-            }
-        }
-        match page.last() {
-            Some(last) if page.len() == GENERATORS_PAGE => after = Some(last.key),
-            _ => return Ok(notified),
-        }
-    }
+    let listening = store.listening_generators().await?;
+    let notified = listening.into_iter().filter_map(|one| {
+        // One of a newer program is notified by that.
+        let definition = serde_json::from_str::<Definition>(&one.definition).ok()?;
+        Some(Notified { namespace: one.namespace, name: one.name, topics: definition.topics })
+    });
+    Ok(notified.collect())
 }
 
 impl Duty for Deliver {

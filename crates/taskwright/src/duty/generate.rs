@@ -5,26 +5,30 @@
 //! other.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskwright_core::generator::Definition;
-use taskwright_core::limit::GENERATOR_LEASE;
-use taskwright_core::{GeneratorName, Namespace, Timestamp};
-use taskwright_store::{Error, GeneratorKey, Reply, SharedStore, StoredGenerator, TakeGenerators};
-use tokio::sync::Notify;
+use taskwright_core::limit::{GENERATOR_LEASE, GENERATOR_OVERDUE};
+use taskwright_core::{GeneratorName, Namespace, Priority, Timestamp};
+use taskwright_store::{Error, Reply, SharedStore, StoredGenerator, TakeGenerators};
+use tokio::sync::{Notify, Semaphore};
 
 use super::fire::behind;
 use super::lead::Terms;
 use super::runner::{Duty, Next};
-use crate::attempt::lock;
+use super::turns::{Lot, Turns};
 use crate::env::{Env, Spawned, micros};
 use crate::generator::turn::Turn;
 use crate::generator::{GeneratorSet, Known, KnownFamily, register};
 
-/// Generators that one node asks at a time, beside those of families.
+/// Generators that one node asks at a time, beside those of families and our own.
 const TURNS_MAX: usize = 16;
+/// Of these, turns that are kept for generators whose items may be `realtime`.
+const TURNS_URGENT: usize = 4;
+/// Generators of our own that one node asks at a time: what they do is never urgent.
+const TURNS_OWN: usize = 2;
 /// The longest time between two looks: 1 s.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The shortest time between two looks that hints ask for: 20 ms; while generators have been asked within the last 200 ms, 1 ms.
@@ -36,23 +40,25 @@ pub(super) struct Generate {
     store: SharedStore,
     known: HashMap<(Namespace, GeneratorName), Arc<Known>>,
     families: Vec<Arc<KnownFamily>>,
+    /// What members of families have to be able to make at least.
+    worst: Option<Priority>,
     /// `None` when there is nobody else: then a look lasts until its turns are over.
     terms: Option<Terms>,
     /// Asked for a look, when a turn is over.
     over: Arc<Notify>,
-    turns: Mutex<HashMap<GeneratorKey, (Lot, Spawned<()>)>>,
+    turns: Arc<Turns>,
+    own_turns: Arc<Semaphore>,
     is_registered: AtomicBool,
     /// Until when (monotonic microseconds) hints are followed quickly.
     busy_until_us: AtomicU64,
 }
 
-/// Whose turns a turn is counted among: those of the family at this place, or of all that are of none.
-type Lot = Option<usize>;
-
 /// Who has turns left.
 struct Free {
-    /// Those of no family.
+    /// Those of no family,
     single: bool,
+    /// or only those of them whose items may be `realtime`.
+    single_urgent: bool,
     /// The families, by their place.
     families: Vec<usize>,
     /// How many turns may begin, whoever has them.
@@ -68,23 +74,25 @@ impl Generate {
     ) -> (Self, Arc<Notify>) {
         let name = |known: &Known| (known.definition.namespace.clone(), known.definition.name.clone());
         let known = generators.iter().map(|known| (name(known), Arc::clone(known))).collect();
-        let families = generators.families().to_vec();
-        let over = Arc::new(Notify::new());
-        let (turns, is_registered, busy_until_us) =
-            (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
-        (
-            Self {
-                store,
-                known,
-                families,
-                terms,
-                over: Arc::clone(&over),
-                turns,
-                is_registered,
-                busy_until_us,
-            },
-            over,
-        )
+        let (families, over) = (generators.families().to_vec(), Arc::new(Notify::new()));
+        let duty = Self {
+            store,
+            known,
+            families,
+            worst: generators.worst(),
+            terms,
+            over: Arc::clone(&over),
+            turns: Arc::default(),
+            own_turns: Arc::new(Semaphore::new(TURNS_OWN)),
+            is_registered: AtomicBool::new(false),
+            busy_until_us: AtomicU64::new(0),
+        };
+        (duty, over)
+    }
+
+    /// The turns that are under way, for whoever stops.
+    pub(super) fn turns(&self) -> Arc<Turns> {
+        Arc::clone(&self.turns)
     }
 
     /// Makes the generators known to the store, the first time.
@@ -104,34 +112,47 @@ impl Generate {
         env.monotonic_us() < self.busy_until_us.load(Ordering::Relaxed)
     }
 
-    /// Who has turns left.
+    /// Who has turns left. Our own always have: they wait among themselves.
     fn free(&self) -> Free {
-        let mut turns = lock(&self.turns);
-        turns.retain(|_, (_, turn)| !turn.is_finished());
-        let left =
-            |lot: Lot, most: usize| most.saturating_sub(turns.values().filter(|(of, _)| *of == lot).count());
-        let single = if self.known.is_empty() { 0 } else { left(None, TURNS_MAX) };
+        let counts = self.turns.counts();
+        let left = |lot: Lot, most: usize| most.saturating_sub(counts.get(&lot).copied().unwrap_or(0));
+        let singles = left(Lot::Single, TURNS_MAX);
+        let others = singles.saturating_sub(TURNS_URGENT);
+        let (single, single_urgent) = (others > 0, singles > 0);
+        let singles = if single { others } else { singles };
         let lots = self.families.iter().enumerate();
-        let families = lots.map(|(at, family)| (at, left(Some(at), family.turns_max)));
+        let families = lots.map(|(at, family)| (at, left(Lot::Family(at), family.turns_max)));
         let families: Vec<(usize, usize)> = families.filter(|(_, left)| *left > 0).collect();
         // All of what is taken may be of one lot.
-        let turns = families.iter().map(|(_, left)| *left).chain((single > 0).then_some(single)).min();
+        let turns = families.iter().map(|(_, left)| *left).chain((singles > 0).then_some(singles)).min();
         let families = families.into_iter().map(|(at, _)| at).collect();
-        Free { single: single > 0, families, turns: turns.unwrap_or(0) }
+        Free { single, single_urgent, families, turns: turns.unwrap_or(TURNS_OWN) }
     }
 
     /// What is to be taken.
     fn take(&self, free: &Free, now: Timestamp, behind: Duration) -> TakeGenerators {
-        let names = if free.single { self.known.keys().cloned().collect() } else { Vec::new() };
-        let prefixes = free.families.iter().map(|at| self.families[*at].prefix.clone()).collect();
-        let (due, lease, limit) = (now.minus(behind), GENERATOR_LEASE, free.turns);
-        TakeGenerators { now, due, names, prefixes, lease, limit }
+        let has_turn = |known: &Known| {
+            let is_urgent = known.definition.best <= Priority::REALTIME;
+            known.is_own() || free.single || (free.single_urgent && is_urgent)
+        };
+        let names = self.known.iter().filter(|(_, known)| has_turn(known)).map(|(name, _)| name.clone());
+        let prefixes = free.families.iter().map(|at| self.families[*at].prefix.clone());
+        let due = now.minus(behind);
+        TakeGenerators {
+            due,
+            names: names.collect(),
+            prefixes: prefixes.collect(),
+            worst: self.worst,
+            overdue: due.minus(GENERATOR_OVERDUE),
+            ..TakeGenerators::at(now, GENERATOR_LEASE, free.turns)
+        }
     }
 
     /// The generator that was taken, and whose turn it is; `None` for one that this program does not know, or does not understand.
     fn find(&self, taken: &StoredGenerator) -> Option<(Lot, Arc<Known>)> {
         if let Some(known) = self.known.get(&(taken.namespace.clone(), taken.name.clone())) {
-            return Some((None, Arc::clone(known)));
+            let lot = if known.is_own() { Lot::Own } else { Lot::Single };
+            return Some((lot, Arc::clone(known)));
         }
         let at = self.families.iter().position(|family| family.has(taken.name.as_str()))?;
         let definition = match serde_json::from_str::<Definition>(&taken.definition) {
@@ -143,14 +164,16 @@ impl Generate {
         };
         let known = self.families[at].make(definition.clone());
         let known = known.unwrap_or_else(|error| Known::broken(definition, error));
-        Some((Some(at), Arc::new(known)))
+        Some((Lot::Family(at), Arc::new(known)))
     }
 
     /// Begins the turn of a generator that was taken.
     fn begin(&self, env: &Env, taken: StoredGenerator, known: Arc<Known>) -> Spawned<()> {
         let (store, env, over) = (Arc::clone(&self.store), env.clone(), Arc::clone(&self.over));
+        let among = known.is_own().then(|| Arc::clone(&self.own_turns));
         env.clone().spawn("generator", async move {
-            let turn = Turn { store: &store, env: &env, known: &known, taken: &taken };
+            let turn =
+                Turn { store: &store, env: &env, known: &known, taken: &taken, among: among.as_deref() };
             if let Err(error) = turn.run().await {
                 tracing::warn!(generator = %taken.name, %error, "a generator is asked again later");
             }
@@ -176,9 +199,6 @@ impl Duty for Generate {
         Box::pin(async move {
             self.register(env).await?;
             let free = self.free();
-            if free.turns == 0 {
-                return Ok(Next::After(LOOK_EVERY));
-            }
             // Whoever has just had a generator need not let the leader go first, who has left it to this node.
             let behind = if self.is_busy(env) { Duration::ZERO } else { behind(self.terms.as_ref(), env) };
             let taken = self.store.take_generators(self.take(&free, env.now(), behind)).await?;
@@ -188,16 +208,16 @@ impl Duty for Generate {
             }
             for generator in taken.generators {
                 let Some((lot, known)) = self.find(&generator) else { continue };
-                let key = generator.key;
+                let (key, fence) = (generator.key, generator.fence);
                 let turn = self.begin(env, generator, known);
                 if self.terms.is_some() {
-                    lock(&self.turns).insert(key, (lot, turn));
+                    self.turns.add(key, fence, lot, turn);
                 } else if let Err(error) = turn.await {
                     tracing::error!(%error, "a generator's turn died");
                 }
             }
             // There may be more of those that have turns left.
-            let is_full = count == free.turns && self.free().turns > 0;
+            let is_full = count == free.turns;
             Ok(match (taken.next, &self.terms) {
                 (_, None) if count > 0 => Next::More,
                 _ if is_full => Next::More,

@@ -26,6 +26,7 @@ mod generate;
 pub(crate) mod lead;
 mod reclaim;
 pub(crate) mod runner;
+mod turns;
 
 mod promote;
 
@@ -43,6 +44,7 @@ use self::generate::Generate;
 use self::lead::{Lead, Led, Terms};
 use self::promote::Promote;
 use self::reclaim::Reclaim;
+use self::turns::Turns;
 use crate::env::{Env, Spawned};
 use crate::generator::GeneratorSet;
 #[cfg(feature = "postgres")]
@@ -85,6 +87,8 @@ pub struct Duties {
     node: WorkerId,
     reclaim: Arc<Notify>,
     runners: Vec<Spawned<()>>,
+    turns: Arc<Turns>,
+    env: Env,
 }
 
 impl Duties {
@@ -130,9 +134,10 @@ impl Duties {
         ];
         let generators = all_generators(&store(), env, config);
         let (generate, over) = Generate::new(store(), &generators, Some(terms.clone()));
+        let turns = generate.turns();
         runners.push(runner::spawn(env, store(), generate, Some(over)));
         runners.extend(config.sources.iter().map(|source| run_source(&store(), env, source, &terms)));
-        Self { store: store(), node, reclaim, runners }
+        Self { store: store(), node, reclaim, runners, turns, env: env.clone() }
     }
 
     /// Looks for lost workers at once: for whoever has just seen one die.
@@ -140,9 +145,11 @@ impl Duties {
         self.reclaim.notify_one();
     }
 
-    /// Ends the duties in good order: if this node led, another can do so at once.
+    /// Ends the duties in good order: if this node led, another can do so at once, and ask the generators that this one was asking.
+    /// Takes up to 2 s while these are slow to answer.
     pub async fn stop(self) {
         drop(self.runners);
+        self.turns.stop(&self.store, &self.env).await;
         if let Err(error) = self.store.resign(self.node).await {
             tracing::debug!(%error, "another node leads when the lease has run out");
         }

@@ -349,18 +349,13 @@ impl Collectors {
             self.generators.notify(&namespace, &name).await?;
             let now = self.env.now();
             let names = vec![(namespace.clone(), name.clone())];
-            let take = TakeGenerators {
-                now,
-                due: now,
-                names,
-                prefixes: Vec::new(),
-                lease: GENERATOR_LEASE,
-                limit: 1,
-            };
+            let take = TakeGenerators { names, ..TakeGenerators::at(now, GENERATOR_LEASE, 1) };
             let taken = self.store.take_generators(take).await?.generators.pop();
             if let Some(taken) = taken {
                 for known in known.iter() {
-                    Turn { store: &self.store, env: &self.env, known, taken: &taken }.run().await?;
+                    Turn { store: &self.store, env: &self.env, known, taken: &taken, among: None }
+                        .run()
+                        .await?;
                 }
                 waited_us = self.env.monotonic_us();
                 let view = self.get(garbage).await?;

@@ -194,6 +194,8 @@ pub struct Settled {
 pub struct GeneratorSet {
     known: Vec<Arc<Known>>,
     families: Families,
+    /// What items have to be able to be at least; `None` takes any.
+    worst: Option<Priority>,
 }
 
 impl GeneratorSet {
@@ -282,6 +284,7 @@ impl GeneratorSet {
     #[must_use]
     pub fn up_to(mut self, worst: Priority) -> Self {
         self.known.retain(|known| known.definition.best <= worst);
+        self.worst = Some(worst);
         self
     }
 
@@ -311,6 +314,10 @@ impl GeneratorSet {
         self.known.iter()
     }
 
+    pub(crate) fn worst(&self) -> Option<Priority> {
+        self.worst
+    }
+
     pub(crate) fn families(&self) -> &[Arc<KnownFamily>] {
         &self.families
     }
@@ -338,6 +345,11 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// Whether it is one that Taskwright brings itself.
+    pub(crate) fn is_own(&self) -> bool {
+        is_reserved(&self.definition.name)
+    }
+
     fn is_called_as(&self, other: &Definition) -> bool {
         self.definition.name == other.name && self.definition.namespace == other.namespace
     }

@@ -1,27 +1,31 @@
 //! Asking one generator once: what has ended is settled, the generator is asked for more if it is due and there is room, and all
 //! of that is committed together.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::task::Poll as Ready;
 use std::time::Duration;
 
 use serde_json::Value;
 use taskwright_core::Timestamp;
 use taskwright_core::generator::{self, ItemEnd, Next, Record};
-use taskwright_core::limit::{GENERATOR_BATCH_MAX, GENERATOR_STATE_BYTES_MAX, POLL_MAX};
+use taskwright_core::limit::{
+    GENERATOR_BATCH_MAX, GENERATOR_HOLD_MAX, GENERATOR_LEASE, GENERATOR_RENEW_EVERY,
+    GENERATOR_STATE_BYTES_MAX, POLL_MAX,
+};
 use taskwright_store::{
     AgainItem, Effect, EndedItem, Error, GeneratorCommit, NewItem, Reply, SettledItem, SharedStore,
     StoredGenerator,
 };
+use tokio::sync::Semaphore;
 
 use super::{Known, Looked, Looking, Poll, Polled, Settled};
-use crate::env::Env;
+use crate::env::{Env, micros};
 use crate::worker::panic::caught;
 
-/// How long it is waited before a call is made again that may not have taken place. Together less than the end of the lease.
+/// How long it is waited before a call is made again that may not have taken place. Together less than the lease.
 const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
 
-/// How long a generator may look around. Together with a poll it is less than the lease.
+/// How long a generator may look around. Together with a poll it is less than it is held.
 const LOOK_MAX: Duration = Duration::from_secs(3);
 
 /// One turn of a generator that was taken.
@@ -30,6 +34,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) env: &'a Env,
     pub(crate) known: &'a Known,
     pub(crate) taken: &'a StoredGenerator,
+    /// Has a permit for each turn that may be under way beside this one.
+    pub(crate) among: Option<&'a Semaphore>,
 }
 
 /// What came of a turn.
@@ -55,12 +61,48 @@ struct Made {
 }
 
 impl Turn<'_> {
-    /// Does it. A turn that comes too late has done nothing, which is no error: somebody else has had the generator since.
+    /// Does it, and keeps the lease meanwhile. A turn that comes too late has done nothing, which is no error: somebody else has
+    /// had the generator since.
     ///
     /// # Errors
     ///
     /// When the store is out of order. Whoever looks after the end of the lease takes the generator again.
     pub(crate) async fn run(self) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            done = self.take_turn() => done,
+            () = self.keep() => {
+                tracing::debug!(generator = %self.taken.name, "somebody else has taken a generator");
+                Ok(())
+            }
+        }
+    }
+
+    /// Renews the lease; returns when somebody else has the generator.
+    async fn keep(&self) {
+        let until_us = self.env.monotonic_us() + micros(GENERATOR_HOLD_MAX);
+        loop {
+            self.env.sleep(GENERATOR_RENEW_EVERY).await;
+            if self.env.monotonic_us() > until_us {
+                return pending().await;
+            }
+            let until = self.env.now().plus(GENERATOR_LEASE);
+            match self.store.renew_generator(self.taken.key, self.taken.fence, until).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::debug!(generator = %self.taken.name, %error, "a lease is renewed later");
+                }
+            }
+        }
+    }
+
+    async fn take_turn(&self) -> Result<(), Error> {
+        let _permit = match self.among {
+            // It is never closed.
+            Some(among) => among.acquire().await.ok(),
+            None => None,
+        };
         let taken = self.taken;
         let record = match serde_json::from_str::<Record>(&taken.record) {
             Ok(record) => record,

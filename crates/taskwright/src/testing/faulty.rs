@@ -13,14 +13,14 @@ use taskwright_store::{
     BulkStore, Change, Changed, Claim, Claimed, Collect, CollectStore, Collected, Counters, DeliveryView,
     DueSchedules, EndedItem, Enqueued, Error, EventKey, EventStore, ExecutionFilter, ExecutionPage,
     Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore,
-    GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening, LogChunk,
-    LogEntry, LogPage, NewBulk, NewEvent, NewGenerator, NewWebhook, NewWorker, Order, Page, Paged,
-    ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet, RollUpFilter,
-    RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite,
-    Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView,
-    Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule,
-    StoredWebhook, TableRow, TakeGenerators, TakenGenerators, Takers, WebhookStore, WebhookWrite, WorkerView,
-    Written,
+    GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening,
+    ListeningGenerator, LogChunk, LogEntry, LogPage, NewBulk, NewEvent, NewGenerator, NewWebhook, NewWorker,
+    Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply,
+    RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey,
+    ScheduleStore, ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
+    SourceStore, SourceView, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator,
+    StoredRetry, StoredSchedule, StoredWebhook, TableRow, TakeGenerators, TakenGenerators, Takers,
+    WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -272,6 +272,14 @@ impl GeneratorStore for FaultyStore {
 
     fn notify_generator(&self, now: Timestamp, namespace: Namespace, name: GeneratorName) -> Reply<'_, bool> {
         self.store.notify_generator(now, namespace, name)
+    }
+
+    fn renew_generator(&self, generator: GeneratorKey, fence: u64, until: Timestamp) -> Reply<'_, bool> {
+        self.store.renew_generator(generator, fence, until)
+    }
+
+    fn listening_generators(&self) -> Reply<'_, Vec<ListeningGenerator>> {
+        self.store.listening_generators()
     }
 
     fn items_ended(&self, now: Timestamp, ended: Vec<ItemsEnded>) -> Reply<'_, Vec<u32>> {

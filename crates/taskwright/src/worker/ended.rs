@@ -20,6 +20,9 @@ const GATHER_MAX: Duration = Duration::from_millis(20);
 /// The shortest time between two calls: 1 ms.
 const CALL_EVERY: Duration = Duration::from_millis(1);
 
+/// Of more generators it is forgotten how many ends the store wants: 1,000.
+const KEPT_MAX: usize = 1_000;
+
 /// A generator.
 pub(crate) type Of = (Namespace, GeneratorName);
 
@@ -60,18 +63,25 @@ impl ItemEnds {
 
     fn take(&self) -> Vec<ItemsEnded> {
         let mut waiting = lock(&self.waiting);
-        waiting.retain(|_, one| one.count > 0);
-        let taken = waiting.iter_mut().map(|((namespace, name), one)| {
+        let some = waiting.iter_mut().filter(|(_, one)| one.count > 0);
+        let taken = some.map(|((namespace, name), one)| {
             let count = std::mem::take(&mut one.count);
             ItemsEnded { namespace: namespace.clone(), name: name.clone(), count }
         });
-        taken.collect()
+        let taken = taken.collect();
+        if waiting.len() > KEPT_MAX {
+            waiting.clear();
+        }
+        taken
     }
 
     fn note_wanted(&self, told: Vec<ItemsEnded>, wanted: Vec<u32>) {
         let mut waiting = lock(&self.waiting);
         for (told, wanted) in told.into_iter().zip(wanted) {
-            waiting.entry((told.namespace, told.name)).or_default().wanted = wanted;
+            // None more: it is looked at now, and then as many will be wanted as before.
+            if wanted > 0 {
+                waiting.entry((told.namespace, told.name)).or_default().wanted = wanted;
+            }
         }
     }
 }

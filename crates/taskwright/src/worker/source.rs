@@ -1,6 +1,6 @@
 //! Where a worker's jobs come from and go back to.
 //!
-//! The worker loop knows only this; the queue is the first source. A generator will be another.
+//! The worker loop knows only this, and the queue is the one source: what a generator makes are jobs, too (docs/design/0019).
 
 use std::sync::Arc;
 

@@ -55,7 +55,7 @@ fn an_event_that_failed_for_the_last_time_is_given_up() {
 async fn has_failed(world: &World, attempts: u32) {
     let (store, now) = (world.store(), world.sim.env().now());
     let prefixes = vec!["webhook:".to_owned()];
-    let take = TakeGenerators { now, due: now, names: Vec::new(), prefixes, lease: seconds(30), limit: 1 };
+    let take = TakeGenerators { prefixes, ..TakeGenerators::at(now, seconds(30), 1) };
     let taken = store.take_generators(take).await.unwrap().generators.remove(0);
     let next_at = Some(now);
     let retries = vec![RetryWrite::Later { event: EventKey(1), position: 1, key: None, attempts, next_at }];

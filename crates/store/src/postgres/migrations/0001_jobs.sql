@@ -32,16 +32,19 @@ CREATE TABLE queue (
 
 CREATE INDEX queue_name ON queue (namespace, name, queue);
 
--- Jobs that only order tells apart: same queue, kind and priority. Rows are never changed and never removed; a claim
--- locks those of the lanes that it takes from.
+-- Jobs that only order tells apart: same queue, kind and priority. Rows are never removed; a claim locks those of the
+-- lanes that it takes from. It passes over a lane that is resting (src/postgres/rest.rs).
 CREATE TABLE lane (
     lane     bigint   GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     queue    bigint   NOT NULL,
     kind     text     NOT NULL,
-    priority smallint NOT NULL
+    priority smallint NOT NULL,
+    is_resting boolean NOT NULL DEFAULT false
 );
 
 CREATE INDEX lane_key ON lane (queue, kind, priority, lane);
+CREATE INDEX lane_awake ON lane (kind, lane) WHERE NOT is_resting;
+CREATE INDEX lane_resting ON lane (lane) WHERE is_resting;
 
 -- seq is never used again, not even after a deletion: it is part of the fence.
 -- run_at is when the job became, or becomes, available.

@@ -30,6 +30,13 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT ('x' || encode(substring(times FROM place * 8 + which * 4 + 1 FOR 4), 'hex'))::bit(32)::integer;
 $$;
 
+-- Numbers of jobs as ranges, those near each other together: what is looked up by one of these in an index of ranges does not
+-- walk over all that lies between numbers that are far apart.
+CREATE FUNCTION spans(numbers bigint[]) RETURNS TABLE (span int8multirange)
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT range_agg(int8range(n, n + 1)) FROM unnest(numbers) AS t (n) GROUP BY n / 1024;
+$$;
+
 -- What is left of every lane's stream.
 CREATE VIEW stream AS
     SELECT l.lane, j.xid, j.seq, j.run_at
@@ -105,7 +112,7 @@ BEGIN
                 SELECT h.xid, h.seq, h.late_xid FROM lane_head h WHERE h.lane = l.lane ORDER BY h.n DESC LIMIT 1) h
             CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM ready r WHERE r.lane = l.lane) AS is_sorted) s
         WHERE EXISTS (SELECT FROM worker w WHERE w.worker = me AND w.state = 0 AND w.claims_from <= turn)
-          AND l.kind = ANY (kinds)
+          AND NOT l.is_resting AND l.kind = ANY (kinds)
           AND NOT EXISTS (
               SELECT FROM queue p WHERE p.namespace = q.namespace AND p.name = q.name AND p.paused)
           AND (queues IS NULL OR q.name = ANY (queues))

@@ -12,8 +12,8 @@ use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
 use crate::file::KnownFile;
 use crate::generator::{
-    EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded, NewGenerator,
-    StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
+    EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded, ListeningGenerator,
+    NewGenerator, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
 };
 use crate::table::{RowsAfter, TableRow};
 
@@ -24,26 +24,34 @@ impl GeneratorStore for PostgresStore {
 
     fn take_generators(&self, take: TakeGenerators) -> Reply<'_, TakenGenerators> {
         Box::pin(async move {
-            let due = take.due.as_micros();
-            let (is_due, next) =
-                generator::read_next(&self.look(generator::NEXT, &[(&due, Type::INT8)]).await?)?;
-            if !is_due {
-                return Ok(TakenGenerators { generators: Vec::new(), next });
-            }
+            let (due, overdue) = (take.due.as_micros(), take.overdue.as_micros());
             let until = take.now.plus(take.lease).as_micros();
             let (namespaces, names) = generator::names(&take);
             let most = i64::try_from(take.limit).unwrap_or(i64::MAX);
-            let values: [(&(dyn ToSql + Sync), Type); 6] = [
+            let worst = take.worst.map_or(i32::MAX, |worst| i32::from(worst.0));
+            let values: [(&(dyn ToSql + Sync), Type); 8] = [
                 (&due, Type::INT8),
-                (&until, Type::INT8),
                 (&namespaces, Type::TEXT_ARRAY),
                 (&names, Type::TEXT_ARRAY),
-                (&most, Type::INT8),
                 (&take.prefixes, Type::TEXT_ARRAY),
+                (&worst, Type::INT4),
+                (&until, Type::INT8),
+                (&most, Type::INT8),
+                (&overdue, Type::INT8),
             ];
+            let (is_due, next) = generator::read_next(&self.look(generator::NEXT, &values[..5]).await?)?;
+            if !is_due {
+                return Ok(TakenGenerators { generators: Vec::new(), next });
+            }
             let rows = self.once(&generator::take_due(), &values).await?;
             Ok(TakenGenerators { generators: generator::read_taken(&rows)?, next })
         })
+    }
+
+    fn renew_generator(&self, generator: GeneratorKey, fence: u64, until: Timestamp) -> Reply<'_, bool> {
+        Box::pin(
+            async move { transact!(self, session => generator::renew(session, generator, fence, until)) },
+        )
     }
 
     fn commit_generator(&self, now: Timestamp, commit: GeneratorCommit) -> Reply<'_, bool> {
@@ -66,8 +74,18 @@ impl GeneratorStore for PostgresStore {
     fn items_ended(&self, now: Timestamp, ended: Vec<ItemsEnded>) -> Reply<'_, Vec<u32>> {
         Box::pin(async move {
             let mut wanted = Vec::with_capacity(ended.len());
+            // A transaction for each, so that nobody waits for another generator while holding one.
             for told in &ended {
-                wanted.push(transact!(self, session => generator::note_ends(session, now, told))?);
+                let (namespace, name) = (told.namespace.as_str(), told.name.as_str());
+                let (count, now) = (i64::from(told.count), now.as_micros());
+                let values: [(&(dyn ToSql + Sync), Type); 4] =
+                    [(&namespace, Type::TEXT), (&name, Type::TEXT), (&count, Type::INT8), (&now, Type::INT8)];
+                let noted = self.once(generator::NOTE_ENDS, &values).await?;
+                let (is_due, more) = generator::read_noted(&noted)?;
+                if is_due {
+                    self.ring();
+                }
+                wanted.push(more);
             }
             Ok(wanted)
         })
@@ -110,6 +128,10 @@ impl GeneratorStore for PostgresStore {
         Box::pin(async move {
             snapshot!(self, session => generator::list(session, namespace.as_ref(), after, limit))
         })
+    }
+
+    fn listening_generators(&self) -> Reply<'_, Vec<ListeningGenerator>> {
+        Box::pin(async move { snapshot!(self, session => generator::listening(session)) })
     }
 
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {

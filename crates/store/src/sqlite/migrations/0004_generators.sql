@@ -1,7 +1,8 @@
 -- Generators, and which jobs are items of theirs (docs/design/0019-generators.md). All times are UTC microseconds since 1970.
 
 -- definition, record and state are JSON that is not read here. next is when somebody has to look at it: while it is taken, the
--- end of the lease. notices counts those that were given to it. Keys are never used again.
+-- end of the lease. notices counts those that were given to it. best is the best priority of its items; listens says whether there are
+-- topics of events that notify it. Keys are never used again.
 CREATE TABLE taskwright_generator (
     generator   INTEGER PRIMARY KEY AUTOINCREMENT,
     namespace   TEXT    NOT NULL,
@@ -10,6 +11,8 @@ CREATE TABLE taskwright_generator (
     fence       INTEGER NOT NULL,
     notices     INTEGER NOT NULL,
     paused      INTEGER NOT NULL,
+    best        INTEGER NOT NULL,
+    listens     INTEGER NOT NULL,
     next        INTEGER,
     lease_until INTEGER,
     created_at  INTEGER NOT NULL,
@@ -21,6 +24,7 @@ CREATE TABLE taskwright_generator (
 ) STRICT;
 
 CREATE INDEX taskwright_generator_next ON taskwright_generator (next, generator) WHERE next IS NOT NULL;
+CREATE INDEX taskwright_generator_listens ON taskwright_generator (listens, generator) WHERE listens <> 0;
 
 -- The outstanding items: jobs whose ends the generator has not been told of. No more than its window.
 CREATE TABLE taskwright_item (
