@@ -281,7 +281,9 @@ impl Decision {
             return self;
         }
         let end = self.end.or(Some(AttemptEnd::Cancelled));
-        Self { cause: Cause::Cancel, to: State::Cancelled, run_at: None, end, ..self }
+        // An attempt that was lost was lost all the same.
+        let cause = if end == Some(AttemptEnd::Lost) { Cause::Lose } else { Cause::Cancel };
+        Self { cause, to: State::Cancelled, run_at: None, end, ..self }
     }
 
     /// The same decision for a job that was snoozed so often `before`, since it was last run again on request: once that is

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright_core::Timestamp;
-use taskwright_store::QueueView;
+use taskwright_core::generator::ItemEnd;
+use taskwright_core::{GeneratorName, NewJob, Timestamp};
 use taskwright_store::conformance::fixture::*;
+use taskwright_store::conformance::generator;
 use taskwright_store::postgres::tokio_postgres::{Client, Config, NoTls};
 use taskwright_store::postgres::{Connections, PostgresStore, Settings};
+use taskwright_store::{GeneratorCommit, NewItem, QueueView, SettledItem, TakeGenerators};
 use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, Database, Flavour};
@@ -76,6 +78,43 @@ async fn churn(process: &Process, worker: &Worker<'_>, numbers: std::ops::Range<
         assert_eq!(claimed.len(), 1_000);
         worker.finish(1, claimed.iter().map(|job| ending(1, job, completed())).collect()).await;
     }
+}
+
+/// Registers a generator, has it make an item, which completes and is settled, and removes it; where its queue had jobs.
+async fn generator_that_was(process: &Process, worker: &Worker<'_>, n: u32) {
+    let name: GeneratorName = format!("bulk:{n}").parse().unwrap();
+    generator::put(process, generator::generator(name.as_str(), 0)).await;
+    let take = TakeGenerators {
+        names: vec![(namespace("default"), name.clone())],
+        ..TakeGenerators::at(at(2), Duration::from_secs(9), 1)
+    };
+    let item = NewItem { key: None, job: NewJob { queue: name.queue(), ..job(n) } };
+    let taken = process.store().take_generators(take.clone()).await.unwrap().generators.remove(0);
+    let commit = GeneratorCommit { items: vec![item], ..generator::commit_of(&taken, 0) };
+    assert!(generator::commit(process, 1, commit).await);
+    let claimed = worker.take(1).await;
+    worker.end(1, &claimed, completed()).await;
+    let taken = process.store().take_generators(take).await.unwrap().generators.remove(0);
+    let settled = vec![SettledItem { job: id(n), end: ItemEnd::Completed }];
+    let commit = GeneratorCommit { settled, ..generator::commit_of(&taken, 0) };
+    assert!(generator::commit(process, 1, commit).await);
+    assert!(process.store().remove_generator(taken.key).await.unwrap());
+}
+
+#[tokio::test]
+async fn queues_of_generators_that_are_gone_make_a_claim_read_no_more() {
+    let scene = Scene::new(Cluster::shared().database()).await;
+    let worker = scene.process.worker(1).await;
+    churn(&scene.process, &worker, 0..10_000).await;
+    scene.process.enqueue(1, jobs(1_000_000..1_000_100)).await;
+    let before = scene.blocks_of_a_claim(1).await;
+    worker.claim_all(1).await;
+    for n in 2_000_000..2_000_300 {
+        generator_that_was(&scene.process, &worker, n).await;
+    }
+    scene.process.enqueue(2, jobs(3_000_000..3_000_100)).await;
+    let after = scene.blocks_of_a_claim(1).await;
+    assert!(after <= before + 100, "{before} blocks before, {after} after 300 generators came and went");
 }
 
 /// 1 and 5.

@@ -38,7 +38,7 @@ async fn ask(process: &Process) -> u32 {
     loop {
         let take = TakeGenerators {
             names: vec![(namespace("default"), "feed".parse().unwrap())],
-            ..TakeGenerators::at(at(1), Duration::from_secs(3_600), 1)
+            ..TakeGenerators::at(at(2), Duration::from_secs(3_600), 1)
         };
         let taken = process.store().take_generators(take).await.unwrap().generators.pop();
         let Some(taken) = taken else {

@@ -273,8 +273,8 @@ async fn generators_and_their_items_are_found_by_what_they_are_asked_for() {
     let mut about = use_generators(&process, 1, 1).await;
     database.sql(&format!(
         "INSERT INTO taskwright.generator (namespace, name, version, fence, notices, paused, next, created_at, changed_at,
-                                           definition, record, state)
-         SELECT 'many', 'g' || n, 1, 0, 0, false, 4000000000000000 + n, 0, 0, '{{}}', '{{}}', 'null'
+                                           definition, record, state, best, listens)
+         SELECT 'many', 'g' || n, 1, 0, 0, false, 4000000000000000 + n, 0, 0, '{{}}', '{{}}', 'null', 2000, false
          FROM generate_series(1, {SCHEDULES}) n;
          INSERT INTO taskwright.item (generator, job)
          SELECT generator, gen_random_uuid() FROM taskwright.generator, generate_series(1, 3) WHERE namespace = 'many';

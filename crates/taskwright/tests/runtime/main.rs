@@ -18,6 +18,7 @@ mod files_become_events;
 mod follow_ups_come_with_success;
 mod garbage_is_collected;
 mod generators;
+mod generators_are_taken_over;
 mod generators_come_in_families;
 mod generators_follow_cursors;
 mod generators_follow_directories;
