@@ -15,7 +15,7 @@ use taskwright::store::{
     RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite,
     Seen, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks,
     Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule,
-    StoredWebhook, TableRow, TakeGenerators, TakenGenerators, WebhookStore, WebhookWrite, WorkerView,
+    StoredWebhook, TableRows, TakeGenerators, TakenGenerators, WebhookStore, WebhookWrite, WorkerView,
     Written,
 };
 use taskwright::{
@@ -218,8 +218,8 @@ impl GeneratorStore for CountingStore {
         reply(Vec::new())
     }
 
-    fn rows_after(&self, _: RowsAfter) -> Reply<'_, Vec<TableRow>> {
-        reply(Vec::new())
+    fn rows_after(&self, _: RowsAfter) -> Reply<'_, TableRows> {
+        reply(TableRows::default())
     }
 
     fn generator(&self, _: Namespace, _: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {
