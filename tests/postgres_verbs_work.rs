@@ -105,6 +105,22 @@ fn doctor_finds_what_is_wrong_with_the_server() {
     assert!(code == 1 && said.starts_with("!!  server ") && said.lines().count() == 2, "{said}");
 }
 
+/// PH-X8.
+#[test]
+fn ph_x8_what_selects_nothing_or_contradicts_itself_is_a_usage_error() {
+    let desk = Desk::new();
+    let url = desk.database.url();
+    let (code, id, said) = desk.said(&url, &["enqueue", "exec", "--", "true"]);
+    assert_eq!(code, 0, "{said}");
+    for verb in ["cancel", "retry", "delete", "free"] {
+        for selectors in [&[] as &[&str], &["--limit", "3"], &["--active", "--archived"]] {
+            let (code, out, said) = desk.said(&url, &[&["jobs", verb], selectors].concat());
+            assert_eq!((code, out.as_str()), (2, ""), "{verb} {selectors:?}: {said}");
+        }
+    }
+    assert!(desk.said(&url, &["jobs", "list", "--state", "available"]).1.contains(id.trim()));
+}
+
 #[test]
 fn bench_measures_in_a_schema_of_its_own_and_leaves_everything_as_it_was() {
     let desk = Desk::new();

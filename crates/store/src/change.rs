@@ -2,6 +2,8 @@
 
 use taskwright_core::{Cause, JobId, Priority, State, Timestamp};
 
+use crate::query::JobView;
+
 /// What is to be done to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -56,6 +58,9 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Why a job is skipped that has moved on since.
+    pub const MOVED: &'static str = "it is no longer where it was seen";
+
     /// Whether the job is there still.
     pub(crate) fn is_there(&self, state: State, attempt: u32, run_at: i64) -> bool {
         (self.state, self.attempt, self.run_at.as_micros()) == (state, attempt, run_at)
@@ -63,7 +68,13 @@ impl Seen {
 
     /// What becomes of a job that is not.
     pub(crate) fn skipped() -> Changed {
-        Changed::Skipped("it is no longer where it was seen".to_owned())
+        Changed::Skipped(Self::MOVED.to_owned())
+    }
+}
+
+impl From<&JobView> for Seen {
+    fn from(job: &JobView) -> Self {
+        Self { id: job.id, state: job.state, attempt: job.attempt, run_at: job.run_at }
     }
 }
 

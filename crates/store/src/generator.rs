@@ -20,7 +20,7 @@ use crate::Reply;
 use crate::bulk::BulkWrite;
 use crate::error::Error;
 use crate::file::{FileWrite, KnownFile};
-use crate::table::{RowsAfter, TableRow};
+use crate::table::{RowsAfter, TableRows};
 use crate::webhook::WebhookTurn;
 
 /// What a store does for generators. Part of [`Store`](crate::Store).
@@ -77,8 +77,9 @@ pub trait GeneratorStore: Send + Sync + 'static {
         limit: usize,
     ) -> Reply<'_, Vec<(String, KnownFile)>>;
 
-    /// Rows of a table that lies beside the jobs, in the same file or database.
-    fn rows_after(&self, rows: RowsAfter) -> Reply<'_, Vec<TableRow>>;
+    /// Rows of a table that lies beside the jobs, in the same file or database. Those whose key, or time, is NULL are in no order, and are
+    /// not among them.
+    fn rows_after(&self, rows: RowsAfter) -> Reply<'_, TableRows>;
 
     /// One generator.
     fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>>;

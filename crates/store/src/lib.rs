@@ -84,7 +84,7 @@ pub use schedule::{
 };
 pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
 pub use sweep::{LostWorker, Promoted, Reclaimed};
-pub use table::{RowCursor, RowOrder, RowsAfter, TableRow};
+pub use table::{RowCursor, RowMark, RowOrder, RowsAfter, TableRow, TableRows};
 pub use takers::{Offer, Taker, Takers};
 pub use webhook::{
     DeliveryView, Listening, LogPage, NewDelivery, NewWebhook, ReadLog, RetrySet, RetryWrite, Shape,

@@ -1,8 +1,8 @@
 //! What can be asked, and what comes back.
 
 use taskwright_core::{
-    Actor, Args, AttemptRecord, Backoff, Cause, Delivery, JobId, Kind, MaxAttempts, Namespace, Owner,
-    Priority, QueueName, State, Timestamp, WorkerId,
+    Actor, Args, AttemptRecord, Backoff, Cause, Delivery, GeneratorName, JobId, Kind, MaxAttempts, Namespace,
+    Owner, Priority, QueueName, State, Timestamp, WorkerId,
 };
 
 use crate::finish::{LogStream, Progress};
@@ -178,6 +178,10 @@ pub struct JobView {
     pub namespace: Namespace,
     /// Whose it is.
     pub owner: Option<Owner>,
+    /// The generator in whose queue it is.
+    pub generator: Option<GeneratorName>,
+    /// What that calls it, if it is one of its items, or a dead letter.
+    pub item_key: Option<String>,
     /// Attempts used, with the one that runs.
     pub attempt: u32,
     /// How many executions it gets; `none` is no limit.

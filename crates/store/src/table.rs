@@ -21,6 +21,27 @@ pub struct RowsAfter {
     pub limit: usize,
     /// Whether the newest come first.
     pub newest: bool,
+    /// What the last answer for this order said; `None` at first. It may be of another process, or of long ago.
+    pub mark: Option<RowMark>,
+}
+
+/// Up to which key all rows of a table are there once whoever was writing to it has ended. For an order by
+/// [key](RowOrder::Key) in a database that several write to at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowMark {
+    /// The newest key at that time.
+    pub(crate) key: Value,
+    /// The transactions that were writing then.
+    pub(crate) writers: Vec<i64>,
+}
+
+/// Rows, and what is to be said when the next are asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TableRows {
+    /// The rows.
+    pub rows: Vec<TableRow>,
+    /// For the next question.
+    pub mark: Option<RowMark>,
 }
 
 /// The order of the rows of a table.
@@ -51,6 +72,9 @@ pub struct RowCursor {
 pub struct TableRow {
     /// Where it stands.
     pub cursor: RowCursor,
+    /// Whether no row can appear any more that stands before it by its key. Always where the order is one by time: there it is the lag
+    /// that makes sure of it.
+    pub is_settled: bool,
     /// Its columns by name. What is no number, text or truth is text, bytes in hexadecimal digits.
     pub columns: Map<String, Value>,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use taskwright::schedule::ScheduleView;
+use taskwright_core::generator::is_reserved;
 use taskwright_core::{State, Timestamp};
 use taskwright_store::{Filter, Page, QueueView, Store, WorkerState, WorkerView};
 
@@ -39,6 +40,8 @@ struct Check {
 
 /// How long an available job may wait before that is worth a word.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+/// How long a generator may be due before that is; a node that died had it for 30 s.
+const UNTAKEN_MAX: Duration = Duration::from_secs(300);
 
 impl Doctor {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
@@ -76,6 +79,7 @@ async fn look(context: &Context, checks: &mut Vec<Check>) -> Result<(), Error> {
     checks.push(unknown_kinds(context, &**store).await?);
     checks.extend(schedules(context, &**store).await?);
     checks.extend(sources(context, &**store).await?);
+    checks.extend(generators(context, &**store, now).await?);
     Ok(())
 }
 
@@ -208,6 +212,41 @@ async fn schedules(context: &Context, store: &dyn Store) -> Result<Option<Check>
             "schedules",
             format!("only another program can run what these make: {}{more}", unknown.join(", ")),
             "start that program, define the tasks in the config file, or remove the schedules",
+        ),
+    }))
+}
+
+/// Generators that are due for long and nobody takes; nothing where there are none but our own.
+async fn generators(context: &Context, store: &dyn Store, now: Timestamp) -> Result<Option<Check>, Error> {
+    let (mut many, mut left, mut after) = (0, Vec::new(), None);
+    loop {
+        let page =
+            store.generators(context.namespace.clone(), after, taskwright_core::limit::PAGE_ROWS_MAX).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.key);
+        for stored in page.iter().filter(|stored| !is_reserved(&stored.name)) {
+            many += 1;
+            if stored.next.is_some_and(|next| now.since(next) > UNTAKEN_MAX) {
+                left.push(stored.name.as_str().to_owned());
+            }
+        }
+    }
+    let more = left.len().saturating_sub(NAMED_MAX);
+    left.truncate(NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    if many == 0 {
+        return Ok(None);
+    }
+    Ok(Some(match left.as_slice() {
+        [] => fine("generators", format!("{}, none left alone", text::count(many, "generator"))),
+        left => wrong(
+            "generators",
+            format!(
+                "due for more than {}, and nobody takes them: {}{more}",
+                text::duration(UNTAKEN_MAX),
+                left.join(", ")
+            ),
+            "start the program that brings them, or if there is none any more: taskwright generators remove NAME",
         ),
     }))
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use taskwright::{Job, Priority};
+use taskwright::{Job, Kind, Priority};
 use taskwright_core::limit::ARGS_BYTES_MAX;
-use taskwright_store::{Filter, Page};
+use taskwright_store::{Filter, Page, Pattern};
 
 use super::{Context, value};
 use crate::error::{Error, Exit};
@@ -50,6 +50,27 @@ pub(super) struct Flood {
     yes: bool,
 }
 
+/// A kind of which the store has a job and that is not ours. It looks at some jobs of each queue: ours stand in one of their own, however
+/// many they are.
+async fn stranger(context: &Context) -> Result<Option<Kind>, Error> {
+    let store = context.store().await?;
+    let mut queues: Vec<_> =
+        store.queues(context.env.now(), None).await?.into_iter().map(|queue| queue.name).collect();
+    queues.sort();
+    queues.dedup();
+    for queue in queues {
+        let filter = Filter { queues: vec![Pattern::new(queue.as_str())], ..Filter::default() };
+        let page = Page { after: None, limit: LOOKED_AT, oldest_first: false };
+        let jobs = store.list(filter, page).await?.jobs;
+        if let Some(job) = jobs.into_iter().find(|job| job.kind.as_str() != KIND) {
+            return Ok(Some(job.kind));
+        }
+    }
+    Ok(None)
+}
+
+/// Jobs of a queue that are looked at.
+const LOOKED_AT: usize = 50;
 /// Jobs that are stored at once, without a rate.
 const BATCH: u64 = 500;
 /// How often jobs are stored, with one; and how often it is looked whether there is room.
@@ -95,12 +116,10 @@ impl Flood {
         if self.yes || !context.has_store().await? {
             return Ok(());
         }
-        let page = Page { after: None, limit: 50, oldest_first: false };
-        let jobs = context.store().await?.list(Filter::default(), page).await?.jobs;
-        match jobs.iter().find(|job| job.kind.as_str() != KIND) {
-            Some(job) => Err(Error::usage(
+        match stranger(context).await? {
+            Some(kind) => Err(Error::usage(
                 format!("flood {}", context.store_url),
-                format!("it has jobs of other kinds, such as {}", job.kind),
+                format!("it has jobs of other kinds, such as {kind}"),
                 "use another store, or pass --yes if this one is to bear the load",
             )),
             None => Ok(()),

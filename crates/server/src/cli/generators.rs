@@ -1,4 +1,4 @@
-//! `generators`: look at generators, pause, resume and notify them, and list their dead letters.
+//! `generators`: look at generators, pause, resume, notify and remove them, and deal with their dead letters.
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -12,6 +12,7 @@ use crate::output::Paint;
 mod change;
 mod dead;
 mod list;
+mod remove;
 mod show;
 
 /// Looks at generators and changes them.
@@ -41,8 +42,10 @@ enum Verb {
     Resume(change::Resume),
     /// Have generators asked at once, whatever they said
     Poll(change::Poll),
-    /// List the dead letters of a generator: items that failed for good
+    /// List the dead letters of a generator, items that failed for good; or run them again, or drop them
     Dead(dead::Dead),
+    /// Remove generators that no program brings any more
+    Remove(remove::Remove),
 }
 
 impl Generators {
@@ -54,6 +57,7 @@ impl Generators {
             Verb::Resume(verb) => verb.run(context).await,
             Verb::Poll(verb) => verb.run(context).await,
             Verb::Dead(verb) => verb.run(context).await,
+            Verb::Remove(verb) => verb.run(context).await,
         }
     }
 }

@@ -16,7 +16,7 @@ mod wait;
 mod watch;
 mod window;
 
-pub(super) use change::confirm;
+pub(super) use change::{By, change_seen, confirm};
 pub(super) use window::{micros, percent, time_or_dash};
 
 /// Looks at jobs, waits for them, changes them.

@@ -28,7 +28,8 @@ pub(crate) struct Worker {
     /// Only jobs of this priority or better
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) max_priority: Option<Priority>,
-    /// Exit when nothing is available any more
+    /// Exit when nothing is available any more; what generators would make next is not
+    /// waited for
     #[arg(long)]
     pub(crate) until_empty: bool,
     /// How long a shutdown waits for what runs [default: 25s]

@@ -269,8 +269,20 @@ fn read_deadline(name: &str, section: &Section<'_>) -> Option<DeadlineConfig> {
                 "write \"fail\", \"cancel\", \"drop\" or \"escalate\"",
             )),
         });
-    let texts = |key| section.text_or_list(key, "a name, or a list of names", |text| Ok(text.to_owned()));
-    let (kinds, queues) = (texts("kinds").unwrap_or_default(), texts("queues").unwrap_or_default());
+    let texts = |key| {
+        let texts = section.text_or_list(key, "a name, or a list of names", |text| Ok(text.to_owned()));
+        if texts.as_ref().is_some_and(Vec::is_empty) {
+            // An empty list means all to a store.
+            section.tell_at(
+                key,
+                format!("`{key}` in [generators.{name}]"),
+                "it is empty, so that no job would be held to the deadline",
+                "name one or more, or remove it so that the deadline is for all",
+            );
+        }
+        texts.unwrap_or_default()
+    };
+    let (kinds, queues) = (texts("kinds"), texts("queues"));
     for (key, has) in
         [("state", section.has("state")), ("after", section.has("after")), ("action", section.has("action"))]
     {
@@ -414,6 +426,8 @@ mod tests {
                 "only of use with",
             ),
             (&format!("{deadline}state = \"waiting\"\naction = \"fail\""), "has not failed"),
+            (&format!("{deadline}state = \"running\"\naction = \"cancel\"\nkinds = []"), "it is empty"),
+            (&format!("{deadline}state = \"running\"\naction = \"cancel\"\nqueues = []"), "it is empty"),
             (&format!("{deadline}state = \"asleep\"\naction = \"fail\""), "`running` or `waiting`"),
         ] {
             let problems = parse(text).unwrap_err().join("\n");

@@ -206,6 +206,30 @@ fn more_than_twenty_jobs_need_a_yes() {
 }
 
 #[test]
+fn what_was_claimed_since_it_was_selected_as_waiting_is_left_alone() {
+    let cli = Cli::new().asked("y\n");
+    let jobs: Vec<_> = (0..21).map(|_| cli.job("probe")).collect();
+    let ran = cli.run_while_one_is_claimed("jobs cancel --state available");
+    assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+    assert!(ran.err.contains("20 done, 1 skipped"), "{}", ran.err);
+    assert!(ran.out.contains("skipped    it is no longer where it was seen"), "{}", ran.out);
+    let runs: Vec<_> = jobs.iter().filter(|id| cli.state(**id) == Some(State::Running)).collect();
+    assert_eq!(runs.len(), 1);
+    let shown = cli.run(&format!("jobs show {} --json", runs[0])).out;
+    assert!(shown.contains("\"cancel_requested\":false"), "{shown}");
+}
+
+#[test]
+fn what_was_claimed_since_and_is_selected_still_is_changed() {
+    let cli = Cli::new().asked("y\n");
+    for _ in 0..21 {
+        cli.job("probe");
+    }
+    let ran = cli.run_while_one_is_claimed("jobs cancel --active");
+    assert!(ran.err.contains("20 done, 1 requested"), "{}", ran.err);
+}
+
+#[test]
 fn actor_and_reason_stand_in_the_timeline() {
     let cli = Cli::new();
     let id = cli.job("probe");

@@ -1,14 +1,16 @@
 //! A command line on a store in memory, whose streams a test can read.
 #![allow(dead_code, reason = "each test uses its part")]
 
-use std::io::{Cursor, Write};
+use std::io::{BufRead, BufReader, Cursor, Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use taskwright::core::generator::{Definition, Record};
 use taskwright::generator::GeneratorSet;
 use taskwright::store::memory::MemoryStore;
 use taskwright::store::{
-    Claim, ClaimedJob, Finish, LogEntry, LogStream, NewWorker, Progress, ProgressReport, SharedStore, Store,
+    Claim, ClaimedJob, Finish, GeneratorStore as _, LogEntry, LogStream, NewGenerator, NewWorker, Progress,
+    ProgressReport, SharedStore, Store,
 };
 use taskwright::{DutyConfig, Env, JobId, Kind, State, WorkerId};
 use taskwright_core::attempt::{self, AttemptEnd, Facts, Outcome};
@@ -92,7 +94,32 @@ impl Cli {
         out: Box<dyn Write + Send>,
         err: Box<dyn Write + Send>,
     ) -> Exit {
-        let io = Io { input: Box::new(Cursor::new(self.input.clone())), out, err, terminal: self.terminal };
+        self.run_with(args, Box::new(Cursor::new(self.input.clone())), out, err)
+    }
+
+    /// Runs one command that asks a question, and answers it with yes once a job was claimed.
+    pub(crate) fn run_while_one_is_claimed(&self, args: &str) -> Ran {
+        let (store, claim) = (self.store.handle(), self.wish());
+        let meanwhile = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            assert_eq!(runtime.block_on(store.claim(claim)).unwrap().jobs.len(), 1);
+        };
+        let (out, err) = (Shared::default(), Shared::default());
+        let args: Vec<&str> = args.split_whitespace().collect();
+        let answer =
+            BufReader::new(Answer { meanwhile: Some(Box::new(meanwhile)), text: Cursor::new(b"y\n") });
+        let exit = self.run_with(&args, Box::new(answer), Box::new(out.clone()), Box::new(err.clone()));
+        Ran { exit, out: out.text(), err: err.text() }
+    }
+
+    fn run_with(
+        &self,
+        args: &[&str],
+        input: Box<dyn BufRead + Send>,
+        out: Box<dyn Write + Send>,
+        err: Box<dyn Write + Send>,
+    ) -> Exit {
+        let io = Io { input, out, err, terminal: self.terminal };
         // A handle, because a command closes the store that it worked on.
         let store: Arc<dyn Store> = Arc::new(self.store.handle());
         let args = std::iter::once("taskwright").chain(args.iter().copied());
@@ -130,7 +157,12 @@ impl Cli {
     }
 
     pub(crate) fn claim(&self) -> ClaimedJob {
-        let claim = Claim {
+        self.runtime.block_on(self.store.claim(self.wish())).unwrap().jobs.pop().unwrap()
+    }
+
+    /// One job of the kind `probe`.
+    fn wish(&self) -> Claim {
+        Claim {
             now: self.env.now(),
             worker: self.worker,
             limit: 1,
@@ -138,8 +170,7 @@ impl Cli {
             queues: None,
             namespace: None,
             priority_max: None,
-        };
-        self.runtime.block_on(self.store.claim(claim)).unwrap().jobs.pop().unwrap()
+        }
     }
 
     pub(crate) fn finish(&self, job: &ClaimedJob, outcome: Outcome) {
@@ -187,6 +218,13 @@ impl Cli {
         self.runtime.block_on(taskwright::duty::run_once(&store, &self.env, &config, |_| ())).unwrap();
     }
 
+    /// Registers a generator that has been due for some time, and that nobody brings.
+    pub(crate) fn register_generator(&self, name: &str, due_for: Duration) {
+        let (definition, at) = (Definition::new(name.parse().unwrap()), self.env.now().minus(due_for));
+        let new = NewGenerator::first(&definition, &Record::new(at), "null".to_owned(), at);
+        self.runtime.block_on(self.store.put_generators(at, vec![new])).unwrap();
+    }
+
     /// How many lines of data a command printed.
     pub(crate) fn lines(ran: &Ran) -> usize {
         ran.out.lines().count()
@@ -194,6 +232,22 @@ impl Cli {
 
     pub(crate) fn state(&self, id: JobId) -> Option<State> {
         self.runtime.block_on(self.store.job(id)).unwrap().map(|job| job.view.state)
+    }
+}
+
+/// An answer that somebody gives who does something else before.
+struct Answer {
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
+    text: Cursor<&'static [u8]>,
+}
+
+impl Read for Answer {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if let Some(meanwhile) = self.meanwhile.take() {
+            // On a thread of its own, because the command has a runtime on this one.
+            std::thread::spawn(meanwhile).join().unwrap();
+        }
+        self.text.read(buffer)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Generators are listed, shown, paused, resumed and notified, and their dead letters are found.
+//! Generators are listed, shown, paused, resumed, notified and removed, and their dead letters are found, run again or dropped.
 
 use taskwright::core::generator::Definition;
 use taskwright::generator::{Generator, GeneratorSet, Item, Next, Poll, PollError, Polled};
@@ -141,4 +141,110 @@ fn dead_letters_are_listed_and_are_jobs() {
         (ran.exit, ran.out.as_str(), ran.err.as_str()),
         (Exit::Ok, "", "no dead letters of webhooks\n")
     );
+}
+
+#[test]
+fn dead_letters_are_run_again_or_dropped_by_the_name_of_their_generator() {
+    let cli = with_items();
+    // Two others of names that are alike: patterns ignore case, and without a namespace all are looked at.
+    for (namespace, queue) in [("default", "generator:Webhooks"), ("other", "generator:webhooks")] {
+        let ran = cli.run(&format!("--namespace {namespace} enqueue probe --any-kind --queue {queue}"));
+        assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+        let claimed = cli.claim();
+        cli.finish(&claimed, Outcome::Fail { error: "410 Gone".to_owned() });
+    }
+    let failed =
+        || cli.run("jobs list --state failed").out.lines().filter(|line| line.contains("410")).count();
+    assert_eq!(failed(), 3);
+    let ran = cli.run("generators dead webhooks --retry");
+    assert!(ran.out.ends_with("done\n") && ran.out.lines().count() == 1, "{}{}", ran.out, ran.err);
+    assert_eq!(failed(), 2);
+    let claimed = cli.claim();
+    cli.finish(&claimed, Outcome::Fail { error: "410 Gone".to_owned() });
+    let ran = cli.run("generators dead webhooks --drop --reason stale --json");
+    assert_eq!(parsed(&ran.out)[0]["result"], "done", "{}", ran.err);
+    assert_eq!(failed(), 2, "those of the others stay");
+    let ran = cli.run("generators dead webhooks --drop");
+    assert_eq!((ran.exit, ran.err.as_str()), (Exit::Ok, "no dead letters of webhooks\n"));
+    for wrong in ["--retry --drop", "--yes", "--reason why"] {
+        assert_eq!(cli.run(&format!("generators dead webhooks {wrong}")).exit, Exit::Usage, "{wrong}");
+    }
+}
+
+#[test]
+fn an_item_is_shown_with_its_generator_and_its_key() {
+    struct One;
+    impl Generator for One {
+        fn name(&self) -> &'static str {
+            "feed"
+        }
+
+        async fn poll(&self, _: Poll) -> Result<Polled, PollError> {
+            Ok(Polled::new(vec![Item::new("probe").key("event 7")], 1, Next::Notified))
+        }
+    }
+    let cli = Cli::new();
+    cli.do_duties(GeneratorSet::new().with(One).unwrap());
+    let listed = &parsed(&cli.run("jobs list --json").out)[0];
+    assert_eq!((&listed["generator"], &listed["item_key"]), (&"feed".into(), &"event 7".into()));
+    let shown = cli.run(&format!("jobs show {}", listed["id"].as_str().unwrap())).out;
+    assert!(shown.contains("event 7 of the generator feed"), "{shown}");
+    let plain = cli.job("probe");
+    let shown = &parsed(&cli.run(&format!("jobs show {plain} --json")).out)[0];
+    assert_eq!(
+        (&shown["generator"], &shown["item_key"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+}
+
+#[test]
+fn one_that_nobody_brings_any_more_is_removed_once_that_is_confirmed() {
+    let cli = with_items();
+    let ran = cli.run("generators remove webhooks");
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(ran.err.contains("pass --yes"), "{}", ran.err);
+    let ran = with_items().asked("n\n").run("generators remove webhooks");
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(
+        ran.err.contains("remove webhooks, and forget how far they have come? 2 jobs of theirs stay."),
+        "{}",
+        ran.err
+    );
+    let ran = with_items().asked("y\n").run("generators remove webhooks");
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Ok, "webhooks  removed\n"), "{}", ran.err);
+    let ran = cli.run("generators remove webhooks nothing --yes --json");
+    assert_eq!(ran.exit, Exit::Operational, "one of them is unknown");
+    let told = serde_json::json!({"name": "webhooks", "removed": true, "items_left": 2});
+    assert_eq!(parsed(&ran.out)[0], told);
+    assert_eq!(cli.run("generators show webhooks").exit, Exit::Operational);
+    assert_eq!(
+        cli.run("jobs list --queue generator:webhooks --json").out.lines().count(),
+        2,
+        "its jobs stay"
+    );
+}
+
+#[test]
+fn what_something_else_takes_care_of_is_not_removed_and_the_way_is_told() {
+    let cli = with_items();
+    for (name, way) in [
+        ("gc:completed", "generators pause gc:completed"),
+        ("rollup", "generators pause rollup"),
+        ("webhook:crm", "webhooks remove crm"),
+        ("bulk:count:1", "bulk cancel"),
+    ] {
+        let ran = cli.run(&format!("generators remove webhooks {name} --yes"));
+        assert_eq!(ran.exit, Exit::Usage, "{name}");
+        assert!(ran.err.contains(way), "{name}: {}", ran.err);
+    }
+    assert_eq!(cli.run("generators show webhooks").exit, Exit::Ok, "nothing was removed");
+}
+
+#[test]
+fn doctor_tells_of_generators_that_are_due_for_long_and_nobody_takes() {
+    let cli = with_items();
+    assert!(cli.run("doctor").out.contains("1 generator, none left alone"), "{}", cli.run("doctor").out);
+    cli.register_generator("old-feed", std::time::Duration::from_secs(600));
+    let out = cli.run("doctor").out;
+    assert!(out.contains("nobody takes them: old-feed") && out.contains("generators remove NAME"), "{out}");
 }

@@ -2,6 +2,7 @@
 
 mod cli;
 
+mod a_flood_spares_stores_with_other_jobs;
 mod bulks_are_created_shown_and_changed;
 mod changes_tell_what_became_of_each_job;
 mod exit_codes_tell_how_a_job_ended;

@@ -485,6 +485,16 @@ fn jobs() -> Vec<Case> {
         Case::new("generators of another namespace", 1, "--namespace other generators pause webhooks")
             .after("migrate"),
         Case::new("generator without a store", 1, "generators poll webhooks"),
+        Case::new("remove a collector", 2, "generators remove gc:completed").after("migrate"),
+        Case::new("remove the generator of an endpoint", 2, "generators remove webhook:crm").after("migrate"),
+        Case::new("remove the generator of a bulk", 2, "generators remove bulk:count:1").after("migrate"),
+        Case::new("remove an unknown generator", 1, "generators remove webhooks --yes").after("migrate"),
+        Case::new("remove a generator of the config file", 2, "generators remove scans --yes")
+            .file(
+                "taskwright.toml",
+                "[generators.scans]\ntype = \"directory\"\npath = \"in\"\ncommand = [\"true\"]\n".to_owned(),
+            )
+            .after("migrate"),
         Case::new("bad name of a generator", 2, "generators poll 'a b'"),
         Case::new("name of a generator that is too long", 2, format!("generators poll {}", "x".repeat(119))),
         Case::new("unknown bulk", 1, format!("bulk show {UNKNOWN}")).after("migrate"),

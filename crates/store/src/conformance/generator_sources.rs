@@ -2,13 +2,14 @@
 //! only where they were seen.
 
 use taskwright_core::generator::ItemEnd;
+use taskwright_core::attempt::Outcome;
 use taskwright_core::{MaxAttempts, NewJob, Priority, State};
 
 use super::Harness;
 use super::fixture::*;
 use super::generator::{commit, commit_of, generator, item, stored, take};
 use crate::{
-    AgainItem, Change, Changed, Effect, FileMark, FileWrite, Filter, GeneratorCommit, JobView, KnownFile,
+    AgainItem, Change, Changed, Effect, FileMark, FileWrite, Filter, GeneratorCommit, KnownFile, NewItem, Page,
     RowOrder, RowsAfter, Seen, SettledItem, StoredGenerator,
 };
 
@@ -83,6 +84,67 @@ async fn with_dead_letter(process: &Process) {
     assert!(commit(process, 2, GeneratorCommit { settled, ..commit_of(&taken, 3) }).await);
 }
 
+pub async fn an_item_is_shown_with_its_generator_and_its_key_also_as_a_dead_letter(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    feed(&process).await;
+    let identity = async |n: u32| {
+        let view = process.view(n).await;
+        let page = Page { after: None, limit: 100, oldest_first: true };
+        let listed = process.store().list(Filter::default(), page).await.expect("jobs are listed").jobs;
+        assert!(listed.contains(&view), "a listing says the same");
+        (view.generator.map(|name| name.to_string()), view.item_key)
+    };
+    let of_feed = |key: Option<&str>| (Some("feed".to_owned()), key.map(str::to_owned));
+    process.enqueue(0, [job(7), NewJob { queue: item(8).job.queue, ..job(8) }]).await;
+    let mut fails = item(1);
+    fails.job.max_attempts = MaxAttempts::from_code(1);
+    let taken = take(&process, 0).await;
+    let items = vec![fails, item(2), NewItem { key: None, ..item(3) }];
+    assert!(commit(&process, 0, GeneratorCommit { items, ..commit_of(&taken, 1) }).await);
+    assert_eq!(identity(1).await, of_feed(Some("key 1")));
+    assert_eq!((identity(3).await, identity(8).await), (of_feed(None), of_feed(None)));
+    assert_eq!(identity(7).await, (None, None));
+    let worker = process.worker(1).await;
+    let claimed = worker.claim_all(1).await;
+    let first = claimed.iter().find(|job| job.id == id(1)).expect("it is there to be claimed");
+    assert_eq!(identity(2).await, of_feed(Some("key 2")), "while it runs, too");
+    worker.end(1, first, failed("boom")).await;
+    let taken = take(&process, 2).await;
+    let settled = vec![SettledItem { job: id(1), end: ItemEnd::Failed }];
+    assert!(commit(&process, 2, GeneratorCommit { settled, ..commit_of(&taken, 3) }).await);
+    assert_eq!(identity(1).await, of_feed(Some("key 1")), "a dead letter");
+    let taken = take(&process, 4).await;
+    assert!(commit(&process, 4, GeneratorCommit { again: again(1), ..commit_of(&taken, 5) }).await);
+    assert_eq!(identity(1).await, of_feed(Some("once more")));
+    assert!(process.store().remove_generator(taken.key).await.expect("it is removed"));
+    assert_eq!(identity(2).await, of_feed(None), "an item no more");
+}
+
+pub async fn what_is_where_it_was_seen_is_changed_as_by_its_id(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let redo = Change::Redo { repeat: false };
+    let waits = |n| NewJob { run_at: Some(at(500)), ..job(n) };
+    process.enqueue(0, [job(1), job(2), waits(3), waits(4), waits(5)]).await;
+    let worker = process.worker(1).await;
+    let claimed = worker.claim_all(1).await;
+    worker.end(1, &claimed[0], Outcome::Fail { error: "boom".to_owned() }).await;
+    let change = async |n: u32, change| {
+        let view = process.view(n).await;
+        change_seen(&process, 2, Seen::from(&view), change).await
+    };
+    assert_eq!(change(1, redo).await, Changed::Done);
+    assert_eq!(change(1, Change::Reprioritise { priority: Priority::IDLE }).await, Changed::Done);
+    assert_eq!(change(1, Change::Cancel).await, Changed::Done);
+    assert_eq!(change(1, Change::Delete).await, Changed::Done);
+    assert!(!process.has(1).await);
+    assert_eq!(change(2, Change::Cancel).await, Changed::Requested);
+    assert_eq!(change(3, Change::RunNow).await, Changed::Done);
+    assert_eq!(process.state(3).await, State::Available);
+    assert_eq!(change(4, Change::Delay { until: at(900) }).await, Changed::Done);
+    assert_eq!(process.view(4).await.run_at, at(900));
+    assert!(matches!(change(5, redo).await, Changed::Skipped(_)));
+}
+
 fn again(n: u32) -> Vec<AgainItem> {
     vec![AgainItem { job: id(n), key: Some("once more".to_owned()) }]
 }
@@ -119,10 +181,6 @@ pub async fn a_letter_that_is_dead_no_more_makes_the_whole_commit_stale(harness:
     assert_eq!(process.list(Filter::default()).await, [1]);
 }
 
-fn seen(view: &JobView) -> Seen {
-    Seen { id: view.id, state: view.state, attempt: view.attempt, run_at: view.run_at }
-}
-
 async fn change_seen(process: &Process, now: u64, seen: Seen, change: Change) -> Changed {
     let reason = Some("too late".to_owned());
     let changed = process.store().change_seen(at(now), vec![seen], change, alice(), reason).await;
@@ -137,17 +195,17 @@ pub async fn a_job_is_changed_only_where_it_was_seen(harness: &impl Harness) {
     let claimed = worker.take(1).await;
     assert_eq!(claimed.id, id(1));
     let moved = skipped("it is no longer where it was seen");
-    assert_eq!(change_seen(&process, 2, seen(&waits), Change::Drop).await, moved);
+    assert_eq!(change_seen(&process, 2, Seen::from(&waits), Change::Drop).await, moved);
     let runs = process.view(1).await;
     worker.end(2, &claimed, failed("boom")).await;
     process.promote(100).await;
     let claimed = worker.claim_all(101).await;
     assert_eq!(numbers(&claimed).len(), 2, "its second attempt runs");
-    assert_eq!(change_seen(&process, 102, seen(&runs), Change::Fail).await, moved);
+    assert_eq!(change_seen(&process, 102, Seen::from(&runs), Change::Fail).await, moved);
     assert!(!process.view(1).await.cancel_requested);
-    let unknown = Seen { id: id(9), ..seen(&waits) };
+    let unknown = Seen { id: id(9), ..Seen::from(&waits) };
     assert_eq!(change_seen(&process, 102, unknown, Change::Drop).await, Changed::Unknown);
-    assert_eq!(change_seen(&process, 102, seen(&process.view(1).await), Change::Fail).await, Changed::Requested);
+    assert_eq!(change_seen(&process, 102, Seen::from(&process.view(1).await), Change::Fail).await, Changed::Requested);
 }
 
 pub async fn a_running_job_that_was_to_fail_has_failed_however_it_stops(harness: &impl Harness) {
@@ -192,10 +250,17 @@ pub async fn rows_of_a_table_with_a_name_that_cannot_be_one_are_refused(harness:
     let process = Process::start(harness).await;
     for (table, column) in [("", "id"), ("a.", "id"), ("a", ""), ("a", "i\0d")] {
         let order = RowOrder::Key(column.to_owned());
-        let rows = RowsAfter { table: table.to_owned(), order, after: None, limit: 1, newest: false };
+        let rows = RowsAfter { table: table.to_owned(), order, after: None, limit: 1, newest: false, mark: None };
         process.store().rows_after(rows).await.expect_err("it is no name");
     }
     let modified = RowOrder::Modified { at: "at".to_owned(), id: "id".to_owned() };
-    let rows = RowsAfter { table: "nowhere".to_owned(), order: modified, after: None, limit: 1, newest: true };
+    let rows = RowsAfter {
+        table: "nowhere".to_owned(),
+        order: modified,
+        after: None,
+        limit: 1,
+        newest: true,
+        mark: None,
+    };
     process.store().rows_after(rows).await.expect_err("there is no such table");
 }

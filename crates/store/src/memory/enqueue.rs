@@ -69,6 +69,7 @@ impl Job {
             attempts_used: 0,
             attempts: Vec::new(),
             attempts_before_redo: 0,
+            item_key: None,
             unique: new.unique.clone(),
             result: None,
             results: BTreeMap::new(),

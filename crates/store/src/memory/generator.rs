@@ -17,7 +17,7 @@ use crate::generator::{
     ListeningGenerator, NewGenerator, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators,
     check_commit,
 };
-use crate::table::{RowsAfter, TableRow};
+use crate::table::{RowsAfter, TableRows};
 
 /// All generators.
 #[derive(Debug, Default)]
@@ -114,7 +114,7 @@ impl GeneratorStore for MemoryStore {
         self.ask(|world| Ok(world.files.page(generator, after, limit.min(PAGE_ROWS_MAX))))
     }
 
-    fn rows_after(&self, rows: RowsAfter) -> Reply<'_, Vec<TableRow>> {
+    fn rows_after(&self, rows: RowsAfter) -> Reply<'_, TableRows> {
         Box::pin(async move {
             Err(Refused::invalid(
                 format!("the table {}", rows.table),
@@ -201,7 +201,12 @@ impl World {
             return Ok(false);
         }
         for item in settled {
-            self.generators.items.remove(&(*generator, item.job));
+            let called = self.generators.items.remove(&(*generator, item.job)).flatten();
+            if let Some(job) = self.keys.get(&item.job).filter(|_| item.end.keeps_job())
+                && let Some(job) = self.jobs.get_mut(job)
+            {
+                job.item_key = called.or(job.item_key.take());
+            }
             if let Some(key) = self.keys.get(&item.job).filter(|_| !item.end.keeps_job()) {
                 self.remove(*key);
             }
@@ -270,6 +275,12 @@ impl StoredGenerator {
 impl Generators {
     fn find(&mut self, namespace: &Namespace, name: &GeneratorName) -> Option<&mut StoredGenerator> {
         self.rows.values_mut().find(|row| row.namespace == *namespace && row.name == *name)
+    }
+
+    /// What a generator calls one of its outstanding items.
+    pub(super) fn item_key(&self, namespace: &Namespace, name: &GeneratorName, job: JobId) -> Option<String> {
+        let row = self.rows.values().find(|row| row.namespace == *namespace && row.name == *name)?;
+        self.items.get(&(row.key, job)).cloned().flatten()
     }
 
     /// Counts ends of items; whether the generator is due by that, and after how many more it will be.

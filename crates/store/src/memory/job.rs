@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::limit::HOLD_MAX;
 use taskwright_core::{
-    Actor, AttemptRecord, Cause, Error, JobId, MaxAttempts, NewJob, Priority, State, Timestamp, UniqueKey,
-    WorkerId, state,
+    Actor, AttemptRecord, Cause, Error, GeneratorName, JobId, MaxAttempts, NewJob, Priority, State,
+    Timestamp, UniqueKey, WorkerId, state,
 };
 
 use super::bulk::Bulk;
@@ -44,6 +44,8 @@ pub(super) struct Job {
     pub(super) log: Vec<LogChunk>,
     /// What it has besides as the parent of a bulk.
     pub(super) bulk: Option<Box<Bulk>>,
+    /// What its generator called it, once it is a dead letter.
+    pub(super) item_key: Option<String>,
 }
 
 /// What is known of a job only while it runs.
@@ -142,6 +144,8 @@ impl Job {
             priority: self.priority,
             namespace: self.new.namespace.clone(),
             owner: self.new.owner.clone(),
+            generator: GeneratorName::of_queue(&self.new.queue),
+            item_key: self.item_key.clone(),
             attempt: running.map_or(self.attempts_used, |running| running.attempt),
             max_attempts: self.max_attempts,
             created_at: self.created_at,

@@ -4,7 +4,7 @@ use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::{JobId, Namespace, QueueName, State};
 
 use crate::claim::JobKey;
-use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, Pattern, QueueView, WorkerView};
+use crate::query::{Filter, JobDetail, JobView, LogChunk, Page, Paged, Pattern, QueueView, WorkerView};
 use crate::worker::WorkerState;
 
 use super::job::{Job, Running};
@@ -13,7 +13,18 @@ use super::world::World;
 impl World {
     pub(super) fn detail(&self, id: JobId) -> Option<JobDetail> {
         let key = self.keys.get(&id)?;
-        Some(self.jobs[key].detail(self.running.get(key)))
+        let mut detail = self.jobs[key].detail(self.running.get(key));
+        self.name_item(&mut detail.view);
+        Some(detail)
+    }
+
+    /// Notes what its generator calls an outstanding item.
+    fn name_item(&self, view: &mut JobView) {
+        if let Some(generator) = &view.generator
+            && let Some(key) = self.generators.item_key(&view.namespace, generator, view.id)
+        {
+            view.item_key = Some(key);
+        }
     }
 
     pub(super) fn list(&self, filter: &Filter, page: Page) -> Paged {
@@ -67,8 +78,11 @@ impl World {
         views
     }
 
-    fn views<'a>(&'a self, jobs: impl Iterator<Item = &'a Job>, limit: usize) -> Vec<crate::JobView> {
-        jobs.take(limit).map(|job| job.view(self.running.get(&job.key))).collect()
+    fn views<'a>(&'a self, jobs: impl Iterator<Item = &'a Job>, limit: usize) -> Vec<JobView> {
+        let mut views: Vec<JobView> =
+            jobs.take(limit).map(|job| job.view(self.running.get(&job.key))).collect();
+        views.iter_mut().for_each(|view| self.name_item(view));
+        views
     }
 
     /// The job to go on after. When it was removed since, the listing goes on at the time it was made: after the

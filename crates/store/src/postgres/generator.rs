@@ -127,6 +127,11 @@ pub(super) async fn commit(
         return Ok(false);
     };
     if !commit.settled.is_empty() {
+        let dead = commit.settled.iter().filter(|item| item.end.keeps_job());
+        let dead: Vec<Uuid> = dead.map(|item| item.job.into()).collect();
+        if !dead.is_empty() {
+            session.execute(KEEP_KEYS, &[&key, &dead]).await?;
+        }
         let ids: Vec<Uuid> = commit.settled.iter().map(|item| item.job.into()).collect();
         session.execute(FORGET_ITEMS, &[&key, &ids]).await?;
         remove(session, &seqs).await?;
@@ -487,6 +492,9 @@ const OUTSTANDING: &str = "SELECT job FROM item WHERE generator = $1 AND job = A
 const INSERT_ITEMS: &str = "INSERT INTO item (generator, job, key)
     SELECT $1::bigint, t.job, t.key FROM unnest($2::uuid[], $3::text[]) AS t (job, key)
     ON CONFLICT (generator, job) DO NOTHING";
+/// What dead letters were called stays with their jobs.
+const KEEP_KEYS: &str = "UPDATE job SET item_key = i.key FROM item i
+    WHERE i.generator = $1 AND i.job = ANY($2::uuid[]) AND job.id = i.job AND i.key IS NOT NULL";
 const FORGET_ITEMS: &str = "DELETE FROM item WHERE generator = $1 AND job = ANY($2::uuid[])";
 const FORGET_ALL_ITEMS: &str = "DELETE FROM item WHERE generator = $1";
 const REMOVE: &str = "DELETE FROM generator WHERE generator = $1 RETURNING namespace, name";

@@ -2,7 +2,8 @@
 
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::{
-    Args, AttemptRecord, Delivery, JobId, Kind, Namespace, QueueName, State, Timestamp, WorkerId,
+    Args, AttemptRecord, Delivery, GeneratorName, JobId, Kind, Namespace, QueueName, State, Timestamp,
+    WorkerId,
 };
 use tokio_postgres::Row;
 
@@ -36,7 +37,11 @@ pub(super) fn view_query() -> String {
                 j.max_attempts, j.attempts_base, j.created_at, 
                 coalesce(x.claimed_at, h.claimed_at, n.claimed_at, d.claimed_at),
                 coalesce(o.ended_at, n.ended_at, d.ended_at), k.id,
-                coalesce(x.progress, (SELECT b.progress FROM bulk b WHERE b.seq = j.seq)), o.reason, n.error
+                coalesce(x.progress, (SELECT b.progress FROM bulk b WHERE b.seq = j.seq)), o.reason, n.error,
+                CASE WHEN starts_with(q.name, 'generator:') THEN coalesce((
+                    SELECT i.key FROM item i WHERE i.job = j.id AND i.generator = (
+                        SELECT g.generator FROM generator g
+                        WHERE g.namespace = q.namespace AND g.name = substr(q.name, 11))), j.item_key) END
          FROM job j {PLACE_JOINS}
          JOIN lane l ON l.lane = j.lane
          JOIN queue q ON q.queue = l.queue
@@ -49,11 +54,14 @@ pub(super) fn read_view(row: &Row) -> Result<(i64, JobView), Error> {
     let place = place::read_place(row, 1)?;
     let over = place.state.is_terminal();
     let reason: Option<String> = get(row, 21)?;
+    let queue = name(row, 10, QueueName::new)?;
     let view = JobView {
         id: get::<Uuid>(row, 8)?.into(),
         kind: name(row, 9, Kind::new)?,
         state: place.state,
-        queue: name(row, 10, QueueName::new)?,
+        generator: GeneratorName::of_queue(&queue),
+        item_key: get(row, 23)?,
+        queue,
         priority: priority(row, 11)?,
         namespace: name(row, 12, Namespace::new)?,
         owner: owner(row, 13)?,

@@ -27,7 +27,7 @@ use crate::generator::{
     ListeningGenerator, NewGenerator, NewItem, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators,
     check_commit,
 };
-use crate::table::{RowsAfter, TableRow};
+use crate::table::{RowsAfter, TableRows};
 use crate::{Enqueued, Reply};
 
 impl GeneratorStore for SqliteStore {
@@ -104,7 +104,7 @@ impl GeneratorStore for SqliteStore {
             .read(move |conn| file::page(conn, generator, after.as_deref(), page(limit)).map_err(read_error))
     }
 
-    fn rows_after(&self, wanted: RowsAfter) -> Reply<'_, Vec<TableRow>> {
+    fn rows_after(&self, wanted: RowsAfter) -> Reply<'_, TableRows> {
         self.readers.read(move |conn| table::rows(conn, &wanted))
     }
 
@@ -262,6 +262,11 @@ fn commit(session: &mut Session<'_>, now: Timestamp, commit: &GeneratorCommit) -
         return Ok(false);
     };
     if !commit.settled.is_empty() {
+        let dead = commit.settled.iter().filter(|item| item.end.keeps_job()).map(|item| item.job);
+        let dead = blobs(dead);
+        if !dead.is_empty() {
+            session.execute(KEEP_KEYS, params![key, dead])?;
+        }
         let jobs = blobs(commit.settled.iter().map(|item| item.job));
         session.execute(FORGET_SETTLED, params![key, jobs])?;
         remove_all(session, seqs)?;
@@ -536,6 +541,9 @@ pub(super) const NOTIFY_KEY: &str = "UPDATE taskwright_generator
 pub(super) const NOTE: &str = "UPDATE taskwright_generator SET notices = notices + 1 WHERE generator = ?1";
 pub(super) const INSERT_ITEM: &str = "INSERT INTO taskwright_item (generator, job, key) VALUES (?1, ?2, ?3)
      ON CONFLICT (generator, job) DO NOTHING";
+/// What dead letters were called stays with their jobs.
+pub(super) const KEEP_KEYS: &str = "UPDATE taskwright_job SET item_key = i.key FROM taskwright_item i
+    WHERE i.generator = ?1 AND i.job IN rarray(?2) AND taskwright_job.id = i.job AND i.key IS NOT NULL";
 pub(super) const FORGET_SETTLED: &str =
     "DELETE FROM taskwright_item WHERE generator = ?1 AND job IN rarray(?2)";
 pub(super) const FORGET_ITEMS: &str = "DELETE FROM taskwright_item WHERE generator = ?1";

@@ -117,6 +117,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("generator: write", generator::WRITE),
     ("generator: notify", generator::NOTIFY),
     ("generator: items have ended", generator::NOTE_ENDS),
+    ("generator: keep keys of dead letters", generator::KEEP_KEYS),
     ("generator: forget settled items", generator::FORGET_SETTLED),
     ("generator: whether it has failed", generator::OVER_AS),
     ("generator: an item once more", generator::INSERT_ITEM),

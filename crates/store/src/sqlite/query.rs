@@ -3,7 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::{
-    Args, AttemptRecord, Delivery, JobId, Kind, Namespace, Priority, QueueName, State, Timestamp, WorkerId,
+    Args, AttemptRecord, Delivery, GeneratorName, JobId, Kind, Namespace, Priority, QueueName, State,
+    Timestamp, WorkerId,
 };
 
 use super::claim::{backoff, max_attempts, owner};
@@ -25,7 +26,11 @@ pub(super) fn view_query() -> String {
         "SELECT j.seq, {PLACE_COLUMNS}, j.id, l.kind, q.name, l.priority, q.namespace, j.owner,
                 j.max_attempts, j.attempts_base, j.created_at, coalesce(x.claimed_at, a.claimed_at),
                 coalesce(o.ended_at, a.ended_at), k.id,
-                coalesce(x.progress, (SELECT b.progress FROM taskwright_bulk b WHERE b.seq = j.seq)), o.reason, a.error
+                coalesce(x.progress, (SELECT b.progress FROM taskwright_bulk b WHERE b.seq = j.seq)), o.reason, a.error,
+                CASE WHEN substr(q.name, 1, 10) = 'generator:' THEN coalesce((
+                    SELECT i.key FROM taskwright_item i WHERE i.job = j.id AND i.generator = (
+                        SELECT g.generator FROM taskwright_generator g
+                        WHERE g.namespace = q.namespace AND g.name = substr(q.name, 11))), j.item_key) END
          FROM taskwright_job j {PLACE_JOINS}
          JOIN taskwright_lane l ON l.lane = j.lane
          JOIN taskwright_queue q ON q.queue = l.queue
@@ -40,11 +45,14 @@ pub(super) fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, JobView)> {
     let place = place::read_place(row, 1)?;
     let over = place.state.is_terminal();
     let reason: Option<String> = row.get(20)?;
+    let queue = name(row, 9, QueueName::new)?;
     let view = JobView {
         id: JobId::from_bytes(row.get(7)?),
         kind: name(row, 8, Kind::new)?,
         state: place.state,
-        queue: name(row, 9, QueueName::new)?,
+        generator: GeneratorName::of_queue(&queue),
+        item_key: row.get(22)?,
+        queue,
         priority: Priority(row.get(10)?),
         namespace: name(row, 11, Namespace::new)?,
         owner: owner(row, 12)?,

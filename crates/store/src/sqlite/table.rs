@@ -9,10 +9,11 @@ use taskwright_core::Timestamp;
 
 use super::error::read_error;
 use crate::error::Error;
-use crate::table::{RowCursor, RowsAfter, TableRow, check_names, quoted, strange_key};
+use crate::table::{RowCursor, RowsAfter, TableRow, TableRows, check_names, quoted, strange_key};
 
-/// See [`GeneratorStore::rows_after`](crate::GeneratorStore::rows_after).
-pub(super) fn rows(conn: &Connection, wanted: &RowsAfter) -> Result<Vec<TableRow>, Error> {
+/// See [`GeneratorStore::rows_after`](crate::GeneratorStore::rows_after). One writes at a time, and commits before the next begins: what is
+/// not there yet stands behind what is.
+pub(super) fn rows(conn: &Connection, wanted: &RowsAfter) -> Result<TableRows, Error> {
     check_names(wanted)?;
     let (at, key) = wanted.order.columns();
     let (at, key) = (at.map(quoted), quoted(key));
@@ -26,8 +27,11 @@ pub(super) fn rows(conn: &Connection, wanted: &RowsAfter) -> Result<Vec<TableRow
         ),
         None => (format!("NULL, {key}"), format!("{key} > ?1"), format!("{key} {order}")),
     };
-    let condition = if wanted.after.is_some() { format!("WHERE {behind}") } else { String::new() };
-    let sql = format!("SELECT {columns}, * FROM {} {condition} ORDER BY {by} LIMIT ?3", table.join("."));
+    let is_ordered =
+        at.iter().chain([&key]).map(|column| format!("{column} IS NOT NULL")).collect::<Vec<_>>();
+    let condition = if wanted.after.is_some() { behind } else { is_ordered.join(" AND ") };
+    let sql =
+        format!("SELECT {columns}, * FROM {} WHERE {condition} ORDER BY {by} LIMIT ?3", table.join("."));
     let mut statement = conn.prepare_cached(&sql).map_err(read_error)?;
     let after = wanted.after.as_ref();
     let after_key = after.map(|after| sql_of(&after.key)).unwrap_or(Sql::Null);
@@ -57,9 +61,9 @@ pub(super) fn rows(conn: &Connection, wanted: &RowsAfter) -> Result<Vec<TableRow
         for (number, name) in names.iter().enumerate() {
             columns.insert(name.clone(), json(number + 2)?);
         }
-        rows.push(TableRow { cursor: RowCursor { at, key }, columns });
+        rows.push(TableRow { cursor: RowCursor { at, key }, is_settled: true, columns });
     }
-    Ok(rows)
+    Ok(TableRows { rows, mark: None })
 }
 
 fn sql_of(key: &Value) -> Sql {

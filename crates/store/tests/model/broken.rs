@@ -102,7 +102,7 @@ impl GeneratorStore for Broken {
         ended_items(generator: GeneratorKey, limit: usize) -> Vec<EndedItem>;
         files_of(generator: GeneratorKey, paths: Vec<String>) -> Vec<Option<KnownFile>>;
         files(generator: GeneratorKey, after: Option<String>, limit: usize) -> Vec<(String, KnownFile)>;
-        rows_after(rows: RowsAfter) -> Vec<TableRow>;
+        rows_after(rows: RowsAfter) -> TableRows;
         generator(of: Namespace, name: GeneratorName) -> Option<StoredGenerator>;
         generators(of: Option<Namespace>, after: Option<GeneratorKey>, limit: usize) -> Vec<StoredGenerator>;
         renew_generator(generator: GeneratorKey, fence: u64, until: Timestamp) -> bool;

@@ -9,7 +9,9 @@ use taskwright_store::sqlite::{Options, SqliteStore};
 use taskwright_store::{RowCursor, RowOrder, RowsAfter, SharedStore, TableRow};
 
 async fn rows(store: &SharedStore, rows: RowsAfter) -> Vec<TableRow> {
-    store.rows_after(rows).await.unwrap()
+    let rows = store.rows_after(rows).await.unwrap().rows;
+    assert!(rows.iter().all(|row| row.is_settled), "one writes at a time");
+    rows
 }
 
 #[tokio::test]
@@ -29,6 +31,7 @@ async fn rows_of_tables_beside_the_jobs_are_read() {
         after: after.map(|key| RowCursor { at: None, key: key.into() }),
         limit,
         newest,
+        mark: None,
     };
     let all = rows(&store, by_key(None, 2, false)).await;
     assert_eq!(json!(all[0].columns), json!({"id": 3, "at": 50, "to": "zoe", "size": 1.5, "body": "00ff"}));
@@ -43,4 +46,6 @@ async fn rows_of_tables_beside_the_jobs_are_read() {
     };
     assert_eq!(keys(rows(&store, by_time(None)).await), [5, 3, 8]);
     assert_eq!(keys(rows(&store, by_time(Some((50, 3)))).await), [8]);
+    conn.execute_batch("INSERT INTO \"my mail\" VALUES (9, NULL, 'ann', 1, NULL)").unwrap();
+    assert_eq!(keys(rows(&store, by_time(None)).await), [5, 3, 8], "what has no time is in no order");
 }

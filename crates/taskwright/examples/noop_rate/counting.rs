@@ -15,7 +15,7 @@ use taskwright::store::{
     RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey,
     ScheduleStore, ScheduleWrite, Seen, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
     SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator,
-    StoredRetry, StoredSchedule, StoredWebhook, TableRow, TakeGenerators, TakenGenerators, WebhookStore,
+    StoredRetry, StoredSchedule, StoredWebhook, TableRows, TakeGenerators, TakenGenerators, WebhookStore,
     WebhookWrite, WorkerView, Written,
 };
 use taskwright::{
@@ -226,8 +226,8 @@ impl GeneratorStore for CountingStore {
         reply(Vec::new())
     }
 
-    fn rows_after(&self, _: RowsAfter) -> Reply<'_, Vec<TableRow>> {
-        reply(Vec::new())
+    fn rows_after(&self, _: RowsAfter) -> Reply<'_, TableRows> {
+        reply(TableRows::default())
     }
 
     fn generator(&self, _: Namespace, _: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {

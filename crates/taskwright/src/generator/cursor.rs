@@ -1,4 +1,4 @@
-//! A generator over rows that the program fetches, or that are in a table beside the jobs, in the order of a key.
+//! A generator over rows that the program fetches, in the order of a key.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use taskwright_core::generator::Definition;
-use taskwright_core::limit::GENERATOR_BATCH_MAX;
+use taskwright_core::limit::{GENERATOR_BATCH_MAX, ITEM_KEY_BYTES_MAX};
 use taskwright_core::{Backoff, State, Timestamp};
-use taskwright_store::{AgainItem, Error as StoreError, RowCursor, RowOrder, RowsAfter, SharedStore};
+use taskwright_store::{AgainItem, SharedStore};
 
 use super::progress::{Cursor, Progress, group_of, key_in};
 use super::{Generator, Item, Next, Poll, PollError, Polled, Settled};
@@ -17,12 +17,10 @@ use super::{Generator, Item, Next, Poll, PollError, Polled, Settled};
 const LAG_DEFAULT: Duration = Duration::from_secs(15);
 /// Rows that are fetched at once, unless somebody says otherwise.
 const BATCH_DEFAULT: usize = GENERATOR_BATCH_MAX;
-/// Rows that are made items behind one that waits for its group, at most: 1,000. They are kept in the state.
-const AHEAD_MAX: usize = 1_000;
 /// Rows that one poll looks at, at most, where groups are waited for: 5,000.
 const ROWS_MAX: usize = 5_000;
-/// While items are to be run again, it is looked for new rows at least this often: 10 s.
-const RETRY_LOOK: Duration = Duration::from_secs(10);
+/// While items are to be run again, or a row is there whose time is yet to come, it is looked for new rows at least this often: 10 s.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// A row that was fetched, and the item that it becomes.
 #[derive(Clone, Debug)]
@@ -31,17 +29,26 @@ pub struct Row {
     /// `None` for one that is passed over.
     item: Option<Item>,
     group: Option<String>,
+    /// Why it cannot become an item, if so.
+    refused: Option<String>,
+    /// It is not to be taken yet, nor is what stands behind it: it is to be asked for again after as long.
+    pub(super) not_before: Option<Duration>,
 }
 
 impl Row {
     /// A row that becomes an item.
     pub fn new(cursor: Cursor, item: Item) -> Self {
-        Self { cursor, item: Some(item), group: None }
+        Self { item: Some(item), ..Self::skip(cursor) }
     }
 
     /// A row that is passed over.
     pub fn skip(cursor: Cursor) -> Self {
-        Self { cursor, item: None, group: None }
+        Self { cursor, item: None, group: None, refused: None, not_before: None }
+    }
+
+    /// A row that cannot become an item, which is noted and passed over.
+    pub(super) fn refuse(cursor: Cursor, why: String) -> Self {
+        Self { refused: Some(why), ..Self::skip(cursor) }
     }
 
     /// The group of the item, of which only [so many](CursorGenerator::per_group) may be outstanding. No `|` is in it; what is
@@ -52,9 +59,6 @@ impl Row {
         self
     }
 }
-
-/// Rows on their way.
-type Fetching = Pin<Box<dyn Future<Output = Result<Vec<Row>, PollError>> + Send>>;
 
 /// Fetches the newest row.
 type Head =
@@ -159,17 +163,27 @@ where
         Self { options: Box::new(options), ..self }
     }
 
-    /// The rows that may be taken by now, and when the first of the others may be.
+    /// The rows that may be taken by now, and when to ask for the others.
     fn ripe(&self, mut rows: Vec<Row>, now: Timestamp) -> (Vec<Row>, Option<Timestamp>) {
-        let ripe_at = |row: &Row| match row.cursor {
-            Cursor::Modified { at, .. } => Some(at.plus(self.lag)),
-            Cursor::Key(_) => None,
+        let ripe_at = |row: &Row| match (&row.cursor, row.not_before) {
+            (_, Some(wait)) => Some(now.plus(wait)),
+            (Cursor::Modified { at, .. }, None) => Some(at.plus(self.lag)),
+            (Cursor::Key(_), None) => None,
         };
         let unripe = rows.iter().position(|row| ripe_at(row).is_some_and(|at| at > now));
         let Some(unripe) = unripe else { return (rows, None) };
-        let at = ripe_at(&rows[unripe]);
+        // A row of the far future must not keep those away that come before it.
+        let latest = now.plus(self.lag.max(LOOK_EVERY).min(self.idle_max()));
+        let at = ripe_at(&rows[unripe]).map(|at| at.min(latest));
         rows.truncate(unripe);
         (rows, at)
+    }
+
+    /// How long it is left alone at most.
+    fn idle_max(&self) -> Duration {
+        // A generator of a name that is refused is never asked.
+        let definition = self.name.parse().map(|name| (self.options)(Definition::new(name)));
+        definition.map_or(LOOK_EVERY, |definition| definition.idle_max)
     }
 
     /// Runs items again that have failed, as far as they are due and there is room.
@@ -197,7 +211,7 @@ where
                 .map(str::to_owned)
                 .filter(|_| self.per_group.is_some())
             {
-                if self.is_full(progress, &group) {
+                if self.is_full(progress, &group) || !progress.has_room_for(&group) {
                     continue;
                 }
                 progress.begin(&group);
@@ -218,7 +232,8 @@ where
         now: Timestamp,
         room: usize,
     ) -> Result<(Vec<Item>, Next), PollError> {
-        let mut making = Making { items: Vec::new(), waits: false };
+        let ahead_bytes = progress.ahead.iter().map(Cursor::bytes).sum();
+        let mut making = Making { items: Vec::new(), waits: false, ahead_bytes };
         let (mut from, mut looked_at) = (progress.after.clone(), 0);
         loop {
             // Where nobody waits for a group, each row that is fetched is used.
@@ -236,6 +251,9 @@ where
                 if making.items.len() == room {
                     return Ok((making.items, Next::Now));
                 }
+                if row.cursor.is_too_long() {
+                    return Err("the key of a row is too long to be remembered: 16 KiB are allowed".into());
+                }
                 self.take(progress, row, &mut making);
             }
             let next = match ripe_at {
@@ -243,7 +261,7 @@ where
                 None if is_last => Next::Idle,
                 None if !making.waits => Next::Now,
                 // It is asked again when an item has ended.
-                None if looked_at >= ROWS_MAX || progress.ahead.len() >= AHEAD_MAX => Next::Idle,
+                None if looked_at >= ROWS_MAX || progress.is_far_ahead(making.ahead_bytes) => Next::Idle,
                 None => continue,
             };
             return Ok((making.items, next));
@@ -252,34 +270,45 @@ where
 
     /// Makes an item of a row, unless it waits for its group, or was made before.
     fn take(&self, progress: &mut Progress, row: Row, making: &mut Making) {
-        let Row { cursor, item, group } = row;
+        let Row { cursor, item, group, refused, .. } = row;
         if let Some(made) = progress.ahead.iter().position(|made| *made == cursor) {
             if !making.waits {
-                progress.ahead.remove(made);
+                making.ahead_bytes -= progress.ahead.remove(made).bytes();
                 progress.after = Some(cursor);
             }
             return;
         }
         let group = group.filter(|_| self.per_group.is_some() && item.is_some());
-        let is_full = group.as_ref().is_some_and(|group| self.is_full(progress, group));
-        if is_full || (making.waits && progress.ahead.len() >= AHEAD_MAX) {
-            making.waits = true;
-            return;
-        }
-        if making.waits {
-            progress.ahead.push(cursor);
-        } else {
-            progress.after = Some(cursor);
-        }
-        let Some(item) = item else { return };
-        making.items.push(match group {
+        let item = item.map(|item| match &group {
             Some(group) => {
-                progress.begin(&group);
-                let key = key_in(&group, item.key_if_any());
+                let key = key_in(group, item.key_if_any());
                 item.key(key)
             }
             None => item,
         });
+        let refused = refused.or_else(|| item.as_ref().and_then(too_long));
+        let group = group.filter(|_| refused.is_none());
+        let is_full = |group: &String| self.is_full(progress, group) || !progress.has_room_for(group);
+        if group.as_ref().is_some_and(is_full) || (making.waits && progress.is_far_ahead(making.ahead_bytes))
+        {
+            making.waits = true;
+            return;
+        }
+        if let Some(why) = &refused {
+            let what = format!("the row {}: {why}", text_of(cursor.place()));
+            tracing::warn!(generator = self.name, "{what}; it is passed over");
+            progress.note_trouble(&what);
+        }
+        if making.waits {
+            making.ahead_bytes += cursor.bytes();
+            progress.ahead.push(cursor);
+        } else {
+            progress.after = Some(cursor);
+        }
+        if let Some(group) = &group {
+            progress.begin(group);
+        }
+        making.items.extend(item.filter(|_| refused.is_none()));
     }
 }
 
@@ -288,6 +317,23 @@ struct Making {
     items: Vec<Item>,
     /// Whether a row before these waits for its group.
     waits: bool,
+    /// What the cursors of rows take that were made items ahead.
+    ahead_bytes: usize,
+}
+
+/// Why an item cannot be one by its key.
+fn too_long(item: &Item) -> Option<String> {
+    let bytes = item.key_if_any()?.len();
+    (bytes > ITEM_KEY_BYTES_MAX)
+        .then(|| format!("its key, with its group, has {bytes} bytes, and {ITEM_KEY_BYTES_MAX} are allowed"))
+}
+
+/// A value of a column as text.
+pub(super) fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 impl<F, R> Generator for CursorGenerator<F>
@@ -309,7 +355,7 @@ where
         }
         let mut progress = Progress::read(&state)?;
         let retries = self.retries.as_ref().map(|retries| (retries.backoff, retries.most));
-        settled.iter().for_each(|item| progress.settle(item, self.per_group.is_some(), retries));
+        progress.settle_all(settled, self.per_group.is_some(), retries);
         progress.write()
     }
 
@@ -326,11 +372,11 @@ where
             room => self.make(&mut progress, now, room).await?,
         };
         if let Some(head) = &self.head {
-            progress.head = head().await?;
+            progress.head = head().await?.filter(|head| !head.is_too_long());
         }
         let next = match (next, progress.next_retry()) {
             (Next::Idle, Some(at)) => {
-                Next::At(at.max(now.plus(Duration::from_millis(1))).min(now.plus(RETRY_LOOK)))
+                Next::At(at.max(now.plus(Duration::from_millis(1))).min(now.plus(LOOK_EVERY)))
             }
             (Next::At(ripe), Some(at)) => Next::At(ripe.min(at.max(now.plus(Duration::from_millis(1))))),
             (next, _) => next,
@@ -338,114 +384,5 @@ where
         let mut polled = Polled::new(items, progress.write()?, next);
         polled.again = again;
         Ok(polled)
-    }
-}
-
-/// A table beside the jobs, in the file or the database of the store, whose rows become items.
-///
-/// # Example
-///
-/// ```
-/// # use taskwright::store::SharedStore;
-/// use taskwright::generator::{GeneratorSet, Table, TableOrder};
-///
-/// # fn example(store: &SharedStore) -> Result<(), taskwright::core::Error> {
-/// // Each row of `mail` becomes a job `mail.send`, whose arguments are the row.
-/// let mails = Table::new("mail", TableOrder::Key("id".to_owned())).items("mail-out", "mail.send", store);
-/// let generators = GeneratorSet::new().with(mails)?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
-    /// Its name; on PostgreSQL also `schema.table`, and `public` without a schema.
-    pub name: String,
-    /// In which order its rows are taken.
-    pub order: TableOrder,
-    /// The column that names the [group](Row::group) of a row.
-    pub group: Option<String>,
-}
-
-/// In which order the rows of a table are taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TableOrder {
-    /// By this column, which only grows, and by which there is an index: as [`Cursor::Key`].
-    Key(String),
-    /// By the time of the last change, and an id: as [`Cursor::Modified`], with an index by both.
-    Modified {
-        /// The column of the time: microseconds since 1970 as a number, or on PostgreSQL a `timestamptz`.
-        at: String,
-        /// The column of the id.
-        id: String,
-    },
-}
-
-impl Table {
-    /// A table, and the order of its rows.
-    pub fn new(name: &str, order: TableOrder) -> Self {
-        Self { name: name.to_owned(), order, group: None }
-    }
-
-    /// The generator `name` over the table: each row becomes an item of this kind, whose arguments are the row, as a JSON object by
-    /// its columns. Its key is the one of the row.
-    pub fn items(
-        self,
-        name: &str,
-        kind: &str,
-        store: &SharedStore,
-    ) -> CursorGenerator<impl Fn(Option<Cursor>, usize) -> Fetching + Send + Sync + 'static + use<>> {
-        let (table, kind, from) = (self.clone(), kind.to_owned(), SharedStore::clone(store));
-        let fetch = move |after: Option<Cursor>, limit: usize| {
-            let (table, kind, store) = (table.clone(), kind.clone(), SharedStore::clone(&from));
-            Box::pin(async move {
-                let rows = store.rows_after(table.rows(after, limit, false)).await?;
-                rows.into_iter().map(|row| table.item(row, &kind)).collect()
-            }) as Fetching
-        };
-        let store = SharedStore::clone(store);
-        let head = move || {
-            let (table, store) = (self.clone(), SharedStore::clone(&store));
-            async move {
-                let newest: Result<_, StoreError> = store.rows_after(table.rows(None, 1, true)).await;
-                Ok(newest?.pop().map(|row| cursor_of(&row)))
-            }
-        };
-        CursorGenerator::new(name, fetch).head(head)
-    }
-
-    fn rows(&self, after: Option<Cursor>, limit: usize, newest: bool) -> RowsAfter {
-        let order = match &self.order {
-            TableOrder::Key(key) => RowOrder::Key(key.clone()),
-            TableOrder::Modified { at, id } => RowOrder::Modified { at: at.clone(), id: id.clone() },
-        };
-        let after = after.map(|after| match after {
-            Cursor::Key(key) => RowCursor { at: None, key },
-            Cursor::Modified { at, id } => RowCursor { at: Some(at), key: id },
-        });
-        RowsAfter { table: self.name.clone(), order, after, limit, newest }
-    }
-
-    fn item(&self, row: taskwright_store::TableRow, kind: &str) -> Result<Row, PollError> {
-        let key = match &row.cursor.key {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        let group = self.group.as_ref().and_then(|column| match row.columns.get(column)? {
-            Value::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
-        });
-        let made = Row::new(cursor_of(&row), Item::new(kind).key(key).args(&row.columns)?);
-        Ok(match group {
-            Some(group) => made.group(&group),
-            None => made,
-        })
-    }
-}
-
-fn cursor_of(row: &taskwright_store::TableRow) -> Cursor {
-    let RowCursor { at, key } = row.cursor.clone();
-    match at {
-        Some(at) => Cursor::Modified { at, id: key },
-        None => Cursor::Key(key),
     }
 }

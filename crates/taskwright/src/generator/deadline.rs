@@ -8,7 +8,7 @@ use taskwright_core::generator::Definition;
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::trigger::TopicPattern;
 use taskwright_core::{Actor, JobId, Timestamp};
-use taskwright_store::{Change, Changed, Filter, JobView, Page, Seen, SharedStore};
+use taskwright_store::{Change, Changed, Filter, JobView, Page, Pattern, Seen, SharedStore};
 
 use super::{Generator, Next, Poll, PollError, Polled};
 
@@ -32,7 +32,7 @@ const LOOK_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 ///
 /// # fn example(store: &SharedStore) -> Result<(), taskwright::core::Error> {
 /// let rule = Deadline { watched: Watched::Running, after: Duration::from_secs(3_600), action: Action::Fail };
-/// let generators = GeneratorSet::new().with(DeadlineGenerator::new("an-hour", rule, store)?.kinds(&["report"]))?;
+/// let generators = GeneratorSet::new().with(DeadlineGenerator::new("an-hour", rule, store)?.kinds(&["report"])?)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -85,17 +85,34 @@ impl DeadlineGenerator {
     }
 
     /// Only jobs of these kinds; a `*` stands for anything.
-    #[must_use]
-    pub fn kinds(mut self, kinds: &[&str]) -> Self {
-        self.filter.kinds = kinds.iter().map(|kind| taskwright_store::Pattern::new(kind)).collect();
-        self
+    ///
+    /// # Errors
+    ///
+    /// When none is named: that would be no job, and would read as all of them.
+    pub fn kinds(mut self, kinds: &[&str]) -> Result<Self, taskwright_core::Error> {
+        self.filter.kinds = self.patterns("kinds", kinds)?;
+        Ok(self)
     }
 
     /// Only jobs of these queues; a `*` stands for anything.
-    #[must_use]
-    pub fn queues(mut self, queues: &[&str]) -> Self {
-        self.filter.queues = queues.iter().map(|queue| taskwright_store::Pattern::new(queue)).collect();
-        self
+    ///
+    /// # Errors
+    ///
+    /// As [`kinds`](Self::kinds).
+    pub fn queues(mut self, queues: &[&str]) -> Result<Self, taskwright_core::Error> {
+        self.filter.queues = self.patterns("queues", queues)?;
+        Ok(self)
+    }
+
+    fn patterns(&self, what: &str, names: &[&str]) -> Result<Vec<Pattern>, taskwright_core::Error> {
+        if names.is_empty() {
+            return Err(taskwright_core::Error::invalid(
+                format!("the {what} of the generator {}", self.name),
+                "the list is empty, so that no job would be held to the rule",
+                "name one or more, or leave it out so that the rule is for all",
+            ));
+        }
+        Ok(names.iter().map(|name| Pattern::new(name)).collect())
     }
 
     /// Does what the rule says about jobs that are late; about how many it did something.
@@ -115,9 +132,7 @@ impl DeadlineGenerator {
         };
         let reason = format!("it {what} for more than {:?}", self.rule.after);
         let actor = Actor::new(&format!("deadline:{}", self.name))?;
-        let seen =
-            |job: JobView| Seen { id: job.id, state: job.state, attempt: job.attempt, run_at: job.run_at };
-        let seen = late.into_iter().map(seen).collect();
+        let seen = late.iter().map(Seen::from).collect();
         let changed = self.store.change_seen(now, seen, change, actor, Some(reason)).await?;
         let done = |changed: &&Changed| matches!(changed, Changed::Done | Changed::Requested);
         Ok(changed.iter().filter(done).count() as u64)
@@ -135,7 +150,7 @@ impl DeadlineGenerator {
             Watched::Running => "running",
             Watched::Waiting => "waiting",
         };
-        let some = |noun: &str, patterns: &[taskwright_store::Pattern]| match patterns {
+        let some = |noun: &str, patterns: &[Pattern]| match patterns {
             [] => String::new(),
             patterns => format!(
                 " of the {noun} {}",

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `item` | what a generator gives: a job that is made just in time |
 //! | `turn` | asking one generator once, and committing what came of it |
-//! | `cursor` | a generator over rows that the program fetches, or that are in a table beside the jobs |
+//! | `cursor` | a generator over rows that the program fetches |
+//! | `table` | one over the rows of a table that is beside the jobs |
 //! | `progress` | how far a cursor generator has come |
 //! | `directory` | a generator over the files of a directory |
 //! | `deadline` | a generator that makes no items, but ends or hurries jobs that take too long |
@@ -58,6 +59,7 @@ mod family;
 mod item;
 mod progress;
 mod roll_up;
+mod table;
 pub(crate) mod turn;
 
 use std::fmt;
@@ -76,7 +78,7 @@ pub use taskwright_store::{AgainItem, Effect, GeneratorKey};
 pub use self::client::{GeneratorView, Generators};
 use self::collector::Collector;
 pub use self::collector::{CollectorView, Collectors, DryRun, Keep};
-pub use self::cursor::{CursorGenerator, Row, Table, TableOrder};
+pub use self::cursor::{CursorGenerator, Row};
 pub use self::deadline::DeadlineGenerator;
 pub use self::directory::{Directory, DirectoryGenerator, FoundFile};
 use self::family::Families;
@@ -85,6 +87,7 @@ pub(crate) use self::family::{AnyFamily, KnownFamily};
 pub use self::item::Item;
 pub use self::progress::{Backlog, Cursor};
 use self::roll_up::RollUps;
+pub use self::table::{Table, TableOrder};
 use crate::bulk::BulkSet;
 use crate::env::Env;
 

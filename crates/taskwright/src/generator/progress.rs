@@ -5,12 +5,23 @@ use std::time::Duration;
 
 use serde_json::Value;
 use taskwright_core::generator::ItemEnd;
+use taskwright_core::name::clipped;
 use taskwright_core::{Backoff, JobId, Timestamp};
 
 use super::{PollError, Settled};
 
 /// Items that wait to be run again, at most; beyond, an item that fails is a dead letter and no more: 500.
 const RETRIES_MAX: usize = 500;
+/// What each part of the state may have of the 256 KiB that all of it may: 16 KiB for a cursor, of which there are two; 64 KiB for rows
+/// that were made items ahead; 32 KiB for groups; 112 KiB for items that wait to be run again.
+const CURSOR_BYTES_MAX: usize = 16 << 10;
+const AHEAD_BYTES_MAX: usize = 64 << 10;
+const GROUPS_BYTES_MAX: usize = 32 << 10;
+const RETRIES_BYTES_MAX: usize = 112 << 10;
+/// Rows that are made items behind one that waits for its group, at most: 1,000.
+const AHEAD_MAX: usize = 1_000;
+/// What is told of a row that was passed over, at most.
+const TROUBLE_BYTES_MAX: usize = 500;
 /// Stands between the group of an item and its key.
 const GROUP_END: char = '|';
 
@@ -19,7 +30,8 @@ const GROUP_END: char = '|';
 #[serde(rename_all = "snake_case")]
 pub enum Cursor {
     /// By a key that only grows: a row that appears later has a greater one. Numbers of a sequence are no such key where several
-    /// transactions insert at once, since one that began first may commit last; use [`Modified`](Self::Modified) there.
+    /// transactions insert at once, since one that began first may commit last; use [`Modified`](Self::Modified) there, or a
+    /// [`Table`](super::Table), which waits for those.
     Key(Value),
     /// By the time of the last change, and among those of one time by an id. Rows are taken only a safety lag after their time, so
     /// that what is committed late, or within the same moment, is not skipped.
@@ -35,6 +47,14 @@ impl Cursor {
     /// A cursor by a key that only grows.
     pub fn key(key: impl Into<Value>) -> Self {
         Self::Key(key.into())
+    }
+
+    /// The key, or the id.
+    pub(super) fn place(&self) -> &Value {
+        match self {
+            Self::Key(key) => key,
+            Self::Modified { id, .. } => id,
+        }
     }
 
     /// A cursor by time and id.
@@ -70,6 +90,18 @@ pub(super) struct Progress {
     /// The newest row, when it was last looked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) head: Option<Cursor>,
+    /// Rows that could not become items.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<Trouble>,
+}
+
+/// Rows that were passed over because they could not become items.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Trouble {
+    /// How many since the generator was registered.
+    skipped: u64,
+    /// What was wrong with the newest.
+    last: String,
 }
 
 /// An item that failed, and is run again.
@@ -130,8 +162,35 @@ impl Progress {
         *self.groups.entry(group.to_owned()).or_default() += 1;
     }
 
-    /// Takes an item that has ended into account.
-    pub(super) fn settle(&mut self, item: &Settled, grouped: bool, retries: Option<(Backoff, u32)>) {
+    /// Whether an item of a group can be noted, if it is one that has none outstanding.
+    pub(super) fn has_room_for(&self, group: &str) -> bool {
+        self.groups.contains_key(group)
+            || self.groups.keys().map(|group| GROUP_BYTES + bytes_of(group)).sum::<usize>() + bytes_of(group)
+                < GROUPS_BYTES_MAX
+    }
+
+    /// Whether no more rows may be made items behind one that waits; `bytes` is what those take that are.
+    pub(super) fn is_far_ahead(&self, bytes: usize) -> bool {
+        self.ahead.len() >= AHEAD_MAX || bytes >= AHEAD_BYTES_MAX - CURSOR_BYTES_MAX
+    }
+
+    /// Notes that a row was passed over which could not become an item.
+    pub(super) fn note_trouble(&mut self, what: &str) {
+        let trouble = self.trouble.get_or_insert_default();
+        trouble.skipped += 1;
+        trouble.last = clipped(what, TROUBLE_BYTES_MAX);
+    }
+
+    /// Takes items that have ended into account.
+    pub(super) fn settle_all(&mut self, items: &[Settled], grouped: bool, retries: Option<(Backoff, u32)>) {
+        let mut bytes: usize = self.retries.iter().map(bytes_of).sum();
+        for item in items {
+            self.settle(item, grouped, retries, &mut bytes);
+        }
+    }
+
+    /// Takes an item that has ended into account. `bytes` is what the items take that are to run again.
+    fn settle(&mut self, item: &Settled, grouped: bool, retries: Option<(Backoff, u32)>, bytes: &mut usize) {
         if let (true, Some(group)) = (grouped, item.key.as_deref().and_then(group_of))
             && let Some(count) = self.groups.get_mut(group)
         {
@@ -141,11 +200,16 @@ impl Progress {
             }
         }
         let known = self.retries.iter().position(|retry| retry.job == item.job);
-        let tries = known.map_or(0, |known| self.retries.remove(known).tries) + 1;
+        let known = known.map(|known| self.retries.remove(known));
+        *bytes -= known.as_ref().map_or(0, bytes_of);
+        let tries = known.map_or(0, |known| known.tries) + 1;
         let Some((backoff, most)) = retries.filter(|_| item.end == ItemEnd::Failed) else { return };
-        if tries <= most && self.retries.len() < RETRIES_MAX {
-            let at = Some(item.at.plus(backoff.delay(tries)));
-            self.retries.push(Retry { job: item.job, key: item.key.clone(), tries, at });
+        let at = Some(item.at.plus(backoff.delay(tries)));
+        let retry = Retry { job: item.job, key: item.key.clone(), tries, at };
+        let more = bytes_of(&retry);
+        if tries <= most && self.retries.len() < RETRIES_MAX && *bytes + more <= RETRIES_BYTES_MAX {
+            *bytes += more;
+            self.retries.push(retry);
         }
     }
 
@@ -175,6 +239,27 @@ impl Progress {
     /// When the next item is to be run again.
     pub(super) fn next_retry(&self) -> Option<Timestamp> {
         self.retries.iter().filter_map(|retry| retry.at).min()
+    }
+}
+
+/// What the count of a group takes beside its name.
+const GROUP_BYTES: usize = 12;
+
+/// The bytes of something as JSON, and of what stands between it and the next.
+fn bytes_of(value: &(impl serde::Serialize + ?Sized)) -> usize {
+    // What cannot be written takes more than there is.
+    serde_json::to_string(value).map_or(usize::MAX / 4, |text| text.len() + 1)
+}
+
+impl Cursor {
+    /// Its bytes in the state.
+    pub(super) fn bytes(&self) -> usize {
+        bytes_of(self)
+    }
+
+    /// Whether it can be kept.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.bytes() > CURSOR_BYTES_MAX
     }
 }
 

@@ -66,3 +66,38 @@ impl Generator for RollUps {
         Ok(Polled::new(Vec::new(), state, next))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use taskwright_core::Garbage;
+    use taskwright_store::memory::MemoryStore;
+
+    use super::*;
+    use crate::duty::{self, DutyConfig};
+    use crate::testing::simulate;
+
+    /// PH-18: all that collects facts or garbage loads, each under a name of its own.
+    #[test]
+    fn ph_18_every_generator_of_our_own_has_a_name_of_its_own_and_is_registered() {
+        simulate(1, async |sim| {
+            let store: SharedStore = Arc::new(MemoryStore::new());
+            duty::run_once(&store, &sim.env(), &DutyConfig::default(), |_| ()).await.unwrap();
+            let stored = store.generators(None, None, 100).await.unwrap();
+            let names: BTreeSet<String> = stored.iter().map(|one| one.name.to_string()).collect();
+            let ours = Garbage::ALL.iter().map(|garbage| format!("gc:{}", garbage.as_str()));
+            let ours: BTreeSet<String> = ours.chain([ROLL_UP.to_owned()]).collect();
+            assert_eq!((names, stored.len()), (ours, Garbage::ALL.len() + 1));
+            for one in stored {
+                assert!(is_well(&one.record), "{}: {}", one.name, one.record);
+            }
+        });
+    }
+
+    fn is_well(record: &str) -> bool {
+        let record: taskwright_core::generator::Record = serde_json::from_str(record).unwrap();
+        record.counts.polls > 0 && record.failures == 0
+    }
+}

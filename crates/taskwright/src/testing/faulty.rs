@@ -19,7 +19,7 @@ use taskwright_store::{
     RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey,
     ScheduleStore, ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
     SourceStore, SourceView, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator,
-    StoredRetry, StoredSchedule, StoredWebhook, TableRow, TakeGenerators, TakenGenerators, Takers,
+    StoredRetry, StoredSchedule, StoredWebhook, TableRows, TakeGenerators, TakenGenerators, Takers,
     WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use tokio::sync::watch;
@@ -303,7 +303,7 @@ impl GeneratorStore for FaultyStore {
         self.store.files(generator, after, limit)
     }
 
-    fn rows_after(&self, rows: RowsAfter) -> Reply<'_, Vec<TableRow>> {
+    fn rows_after(&self, rows: RowsAfter) -> Reply<'_, TableRows> {
         self.store.rows_after(rows)
     }
 

@@ -350,7 +350,8 @@ impl Builder {
         self
     }
 
-    /// Ends when nothing is left that could run now. What waits for its time is not waited for.
+    /// Ends when nothing is left that could run now. What waits for its time is not waited for, nor is what generators would make next:
+    /// it may end between two of their windows.
     #[must_use]
     pub fn until_empty(mut self) -> Self {
         self.config.until_empty = true;

@@ -9,6 +9,8 @@
 
 #[path = "../../../../tests/support/cluster.rs"]
 mod cluster;
+#[path = "../lineage/scenarios.rs"]
+mod scenarios;
 
 mod clocks_of_machines_may_differ;
 mod complete;
@@ -18,3 +20,4 @@ mod enqueue;
 mod latency;
 mod sql;
 mod support;
+mod the_lineage_holds;

@@ -14,7 +14,7 @@ fn system() -> Actor {
     Actor::system()
 }
 
-/// PH-12 in spirit: a pause is at once, and a resume goes on where it was.
+/// A pause is at once, and a resume goes on where it was.
 #[test]
 fn a_paused_bulk_makes_nothing_more_until_it_is_resumed() {
     world(async |world| {

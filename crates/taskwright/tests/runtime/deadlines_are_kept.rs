@@ -104,7 +104,7 @@ fn only_those_that_are_selected_are_held_to_it() {
     world(async |world| {
         let deadline =
             DeadlineGenerator::new("feed", rule(Watched::Waiting, 10, Action::Cancel), &world.store());
-        let _node = world.generating(deadline.unwrap().queues(&["mail"]));
+        let _node = world.generating(deadline.unwrap().queues(&["mail"]).unwrap());
         let mail = world.enqueue(job().queue("mail")).await;
         let other = world.enqueue(job()).await;
         world.sim.advance(seconds(30)).await;
@@ -112,6 +112,19 @@ fn only_those_that_are_selected_are_held_to_it() {
             (world.state_of(mail).await, world.state_of(other).await),
             (State::Cancelled, State::Available)
         );
+    });
+}
+
+/// An empty list of patterns is any to a store.
+#[test]
+fn an_empty_selection_is_refused_and_does_not_widen_to_all_jobs() {
+    world(async |world| {
+        let rule = rule(Watched::Running, 10, Action::Cancel);
+        let deadline = || DeadlineGenerator::new("feed", rule, &world.store()).unwrap();
+        for refused in [deadline().kinds(&[]).err(), deadline().queues(&[]).err()] {
+            let error = refused.unwrap();
+            assert!(error.is_invalid() && error.why().contains("the list is empty"), "{error}");
+        }
     });
 }
 

@@ -123,6 +123,27 @@ fn what_ripens_is_taken_when_it_does() {
 }
 
 #[test]
+fn a_row_of_the_far_future_keeps_away_nobody_who_comes_before_it() {
+    world(async |world| {
+        let (table, start) = (Table::default(), world.sim.env().now());
+        let years = seconds(70 * 365 * 86_400);
+        table.insert(start.plus(years), 9);
+        let _node = world.generating(table.generator());
+        let (_worker, ran) = worker(&world);
+        for n in 1..=3 {
+            world.sim.advance(seconds(3_600)).await;
+            table.insert(world.sim.env().now(), n);
+            // The lag, and as long again.
+            world.sim.advance(seconds(31)).await;
+            assert_eq!(ran.all(), (1..=n).collect::<Vec<_>>());
+        }
+        let record = world.feed().await.record;
+        assert_eq!((record.failures, record.counts.made), (0, 3));
+        assert!(record.counts.polls < 1_000, "{}", record.counts.polls);
+    });
+}
+
+#[test]
 fn a_row_may_be_passed_over_and_too_many_are_an_error() {
     world(async |world| {
         let feed = CursorGenerator::new("feed", async |after: Option<Cursor>, limit: usize| {

@@ -141,6 +141,99 @@ fn a_busy_group_lets_the_others_pass_and_no_row_is_lost() {
 }
 
 #[test]
+fn an_item_with_a_key_that_is_too_long_is_noted_and_passed_over() {
+    world(async |world| {
+        let feed = CursorGenerator::new("feed", async |after, limit| {
+            let row = |n: u64| {
+                let key = if n == 3 { "x".repeat(510) } else { n.to_string() };
+                let item = Item::new("test").key(key).args(&n)?;
+                Ok(Row::new(Cursor::key(n), item).group("eu"))
+            };
+            (key_of(after) + 1..=9).take(limit).map(row).collect::<Result<_, PollError>>()
+        });
+        let _node = world.generating(feed.per_group(100));
+        let _worker = world.start(world.worker(handles(|_: Context| async { Ok::<_, TaskError>(()) })));
+        assert_eq!(world.settled(8).await.record.counts.made, 8);
+        let feed = world.feed().await;
+        assert_eq!(
+            (feed.record.failures, &feed.state["after"], &feed.state["trouble"]),
+            (
+                0,
+                &serde_json::json!({"key": 9}),
+                &serde_json::json!({
+                    "skipped": 1,
+                    "last": "the row 3: its key, with its group, has 513 bytes, and 512 are allowed"
+                })
+            )
+        );
+    });
+}
+
+#[test]
+fn many_failures_with_long_keys_pause_nobody() {
+    world(async |world| {
+        let feed = CursorGenerator::new("feed", async |after, limit| {
+            let row = |n: u64| {
+                let item = Item::new("test").key(format!("{n:0512}")).max_attempts(MaxAttempts::limited(1)?);
+                Ok(Row::new(Cursor::key(n), item))
+            };
+            (key_of(after) + 1..=600).take(limit).map(row).collect::<Result<_, PollError>>()
+        });
+        let feed = feed.options(|defaults| Definition { window: 600, ..defaults }).retry(
+            &world.store(),
+            Backoff::Fixed { delay: seconds(3_600) },
+            1,
+        );
+        let _node = world.generating(feed);
+        let fails = |_: Context| async { Err::<(), _>(TaskError::retry("it fails")) };
+        let _worker = world.start(world.worker(handles(fails)).concurrency(64));
+        let feed = world.settled(600).await;
+        assert_eq!((feed.record.failures, feed.record.paused, feed.record.counts.failed), (0, None, 600));
+        let waiting = feed.state["retries"].as_array().unwrap().len();
+        assert!((150..250).contains(&waiting), "as many as have room: {waiting}");
+        world.sim.advance(seconds(7_200)).await;
+        let counts = world.feed().await.record.counts;
+        assert_eq!((counts.made, counts.failed), (600 + waiting as u64, 600 + waiting as u64));
+    });
+}
+
+#[test]
+fn many_rows_with_long_keys_ahead_of_one_that_waits_pause_nobody() {
+    world(async |world| {
+        const ROWS: u64 = 1_000;
+        let feed = CursorGenerator::new("feed", async |after, limit| {
+            let after = match after {
+                Some(Cursor::Key(key)) => key.as_str().unwrap().parse().unwrap(),
+                _ => 0,
+            };
+            let row = |n: u64| {
+                let group = if n <= 2 { "slow".to_owned() } else { format!("{n:0200}") };
+                Ok(Row::new(Cursor::key(format!("{n:0400}")), Item::new("test").args(&n)?).group(&group))
+            };
+            (after + 1..=ROWS).take(limit).map(row).collect::<Result<_, PollError>>()
+        });
+        let feed = feed.options(|defaults| Definition { window: 2_000, ..defaults }).per_group(1);
+        let _node = world.generating(feed);
+        let _worker = world.start(
+            world
+                .worker(handles(|ctx: Context| async move {
+                    if ctx.args::<u64>()? <= 2 {
+                        ctx.env().sleep(seconds(100)).await;
+                    }
+                    Ok::<_, TaskError>(())
+                }))
+                .concurrency(8),
+        );
+        world.sim.advance(seconds(50)).await;
+        let record = world.feed().await.record;
+        assert_eq!((record.failures, record.last_error), (0, None));
+        assert!((100..200).contains(&record.counts.made), "as many as have room: {}", record.counts.made);
+        let feed = world.settled(ROWS).await;
+        assert_eq!((feed.record.counts.made, feed.record.failures), (ROWS, 0));
+    });
+}
+
+#[test]
 fn the_backlog_is_told_without_counting() {
     world(async |world| {
         let feed = CursorGenerator::new("feed", |after, limit| numbers(after, limit, 1_000_000, 1))

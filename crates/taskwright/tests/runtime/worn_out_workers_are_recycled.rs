@@ -1,5 +1,7 @@
 //! A worker that has run for long enough ends by itself and says why; no job loses an attempt or is told to stop.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use taskwright::worker::Builder;
@@ -104,5 +106,43 @@ fn a_quiet_worker_stays() {
         let views = world.store().workers().await.unwrap();
         assert_eq!((views[0].state, views[0].remark.clone()), (taskwright::store::WorkerState::Alive, None));
         assert_eq!(worker.stop().await.recycled, None);
+    });
+}
+
+/// PH-X15, adapted: given room for four and a long backlog, four run at once from the start and never more, and when nothing is left none
+/// does. The seed grows a pool of processes from one to four in steps of 2 s and lets it shrink after 15 s, since each runs one task and has
+/// its price; here a place that is free is no process and costs nothing, so that nothing has to grow, and a process that has grown
+/// itself is replaced (`recycle_above_rss`, and the other tests here).
+#[test]
+fn ph_x15_a_backlog_fills_all_places_at_once_and_an_idle_worker_runs_nothing() {
+    world(async |world| {
+        enqueue(&world, &[1_000; 40]).await;
+        let at_once = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&at_once);
+        let worker = world.start(
+            world
+                .worker(handles(move |ctx: Context| {
+                    let at_once = Arc::clone(&count);
+                    async move {
+                        assert!(at_once.fetch_add(1, Ordering::Relaxed) < 4, "never more than four");
+                        ctx.env().sleep(Duration::from_millis(ctx.args()?)).await;
+                        at_once.fetch_sub(1, Ordering::Relaxed);
+                        Ok::<_, TaskError>(())
+                    }
+                }))
+                .concurrency(4),
+        );
+        let running = || at_once.load(Ordering::Relaxed);
+        for _ in 0..10 {
+            world.sim.advance(Duration::from_millis(500)).await;
+            assert_eq!(running(), 4);
+            world.sim.advance(Duration::from_millis(500)).await;
+        }
+        world.sim.advance(seconds(15)).await;
+        assert_eq!((running(), world.store().workers().await.unwrap()[0].running), (0, 0));
+        let last = world.enqueue(job().args(&1).unwrap()).await;
+        world.sim.advance(Duration::from_millis(200)).await;
+        assert_eq!(world.job(last).await.view.state, State::Completed, "it is as quick as ever");
+        assert_eq!(worker.stop().await.completed, 41);
     });
 }

@@ -1,32 +1,43 @@
-//! `generators dead`.
+//! `generators dead`: dead letters are listed, run again, or dropped.
 
 use clap::Args;
-use taskwright_core::GeneratorName;
 use taskwright_core::limit::PAGE_ROWS_MAX;
-use taskwright_store::JobView;
+use taskwright_core::{GeneratorName, JobId, State};
+use taskwright_store::{Change, Filter, JobView, Pattern, Seen};
 
+use crate::cli::jobs::{By, change_seen};
 use crate::cli::{Context, look};
 use crate::error::{Error, Exit};
 use crate::output::{Column, Paint, Table};
 use crate::text;
 
-/// Lists the dead letters of a generator.
+/// Lists the dead letters of a generator, runs them again, or drops them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   taskwright generators dead webhooks
   taskwright generators dead webhooks --json > dead.ndjson
-  taskwright jobs retry --queue generator:webhooks --state failed --yes
-  taskwright jobs delete --queue generator:webhooks --state failed --yes
+  taskwright generators dead webhooks --retry --limit 10
+  taskwright generators dead webhooks --drop --yes
 
-Dead letters are failed jobs of the queue generator:NAME, the newest first;
-retry or delete them as such. A terminal gets 50 unless --limit says otherwise.")]
+Dead letters are failed jobs of the queue generator:NAME, the newest first: of
+this generator and namespace alone. One by one they are retried or deleted by
+their ids: `taskwright jobs retry ID`. A terminal lists 50 unless --limit says
+otherwise.")]
 pub(super) struct Dead {
     /// The generator
     name: GeneratorName,
-    /// List at most so many
+    /// At most so many, the newest
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Run them again
+    #[arg(long, conflicts_with = "drop")]
+    retry: bool,
+    /// Remove them, with their history
+    #[arg(long)]
+    drop: bool,
+    #[command(flatten)]
+    by: By,
 }
 
 /// Dead letters on a terminal, where nobody reads more.
@@ -43,6 +54,11 @@ const COLUMNS: [Column; 5] = [
 impl Dead {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         super::found(context, &self.name).await?;
+        match (self.retry, self.drop) {
+            (true, _) => return self.change(context, Change::Redo { repeat: false }).await,
+            (_, true) => return self.change(context, Change::Delete).await,
+            (false, false) => self.by.check_unused("--retry or --drop")?,
+        }
         let (generators, namespace) = (super::client(context).await?, context.namespace_or_default());
         let limit = self.limit.unwrap_or(if context.output.is_seen() { SEEN_MAX } else { usize::MAX });
         let mut table = Table::new(&COLUMNS);
@@ -73,6 +89,35 @@ impl Dead {
             context.output.note(format!("no dead letters of {}", self.name));
         }
         Ok(Exit::Ok)
+    }
+}
+
+impl Dead {
+    /// Changes dead letters, as far as they are some still.
+    async fn change(self, context: &Context, change: Change) -> Result<Exit, Error> {
+        let (generators, namespace) = (super::client(context).await?, context.namespace_or_default());
+        let limit = self.limit.unwrap_or(usize::MAX);
+        let (mut seen, mut after): (Vec<Seen>, Option<JobId>) = (Vec::new(), None);
+        while seen.len() < limit {
+            let most = (limit - seen.len()).min(PAGE_ROWS_MAX);
+            let (letters, next) = generators.dead_letters(&namespace, &self.name, after, most).await?;
+            seen.extend(letters.iter().map(Seen::from));
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        if seen.is_empty() {
+            context.output.note(format!("no dead letters of {}", self.name));
+            return Ok(Exit::Ok);
+        }
+        let filter = Filter {
+            namespace: Some(namespace),
+            queues: vec![Pattern::new(self.name.queue().as_str())],
+            states: vec![State::Failed],
+            ..Filter::default()
+        };
+        change_seen(context, &self.by, &filter, seen, Vec::new(), change).await
     }
 }
 

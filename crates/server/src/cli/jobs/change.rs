@@ -1,16 +1,15 @@
 //! The verbs that change jobs: one struct of flags each, one way for all of them.
 //!
-//! Ids that were named are changed in the order they were given in; others, the oldest first. Each job is told with
-//! what became of it. More than [`UNCONFIRMED_MAX`] need `--yes`.
+//! Ids that were named are changed in the order they were given in; others, the oldest first, and only while the selectors
+//! match them. Each job is told with what became of it. More than [`UNCONFIRMED_MAX`] need `--yes`.
 
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 use taskwright_core::{Actor, JobId, Priority, Timestamp};
-use taskwright_store::{Change, Changed};
+use taskwright_store::{Change, Changed, Filter, Seen};
 
-use super::wait::chosen_of;
 use crate::cli::select::{self, Selectors};
 use crate::cli::{Context, context, value};
 use crate::error::{Error, Exit};
@@ -21,6 +20,8 @@ use crate::text;
 pub(in crate::cli) const UNCONFIRMED_MAX: usize = 20;
 /// Jobs of one call.
 const BATCH: usize = 500;
+/// How often a job is looked at again that has moved on since it was, and matches still.
+const TRIES_MAX: usize = 5;
 
 /// What every change takes.
 #[derive(Debug, Args)]
@@ -34,16 +35,31 @@ struct Common {
 /// Who changes something, and whether they are sure.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "The change")]
-struct By {
+pub(in crate::cli) struct By {
     /// Change more than 20 jobs without a question
     #[arg(long, short)]
-    yes: bool,
+    pub(in crate::cli) yes: bool,
     /// Why, for the timeline of the job
     #[arg(long, value_name = "TEXT", value_parser = value::reason)]
     reason: Option<String>,
     /// Who acts [default: the user]
     #[arg(long, value_name = "NAME")]
     actor: Option<Actor>,
+}
+
+impl By {
+    /// Refuses them where nothing is changed.
+    pub(in crate::cli) fn check_unused(&self, needs: &str) -> Result<(), Error> {
+        if !self.yes && self.reason.is_none() && self.actor.is_none() {
+            return Ok(());
+        }
+        let fix = format!("pass {needs}, or leave them out");
+        Err(Error::usage(
+            "--yes, --reason and --actor",
+            "they are about a change, and nothing is changed",
+            fix,
+        ))
+    }
 }
 
 /// Ends jobs.
@@ -232,67 +248,153 @@ impl Delete {
 
 impl Common {
     async fn run(self, context: &Context, change: Change) -> Result<Exit, Error> {
-        let verb = change.as_str();
-        self.selectors.require_any(verb)?;
-        let named = self.selectors.ids(context)?;
-        let ids = chosen_of(context, &self.selectors, named.clone()).await?;
-        if ids.is_empty() {
-            context.output.note("no job matches");
-            return Ok(Exit::Ok);
+        let Self { selectors, by } = self;
+        selectors.require_any(change.as_str())?;
+        let named = selectors.ids(context)?;
+        if selectors.names_ids() && (named.is_empty() || !selectors.has_conditions()) {
+            return change_named(context, &by, &named, change).await;
         }
-        if !self.by.yes {
-            confirm(context, verb, "job", ids.len())?;
+        let filter = selectors.filter(context, named.clone())?;
+        let limit = selectors.limit().unwrap_or(usize::MAX);
+        let seen = seen(context, &filter, limit).await?;
+        let chosen: Vec<JobId> = seen.iter().map(|seen| seen.id).collect();
+        let others = strangers(context, &named, &chosen).await?;
+        change_seen(context, &by, &filter, seen, others, change).await
+    }
+}
+
+/// Changes jobs that were named by their ids, wherever they are.
+async fn change_named(context: &Context, by: &By, ids: &[JobId], change: Change) -> Result<Exit, Error> {
+    if !is_wanted(context, by, change, ids.len())? {
+        return Ok(Exit::Ok);
+    }
+    let actor = context::actor(by.actor.as_ref());
+    let mut tally = Tally::default();
+    for batch in ids.chunks(BATCH) {
+        let foreign = foreign(context, batch).await?;
+        let ours: Vec<JobId> = batch.iter().copied().filter(|id| !foreign.contains(id)).collect();
+        let (now, reason) = (context.env.now(), by.reason.clone());
+        let answers = context.store().await?.change(now, ours.clone(), change, actor.clone(), reason).await?;
+        for (id, changed) in ours.into_iter().zip(answers) {
+            tally.tell(context, id, changed)?;
         }
-        let others = self.strangers(context, &named, &ids).await?;
-        let actor = context::actor(self.by.actor.as_ref());
-        let mut tally = Tally::default();
-        for batch in ids.chunks(BATCH) {
-            let foreign = foreign(context, batch).await?;
-            let ours: Vec<JobId> = batch.iter().copied().filter(|id| !foreign.contains(id)).collect();
-            let (now, reason) = (context.env.now(), self.by.reason.clone());
-            let answers =
-                context.store().await?.change(now, ours.clone(), change, actor.clone(), reason).await?;
-            for (id, changed) in ours.into_iter().zip(answers) {
-                tally.tell(context, id, changed)?;
-            }
-            foreign.into_iter().try_for_each(|id| tally.tell(context, id, Changed::Unknown))?;
-            context.output.flush()?;
-        }
-        for (id, changed) in others {
+        foreign.into_iter().try_for_each(|id| tally.tell(context, id, Changed::Unknown))?;
+        context.output.flush()?;
+    }
+    tally.end(context)
+}
+
+/// Whether there is anything to change, and somebody is sure about it.
+fn is_wanted(context: &Context, by: &By, change: Change, count: usize) -> Result<bool, Error> {
+    if count == 0 {
+        context.output.note("no job matches");
+    } else if !by.yes {
+        confirm(context, change.as_str(), "job", count)?;
+    }
+    Ok(count > 0)
+}
+
+/// The jobs that match, where they are now, the oldest first.
+pub(in crate::cli) async fn seen(
+    context: &Context,
+    filter: &Filter,
+    limit: usize,
+) -> Result<Vec<Seen>, Error> {
+    let mut seen = Vec::new();
+    select::each(&**context.store().await?, filter, limit, true, |jobs| {
+        seen.extend(jobs.iter().map(Seen::from));
+        Ok(())
+    })
+    .await?;
+    Ok(seen)
+}
+
+/// Changes jobs that a filter matched where they were seen, and no others: one that has moved on since is looked at again, and
+/// left alone if it is none of these any more. `others` are told after them.
+pub(in crate::cli) async fn change_seen(
+    context: &Context,
+    by: &By,
+    filter: &Filter,
+    seen: Vec<Seen>,
+    others: Vec<(JobId, Changed)>,
+    change: Change,
+) -> Result<Exit, Error> {
+    if !is_wanted(context, by, change, seen.len())? {
+        return Ok(Exit::Ok);
+    }
+    let actor = context::actor(by.actor.as_ref());
+    let mut tally = Tally::default();
+    for batch in seen.chunks(BATCH) {
+        for (id, changed) in change_batch(context, filter, batch, change, &actor, &by.reason).await? {
             tally.tell(context, id, changed)?;
         }
         context.output.flush()?;
-        tally.end(context)
     }
+    for (id, changed) in others {
+        tally.tell(context, id, changed)?;
+    }
+    context.output.flush()?;
+    tally.end(context)
+}
 
-    /// What to say about ids that were named and that the other selectors leave out.
-    async fn strangers(
-        &self,
-        context: &Context,
-        named: &[JobId],
-        chosen: &[JobId],
-    ) -> Result<Vec<(JobId, Changed)>, Error> {
-        let mut strangers = Vec::new();
-        for id in named.iter().filter(|id| !chosen.contains(id)) {
-            let changed = match context.store().await?.job(*id).await? {
-                Some(_) => Changed::Skipped("the other selectors leave it out".to_owned()),
-                None => Changed::Unknown,
-            };
-            strangers.push((*id, changed));
+/// What became of each of these, in their order.
+async fn change_batch(
+    context: &Context,
+    filter: &Filter,
+    batch: &[Seen],
+    change: Change,
+    actor: &Actor,
+    reason: &Option<String>,
+) -> Result<Vec<(JobId, Changed)>, Error> {
+    let has_moved = |changed: &Changed| matches!(changed, Changed::Skipped(why) if why == Seen::MOVED);
+    let mut became: Vec<(JobId, Changed)> =
+        batch.iter().map(|seen| (seen.id, Changed::Skipped(Seen::MOVED.to_owned()))).collect();
+    let mut left = batch.to_vec();
+    for _ in 0..TRIES_MAX {
+        let now = context.env.now();
+        let store = context.store().await?;
+        let answers = store.change_seen(now, left.clone(), change, actor.clone(), reason.clone()).await?;
+        let mut moved = Vec::new();
+        for (seen, changed) in left.iter().zip(answers) {
+            if has_moved(&changed) {
+                moved.push(seen.id);
+            } else if let Some(place) = became.iter_mut().find(|(id, _)| *id == seen.id) {
+                place.1 = changed;
+            }
         }
-        Ok(strangers)
+        if moved.is_empty() {
+            break;
+        }
+        left = seen(context, &Filter { ids: moved, ..filter.clone() }, usize::MAX).await?;
+        if left.is_empty() {
+            break;
+        }
     }
+    Ok(became)
+}
+
+/// What to say about ids that were named and that the other selectors leave out.
+async fn strangers(
+    context: &Context,
+    named: &[JobId],
+    chosen: &[JobId],
+) -> Result<Vec<(JobId, Changed)>, Error> {
+    let mut strangers = Vec::new();
+    for id in named.iter().filter(|id| !chosen.contains(id)) {
+        let changed = match context.store().await?.job(*id).await? {
+            Some(_) => Changed::Skipped("the other selectors leave it out".to_owned()),
+            None => Changed::Unknown,
+        };
+        strangers.push((*id, changed));
+    }
+    Ok(strangers)
 }
 
 /// The jobs among these that belong to another namespace than the one that was asked for: they look unknown.
 async fn foreign(context: &Context, ids: &[JobId]) -> Result<Vec<JobId>, Error> {
     let Some(namespace) = &context.namespace else { return Ok(Vec::new()) };
     let mut foreign = ids.to_vec();
-    let filter = taskwright_store::Filter {
-        ids: ids.to_vec(),
-        namespace: Some(namespace.clone()),
-        ..taskwright_store::Filter::default()
-    };
+    let filter = Filter { ids: ids.to_vec(), namespace: Some(namespace.clone()), ..Filter::default() };
     select::each(&**context.store().await?, &filter, usize::MAX, true, |jobs| {
         foreign.retain(|id| jobs.iter().all(|job| job.id != *id));
         Ok(())

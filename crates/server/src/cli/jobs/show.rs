@@ -162,6 +162,9 @@ fn facts(output: &Output, job: &JobDetail, origin: Option<&JobOrigin>, now: Time
         fact("error", text::lines(error).replace('\n', "\n             "))?;
     }
     fact("queue", format!("{}, priority {}", view.queue, view.priority))?;
+    if let (Some(generator), Some(key)) = (&view.generator, &view.item_key) {
+        fact("item", format!("{} of the generator {generator}", text::one_line(key)))?;
+    }
     let mut tries = format!("{} of {}", view.attempt, view.max_attempts);
     if let Some(backoff) = job.backoff {
         tries.push_str(&format!(", back-off {}", backoff_in_words(&backoff)));

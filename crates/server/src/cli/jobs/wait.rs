@@ -65,15 +65,6 @@ impl Wait {
 /// The ids that selectors stand for now.
 pub(super) async fn chosen(context: &Context, selectors: &Selectors) -> Result<Vec<JobId>, Error> {
     let ids = selectors.ids(context)?;
-    chosen_of(context, selectors, ids).await
-}
-
-/// The ids that selectors stand for now, where those that were named have been read.
-pub(super) async fn chosen_of(
-    context: &Context,
-    selectors: &Selectors,
-    ids: Vec<JobId>,
-) -> Result<Vec<JobId>, Error> {
     if selectors.names_ids() && (ids.is_empty() || !selectors.has_conditions()) {
         return Ok(ids);
     }

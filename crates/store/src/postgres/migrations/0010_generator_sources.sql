@@ -2,6 +2,9 @@
 -- that next says (docs/design/0019-generators.md); 0 waits for none.
 ALTER TABLE generator ADD COLUMN ended bigint NOT NULL DEFAULT 0, ADD COLUMN look_after bigint NOT NULL DEFAULT 0;
 
+-- What its generator called a job that is a dead letter; while it is an outstanding item, item says so.
+ALTER TABLE job ADD COLUMN item_key text;
+
 -- What each file looked like when it became an item of a generator of files (docs/design/0022-directory-and-deadline-generators.md);
 -- open while that item is outstanding. Paths are ordered by their bytes.
 CREATE TABLE file (

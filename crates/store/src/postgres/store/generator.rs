@@ -15,7 +15,7 @@ use crate::generator::{
     EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded, ListeningGenerator,
     NewGenerator, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
 };
-use crate::table::{RowsAfter, TableRow};
+use crate::table::{RowsAfter, TableRows};
 
 impl GeneratorStore for PostgresStore {
     fn put_generators(&self, now: Timestamp, generators: Vec<NewGenerator>) -> Reply<'_, Vec<bool>> {
@@ -111,8 +111,8 @@ impl GeneratorStore for PostgresStore {
         })
     }
 
-    fn rows_after(&self, wanted: RowsAfter) -> Reply<'_, Vec<TableRow>> {
-        Box::pin(async move { snapshot!(self, session => table::rows(session, &wanted)) })
+    fn rows_after(&self, wanted: RowsAfter) -> Reply<'_, TableRows> {
+        Box::pin(async move { transact!(self, session => table::rows(session, &wanted)) })
     }
 
     fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {

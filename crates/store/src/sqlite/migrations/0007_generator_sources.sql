@@ -3,6 +3,9 @@
 ALTER TABLE taskwright_generator ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE taskwright_generator ADD COLUMN look_after INTEGER NOT NULL DEFAULT 0;
 
+-- What its generator called a job that is a dead letter; while it is an outstanding item, taskwright_item says so.
+ALTER TABLE taskwright_job ADD COLUMN item_key TEXT;
+
 -- What each file looked like when it became an item of a generator of files (docs/design/0022-directory-and-deadline-generators.md);
 -- open while that item is outstanding.
 CREATE TABLE taskwright_file (
