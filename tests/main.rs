@@ -45,5 +45,6 @@ mod schedules_of_the_config_file_are_kept;
 mod stop_of_a_worker_blocks_nobody_for_long;
 mod stop_of_up_is_polite_then_final;
 mod webhooks_are_a_firehose;
+mod webhooks_follow_the_config_file;
 mod webhooks_prove_who_sends;
 mod worn_out_workers_are_replaced;

@@ -54,11 +54,13 @@ fn webhooks_go_to_no_private_address_unless_they_may() {
     let site = Site::new();
     let receiver = Receiver::start(|_| ("200 OK", String::new()));
     let local = format!("http://localhost:{}/", receiver.port);
-    for (name, url) in [("literal", receiver.url()), ("named", local)] {
-        site.run(["webhooks", "add", name, url.as_str()]);
-        let tested = site.taskwright(["webhooks", "test", name]).output().unwrap();
-        let told = String::from_utf8_lossy(&tested.stderr);
-        assert!(!tested.status.success() && told.contains("is no public address"), "{told}");
+    // One that stands in the URL is seen at once; what a name resolves to, when it is sent.
+    site.run(["webhooks", "add", "named", local.as_str()]);
+    let literal = receiver.url();
+    for refused in [vec!["webhooks", "add", "literal", literal.as_str()], vec!["webhooks", "test", "named"]] {
+        let tried = site.taskwright([]).args(refused).output().unwrap();
+        let told = String::from_utf8_lossy(&tried.stderr);
+        assert!(!tried.status.success() && told.contains("is no public address"), "{told}");
     }
     assert_eq!(receiver.count(), 0, "nothing arrived");
     let url = receiver.url();

@@ -87,8 +87,8 @@ pub use sweep::{LostWorker, Promoted, Reclaimed};
 pub use table::{RowCursor, RowMark, RowOrder, RowsAfter, TableRow, TableRows};
 pub use takers::{Offer, Taker, Takers};
 pub use webhook::{
-    DeliveryView, Listening, LogPage, NewDelivery, NewWebhook, ReadLog, RetrySet, RetryWrite, Shape,
-    StoredRetry, StoredWebhook, WebhookStore, WebhookTurn, WebhookWrite,
+    DeliveryView, Listening, LogPage, NewDelivery, NewWebhook, ReadLog, RetrySet, RetryWrite, SeenRetry,
+    Shape, StoredRetry, StoredWebhook, WebhookStore, WebhookTurn, WebhookWrite,
 };
 pub use worker::{CancelRequest, NewWorker, Order, Registration, Signals, StartMarks, WorkerState};
 

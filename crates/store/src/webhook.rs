@@ -57,11 +57,14 @@ pub trait WebhookStore: Send + Sync + 'static {
     /// The retry set of an endpoint: what is to be tried next first, at most `limit`. What waits for others is not among these.
     fn retries(&self, set: RetrySet, limit: usize) -> Reply<'_, Vec<StoredRetry>>;
 
+    /// How many events there are in a retry set, those that wait for others included; `limit` when there are more.
+    fn retry_count(&self, set: RetrySet, limit: usize) -> Reply<'_, usize>;
+
     /// Which of these keys have events in the retry set that the events behind have to wait for.
     fn waiting_keys(&self, set: RetrySet, keys: Vec<String>) -> Reply<'_, Vec<String>>;
 
-    /// Puts events into the retry set, to be delivered now whatever has become of them, and gives the generator a notice. Answers
-    /// in their order whether there is such an event in the namespace of the endpoint. At most
+    /// Puts events into the retry set, to be delivered now whatever has become of them, and gives the generator a notice. A turn that
+    /// is under way changes nothing about that. Answers in their order whether there is such an event in the namespace of the endpoint. At most
     /// [`EMIT_EVENTS_MAX`](taskwright_core::limit::EMIT_EVENTS_MAX).
     fn redeliver(&self, now: Timestamp, set: RetrySet, events: Vec<EventId>) -> Reply<'_, Vec<bool>>;
 
@@ -187,6 +190,9 @@ pub struct LogPage {
     pub scanned: i64,
     /// Whether that is the end.
     pub is_end: bool,
+    /// Of how many positions, the first ones that were looked at, the events are not kept any more, whoever they were for. On SQLite
+    /// some of these may never have had one.
+    pub gone: u64,
 }
 
 /// An event of a retry set.
@@ -194,6 +200,10 @@ pub struct LogPage {
 pub struct StoredRetry {
     /// Its key.
     pub number: EventKey,
+    /// The id of the event.
+    pub id: EventId,
+    /// What it is about.
+    pub topic: Topic,
     /// The event; `None` when it is not kept any more.
     pub event: Option<StoredEvent>,
     /// Its position in the log: those of one key go in this order.
@@ -203,6 +213,22 @@ pub struct StoredRetry {
     /// Attempts so far.
     pub attempts: u32,
     /// When it is tried next.
+    pub next_at: Timestamp,
+}
+
+impl StoredRetry {
+    /// What was read of it.
+    pub fn seen(&self) -> SeenRetry {
+        SeenRetry { attempts: self.attempts, next_at: self.next_at }
+    }
+}
+
+/// What was read of an event in a retry set: when it is otherwise by now, somebody has had it redelivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenRetry {
+    /// Attempts by then.
+    pub attempts: u32,
+    /// When it was to be tried.
     pub next_at: Timestamp,
 }
 
@@ -224,10 +250,15 @@ pub struct WebhookTurn {
 /// What becomes of an event in a retry set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RetryWrite {
-    /// It is tried later, or when the one of its key before it is done with.
+    /// It comes there from the log, to be tried later, or when the one of its key before it is done with. When it was redelivered
+    /// meanwhile it is tried as that says, and others wait for it from now on.
     Later {
         /// The event.
         event: EventKey,
+        /// Its id.
+        id: EventId,
+        /// What it is about.
+        topic: Topic,
         /// Its position in the log.
         position: i64,
         /// What events behind it wait for.
@@ -237,12 +268,25 @@ pub enum RetryWrite {
         /// When; `None` to wait for the one of its key before it.
         next_at: Option<Timestamp>,
     },
-    /// It is done with. The next of its key has its turn.
+    /// It is tried once more, unless it is otherwise by now.
+    Again {
+        /// The event.
+        event: EventKey,
+        /// What was read of it.
+        seen: SeenRetry,
+        /// Attempts so far.
+        attempts: u32,
+        /// When.
+        next_at: Timestamp,
+    },
+    /// It is done with, unless it is otherwise by now. The next of its key has its turn.
     Done {
         /// The event.
         event: EventKey,
         /// What events behind it wait for.
         key: Option<String>,
+        /// What was read of it.
+        seen: SeenRetry,
     },
 }
 

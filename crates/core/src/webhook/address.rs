@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 ///
 /// Everything of the special-purpose registries of IANA (RFC 6890 and its updates) is not: this host, loopback, private, link-local,
 /// shared, documentation, benchmarks, multicast, reserved. An address of version 6 that stands for one of version 4 (mapped,
-/// compatible, NAT64, 6to4, Teredo) is as public as that one.
+/// compatible, NAT64, 6to4) is as public as that one; one of `2001::/23`, which has Teredo in it, is not, whatever it stands for.
 ///
 /// # Example
 ///
@@ -52,7 +52,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     // Only 2000::/3 is given to anybody.
     let is_global = segments[0] & 0xe000 == 0x2000;
     let is_special = match (segments[0], segments[1]) {
-        // Protocol assignments, ORCHID and benchmarks; documentation.
+        // Protocol assignments: Teredo, benchmarks, ORCHID and others; documentation.
         (0x2001, 0..=0x01ff | 0x0db8) | (0x3fff, 0..=0x0fff) => true,
         _ => false,
     };
@@ -73,9 +73,43 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(of(high, low)),
         // 6to4.
         [0x2002, high, low, ..] => Some(of(high, low)),
-        // Teredo: the client's address is written with its bits turned.
-        [0x2001, 0, _, _, _, _, high, low] => Some(of(!high, !low)),
         _ => None,
+    }
+}
+
+/// The address that stands as the host of a URL, if one does; also as it is read on the web: `127.1`, `0x7f000001`, `0177.0.0.1`
+/// (WHATWG URL, "IPv4 parser").
+pub(super) fn literal(host: &str) -> Option<IpAddr> {
+    /// Numbers before the last one.
+    const FIRST_MAX: usize = 3;
+    if let Some(inner) = host.strip_prefix('[') {
+        return inner.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    }
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let numbers = host.split('.').map(number).collect::<Option<Vec<u32>>>()?;
+    // The last one fills what the others leave.
+    let (last, first) = numbers.split_last()?;
+    if first.len() > FIRST_MAX || first.iter().any(|part| *part > 0xff) {
+        return None;
+    }
+    let room = 32 - 8 * first.len();
+    let high = first.iter().fold(0_u64, |high, part| (high << 8) | u64::from(*part)) << room;
+    let fits = u64::from(*last) < 1 << room;
+    fits.then(|| u32::try_from(high | u64::from(*last)).ok())?.map(|bits| Ipv4Addr::from(bits).into())
+}
+
+/// A part of an address: decimal, octal behind `0`, or hexadecimal behind `0x`.
+fn number(part: &str) -> Option<u32> {
+    let hex = part.strip_prefix("0x").or_else(|| part.strip_prefix("0X"));
+    let (digits, radix) = match (hex, part.strip_prefix('0')) {
+        (Some(digits), _) => (digits, 16),
+        (None, Some(digits)) if !digits.is_empty() => (digits, 8),
+        _ => (part, 10),
+    };
+    match digits {
+        "" => hex.map(|_| 0),
+        _ if digits.starts_with('+') => None,
+        digits => u32::from_str_radix(digits, radix).ok(),
     }
 }
 
@@ -115,6 +149,10 @@ mod tests {
             "64:ff9b:1::1",
             "5f00::1",
             "2001:0:1:2:3:4:80ff:fffe",
+            // Teredo, which stands for 8.8.8.8; ORCHID.
+            "2001:0:4136:e378:8000:63bf:f7f7:f7f7",
+            "2001:20::1",
+            "2001:1ff:ffff::1",
         ] {
             assert!(!is_public(special.parse().unwrap()), "{special}");
         }
@@ -123,6 +161,7 @@ mod tests {
             "100.63.0.1",
             "172.32.0.1",
             "192.0.3.1",
+            "2001:200::1",
             "2606:4700::1111",
             "::ffff:8.8.8.8",
             "2a00:1450::1",
@@ -131,7 +170,50 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_address_is_known_however_it_is_written_in_a_url() {
+        for loopback in [
+            "127.0.0.1",
+            "127.1",
+            "127.0.1",
+            "2130706433",
+            "0x7f.1",
+            "0X7F000001",
+            "0177.0.0.1",
+            "127.0.0.1.",
+        ] {
+            assert_eq!(literal(loopback), Some(Ipv4Addr::LOCALHOST.into()), "{loopback}");
+        }
+        assert_eq!(literal("[::1]"), Some(Ipv6Addr::LOCALHOST.into()));
+        assert_eq!(literal("255.255.255.255"), Some(Ipv4Addr::BROADCAST.into()));
+        assert_eq!(literal("0"), Some(Ipv4Addr::UNSPECIFIED.into()));
+        for none in [
+            "",
+            ".",
+            "example.org",
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "1.2.3.256",
+            "4294967296",
+            "1..2",
+            "[::1",
+            "+1",
+            "0x+1",
+            "08",
+        ] {
+            assert_eq!(literal(none), None, "{none}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn an_address_is_read_as_it_is_printed(bits in any::<u32>(), long in any::<u128>()) {
+            let (short, long) = (Ipv4Addr::from(bits), Ipv6Addr::from(long));
+            prop_assert_eq!(literal(&short.to_string()), Some(short.into()));
+            prop_assert_eq!(literal(&bits.to_string()), Some(short.into()));
+            prop_assert_eq!(literal(&format!("[{long}]")), Some(long.into()));
+        }
+
         #[test]
         fn a_mapped_address_is_as_public_as_what_it_stands_for(bits in any::<u32>()) {
             let inner = Ipv4Addr::from(bits);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{ROTATION, Secret, TIMEOUT_MAX};
+use super::address::literal;
+use super::{ROTATION, Secret, TIMEOUT_MAX, is_public};
 use crate::error::Error;
 use crate::name::{Actor, Topic};
 use crate::outcome::Interest;
@@ -65,14 +66,17 @@ pub enum Order {
 }
 
 /// Where an endpoint comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
 pub enum Origin {
     /// Somebody added it.
     #[default]
     ByHand,
-    /// It stands in the config file, and goes when it does not any more.
-    Config,
+    /// It stands in a config file, and is disabled when it does not any more.
+    Config {
+        /// Its whole path. That another file does not have it means nothing.
+        file: String,
+    },
 }
 
 /// That nothing is sent, and what becomes of what would have been.
@@ -86,6 +90,9 @@ pub struct Disabled {
     pub reason: Option<String>,
     /// What becomes of the backlog.
     pub backlog: Backlog,
+    /// Whether that is because the config file does not have it any more: it is enabled when the file has it again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_config: bool,
 }
 
 /// What becomes of what a disabled endpoint is not told.
@@ -167,9 +174,12 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// When a value is out of its range.
+    /// When a value is out of its range, or the URL names an address that is not public and not allowed.
     pub fn checked(self) -> Result<Self, Error> {
         check_url(&self.url)?;
+        if !self.allow_private {
+            check_address(&self.url)?;
+        }
         let wrong = |what: &str, why: String, fix: &str| {
             Err(Error::invalid(format!("the {what} of the webhook"), why, fix))
         };
@@ -208,8 +218,7 @@ impl Endpoint {
 
 /// Checks what can be seen of a URL without resolving anything.
 fn check_url(url: &str) -> Result<(), Error> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let host = host_of(url);
     let why = match host {
         _ if url.len() > URL_BYTES_MAX => format!("it has {} bytes, {URL_BYTES_MAX} are allowed", url.len()),
         _ if url.chars().any(|c| c.is_whitespace() || c.is_control()) => {
@@ -234,6 +243,29 @@ fn check_url(url: &str) -> Result<(), Error> {
         why,
         "give where to send, such as https://example.org/hook; the secret proves who sends",
     ))
+}
+
+/// Whatever stands between the protocol and the path.
+fn host_of(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    rest.split(['/', '\\', '?', '#']).next()
+}
+
+/// Checks an address that stands in a URL. What a name resolves to is checked by whoever sends.
+fn check_address(url: &str) -> Result<(), Error> {
+    let host = host_of(url).unwrap_or_default();
+    let without_port = match host.rfind(']') {
+        Some(end) => &host[..=end],
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    match literal(without_port) {
+        Some(address) if !is_public(address) => Err(Error::invalid(
+            format!("the URL {:?} of the webhook", crate::name::shown(url)),
+            format!("{address} is no public address, and webhooks go to no other unless they are allowed to"),
+            "allow this one with --allow-private (in the config file: allow_private = true), or give a public address",
+        )),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -273,6 +305,31 @@ mod tests {
             assert!(bad.clone().checked().unwrap_err().is_invalid(), "{bad:?}");
         }
         assert_eq!(good.clone().checked(), Ok(good));
+    }
+
+    #[test]
+    fn an_address_that_is_not_public_is_refused_unless_it_is_allowed() {
+        for url in [
+            "http://127.0.0.1/",
+            "http://127.1:9/hook",
+            "http://10.0.0.8?x",
+            "https://[::1]:8443/",
+            "http://[fd00::1]",
+            "http://2130706433\\x",
+            "http://169.254.169.254/latest/meta-data",
+        ] {
+            let error = endpoint(url).checked().unwrap_err();
+            assert!(error.is_invalid() && error.why().contains("is no public address"), "{url}: {error}");
+            assert!(error.fix().contains("--allow-private"), "{error}");
+            let allowed = Endpoint { allow_private: true, ..endpoint(url) };
+            assert!(allowed.checked().is_ok(), "{url}");
+        }
+        // Names are looked up by whoever sends.
+        for url in
+            ["http://8.8.8.8/", "https://[2606:4700::1111]/", "http://localhost/", "https://10.example.org"]
+        {
+            assert!(endpoint(url).checked().is_ok(), "{url}");
+        }
     }
 
     #[test]

@@ -80,6 +80,7 @@ async fn look(context: &Context, checks: &mut Vec<Check>) -> Result<(), Error> {
     checks.extend(schedules(context, &**store).await?);
     checks.extend(sources(context, &**store).await?);
     checks.extend(generators(context, &**store, now).await?);
+    checks.extend(webhooks(context).await?);
     Ok(())
 }
 
@@ -264,5 +265,29 @@ async fn sources(context: &Context, store: &dyn Store) -> Result<Option<Check>, 
     Ok(Some(match trouble {
         None => fine("sources", format!("{}, none in trouble", text::count(sources.len(), "event source"))),
         Some(trouble) => wrong("sources", trouble, "see all of them: taskwright sources list"),
+    }))
+}
+
+/// Endpoints of webhooks that are not told of everything; nothing where there are no endpoints.
+async fn webhooks(context: &Context) -> Result<Option<Check>, Error> {
+    let (client, now) = (context.client().await?.webhooks(), context.env.now());
+    let views = client.list(context.namespace.as_ref()).await?;
+    let mut troubles = Vec::new();
+    for view in &views {
+        troubles.extend(super::webhooks::trouble(view, client.gone(view).await?, now));
+    }
+    let more = troubles.len().saturating_sub(NAMED_MAX);
+    troubles.truncate(NAMED_MAX);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    if views.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(match troubles.as_slice() {
+        [] => fine("webhooks", format!("{}, none in trouble", text::count(views.len(), "webhook"))),
+        troubles => wrong(
+            "webhooks",
+            format!("{}{more}", troubles.join("; ")),
+            "see each: taskwright webhooks show NAME, and what was tried: taskwright webhooks deliveries NAME --failed",
+        ),
     }))
 }

@@ -1,10 +1,12 @@
 //! `webhooks`: endpoints that are told of events: look at them, add and change them, and deliver again.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use taskwright::webhook::{WebhookView, Webhooks as Client};
 use taskwright_core::trigger::TopicPattern;
-use taskwright_core::webhook::{Disabled, Order, Origin};
+use taskwright_core::webhook::{Disabled, Order, Origin, RETRIES_MAX};
 use taskwright_core::{Namespace, Timestamp, WebhookName};
 
 use super::Context;
@@ -111,6 +113,7 @@ fn status(view: &WebhookView) -> (&'static str, Paint) {
         Some(_) => ("disabled", Paint::Faint),
         None if view.record.paused.is_some() => ("paused", Paint::Warn),
         None if view.progress.breaker.opened_at().is_some() => ("failing", Paint::Bad),
+        None if view.progress.full => ("full", Paint::Bad),
         None => ("on", Paint::Good),
     }
 }
@@ -121,6 +124,26 @@ fn backlog(view: &WebhookView, head: i64) -> i64 {
         Some(taskwright_core::webhook::Backlog::Drop) => 0,
         _ => (head - view.progress.cursor).max(0),
     }
+}
+
+/// What keeps an endpoint from being told of everything, for `doctor`; not that somebody disabled it. `gone` events of its backlog
+/// are not kept any more.
+pub(super) fn trouble(view: &WebhookView, gone: u64, now: Timestamp) -> Option<String> {
+    /// How long it is told that events were missed: 24 h.
+    const RECENT: Duration = Duration::from_secs(86_400);
+    let (progress, name) = (&view.progress, &view.name);
+    let missed = progress.missed_at.filter(|at| now.since(*at) < RECENT).map_or(0, |_| progress.missed);
+    let what = match missed.saturating_add(gone) {
+        0 => None,
+        many => Some(format!("at most {many} events were not kept until it could be told of them")),
+    };
+    let what = what.or_else(|| match status(view).0 {
+        "paused" => Some("its generator is paused".to_owned()),
+        "failing" => Some("it fails, and is tried every 5 min".to_owned()),
+        "full" => Some(format!("{RETRIES_MAX} events wait to be tried again, and no new one is sent")),
+        _ => None,
+    });
+    what.map(|what| format!("{name}: {what}"))
 }
 
 /// An endpoint as JSON, without its secrets.
@@ -135,9 +158,12 @@ struct Listed<'a> {
     order: Order,
     timeout_ms: u128,
     allow_private: bool,
-    origin: Origin,
+    origin: &'a Origin,
     disabled: Option<&'a Disabled>,
     failing_since: Option<Timestamp>,
+    full: bool,
+    missed_max: u64,
+    missed_at: Option<Timestamp>,
     backlog_max: i64,
     old_secret_until: Option<Timestamp>,
     created_at: Timestamp,
@@ -156,9 +182,12 @@ impl<'a> Listed<'a> {
             order: endpoint.order,
             timeout_ms: endpoint.timeout.as_millis(),
             allow_private: endpoint.allow_private,
-            origin: endpoint.origin,
+            origin: &endpoint.origin,
             disabled: endpoint.disabled.as_ref(),
             failing_since: view.progress.breaker.opened_at(),
+            full: view.progress.full,
+            missed_max: view.progress.missed,
+            missed_at: view.progress.missed_at,
             backlog_max: backlog(view, head),
             old_secret_until: endpoint.old_secret.as_ref().map(|old| old.until),
             created_at: view.created_at,

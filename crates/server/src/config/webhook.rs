@@ -32,12 +32,12 @@ pub struct WebhookConfig {
 }
 
 impl WebhookConfig {
-    /// Says it about an endpoint: a new one, or one that is there, whose secrets stay unless the file has one.
-    pub(crate) fn apply(&self, endpoint: &mut Endpoint) {
+    /// Says it about an endpoint, as that file does: a new one, or one that is there, whose secrets stay unless the file has one.
+    pub(crate) fn apply(&self, file: &str, endpoint: &mut Endpoint) {
         let Self { url, topics, secret, in_flight, order, timeout, allow_private } = self.clone();
         (endpoint.url, endpoint.topics, endpoint.in_flight) = (url, Topics(topics), in_flight);
         (endpoint.order, endpoint.timeout, endpoint.allow_private) = (order, timeout, allow_private);
-        endpoint.origin = Origin::Config;
+        endpoint.origin = Origin::Config { file: file.to_owned() };
         if let Some(secret) = secret {
             endpoint.secret = secret;
         }
@@ -51,8 +51,10 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<WebhookConfig> {
     }
     // What is no secret is as good as one for the check of the rest.
     let stand_in = Secret::from_bytes(&[0; 32]).ok()?;
+    let allow_private = section.flag("allow_private").unwrap_or(false);
     let url = section.parsed("url", "a URL like \"https://example.org/hook\"", |text| {
-        Ok(Endpoint::new(text, stand_in.clone()).checked()?.url)
+        let endpoint = Endpoint { allow_private, ..Endpoint::new(text, stand_in.clone()) };
+        Ok(endpoint.checked()?.url)
     });
     let topics = section.text_or_list("topics", "a topic like \"order.*\", or a list of them", |text| {
         Ok(text.parse::<TopicPattern>()?)
@@ -73,7 +75,7 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<WebhookConfig> {
         in_flight: section.whole("in_flight", 1, 16).unwrap_or(1),
         order: section.parsed("order", "\"free\" or \"key\"", order).unwrap_or_default(),
         timeout: section.span("timeout", Duration::from_secs(1), TIMEOUT_MAX).unwrap_or(TIMEOUT_MAX),
-        allow_private: section.flag("allow_private").unwrap_or(false),
+        allow_private,
     };
     if !section.has("url") {
         let fix = "write `url = \"https://example.org/hook\"`";
@@ -131,6 +133,7 @@ mod tests {
         );
         assert!(!serde_json::to_string(&all).unwrap().contains(&secret));
         assert!(!format!("{all:?}").contains(&secret));
+        assert!(parse("url = \"http://192.168.0.7/hook\"\nallow_private = true").unwrap().allow_private);
         let least = parse("url = \"https://example.org\"").unwrap();
         assert_eq!(
             (least.topics[0].as_str(), least.timeout.as_secs(), least.allow_private),
@@ -143,6 +146,8 @@ mod tests {
         for (text, expected) in [
             ("", "must say where to send"),
             ("url = \"ftp://example.org\"", "does not begin with https:// or http://"),
+            ("url = \"http://192.168.0.7/hook\"", "192.168.0.7 is no public address"),
+            ("url = \"http://[::1]/hook\"\nallow_private = false", "::1 is no public address"),
             ("url = \"https://a\"\nsecret = \"hunter2\"", "does not begin with whsec_"),
             ("url = \"https://a\"\ntimeout = \"16s\"", "from 1 s to 15 s"),
             ("url = \"https://a\"\nin_flight = 17", "1 to 16"),

@@ -9,10 +9,11 @@ use taskwright::core::generator::{Definition, Record};
 use taskwright::generator::GeneratorSet;
 use taskwright::store::memory::MemoryStore;
 use taskwright::store::{
-    Claim, ClaimedJob, Finish, GeneratorStore as _, LogEntry, LogStream, NewGenerator, NewWorker, Progress,
+    Claim, ClaimedJob, Collect, CollectStore, EventStore, Finish, GeneratorStore as _, LogEntry, LogStream, NewGenerator, NewWorker, Progress,
     ProgressReport, SharedStore, Store,
 };
 use taskwright::{DutyConfig, Env, JobId, Kind, State, WorkerId};
+use taskwright_core::Garbage;
 use taskwright_core::attempt::{self, AttemptEnd, Facts, Outcome};
 use taskwright_server::output::Terminal;
 use taskwright_server::{App, Exit, Io};
@@ -131,6 +132,19 @@ impl Cli {
         let ran = self.run(&format!("enqueue {kind} --any-kind"));
         assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
         ran.out.trim().parse().unwrap()
+    }
+
+    /// Delivers all events to schedules, of which there are none, and removes them.
+    pub(crate) fn forget_events(&self) {
+        self.runtime.block_on(async {
+            let waiting = self.store.undelivered(1_000).await.unwrap();
+            let keys = waiting.iter().map(|stored| stored.number).collect();
+            assert!(self.store.deliver(self.env.now(), keys, Vec::new()).await.unwrap());
+            let before = self.env.now().plus(Duration::from_secs(1));
+            let collect =
+                Collect { garbage: Garbage::Events, before, after: None, limit: 1_000, dry_run: false };
+            assert_eq!(self.store.collect(collect).await.unwrap().rows, waiting.len());
+        });
     }
 
     /// A job that has reached this state.

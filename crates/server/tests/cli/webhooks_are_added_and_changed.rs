@@ -109,4 +109,34 @@ fn events_are_delivered_again_by_id_and_by_time() {
         cli.run("webhooks redeliver billing --after 1h --yes").out,
         "billing  23 events to be delivered\n"
     );
+    for _ in 0..5 {
+        let ids: Vec<String> =
+            (0..20).map(|_| cli.run("events emit order.paid").out.trim().to_owned()).collect();
+        cli.run(&format!("webhooks redeliver billing {}", ids.join(" ")));
+    }
+    let shown = cli.run("webhooks show billing").out;
+    assert!(shown.contains("123, the next"), "all are counted: {shown}");
+}
+
+#[test]
+fn what_was_not_kept_for_an_endpoint_is_told_by_show_and_doctor() {
+    let (cli, _) = with_endpoint();
+    let doctor = |cli: &Cli| {
+        let checks = parsed(&cli.run("doctor --json").out);
+        checks.into_iter().find(|check| check["name"] == "webhooks").unwrap()
+    };
+    assert_eq!(doctor(&cli)["found"], "1 webhook, none in trouble");
+    cli.run("webhooks disable billing");
+    for _ in 0..3 {
+        cli.run("events emit order.paid");
+    }
+    cli.forget_events();
+    let shown = cli.run("webhooks show billing").out;
+    assert!(shown.contains("3 events at most; 3 of these are not kept any more"), "{shown}");
+    assert_eq!(parsed(&cli.run("webhooks show billing --json").out)[0]["gone_max"], 3);
+    let told = doctor(&cli);
+    assert_eq!(told["ok"], false);
+    assert_eq!(told["found"], "billing: at most 3 events were not kept until it could be told of them");
+    cli.run("webhooks disable billing --drop");
+    assert_eq!(doctor(&cli)["ok"], true, "nobody wants them any more");
 }

@@ -479,9 +479,12 @@ macro_rules! conformance {
                 the_retry_set_gives_what_is_next,
                 events_of_one_key_wait_for_each_other,
                 a_retry_whose_event_is_not_kept_says_so,
+                events_that_are_not_kept_any_more_are_counted,
+                an_event_that_was_never_stored_is_not_missed,
                 dropping_a_backlog_costs_the_same_however_large_it_is,
                 a_change_of_an_endpoint_fences_the_turn_under_way,
                 events_are_redelivered_whatever_became_of_them,
+                a_redelivery_outlives_the_turn_that_is_under_way,
                 a_removed_endpoint_is_gone_with_its_generator,
                 ends_of_jobs_are_told_for_endpoints_that_name_them,
             ]

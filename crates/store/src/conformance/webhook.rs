@@ -9,7 +9,7 @@ use super::fixture::*;
 use super::generator::{commit, commit_of, generator};
 use crate::{
     Collect, DeliveryView, Effect, EventKey, GeneratorCommit, GeneratorWrite, LogPage, NewDelivery, NewEvent, NewWebhook,
-    ReadLog, RetryWrite, Shape, StoredGenerator, StoredRetry, StoredWebhook, TakeGenerators, WebhookTurn, WebhookWrite,
+    ReadLog, RetryWrite, SeenRetry, Shape, StoredGenerator, StoredRetry, StoredWebhook, TakeGenerators, WebhookTurn, WebhookWrite,
 };
 
 fn event_id(n: u32) -> EventId {
@@ -98,9 +98,18 @@ pub async fn turn(process: &Process, now: u64, name: &str, turn: WebhookTurn) {
     process.store().notify_generator(at(now), namespace("default"), called(name)).await.expect("it is notified");
 }
 
+/// An event that could not be delivered.
 pub fn later(event: EventKey, key: Option<&str>, attempts: u32, next_at: Option<u64>) -> RetryWrite {
     let (position, key) = (event.0, key.map(str::to_owned));
-    RetryWrite::Later { event, position, key, attempts, next_at: next_at.map(at) }
+    let id = event_id(u32::try_from(event.0).expect("scenarios have few events"));
+    let topic = Topic::new("order.paid").expect("a topic");
+    RetryWrite::Later { event, id, topic, position, key, attempts, next_at: next_at.map(at) }
+}
+
+/// An event that is done with, and was read as one that had so many attempts and was to be tried then.
+pub fn done(event: EventKey, key: Option<&str>, attempts: u32, next_at: u64) -> RetryWrite {
+    let seen = SeenRetry { attempts, next_at: at(next_at) };
+    RetryWrite::Done { event, key: key.map(str::to_owned), seen }
 }
 
 /// The keys of the events of the log.
@@ -277,11 +286,16 @@ pub async fn the_retry_set_gives_what_is_next(harness: &impl Harness) {
     let brief = |found: &[StoredRetry]| found.iter().map(|one| (one.number, one.attempts, one.next_at)).collect::<Vec<_>>();
     assert_eq!(brief(&found), [(n[1], 1, at(50)), (n[2], 1, at(60)), (n[0], 1, at(70))]);
     assert_eq!(found[0].event.as_ref().map(|stored| stored.event.clone()), Some(event(2)));
-    let writes = vec![later(n[1], None, 2, Some(90)), RetryWrite::Done { event: n[2], key: None }];
+    assert_eq!((found[0].id, found[0].topic.as_str()), (event_id(2), "order.paid"));
+    let count = async |limit| process.store().retry_count(webhook.retry_set(), limit).await.expect("they are counted");
+    assert_eq!((count(2).await, count(10).await), (2, 3));
+    let again = RetryWrite::Again { event: n[1], seen: found[0].seen(), attempts: 2, next_at: at(90) };
+    let writes = vec![again, done(n[2], None, 1, 60)];
     turn(&process, 2, "webhook:a", WebhookTurn { retries: writes, ..nothing(&webhook) }).await;
     assert_eq!(brief(&retries(&process, "webhook:a").await), [(n[0], 1, at(70)), (n[1], 2, at(90))]);
     let first = process.store().retries(webhook.retry_set(), 1).await.expect("the retry set is read");
     assert_eq!(brief(&first), [(n[0], 1, at(70))]);
+    assert_eq!(count(10).await, 2);
 }
 
 pub async fn events_of_one_key_wait_for_each_other(harness: &impl Harness) {
@@ -302,13 +316,16 @@ pub async fn events_of_one_key_wait_for_each_other(harness: &impl Harness) {
     let keys = ["k", "none", "other"].map(str::to_owned).to_vec();
     let held = process.store().waiting_keys(webhook.retry_set(), keys.clone()).await.expect("it is answered");
     assert_eq!(held, ["k", "other"]);
-    for (done, now, then) in [(n[0], 50, n[1]), (n[1], 51, n[3])] {
-        let writes = vec![RetryWrite::Done { event: done, key: Some("k".to_owned()) }];
+    let count = async || process.store().retry_count(webhook.retry_set(), 10).await.expect("they are counted");
+    assert_eq!(count().await, 4, "those that wait count, too");
+    for (event, attempts, now, then) in [(n[0], 1, 50, n[1]), (n[1], 0, 51, n[3])] {
+        let seen_at = if attempts == 1 { 50 } else { now - 1 };
+        let writes = vec![done(event, Some("k"), attempts, seen_at)];
         turn(&process, now, "webhook:a", WebhookTurn { retries: writes, ..nothing(&webhook) }).await;
         let found = retries(&process, "webhook:a").await;
         assert_eq!((found[0].number, found[0].next_at, found.len()), (then, at(now), 2), "the next one has its turn");
     }
-    let writes = vec![RetryWrite::Done { event: n[3], key: Some("k".to_owned()) }];
+    let writes = vec![done(n[3], Some("k"), 0, 51)];
     turn(&process, 52, "webhook:a", WebhookTurn { retries: writes, ..nothing(&webhook) }).await;
     let held = process.store().waiting_keys(webhook.retry_set(), keys).await.expect("it is answered");
     assert_eq!(held, ["other"]);
@@ -325,7 +342,57 @@ pub async fn a_retry_whose_event_is_not_kept_says_so(harness: &impl Harness) {
     assert!(process.collect(Garbage::Events, at(10), 100).await > 0);
     let found = retries(&process, "webhook:a").await;
     assert_eq!((found.len(), found[0].number, &found[0].event), (1, n[0], &None));
+    assert_eq!((found[0].id, found[0].topic.as_str()), (event_id(1), "order.paid"), "it can be told of");
     assert_eq!(ids(&read(&process, reading(&["**"], 0)).await), []);
+}
+
+/// What was removed before somebody read it is counted, whoever it was for, and passed over once.
+pub async fn events_that_are_not_kept_any_more_are_counted(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    add(&process, "webhook:a", &endpoint(&["order.*"])).await;
+    let begin = process.store().log_head().await.expect("there is a head");
+    let elsewhere = NewEvent { namespace: namespace("other"), ..event(4) };
+    happen(&process, 1, vec![event(1), event(2), event(3), elsewhere, event(5), event(6)]).await;
+    let end = process.store().log_head().await.expect("there is a head");
+    let all = read(&process, reading(&["order.*"], begin)).await;
+    assert_eq!((all.gone, all.events.len()), (0, 5));
+    let positions: Vec<i64> = all.events.iter().map(|(position, _)| *position).collect();
+    // Four of them, in one call.
+    let few = Collect { garbage: Garbage::Events, before: at(10), after: None, limit: 4, dry_run: false };
+    assert_eq!(process.store().collect(few).await.expect("they are removed").rows, 4);
+    let rest = read(&process, reading(&["order.*"], begin)).await;
+    assert_eq!((rest.gone, ids(&rest), rest.scanned), (4, vec![event_id(5), event_id(6)], end));
+    let one = read(&process, ReadLog { limit: 1, ..reading(&["order.*"], begin) }).await;
+    assert_eq!((one.gone, ids(&one), one.is_end), (4, vec![event_id(5)], false));
+    let from_the_second = read(&process, reading(&["order.*"], positions[1])).await;
+    assert_eq!(from_the_second.gone, 2, "the third, and the one of somebody else");
+    let behind = read(&process, reading(&["order.*"], positions[3])).await;
+    assert_eq!((behind.gone, ids(&behind)), (0, vec![event_id(6)]));
+    // All of them.
+    process.collect(Garbage::Events, at(10), 100).await;
+    let none = read(&process, reading(&["order.*"], begin)).await;
+    assert_eq!((none.gone, ids(&none), none.scanned, none.is_end), (6, Vec::new(), end, true));
+    assert_eq!(process.store().log_head().await.expect("there is a head"), end, "the head stays");
+    assert_eq!(read(&process, reading(&["order.*"], end)).await.gone, 0);
+    happen(&process, 20, vec![event(7)]).await;
+    let after = read(&process, reading(&["order.*"], positions[4])).await;
+    assert_eq!((after.gone, ids(&after)), (0, vec![event_id(7)]));
+}
+
+/// An event that is emitted once more is not stored again, and nobody has missed one for it.
+pub async fn an_event_that_was_never_stored_is_not_missed(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    add(&process, "webhook:a", &endpoint(&["**"])).await;
+    happen(&process, 1, vec![event(1)]).await;
+    let end = process.store().log_head().await.expect("there is a head");
+    for _ in 0..3 {
+        happen(&process, 2, vec![event(1)]).await;
+    }
+    happen(&process, 3, vec![event(2)]).await;
+    let page = read(&process, reading(&["**"], end)).await;
+    assert_eq!((page.gone, ids(&page)), (0, vec![event_id(2)]));
+    process.collect(Garbage::Events, at(3), 100).await;
+    assert_eq!(read(&process, reading(&["**"], end)).await.gone, 0);
 }
 
 /// What somebody writes about an endpoint.
@@ -342,7 +409,7 @@ fn write_of(webhook: &StoredWebhook, endpoint: &Endpoint, drop_retries: bool) ->
 }
 
 fn disabled(endpoint: &Endpoint, backlog: Backlog) -> Endpoint {
-    let disabled = Disabled { at: at(9), by: alice(), reason: None, backlog };
+    let disabled = Disabled { at: at(9), by: alice(), reason: None, backlog, left_config: false };
     Endpoint { disabled: Some(disabled), ..endpoint.clone() }
 }
 
@@ -417,6 +484,44 @@ pub async fn events_are_redelivered_whatever_became_of_them(harness: &impl Harne
     assert!(stored(&process, "webhook:a").await.generator.next <= Some(at(20)));
     let many = (0..=1_000).map(event_id).collect();
     assert!(process.store().redeliver(at(20), webhook.retry_set(), many).await.is_err_and(|error| error.is_domain()));
+}
+
+/// A turn that began before an event was redelivered does not undo that, whatever came of the event in it.
+pub async fn a_redelivery_outlives_the_turn_that_is_under_way(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    add(&process, "webhook:a", &endpoint(&["**"])).await;
+    happen(&process, 1, (1..=6).map(event).collect()).await;
+    let n = numbers_of(&process).await;
+    let webhook = stored(&process, "webhook:a").await;
+    let before = [0, 1, 4, 5].map(|at| later(n[at], (at >= 4).then_some("k"), 2, Some(10))).to_vec();
+    turn(&process, 1, "webhook:a", WebhookTurn { retries: before, ..nothing(&webhook) }).await;
+
+    let taken = take(&process, 10, "webhook:a").await;
+    let seen = SeenRetry { attempts: 2, next_at: at(10) };
+    let again = [0, 1, 2, 3, 4].map(|n| event_id(n + 1)).to_vec();
+    let found = process.store().redeliver(at(20), webhook.retry_set(), again).await.expect("it is answered");
+    assert_eq!(found, [true; 5]);
+    let retries_of_turn = vec![
+        // The third and fourth come from the log.
+        later(n[2], None, 1, Some(900)),
+        later(n[3], Some("k"), 0, None),
+        RetryWrite::Again { event: n[1], seen, attempts: 3, next_at: at(900) },
+        done(n[0], None, 2, 10),
+        done(n[4], Some("k"), 2, 10),
+        done(n[5], Some("k"), 2, 10),
+    ];
+    let turn_of = WebhookTurn { retries: retries_of_turn, ..nothing(&webhook) };
+    let effects = vec![Effect::Webhook(Box::new(turn_of))];
+    assert!(commit(&process, 30, GeneratorCommit { effects, ..commit_of(&taken, 1_000) }).await);
+    let found = retries(&process, "webhook:a").await;
+    let brief: Vec<_> = found.iter().map(|one| (one.number, one.attempts, one.next_at)).collect();
+    assert_eq!(brief, n[..5].iter().map(|event| (*event, 0, at(20))).collect::<Vec<_>>(), "the last one is done with");
+    assert_eq!(found[3].key.as_deref(), Some("k"), "others wait for the one from the log now");
+    assert_eq!(stored(&process, "webhook:a").await.generator.next, Some(at(30)), "it is asked at once");
+    // Delivered as it was redelivered.
+    let ended = [0, 1, 2].map(|at| done(n[at], None, 0, 20)).to_vec();
+    turn(&process, 30, "webhook:a", WebhookTurn { retries: ended, ..nothing(&webhook) }).await;
+    assert_eq!(retries(&process, "webhook:a").await.len(), 2);
 }
 
 pub async fn a_removed_endpoint_is_gone_with_its_generator(harness: &impl Harness) {

@@ -18,6 +18,8 @@ pub(super) struct Events {
     ids: BTreeMap<EventId, EventKey>,
     undelivered: BTreeSet<EventKey>,
     last_key: i64,
+    /// The highest key of an event that is not kept any more.
+    gone: i64,
 }
 
 impl EventStore for MemoryStore {
@@ -86,6 +88,11 @@ impl Events {
         self.last_key
     }
 
+    /// The highest key of an event that is not kept any more; 0 when all are.
+    pub(super) fn gone(&self) -> i64 {
+        self.gone
+    }
+
     pub(super) fn get(&self, key: EventKey) -> Option<&StoredEvent> {
         self.rows.get(&key)
     }
@@ -120,6 +127,7 @@ impl World {
             return old.len();
         }
         for key in &old {
+            self.events.gone = self.events.gone.max(key.0);
             if let Some(row) = self.events.rows.remove(key) {
                 self.events.ids.remove(&row.event.id);
             }

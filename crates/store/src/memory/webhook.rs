@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::outcome::Interest;
-use taskwright_core::{EventId, GeneratorName, Kind, Namespace, State, Timestamp};
+use taskwright_core::{EventId, GeneratorName, Kind, Namespace, State, Timestamp, Topic};
 
 use super::MemoryStore;
 use super::world::World;
@@ -12,8 +12,8 @@ use crate::Reply;
 use crate::event::EventKey;
 use crate::generator::GeneratorKey;
 use crate::webhook::{
-    DeliveryView, Listening, LogPage, NewDelivery, NewWebhook, ReadLog, RetrySet, RetryWrite, Shape,
-    StoredRetry, StoredWebhook, WebhookStore, WebhookTurn, WebhookWrite, check_redelivery,
+    DeliveryView, Listening, LogPage, NewDelivery, NewWebhook, ReadLog, RetrySet, RetryWrite, SeenRetry,
+    Shape, StoredRetry, StoredWebhook, WebhookStore, WebhookTurn, WebhookWrite, check_redelivery,
 };
 
 /// All endpoints.
@@ -34,6 +34,8 @@ struct Row {
 
 #[derive(Debug)]
 struct Retry {
+    id: EventId,
+    topic: Topic,
     position: i64,
     key: Option<String>,
     attempts: u32,
@@ -143,13 +145,21 @@ impl WebhookStore for MemoryStore {
                 .filter_map(|((_, number), retry)| {
                     let (number, next_at) = (*number, retry.next_at?);
                     let event = world.events.get(number).cloned();
-                    let Retry { position, attempts, .. } = *retry;
-                    Some(StoredRetry { number, event, position, key: retry.key.clone(), attempts, next_at })
+                    let Retry { id, position, attempts, .. } = *retry;
+                    let (topic, key) = (retry.topic.clone(), retry.key.clone());
+                    Some(StoredRetry { number, id, topic, event, position, key, attempts, next_at })
                 })
                 .collect();
             rows.sort_by_key(|retry| (retry.next_at, retry.number));
             rows.truncate(limit.min(PAGE_ROWS_MAX));
             Ok(rows)
+        })
+    }
+
+    fn retry_count(&self, set: RetrySet, limit: usize) -> Reply<'_, usize> {
+        self.ask(|world| {
+            let rows = world.webhooks.retries.keys().filter(|(of, _)| *of == set);
+            Ok(rows.take(limit).count())
         })
     }
 
@@ -171,8 +181,13 @@ impl WebhookStore for MemoryStore {
             };
             let done = events.into_iter().map(|id| {
                 let found = world.events.by_id(id).filter(|stored| stored.event.namespace == namespace);
-                let Some(number) = found.map(|stored| stored.number) else { return false };
+                let Some((number, topic)) = found.map(|stored| (stored.number, stored.event.topic.clone()))
+                else {
+                    return false;
+                };
                 let retry = world.webhooks.retries.entry((set, number)).or_insert(Retry {
+                    id,
+                    topic,
                     position: number.0,
                     key: None,
                     attempts: 0,
@@ -234,7 +249,10 @@ impl World {
     }
 
     fn read_log(&self, read: &ReadLog) -> LogPage {
-        let mut page = LogPage { events: Vec::new(), scanned: read.after, is_end: false };
+        let first = self.events.after(read.after).next().map(|stored| stored.number.0 - 1);
+        let gone_to = self.events.gone().min(first.unwrap_or(i64::MAX)).max(read.after);
+        let gone = (gone_to - read.after).unsigned_abs();
+        let mut page = LogPage { events: Vec::new(), scanned: gone_to, is_end: false, gone };
         for (looked, stored) in self.events.after(read.after).enumerate() {
             if looked == read.scan_max || page.events.len() == read.limit {
                 return page;
@@ -283,16 +301,35 @@ impl World {
     }
 }
 
+impl Retry {
+    fn is(&self, seen: SeenRetry) -> bool {
+        (self.attempts, self.next_at) == (seen.attempts, Some(seen.next_at))
+    }
+}
+
 impl Webhooks {
     fn write_retry(&mut self, now: Timestamp, set: RetrySet, write: &RetryWrite) {
         match write {
-            RetryWrite::Later { event, position, key, attempts, next_at } => {
-                let retry =
-                    Retry { position: *position, key: key.clone(), attempts: *attempts, next_at: *next_at };
-                self.retries.insert((set, *event), retry);
+            RetryWrite::Later { event, id, topic, position, key, attempts, next_at } => {
+                let retry = self.retries.entry((set, *event)).or_insert(Retry {
+                    id: *id,
+                    topic: topic.clone(),
+                    position: *position,
+                    key: None,
+                    attempts: *attempts,
+                    next_at: *next_at,
+                });
+                (retry.position, retry.key) = (*position, key.clone());
             }
-            RetryWrite::Done { event, key } => {
-                self.retries.remove(&(set, *event));
+            RetryWrite::Again { event, seen, attempts, next_at } => {
+                if let Some(retry) = self.retries.get_mut(&(set, *event)).filter(|retry| retry.is(*seen)) {
+                    (retry.attempts, retry.next_at) = (*attempts, Some(*next_at));
+                }
+            }
+            RetryWrite::Done { event, key, seen } => {
+                if self.retries.get(&(set, *event)).is_some_and(|retry| retry.is(*seen)) {
+                    self.retries.remove(&(set, *event));
+                }
                 let Some(key) = key else { return };
                 let same = self.retries.iter_mut().filter(|((of, _), _)| *of == set);
                 let same = same.map(|(_, retry)| retry).filter(|retry| retry.key.as_ref() == Some(key));

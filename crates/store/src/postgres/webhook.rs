@@ -3,6 +3,8 @@
 //! Whoever writes an endpoint has its generator first, and several in the order of their keys. A turn that is about to listen
 //! holds the head of the log, so that no event can be put into it that neither the turn sees nor the one who wakes listeners.
 
+use std::mem::discriminant;
+
 use taskwright_core::outcome::Interest;
 use taskwright_core::webhook::DeliveryEnd;
 use taskwright_core::{EventId, GeneratorName, Kind, Namespace, Timestamp, Topic};
@@ -17,8 +19,8 @@ use crate::error::Error;
 use crate::event::EventKey;
 use crate::generator::GeneratorKey;
 use crate::webhook::{
-    DeliveryView, Listening, LogPage, NewDelivery, NewWebhook, ReadLog, RetrySet, RetryWrite, Shape,
-    StoredRetry, StoredWebhook, WebhookTurn, WebhookWrite,
+    DeliveryView, Listening, LogPage, NewDelivery, NewWebhook, ReadLog, RetrySet, RetryWrite, SeenRetry,
+    Shape, StoredRetry, StoredWebhook, WebhookTurn, WebhookWrite,
 };
 
 /// See [`WebhookStore::add_webhook`](crate::WebhookStore::add_webhook).
@@ -116,24 +118,37 @@ pub(super) async fn wake(
 /// What [`LOG`] gives.
 pub(super) fn read_page(rows: &[Row], read: &ReadLog) -> Result<LogPage, Error> {
     let Some(first) = rows.first() else {
-        return Ok(LogPage { events: Vec::new(), scanned: read.after, is_end: true });
+        return Ok(LogPage { scanned: read.after, is_end: true, ..LogPage::default() });
     };
-    let (last, looked) = (get::<Option<i64>>(first, 9)?.unwrap_or(read.after), get::<i64>(first, 10)?);
+    let (begins, ends) = (get::<Option<i64>>(first, 9)?, get::<Option<i64>>(first, 10)?);
+    let (looked, head) = (get::<i64>(first, 11)?, get::<i64>(first, 12)?);
+    // There are no gaps between positions: what is not there any more was.
+    let mut gone_to = begins.map_or(head, |begins| begins - 1).max(read.after);
+    let last = ends.unwrap_or(gone_to);
     let mut events = Vec::new();
     let mut at = read.after;
     let mut begin_so = 0;
     for row in rows {
         let Some(position) = get::<Option<i64>>(row, 8)? else { continue };
-        let stored = read_event(row)?;
-        (at, begin_so) = (position, begin_so + 1);
-        if read.topics.has(&stored.event.topic) {
-            events.push((position, stored));
+        if get::<Option<i64>>(row, 0)?.is_some() {
+            let stored = read_event(row)?;
+            if read.topics.has(&stored.event.topic) {
+                events.push((position, stored));
+            }
+        } else if position == gone_to + 1 {
+            gone_to = position;
+        } else {
+            // The next page begins with it.
+            let gone = (gone_to - read.after).unsigned_abs();
+            return Ok(LogPage { events, scanned: position - 1, is_end: false, gone });
         }
+        (at, begin_so) = (position, begin_so + 1);
     }
+    let gone = (gone_to - read.after).unsigned_abs();
     if begin_so == read.limit {
-        return Ok(LogPage { events, scanned: at, is_end: false });
+        return Ok(LogPage { events, scanned: at, is_end: false, gone });
     }
-    Ok(LogPage { events, scanned: last, is_end: looked < page(read.scan_max) })
+    Ok(LogPage { events, scanned: last, is_end: looked < page(read.scan_max), gone })
 }
 
 /// Parameters of [`LOG`].
@@ -177,6 +192,8 @@ pub(super) fn read_retry(row: &Row) -> Result<StoredRetry, Error> {
         key: get(row, 10)?,
         attempts: count(row, 11)?,
         next_at: Timestamp::from_micros(get(row, 12)?),
+        id: EventId::from(get::<Uuid>(row, 13)?),
+        topic: name(row, 14, Topic::new)?,
     })
 }
 
@@ -278,49 +295,92 @@ async fn insert_deliveries(session: &mut Session<'_>, key: i64, all: &[NewDelive
     Ok(())
 }
 
+/// Writes what becomes of a retry set, as many of one sort at a time as there are in a row.
 async fn write_retries(
     session: &mut Session<'_>,
     now: Timestamp,
     set: RetrySet,
     writes: &[RetryWrite],
 ) -> Result<(), Error> {
-    let (key_of_set, epoch) = (set.generator.0, signed(set.epoch));
-    let is_later = |write: &RetryWrite| matches!(write, RetryWrite::Later { .. });
-    for run in writes.chunk_by(|one, next| is_later(one) && is_later(next)) {
-        let mut later = Later::default();
-        for write in run {
-            match write {
-                RetryWrite::Later { event, position, key, attempts, next_at } => {
-                    later.events.push(event.0);
-                    later.positions.push(*position);
-                    later.keys.push(key.as_deref());
-                    later.attempts.push(sql_count(*attempts));
-                    later.next.push(next_at.map(Timestamp::as_micros));
-                }
-                RetryWrite::Done { event, key } => {
-                    session.execute(DONE, &[&key_of_set, &epoch, &event.0]).await?;
-                    if let Some(key) = key {
-                        session.execute(RELEASE, &[&key_of_set, &epoch, key, &now.as_micros()]).await?;
-                    }
-                }
-            }
-        }
-        if !later.events.is_empty() {
-            let Later { events, positions, keys, attempts, next } = &later;
-            session.execute(LATER, &[&key_of_set, &epoch, events, positions, keys, attempts, next]).await?;
-        }
+    let is_same = |one: &RetryWrite, next: &RetryWrite| discriminant(one) == discriminant(next);
+    for run in writes.chunk_by(is_same) {
+        let mut rows = Retries::default();
+        run.iter().for_each(|write| rows.add(write));
+        rows.write(session, now, set).await?;
     }
     Ok(())
 }
 
-/// Events that are tried later, as parameters of [`LATER`].
+/// What becomes of events of one retry set: the parameters of [`LATER`], [`AGAIN`], and [`DONE`] with [`RELEASE`]; each sort of write
+/// has its part of them.
 #[derive(Default)]
-struct Later<'a> {
-    events: Vec<i64>,
+struct Retries<'a> {
+    later: Vec<i64>,
+    again: Vec<i64>,
+    done: Vec<i64>,
+    ids: Vec<Uuid>,
+    topics: Vec<&'a str>,
     positions: Vec<i64>,
     keys: Vec<Option<&'a str>>,
     attempts: Vec<i32>,
     next: Vec<Option<i64>>,
+    seen_attempts: Vec<i32>,
+    seen_next: Vec<i64>,
+}
+
+impl<'a> Retries<'a> {
+    fn add(&mut self, write: &'a RetryWrite) {
+        match write {
+            RetryWrite::Later { event, id, topic, position, key, attempts, next_at } => {
+                self.later.push(event.0);
+                self.ids.push(Uuid::from(*id));
+                self.topics.push(topic.as_str());
+                self.positions.push(*position);
+                self.keys.push(key.as_deref());
+                self.attempts.push(sql_count(*attempts));
+                self.next.push(next_at.map(Timestamp::as_micros));
+            }
+            RetryWrite::Again { event, seen, attempts, next_at } => {
+                self.again.push(event.0);
+                self.attempts.push(sql_count(*attempts));
+                self.next.push(Some(next_at.as_micros()));
+                self.saw(*seen);
+            }
+            RetryWrite::Done { event, key, seen } => {
+                self.done.push(event.0);
+                self.keys.extend(key.as_deref().map(Some));
+                self.saw(*seen);
+            }
+        }
+    }
+
+    fn saw(&mut self, seen: SeenRetry) {
+        self.seen_attempts.push(sql_count(seen.attempts));
+        self.seen_next.push(seen.next_at.as_micros());
+    }
+
+    async fn write(self, session: &mut Session<'_>, now: Timestamp, set: RetrySet) -> Result<(), Error> {
+        let (of, epoch) = (set.generator.0, signed(set.epoch));
+        let Self { later, again, done, ids, topics, positions, keys, attempts, next, .. } = &self;
+        let (seen_attempts, seen_next) = (&self.seen_attempts, &self.seen_next);
+        if !later.is_empty() {
+            let values: &[&(dyn ToSql + Sync)] =
+                &[&of, &epoch, later, ids, topics, positions, keys, attempts, next];
+            session.execute(LATER, values).await?;
+        }
+        if !again.is_empty() {
+            let values: &[&(dyn ToSql + Sync)] =
+                &[&of, &epoch, again, attempts, next, seen_attempts, seen_next];
+            session.execute(AGAIN, values).await?;
+        }
+        if !done.is_empty() {
+            session.execute(DONE, &[&of, &epoch, done, seen_attempts, seen_next]).await?;
+            if !keys.is_empty() {
+                session.execute(RELEASE, &[&of, &epoch, keys, &now.as_micros()]).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Writes what an endpoint is.
@@ -382,16 +442,18 @@ pub(super) const APPEND: &str = "WITH moved AS (
     INSERT INTO event_log (position, event, at)
     SELECT m.position - cardinality($1::bigint[]) + g.place, g.event, $2::bigint
     FROM moved m, unnest($1::bigint[]) WITH ORDINALITY AS g (event, place)";
-/// The first events behind a position whose topics begin as those that are wanted, and how far it was looked.
+/// The first events behind a position whose topics begin as those that are wanted, with those that are not kept any more, and how
+/// far it was looked.
 pub(super) const LOG: &str = "WITH part AS MATERIALIZED (
         SELECT l.position, l.event FROM event_log l WHERE l.position > $1 ORDER BY l.position LIMIT $2),
-    bounds AS (SELECT max(p.position) AS last, count(*) AS looked FROM part p)
-    SELECT f.event, f.at, f.id, f.namespace, f.topic, f.key, f.payload, true, f.position, b.last, b.looked
+    bounds AS (SELECT min(p.position) AS first, max(p.position) AS last, count(*) AS looked FROM part p)
+    SELECT f.event, f.at, f.id, f.namespace, f.topic, f.key, f.payload, true, f.position, b.first, b.last, b.looked,
+        (SELECT h.position FROM event_head h WHERE h.single)
     FROM bounds b LEFT JOIN LATERAL (
         SELECT p.position, e.* FROM part p
-        CROSS JOIN LATERAL (SELECT * FROM event e WHERE e.event = p.event LIMIT 1) e
-        WHERE e.namespace = $3
-          AND EXISTS (SELECT FROM unnest($4::text[]) AS t (beginning) WHERE starts_with(e.topic, t.beginning))
+        LEFT JOIN LATERAL (SELECT * FROM event e WHERE e.event = p.event LIMIT 1) e ON true
+        WHERE e.event IS NULL OR (e.namespace = $3
+          AND EXISTS (SELECT FROM unnest($4::text[]) AS t (beginning) WHERE starts_with(e.topic, t.beginning)))
         ORDER BY p.position LIMIT $5) f ON true
     ORDER BY f.position";
 pub(super) const PRUNE_LOG: &str = "DELETE FROM event_log WHERE position = ANY(ARRAY(
@@ -399,30 +461,54 @@ pub(super) const PRUNE_LOG: &str = "DELETE FROM event_log WHERE position = ANY(A
             SELECT l.position, l.at FROM event_log l WHERE l.position > 0 ORDER BY l.position LIMIT $2) o
         WHERE o.at < $1))";
 pub(super) const RETRIES: &str = "SELECT e.event, e.at, e.id, e.namespace, e.topic, e.key, e.payload, true,
-        r.event, r.position, r.key, r.attempts, r.next_at
+        r.event, r.position, r.key, r.attempts, r.next_at, r.id, r.topic
     FROM (SELECT * FROM retry r WHERE r.generator = $1 AND r.epoch = $2 AND r.next_at IS NOT NULL
           ORDER BY r.generator, r.epoch, r.next_at, r.event LIMIT $3) r
     LEFT JOIN LATERAL (SELECT * FROM event e WHERE e.event = r.event LIMIT 1) e ON true
     ORDER BY r.next_at, r.event";
+pub(super) const RETRY_COUNT: &str = "SELECT count(*) FROM (
+        SELECT FROM retry r WHERE r.generator = $1 AND r.epoch = $2 LIMIT $3) r";
 pub(super) const WAITING: &str = "SELECT k.key FROM unnest($3::text[]) AS k (key)
     WHERE EXISTS (SELECT FROM retry r WHERE r.generator = $1 AND r.epoch = $2 AND r.key = k.key LIMIT 1)";
 const FIND: &str = "SELECT e.event, e.id FROM unnest($3::uuid[]) AS i (id)
     CROSS JOIN LATERAL (SELECT * FROM event e WHERE e.id = i.id LIMIT 1) e
     JOIN webhook w ON w.generator = $1 AND w.epoch = $2
     JOIN generator g ON g.generator = w.generator AND g.namespace = e.namespace";
-const REDELIVER: &str = "INSERT INTO retry (generator, epoch, event, position, key, attempts, next_at)
-    SELECT DISTINCT $1::bigint, $2::bigint, e.event, e.event, NULL::text, 0, $4::bigint FROM unnest($3::bigint[]) AS e (event)
+const REDELIVER: &str =
+    "INSERT INTO retry (generator, epoch, event, id, topic, position, key, attempts, next_at)
+    SELECT $1::bigint, $2::bigint, e.event, e.id, e.topic, e.event, NULL::text, 0, $4::bigint
+    FROM (SELECT DISTINCT d.event FROM unnest($3::bigint[]) AS d (event)) d
+    CROSS JOIN LATERAL (SELECT * FROM event e WHERE e.event = d.event LIMIT 1) e
     ON CONFLICT (generator, epoch, event) DO UPDATE SET attempts = 0, next_at = excluded.next_at";
-const LATER: &str = "INSERT INTO retry (generator, epoch, event, position, key, attempts, next_at)
-    SELECT $1::bigint, $2::bigint, r.event, r.position, r.key, r.attempts, r.next_at
-    FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::integer[], $7::bigint[])
-        AS r (event, position, key, attempts, next_at)
+const LATER: &str = "INSERT INTO retry (generator, epoch, event, id, topic, position, key, attempts, next_at)
+    SELECT $1::bigint, $2::bigint, r.event, r.id, r.topic, r.position, r.key, r.attempts, r.next_at
+    FROM unnest($3::bigint[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::integer[], $9::bigint[])
+        AS r (event, id, topic, position, key, attempts, next_at)
+    ON CONFLICT (generator, epoch, event) DO UPDATE SET position = excluded.position, key = excluded.key";
+/// Those that are still as they were seen. Each is found by itself; an update of a join might walk the whole set.
+const AGAIN: &str = "INSERT INTO retry (generator, epoch, event, id, topic, position, key, attempts, next_at)
+    SELECT r.generator, r.epoch, r.event, r.id, r.topic, r.position, r.key, a.attempts, a.next_at
+    FROM unnest($3::bigint[], $4::integer[], $5::bigint[], $6::integer[], $7::bigint[])
+        AS a (event, attempts, next_at, seen_attempts, seen_next)
+    CROSS JOIN LATERAL (
+        SELECT * FROM retry r
+        WHERE r.generator = $1 AND r.epoch = $2 AND r.event = a.event
+          AND r.attempts = a.seen_attempts AND r.next_at = a.seen_next LIMIT 1) r
     ON CONFLICT (generator, epoch, event) DO UPDATE SET attempts = excluded.attempts, next_at = excluded.next_at";
-const DONE: &str = "DELETE FROM retry WHERE generator = $1 AND epoch = $2 AND event = $3";
-const RELEASE: &str = "UPDATE retry SET next_at = coalesce(next_at, $4::bigint)
-    WHERE generator = $1 AND epoch = $2 AND event = (
-        SELECT r.event FROM retry r WHERE r.generator = $1 AND r.epoch = $2 AND r.key = $3
-        ORDER BY r.position LIMIT 1)";
+const DONE: &str = "DELETE FROM retry WHERE ctid = ANY(ARRAY(
+        SELECT r.place FROM unnest($3::bigint[], $4::integer[], $5::bigint[]) AS d (event, attempts, next_at)
+        CROSS JOIN LATERAL (
+            SELECT r.ctid AS place FROM retry r
+            WHERE r.generator = $1 AND r.epoch = $2 AND r.event = d.event
+              AND r.attempts = d.attempts AND r.next_at = d.next_at LIMIT 1) r))";
+/// Gives the first event of each of these keys its turn, unless it has it.
+const RELEASE: &str = "UPDATE retry SET next_at = $4::bigint WHERE ctid = ANY(ARRAY(
+        SELECT r.place FROM unnest($3::text[]) AS k (key)
+        CROSS JOIN LATERAL (
+            SELECT r.ctid AS place, r.next_at FROM retry r
+            WHERE r.generator = $1 AND r.epoch = $2 AND r.key = k.key
+            ORDER BY r.position LIMIT 1) r
+        WHERE r.next_at IS NULL))";
 const INSERT_DELIVERIES: &str = "INSERT INTO delivery
         (generator, at, event, topic, attempt, ended, status, took_ms, error, answer)
     SELECT $1::bigint, d.at, d.event, d.topic, d.attempt, d.ended, d.status, d.took_ms, d.error, d.answer

@@ -53,7 +53,7 @@ fn remove_rows(session: &mut Session<'_>, collect: &Collect) -> Result<usize, Er
     let (before, most) = (collect.before.as_micros(), i64::try_from(collect.limit).unwrap_or(i64::MAX));
     match collect.garbage {
         Garbage::Firings => session.execute(schedule::PRUNE_FIRINGS, (before, most)),
-        Garbage::Events => session.execute(event::PRUNE, (before, most)),
+        Garbage::Events => event::collect(session, before, most),
         Garbage::Deliveries => webhook::collect(session, before, collect.limit),
         Garbage::Sources => {
             let files = session.execute(source::PRUNE_SEEN, (before, most))?;

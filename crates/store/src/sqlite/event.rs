@@ -6,6 +6,7 @@ use taskwright_core::{Args, EventId, Namespace, Timestamp, Topic};
 use super::SqliteStore;
 use super::schedule::{LISTENERS, is_fresh, page, read_schedule, rows, write};
 use super::session::{Session, name};
+use super::webhook::NOTE_GONE;
 use crate::Reply;
 use crate::error::Error;
 use crate::event::{EventKey, EventStore, NewEvent, StoredEvent, check_events};
@@ -93,6 +94,15 @@ fn deliver(
     Ok(true)
 }
 
+/// Removes events that were delivered, of before that moment, and notes how far.
+pub(super) fn collect(session: &mut Session<'_>, before: i64, limit: i64) -> Result<usize, Error> {
+    let gone: Vec<i64> = session.all(PRUNE, (before, limit), |row| row.get(0))?;
+    if let Some(last) = gone.iter().max() {
+        session.execute(NOTE_GONE, [last])?;
+    }
+    Ok(gone.len())
+}
+
 pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
     Ok(StoredEvent {
         number: EventKey(row.get(0)?),
@@ -125,7 +135,7 @@ pub(super) const PRUNE: &str = "DELETE FROM taskwright_event WHERE event IN (
             SELECT e.event, e.emitted_at FROM taskwright_event e
             WHERE e.event > 0 AND NOT EXISTS (SELECT 1 FROM taskwright_undelivered u WHERE u.event = e.event)
             ORDER BY e.event LIMIT ?2)
-        WHERE emitted_at < ?1)";
+        WHERE emitted_at < ?1) RETURNING event";
 /// How many that would be.
 pub(super) const OLD_EVENTS: &str = "SELECT count(*) FROM (
         SELECT e.event, e.emitted_at FROM taskwright_event e

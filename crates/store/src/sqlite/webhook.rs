@@ -123,6 +123,16 @@ impl WebhookStore for SqliteStore {
         })
     }
 
+    fn retry_count(&self, set: RetrySet, limit: usize) -> Reply<'_, usize> {
+        self.readers.read(move |conn| {
+            let most = i64::try_from(limit).unwrap_or(i64::MAX);
+            let counted = conn.prepare_cached(RETRY_COUNT).and_then(|mut count| {
+                count.query_row(params![set.generator.0, set.epoch, most], |row| row.get(0))
+            });
+            counted.map_err(read_error)
+        })
+    }
+
     fn waiting_keys(&self, set: RetrySet, keys: Vec<String>) -> Reply<'_, Vec<String>> {
         self.readers.read(move |conn| {
             let mut find = conn.prepare_cached(WAITING).map_err(read_error)?;
@@ -221,12 +231,22 @@ fn write_retry(
 ) -> Result<(), Error> {
     let (generator, epoch) = (set.generator.0, set.epoch);
     match write {
-        RetryWrite::Later { event, position, key, attempts, next_at } => {
+        RetryWrite::Later { event, id, topic, position, key, attempts, next_at } => {
             let next_at = next_at.map(Timestamp::as_micros);
-            session.execute(LATER, params![generator, epoch, event.0, position, key, attempts, next_at])?;
+            let (event, id, topic) = (event.0, id.as_bytes(), topic.as_str());
+            session.execute(
+                LATER,
+                params![generator, epoch, event, id, topic, position, key, attempts, next_at],
+            )?;
         }
-        RetryWrite::Done { event, key } => {
-            session.execute(DONE, params![generator, epoch, event.0])?;
+        RetryWrite::Again { event, seen, attempts, next_at } => {
+            let (event, seen_at, next_at) = (event.0, seen.next_at.as_micros(), next_at.as_micros());
+            let values = params![generator, epoch, event, seen.attempts, seen_at, attempts, next_at];
+            session.execute(AGAIN, values)?;
+        }
+        RetryWrite::Done { event, key, seen } => {
+            let values = params![generator, epoch, event.0, seen.attempts, seen.next_at.as_micros()];
+            session.execute(DONE, values)?;
             if let Some(key) = key {
                 session.execute(RELEASE, params![generator, epoch, key, now.as_micros()])?;
             }
@@ -254,9 +274,12 @@ fn note_interests(session: &mut Session<'_>, key: i64, ends: &[Interest]) -> Res
 /// See [`WebhookStore::read_log`].
 fn read_log(conn: &Connection, read: &ReadLog) -> rusqlite::Result<LogPage> {
     let bounds = (read.after, page(read.scan_max));
-    let (last, looked): (Option<i64>, i64) =
-        conn.prepare_cached(LOG_END)?.query_row(bounds, |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let last = last.unwrap_or(read.after);
+    let (first, last, looked): (Option<i64>, Option<i64>, i64) =
+        conn.prepare_cached(LOG_END)?.query_row(bounds, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let gone: i64 = conn.prepare_cached(GONE)?.query_row([], |row| row.get(0))?;
+    let gone_to = gone.min(first.map_or(i64::MAX, |first| first - 1)).max(read.after);
+    let gone = (gone_to - read.after).unsigned_abs();
+    let last = last.unwrap_or(gone_to);
     let mut find = conn.prepare_cached(LOG)?;
     let mut rows = find.query((read.after, last, read.namespace.as_str()))?;
     let mut events = Vec::new();
@@ -268,10 +291,10 @@ fn read_log(conn: &Connection, read: &ReadLog) -> rusqlite::Result<LogPage> {
         events.push((stored.number.0, stored));
         if events.len() == read.limit {
             let scanned = events[events.len() - 1].0;
-            return Ok(LogPage { events, scanned, is_end: false });
+            return Ok(LogPage { events, scanned, is_end: false, gone });
         }
     }
-    Ok(LogPage { events, scanned: last, is_end: looked < page(read.scan_max) })
+    Ok(LogPage { events, scanned: last, is_end: looked < page(read.scan_max), gone })
 }
 
 fn read_webhook(row: &Row<'_>) -> rusqlite::Result<StoredWebhook> {
@@ -289,6 +312,8 @@ fn read_retry(row: &Row<'_>) -> rusqlite::Result<StoredRetry> {
         key: row.get(10)?,
         attempts: row.get(11)?,
         next_at: Timestamp::from_micros(row.get(12)?),
+        id: EventId::from_bytes(row.get(13)?),
+        topic: name(row, 14, Topic::new)?,
     })
 }
 
@@ -347,32 +372,42 @@ pub(super) const LISTENING: &str = "SELECT w.generator, g.namespace, w.topics
      WHERE w.listens AND w.generator > 0 ORDER BY w.generator";
 const WAKE: &str = "UPDATE taskwright_webhook SET listens = 0 WHERE generator = ?1";
 const LISTEN: &str = "UPDATE taskwright_webhook SET listens = ?2 WHERE generator = ?1 AND listens <> ?2";
-const HEAD: &str = "SELECT event FROM taskwright_event ORDER BY event DESC LIMIT 1";
-pub(super) const LOG_END: &str = "SELECT max(event), count(*)
+const HEAD: &str =
+    "SELECT max(position, coalesce((SELECT event FROM taskwright_event ORDER BY event DESC LIMIT 1), 0))
+     FROM taskwright_log_gone WHERE single = 1";
+/// Up to which key events are not kept any more; some below it may be, which were not old enough.
+pub(super) const GONE: &str = "SELECT position FROM taskwright_log_gone WHERE single = 1";
+pub(super) const NOTE_GONE: &str =
+    "UPDATE taskwright_log_gone SET position = max(position, ?1) WHERE single = 1";
+pub(super) const LOG_END: &str = "SELECT min(event), max(event), count(*)
      FROM (SELECT event FROM taskwright_event WHERE event > ?1 ORDER BY event LIMIT ?2)";
 pub(super) const LOG: &str = "SELECT e.event, e.id, e.namespace, e.topic, e.key, e.emitted_at, e.payload,
             NOT EXISTS (SELECT 1 FROM taskwright_undelivered u WHERE u.event = e.event)
      FROM taskwright_event e WHERE e.event > ?1 AND e.event <= ?2 AND e.namespace = ?3 ORDER BY e.event";
 pub(super) const RETRIES: &str =
     "SELECT e.event, e.id, e.namespace, e.topic, e.key, e.emitted_at, e.payload, true,
-            r.event, r.position, r.key, r.attempts, r.next_at
+            r.event, r.position, r.key, r.attempts, r.next_at, r.id, r.topic
      FROM taskwright_retry r LEFT JOIN taskwright_event e ON e.event = r.event
      WHERE r.generator = ?1 AND r.epoch = ?2 AND r.next_at IS NOT NULL ORDER BY r.next_at, r.event LIMIT ?3";
+pub(super) const RETRY_COUNT: &str = "SELECT count(*) FROM (
+        SELECT 1 FROM taskwright_retry WHERE generator = ?1 AND epoch = ?2 LIMIT ?3)";
 pub(super) const WAITING: &str =
     "SELECT 1 FROM taskwright_retry WHERE generator = ?1 AND epoch = ?2 AND key IS NOT NULL AND key = ?3";
 const REDELIVER: &str =
-    "INSERT INTO taskwright_retry (generator, epoch, event, position, key, attempts, next_at)
-     SELECT w.generator, w.epoch, e.event, e.event, NULL, 0, ?4
+    "INSERT INTO taskwright_retry (generator, epoch, event, id, topic, position, key, attempts, next_at)
+     SELECT w.generator, w.epoch, e.event, e.id, e.topic, e.event, NULL, 0, ?4
      FROM taskwright_webhook w JOIN taskwright_generator g ON g.generator = w.generator
      JOIN taskwright_event e ON e.id = ?3 AND e.namespace = g.namespace
      WHERE w.generator = ?1 AND w.epoch = ?2
      ON CONFLICT (generator, epoch, event) DO UPDATE SET attempts = 0, next_at = excluded.next_at";
 pub(super) const LATER: &str =
-    "INSERT INTO taskwright_retry (generator, epoch, event, position, key, attempts, next_at)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-     ON CONFLICT (generator, epoch, event) DO UPDATE SET attempts = excluded.attempts, next_at = excluded.next_at";
-pub(super) const DONE: &str =
-    "DELETE FROM taskwright_retry WHERE generator = ?1 AND epoch = ?2 AND event = ?3";
+    "INSERT INTO taskwright_retry (generator, epoch, event, id, topic, position, key, attempts, next_at)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+     ON CONFLICT (generator, epoch, event) DO UPDATE SET position = excluded.position, key = excluded.key";
+pub(super) const AGAIN: &str = "UPDATE taskwright_retry SET attempts = ?6, next_at = ?7
+     WHERE generator = ?1 AND epoch = ?2 AND event = ?3 AND attempts = ?4 AND next_at = ?5";
+pub(super) const DONE: &str = "DELETE FROM taskwright_retry
+     WHERE generator = ?1 AND epoch = ?2 AND event = ?3 AND attempts = ?4 AND next_at = ?5";
 pub(super) const RELEASE: &str = "UPDATE taskwright_retry SET next_at = coalesce(next_at, ?4)
      WHERE generator = ?1 AND epoch = ?2 AND event = (
         SELECT event FROM taskwright_retry WHERE generator = ?1 AND epoch = ?2 AND key IS NOT NULL AND key = ?3

@@ -123,6 +123,7 @@ impl WebhookStore for Broken {
         log_head() -> i64;
         read_log(read: ReadLog) -> LogPage;
         retries(set: RetrySet, limit: usize) -> Vec<StoredRetry>;
+        retry_count(set: RetrySet, limit: usize) -> usize;
         waiting_keys(set: RetrySet, keys: Vec<String>) -> Vec<String>;
         redeliver(now: Timestamp, set: RetrySet, events: Vec<EventId>) -> Vec<bool>;
         deliveries(generator: GeneratorKey, before: Option<u64>, limit: usize) -> Vec<DeliveryView>;

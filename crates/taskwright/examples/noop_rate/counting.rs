@@ -294,6 +294,10 @@ impl WebhookStore for CountingStore {
         reply(Vec::new())
     }
 
+    fn retry_count(&self, _: RetrySet, _: usize) -> Reply<'_, usize> {
+        reply(0)
+    }
+
     fn waiting_keys(&self, _: RetrySet, _: Vec<String>) -> Reply<'_, Vec<String>> {
         reply(Vec::new())
     }

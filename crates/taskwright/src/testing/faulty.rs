@@ -371,6 +371,10 @@ impl WebhookStore for FaultyStore {
         self.store.retries(set, limit)
     }
 
+    fn retry_count(&self, set: RetrySet, limit: usize) -> Reply<'_, usize> {
+        self.store.retry_count(set, limit)
+    }
+
     fn waiting_keys(&self, set: RetrySet, keys: Vec<String>) -> Reply<'_, Vec<String>> {
         self.store.waiting_keys(set, keys)
     }

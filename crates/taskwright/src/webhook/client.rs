@@ -1,11 +1,11 @@
 //! What people do with endpoints.
 
 use taskwright_core::generator::{Definition, Record};
-use taskwright_core::webhook::{Backlog, Disabled, Endpoint, Progress, Secret};
+use taskwright_core::webhook::{Backlog, Disabled, Endpoint, Origin, Progress, Secret};
 use taskwright_core::{Actor, EventId, Namespace, Timestamp, WebhookName};
 use taskwright_store::{
-    DeliveryView, Error as StoreError, GeneratorKey, GeneratorWrite, NewGenerator, NewWebhook, RetrySet,
-    Shape, SharedStore, StoredWebhook, WebhookWrite,
+    DeliveryView, Error as StoreError, GeneratorKey, GeneratorWrite, NewGenerator, NewWebhook, ReadLog,
+    RetrySet, Shape, SharedStore, StoredWebhook, WebhookWrite,
 };
 
 use crate::client::Client;
@@ -172,6 +172,31 @@ impl Webhooks {
         Ok(self.store.log_head().await?)
     }
 
+    /// How many events behind the cursor of an endpoint are not kept any more, at most: it will never be told of them. A turn counts
+    /// them as [missed](Progress::missed) and goes on behind them; one that is disabled has no turns.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    pub async fn gone(&self, view: &WebhookView) -> Result<u64, Error> {
+        let drops = |disabled: &Disabled| disabled.backlog == Backlog::Drop;
+        if view.endpoint.disabled.as_ref().is_some_and(drops) {
+            return Ok(0);
+        }
+        let (namespace, topics) = (view.namespace.clone(), view.endpoint.topics.clone());
+        let read = ReadLog { namespace, topics, after: view.progress.cursor, limit: 1, scan_max: 1 };
+        Ok(self.store.read_log(read).await?.gone)
+    }
+
+    /// How many events an endpoint has in its retry set, those that wait for others of their key included; `limit` when there are more.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    pub async fn retry_count(&self, view: &WebhookView, limit: usize) -> Result<usize, Error> {
+        Ok(self.store.retry_count(view.retry_set, limit).await?)
+    }
+
     /// Changes what an endpoint is; `false` when that changed nothing.
     ///
     /// # Errors
@@ -225,21 +250,24 @@ impl Webhooks {
         let head = self.store.log_head().await?;
         self.change(namespace, name, |change| {
             let was = change.endpoint.disabled.as_ref().map(|disabled| disabled.backlog);
-            if was == Some(backlog) {
+            let left = change.endpoint.disabled.as_ref().is_some_and(|disabled| disabled.left_config);
+            if was == Some(backlog) && !left {
                 return false;
             }
             let reason = reason.map(str::to_owned);
-            change.endpoint.disabled = Some(Disabled { at: now, by: by.clone(), reason, backlog });
+            let by = by.clone();
+            change.endpoint.disabled = Some(Disabled { at: now, by, reason, backlog, left_config: false });
             change.record.poll_at = None;
             if backlog == Backlog::Drop {
-                (change.progress.cursor, change.drop_retries) = (head, true);
+                (change.progress.cursor, change.progress.full, change.drop_retries) = (head, false, true);
             }
             true
         })
         .await
     }
 
-    /// Sends again, what was parked first, and forgives all failures. `false` when that changed nothing.
+    /// Sends again, what was parked first, and forgives all failures. One that the config file does not have any more is as if somebody
+    /// had added it from now on. `false` when that changed nothing.
     ///
     /// # Errors
     ///
@@ -253,6 +281,9 @@ impl Webhooks {
             change.progress.breaker.reset();
             if disabled.as_ref().is_some_and(|disabled| disabled.backlog == Backlog::Drop) {
                 change.progress.cursor = head;
+            }
+            if disabled.as_ref().is_some_and(|disabled| disabled.left_config) {
+                change.endpoint.origin = Origin::ByHand;
             }
             change.record.poll_at = Some(now);
             disabled.is_some() || change.progress.breaker != before
@@ -315,12 +346,14 @@ impl Webhooks {
             let stored = self.store.webhook(namespace.clone(), name.generator()?).await?;
             let stored = stored.ok_or_else(|| Error::no_such_webhook(name))?;
             let WebhookView { endpoint, progress, record, .. } = WebhookView::read(&stored)?;
+            let before = endpoint.clone();
             let mut what = Change { endpoint, progress, record, drop_retries: false };
             if !change(&mut what) {
                 return Ok(false);
             }
             let Change { endpoint, progress, record, drop_retries } = what;
-            let endpoint = endpoint.checked()?;
+            // Whatever it is, it can be disabled.
+            let endpoint = if is_redefined(&before, &endpoint) { endpoint.checked()? } else { endpoint };
             let definition = Definition::new(stored.generator.name.clone());
             let now = self.env.now();
             let generator = GeneratorWrite {
@@ -348,6 +381,13 @@ struct Change {
     progress: Progress,
     record: Record,
     drop_retries: bool,
+}
+
+/// Whether more of an endpoint has changed than its secrets, and whether it is told.
+fn is_redefined(before: &Endpoint, after: &Endpoint) -> bool {
+    let (secret, old_secret) = (before.secret.clone(), before.old_secret.clone());
+    let (disabled, origin) = (before.disabled.clone(), before.origin.clone());
+    Endpoint { secret, old_secret, disabled, origin, ..after.clone() } != *before
 }
 
 /// Numbers, text and moments: nothing in it cannot be written.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use taskwright_core::generator::Definition;
-use taskwright_core::webhook::{Endpoint, GENERATOR_PREFIX, Progress};
+use taskwright_core::webhook::{Endpoint, GENERATOR_PREFIX, Progress, RETRIES_MAX};
 use taskwright_store::SharedStore;
 
 use super::message::Courier;
@@ -22,12 +22,24 @@ pub(super) struct Shared<C> {
     pub(super) store: SharedStore,
     pub(super) env: Env,
     pub(super) courier: C,
+    /// Events that the retry set of an endpoint may have.
+    pub(super) retries_max: usize,
 }
 
 impl<C: Courier> WebhookFamily<C> {
     /// Delivers what is in this store, by this courier.
     pub fn new(store: SharedStore, env: Env, courier: C) -> Self {
-        Self(Arc::new(Shared { store, env, courier }))
+        Self(Arc::new(Shared { store, env, courier, retries_max: RETRIES_MAX }))
+    }
+
+    /// Lets the retry set of an endpoint have so many events before its cursor stands still, instead of [`RETRIES_MAX`]; at least one.
+    #[must_use]
+    pub fn with_retries_max(mut self, retries_max: usize) -> Self {
+        // It is shared once it has made something.
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.retries_max = retries_max.max(1);
+        }
+        self
     }
 }
 

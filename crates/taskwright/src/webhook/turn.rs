@@ -15,7 +15,7 @@ use taskwright_core::webhook::{
 };
 use taskwright_core::{Actor, Namespace, Timestamp};
 use taskwright_store::{
-    Effect, EventKey, NewDelivery, ReadLog, RetrySet, RetryWrite, Shape, StoredEvent, StoredRetry,
+    Effect, EventKey, NewDelivery, ReadLog, RetrySet, RetryWrite, SeenRetry, Shape, StoredEvent, StoredRetry,
     WebhookTurn,
 };
 
@@ -35,9 +35,12 @@ const PAGE: usize = 100;
 /// Positions of the log that one read looks at.
 const SCAN_MAX: usize = 1_000;
 /// Events of the retry set that one turn looks at.
-const RETRIES_MAX: usize = 100;
+const DUE_MAX: usize = 100;
 /// When the endpoint has been told of everything, it is looked again after this time, should nobody come to wake it: 60 s.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// What is said about an event that was not kept until it could be delivered.
+const NOT_KEPT: &str = "it is not kept any more ([retention] events)";
 
 /// One turn.
 pub(super) struct Turn<'a, C> {
@@ -48,6 +51,8 @@ pub(super) struct Turn<'a, C> {
     began_us: u64,
     begun: usize,
     log: Log,
+    /// Events in the retry set, with what this turn makes of it.
+    waiting: usize,
     due: VecDeque<StoredRetry>,
     /// When the first of the retry set is due that is not taken in this turn.
     next_retry: Option<Timestamp>,
@@ -71,7 +76,8 @@ struct Errand {
     position: i64,
     key: Option<String>,
     attempt: u32,
-    is_retry: bool,
+    /// What was read of it in the retry set; `None` when it comes from the log.
+    seen: Option<SeenRetry>,
     at: Timestamp,
 }
 
@@ -97,6 +103,7 @@ impl<'a, C: Courier> Turn<'a, C> {
             began_us: shared.env.monotonic_us(),
             begun: 0,
             log,
+            waiting: 0,
             due: VecDeque::new(),
             next_retry: None,
             held: HashSet::new(),
@@ -116,6 +123,7 @@ impl<'a, C: Courier> Turn<'a, C> {
         self.progress.retries_first |= is_probe;
         self.look_at_retries(is_probe).await?;
         self.send_all(if is_probe { 1 } else { REQUESTS_MAX }).await?;
+        self.progress.full = self.is_full();
         self.progress.retries_first = !self.progress.retries_first;
         let next = self.next(is_probe);
         self.end(next)
@@ -127,9 +135,15 @@ impl<'a, C: Courier> Turn<'a, C> {
 
     /// Reads what is due of the retry set; for a probe, what would be next, so that no other event has to stand in line for it.
     async fn look_at_retries(&mut self, is_probe: bool) -> Result<(), PollError> {
-        let limit = if is_probe { 1 } else { RETRIES_MAX };
+        let limit = if is_probe { 1 } else { DUE_MAX };
         let now = self.env().now();
-        for retry in self.shared.store.retries(self.done.set, limit).await? {
+        let (store, set) = (&self.shared.store, self.done.set);
+        let retries = store.retries(set, limit).await?;
+        if !retries.is_empty() {
+            // With those that wait for these.
+            self.waiting = store.retry_count(set, self.shared.retries_max).await?;
+        }
+        for retry in retries {
             if is_probe || retry.next_at <= now {
                 self.due.push_back(retry);
             } else {
@@ -137,7 +151,7 @@ impl<'a, C: Courier> Turn<'a, C> {
                 break;
             }
         }
-        if self.due.len() == RETRIES_MAX {
+        if self.due.len() == DUE_MAX {
             self.retry_at(now);
         }
         Ok(())
@@ -187,21 +201,50 @@ impl<'a, C: Courier> Turn<'a, C> {
     }
 
     fn next_retry(&mut self) -> Option<Errand> {
-        while let Some(StoredRetry { number, event, position, key, attempts, .. }) = self.due.pop_front() {
-            match event {
+        while let Some(retry) = self.due.pop_front() {
+            let seen = retry.seen();
+            match retry.event {
                 Some(event) => {
-                    return Some(self.errand(event, position, key, attempts + 1, true));
+                    let StoredRetry { position, key, attempts, .. } = retry;
+                    return Some(self.errand(event, position, key, attempts + 1, Some(seen)));
                 }
-                // It is not kept any more.
-                None => self.done.retries.push(RetryWrite::Done { event: number, key }),
+                None => self.give_up(retry, seen),
             }
         }
         None
     }
 
+    /// Is done with an event that is not kept any more, and says so.
+    fn give_up(&mut self, retry: StoredRetry, seen: SeenRetry) {
+        let StoredRetry { number, id, topic, key, attempts, .. } = retry;
+        let at = self.env().now();
+        self.progress.miss(at, 1);
+        self.done.deliveries.push(NewDelivery {
+            at,
+            event: id,
+            topic,
+            attempt: attempts + 1,
+            end: DeliveryEnd::GaveUp,
+            status: None,
+            took_ms: 0,
+            error: Some(NOT_KEPT.to_owned()),
+            answer: None,
+        });
+        self.done_with(number, key, seen);
+    }
+
+    /// Whether the retry set has as many events as it may have. Then the cursor stands still: whatever is read of the log may have to
+    /// go there.
+    fn is_full(&self) -> bool {
+        self.waiting >= self.shared.retries_max
+    }
+
     /// The next event of the log that need not wait for another; those that need to go to the retry set.
     async fn next_of_log(&mut self) -> Result<Option<Errand>, PollError> {
         loop {
+            if self.is_full() {
+                return Ok(None);
+            }
             if self.log.events.is_empty() {
                 self.progress.cursor = self.log.scanned;
                 if self.log.is_end || !self.is_in_time() {
@@ -217,16 +260,24 @@ impl<'a, C: Courier> Turn<'a, C> {
             let Some((position, event)) = self.log.events.pop_front() else { return Ok(None) };
             self.progress.cursor = position;
             match key {
-                Some(key) if self.held.contains(&key) => self.done.retries.push(RetryWrite::Later {
-                    event: event.number,
-                    position,
-                    key: Some(key),
-                    attempts: 0,
-                    next_at: None,
-                }),
-                key => return Ok(Some(self.errand(event, position, key, 1, false))),
+                Some(key) if self.held.contains(&key) => self.put_off(&event, position, Some(key), 0, None),
+                key => return Ok(Some(self.errand(event, position, key, 1, None))),
             }
         }
+    }
+
+    /// Puts an event of the log into the retry set.
+    fn put_off(
+        &mut self,
+        event: &StoredEvent,
+        position: i64,
+        key: Option<String>,
+        attempts: u32,
+        next_at: Option<Timestamp>,
+    ) {
+        self.waiting += 1;
+        let (id, topic, event) = (event.event.id, event.event.topic.clone(), event.number);
+        self.done.retries.push(RetryWrite::Later { event, id, topic, position, key, attempts, next_at });
     }
 
     fn is_in_time(&self) -> bool {
@@ -244,15 +295,22 @@ impl<'a, C: Courier> Turn<'a, C> {
         position: i64,
         key: Option<String>,
         attempt: u32,
-        is_retry: bool,
+        seen: Option<SeenRetry>,
     ) -> Errand {
         self.begun += 1;
         self.under_way.extend(key.clone());
-        Errand { event, position, key, attempt, is_retry, at: self.env().now() }
+        Errand { event, position, key, attempt, seen, at: self.env().now() }
     }
 
     async fn read_on(&mut self) -> Result<(), PollError> {
         let page = self.shared.store.read_log(self.reading(PAGE)).await?;
+        if page.gone > 0 {
+            // Passed over for good, so that they are counted once.
+            self.progress.miss(self.env().now(), page.gone);
+            self.progress.cursor = self.progress.cursor.saturating_add_unsigned(page.gone);
+            let (generator, gone) = (self.done.set.generator.0, page.gone);
+            tracing::warn!(generator, gone, "events were not kept until a webhook could be told of them");
+        }
         let keys: HashSet<String> = page.events.iter().filter_map(|(_, event)| self.key_of(event)).collect();
         if !keys.is_empty() {
             let keys = keys.into_iter().collect();
@@ -283,7 +341,7 @@ impl<'a, C: Courier> Turn<'a, C> {
 
     /// Notes what came of a request.
     fn settle(&mut self, errand: Errand, answer: &Answer) {
-        let Errand { event, position, key, attempt, is_retry, at } = errand;
+        let Errand { event, position, key, attempt, seen, at } = errand;
         let now = self.env().now();
         let verdict = verdict(answer);
         match verdict {
@@ -301,33 +359,38 @@ impl<'a, C: Courier> Turn<'a, C> {
             (_, Some(_)) => DeliveryEnd::Failed,
             (_, None) => DeliveryEnd::GaveUp,
         };
-        let number = event.number;
-        self.note(event, attempt, at, end, answer);
-        match next_at {
-            Some(next_at) if end == DeliveryEnd::Failed => {
+        self.note(&event, attempt, at, end, answer);
+        match (next_at.filter(|_| end == DeliveryEnd::Failed), seen) {
+            (Some(next_at), seen) => {
                 self.held.extend(key.clone());
                 self.retry_at(next_at);
-                let (event, attempts, next_at) = (number, attempt, Some(next_at));
-                self.done.retries.push(RetryWrite::Later { event, position, key, attempts, next_at });
+                match seen {
+                    Some(seen) => {
+                        let (event, attempts) = (event.number, attempt);
+                        self.done.retries.push(RetryWrite::Again { event, seen, attempts, next_at });
+                    }
+                    None => self.put_off(&event, position, key, attempt, Some(next_at)),
+                }
             }
-            _ if is_retry => self.done_with(number, key),
-            _ => {}
+            (None, Some(seen)) => self.done_with(event.number, key, seen),
+            (None, None) => {}
         }
     }
 
-    fn done_with(&mut self, event: EventKey, key: Option<String>) {
+    fn done_with(&mut self, event: EventKey, key: Option<String>, seen: SeenRetry) {
         if key.is_some() {
             // Who waits for it has its turn at once.
             self.retry_at(self.env().now());
         }
-        self.done.retries.push(RetryWrite::Done { event, key });
+        self.waiting = self.waiting.saturating_sub(1);
+        self.done.retries.push(RetryWrite::Done { event, key, seen });
     }
 
-    fn note(&mut self, event: StoredEvent, attempt: u32, at: Timestamp, end: DeliveryEnd, answer: &Answer) {
+    fn note(&mut self, event: &StoredEvent, attempt: u32, at: Timestamp, end: DeliveryEnd, answer: &Answer) {
         self.done.deliveries.push(NewDelivery {
             at,
             event: event.event.id,
-            topic: event.event.topic,
+            topic: event.event.topic.clone(),
             attempt,
             end,
             status: answer.status,
@@ -340,7 +403,8 @@ impl<'a, C: Courier> Turn<'a, C> {
     /// The receiver wants to hear of us no more.
     fn disable(&mut self, now: Timestamp) {
         let reason = Some("the receiver answered 410 Gone".to_owned());
-        let disabled = Disabled { at: now, by: Actor::system(), reason, backlog: Backlog::Park };
+        let (by, backlog) = (Actor::system(), Backlog::Park);
+        let disabled = Disabled { at: now, by, reason, backlog, left_config: false };
         self.endpoint.disabled = Some(disabled);
         self.done.shape = Some(Shape::of(&self.endpoint));
     }
@@ -354,19 +418,31 @@ impl<'a, C: Courier> Turn<'a, C> {
         if let Gate::Open(until) = self.progress.breaker.gate(now) {
             return Next::At(until);
         }
+        let look = now.plus(self.env().spread(LOOK_EVERY, 0.1));
+        let look = self.next_retry.map_or(look, |retry| retry.min(look));
         let all_read = self.log.is_end && self.log.events.is_empty();
         // A probe that had nothing to send has read the log to its end.
-        if (is_probe && self.begun > 0) || !all_read || !self.due.is_empty() {
+        if (is_probe && self.begun > 0) || !self.due.is_empty() {
+            return Next::Now;
+        }
+        if self.is_full() {
+            return Next::At(look);
+        }
+        if !all_read {
             return Next::Now;
         }
         self.done.listen = Some(self.reading(1));
-        let look = now.plus(self.env().spread(LOOK_EVERY, 0.1));
-        Next::At(self.next_retry.map_or(look, |retry| retry.min(look)))
+        Next::At(look)
     }
 
     fn end(mut self, next: Next) -> Result<Polled, PollError> {
-        // What waits for an event is written before that is done with, so that it is there to be released.
-        self.done.retries.sort_by_key(|write| matches!(write, RetryWrite::Done { .. }));
+        // What waits for an event is written before that is done with, so that it is there to be released. Those of one sort stand
+        // together: they are written at once.
+        self.done.retries.sort_by_key(|write| match write {
+            RetryWrite::Later { .. } => 0,
+            RetryWrite::Again { .. } => 1,
+            RetryWrite::Done { .. } => 2,
+        });
         let effects = vec![Effect::Webhook(Box::new(self.done))];
         let state = serde_json::to_value(&self.progress)?;
         Ok(Polled { effects, ..Polled::new(Vec::new(), state, next) })

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright::core::webhook::{Answer, Endpoint};
-use taskwright::core::{EventId, WebhookName};
+use taskwright::core::webhook::{Answer, Endpoint, RETRIES_MAX};
+use taskwright::core::{EventId, Garbage, WebhookName};
 use taskwright::generator::GeneratorSet;
-use taskwright::store::{NewEvent, SharedStore};
+use taskwright::store::{Collect, NewEvent, SharedStore};
 use taskwright::webhook::{Courier, Message, WebhookFamily, WebhookView, Webhooks};
 use taskwright::{Args, Duties, DutyConfig, Env, Namespace};
 
@@ -83,7 +83,18 @@ impl World {
     }
 
     pub(crate) fn delivering_on(&self, store: SharedStore, receivers: &Receivers) -> Duties {
+        self.delivering_with(store, receivers, RETRIES_MAX)
+    }
+
+    /// One that lets endpoints have so many events in their retry sets.
+    pub(crate) fn delivering_with(
+        &self,
+        store: SharedStore,
+        receivers: &Receivers,
+        retries_max: usize,
+    ) -> Duties {
         let family = WebhookFamily::new(Arc::clone(&store), self.sim.env(), receivers.clone());
+        let family = family.with_retries_max(retries_max);
         let generators = GeneratorSet::new().with_family(family).unwrap();
         Duties::start(&store, &self.sim.env(), &DutyConfig { generators, ..DutyConfig::default() })
     }
@@ -100,6 +111,20 @@ impl World {
 
     pub(crate) async fn webhook(&self, name: &str) -> WebhookView {
         self.webhooks().get(&Namespace::default(), &called(name)).await.unwrap().unwrap()
+    }
+
+    /// How many events an endpoint has in its retry set.
+    pub(crate) async fn retry_count(&self, name: &str) -> usize {
+        let view = self.webhook(name).await;
+        self.webhooks().retry_count(&view, 100_000).await.unwrap()
+    }
+
+    /// Removes all events that were delivered to schedules by now.
+    pub(crate) async fn forget_events(&self) {
+        let before = self.sim.env().now();
+        let collect =
+            Collect { garbage: Garbage::Events, before, after: None, limit: 10_000, dry_run: false };
+        assert!(self.store().collect(collect).await.unwrap().rows > 0);
     }
 
     /// Events that carry these numbers, of three keys.

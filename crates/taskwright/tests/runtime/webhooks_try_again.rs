@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use taskwright::Namespace;
+use taskwright::core::EventId;
 use taskwright::core::webhook::{ATTEMPTS_MAX, DeliveryEnd, Endpoint, Order};
 use taskwright::store::{Effect, EventKey, GeneratorCommit, RetryWrite, TakeGenerators, WebhookTurn};
 
@@ -39,8 +40,8 @@ fn an_event_that_failed_for_the_last_time_is_given_up() {
     world(async |world| {
         let receivers = Receivers::new(&world, |_| (400, AT_ONCE));
         world.endpoint("a", |endpoint| endpoint).await;
-        world.happens([1]).await;
-        has_failed(&world, ATTEMPTS_MAX - 1).await;
+        let id = world.happens([1]).await[0];
+        has_failed(&world, id, ATTEMPTS_MAX - 1).await;
         let _node = world.delivering(&receivers);
         world.sim.advance(seconds(60)).await;
         assert_eq!(receivers.numbers(&url("a")), [1], "once more, and not again");
@@ -52,13 +53,15 @@ fn an_event_that_failed_for_the_last_time_is_given_up() {
 }
 
 /// Writes that the first event of the log has failed so often, as a turn would have.
-async fn has_failed(world: &World, attempts: u32) {
+async fn has_failed(world: &World, id: EventId, attempts: u32) {
     let (store, now) = (world.store(), world.sim.env().now());
     let prefixes = vec!["webhook:".to_owned()];
     let take = TakeGenerators { prefixes, ..TakeGenerators::at(now, seconds(30), 1) };
     let taken = store.take_generators(take).await.unwrap().generators.remove(0);
     let next_at = Some(now);
-    let retries = vec![RetryWrite::Later { event: EventKey(1), position: 1, key: None, attempts, next_at }];
+    let topic = "order.paid".parse().unwrap();
+    let retries =
+        vec![RetryWrite::Later { event: EventKey(1), id, topic, position: 1, key: None, attempts, next_at }];
     let set = world.webhook("a").await.retry_set;
     let turn = WebhookTurn { set, deliveries: Vec::new(), retries, listen: None, shape: None };
     let commit = GeneratorCommit {
@@ -145,5 +148,34 @@ fn events_can_be_delivered_again_by_hand() {
         assert_eq!(found, [true, true, false]);
         world.sim.advance(seconds(5)).await;
         assert_eq!(receivers.numbers(&url("a")), [0, 1, 2, 3, 4, 1, 3]);
+    });
+}
+
+#[test]
+fn an_event_that_is_redelivered_while_it_is_sent_is_sent_once_more() {
+    world(async |world| {
+        // The first attempt of 2 fails; each takes a while.
+        let receivers = Receivers::new(&world, |sent| {
+            (if sent.number() == 2 && sent.ms < 2_500 { 500 } else { 200 }, seconds(3))
+        });
+        world.endpoint("a", |endpoint| Endpoint { in_flight: 2, ..endpoint }).await;
+        let _node = world.delivering(&receivers);
+        let ids = world.happens([1, 2]).await;
+        world.sim.advance(seconds(3)).await;
+        let numbers = || {
+            let mut numbers = receivers.numbers(&url("a"));
+            numbers.sort_unstable();
+            numbers
+        };
+        assert_eq!(numbers(), [1, 2], "they are under way");
+        let redeliver =
+            async || world.webhooks().redeliver(&Namespace::default(), &called("a"), ids.clone()).await;
+        assert_eq!(redeliver().await.unwrap(), [true; 2]);
+        world.sim.advance(seconds(3)).await;
+        assert_eq!(numbers(), [1, 1, 2, 2], "under way again, out of the retry set");
+        assert_eq!(redeliver().await.unwrap(), [true; 2]);
+        world.sim.advance(seconds(10)).await;
+        assert_eq!(numbers(), [1, 1, 1, 2, 2, 2]);
+        assert_eq!(world.retry_count("a").await, 0);
     });
 }

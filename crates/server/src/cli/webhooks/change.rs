@@ -15,7 +15,7 @@ Examples:
   taskwright webhooks enable billing
 
 What was parked is sent first. Also for one that is enabled and failing: it
-is tried at once.")]
+is tried at once. One that left the config file is as if you had added it.")]
 pub(super) struct Enable {
     #[command(flatten)]
     named: Named,

@@ -17,7 +17,8 @@ Examples:
   taskwright webhooks list --json
 
 States: on; failing: after ten failures within 5 min one event is tried every
-5 min; disabled; paused, as a generator. The backlog is how many events there
+5 min; full: as many events as may be wait to be tried again, and no new one is
+sent; disabled; paused, as a generator. The backlog is how many events there
 are behind the last one that was looked at, for whomever they are.")]
 pub(super) struct List {}
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 use taskwright::webhook::WebhookView;
-use taskwright_core::webhook::{Backlog, Order};
+use taskwright_core::webhook::{Backlog, Order, RETRIES_MAX};
 use taskwright_core::{Timestamp, WebhookName};
 use taskwright_store::DeliveryView;
 
@@ -26,8 +26,8 @@ pub(super) struct Show {
     name: WebhookName,
 }
 
-/// Retries that are shown.
-const RETRIES_SEEN: usize = 100;
+/// Retries that are counted: ten times as many as there are without redeliveries.
+const RETRIES_SEEN: usize = 10 * RETRIES_MAX;
 /// Attempts that are shown.
 const DELIVERIES_SEEN: usize = 5;
 
@@ -35,7 +35,9 @@ const DELIVERIES_SEEN: usize = 5;
 struct Whole<'a> {
     #[serde(flatten)]
     listed: Listed<'a>,
-    /// Up to 100.
+    /// Of the backlog, those that are not kept any more.
+    gone_max: u64,
+    /// Up to 100,000.
     retries: usize,
     next_retry: Option<Timestamp>,
     next_turn: Option<Timestamp>,
@@ -49,13 +51,16 @@ impl Show {
         let view = super::found(context, &self.name).await?;
         let store = context.store().await?;
         let head = store.log_head().await?;
-        let retries = store.retries(view.retry_set, RETRIES_SEEN).await?;
-        let next_retry = retries.first().map(|retry| retry.next_at);
+        let webhooks = super::client(context).await?;
+        let gone = webhooks.gone(&view).await?;
+        let retries = webhooks.retry_count(&view, RETRIES_SEEN).await?;
+        let next_retry = store.retries(view.retry_set, 1).await?.first().map(|retry| retry.next_at);
         let tried = store.deliveries(view.generator, None, DELIVERIES_SEEN).await?;
         if context.output.is_json() {
             context.output.json(&Whole {
                 listed: Listed::of(&view, head),
-                retries: retries.len(),
+                gone_max: gone,
+                retries,
                 next_retry,
                 next_turn: view.record.poll_at,
                 last_turn: view.record.last_poll,
@@ -66,11 +71,19 @@ impl Show {
         }
         let now = context.env.now();
         facts(&context.output, &view, now)?;
-        fact(&context.output, "backlog", format!("{} events at most", super::backlog(&view, head)))?;
+        let lost = if gone > 0 { format!("; {gone} of these are not kept any more") } else { String::new() };
+        let backlog = super::backlog(&view, head);
+        fact(&context.output, "backlog", format!("{backlog} events at most{lost}"))?;
         if let Some(next) = next_retry {
-            let most = if retries.len() == RETRIES_SEEN { " or more" } else { "" };
+            let most = if retries == RETRIES_SEEN { " or more" } else { "" };
             let next = text::full(next, now);
-            fact(&context.output, "retries", format!("{}{most}, the next {next}", retries.len()))?;
+            fact(&context.output, "retries", format!("{retries}{most}, the next {next}"))?;
+        }
+        if let Some(at) = view.progress.missed_at {
+            let missed = view.progress.missed;
+            let at = text::full(at, now);
+            let why = "were not kept until it could be told of them ([retention] events)";
+            fact(&context.output, "missed", format!("{missed} events at most {why}, last {at}"))?;
         }
         if !tried.is_empty() {
             look::heading(&context.output, "Tried last")?;
@@ -111,6 +124,13 @@ fn facts(output: &Output, view: &WebhookView, now: Timestamp) -> Result<(), Erro
     }
     if let Some(since) = view.progress.breaker.opened_at() {
         fact(output, "failing", format!("since {}; one event is tried every 5 min", text::full(since, now)))?;
+    }
+    if view.progress.full {
+        let name = &view.name;
+        let fix =
+            format!("mend the receiver, or forget all with `taskwright webhooks disable {name} --drop`");
+        let what = format!("{RETRIES_MAX} events wait to be tried again, and no new one is sent");
+        fact(output, "full", format!("{what}: {fix}"))?;
     }
     if let Some(paused) = &view.record.paused {
         let reason = paused.reason.as_ref().map(|reason| format!(": {}", text::one_line(reason)));

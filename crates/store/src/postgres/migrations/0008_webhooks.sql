@@ -28,7 +28,7 @@ CREATE TABLE webhook (
 
 CREATE INDEX webhook_listens ON webhook (generator) WHERE listens;
 
--- Events that could not be delivered. One without next_at waits for the one of its key before it, by position.
+-- Events that could not be delivered, with what is to be told of them when they are not kept any more. One without next_at waits for the one of its key before it, by position.
 CREATE TABLE retry (
     generator bigint  NOT NULL,
     epoch     bigint  NOT NULL,
@@ -36,6 +36,8 @@ CREATE TABLE retry (
     position  bigint  NOT NULL,
     next_at   bigint,
     attempts  integer NOT NULL,
+    id        uuid    NOT NULL,
+    topic     text    NOT NULL,
     key       text,
     PRIMARY KEY (generator, epoch, event)
 );

@@ -79,6 +79,17 @@ impl WebhookStore for PostgresStore {
         })
     }
 
+    fn retry_count(&self, set: RetrySet, limit: usize) -> Reply<'_, usize> {
+        Box::pin(async move {
+            let (epoch, most) = (set.epoch.cast_signed(), i64::try_from(limit).unwrap_or(i64::MAX));
+            let values: [(&(dyn ToSql + Sync), Type); 3] =
+                [(&set.generator.0, Type::INT8), (&epoch, Type::INT8), (&most, Type::INT8)];
+            let rows = self.look(webhook::RETRY_COUNT, &values).await?;
+            let count = rows.first().map_or(Ok(0), |row| get::<i64>(row, 0))?;
+            Ok(usize::try_from(count).unwrap_or_default())
+        })
+    }
+
     fn waiting_keys(&self, set: RetrySet, keys: Vec<String>) -> Reply<'_, Vec<String>> {
         Box::pin(async move {
             let epoch = set.epoch.cast_signed();

@@ -12,11 +12,21 @@ CREATE TABLE taskwright_webhook (
 
 CREATE INDEX taskwright_webhook_listens ON taskwright_webhook (generator) WHERE listens;
 
--- Events that could not be delivered. One without next_at waits for the one of its key before it, by position.
+-- Up to which key events are not kept any more, so that it can be told how many nobody was told of.
+CREATE TABLE taskwright_log_gone (
+    single   INTEGER PRIMARY KEY CHECK (single = 1),
+    position INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO taskwright_log_gone (single, position) VALUES (1, 0);
+
+-- Events that could not be delivered, with what is to be told of them when they are not kept any more. One without next_at waits for the one of its key before it, by position.
 CREATE TABLE taskwright_retry (
     generator INTEGER NOT NULL,
     epoch     INTEGER NOT NULL,
     event     INTEGER NOT NULL,
+    id        BLOB    NOT NULL,
+    topic     TEXT    NOT NULL,
     position  INTEGER NOT NULL,
     key       TEXT,
     attempts  INTEGER NOT NULL,
