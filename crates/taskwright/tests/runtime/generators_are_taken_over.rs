@@ -132,7 +132,7 @@ fn many_that_hang_hold_up_none_whose_items_are_urgent() {
         let mut generators = GeneratorSet::new();
         for n in 0..40 {
             generators =
-                generators.with(called(&format!("bulk {n}"), Priority::BULK, &env, true, &notes)).unwrap();
+                generators.with(called(&format!("bulk-{n}"), Priority::BULK, &env, true, &notes)).unwrap();
         }
         generators = generators.with(called("urgent", Priority::REALTIME, &env, false, &notes)).unwrap();
         let config = DutyConfig { generators, ..DutyConfig::default() };
