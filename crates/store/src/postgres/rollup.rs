@@ -31,9 +31,12 @@ struct Progress {
 
 /// See [`RollUpStore::roll_up`](crate::RollUpStore::roll_up).
 pub(super) async fn roll_up(session: &mut Session<'_>, most: usize) -> Result<RolledUp, Error> {
+    // Before the lock gives this transaction its number: see `look_ahead`.
+    let newest = session.first(NEWEST, &[]).await?.ok_or_else(|| vanished("a number"))?;
+    let newest: i64 = get(&newest, 0)?;
     let before = lock(session).await?;
     // Statements of their own: they see all that was committed while the lock was waited for.
-    let mut progress = look_ahead(session, &before).await?;
+    let mut progress = look_ahead(session, &before, newest).await?;
     let mut gathered = Gathered::default();
     let most = most.max(1);
     let slips = gathered.take_slips(session, most).await?;
@@ -61,11 +64,15 @@ async fn lock(session: &mut Session<'_>) -> Result<Progress, Error> {
     })
 }
 
-/// Says anew up to where no completion can come any more.
-async fn look_ahead(session: &mut Session<'_>, before: &Progress) -> Result<Progress, Error> {
+/// Says anew up to where no completion can come any more. `newest` was read before this transaction had a number of its own.
+///
+/// Whoever completes jobs has its transaction's number before it draws those of completions. So all that drew numbers up to
+/// `newest` have lower ones than this transaction. (What a snapshot calls its end is none to go by: transactions that are under way
+/// may have higher numbers.)
+async fn look_ahead(session: &mut Session<'_>, before: &Progress, newest: i64) -> Result<Progress, Error> {
     let row = session.first(AHEAD, &[&before.mark_xid]).await?.ok_or_else(|| vanished("a snapshot"))?;
-    let (newest, xid): (i64, String) = (get(&row, 0)?, get(&row, 1)?);
-    let (is_passed, is_foreign): (Option<bool>, Option<bool>) = (get(&row, 2)?, get(&row, 3)?);
+    let xid: String = get(&row, 0)?;
+    let (is_passed, is_foreign): (Option<bool>, Option<bool>) = (get(&row, 1)?, get(&row, 2)?);
     let mut progress = before.clone();
     if is_passed == Some(true) {
         progress.sure_to = progress.mark_to.take().map_or(progress.sure_to, |to| to.max(progress.sure_to));
@@ -271,11 +278,10 @@ pub(super) async fn leave_slips(
 // The statements of roll-ups.
 const LOCK: &str = "SELECT completion, sure_to, mark_to, mark_xid::text FROM rolled FOR UPDATE";
 const HOLD: &str = "SELECT completion FROM rolled FOR SHARE";
-/// The newest completion, the first id that no transaction had yet in the same snapshot, whether all below `$1` have ended, and whether
-/// there were as many at all.
-const AHEAD: &str = "SELECT coalesce((SELECT completion FROM completion ORDER BY completion DESC LIMIT 1), 0),
-        pg_snapshot_xmax(pg_current_snapshot())::text, $1::text::xid8 <= pg_snapshot_xmin(pg_current_snapshot()),
-        $1::text::xid8 > pg_snapshot_xmax(pg_current_snapshot())";
+const NEWEST: &str = "SELECT coalesce((SELECT completion FROM completion ORDER BY completion DESC LIMIT 1), 0)";
+/// The number of this transaction, whether all below `$1` have ended, and whether there were as many at all.
+const AHEAD: &str = "SELECT pg_current_xact_id()::text, $1::text::xid8 <= pg_snapshot_xmin(pg_current_snapshot()),
+        $1::text::xid8 > pg_current_xact_id()";
 const ADVANCE: &str =
     "UPDATE rolled SET completion = $1, sure_to = $2, mark_to = $3, mark_xid = $4::text::xid8";
 const TAKE_SLIPS: &str =
