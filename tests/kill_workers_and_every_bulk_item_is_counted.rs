@@ -7,9 +7,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::Value;
-use taskwright::State;
+use taskwright::bulk::{Bulk, BulkSet};
+use taskwright::{Client, State};
 
 use crate::support::{Dice, Site, Up, now, signal};
+
+/// A bulk is created in less, however large it is; held to on request.
+const CREATED_MAX: Duration = Duration::from_millis(100);
 
 /// How many items there are, and how often all workers are killed.
 struct Scale {
@@ -43,24 +47,55 @@ fn kill_workers_and_every_bulk_item_is_counted_on_postgresql() {
 fn ten_million_items_are_created_at_once_and_stored_as_one() {
     let site = Site::new();
     site.run(["migrate"]);
-    let before = std::fs::metadata(site.database()).unwrap().len();
-    let began = now();
+    let size = || std::fs::metadata(site.database()).unwrap().len();
+    let before = size();
     let id = create(&site, 10_000_000, &["flood"]);
-    println!("a bulk of 10,000,000 was created in {:?}, by a process of its own", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    let after = std::fs::metadata(site.database()).unwrap().len();
-    assert!(after - before < 100_000, "{before} to {after} bytes");
-    let up = start(&site);
-    site.wait_until("some to run", Duration::from_secs(60), || count(&site, &id, "settled") > 1_000);
-    assert_eq!(count(&site, &id, "failed"), 0);
+    assert!(size() - before < 100_000, "{before} to {} bytes", size());
+    ten_million(&site, id);
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn ten_million_items_are_created_at_once_and_stored_as_one_on_postgresql() {
+    let site = Site::on_postgres();
+    site.run(["migrate"]);
+    let id = create(&site, 10_000_000, &["flood"]);
+    ten_million(&site, id);
+}
+
+/// Looks at a bulk of so many; how long another takes to be created is measured in this process, and printed.
+fn ten_million(site: &Site, id: String) {
+    let bulks = Client::new(site.shared(), site.env.clone()).bulks(&BulkSet::built_in());
+    let more = || {
+        let params = serde_json::json!({"kind": "flood", "size": 10_000_000, "args": {}});
+        Bulk::new("count").params(&params).unwrap()
+    };
+    // The first one opens the connection.
+    let ids: Vec<_> = (0..2)
+        .map(|_| {
+            let began = now();
+            let id = site.ask(async |_| bulks.create(more()).await.unwrap());
+            println!("a bulk of 10,000,000 was created in {:?}", began.elapsed());
+            (id, began.elapsed())
+        })
+        .collect();
+    if std::env::var_os("TASKWRIGHT_TEST_FULL").is_some() {
+        assert!(ids[1].1 < CREATED_MAX, "{:?}", ids[1].1);
+    }
+    for (id, _) in ids {
+        site.run(["bulk", "cancel", &id.to_string()]);
+    }
+    let up = start(site);
+    site.wait_until("some to run", Duration::from_secs(60), || count(site, &id, "settled") > 1_000);
+    assert_eq!(count(site, &id, "failed"), 0);
     let rows = site.jobs(&[State::Available, State::Running, State::Scheduled, State::Blocked]).len();
     assert!(rows <= 1_001, "{rows}");
     // What was counted stays, and adds up, when somebody has had enough.
     site.run(["bulk", "cancel", &id]);
     site.wait_until("the bulk to be wound up", Duration::from_secs(60), || {
-        show(&site, &id)["window"].is_null()
+        show(site, &id)["window"].is_null()
     });
-    let told = show(&site, &id);
+    let told = show(site, &id);
     assert_eq!((&told["state"], &told["settled"]), (&Value::from("cancelled"), &told["made"]));
     assert!(site.jobs(&[State::Available, State::Running]).is_empty());
     assert!(up.stop().success());

@@ -30,6 +30,8 @@ struct Shared {
     server: PathBuf,
     /// How many more answers that say "committed" are to be lost.
     to_lose: AtomicU32,
+    /// And how many are passed on before.
+    to_pass: AtomicU32,
     lost: AtomicU32,
     sessions: Mutex<Vec<(TcpStream, UnixStream)>>,
 }
@@ -42,6 +44,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             server: socket.to_owned(),
             to_lose: AtomicU32::new(0),
+            to_pass: AtomicU32::new(0),
             lost: AtomicU32::new(0),
             sessions: Mutex::default(),
         });
@@ -63,6 +66,12 @@ impl Proxy {
 
     /// Loses the answers to the next so many transactions that commit, and cuts each one's connection instead.
     pub fn lose(&self, answers: u32) {
+        self.lose_behind(0, answers);
+    }
+
+    /// As [`lose`](Self::lose), once so many answers have been passed on: of statements that only look, say.
+    pub fn lose_behind(&self, passed: u32, answers: u32) {
+        self.shared.to_pass.store(passed, Ordering::SeqCst);
         self.shared.to_lose.store(answers, Ordering::SeqCst);
     }
 
@@ -159,6 +168,11 @@ impl Shared {
     /// Whether this answer is to be lost.
     fn loses_one(&self) -> bool {
         let one_less = |left: u32| left.checked_sub(1);
+        if self.to_lose.load(Ordering::SeqCst) > 0
+            && self.to_pass.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+        {
+            return false;
+        }
         let loses = self.to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok();
         if loses {
             self.lost.fetch_add(1, Ordering::SeqCst);

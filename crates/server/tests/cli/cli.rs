@@ -9,8 +9,8 @@ use taskwright::core::generator::{Definition, Record};
 use taskwright::generator::GeneratorSet;
 use taskwright::store::memory::MemoryStore;
 use taskwright::store::{
-    Claim, ClaimedJob, Collect, CollectStore, EventStore, Finish, GeneratorStore as _, LogEntry, LogStream, NewGenerator, NewWorker, Progress,
-    ProgressReport, SharedStore, Store,
+    Claim, ClaimedJob, Collect, CollectStore, EventStore, Finish, GeneratorStore as _, LogEntry, LogStream,
+    NewGenerator, NewWorker, Progress, ProgressReport, SharedStore, Store,
 };
 use taskwright::{DutyConfig, Env, JobId, Kind, State, WorkerId};
 use taskwright_core::Garbage;

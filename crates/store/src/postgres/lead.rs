@@ -3,21 +3,23 @@
 use std::time::Duration;
 
 use taskwright_core::WorkerId;
+use tokio_postgres::types::Type;
 
 use super::session::{Session, Uuid, get};
+use super::store::PostgresStore;
 use crate::error::Error;
 use crate::lead::Fence;
 
 /// Makes a node the leader, or keeps it so. See [`Store::lead`](crate::Store::lead).
 pub(super) async fn lead(
-    session: &mut Session<'_>,
+    store: &PostgresStore,
     node: WorkerId,
     lease: Duration,
 ) -> Result<Option<Fence>, Error> {
     // A hundred years are for ever.
     let lease_us = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX).min(100 * 365 * 86_400 * 1_000_000);
-    let row = session.first(LEAD, &[&Uuid::from(node), &lease_us]).await?;
-    row.map(|row| get::<i64>(&row, 0).map(|fence| Fence(fence.unsigned_abs()))).transpose()
+    let rows = store.once(LEAD, &[(&Uuid::from(node), Type::UUID), (&lease_us, Type::INT8)]).await?;
+    rows.first().map(|row| get::<i64>(row, 0).map(|fence| Fence(fence.unsigned_abs()))).transpose()
 }
 
 /// Gives up the lead. See [`Store::resign`](crate::Store::resign).

@@ -278,9 +278,11 @@ pub(super) async fn leave_slips(
 // The statements of roll-ups.
 const LOCK: &str = "SELECT completion, sure_to, mark_to, mark_xid::text FROM rolled FOR UPDATE";
 const HOLD: &str = "SELECT completion FROM rolled FOR SHARE";
-const NEWEST: &str = "SELECT coalesce((SELECT completion FROM completion ORDER BY completion DESC LIMIT 1), 0)";
+const NEWEST: &str =
+    "SELECT coalesce((SELECT completion FROM completion ORDER BY completion DESC LIMIT 1), 0)";
 /// The number of this transaction, whether all below `$1` have ended, and whether there were as many at all.
-const AHEAD: &str = "SELECT pg_current_xact_id()::text, $1::text::xid8 <= pg_snapshot_xmin(pg_current_snapshot()),
+const AHEAD: &str =
+    "SELECT pg_current_xact_id()::text, $1::text::xid8 <= pg_snapshot_xmin(pg_current_snapshot()),
         $1::text::xid8 > pg_current_xact_id()";
 const ADVANCE: &str =
     "UPDATE rolled SET completion = $1, sure_to = $2, mark_to = $3, mark_xid = $4::text::xid8";

@@ -189,7 +189,7 @@ impl PostgresStore {
     }
 
     /// Runs one statement in a transaction of its own.
-    async fn once(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
+    pub(super) async fn once(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
         self.counts.calls.fetch_add(1, Ordering::Relaxed);
         let mut tries = 1;
         loop {
@@ -470,7 +470,7 @@ impl Store for PostgresStore {
     }
 
     fn lead(&self, _monotonic_us: u64, node: WorkerId, lease: Duration) -> Reply<'_, Option<Fence>> {
-        Box::pin(async move { transact!(self, session => lead::lead(session, node, lease)) })
+        Box::pin(async move { lead::lead(self, node, lease).await })
     }
 
     fn resign(&self, node: WorkerId) -> Reply<'_, ()> {
@@ -479,9 +479,14 @@ impl Store for PostgresStore {
 
     fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted> {
         Box::pin(async move {
-            let done = transact!(self, session => sweep::promote(session, now, limit))?;
-            self.wake_lanes(now).await?;
-            Ok(done)
+            let (next_due, some_rest) = sweep::read_waiting(&self.look(sweep::WAITING, &[]).await?)?;
+            if some_rest {
+                self.wake_lanes(now).await?;
+            }
+            match next_due {
+                Some(due) if due <= now => transact!(self, session => sweep::promote(session, now, limit)),
+                _ => Ok(Promoted { next_due, ..Promoted::default() }),
+            }
         })
     }
 

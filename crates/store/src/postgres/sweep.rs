@@ -9,12 +9,14 @@ use std::time::Duration;
 use taskwright_core::attempt::{AttemptEnd, LossFacts, decide_loss};
 use taskwright_core::{Actor, Cause, Delivery, MaxAttempts, State, Timestamp, WorkerId};
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
 use super::absence::{Absences, Missing};
 use super::change::{By, Taken, end_all, note_all};
 use super::claim::max_attempts;
 use super::finish::{end_attempt, read_running};
 use super::session::{Session, Uuid, code, get, sql_code, vanished};
+use super::store::PostgresStore;
 use super::tether::{LOCKS, NUMBER_MASK, SERVER};
 use super::worker::shut_out_if_free;
 use crate::ended::Ended;
@@ -25,6 +27,12 @@ use crate::worker::{WorkerState, lease_expired};
 
 /// For anything that is still waited for where locked rows are passed over.
 const WAIT_BRIEFLY: &str = "SET LOCAL lock_timeout = 250";
+
+/// What [`WAITING`] says: when the next waiting job is due, and whether lanes rest.
+pub(super) fn read_waiting(rows: &[Row]) -> Result<(Option<Timestamp>, bool), Error> {
+    let row = rows.first().ok_or_else(|| vanished("an answer"))?;
+    Ok((get::<Option<i64>>(row, 0)?.map(Timestamp::from_micros), get(row, 1)?))
+}
 
 /// Promotes what is due. See [`Store::promote`](crate::Store::promote).
 pub(super) async fn promote(
@@ -127,15 +135,16 @@ pub(super) struct Look {
 }
 
 /// Looks for lost workers, and changes nothing.
-pub(super) async fn look(session: &mut Session<'_>, observer: &Observer<'_>) -> Result<Look, Error> {
-    let living = session.all(&candidates("w.state = 0 ORDER BY w.worker"), &[&observer.lock_class]).await?;
+pub(super) async fn look(store: &PostgresStore, observer: &Observer<'_>) -> Result<Look, Error> {
+    let living = candidates("w.state = 0 ORDER BY w.worker");
+    let living = store.look(&living, &[(&observer.lock_class, Type::OID)]).await?;
     let living = living.iter().map(Candidate::read).collect::<Result<Vec<_>, Error>>()?;
     let elsewhere = living.iter().filter(|worker| worker.boot != observer.boot);
     let missing: Vec<Missing> = elsewhere.filter_map(|worker| worker.missing).collect();
     let again_in = observer.absences.look(observer.monotonic_us, &missing);
     let lost = living.iter().filter(|worker| worker.loss(observer).is_some());
     let mut gone: Vec<i64> = lost.map(|worker| worker.number).collect();
-    for row in session.all("SELECT worker FROM worker WHERE jobs_left ORDER BY worker", &[]).await? {
+    for row in store.look("SELECT worker FROM worker WHERE jobs_left ORDER BY worker", &[]).await? {
         gone.push(get(&row, 0)?);
     }
     Ok(Look { gone, again_in })
@@ -290,6 +299,8 @@ pub(super) const PUT_READY: &str = "INSERT INTO ready (lane, ready_at, seq, atte
     SELECT j.lane, j.run_at, t.seq, t.attempts, t.flags
     FROM unnest($1::bigint[], $2::integer[], $3::bigint[]) AS t (seq, attempts, flags)
     CROSS JOIN LATERAL (SELECT lane, run_at FROM job WHERE job.seq = t.seq LIMIT 1) j";
+pub(super) const WAITING: &str = "SELECT
+        (SELECT due FROM waiting WHERE due IS NOT NULL ORDER BY due LIMIT 1), EXISTS (SELECT FROM lane WHERE is_resting)";
 pub(super) const NEXT_DUE: &str =
     "SELECT due FROM waiting WHERE due IS NOT NULL AND due > $1 ORDER BY due LIMIT 1";
 pub(super) const LOSE: &str = "UPDATE worker SET state = $2 WHERE worker = $1 AND state = 0";

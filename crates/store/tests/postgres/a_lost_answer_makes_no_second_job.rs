@@ -50,9 +50,19 @@ impl Scene {
     }
 
     /// Does it with its answer lost, and again; what the second time gave.
-    async fn twice<T>(&self, what: &str, mut write: impl AsyncFnMut(&dyn Store) -> Result<T, Error>) -> T {
+    async fn twice<T>(&self, what: &str, write: impl AsyncFnMut(&dyn Store) -> Result<T, Error>) -> T {
+        self.twice_behind(0, what, write).await
+    }
+
+    /// The same for what looks so many times before it writes.
+    async fn twice_behind<T>(
+        &self,
+        looks: u32,
+        what: &str,
+        mut write: impl AsyncFnMut(&dyn Store) -> Result<T, Error>,
+    ) -> T {
         let before = self.proxy.lost();
-        self.proxy.lose(1);
+        self.proxy.lose_behind(looks, 1);
         let Err(error) = write(self.behind.store()).await else { panic!("{what}: the answer arrived") };
         assert!(error.is_transient(), "{what}: {error}");
         assert_eq!(self.proxy.lost(), before + 1, "{what}: it failed before it was committed");
@@ -328,7 +338,7 @@ async fn duties_and_workers_calls_that_are_repeated_do_no_harm() {
     let scene = Scene::new().await.with_lane().await;
     let later = |n| NewJob { run_at: Some(at(5)), ..job(n) };
     scene.behind.enqueue(0, (1..=20).map(later)).await;
-    let promoted = scene.twice("promote", async |store| store.promote(at(5), 1_000).await).await;
+    let promoted = scene.twice_behind(1, "promote", async |store| store.promote(at(5), 1_000).await).await;
     assert_eq!(promoted.promoted, 0);
 
     let new = new_worker(1);

@@ -7,7 +7,7 @@ use taskwright_core::Timestamp;
 
 use super::super::error::{is_about_rows, is_conflict};
 use super::super::session::Session;
-use super::super::sweep::{self, Found, Look, Observer};
+use super::super::sweep::{self, Found, Observer};
 use super::super::tether;
 use super::{PostgresStore, TRIES_MAX};
 use crate::error::Error;
@@ -27,7 +27,7 @@ impl PostgresStore {
             lock_class: tether::lock_class(self.connections.settings().schema()),
             monotonic_us,
         };
-        let look = self.look_for_lost(&observer).await?;
+        let look = sweep::look(self, &observer).await?;
         let mut reclaimed = Reclaimed { look_again_in: look.again_in, ..Reclaimed::default() };
         for number in look.gone.into_iter().filter(|number| self.stuck.is_due(*number, monotonic_us)) {
             let found = transact!(self, session => sweep::reclaim(session, &observer, now, number));
@@ -52,13 +52,6 @@ impl PostgresStore {
             }
         }
         Ok(reclaimed)
-    }
-
-    /// Nothing is changed, so that there is nothing to commit.
-    async fn look_for_lost(&self, observer: &Observer<'_>) -> Result<Look, Error> {
-        let mut connection = self.connections.get().await?;
-        let tx = connection.begin().await?;
-        sweep::look(&mut Session::new(&tx, &self.lanes), observer).await
     }
 
     fn note(&self, found: Found, reclaimed: &mut Reclaimed) {
