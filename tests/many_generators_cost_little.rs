@@ -110,9 +110,17 @@ fn urgent(site: &Site, is_full: bool, on: &str) {
         let view: serde_json::Value = serde_json::from_str(&collected).unwrap();
         view["removed"].as_u64().unwrap_or_default()
     };
+    let collect = || {
+        let collector = "gc:events".parse().unwrap();
+        site.ask(async |_| client.generators().notify(&Namespace::default(), &collector).await.unwrap());
+    };
     let before = removed();
     let mut took = Vec::new();
-    for _ in 0..urgent {
+    for n in 0..urgent {
+        // It rests when it has found nothing that was delivered yet.
+        if n % 10 == 0 {
+            collect();
+        }
         let job = Job::new("exec").args(&serde_json::json!({"command": ["true"]})).unwrap();
         let stored = site.env.now();
         let id = site.ask(async |_| client.enqueue(job.priority(Priority::REALTIME)).await.unwrap().id);
