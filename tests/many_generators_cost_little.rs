@@ -110,6 +110,10 @@ fn urgent(site: &Site, is_full: bool, on: &str) {
         let view: serde_json::Value = serde_json::from_str(&collected).unwrap();
         view["removed"].as_u64().unwrap_or_default()
     };
+    // Delivering them is another matter.
+    site.wait_until("the events to be delivered", Duration::from_secs(120), || {
+        site.ask(async |store| store.undelivered(1).await.unwrap()).is_empty()
+    });
     let collect = || {
         let collector = "gc:events".parse().unwrap();
         site.ask(async |_| client.generators().notify(&Namespace::default(), &collector).await.unwrap());

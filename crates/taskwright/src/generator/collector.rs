@@ -23,8 +23,8 @@ use crate::error::Error;
 const BATCH_MIN: usize = 100;
 const BATCH_MAX: usize = 1_000;
 /// A batch that takes longer than [`BATCH_SLOW`] is followed by one of half as many rows: on SQLite nobody else writes meanwhile.
-const BATCH_QUICK: Duration = Duration::from_millis(20);
-const BATCH_SLOW: Duration = Duration::from_millis(50);
+const BATCH_QUICK: Duration = Duration::from_millis(3);
+const BATCH_SLOW: Duration = Duration::from_millis(8);
 /// How long one poll goes on: 1 s, and at most [`BATCHES_MAX`] batches. Between two batches it rests as long as the last one took.
 const POLL_TIME: Duration = Duration::from_secs(1);
 const BATCHES_MAX: usize = 100;
