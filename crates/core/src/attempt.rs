@@ -503,6 +503,24 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_stays_a_loss_whatever_was_asked_of_the_job() {
+        let asked = decide_loss(&LossFacts { cancel_requested: true, ..loss() });
+        let freed = || free("by hand".to_owned());
+        for (decision, to) in [
+            (asked.clone(), State::Cancelled),
+            (freed().under_cancel(), State::Cancelled),
+            (asked.under_deadline(), State::Failed),
+            (freed().under_deadline(), State::Failed),
+        ] {
+            assert_eq!(
+                (decision.cause, decision.to, decision.end),
+                (Cause::Lose, to, Some(AttemptEnd::Lost))
+            );
+            crate::state::check(State::Running, decision.cause, decision.to).unwrap();
+        }
+    }
+
+    #[test]
     fn a_lost_job_runs_again_until_three_workers_in_a_row_were_lost() {
         let to = |lost_before| decide_loss(&LossFacts { lost_before, ..loss() });
         assert_eq!((to(0).to, to(1).to), (State::Available, State::Available));

@@ -451,6 +451,7 @@ macro_rules! conformance {
                 the_claim_of_a_running_attempt_is_told,
                 an_attempt_that_does_not_count_leaves_the_way_back,
                 a_cancel_of_a_running_job_is_told_as_request_and_end,
+                an_attempt_that_was_lost_is_told_as_lost_whatever_was_asked_of_it,
                 what_happens_in_one_moment_is_told_in_its_order,
             ]
             unique: [

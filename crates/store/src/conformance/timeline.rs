@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use taskwright_core::attempt::Outcome;
+use taskwright_core::attempt::{AttemptEnd, Outcome};
 use taskwright_core::{Actor, Cause, NewJob, Owner, Priority, State};
 
 use super::Harness;
 use super::fixture::*;
-use crate::{Change, TimelineEntry};
+use crate::{Change, Changed, TimelineEntry};
 
 fn entry(now: u64, cause: Option<Cause>, to: State, actor: Actor, reason: Option<&str>) -> TimelineEntry {
     TimelineEntry { at: at(now), cause, to, actor, reason: reason.map(str::to_owned) }
@@ -85,6 +85,22 @@ pub async fn a_cancel_of_a_running_job_is_told_as_request_and_end(harness: &impl
         entry(4, Some(Cause::Cancel), State::Cancelled, worker, Some("stopped")),
     ];
     assert_eq!(process.detail(1).await.timeline[1..], expected);
+}
+
+pub async fn an_attempt_that_was_lost_is_told_as_lost_whatever_was_asked_of_it(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(1, jobs(1..=2)).await;
+    worker.claim_all(2).await;
+    for (n, asked, to) in [(1, Change::Cancel, State::Cancelled), (2, Change::Fail, State::Failed)] {
+        assert_eq!(process.change(3, n, asked).await, Changed::Done);
+        assert_eq!(process.change(4, n, Change::Free).await, Changed::Done);
+        let told = process.detail(n).await;
+        let last = told.timeline.last().expect("there is a timeline");
+        assert_eq!((last.cause, last.to, &last.actor), (Some(Cause::Lose), to, &Actor::system()), "{asked:?}");
+        let ends: Vec<_> = told.attempts.iter().map(|attempt| attempt.end).collect();
+        assert_eq!(ends, [AttemptEnd::Lost], "{asked:?}");
+    }
 }
 
 pub async fn what_happens_in_one_moment_is_told_in_its_order(harness: &impl Harness) {
