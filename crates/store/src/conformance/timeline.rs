@@ -93,7 +93,7 @@ pub async fn an_attempt_that_was_lost_is_told_as_lost_whatever_was_asked_of_it(h
     process.enqueue(1, jobs(1..=2)).await;
     worker.claim_all(2).await;
     for (n, asked, to) in [(1, Change::Cancel, State::Cancelled), (2, Change::Fail, State::Failed)] {
-        assert_eq!(process.change(3, n, asked).await, Changed::Done);
+        assert_eq!(process.change(3, n, asked).await, Changed::Requested);
         assert_eq!(process.change(4, n, Change::Free).await, Changed::Done);
         let told = process.detail(n).await;
         let last = told.timeline.last().expect("there is a timeline");
