@@ -289,6 +289,16 @@ pub trait Store:
     /// because whoever waits also looks now and then.
     fn hints(&self) -> watch::Receiver<u64>;
 
+    /// A number that moves when others have committed something that nobody told of, where that costs a look now and then:
+    /// for a process that looks for others of its machine, and [rouses](Self::rouse) them.
+    fn unannounced(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
+    /// Hints at news in this process, for another one that looks for [them](Self::unannounced). From the first call on this
+    /// process counts on that one, and hardly looks by itself.
+    fn rouse(&self) {}
+
     /// The wall clock of the store, where that is another one than this machine's: by it all machines go.
     fn now(&self) -> Reply<'_, Option<Timestamp>> {
         Box::pin(async { Ok(None) })

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use taskwright::store::{SharedStore, WorkerState};
-use taskwright::supervisor::parent_gone;
+use taskwright::supervisor::Parent;
 use taskwright::worker::Builder;
 use taskwright::{Env, Registry, Worker};
 use tokio::sync::mpsc;
@@ -197,14 +197,14 @@ pub(super) async fn serve(context: &Context, verb: &Bench, how: Serve) -> Result
     // A parent that is gone ends what follows.
     let _ = say(READY);
     match how {
-        Serve::Stay => worker.run(parent_gone()).await?,
+        Serve::Stay => worker.run(Parent::listen().gone()).await?,
         Serve::Drain => {
             let mut go = String::new();
             let read = std::io::stdin().read_line(&mut go);
             if !read.is_ok_and(|bytes| bytes > 0) {
                 return Ok(Exit::Ok);
             }
-            worker.until_empty().run(parent_gone()).await?
+            worker.until_empty().run(Parent::listen().gone()).await?
         }
     };
     let _ = say(&(run.load(Ordering::Relaxed) % TOLD_EVERY).to_string());

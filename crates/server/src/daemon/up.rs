@@ -9,7 +9,7 @@ use std::time::Duration;
 use taskwright::store::{SharedStore, Store, WorkerState};
 use taskwright::supervisor::{End, Event, Supervisor};
 use taskwright::{Duties, Env};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::signals::Signals;
 use super::watchdog;
@@ -49,9 +49,11 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let duties = Duties::start_with(&store, &env, &duty_config, crate::command::orphan_killer(&store));
     let (ends, end) = mpsc::unbounded_channel();
     let blocked = Arc::new(Notify::new());
-    let watch = watchdog::start(&env, &store, Arc::clone(&blocked));
+    // A server rids itself of a client that holds it up.
+    let watches = !context.store_url.is_elsewhere();
+    let watch = watches.then(|| watchdog::start(&env, &store, Arc::clone(&blocked)));
     let dead = Dead::default();
-    let workers = supervise(context, &env, &plan, end, blocked, |event| {
+    let workers = supervise(context, &env, &plan, end, blocked, store.unannounced(), |event| {
         tell(context, event);
         if let Event::Died { slot, pid, .. } = *event {
             dead.borrow_mut().insert(slot, pid);
@@ -176,6 +178,7 @@ async fn supervise(
     plan: &Plan,
     end: mpsc::UnboundedReceiver<End>,
     blocked: Arc<Notify>,
+    news: Option<watch::Receiver<u64>>,
     on_event: impl FnMut(&Event),
 ) -> Result<(), Error> {
     if plan.processes == 0 {
@@ -196,6 +199,7 @@ async fn supervise(
     };
     // Two seconds more than a worker gives its jobs: it needs a moment to write down how they ended.
     let supervisor = Supervisor::new(env.clone(), plan.processes, command)
+        .nudge_on(news)
         .grace(plan.grace + Duration::from_secs(2))
         .replace_on(Exit::Recycled.code().into())
         .kill_paused_on(blocked);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright::store::Store;
-use taskwright::supervisor::parent_gone;
+use taskwright::supervisor::Parent;
 use taskwright::{Duties, Env, Registry, Worker as JobWorker, duty};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::signals::Signals;
 use super::{CONCURRENCY_DEFAULT, GRACE_DEFAULT};
@@ -46,14 +46,17 @@ pub(crate) fn worker(context: &Context, verb: &Worker) -> Result<Exit, Error> {
 
 async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let env = context.env.clone();
-    let store = match verb.supervised {
-        true => match store_of_parent(context, &env).await? {
+    let parent = verb.supervised.then(Parent::listen);
+    let store = match &parent {
+        Some(parent) => match store_of_parent(context, &env, parent).await? {
             Some(store) => store,
             None => return Ok(Exit::Ok),
         },
-        false => context.store_or_new().await?,
+        None => context.store_or_new().await?,
     };
     let store = Arc::clone(store);
+    let _rousing =
+        parent.as_ref().map(|parent| env.spawn("rouse", rouse(Arc::clone(&store), parent.nudges())));
     let signals = Signals::listen()?;
     let config = &context.config;
     let grace = verb.grace.or(config.workers.grace).unwrap_or(GRACE_DEFAULT);
@@ -103,7 +106,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
         builder = builder.until_empty();
     }
     let stop = Arc::new(Notify::new());
-    let stopped = stopped(Arc::clone(&stop), verb.supervised);
+    let stopped = stopped(Arc::clone(&stop), parent);
     let ended =
         signals.around(&env, builder.run(stopped), move || stop.notify_one(), || Duration::ZERO).await;
     if let Some(duties) = duties {
@@ -132,7 +135,11 @@ fn exit(verb: &Worker, summary: &taskwright::Summary) -> Exit {
 
 /// The store that `up` has open. A server that is away, or that is just being upgraded, is waited for: ending would only
 /// make the parent start another worker, later and later. `None` when the parent has gone meanwhile.
-async fn store_of_parent<'c>(context: &'c Context, env: &Env) -> Result<Option<&'c Arc<dyn Store>>, Error> {
+async fn store_of_parent<'c>(
+    context: &'c Context,
+    env: &Env,
+    parent: &Parent,
+) -> Result<Option<&'c Arc<dyn Store>>, Error> {
     let first = match context.store_or_new().await {
         Err(error) if context.store_url.is_elsewhere() => error,
         opened => return opened.map(Some),
@@ -150,7 +157,7 @@ async fn store_of_parent<'c>(context: &'c Context, env: &Env) -> Result<Option<&
     };
     tokio::select! {
         store = open => Ok(Some(store)),
-        () = parent_gone() => Ok(None),
+        () = parent.clone().gone() => Ok(None),
     }
 }
 
@@ -158,12 +165,22 @@ fn queues(context: &Context, verb: &Worker) -> Option<Vec<taskwright::QueueName>
     if verb.queues.is_empty() { context.config.workers.queues.clone() } else { Some(verb.queues.clone()) }
 }
 
+/// Passes on what the parent sees: it looks for all of its workers.
+async fn rouse(store: Arc<dyn Store>, mut nudges: watch::Receiver<u64>) {
+    loop {
+        store.rouse();
+        if nudges.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Is ready when the worker is to stop: by a signal, or because its parent is gone.
-async fn stopped(asked: Arc<Notify>, supervised: bool) {
+async fn stopped(asked: Arc<Notify>, parent: Option<Parent>) {
     let orphaned = async {
-        match supervised {
-            true => parent_gone().await,
-            false => std::future::pending().await,
+        match parent {
+            Some(parent) => parent.gone().await,
+            None => std::future::pending().await,
         }
     };
     tokio::select! {

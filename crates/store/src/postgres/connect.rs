@@ -29,7 +29,8 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CopyInSink, IsolationLevel, Row};
 
 use super::error::{POOLED, is_lost, open_error, pool_error, store_error, unanswered};
-use super::listen::{GLANCE, channel, notify, seen};
+use super::glance::Glance;
+use super::listen::{channel, notify};
 use super::reach::{HostByHost, LOGIN_WAIT_MAX, login_wait_max};
 use super::tls;
 use super::url::Settings;
@@ -216,10 +217,12 @@ impl Connection {
         self.calls().answer(rows).await
     }
 
-    /// What changes whenever somebody commits: see [`GLANCE`].
-    pub(super) async fn glance(&self) -> Result<String, Error> {
+    /// Looks whether somebody has committed anything.
+    pub(super) async fn glance(&self) -> Result<Glance, Error> {
         let object = self.object.as_ref().ok_or_else(Error::closed)?;
-        self.calls().answer(object.simple_query(GLANCE)).await.map(|messages| seen(&messages))
+        let sql = Glance::statement(self.whereabouts.settings().schema());
+        let messages = self.calls().answer(object.simple_query(&sql)).await?;
+        Glance::of(&messages).ok_or_else(unanswered)
     }
 
     /// Tells everybody who listens.

@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{AsyncMessage, Client, Connection, SimpleQueryMessage, Socket};
+use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connect::config_with;
 use super::error::store_error;
+use super::glance::Glance;
 use super::reach::{first, login_wait_max};
 use super::tls;
 use super::url::Settings;
@@ -29,6 +30,7 @@ const OPTIONS: &str = "-c statement_timeout=10s -c lock_timeout=5s";
 pub(super) struct Listening {
     client: Client,
     channel: String,
+    glance: String,
     heard: Arc<Notify>,
     /// Drives the connection; ends with it.
     driver: JoinSet<()>,
@@ -53,7 +55,13 @@ impl Listening {
                 }
             }
         });
-        let listening = Self { client, channel: channel(settings), heard, driver };
+        let listening = Self {
+            client,
+            channel: channel(settings),
+            glance: Glance::statement(settings.schema()),
+            heard,
+            driver,
+        };
         let own_id = within_wait(listening.client.simple_query("SELECT pg_backend_pid()")).await?;
         own.store(field(&own_id, 0).parse().unwrap_or(0), Ordering::Relaxed);
         listening.run(&format!("LISTEN {:?}", listening.channel)).await?;
@@ -73,9 +81,10 @@ impl Listening {
         self.run(&notify(&self.channel)).await
     }
 
-    /// What changes whenever somebody commits: see [`GLANCE`].
-    pub(super) async fn glance(&self) -> Result<String, Error> {
-        within_wait(self.client.simple_query(GLANCE)).await.map(|messages| seen(&messages))
+    /// Looks whether somebody has committed anything.
+    pub(super) async fn glance(&self) -> Result<Glance, Error> {
+        let messages = within_wait(self.client.simple_query(&self.glance)).await?;
+        Glance::of(&messages).ok_or_else(lost)
     }
 
     async fn run(&self, sql: &str) -> Result<(), Error> {
@@ -106,15 +115,6 @@ pub(super) fn channel(settings: &Settings) -> String {
 /// The statement that tells everybody who listens.
 pub(super) fn notify(channel: &str) -> String {
     format!("NOTIFY {channel:?}")
-}
-
-/// Asks which transactions are under way, in all databases of the server: another answer says that one with writes has
-/// ended since. It reads no table and writes nothing.
-pub(super) const GLANCE: &str = "SELECT pg_current_snapshot()";
-
-/// What [`GLANCE`] gave.
-pub(super) fn seen(messages: &[SimpleQueryMessage]) -> String {
-    field(messages, 0).to_owned()
 }
 
 /// The answer of the server, which is lost when it takes too long.

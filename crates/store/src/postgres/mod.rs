@@ -41,6 +41,7 @@ mod event;
 mod file;
 mod finish;
 mod generator;
+mod glance;
 mod health;
 mod held;
 mod history;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 use tokio::sync::oneshot;
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
 use super::absence::Absences;
 use super::change::{self, By};
@@ -16,7 +17,7 @@ use super::connect::{Connections, Parameters};
 use super::error::{is_conflict, is_duplicate};
 use super::held::{Held, Where};
 use super::rest::Rest;
-use super::session::{Lanes, Parts, Session, get};
+use super::session::{Lanes, Parts, Session, Uuid, get};
 use super::stuck::Stuck;
 use super::sweep;
 use super::tether::Tether;
@@ -394,7 +395,10 @@ impl Store for PostgresStore {
     }
 
     fn signals(&self, worker: WorkerId) -> Reply<'_, Signals> {
-        Box::pin(async move { snapshot!(self, session => worker::signals(session, worker)) })
+        Box::pin(async move {
+            let rows = self.look(worker::SIGNALS, &[(&Uuid::from(worker), Type::UUID)]).await?;
+            worker::read_signals(&rows)
+        })
     }
 
     fn unregister(&self, now: Timestamp, worker: WorkerId) -> Reply<'_, ()> {
@@ -517,6 +521,15 @@ impl Store for PostgresStore {
     fn hints(&self) -> tokio::sync::watch::Receiver<u64> {
         self.bell.connect(&self.connections);
         self.bell.listen()
+    }
+
+    fn unannounced(&self) -> Option<tokio::sync::watch::Receiver<u64>> {
+        self.bell.connect(&self.connections);
+        Some(self.bell.listen_for_unannounced())
+    }
+
+    fn rouse(&self) {
+        self.bell.rouse();
     }
 
     fn now(&self) -> Reply<'_, Option<Timestamp>> {

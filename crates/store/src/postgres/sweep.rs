@@ -136,19 +136,20 @@ pub(super) struct Look {
 
 /// Looks for lost workers, and changes nothing.
 pub(super) async fn look(store: &PostgresStore, observer: &Observer<'_>) -> Result<Look, Error> {
-    let living = candidates("w.state = 0 ORDER BY w.worker");
-    let living = store.look(&living, &[(&observer.lock_class, Type::OID)]).await?;
-    let living = living.iter().map(Candidate::read).collect::<Result<Vec<_>, Error>>()?;
+    let rows = store.look(&candidates(LOOKED_AT), &[(&observer.lock_class, Type::OID)]).await?;
+    let workers = rows.iter().map(Candidate::read).collect::<Result<Vec<_>, Error>>()?;
+    // Of those that were lost before, jobs are left.
+    let (before, living): (Vec<_>, Vec<_>) = workers.into_iter().partition(|worker| worker.was_lost);
     let elsewhere = living.iter().filter(|worker| worker.boot != observer.boot);
     let missing: Vec<Missing> = elsewhere.filter_map(|worker| worker.missing).collect();
     let again_in = observer.absences.look(observer.monotonic_us, &missing);
     let lost = living.iter().filter(|worker| worker.loss(observer).is_some());
-    let mut gone: Vec<i64> = lost.map(|worker| worker.number).collect();
-    for row in store.look("SELECT worker FROM worker WHERE jobs_left ORDER BY worker", &[]).await? {
-        gone.push(get(&row, 0)?);
-    }
+    let gone = lost.chain(&before).map(|worker| worker.number).collect();
     Ok(Look { gone, again_in })
 }
+
+/// Those that may be lost, and those that were and of which jobs are left.
+const LOOKED_AT: &str = "w.state = 0 OR w.jobs_left ORDER BY w.worker";
 
 /// What became of a worker that seemed to be gone.
 pub(super) enum Found {

@@ -5,10 +5,12 @@
 //! task tells it, once for everything that has gathered. A process that only enqueues tells by a connection of its pool.
 //!
 //! Nobody tells of what a program enqueues in its own transaction, nor can anybody listen through PgBouncer. So as long
-//! as somebody waits for hints, the server is asked every 30 to 55 ms whether anybody has committed anything, which costs
-//! it some 30 µs, or 0.7 ms of each second for each process. Only when that is so is it worth a claim. A job that is
-//! committed therefore starts within 100 ms, of which some 45 are left for the claim and for who told the server.
+//! as somebody waits for hints, the server is asked every 45 to 65 ms whether anybody has committed anything, which costs
+//! it some 30 µs, or 0.5 ms of each second for each process. Only when that is so is it worth a claim. A job that is
+//! committed therefore starts within 100 ms, of which some 35 are left for the claim and for who told the server. A process
+//! that others tell of what they see so (see [`rouse`](Bell::rouse)) leaves the glances to them, but for one a second.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::connect::Connections;
+use super::glance::Glance;
 use super::listen::Listening;
 
 /// The pauses between attempts to connect again: the first, and the longest.
@@ -24,7 +27,10 @@ const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Durat
 
 /// The shortest and the longest time between two glances at what others committed. They differ, so that processes which
 /// started together do not ask together.
-const GLANCE_MS: (u64, u64) = (30, 55);
+const GLANCE_MS: (u64, u64) = (45, 65);
+
+/// The same where another process glances and tells: only in case that it does no more.
+const ROUSED_GLANCE_MS: (u64, u64) = (1_000, 1_250);
 
 /// How often the server is asked when nobody waits for hints: only to see that the connection still lives.
 const PING_EVERY: Duration = Duration::from_secs(15);
@@ -38,9 +44,42 @@ const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// Tells the other processes, and this one's listeners.
 pub(super) struct Bell {
-    local: Arc<watch::Sender<u64>>,
+    local: Arc<Ears>,
     news: Arc<News>,
     line: Mutex<Line>,
+}
+
+/// Who wants to hear in this process.
+#[derive(Default)]
+struct Ears {
+    all: watch::Sender<u64>,
+    /// Those who hear only of what was seen at a glance.
+    unannounced: watch::Sender<u64>,
+    /// Another process glances for this one.
+    is_roused: AtomicBool,
+}
+
+impl Ears {
+    fn ring(&self) {
+        ring(&self.all);
+    }
+
+    fn ring_unannounced(&self) {
+        ring(&self.unannounced);
+        self.ring();
+    }
+
+    fn is_anybody_there(&self) -> bool {
+        self.all.receiver_count() + self.unannounced.receiver_count() > 0
+    }
+
+    fn glance_ms(&self) -> (u64, u64) {
+        if self.is_roused.load(Ordering::Relaxed) { ROUSED_GLANCE_MS } else { GLANCE_MS }
+    }
+}
+
+fn ring(count: &watch::Sender<u64>) {
+    count.send_modify(|count| *count = count.wrapping_add(1));
 }
 
 /// How others are told and heard.
@@ -125,7 +164,7 @@ impl Bell {
     /// A bell that nobody hears yet but this process.
     pub(super) fn new() -> Self {
         let line = Line { kind: LineKind::None, task: JoinSet::new() };
-        Self { local: Arc::new(watch::Sender::new(0)), news: Arc::new(News::new()), line: Mutex::new(line) }
+        Self { local: Arc::default(), news: Arc::new(News::new()), line: Mutex::new(line) }
     }
 
     /// Starts hearing others, and telling them.
@@ -146,7 +185,7 @@ impl Bell {
 
     /// Rings.
     pub(super) fn ring(&self, connections: &Connections) {
-        ring(&self.local);
+        self.local.ring();
         if !tells(connections) {
             return;
         }
@@ -160,7 +199,19 @@ impl Bell {
     }
 
     pub(super) fn listen(&self) -> watch::Receiver<u64> {
-        self.local.subscribe()
+        self.local.all.subscribe()
+    }
+
+    /// Moves when others have committed something, as far as it was seen at a glance: for whoever [rouses](Self::rouse) other
+    /// processes.
+    pub(super) fn listen_for_unannounced(&self) -> watch::Receiver<u64> {
+        self.local.unannounced.subscribe()
+    }
+
+    /// Rings in this process, for another one that has seen something, and that this one counts on from then on.
+    pub(super) fn rouse(&self) {
+        self.local.is_roused.store(true, Ordering::Relaxed);
+        self.local.ring();
     }
 
     /// Ends it once others are told, or cannot be for a while.
@@ -180,10 +231,6 @@ fn tells(connections: &Connections) -> bool {
     connections.settings().notify && !connections.settings().pgbouncer
 }
 
-fn ring(local: &watch::Sender<u64>) {
-    local.send_modify(|count| *count = count.wrapping_add(1));
-}
-
 /// Tells others by connections of the pool. A hint that gets lost is harmless: they look by themselves now and then.
 async fn keep_telling(connections: &Connections, news: &News) {
     let mut pace = Pace::new();
@@ -198,14 +245,14 @@ async fn keep_telling(connections: &Connections, news: &News) {
     }
 }
 
-async fn keep_listening(connections: &Connections, local: &watch::Sender<u64>, news: &News) {
+async fn keep_listening(connections: &Connections, local: &Ears, news: &News) {
     let mut pause = RECONNECT_PAUSE.0;
     loop {
         match Listening::start(connections.settings()).await {
             Ok(mut listening) => {
                 pause = RECONNECT_PAUSE.0;
                 // What was said while nobody listened is not repeated.
-                ring(local);
+                local.ring();
                 let error = serve(&mut listening, local, news).await;
                 tracing::warn!(%error, "hints of other processes are lost for a moment; polling finds their jobs");
             }
@@ -217,21 +264,21 @@ async fn keep_listening(connections: &Connections, local: &watch::Sender<u64>, n
 }
 
 /// Tells, hears and glances until the connection fails.
-async fn serve(listening: &mut Listening, local: &watch::Sender<u64>, news: &News) -> crate::Error {
+async fn serve(listening: &mut Listening, local: &Ears, news: &News) -> crate::Error {
     let mut glances = Glances::default();
     let mut pace = Pace::new();
     let mut silent = Duration::ZERO;
     loop {
-        let pause = glances.next_pause();
+        let pause = glances.next_pause(local);
         let done = tokio::select! {
             count = pace.next(news) => {
                 pace.told();
                 listening.tell().await.map(|()| news.is_told(count))
             }
-            heard = listening.heard() => heard.map(|()| ring(local)),
+            heard = listening.heard() => heard.map(|()| local.ring()),
             () = pause_for(pause) => {
                 silent += pause;
-                if local.receiver_count() == 0 && silent < PING_EVERY {
+                if !local.is_anybody_there() && silent < PING_EVERY {
                     continue;
                 }
                 silent = Duration::ZERO;
@@ -245,11 +292,11 @@ async fn serve(listening: &mut Listening, local: &watch::Sender<u64>, news: &New
 }
 
 /// Glances by connections of the pool.
-async fn keep_glancing(connections: &Connections, local: &watch::Sender<u64>) {
+async fn keep_glancing(connections: &Connections, local: &Ears) {
     let mut glances = Glances::default();
     loop {
-        pause_for(glances.next_pause()).await;
-        if local.receiver_count() == 0 {
+        pause_for(glances.next_pause(local)).await;
+        if !local.is_anybody_there() {
             continue;
         }
         let glance = async { connections.get().await?.glance().await };
@@ -265,7 +312,7 @@ async fn keep_glancing(connections: &Connections, local: &watch::Sender<u64>) {
 
 /// What was seen of others' commits.
 struct Glances {
-    seen: Option<String>,
+    seen: Option<Glance>,
     number: u64,
 }
 
@@ -278,18 +325,18 @@ impl Default for Glances {
 
 impl Glances {
     /// The pause before the next one: spread evenly over what is allowed, as multiples of a number prime to it are.
-    fn next_pause(&mut self) -> Duration {
-        let (shortest, longest) = GLANCE_MS;
+    fn next_pause(&mut self, local: &Ears) -> Duration {
+        let (shortest, longest) = local.glance_ms();
         self.number = self.number.wrapping_add(1);
         Duration::from_millis(shortest + self.number.wrapping_mul(19) % (longest - shortest + 1))
     }
 
-    /// Rings if anybody has committed anything.
-    fn note(&mut self, seen: String, local: &watch::Sender<u64>) {
-        if self.seen.as_ref() != Some(&seen) {
-            self.seen = Some(seen);
-            ring(local);
+    /// Rings if anybody has committed anything but the leader, who renews its lease each second.
+    fn note(&mut self, seen: Glance, local: &Ears) {
+        if self.seen.as_ref().is_none_or(|before| seen.is_news_after(before)) {
+            local.ring_unannounced();
         }
+        self.seen = Some(seen);
     }
 }
 
@@ -301,15 +348,22 @@ pub(super) async fn pause_for(duration: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn pauses_are_spread_over_what_is_allowed() {
-        let mut glances = Glances::default();
-        let pauses: std::collections::BTreeSet<_> = (0..26).map(|_| glances.next_pause()).collect();
-        assert_eq!(pauses.len(), 26);
-        assert_eq!(pauses.first(), Some(&Duration::from_millis(30)));
-        assert_eq!(pauses.last(), Some(&Duration::from_millis(55)));
+        let (mut glances, bell) = (Glances::default(), Bell::new());
+        let mut pauses = |count: usize| {
+            let pauses: BTreeSet<_> = (0..count).map(|_| glances.next_pause(&bell.local)).collect();
+            (pauses.len(), pauses.first().copied().unwrap(), pauses.last().copied().unwrap())
+        };
+        let ms = Duration::from_millis;
+        assert_eq!(pauses(21), (21, ms(45), ms(65)));
+        // Who is roused by another process leaves it to that one.
+        bell.rouse();
+        assert_eq!(pauses(251), (251, ms(1_000), ms(1_250)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -331,11 +385,34 @@ mod tests {
     }
 
     #[test]
-    fn only_a_change_rings() {
-        let (mut glances, local) = (Glances::default(), watch::Sender::new(0));
-        for (seen, rings) in [("5:5:", 1), ("5:5:", 1), ("5:7:5", 2), ("7:7:", 3), ("7:7:", 3)] {
-            glances.note(seen.to_owned(), &local);
-            assert_eq!(*local.borrow(), rings, "{seen}");
+    fn what_others_end_rings_and_what_begins_or_renews_the_lead_does_not() {
+        let (mut glances, bell) = (Glances::default(), Bell::new());
+        let (all, unannounced) = (bell.listen(), bell.listen_for_unannounced());
+        let late = u64::from(u32::MAX) + 8;
+        let (late, later) = (format!("{late}:{late}:"), format!("{}:{}:", late + 1, late + 1));
+        for (seen, renewed_by, rings) in [
+            ("5:5:", "4", 1),
+            ("5:5:", "4", 1),
+            // 5 is under way, and then is over; 6 was over before it.
+            ("5:7:5", "4", 2),
+            ("7:7:", "4", 3),
+            // 7 has renewed the lead; and then 8, beside 9, which goes on, and then is over.
+            ("8:8:", "7", 3),
+            ("9:10:9", "8", 3),
+            ("10:10:", "8", 4),
+            ("10:12:10,11", "8", 4),
+            ("10:12:10", "8", 5),
+            ("12:12:", "10", 5),
+            // Another server, which has not come as far.
+            ("11:11:", "10", 6),
+            // Rows keep the lower half of a number.
+            (&late, "0", 7),
+            (&later, "7", 7),
+        ] {
+            glances.note(Glance::read(seen, renewed_by).unwrap(), &bell.local);
+            assert_eq!((*all.borrow(), *unannounced.borrow()), (rings, rings), "{seen}");
         }
+        bell.rouse();
+        assert_eq!((*all.borrow(), *unannounced.borrow()), (8, 7), "what was told is not told on");
     }
 }

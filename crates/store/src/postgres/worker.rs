@@ -9,6 +9,7 @@
 use std::collections::HashSet;
 
 use taskwright_core::{Timestamp, WorkerId};
+use tokio_postgres::Row;
 
 use super::session::{Session, Uuid, code_if_any, count, get, sql_code, vanished};
 use super::sweep;
@@ -76,28 +77,24 @@ pub(super) async fn renew(
     if renewed == 0 {
         return Err(Error::lost(worker));
     }
-    signals(session, worker).await
+    read_signals(&session.all(SIGNALS, &[&Uuid::from(worker)]).await?)
 }
 
-/// What the worker must know; a plain read. Nobody has anything to tell a worker that is unknown.
-pub(super) async fn signals(session: &mut Session<'_>, worker: WorkerId) -> Result<Signals, Error> {
-    let told = "SELECT worker, told FROM worker WHERE id = $1";
-    let Some(row) = session.first(told, &[&Uuid::from(worker)]).await? else { return Ok(Signals::default()) };
-    let (number, told) = (get::<i64>(&row, 0)?, code_if_any(&row, 1)?);
-    let cancels = session
-        .all(CANCELS, &[&number])
-        .await?
-        .iter()
-        .map(|row| {
-            Ok(CancelRequest {
-                key: JobKey(get(row, 0)?),
-                attempt: count(row, 1)?,
-                actor: get::<Option<String>>(row, 2)?.unwrap_or_default(),
-                reason: get(row, 3)?,
-            })
-        })
-        .collect::<Result<_, Error>>()?;
-    Ok(Signals { cancels, order: told.and_then(order_of) })
+/// What the worker must know, from the rows that [`SIGNALS`] gives. Nobody has anything to tell a worker that is unknown.
+pub(super) fn read_signals(rows: &[Row]) -> Result<Signals, Error> {
+    let Some(first) = rows.first() else { return Ok(Signals::default()) };
+    let order = code_if_any(first, 0)?.and_then(order_of);
+    let mut cancels = Vec::new();
+    for row in rows {
+        let Some(seq) = get::<Option<i64>>(row, 1)? else { continue };
+        cancels.push(CancelRequest {
+            key: JobKey(seq),
+            attempt: count(row, 2)?,
+            actor: get::<Option<String>>(row, 3)?.unwrap_or_default(),
+            reason: get(row, 4)?,
+        });
+    }
+    Ok(Signals { cancels, order })
 }
 
 /// Ends a registration in good order. What it still holds is decided about by its start marks, as after a loss: what was
@@ -190,8 +187,13 @@ pub(super) const SHUT_OUT_IF_FREE: &str =
 pub(super) const RENEW: &str = "UPDATE worker SET lease_until_us = $2::bigint + lease_us, seen_at = $3,
            lease_until_db = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + lease_us
     WHERE id = $1 AND state = 0";
-pub(super) const CANCELS: &str = "SELECT seq, attempt, cancel_actor, cancel_reason FROM running
-    WHERE worker = $1 AND cancel_at IS NOT NULL ORDER BY seq";
+// Its jobs are looked up by its number, whatever the planner knows of either table.
+pub(super) const SIGNALS: &str = "SELECT w.told, r.seq, r.attempt, r.cancel_actor, r.cancel_reason
+    FROM worker w LEFT JOIN LATERAL (
+        SELECT seq, attempt, cancel_actor, cancel_reason FROM running
+        WHERE worker = w.worker AND cancel_at IS NOT NULL
+        OFFSET 0) r ON true
+    WHERE w.id = $1 ORDER BY r.seq";
 pub(super) const TELL: &str = "UPDATE worker SET told = greatest(coalesce(told, 0::smallint), $2::smallint)
     WHERE worker = ANY(ARRAY(
         SELECT worker FROM worker WHERE id = ANY($1::uuid[]) AND state = 0 ORDER BY worker FOR UPDATE))

@@ -4,7 +4,7 @@
 //! [`Event`]s; `taskwright up` turns a death into a reclaim. A death is noticed by waiting for the child, so at once.
 //!
 //! A child must end when its parent is gone, however that went: it holds the reading end of a pipe as its standard input
-//! and stops when that ends (see [`parent_gone`]).
+//! and stops when that ends (see [`Parent`]).
 
 mod child;
 mod restart;
@@ -13,9 +13,9 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
-pub use self::child::parent_gone;
+pub use self::child::Parent;
 use self::child::{Child, Death};
 use self::restart::Restarts;
 use crate::env::Env;
@@ -28,6 +28,7 @@ pub struct Supervisor {
     grace: Duration,
     replace_on: Option<i32>,
     paused_are_in_the_way: Arc<Notify>,
+    nudges: Option<watch::Receiver<u64>>,
 }
 
 /// What happened to a child.
@@ -107,7 +108,7 @@ impl Supervisor {
     pub fn new(env: Env, count: usize, command: impl Fn() -> Command + Send + 'static) -> Self {
         let paused_are_in_the_way = Arc::default();
         let (command, grace) = (Box::new(command), Duration::from_secs(27));
-        Self { env, count, command, grace, replace_on: None, paused_are_in_the_way }
+        Self { env, count, command, grace, replace_on: None, paused_are_in_the_way, nudges: None }
     }
 
     /// How long children may take to stop when asked; then they are killed. Default 27 s, two more than a worker gives
@@ -130,15 +131,22 @@ impl Supervisor {
         Self { paused_are_in_the_way, ..self }
     }
 
+    /// Whenever this moves, every child is told so (see [`Parent::nudges`]).
+    #[must_use]
+    pub fn nudge_on(self, nudges: Option<watch::Receiver<u64>>) -> Self {
+        Self { nudges, ..self }
+    }
+
     /// Runs until `end` says so and every child is gone. Children that all leave by themselves do not end it: what
     /// their parent does besides goes on.
     ///
     /// `end` may say it twice: first gracefully, then at once.
     pub async fn run(
-        self,
+        mut self,
         mut end: mpsc::UnboundedReceiver<End>,
         mut on_event: impl FnMut(&Event),
     ) -> std::io::Result<()> {
+        let mut nudges = self.nudges.take();
         let (deaths, mut dead) = mpsc::unbounded_channel();
         let now = self.env.monotonic_us();
         let mut slots: Vec<Slot> = (0..self.count)
@@ -171,6 +179,7 @@ impl Supervisor {
                     let event = self.bury(&mut slots[death.slot], &death, kill_at_us.is_some());
                     on_event(&event);
                 }
+                () = moved(&mut nudges) => tell_all(&slots, Child::nudge),
                 () = self.paused_are_in_the_way.notified() => kill_paused(&slots, &mut on_event),
                 () = self.sleep_until(next) => {
                     if kill_at_us.is_some_and(|at| at <= self.env.monotonic_us()) {
@@ -249,6 +258,17 @@ impl Supervisor {
         let restart_in = (!is_end).then_some(restart_in);
         Event::Died { slot: death.slot, pid: death.pid, status: death.status, restart_in }
     }
+}
+
+/// Is ready when the number has moved; never if there is none, or whoever moved it is gone.
+async fn moved(number: &mut Option<watch::Receiver<u64>>) {
+    if let Some(moving) = number
+        && moving.changed().await.is_ok()
+    {
+        return;
+    }
+    *number = None;
+    std::future::pending().await
 }
 
 fn tell_all(slots: &[Slot], tell: impl Fn(&Child)) {

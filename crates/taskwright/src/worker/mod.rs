@@ -149,7 +149,7 @@ impl Worker {
                 concurrency: cpus,
                 reserve: 0,
                 grace: Duration::from_secs(25),
-                poll: Duration::from_millis(250),
+                poll: Duration::from_millis(500),
                 lease: Duration::from_secs(15),
                 heartbeat: Duration::from_secs(5),
                 until_empty: false,
@@ -334,7 +334,7 @@ impl Builder {
         self
     }
 
-    /// How long to wait before looking for jobs again when nobody said that there are any. Default 250 ms.
+    /// How long to wait before looking for jobs again when nobody said that there are any. Default 500 ms.
     #[must_use]
     pub fn poll(mut self, poll: Duration) -> Self {
         self.config.poll = poll.max(Duration::from_millis(1));
