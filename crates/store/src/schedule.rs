@@ -35,6 +35,20 @@ pub trait ScheduleStore: Send + Sync + 'static {
     /// One schedule.
     fn schedule(&self, namespace: Namespace, name: ScheduleName) -> Reply<'_, Option<StoredSchedule>>;
 
+    /// Schedules of these names, one answer for each.
+    fn schedules_named(
+        &self,
+        names: Vec<(Namespace, ScheduleName)>,
+    ) -> Reply<'_, Vec<Option<StoredSchedule>>> {
+        Box::pin(async move {
+            let mut found = Vec::with_capacity(names.len());
+            for (namespace, name) in names {
+                found.push(self.schedule(namespace, name).await?);
+            }
+            Ok(found)
+        })
+    }
+
     /// Schedules of one namespace or of all, in the order of their registration, after `after`, at most `limit`.
     fn schedules(
         &self,

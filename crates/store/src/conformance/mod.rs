@@ -410,6 +410,7 @@ macro_rules! conformance {
             ]
             schedule: [
                 a_schedule_is_found_as_it_was_registered,
+                many_schedules_are_found_by_their_names_in_the_order_of_the_question,
                 a_name_is_registered_once_in_its_namespace,
                 what_was_read_before_somebody_wrote_is_not_written,
                 one_of_a_call_that_is_stale_does_not_hold_up_the_others,

@@ -99,6 +99,16 @@ pub async fn a_schedule_is_found_as_it_was_registered(harness: &impl Harness) {
     assert_eq!(stored(&another_process, "nightly").await, schedule);
 }
 
+pub async fn many_schedules_are_found_by_their_names_in_the_order_of_the_question(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let (one, two) = (register(&process, "one", 60).await, register(&process, "two", 60).await);
+    let asked = [("default", "two"), ("default", "none"), ("other", "one"), ("default", "one"), ("default", "two")];
+    let asked = asked.map(|(space, text)| (namespace(space), name(text)));
+    let found = process.store().schedules_named(asked.to_vec()).await.expect("answered");
+    assert_eq!(found, [Some(two.clone()), None, None, Some(one), Some(two)]);
+    assert_eq!(process.store().schedules_named(Vec::new()).await.expect("answered"), []);
+}
+
 pub async fn a_name_is_registered_once_in_its_namespace(harness: &impl Harness) {
     let process = Process::start(harness).await;
     let elsewhere = ScheduleWrite {

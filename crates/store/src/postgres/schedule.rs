@@ -383,6 +383,28 @@ pub(super) async fn by_name(
     row.map(|row| read_schedule(&row, 0)).transpose()
 }
 
+/// Schedules of these names. See [`ScheduleStore::schedules_named`](crate::ScheduleStore::schedules_named).
+pub(super) async fn by_names(
+    session: &mut Session<'_>,
+    names: &[(Namespace, ScheduleName)],
+) -> Result<Vec<Option<StoredSchedule>>, Error> {
+    let namespaces: Vec<&str> = names.iter().map(|(namespace, _)| namespace.as_str()).collect();
+    let names: Vec<&str> = names.iter().map(|(_, name)| name.as_str()).collect();
+    let mut found = vec![None; names.len()];
+    let find = format!(
+        "SELECT g.n - 1, {SCHEDULE_COLUMNS}
+         FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS g (namespace, name, n)
+         JOIN schedule s ON s.namespace = g.namespace AND s.name = g.name"
+    );
+    for row in session.all(&find, &[&namespaces, &names]).await? {
+        let place = usize::try_from(get::<i64>(&row, 0)?).ok();
+        if let Some(place) = place.and_then(|place| found.get_mut(place)) {
+            *place = Some(read_schedule(&row, 1)?);
+        }
+    }
+    Ok(found)
+}
+
 /// A page of schedules. See [`ScheduleStore::schedules`](crate::ScheduleStore::schedules).
 pub(super) async fn list(
     session: &mut Session<'_>,

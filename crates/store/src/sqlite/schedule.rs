@@ -38,12 +38,15 @@ impl ScheduleStore for SqliteStore {
     }
 
     fn schedule(&self, namespace: Namespace, name: ScheduleName) -> Reply<'_, Option<StoredSchedule>> {
-        self.readers.read(move |conn| {
-            let found = conn.prepare_cached(BY_NAME).and_then(|mut find| {
-                find.query_row((namespace.as_str(), name.as_str()), read_schedule).optional()
-            });
-            found.map_err(read_error)
-        })
+        self.readers.read(move |conn| by_name(conn, &namespace, &name))
+    }
+
+    fn schedules_named(
+        &self,
+        names: Vec<(Namespace, ScheduleName)>,
+    ) -> Reply<'_, Vec<Option<StoredSchedule>>> {
+        self.readers
+            .read(move |conn| names.iter().map(|(namespace, name)| by_name(conn, namespace, name)).collect())
     }
 
     fn schedules(
@@ -288,6 +291,18 @@ fn origins(conn: &Connection, jobs: &[JobId]) -> rusqlite::Result<Vec<Option<Job
 /// Where one job is.
 pub(super) fn states_query() -> String {
     format!("SELECT {PLACE_COLUMNS} FROM taskwright_job j {PLACE_JOINS} WHERE j.id = ?1")
+}
+
+/// The schedule of a name.
+fn by_name(
+    conn: &Connection,
+    namespace: &Namespace,
+    name: &ScheduleName,
+) -> Result<Option<StoredSchedule>, Error> {
+    let found = conn
+        .prepare_cached(BY_NAME)
+        .and_then(|mut find| find.query_row((namespace.as_str(), name.as_str()), read_schedule).optional());
+    found.map_err(read_error)
 }
 
 pub(super) fn read_schedule(row: &Row<'_>) -> rusqlite::Result<StoredSchedule> {

@@ -112,11 +112,11 @@ impl Schedules {
     async fn put_some(&self, schedules: &[Schedule], puts: &mut [Option<Put>]) -> Result<(), Error> {
         let now = self.env.now();
         let (mut writes, mut written) = (Vec::new(), Vec::new());
-        for (place, schedule) in schedules.iter().enumerate() {
-            if puts[place].is_some() {
-                continue;
-            }
-            match self.registration(schedule, now).await? {
+        let left: Vec<usize> = (0..schedules.len()).filter(|place| puts[*place].is_none()).collect();
+        let name = |place: &usize| (schedules[*place].namespace.clone(), schedules[*place].name.clone());
+        let stored = self.store.schedules_named(left.iter().map(name).collect()).await?;
+        for (place, stored) in left.into_iter().zip(stored) {
+            match registration(&schedules[place], stored, now)? {
                 Some((put, write)) => {
                     writes.push(write);
                     written.push((place, put));
@@ -132,35 +132,6 @@ impl Schedules {
             puts[place] = matches!(done, Written::Done(_)).then_some(put);
         }
         Ok(())
-    }
-
-    /// What registers a schedule now; `None` when it is registered just so.
-    async fn registration(
-        &self,
-        schedule: &Schedule,
-        now: Timestamp,
-    ) -> Result<Option<(Put, ScheduleWrite)>, Error> {
-        let json = serde_json::to_string(schedule).map_err(|error| unwritable(schedule, &error))?;
-        let (namespace, name) = (schedule.namespace.clone(), schedule.name.clone());
-        let (put, target, state) = match self.store.schedule(namespace.clone(), name.clone()).await? {
-            None => (Put::Registered, Target::New { namespace, name }, ScheduleState::new(schedule, now)),
-            Some(stored) if stored.definition == json => return Ok(None),
-            Some(stored) => {
-                let before = ScheduleView::read(&stored)?;
-                let state = before.state.edited(Some(&before.schedule), schedule, now);
-                (Put::Changed, target(&stored), state)
-            }
-        };
-        let (listens, outcomes) = (schedule.has_event_trigger(), schedule.outcome_interests());
-        let write = ScheduleWrite {
-            target,
-            definition: Some(Definition { json, listens, outcomes }),
-            next: first_look(schedule, &state, now),
-            state: written(&state),
-            cancel: Previous::default(),
-            firings: Vec::new(),
-        };
-        Ok(Some((put, write)))
     }
 
     /// One schedule.
@@ -364,6 +335,35 @@ fn unwritable(schedule: &Schedule, error: &serde_json::Error) -> Error {
         "use values that are text, finite numbers, lists and maps with text keys",
     )
     .into()
+}
+
+/// What registers a schedule now beside what is stored of its name; `None` when it is registered just so.
+fn registration(
+    schedule: &Schedule,
+    stored: Option<StoredSchedule>,
+    now: Timestamp,
+) -> Result<Option<(Put, ScheduleWrite)>, Error> {
+    let json = serde_json::to_string(schedule).map_err(|error| unwritable(schedule, &error))?;
+    let (namespace, name) = (schedule.namespace.clone(), schedule.name.clone());
+    let (put, target, state) = match stored {
+        None => (Put::Registered, Target::New { namespace, name }, ScheduleState::new(schedule, now)),
+        Some(stored) if stored.definition == json => return Ok(None),
+        Some(stored) => {
+            let before = ScheduleView::read(&stored)?;
+            let state = before.state.edited(Some(&before.schedule), schedule, now);
+            (Put::Changed, target(&stored), state)
+        }
+    };
+    let (listens, outcomes) = (schedule.has_event_trigger(), schedule.outcome_interests());
+    let write = ScheduleWrite {
+        target,
+        definition: Some(Definition { json, listens, outcomes }),
+        next: first_look(schedule, &state, now),
+        state: written(&state),
+        cancel: Previous::default(),
+        firings: Vec::new(),
+    };
+    Ok(Some((put, write)))
 }
 
 fn contended(name: &ScheduleName) -> Error {

@@ -35,6 +35,13 @@ impl ScheduleStore for PostgresStore {
         Box::pin(async move { snapshot!(self, session => schedule::by_name(session, &namespace, &name)) })
     }
 
+    fn schedules_named(
+        &self,
+        names: Vec<(Namespace, ScheduleName)>,
+    ) -> Reply<'_, Vec<Option<StoredSchedule>>> {
+        Box::pin(async move { snapshot!(self, session => schedule::by_names(session, &names)) })
+    }
+
     fn schedules(
         &self,
         namespace: Option<Namespace>,
