@@ -225,10 +225,11 @@ impl Connection {
         Glance::of(&messages).ok_or_else(unanswered)
     }
 
-    /// Tells everybody who listens.
-    pub(super) async fn tell(&self) -> Result<(), Error> {
+    /// Tells everybody who listens, but those of a place that have been told.
+    pub(super) async fn tell(&self, told: Option<&str>) -> Result<(), Error> {
         let object = self.object.as_ref().ok_or_else(Error::closed)?;
-        self.calls().answer(object.batch_execute(&notify(&channel(self.whereabouts.settings())))).await
+        let sql = notify(&channel(self.whereabouts.settings()), told);
+        self.calls().answer(object.batch_execute(&sql)).await
     }
 
     /// Sends the data of a `COPY ... FROM STDIN`, in a transaction of its own, which is committed when this returns. Not for

@@ -37,12 +37,13 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// Connects and begins to listen.
-    pub(super) async fn start(settings: &Settings) -> Result<Self, Error> {
+    /// Connects and begins to listen. What is told of `heard_of`, a place, is heard otherwise.
+    pub(super) async fn start(settings: &Settings, heard_of: Option<&str>) -> Result<Self, Error> {
         let (client, mut connection) = connect(settings).await?;
         let heard = Arc::new(Notify::new());
         let (to_hear, own) = (heard.clone(), Arc::new(AtomicI32::new(0)));
         let not_heard = own.clone();
+        let heard_of = heard_of.map(str::to_owned);
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             // Notices are of no interest; an error or the end of the connection ends the task, which is seen.
@@ -50,6 +51,7 @@ impl Listening {
                 // What this process tells, it knew before.
                 if let AsyncMessage::Notification(told) = message
                     && told.process_id() != not_heard.load(Ordering::Relaxed)
+                    && heard_of.as_deref() != Some(told.payload())
                 {
                     to_hear.notify_one();
                 }
@@ -76,9 +78,9 @@ impl Listening {
         }
     }
 
-    /// Tells everybody who listens.
-    pub(super) async fn tell(&self) -> Result<(), Error> {
-        self.run(&notify(&self.channel)).await
+    /// Tells everybody who listens, but those of a place that have been told.
+    pub(super) async fn tell(&self, told: Option<&str>) -> Result<(), Error> {
+        self.run(&notify(&self.channel, told)).await
     }
 
     /// Looks whether somebody has committed anything.
@@ -112,9 +114,12 @@ pub(super) fn channel(settings: &Settings) -> String {
     format!("{}_hint", settings.schema())
 }
 
-/// The statement that tells everybody who listens.
-pub(super) fn notify(channel: &str) -> String {
-    format!("NOTIFY {channel:?}")
+/// The statement that tells everybody who listens, but those of a place that have been told.
+pub(super) fn notify(channel: &str, told: Option<&str>) -> String {
+    match told {
+        Some(place) => format!("NOTIFY {channel:?}, '{}'", place.replace('\'', "''")),
+        None => format!("NOTIFY {channel:?}"),
+    }
 }
 
 /// The answer of the server, which is lost when it takes too long.

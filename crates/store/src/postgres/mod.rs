@@ -49,6 +49,7 @@ mod lead;
 mod leftover;
 mod list;
 mod listen;
+mod near;
 mod notifications;
 mod past;
 mod place;

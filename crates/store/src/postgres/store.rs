@@ -16,6 +16,7 @@ use super::change::{self, By};
 use super::connect::{Connections, Parameters};
 use super::error::{is_conflict, is_duplicate};
 use super::held::{Held, Where};
+use super::near::Near;
 use super::rest::Rest;
 use super::session::{Lanes, Parts, Session, Uuid, get};
 use super::stuck::Stuck;
@@ -148,14 +149,14 @@ impl PostgresStore {
         let connections = Connections::open(settings).await?;
         let before = schema::migrate(&connections, now).await?;
         restored::adopt_if_restored(&connections).await?;
-        let (directory, boot) = meeting_place(&connections, run).await?;
+        let (directory, boot, who) = meeting_place(&connections, run).await?;
         Ok(Self {
             connections,
             schema: before.max(schema::VERSION),
             lanes: Lanes::default(),
             held: Held::default(),
             unanswered: Unanswered::default(),
-            bell: Bell::new(),
+            bell: Bell::new(Near::open(&directory, &boot, who)),
             presence: Presence::new(directory),
             present: Mutex::default(),
             tether: Tether::default(),
@@ -254,8 +255,9 @@ impl Drop for PostgresStore {
     }
 }
 
-/// The directory in which the processes of this machine that use this store meet, and what tells it from all others.
-async fn meeting_place(connections: &Connections, run: &Path) -> Result<(PathBuf, String), Error> {
+/// The directory in which the processes of this machine that use this store meet, what tells it from all others, and what tells
+/// this handle from the others there.
+async fn meeting_place(connections: &Connections, run: &Path) -> Result<(PathBuf, String, u64), Error> {
     let mut connection = connections.get().await?;
     let tx = connection.begin().await?;
     let lanes = Lanes::default();
@@ -264,7 +266,9 @@ async fn meeting_place(connections: &Connections, run: &Path) -> Result<(PathBuf
     let row = row.ok_or_else(|| super::session::vanished("the store's id"))?;
     let (store, random) = (get::<String>(&row, 0)?, get::<String>(&row, 1)?);
     tx.commit().await?;
-    run_directory::enter(&run.join(store), &random)
+    let (directory, place) = run_directory::enter(&run.join(store), &random)?;
+    let who = random.get(..8).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    Ok((directory, place, who.unwrap_or_default()))
 }
 
 fn no_presence(error: std::io::Error) -> Error {

@@ -4,6 +4,9 @@
 //! transactions that enqueue would put them in a line. Here a commit only marks that there is something to tell; one
 //! task tells it, once for everything that has gathered. A process that only enqueues tells by a connection of its pool.
 //!
+//! The other processes of the same machine are told by a file ([`near`](super::near)), which takes a third of the time; what
+//! `NOTIFY` says names the machine, so that they do not look twice.
+//!
 //! Nobody tells of what a program enqueues in its own transaction, nor can anybody listen through PgBouncer. So as long
 //! as somebody waits for hints, the server is asked every 45 to 65 ms whether anybody has committed anything, which costs
 //! it some 30 µs, or 0.5 ms of each second for each process. Only when that is so is it worth a claim. A job that is
@@ -21,6 +24,7 @@ use tokio::time::{Instant, timeout};
 use super::connect::Connections;
 use super::glance::Glance;
 use super::listen::Listening;
+use super::near::{Near, Watch};
 
 /// The pauses between attempts to connect again: the first, and the longest.
 const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -46,6 +50,7 @@ const FAREWELL_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Bell {
     local: Arc<Ears>,
     news: Arc<News>,
+    near: Arc<Near>,
     line: Mutex<Line>,
 }
 
@@ -162,9 +167,14 @@ impl Pace {
 
 impl Bell {
     /// A bell that nobody hears yet but this process.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(near: Near) -> Self {
         let line = Line { kind: LineKind::None, task: JoinSet::new() };
-        Self { local: Arc::default(), news: Arc::new(News::new()), line: Mutex::new(line) }
+        Self {
+            local: Arc::default(),
+            news: Arc::new(News::new()),
+            near: Arc::new(near),
+            line: Mutex::new(line),
+        }
     }
 
     /// Starts hearing others, and telling them.
@@ -173,11 +183,12 @@ impl Bell {
         if line.kind == LineKind::Hearing {
             return;
         }
-        let (local, news, connections) = (self.local.clone(), self.news.clone(), connections.clone());
+        let (local, news, near) = (self.local.clone(), self.news.clone(), self.near.clone());
+        let connections = connections.clone();
         line.kind = LineKind::Hearing;
         line.task.abort_all();
         if tells(&connections) {
-            line.task.spawn(async move { keep_listening(&connections, &local, &news).await });
+            line.task.spawn(async move { keep_listening(&connections, &local, &news, &near).await });
         } else {
             line.task.spawn(async move { keep_glancing(&connections, &local).await });
         }
@@ -193,8 +204,8 @@ impl Bell {
         let mut line = self.line();
         if line.kind == LineKind::None {
             line.kind = LineKind::Telling;
-            let (news, connections) = (self.news.clone(), connections.clone());
-            line.task.spawn(async move { keep_telling(&connections, &news).await });
+            let (news, near, connections) = (self.news.clone(), self.near.clone(), connections.clone());
+            line.task.spawn(async move { keep_telling(&connections, &news, &near).await });
         }
     }
 
@@ -232,11 +243,12 @@ fn tells(connections: &Connections) -> bool {
 }
 
 /// Tells others by connections of the pool. A hint that gets lost is harmless: they look by themselves now and then.
-async fn keep_telling(connections: &Connections, news: &News) {
+async fn keep_telling(connections: &Connections, news: &News, near: &Near) {
     let mut pace = Pace::new();
     loop {
         let count = pace.next(news).await;
-        let tell = async { connections.get().await?.tell().await };
+        let told = near.touch();
+        let tell = async { connections.get().await?.tell(told).await };
         if let Err(error) = tell.await {
             tracing::debug!(%error, "others were not told of new jobs; polling finds them");
         }
@@ -245,15 +257,16 @@ async fn keep_telling(connections: &Connections, news: &News) {
     }
 }
 
-async fn keep_listening(connections: &Connections, local: &Ears, news: &News) {
+async fn keep_listening(connections: &Connections, local: &Ears, news: &News, near: &Near) {
     let mut pause = RECONNECT_PAUSE.0;
+    let watch = near.watch();
     loop {
-        match Listening::start(connections.settings()).await {
+        match Listening::start(connections.settings(), watch.as_ref().map(Watch::place)).await {
             Ok(mut listening) => {
                 pause = RECONNECT_PAUSE.0;
                 // What was said while nobody listened is not repeated.
                 local.ring();
-                let error = serve(&mut listening, local, news).await;
+                let error = serve(&mut listening, local, news, near, watch.as_ref()).await;
                 tracing::warn!(%error, "hints of other processes are lost for a moment; polling finds their jobs");
             }
             Err(error) => tracing::debug!(%error, "cannot listen for hints; it is tried again"),
@@ -264,7 +277,13 @@ async fn keep_listening(connections: &Connections, local: &Ears, news: &News) {
 }
 
 /// Tells, hears and glances until the connection fails.
-async fn serve(listening: &mut Listening, local: &Ears, news: &News) -> crate::Error {
+async fn serve(
+    listening: &mut Listening,
+    local: &Ears,
+    news: &News,
+    near: &Near,
+    watch: Option<&Watch<'_>>,
+) -> crate::Error {
     let mut glances = Glances::default();
     let mut pace = Pace::new();
     let mut silent = Duration::ZERO;
@@ -273,7 +292,11 @@ async fn serve(listening: &mut Listening, local: &Ears, news: &News) -> crate::E
         let done = tokio::select! {
             count = pace.next(news) => {
                 pace.told();
-                listening.tell().await.map(|()| news.is_told(count))
+                listening.tell(near.touch()).await.map(|()| news.is_told(count))
+            }
+            () = touched(watch) => {
+                local.ring();
+                continue;
             }
             heard = listening.heard() => heard.map(|()| local.ring()),
             () = pause_for(pause) => {
@@ -288,6 +311,14 @@ async fn serve(listening: &mut Listening, local: &Ears, news: &News) -> crate::E
         if let Err(error) = done {
             return error;
         }
+    }
+}
+
+/// Is ready when another process of this machine tells, if that can be heard.
+async fn touched(watch: Option<&Watch<'_>>) {
+    match watch {
+        Some(watch) => watch.touched().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -352,9 +383,14 @@ mod tests {
 
     use super::*;
 
+    /// A bell that is heard in this process only.
+    fn deaf() -> Bell {
+        Bell::new(Near::open(std::path::Path::new("/nowhere/at/all"), "", 1))
+    }
+
     #[test]
     fn pauses_are_spread_over_what_is_allowed() {
-        let (mut glances, bell) = (Glances::default(), Bell::new());
+        let (mut glances, bell) = (Glances::default(), deaf());
         let mut pauses = |count: usize| {
             let pauses: BTreeSet<_> = (0..count).map(|_| glances.next_pause(&bell.local)).collect();
             (pauses.len(), pauses.first().copied().unwrap(), pauses.last().copied().unwrap())
@@ -386,7 +422,7 @@ mod tests {
 
     #[test]
     fn what_others_end_rings_and_what_begins_or_renews_the_lead_does_not() {
-        let (mut glances, bell) = (Glances::default(), Bell::new());
+        let (mut glances, bell) = (Glances::default(), deaf());
         let (all, unannounced) = (bell.listen(), bell.listen_for_unannounced());
         let late = u64::from(u32::MAX) + 8;
         let (late, later) = (format!("{late}:{late}:"), format!("{}:{}:", late + 1, late + 1));
