@@ -272,6 +272,7 @@ macro_rules! conformance {
                 each_state_is_kept_as_long_as_it_is_to_be,
                 what_is_to_be_kept_for_ever_is,
                 a_removed_job_leaves_nothing_behind,
+                a_removed_job_takes_nothing_of_those_that_ended_with_it,
                 a_job_that_was_redone_is_not_removed_for_its_earlier_end,
                 a_pruning_in_small_steps_removes_everything,
                 a_worker_that_is_gone_for_a_week_is_forgotten,
@@ -293,6 +294,7 @@ macro_rules! conformance {
                 all_fields_of_a_filter_must_match,
                 pages_follow_insertion_in_both_directions,
                 pages_have_no_gap_and_no_double_while_jobs_come_and_move,
+                pages_of_what_runs_and_what_completed_have_no_gap_and_no_double,
                 a_listing_goes_on_where_a_job_was_removed,
                 a_page_is_held_at_its_limit,
             ]
