@@ -153,12 +153,11 @@ fn commit(session: &mut Session<'_>, now: Timestamp, commit: &GeneratorCommit) -
         session.hint = true;
         return Ok(false);
     };
-    for (item, seq) in commit.settled.iter().zip(seqs) {
+    for item in &commit.settled {
         session.execute(FORGET_ITEM, params![key, item.job.as_bytes()])?;
-        if let Some(seq) = seq.filter(|_| !item.end.keeps_job()) {
-            remove(session, seq)?;
-        }
     }
+    let goes = |(item, seq): (&SettledItem, Option<i64>)| seq.filter(|_| !item.end.keeps_job());
+    remove(session, commit.settled.iter().zip(seqs).filter_map(goes).collect())?;
     let jobs: Vec<_> = commit.items.iter().map(|item| item.job.clone()).collect();
     if !jobs.is_empty() {
         for (item, stored) in commit.items.iter().zip(enqueue::enqueue(session, now, &jobs)?) {

@@ -7,6 +7,7 @@
 //! | `session` | one connection inside a transaction |
 //! | `schema` | migrations |
 //! | `place` | the one way into each table that says where a job is |
+//! | `held`, `completions` | what was claimed together, and what completed together |
 //! | `presence` | who is there, and what they started |
 //! | `lead` | who does the duties |
 //! | `wake` | hints between processes |
@@ -18,12 +19,14 @@
 
 mod change;
 mod claim;
+mod completions;
 mod enqueue;
 mod error;
 mod event;
 mod finish;
 mod flush;
 mod generator;
+mod held;
 mod history;
 mod lead;
 mod list;
@@ -33,6 +36,7 @@ mod place;
 #[cfg(test)]
 mod plans;
 mod query;
+mod ranges;
 mod raw;
 mod reader;
 mod schedule;

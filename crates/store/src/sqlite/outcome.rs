@@ -9,12 +9,26 @@ use taskwright_core::{JobId, Kind, Namespace, QueueName, ScheduleName, State, Ti
 use super::event;
 use super::session::{Session, name, name_if_any};
 use crate::error::Error;
+use crate::finish::Finish;
 use crate::outcome;
 
 /// Whether anybody waits for jobs to end so.
 pub(super) fn are_of_interest(session: &mut Session<'_>, state: State) -> Result<bool, Error> {
     let find = "SELECT 1 FROM taskwright_interest WHERE state = ?1 LIMIT 1";
     Ok(session.first(find, [state.code()], |_| Ok(()))?.is_some())
+}
+
+/// Makes events of these completions, if they are of interest.
+pub(super) fn tell_completed<'a>(
+    session: &mut Session<'_>,
+    ends: impl Iterator<Item = &'a Finish>,
+) -> Result<(), Error> {
+    if are_of_interest(session, State::Completed)? {
+        for end in ends {
+            tell(session, end.key.0, State::Completed, end.attempt, end.ended_at.as_micros())?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes an event of the end of a job, if that is of interest. The job has its last state by then.

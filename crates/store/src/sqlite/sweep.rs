@@ -7,7 +7,9 @@ use taskwright_core::{Cause, Delivery, Retention, State, Timestamp, WorkerId, st
 
 use super::change::remove;
 use super::claim::max_attempts;
+use super::completions::Times;
 use super::finish::{end_attempt, read_running};
+use super::held;
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::Session;
 use super::worker::number;
@@ -140,6 +142,7 @@ fn take_jobs_of(
     now: Timestamp,
     lost: &mut LostWorker,
 ) -> Result<(), Error> {
+    held::set_all_apart(session, worker)?;
     let held = session.all(HELD, [worker], |row| {
         let limit = (max_attempts(row, 5, 6)?, row.get::<_, u32>(6)?, row.get::<_, bool>(7)?);
         Ok((row.get::<_, i64>(0)?, read_running(row)?, limit))
@@ -194,12 +197,14 @@ pub(super) fn prune(
         &format!(
             "SELECT j.seq, {PLACE_COLUMNS}, j.created_at,
                     coalesce(o.ended_at, (SELECT ended_at FROM taskwright_attempt a WHERE a.seq = j.seq
-                                          ORDER BY attempt DESC LIMIT 1))
+                                          ORDER BY attempt DESC LIMIT 1)),
+                    d.claimed_at, substr(d.times, (j.seq - d.lo) * 8 + 1, 8)
              FROM taskwright_job j {PLACE_JOINS} WHERE j.seq > ?1 ORDER BY j.seq LIMIT ?2"
         ),
         (round.after, i64::try_from(limit).unwrap_or(i64::MAX)),
         |row| {
-            let ended_at = row.get::<_, Option<i64>>(8)?;
+            let in_completion = Times::read(row, 9)?.map(|times| times.ended_at().as_micros());
+            let ended_at = row.get::<_, Option<i64>>(8)?.or(in_completion);
             Ok((row.get::<_, i64>(0)?, place::read_place(row, 1)?, row.get::<_, i64>(7)?, ended_at))
         },
     )?;
@@ -207,12 +212,10 @@ pub(super) fn prune(
     met.truncate(old);
     pruned.more = met.len() == limit;
     round.after = if pruned.more { met.last().map_or(0, |(seq, ..)| *seq) } else { 0 };
-    for (seq, place, _, ended_at) in met {
-        if is_over(keep, &place, ended_at, now) {
-            remove(session, seq)?;
-            pruned.jobs += 1;
-        }
-    }
+    let over = met.into_iter().filter(|(_, place, _, ended_at)| is_over(keep, place, *ended_at, now));
+    let over: Vec<i64> = over.map(|(seq, ..)| seq).collect();
+    pruned.jobs = over.len();
+    remove(session, over)?;
     Ok(pruned)
 }
 
