@@ -142,7 +142,7 @@ impl Steps for File {
                  ALTER TABLE taskwright_job ADD COLUMN tag TEXT NOT NULL DEFAULT 'none';
                  CREATE TABLE taskwright_claimed (claims INTEGER NOT NULL) STRICT;
                  INSERT INTO taskwright_claimed VALUES (0);
-                 CREATE TRIGGER taskwright_count_claims AFTER INSERT ON taskwright_running
+                 CREATE TRIGGER taskwright_count_claims AFTER INSERT ON taskwright_block
                      BEGIN UPDATE taskwright_claimed SET claims = claims + 1; END;
                  INSERT INTO taskwright_migration VALUES ({}, 'tags', 'x', 0, {ours});
                  COMMIT;

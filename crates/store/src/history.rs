@@ -23,7 +23,7 @@ pub trait HistoryStore: Send + Sync + 'static {
     /// stored last, and of its attempts the last.
     ///
     /// What it costs is bounded, however much history there is. PostgreSQL walks an index of ends, and completions in the
-    /// order in which they were written, and comes to every execution page by page. SQLite keeps attempts in the order of
+    /// order in which they were written, and comes to every execution page by page. SQLite keeps executions in the order of
     /// their jobs and no other: it looks at the last 1,000,000, and says when there were [more](Executions::is_cut).
     fn executions(&self, filter: ExecutionFilter, page: ExecutionPage) -> Reply<'_, Executions>;
 

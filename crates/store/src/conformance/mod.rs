@@ -340,6 +340,7 @@ macro_rules! conformance {
                 each_state_is_kept_as_long_as_it_is_to_be,
                 what_is_to_be_kept_for_ever_is,
                 a_removed_job_leaves_nothing_behind,
+                a_removed_job_takes_nothing_of_those_that_ended_with_it,
                 a_job_that_was_redone_is_not_removed_for_its_earlier_end,
                 a_pruning_in_small_steps_removes_everything,
                 a_worker_that_is_gone_for_a_week_is_forgotten,
@@ -364,6 +365,7 @@ macro_rules! conformance {
                 all_fields_of_a_filter_must_match,
                 pages_follow_insertion_in_both_directions,
                 pages_have_no_gap_and_no_double_while_jobs_come_and_move,
+                pages_of_what_runs_and_what_completed_have_no_gap_and_no_double,
                 a_listing_goes_on_where_a_job_was_removed,
                 a_page_is_held_at_its_limit,
             ]
@@ -405,6 +407,7 @@ macro_rules! conformance {
                 what_does_not_count_as_an_attempt_is_not_counted,
                 two_processes_that_roll_up_count_each_end_once,
                 a_retry_waits_from_its_moment_and_a_requeued_job_from_the_loss,
+                what_was_claimed_together_counts_as_long_as_each_has_waited,
                 roll_ups_are_told_page_by_page_by_what_they_are_about,
                 roll_ups_of_spans_that_are_over_for_long_go,
             ]

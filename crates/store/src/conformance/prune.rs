@@ -7,7 +7,10 @@ use taskwright_core::{Garbage, NewJob, Retention, State, UniqueScope};
 
 use super::Harness;
 use super::fixture::*;
-use crate::{Change, Collect, Collected, Filter, LogEntry, LogStream, WorkerState};
+use crate::{
+    Change, Changed, Collect, Collected, ExecutionFilter, ExecutionPage, Filter, Finish, LogEntry, LogStream,
+    WorkerState,
+};
 
 const WEEK_S: u64 = 7 * 86_400;
 
@@ -78,6 +81,32 @@ pub async fn a_removed_job_leaves_nothing_behind(harness: &impl Harness) {
     let detail = process.detail(1).await;
     assert_eq!((detail.timeline.len(), detail.attempts.len()), (1, 0));
     assert_eq!(process.store().logs(id(1), 0, 9).await.expect("read"), []);
+}
+
+pub async fn a_removed_job_takes_nothing_of_those_that_ended_with_it(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, jobs(1..=6)).await;
+    let held = worker.claim_all(1).await;
+    let ends = held.iter().map(|job| Finish {
+        started_at: at(10 + u64::from(number(job.id))),
+        ended_at: at(20 + u64::from(number(job.id))),
+        ..ending(30, job, completed())
+    });
+    worker.finish(30, ends.collect()).await;
+    for gone in [3, 1, 6] {
+        assert_eq!(process.change(31, gone, Change::Delete).await, Changed::Done);
+    }
+    for stays in [2, 4, 5] {
+        let detail = process.detail(stays).await;
+        assert_eq!((detail.view.state, detail.attempts.len()), (State::Completed, 1), "job {stays}");
+        let times = (detail.attempts[0].started_at, detail.attempts[0].ended_at);
+        assert_eq!(times, (Some(at(10 + u64::from(stays))), at(20 + u64::from(stays))), "job {stays}");
+    }
+    let page = ExecutionPage { after: None, limit: 9 };
+    let left = process.store().executions(ExecutionFilter::default(), page).await.expect("read");
+    assert_eq!(left.executions.iter().map(|one| number(one.job)).collect::<Vec<_>>(), [5, 4, 2]);
+    assert_eq!(process.list(Filter::default()).await, [2, 4, 5]);
 }
 
 pub async fn a_job_that_was_redone_is_not_removed_for_its_earlier_end(harness: &impl Harness) {

@@ -270,6 +270,38 @@ pub async fn pages_have_no_gap_and_no_double_while_jobs_come_and_move(harness: &
     }
 }
 
+pub async fn pages_of_what_runs_and_what_completed_have_no_gap_and_no_double(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, jobs(1..=30)).await;
+    let held = worker.claim_all(1).await;
+    // A third ends together, a third one by one and the last first, and of these some leave more than their times.
+    let third = |n: u32| held.iter().filter(move |job| number(job.id) % 3 == n);
+    worker.finish(2, third(1).map(|job| ending(2, job, completed())).collect()).await;
+    for job in third(2).rev() {
+        let result = (number(job.id) > 15).then(|| "1".to_owned());
+        worker.end(3, job, Outcome::Completed { result }).await;
+    }
+    let listed = [(State::Completed, vec![1, 2]), (State::Running, vec![0])];
+    for (oldest_first, (state, thirds)) in [true, false].into_iter().flat_map(|way| listed.clone().map(|one| (way, one))) {
+        let mut expected: Vec<u32> = (1..=30).filter(|n| thirds.contains(&(n % 3))).collect();
+        if !oldest_first {
+            expected.reverse();
+        }
+        let (mut seen, mut after) = (Vec::new(), None);
+        while seen.len() < 30 {
+            let part = Page { after: after.map(id), limit: 4, oldest_first };
+            let paged = process.store().list(in_states(&[state]), part).await.expect("listed");
+            seen.extend(shown(&paged));
+            after = paged.next.map(number);
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, expected, "{state}, the oldest first: {oldest_first}");
+    }
+}
+
 pub async fn a_listing_goes_on_where_a_job_was_removed(harness: &impl Harness) {
     let process = Process::start(harness).await;
     process.enqueue(0, jobs(1..=6)).await;

@@ -8,7 +8,9 @@ use taskwright_core::{Garbage, Grain, NewJob, Outcome, RollUp, Timestamp};
 
 use super::fixture::*;
 use super::{Harness, generator};
-use crate::{Change, GeneratorCommit, Pattern, RollUpFilter, RollUpPlace, SettledItem};
+use crate::{
+    Change, GeneratorCommit, Pattern, Progress, ProgressReport, RollUpFilter, RollUpPlace, SettledItem,
+};
 
 /// Everything of this grain.
 fn all(grain: Grain) -> RollUpFilter {
@@ -213,6 +215,31 @@ pub async fn a_retry_waits_from_its_moment_and_a_requeued_job_from_the_loss(harn
     assert_eq!((sum.wait.count(), sum.wait.total()), (3, Duration::from_secs(12)));
     assert_eq!((sum.run.count(), sum.run.total()), (2, Duration::from_secs(2)), "{sum:?}");
     assert_eq!(sum.ended(AttemptEnd::Lost), 1);
+}
+
+pub async fn what_was_claimed_together_counts_as_long_as_each_has_waited(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, jobs(1..=3)).await;
+    process.enqueue(4, [job(4), job(5), NewJob { kind: kind("report"), ..job(6) }]).await;
+    let held = worker.claim_all(10).await;
+    let by_number = |n: u32| held.iter().find(|job| number(job.id) == n).expect("claimed");
+    // One fails, one is freed, one leaves more than its times, one has its report and then completes, two just complete.
+    worker.end(11, by_number(2), Outcome::Fail { error: "no".to_owned() }).await;
+    process.change(11, 3, Change::Free).await;
+    let report = ProgressReport { key: by_number(1).key, attempt: 1, at: at(11), progress: Progress::default() };
+    process.store().report(worker.id, vec![report]).await.expect("reported");
+    let mut ends = vec![ending(12, by_number(5), Outcome::Completed { result: Some("1".to_owned()) })];
+    ends.extend([6, 1, 4].map(|n| ending(12, by_number(n), completed())));
+    worker.finish(12, ends).await;
+    assert_eq!(process.roll_up().await, 6);
+    let [(mail, mails), (report, reports)] =
+        roll_ups(&process, all(Grain::Hour), 9).await.try_into().expect("two");
+    assert_eq!((mail.kind, report.kind), (kind("mail"), kind("report")));
+    // Three waited for 10 s, and three for 6 s.
+    assert_eq!((mails.wait.count(), mails.wait.total()), (5, Duration::from_secs(3 * 10 + 2 * 6)));
+    assert_eq!((reports.wait.count(), reports.wait.total()), (1, Duration::from_secs(6)));
+    assert_eq!((mails.ended(AttemptEnd::Completed), mails.ended(AttemptEnd::Lost)), (3, 1));
 }
 
 pub async fn roll_ups_are_told_page_by_page_by_what_they_are_about(harness: &impl Harness) {

@@ -5,8 +5,10 @@ use taskwright_core::{
 };
 
 use super::bulk;
+use super::completions;
 use super::enqueue::{HOLDS_KEY, STOP_FAILS};
 use super::finish::{array, end_attempt, read_running};
+use super::held;
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session};
 use crate::bulk::NOT_REDONE;
@@ -192,6 +194,8 @@ fn request_stop(
     if place.cancel_requested {
         return Ok(Changed::Skipped("a cancel was requested already".to_owned()));
     }
+    // A cancel is requested in a row of the job's own.
+    held::set_apart(session, None, vec![seq])?;
     session.execute(
         REQUEST_STOP,
         (seq, by.now.as_micros(), by.actor.as_str(), by.reason, if fails { STOP_FAILS } else { 0 }),
@@ -243,6 +247,9 @@ fn reprioritise(
 
 /// Takes a running job from its attempt.
 fn free(session: &mut Session<'_>, seq: i64, place: &Place, by: &By<'_>) -> Result<Changed, Error> {
+    if place.state == State::Running {
+        held::set_apart(session, None, vec![seq])?;
+    }
     let found = session.first(RUNNING, [seq], |row| {
         Ok((read_running(row)?, row.get::<_, i64>(7)?, row.get::<_, bool>(8)?))
     })?;
@@ -263,53 +270,23 @@ fn delete(session: &mut Session<'_>, seq: i64, place: &Place) -> Result<Changed,
     if !place.state.is_terminal() {
         return Ok(Changed::Skipped(format!("it is {}; cancel it first", place.state)));
     }
-    remove(session, seq)?;
+    remove(session, vec![seq])?;
     Ok(Changed::Done)
 }
 
-/// Removes every row of a job that is over.
-pub(super) fn remove(session: &mut Session<'_>, seq: i64) -> Result<(), Error> {
-    for sql in [
-        "DELETE FROM taskwright_over WHERE seq = ?1",
-        "DELETE FROM taskwright_attempt WHERE seq = ?1",
-        "DELETE FROM taskwright_move WHERE seq = ?1",
-        "DELETE FROM taskwright_log WHERE seq = ?1",
-        "DELETE FROM taskwright_unique WHERE seq = ?1",
-        FORGET_KEY,
-        "DELETE FROM taskwright_bulk WHERE seq = ?1",
-        "DELETE FROM taskwright_job WHERE seq = ?1",
-    ] {
-        session.execute(sql, [seq])?;
-    }
-    Ok(())
-}
-
-/// Removes jobs with all about them: what [`remove`] does, many at a time.
-pub(super) fn remove_all(session: &mut Session<'_>, mut seqs: Vec<i64>) -> Result<(), Error> {
+/// Removes every row of jobs that are over.
+pub(super) fn remove(session: &mut Session<'_>, mut seqs: Vec<i64>) -> Result<(), Error> {
     if seqs.is_empty() {
         return Ok(());
     }
     seqs.sort_unstable();
+    completions::forget(session, &seqs)?;
     let seqs = array(seqs.into_iter());
-    for sql in REMOVE_ALL {
+    for sql in REMOVE {
         session.execute(sql, [seqs.clone()])?;
     }
     Ok(())
 }
-
-pub(super) const REQUEST_STOP: &str = "UPDATE taskwright_running
-     SET cancel_at = ?2, cancel_actor = ?3, cancel_reason = ?4, flags = flags | ?5 WHERE seq = ?1";
-
-/// Removes what there is about jobs, each from its table.
-pub(super) const REMOVE_ALL: [&str; 7] = [
-    "DELETE FROM taskwright_over WHERE seq IN rarray(?1)",
-    "DELETE FROM taskwright_attempt WHERE seq IN rarray(?1)",
-    "DELETE FROM taskwright_move WHERE seq IN rarray(?1)",
-    "DELETE FROM taskwright_log WHERE seq IN rarray(?1)",
-    "DELETE FROM taskwright_unique WHERE seq IN rarray(?1)",
-    "DELETE FROM taskwright_unique_past WHERE seq IN rarray(?1)",
-    "DELETE FROM taskwright_job WHERE seq IN rarray(?1)",
-];
 
 /// Pauses or resumes a queue. See [`Store::pause`](crate::Store::pause).
 pub(super) fn pause(
@@ -402,6 +379,19 @@ pub(super) const KEY_HOLDER: &str = "SELECT j.id FROM taskwright_unique_past p
          CROSS JOIN taskwright_job j ON j.seq = u.seq WHERE p.seq = ?1";
 pub(super) const RETAKE_KEY: &str = "INSERT INTO taskwright_unique (namespace, kind, key, seq, scope)
          SELECT namespace, kind, key, seq, scope FROM taskwright_unique_past WHERE seq = ?1";
+pub(super) const REQUEST_STOP: &str = "UPDATE taskwright_running
+     SET cancel_at = ?2, cancel_actor = ?3, cancel_reason = ?4, flags = flags | ?5 WHERE seq = ?1";
+/// Removes what there is about jobs, each from its table.
+pub(super) const REMOVE: [&str; 8] = [
+    "DELETE FROM taskwright_over WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_attempt WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_move WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_log WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_unique WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_unique_past WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_bulk WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_job WHERE seq IN rarray(?1)",
+];
 pub(super) const FORGET_KEY: &str = "DELETE FROM taskwright_unique_past WHERE seq = ?1";
 /// A running job, whoever runs it.
 pub(super) const RUNNING: &str =
@@ -425,7 +415,7 @@ mod tests {
     /// The tables that have a row that belongs to some job.
     fn tables_with_jobs(conn: &rusqlite::Connection) -> Vec<String> {
         let sql =
-            "SELECT DISTINCT t.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c ON c.name = 'seq'
+            "SELECT DISTINCT t.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c ON c.name IN ('seq', 'lo')
                    WHERE t.type = 'table' ORDER BY t.name";
         let mut statement = conn.prepare(sql).unwrap();
         let tables: Vec<String> =
@@ -473,9 +463,14 @@ mod tests {
             let claimed = worker.take(1).await;
             worker.end(2, &claimed, completed()).await;
         }
+        process.enqueue(0, [job(3)]).await;
+        let claimed = worker.take(1).await;
+        worker.end(2, &claimed, completed()).await;
         let there = tables_with_jobs(&conn);
-        assert!(there.contains(&"taskwright_unique_past".to_owned()), "{there:?}");
-        for n in [1, 2] {
+        for table in ["taskwright_unique_past", "taskwright_completion"] {
+            assert!(there.contains(&table.to_owned()), "{table} {there:?}");
+        }
+        for n in [1, 2, 3] {
             assert_eq!(process.change(3, n, Change::Delete).await, Changed::Done);
         }
         assert_eq!(tables_with_jobs(&conn), Vec::<String>::new());

@@ -1,7 +1,8 @@
 //! Claiming: which jobs a worker gets, and taking them.
 //!
 //! Lanes are chosen as a whole, then merged by (aged priority, time, seq). What a claim takes of a lane is always a
-//! prefix, so that three statements a lane move it: read, insert into `running`, delete a range of `ready`.
+//! prefix, so that two statements a lane take it: read, and delete a range of `ready`. What the claim took is a block
+//! (`held.rs`); jobs that ran before, or hold a key, have rows of their own in `running`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use taskwright_core::limit::CLAIM_JOBS_MAX;
 use taskwright_core::{Args, Delivery, JobId, MaxAttempts, Owner, Timestamp};
 
 use super::error::read_error;
+use super::held::{self, Fresh};
 use super::session::{LaneInfo, Session};
 use super::worker::alive;
 use crate::claim::{Claim, Claimed, ClaimedJob, JobKey};
@@ -36,9 +38,11 @@ pub(super) fn claim(session: &mut Session<'_>, claim: &Claim) -> Result<Claimed,
     let order = choose(session, &mut lanes, claim.now, limit)?;
 
     let mut taken: Vec<VecDeque<ClaimedJob>> = Vec::with_capacity(lanes.len());
+    let mut fresh: Vec<Fresh> = Vec::with_capacity(limit);
     for lane in &lanes {
-        taken.push(take_prefix(session, lane, claim, worker)?);
+        taken.push(take_prefix(session, lane, claim, worker, &mut fresh)?);
     }
+    held::hold(session, worker, claim.now, fresh)?;
     let jobs: Vec<ClaimedJob> = order.into_iter().filter_map(|lane| taken[lane].pop_front()).collect();
     debug_assert!(taken.iter().all(VecDeque::is_empty), "what was taken must have been chosen");
     Ok(Claimed { jobs })
@@ -147,27 +151,39 @@ fn choose(
     Ok(order)
 }
 
-/// Moves the chosen prefix of a lane from `ready` to `running`, and reads its jobs.
+/// Takes the chosen prefix of a lane out of `ready`, and reads its jobs. Those that ran before, or hold a key, go to
+/// `running`; the others, which are to be in blocks, are added to `fresh`.
 fn take_prefix(
     session: &mut Session<'_>,
     lane: &Lane,
     claim: &Claim,
     worker: i64,
+    fresh: &mut Vec<Fresh>,
 ) -> Result<VecDeque<ClaimedJob>, Error> {
     let Some((ready_at, seq)) = lane.chosen else { return Ok(VecDeque::new()) };
     let mut jobs = VecDeque::with_capacity(lane.count);
-    let mut keyed = false;
+    let (mut others, mut keyed) = (false, false);
     let mut statement = session.statement(READ_PREFIX)?;
     let mut rows = statement.query((lane.lane, ready_at, seq)).map_err(read_error)?;
     while let Some(row) = rows.next().map_err(read_error)? {
-        jobs.push_back(read_claimed(row, lane, claim.now).map_err(read_error)?);
-        keyed |= row.get::<_, i64>(2).map_err(read_error)? != 0;
+        let job = read_claimed(row, lane, claim.now).map_err(read_error)?;
+        let is_keyed = row.get::<_, i64>(2).map_err(read_error)? != 0;
+        if job.attempt == held::FIRST && !is_keyed {
+            let available = (lane.lane, row.get(12).map_err(read_error)?);
+            fresh.push(Fresh { seq: job.key.0, available });
+        } else {
+            others = true;
+        }
+        keyed |= is_keyed;
+        jobs.push_back(job);
     }
     drop(rows);
     drop(statement);
     debug_assert_eq!(jobs.len(), lane.count, "a prefix is what was chosen of it");
 
-    session.execute(RUN_PREFIX, (lane.lane, ready_at, seq, worker, claim.now.as_micros()))?;
+    if others {
+        session.execute(RUN_PREFIX, (lane.lane, ready_at, seq, worker, claim.now.as_micros()))?;
+    }
     session.execute(TAKE_PREFIX, (lane.lane, ready_at, seq))?;
     if keyed {
         release_waiting_keys(session, &jobs)?;
@@ -242,13 +258,13 @@ pub(super) const REFILL: &str = "SELECT ready_at, seq FROM taskwright_ready
              WHERE lane = ?1 AND (ready_at, seq) > (?2, ?3) ORDER BY ready_at, seq LIMIT ?4";
 pub(super) const READ_PREFIX: &str =
     "SELECT r.seq, r.attempts, r.flags, j.id, j.created_at, j.max_attempts, j.attempts_base, j.at_most_once,
-                j.owner, j.backoff, j.timeout_us, j.args
+                j.owner, j.backoff, j.timeout_us, j.args, r.ready_at
          FROM taskwright_ready r CROSS JOIN taskwright_job j ON j.seq = r.seq
          WHERE r.lane = ?1 AND (r.ready_at, r.seq) <= (?2, ?3) ORDER BY r.ready_at, r.seq";
 pub(super) const RUN_PREFIX: &str = "INSERT INTO taskwright_running
             (seq, worker, attempt, claimed_at, flags, lane, ready_at)
          SELECT seq, ?4, attempts + 1, ?5, flags, lane, ready_at FROM taskwright_ready
-         WHERE lane = ?1 AND (ready_at, seq) <= (?2, ?3)";
+         WHERE lane = ?1 AND (ready_at, seq) <= (?2, ?3) AND (attempts > 0 OR flags <> 0)";
 pub(super) const TAKE_PREFIX: &str =
     "DELETE FROM taskwright_ready WHERE lane = ?1 AND (ready_at, seq) <= (?2, ?3)";
 pub(super) const KEEP_KEY: &str = "INSERT INTO taskwright_unique_past (seq, namespace, kind, key, scope)

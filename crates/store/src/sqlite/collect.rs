@@ -7,6 +7,7 @@ use taskwright_core::{JobId, State};
 
 use super::SqliteStore;
 use super::change::remove;
+use super::completions::Times;
 use super::error::read_error;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::Session;
@@ -69,9 +70,7 @@ fn remove_rows(session: &mut Session<'_>, collect: &Collect) -> Result<usize, Er
 
 fn remove_jobs(session: &mut Session<'_>, collect: &Collect, state: State) -> Result<Collected, Error> {
     let Met { old, next } = meet(session.conn(), collect, state).map_err(read_error)?;
-    for (seq, _) in &old {
-        remove(session, *seq)?;
-    }
+    remove(session, old.iter().map(|(seq, _)| *seq).collect())?;
     Ok(Collected { rows: old.len(), jobs: Vec::new(), next, more: next.is_some() })
 }
 
@@ -97,8 +96,9 @@ fn meet(conn: &Connection, collect: &Collect, state: State) -> rusqlite::Result<
                 break;
             }
             let place = place::read_place(row, 4)?;
-            let ended_at = if place.state == state { row.get::<_, Option<i64>>(3)? } else { None };
-            met.push(read_met(row, ended_at)?);
+            let in_completion = Times::read(row, 10)?.map(|times| times.ended_at().as_micros());
+            let ended_at = row.get::<_, Option<i64>>(3)?.or(in_completion);
+            met.push(read_met(row, ended_at.filter(|_| place.state == state))?);
         }
     } else {
         let mut find = conn.prepare_cached(OVER)?;
@@ -123,7 +123,7 @@ pub(super) fn completed() -> String {
         "SELECT j.seq, j.created_at, j.id,
                 coalesce(o.ended_at,
                     (SELECT ended_at FROM taskwright_attempt a WHERE a.seq = j.seq ORDER BY attempt DESC LIMIT 1)),
-                {PLACE_COLUMNS}
+                {PLACE_COLUMNS}, d.claimed_at, substr(d.times, (j.seq - d.lo) * 8 + 1, 8)
          FROM taskwright_job j {PLACE_JOINS} WHERE j.seq > ?1 ORDER BY j.seq LIMIT ?2"
     )
 }

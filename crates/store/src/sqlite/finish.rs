@@ -1,7 +1,10 @@
 //! What attempts write: their end, their progress, their log.
 //!
-//! Per batch of n completed jobs: one statement reads the fences, one in fifty rows inserts attempts, one deletes the
-//! running rows, one leaves a slip for the roll-ups and tells whether anybody waits for such ends. Everything else (retries, cancels, results) goes one by one.
+//! First attempts that completed leave their blocks, which are their fences (`completions.rs`). Later attempts that
+//! completed go together: one statement reads the fences, one in fifty rows inserts attempts, one deletes the running rows.
+//! Either way one statement leaves a slip for the roll-ups and tells whether anybody waits for such ends. Everything else
+//! (retries, cancels, jobs with a unique key) goes one by one; a job that has no running row yet is set apart from its block
+//! first.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -11,8 +14,10 @@ use rusqlite::types::Value;
 use taskwright_core::attempt::{self, AttemptEnd};
 use taskwright_core::{Cause, Decision, State, Timestamp, Verdict, WorkerId, state};
 
+use super::completions::{Rest, complete_held};
 use super::enqueue::{self, ManyRows, STOP_FAILS};
 use super::error::write_error;
+use super::held;
 use super::outcome;
 use super::place::{self, Move, Placed};
 use super::rollup::Slip;
@@ -32,21 +37,45 @@ pub(super) fn finish(
 ) -> Result<Vec<Verdict>, Error> {
     let id = worker;
     let Some(worker) = number(session, id)? else { return Ok(vec![Verdict::Stale; ends.len()]) };
-    let mut held = held_by(session, worker, ends.iter().map(|end| end.key))?;
-    let mut verdicts = Vec::with_capacity(ends.len());
-    let mut completed = Vec::with_capacity(ends.len());
-    for end in &ends {
+    let mut verdicts = vec![Verdict::Stale; ends.len()];
+    let rest = complete_held(session, worker, &ends, &mut verdicts)?;
+    if !rest.ends.is_empty() {
+        end_others(session, now, (id, worker), &ends, rest, &mut verdicts)?;
+    }
+    for (end, verdict) in ends.iter().zip(&verdicts) {
+        if *verdict == Verdict::Accepted && !end.follow_ups().is_empty() {
+            enqueue::enqueue(session, now, end.follow_ups())?;
+        }
+    }
+    Ok(verdicts)
+}
+
+/// Ends what is not completed out of a block, and has their verdicts say so.
+fn end_others(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    (id, worker): (WorkerId, i64),
+    ends: &[Finish],
+    rest: Rest,
+    verdicts: &mut [Verdict],
+) -> Result<(), Error> {
+    let Rest { ends: mut rest, in_blocks } = rest;
+    rest.sort_unstable();
+    held::set_apart(session, Some(worker), in_blocks)?;
+    let mut held = held_by(session, worker, rest.iter().map(|index| ends[*index].key))?;
+    let mut completed = Vec::with_capacity(rest.len());
+    for index in rest {
+        let end = &ends[index];
         // A fence is used up by its first write, also within one batch.
         let running = match held.remove(&end.key.0) {
             Some(running) if running.attempt == end.attempt => running,
             other => {
                 other.and_then(|running| held.insert(end.key.0, running));
-                verdicts.push(Verdict::Stale);
                 continue;
             }
         };
-        verdicts.push(Verdict::Accepted);
-        if end.decision.cause == Cause::Complete && running.flags == 0 {
+        verdicts[index] = Verdict::Accepted;
+        if is_plain(end) && running.flags == 0 {
             state::check(State::Running, end.decision.cause, end.decision.to)?;
             completed.push((end, running));
         } else {
@@ -55,13 +84,12 @@ pub(super) fn finish(
             end_attempt(session, end.key.0, running, decision, &ended)?;
         }
     }
-    complete(session, worker, &completed)?;
-    for (end, verdict) in ends.iter().zip(&verdicts) {
-        if *verdict == Verdict::Accepted && !end.follow_ups().is_empty() {
-            enqueue::enqueue(session, now, end.follow_ups())?;
-        }
-    }
-    Ok(verdicts)
+    complete(session, worker, &completed)
+}
+
+/// Whether an end is a completion, with whatever it leaves behind.
+pub(super) fn is_plain(end: &Finish) -> bool {
+    end.decision.cause == Cause::Complete
 }
 
 /// What is to become of a job, unless that is one snooze too many.
@@ -84,10 +112,13 @@ pub(super) fn complete_one(
 ) -> Result<(), Error> {
     let id = worker;
     let running = match number(session, id)? {
-        Some(worker) => session
-            .first(FENCE, (end.key.0, worker), read_running)?
-            .filter(|running| running.attempt == end.attempt)
-            .map(|running| (worker, running)),
+        Some(worker) => {
+            set_apart(session, Some(worker), std::iter::once((end.key, end.attempt)))?;
+            session
+                .first(FENCE, (end.key.0, worker), read_running)?
+                .filter(|running| running.attempt == end.attempt)
+                .map(|running| (worker, running))
+        }
         None => None,
     };
     let Some((worker, running)) = running else {
@@ -113,6 +144,19 @@ fn refused(end: &Finish, why: &str, fix: &str) -> Error {
     Error::new(Area::Refused, format!("complete attempt {} in the transaction", end.attempt), why, fix)
 }
 
+/// Gives those of these jobs that a worker holds in blocks a row in `running`; nobody holds anything where it is not known.
+fn set_apart(
+    session: &mut Session<'_>,
+    worker: Option<i64>,
+    attempts: impl Iterator<Item = (JobKey, u32)>,
+) -> Result<(), Error> {
+    let firsts = attempts.filter(|(_, attempt)| *attempt == held::FIRST);
+    match worker {
+        Some(_) => held::set_apart(session, worker, firsts.map(|(key, _)| key.0).collect()),
+        None => Ok(()),
+    }
+}
+
 /// Hands jobs back. See [`Store::give_back`](crate::Store::give_back).
 pub(super) fn give_back(
     session: &mut Session<'_>,
@@ -123,6 +167,7 @@ pub(super) fn give_back(
 ) -> Result<Vec<Verdict>, Error> {
     let id = worker;
     let Some(worker) = number(session, id)? else { return Ok(vec![Verdict::Stale; jobs.len()]) };
+    set_apart(session, Some(worker), jobs.iter().copied())?;
     let mut held = held_by(session, worker, jobs.iter().map(|(key, _)| *key))?;
     let mut verdicts = Vec::with_capacity(jobs.len());
     for (key, attempt) in jobs {
@@ -213,10 +258,44 @@ static INSERT_COMPLETED: LazyLock<ManyRows> = LazyLock::new(|| {
     )
 });
 
-/// The plain case: completed, no unique key. Set by set.
+/// Completed, with a row in `running` and no unique key. Set by set.
 fn complete(session: &mut Session<'_>, worker: i64, completed: &[(&Finish, Running)]) -> Result<(), Error> {
-    let mut rest = completed;
+    if completed.is_empty() {
+        return Ok(());
+    }
+    let own: Vec<_> = completed.iter().map(|(end, running)| (*end, running.claimed_at)).collect();
+    insert_completed(session, worker, &own)?;
+    let seqs = array(completed.iter().map(|(end, _)| end.key.0));
+    session.execute(END_COMPLETED, [seqs])?;
+    tell_completed(session, completed)
+}
+
+/// Leaves a slip of completions for the roll-ups, and makes events of them if those are of interest.
+pub(super) fn tell_completed(
+    session: &mut Session<'_>,
+    completed: &[(&Finish, Running)],
+) -> Result<(), Error> {
     let mut slip = Slip::default();
+    for (end, running) in completed {
+        let (started_at, ended_at) = (end.started_at.as_micros(), end.ended_at.as_micros());
+        slip.add(session, end.key.0, running, AttemptEnd::Completed, Some(started_at), ended_at)?;
+    }
+    if slip.leave(session)? {
+        for (end, _) in completed {
+            let (seq, ended_at) = (end.key.0, end.ended_at.as_micros());
+            outcome::tell(session, seq, State::Completed, end.attempt, ended_at)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives completed attempts rows of their own; each comes with when it was claimed.
+pub(super) fn insert_completed(
+    session: &mut Session<'_>,
+    worker: i64,
+    completed: &[(&Finish, i64)],
+) -> Result<(), Error> {
+    let mut rest = completed;
     while !rest.is_empty() {
         let (size, sql) = INSERT_COMPLETED.next(rest.len());
         let (chunk, tail) = rest.split_at(size);
@@ -227,31 +306,19 @@ fn complete(session: &mut Session<'_>, worker: i64, completed: &[(&Finish, Runni
             column += 1;
             statement.raw_bind_parameter(column, value).map_err(write_error)
         };
-        for (end, running) in chunk {
+        for (end, claimed_at) in chunk {
             bind(&end.key.0)?;
             bind(&end.attempt)?;
             bind(&worker)?;
-            bind(&running.claimed_at)?;
+            bind(claimed_at)?;
             bind(&end.started_at.as_micros())?;
             bind(&end.ended_at.as_micros())?;
             bind(&AttemptEnd::Completed.code())?;
             bind(&State::Completed.code())?;
             bind(&usage_text(end))?;
             bind(&end.decision.result)?;
-            let (started_at, ended_at) = (end.started_at.as_micros(), end.ended_at.as_micros());
-            slip.add(session, end.key.0, running, AttemptEnd::Completed, Some(started_at), ended_at)?;
         }
         statement.raw_execute().map_err(write_error)?;
-    }
-    if !completed.is_empty() {
-        let seqs = array(completed.iter().map(|(end, _)| end.key.0));
-        session.execute(END_COMPLETED, [seqs])?;
-        if slip.leave(session)? {
-            for (end, _) in completed {
-                let (seq, ended_at) = (end.key.0, end.ended_at.as_micros());
-                outcome::tell(session, seq, State::Completed, end.attempt, ended_at)?;
-            }
-        }
     }
     Ok(())
 }
@@ -292,6 +359,7 @@ pub(super) fn report(
     reports: Vec<ProgressReport>,
 ) -> Result<Vec<Verdict>, Error> {
     let worker = number(session, worker)?;
+    set_apart(session, worker, reports.iter().map(|report| (report.key, report.attempt)))?;
     let mut verdicts = Vec::with_capacity(reports.len());
     for report in reports {
         let progress = serde_json::to_string(&report.progress).ok();
@@ -308,6 +376,7 @@ pub(super) fn log(
     entries: Vec<LogEntry>,
 ) -> Result<Vec<Verdict>, Error> {
     let worker = number(session, worker)?;
+    set_apart(session, worker, entries.iter().map(|entry| (entry.key, entry.attempt)))?;
     let mut verdicts = Vec::with_capacity(entries.len());
     for entry in entries {
         let changed = session.execute(

@@ -11,7 +11,7 @@ use taskwright_core::limit::GENERATOR_ANEW_AFTER;
 use taskwright_core::{Actor, GeneratorName, JobId, Namespace, Priority, State, Timestamp};
 
 use super::SqliteStore;
-use super::change::{self, By, remove_all};
+use super::change::{self, By, remove};
 use super::enqueue::{self, ManyRows};
 use super::error::{read_error, write_error};
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
@@ -269,7 +269,7 @@ fn commit(session: &mut Session<'_>, now: Timestamp, commit: &GeneratorCommit) -
         }
         let jobs = blobs(commit.settled.iter().map(|item| item.job));
         session.execute(FORGET_SETTLED, params![key, jobs])?;
-        remove_all(session, seqs)?;
+        remove(session, seqs)?;
     }
     let jobs: Vec<_> = commit.items.iter().map(|item| item.job.clone()).collect();
     if !jobs.is_empty() {

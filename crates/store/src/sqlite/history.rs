@@ -1,6 +1,6 @@
-//! What was executed. Attempts are kept in the order of their jobs and have no index by time, which every end of a job
-//! would have to write to; so whoever asks walks them, the jobs that were stored last first, up to a limit. Only the
-//! executions that are wanted are read whole.
+//! What was executed: attempts, and completions (`completions.rs`). Both are kept in the order of their jobs and have no
+//! index by time, which every end of a job would have to write to; so whoever asks walks them, the jobs that were stored
+//! last first, up to a limit. Only the executions that are wanted are read whole.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,9 @@ use taskwright_core::statistics::available_at;
 use taskwright_core::{AttemptRecord, JobId, Kind, Namespace, QueueName, Timestamp, WorkerId};
 
 use super::SqliteStore;
+use super::completions::{self, Completed, Completion, Times};
 use super::error::read_error;
+use super::held::FIRST;
 use super::list::lanes;
 use super::session::name;
 use crate::Reply;
@@ -22,11 +24,8 @@ use crate::history::{
     Statistics,
 };
 
-/// Attempts that one question looks at.
-const ATTEMPTS_MAX: usize = 1_000_000;
-
-/// Attempts that one statement gives.
-const REACH: usize = 50_000;
+/// Executions that one question looks at.
+const LOOKS_MAX: usize = 1_000_000;
 
 /// How much the clock may have been set back between two jobs that were stored one after the other.
 const CLOCK_SLACK: std::time::Duration = std::time::Duration::from_secs(60);
@@ -51,19 +50,12 @@ fn executions(
     let places = newest.into_sorted();
     let next = places.last().copied().filter(|_| more);
     let names = names(conn)?;
-    let mut read = conn.prepare_cached(READ)?;
     let mut executions = Vec::with_capacity(places.len());
     for place in places {
-        let whole = read.query_row((place.key.0, place.attempt, true), |row| {
-            let (lane, record, available_at) = read_attempt(row, place)?;
-            let (namespace, queue, kind) =
-                names.get(&lane).cloned().ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-            let job = JobId::from_bytes(row.get(0)?);
-            let result: Option<String> = row.get(11)?;
-            let result = result.map(|result| clipped(&result, ERROR_BYTES_MAX));
-            Ok(Execution { job, kind, queue, namespace, available_at, record, result })
-        });
-        executions.push(whole?);
+        let Seen { job, lane, record, available_at, result } = read(conn, place, true)?;
+        let (namespace, queue, kind) =
+            names.get(&lane).cloned().ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        executions.push(Execution { job, kind, queue, namespace, available_at, record, result });
     }
     Ok(Executions { executions, next, is_cut })
 }
@@ -76,11 +68,9 @@ fn statistics(
     let (newest, is_cut) = newest(conn, filter, None, sample_max.clamp(1, SAMPLE_MAX))?;
     let is_cut = is_cut || newest.overflowed;
     let mut sample = Sample::new();
-    let mut read = conn.prepare_cached(READ)?;
     for place in newest.into_sorted() {
-        let (lane, record, available_at) =
-            read.query_row((place.key.0, place.attempt, false), |row| read_attempt(row, place))?;
-        sample.add(lane, &record, available_at);
+        let seen = read(conn, place, false)?;
+        sample.add(seen.lane, &seen.record, seen.available_at);
     }
     let names = names(conn)?;
     Ok(sample.statistics(is_cut, |lane| names.get(lane).cloned()))
@@ -100,6 +90,7 @@ fn newest(
         lanes: lanes(conn, &filter.names())?.map(HashSet::from_iter),
         workers: workers(conn, filter)?,
         newest: Newest::new(most),
+        looked_at: 0,
     };
     if sieve.lanes.as_ref().is_some_and(HashSet::is_empty) {
         return Ok((sieve.newest, false));
@@ -108,7 +99,7 @@ fn newest(
     Ok((sieve.newest, is_cut))
 }
 
-/// Keeps what matches of the attempts that come by.
+/// Keeps what matches of the executions that come by.
 struct Sieve<'a> {
     conn: &'a Connection,
     filter: &'a ExecutionFilter,
@@ -116,33 +107,41 @@ struct Sieve<'a> {
     lanes: Option<HashSet<i64>>,
     workers: Option<HashSet<i64>>,
     newest: Newest,
+    looked_at: usize,
 }
 
 impl Sieve<'_> {
-    /// Walks back from the job that was stored last.
+    /// Walks back from the job that was stored last, through attempts and completions side by side.
     fn walk_all(&mut self) -> rusqlite::Result<bool> {
-        let mut last = (self.start()?, u32::MAX);
-        let mut looked_at = 0;
-        let mut statement = self.conn.prepare_cached(WALK)?;
-        while looked_at < ATTEMPTS_MAX {
-            let mut rows = statement.query((last.0, last.1, REACH))?;
-            let mut found = 0;
-            while let Some(row) = rows.next()? {
-                last = self.meet(row)?;
-                found += 1;
+        let start = self.start()?;
+        let (mut walk, mut next) =
+            (self.conn.prepare_cached(WALK)?, self.conn.prepare_cached(completions::NEXT)?);
+        let mut attempts = walk.query([start])?;
+        let mut completions = next.query([start])?;
+        let mut completion = completions.next()?.map(Completion::read).transpose()?;
+        loop {
+            let attempt = attempts.next()?.map(Met::read).transpose()?;
+            while let Some(passed) = completion
+                .take_if(|one| attempt.as_ref().is_none_or(|attempt| one.hi() >= attempt.place.key.0))
+            {
+                for completed in passed.jobs().filter(|completed| completed.seq <= start) {
+                    if self.looked_at == LOOKS_MAX {
+                        return Ok(true);
+                    }
+                    self.meet(&completed.into())?;
+                }
+                completion = completions.next()?.map(Completion::read).transpose()?;
             }
-            looked_at += found;
-            if found < REACH {
-                return Ok(false);
+            let Some(attempt) = attempt else { return Ok(false) };
+            if self.looked_at == LOOKS_MAX {
+                return Ok(true);
             }
+            self.meet(&attempt)?;
         }
-        let older = statement.query((last.0, last.1, 1))?.next()?.is_some();
-        Ok(older)
     }
 
-    /// Walks the attempts of some jobs.
+    /// Walks the executions of some jobs.
     fn walk_jobs(&mut self) -> rusqlite::Result<bool> {
-        let mut looked_at = 0;
         let mut find = self.conn.prepare_cached("SELECT seq FROM taskwright_job WHERE id = ?1")?;
         let mut statement = self.conn.prepare_cached(WALK_JOB)?;
         let ids: HashSet<JobId> = self.filter.ids.iter().take(PAGE_ROWS_MAX).copied().collect();
@@ -150,34 +149,30 @@ impl Sieve<'_> {
             let Some(seq) = find.query_row([id.as_bytes()], |row| row.get::<_, i64>(0)).optional()? else {
                 continue;
             };
+            if let Some(completed) = completions::of_job(self.conn, seq)? {
+                self.meet(&completed.into())?;
+            }
             let mut rows = statement.query([seq])?;
             while let Some(row) = rows.next()? {
-                self.meet(row)?;
-                looked_at += 1;
-                if looked_at == ATTEMPTS_MAX {
+                if self.looked_at >= LOOKS_MAX {
                     return Ok(true);
                 }
+                self.meet(&Met::read(row)?)?;
             }
         }
         Ok(false)
     }
 
-    /// Keeps an attempt if it matches; its job and number.
-    fn meet(&mut self, row: &Row<'_>) -> rusqlite::Result<(i64, u32)> {
-        let (seq, attempt) = (row.get(0)?, row.get(1)?);
-        let ended_at = Timestamp::from_micros(row.get(2)?);
-        let started_at = row.get::<_, Option<i64>>(3)?.map(Timestamp::from_micros);
-        let place = ExecutionPlace { ended_at, key: JobKey(seq), attempt };
-        let matches = self.after.is_none_or(|after| place < after)
-            && self.filter.includes(started_at, ended_at, end(row, 4)?)
-            && match &self.workers {
-                Some(workers) => workers.contains(&row.get(5)?),
-                None => true,
-            };
-        if matches && self.is_of_lanes(seq)? {
-            self.newest.offer(place);
+    /// Keeps an execution if it matches.
+    fn meet(&mut self, met: &Met) -> rusqlite::Result<()> {
+        self.looked_at += 1;
+        let matches = self.after.is_none_or(|after| met.place < after)
+            && self.filter.includes(met.started_at, met.place.ended_at, met.end)
+            && self.workers.as_ref().is_none_or(|workers| workers.contains(&met.worker));
+        if matches && self.is_of_lanes(met.place.key.0)? {
+            self.newest.offer(met.place);
         }
-        Ok((seq, attempt))
+        Ok(())
     }
 
     fn is_of_lanes(&self, seq: i64) -> rusqlite::Result<bool> {
@@ -238,11 +233,69 @@ fn names(conn: &Connection) -> rusqlite::Result<HashMap<i64, (Namespace, QueueNa
     .collect()
 }
 
-/// Reads a row of [`READ`]: the lane, the record, and since when it could have been started.
-fn read_attempt(
-    row: &Row<'_>,
+/// An execution as it comes by.
+struct Met {
     place: ExecutionPlace,
-) -> rusqlite::Result<(i64, AttemptRecord, Option<Timestamp>)> {
+    started_at: Option<Timestamp>,
+    end: AttemptEnd,
+    worker: i64,
+}
+
+impl Met {
+    /// Reads a row of [`WALK`].
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let ended_at = Timestamp::from_micros(row.get(2)?);
+        Ok(Self {
+            place: ExecutionPlace { ended_at, key: JobKey(row.get(0)?), attempt: row.get(1)? },
+            started_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_micros),
+            end: end(row, 4)?,
+            worker: row.get(5)?,
+        })
+    }
+}
+
+impl From<Completed> for Met {
+    fn from(Completed { seq, worker, times }: Completed) -> Self {
+        let place = ExecutionPlace { ended_at: times.ended_at(), key: JobKey(seq), attempt: FIRST };
+        Self { place, started_at: Some(times.started_at()), end: AttemptEnd::Completed, worker }
+    }
+}
+
+/// An execution that is wanted, with what is to be known of its job.
+struct Seen {
+    job: JobId,
+    lane: i64,
+    record: AttemptRecord,
+    available_at: Option<Timestamp>,
+    result: Option<String>,
+}
+
+/// Reads an execution; errors and results only if it is to be `whole`.
+fn read(conn: &Connection, place: ExecutionPlace, whole: bool) -> rusqlite::Result<Seen> {
+    let seq = place.key.0;
+    let first = if place.attempt == FIRST {
+        conn.prepare_cached(READ_COMPLETED)?.query_row([seq], read_completed).optional()?
+    } else {
+        None
+    };
+    match first {
+        Some(seen) => Ok(seen),
+        None => {
+            conn.prepare_cached(READ)?.query_row((seq, place.attempt, whole), |row| read_attempt(row, place))
+        }
+    }
+}
+
+/// Reads a row of [`READ_COMPLETED`].
+fn read_completed(row: &Row<'_>) -> rusqlite::Result<Seen> {
+    let times = Times::read(row, 4)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let record = times.record(WorkerId::from_bytes(row.get(3)?));
+    let available_at = available_at(Timestamp::from_micros(row.get(2)?), None, record.ended_at);
+    Ok(Seen { job: JobId::from_bytes(row.get(0)?), lane: row.get(1)?, record, available_at, result: None })
+}
+
+/// Reads a row of [`READ`].
+fn read_attempt(row: &Row<'_>, place: ExecutionPlace) -> rusqlite::Result<Seen> {
     let record = AttemptRecord {
         attempt: place.attempt,
         worker: WorkerId::from_bytes(row.get(3)?),
@@ -253,9 +306,13 @@ fn read_attempt(
         error: row.get(10)?,
         usage: row.get_ref(8)?.as_str_or_null()?.and_then(|usage| serde_json::from_str(usage).ok()),
     };
+    let completed = Times::read(row, 12)?.filter(|_| place.attempt == FIRST + 1);
     let previous = row.get::<_, Option<i64>>(9)?.map(Timestamp::from_micros);
+    let previous = previous.or(completed.map(Times::ended_at));
     let available_at = available_at(Timestamp::from_micros(row.get(2)?), previous, record.ended_at);
-    Ok((row.get(1)?, record, available_at))
+    let result: Option<String> = row.get(11)?;
+    let result = result.map(|result| clipped(&result, ERROR_BYTES_MAX));
+    Ok(Seen { job: JobId::from_bytes(row.get(0)?), lane: row.get(1)?, record, available_at, result })
 }
 
 fn end(row: &Row<'_>, column: usize) -> rusqlite::Result<AttemptEnd> {
@@ -265,7 +322,7 @@ fn end(row: &Row<'_>, column: usize) -> rusqlite::Result<AttemptEnd> {
 // The statements of history; plans.rs holds each of them to an index.
 pub(super) const WALK: &str =
     "SELECT seq, attempt, ended_at, started_at, outcome, worker FROM taskwright_attempt
-    WHERE (seq, attempt) < (?1, ?2) ORDER BY seq DESC, attempt DESC LIMIT ?3";
+    WHERE seq <= ?1 ORDER BY seq DESC, attempt DESC";
 pub(super) const WALK_JOB: &str =
     "SELECT seq, attempt, ended_at, started_at, outcome, worker FROM taskwright_attempt
     WHERE seq = ?1 ORDER BY attempt DESC";
@@ -275,7 +332,15 @@ pub(super) const NEAR: &str =
 /// What is long is read only where it is asked for: `?3`. Of a result a little more than is shown, so that the cut shows.
 pub(super) const READ: &str = "SELECT j.id, j.lane, j.run_at, k.id, a.claimed_at, a.started_at, a.ended_at, a.outcome,
         a.usage, (SELECT p.ended_at FROM taskwright_attempt p WHERE p.seq = a.seq AND p.attempt = a.attempt - 1),
-        CASE WHEN ?3 THEN a.error END, CASE WHEN ?3 THEN substr(a.result, 1, 16385) END
+        CASE WHEN ?3 THEN a.error END, CASE WHEN ?3 THEN substr(a.result, 1, 16385) END,
+        d.claimed_at, substr(d.times, (?1 - d.lo) * 8 + 1, 8)
     FROM taskwright_attempt a CROSS JOIN taskwright_job j ON j.seq = a.seq
     CROSS JOIN taskwright_worker k ON k.worker = a.worker
+    LEFT JOIN taskwright_completion d
+        ON d.lo = (SELECT max(lo) FROM taskwright_completion WHERE lo <= ?1) AND d.hi >= ?1
     WHERE a.seq = ?1 AND a.attempt = ?2";
+pub(super) const READ_COMPLETED: &str = "SELECT j.id, j.lane, j.run_at, k.id,
+        d.claimed_at, substr(d.times, (?1 - d.lo) * 8 + 1, 8)
+    FROM taskwright_completion d CROSS JOIN taskwright_job j ON j.seq = ?1
+    CROSS JOIN taskwright_worker k ON k.worker = d.worker
+    WHERE d.lo = (SELECT max(lo) FROM taskwright_completion WHERE lo <= ?1) AND d.hi >= ?1";

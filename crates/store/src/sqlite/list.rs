@@ -5,7 +5,7 @@
 //! of candidates and may come back short; the caller goes on from where it stopped.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Rows};
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::{JobId, State};
 
@@ -116,25 +116,92 @@ pub(super) fn lanes(conn: &Connection, filter: &Filter) -> rusqlite::Result<Opti
     Ok(Some(lanes))
 }
 
-/// One ordered source of candidates: `SELECT <seq> FROM ... WHERE <condition>`, to which the walk adds its bound.
+/// One ordered source of candidates: `SELECT <seq> FROM ... WHERE <condition>`, to which the walk adds its bound; or the
+/// numbers in the ranges of a table.
 struct Driver {
     select: String,
     seq: &'static str,
     params: Vec<Value>,
     arrays: Vec<Vec<i64>>,
+    are_ranges: bool,
 }
 
 impl Driver {
     fn plain(select: &str, seq: &'static str) -> Self {
-        Self { select: select.to_owned(), seq, params: Vec::new(), arrays: Vec::new() }
+        Self { select: select.to_owned(), seq, params: Vec::new(), arrays: Vec::new(), are_ranges: false }
     }
 
-    /// The whole statement: from `?1` on, at most `?2` rows.
+    /// All numbers from `lo` to `hi` of each row.
+    fn ranges(table: &str) -> Self {
+        Self { are_ranges: true, ..Self::plain(table, "lo") }
+    }
+
+    /// The whole statement: from `?1` on, at most `?2` rows; of ranges, the one that `?1` is in, too, and all.
     fn sql(&self, oldest_first: bool) -> String {
         let (select, seq) = (&self.select, self.seq);
         let (than, order) = if oldest_first { (">", "ASC") } else { ("<", "DESC") };
-        format!("{select} AND {seq} {than} ?1 ORDER BY {seq} {order} LIMIT ?2")
+        match (self.are_ranges, oldest_first) {
+            (false, _) => format!("{select} AND {seq} {than} ?1 ORDER BY {seq} {order} LIMIT ?2"),
+            (true, false) => format!("SELECT lo, hi FROM {select} WHERE lo < ?1 ORDER BY lo DESC"),
+            (true, true) => format!(
+                "SELECT lo, hi FROM {select}
+                 WHERE lo >= coalesce((SELECT max(lo) FROM {select} WHERE lo <= ?1), ?1) ORDER BY lo"
+            ),
+        }
     }
+
+    /// Adds the next candidates, at most `reach`; fewer only at the end.
+    fn next(
+        &self,
+        conn: &Connection,
+        after: i64,
+        oldest_first: bool,
+        reach: usize,
+        candidates: &mut Vec<i64>,
+    ) -> rusqlite::Result<()> {
+        let mut statement = conn.prepare_cached(&self.sql(oldest_first))?;
+        statement.raw_bind_parameter(1, after)?;
+        if self.are_ranges {
+            return numbers(statement.raw_query(), after, oldest_first, reach, candidates);
+        }
+        statement.raw_bind_parameter(2, i64::try_from(reach).unwrap_or(i64::MAX))?;
+        let mut column = 2;
+        for value in &self.params {
+            column += 1;
+            statement.raw_bind_parameter(column, value)?;
+        }
+        for numbers in &self.arrays {
+            column += 1;
+            statement.raw_bind_parameter(column, array(numbers.iter().copied()))?;
+        }
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            candidates.push(row.get(0)?);
+        }
+        Ok(())
+    }
+}
+
+/// Adds the numbers in ranges that stand behind `after`, at most `reach`. No more rows are read than they take.
+fn numbers(
+    mut rows: Rows<'_>,
+    after: i64,
+    oldest_first: bool,
+    reach: usize,
+    candidates: &mut Vec<i64>,
+) -> rusqlite::Result<()> {
+    let full = candidates.len() + reach;
+    while candidates.len() < full {
+        let Some(row) = rows.next()? else { return Ok(()) };
+        let (lo, hi): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let left = full - candidates.len();
+        if oldest_first {
+            candidates.extend((lo.max(after + 1)..=hi).take(left));
+        } else {
+            candidates.extend((lo..=hi.min(after - 1)).rev().take(left));
+        }
+    }
+    Ok(())
 }
 
 /// Chooses the narrowest drivers that together give every job the filter can match.
@@ -146,7 +213,8 @@ fn drivers(conn: &Connection, filter: &Filter, lanes: Option<&[i64]>) -> rusqlit
     }
     let states = &filter.states;
     if !filter.workers.is_empty() || *states == [State::Running] {
-        return Ok(vec![Driver::plain("SELECT seq FROM taskwright_running WHERE 1", "seq")]);
+        let running = Driver::plain("SELECT seq FROM taskwright_running WHERE 1", "seq");
+        return Ok(vec![running, Driver::ranges("taskwright_block")]);
     }
     let rare = |state: &State| !matches!(state, State::Available | State::Completed | State::Running);
     if !states.is_empty() && states.iter().all(rare) {
@@ -157,7 +225,8 @@ fn drivers(conn: &Connection, filter: &Filter, lanes: Option<&[i64]>) -> rusqlit
     }
     if *states == [State::Completed] && lanes.is_none() {
         let select = "SELECT DISTINCT seq FROM taskwright_attempt WHERE moved_to = 6";
-        return Ok(vec![Driver::plain(select, "seq"), by_state(State::Completed)]);
+        let (attempts, ranges) = (Driver::plain(select, "seq"), Driver::ranges("taskwright_completion"));
+        return Ok(vec![attempts, ranges, by_state(State::Completed)]);
     }
     Ok(by_lane(filter, lanes))
 }
@@ -190,7 +259,9 @@ fn by_lane(filter: &Filter, lanes: Option<&[i64]>) -> Vec<Driver> {
     let mut conditions = String::from(match filter.states.as_slice() {
         [State::Completed] => {
             " AND (EXISTS (SELECT 1 FROM taskwright_attempt a WHERE a.seq = j.seq AND a.moved_to = 6)
-                   OR EXISTS (SELECT 1 FROM taskwright_over o WHERE o.seq = j.seq AND o.state = 6))"
+                   OR EXISTS (SELECT 1 FROM taskwright_over o WHERE o.seq = j.seq AND o.state = 6)
+                   OR (SELECT hi FROM taskwright_completion c
+                       WHERE c.lo <= j.seq ORDER BY c.lo DESC LIMIT 1) >= j.seq)"
         }
         [State::Available] => {
             " AND EXISTS (SELECT 1 FROM taskwright_ready r
@@ -218,6 +289,7 @@ fn by_lane(filter: &Filter, lanes: Option<&[i64]>) -> Vec<Driver> {
         seq: "j.seq",
         params: params.clone(),
         arrays,
+        are_ranges: false,
     };
     match lanes {
         None => vec![driver("1".to_owned(), Vec::new())],
@@ -245,22 +317,7 @@ impl Walk<'_> {
     fn next(&mut self, reach: usize) -> rusqlite::Result<Vec<i64>> {
         let mut merged = Vec::with_capacity(reach);
         for driver in &self.drivers {
-            let mut statement = self.conn.prepare_cached(&driver.sql(self.oldest_first))?;
-            statement.raw_bind_parameter(1, self.after)?;
-            statement.raw_bind_parameter(2, i64::try_from(reach).unwrap_or(i64::MAX))?;
-            let mut column = 2;
-            for value in &driver.params {
-                column += 1;
-                statement.raw_bind_parameter(column, value)?;
-            }
-            for numbers in &driver.arrays {
-                column += 1;
-                statement.raw_bind_parameter(column, array(numbers.iter().copied()))?;
-            }
-            let mut rows = statement.raw_query();
-            while let Some(row) = rows.next()? {
-                merged.push(row.get(0)?);
-            }
+            driver.next(self.conn, self.after, self.oldest_first, reach, &mut merged)?;
         }
         if self.oldest_first {
             merged.sort_unstable();

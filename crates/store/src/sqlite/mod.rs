@@ -7,6 +7,7 @@
 //! | `session` | one connection inside a transaction |
 //! | `schema` | migrations |
 //! | `place` | the one way into each table that says where a job is |
+//! | `held`, `completions` | what was claimed together, and what completed together |
 //! | `presence` | who is there, and what they started |
 //! | `lead` | who does the duties |
 //! | `wake` | hints between processes |
@@ -20,6 +21,7 @@ mod bulk;
 mod change;
 mod claim;
 mod collect;
+mod completions;
 mod enqueue;
 mod error;
 mod event;
@@ -27,6 +29,7 @@ mod file;
 mod finish;
 mod flush;
 mod generator;
+mod held;
 mod history;
 mod lead;
 mod list;
@@ -36,6 +39,7 @@ mod place;
 #[cfg(test)]
 mod plans;
 mod query;
+mod ranges;
 mod raw;
 mod reader;
 mod rollup;

@@ -3,6 +3,7 @@
 use taskwright_core::{Cause, State};
 
 use super::enqueue::HOLDS_KEY;
+use super::held;
 use super::outcome;
 use super::session::Session;
 use crate::error::Error;
@@ -90,12 +91,13 @@ pub(super) struct Place {
 }
 
 /// The columns by which [`read_place`] finds the state of `taskwright_job j`, and the joins that they need. A job is in
-/// at most one of the tables; in none it is completed.
+/// at most one of the tables or in a block; otherwise it is completed. Whether it is in a completion says only how its first
+/// attempt ended.
 pub(super) const PLACE_COLUMNS: &str = "\
     CASE WHEN r.seq IS NOT NULL THEN 3 WHEN w.seq IS NOT NULL THEN w.state WHEN x.seq IS NOT NULL THEN 4
-         WHEN o.seq IS NOT NULL THEN o.state ELSE 6 END,
-    coalesce(r.attempts, w.attempts, x.attempt,
-             (SELECT max(attempt) FROM taskwright_attempt a WHERE a.seq = j.seq), 0),
+         WHEN o.seq IS NOT NULL THEN o.state WHEN b.lo IS NOT NULL THEN 4 ELSE 6 END,
+    coalesce(r.attempts, w.attempts, x.attempt, CASE WHEN b.lo IS NOT NULL THEN 1 END,
+             (SELECT max(attempt) FROM taskwright_attempt a WHERE a.seq = j.seq), d.lo IS NOT NULL),
     coalesce(r.flags, w.flags, x.flags, 0), j.lane, j.run_at, x.cancel_at IS NOT NULL";
 
 /// See [`PLACE_COLUMNS`].
@@ -103,7 +105,11 @@ pub(super) const PLACE_JOINS: &str = "\
     LEFT JOIN taskwright_ready r ON r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq
     LEFT JOIN taskwright_waiting w ON w.seq = j.seq
     LEFT JOIN taskwright_running x ON x.seq = j.seq
-    LEFT JOIN taskwright_over o ON o.seq = j.seq";
+    LEFT JOIN taskwright_over o ON o.seq = j.seq
+    LEFT JOIN taskwright_block b
+        ON b.lo = (SELECT max(lo) FROM taskwright_block WHERE lo <= j.seq) AND b.hi >= j.seq
+    LEFT JOIN taskwright_completion d
+        ON d.lo = (SELECT max(lo) FROM taskwright_completion WHERE lo <= j.seq) AND d.hi >= j.seq";
 
 /// Reads [`PLACE_COLUMNS`] from column `at` on.
 pub(super) fn read_place(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Place> {
@@ -127,7 +133,10 @@ pub(super) fn take(session: &mut Session<'_>, seq: i64, place: &Place) -> Result
         State::Held | State::Blocked | State::Scheduled | State::Retryable => {
             session.execute(TAKE_WAITING, [seq])?
         }
-        State::Running => session.execute("DELETE FROM taskwright_running WHERE seq = ?1", [seq])?,
+        State::Running => {
+            held::set_apart(session, None, vec![seq])?;
+            session.execute("DELETE FROM taskwright_running WHERE seq = ?1", [seq])?
+        }
         State::Failed | State::Cancelled | State::Dropped => session.execute(TAKE_OVER, [seq])?,
         State::Completed => 1,
     };

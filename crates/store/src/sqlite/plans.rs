@@ -4,15 +4,16 @@
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use taskwright_core::attempt::Outcome;
 use taskwright_core::{NewJob, State};
 
 use super::open::Options;
 use super::{
-    SqliteStore, bulk, change, claim, collect, event, file, finish, generator, history, list, place, query,
-    rollup, schedule, source, sweep, webhook, worker,
+    SqliteStore, bulk, change, claim, collect, completions, event, file, finish, generator, held, history,
+    list, place, query, rollup, schedule, source, sweep, webhook, worker,
 };
 use crate::conformance::fixture::*;
-use crate::{Filter, Pattern};
+use crate::{ClaimedJob, Filter, Pattern};
 
 /// Jobs of each sort: a million and some.
 const JOBS: u32 = 1_000 << DOUBLINGS;
@@ -20,13 +21,15 @@ const DOUBLINGS: u32 = 10;
 
 /// What may be walked, by table or by the letter that stands for it: queues, lanes and workers, jobs that run, and values
 /// that were passed or chosen up to a limit. None of it grows with the jobs.
-const SMALL: [&str; 10] = [
+const SMALL: [&str; 12] = [
     "taskwright_queue",
     "q",
     "l",
     "k",
     "taskwright_running",
     "x",
+    "taskwright_block",
+    "b",
     "rarray",
     "CONSTANT",
     "(subquery-1)",
@@ -41,6 +44,8 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("claim: read", claim::READ_PREFIX),
     ("claim: run", claim::RUN_PREFIX),
     ("claim: take", claim::TAKE_PREFIX),
+    ("claim: block of a job", held::AT),
+    ("claim: remove block", held::REMOVE),
     ("claim: keep key", claim::KEEP_KEY),
     ("claim: release key", claim::RELEASE_KEY),
     ("claim: key released", claim::KEY_RELEASED),
@@ -51,6 +56,22 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("finish: snoozes", finish::SNOOZES),
     ("finish: report", finish::REPORT),
     ("finish: log", finish::APPEND_LOG),
+    ("set apart: all", held::RUN_ALL),
+    ("set apart: their blocks", held::REMOVE_ALL),
+    ("completion: of a job", completions::AT),
+    ("completion: whole", completions::WHOLE),
+    ("completion: what its jobs waited for", completions::AVAILABLE),
+    ("completion: walk", completions::NEXT),
+    ("completion: remove", completions::REMOVE),
+    ("completion: times of a job", completions::OF_JOB),
+    ("remove: over", change::REMOVE[0]),
+    ("remove: attempts", change::REMOVE[1]),
+    ("remove: moves", change::REMOVE[2]),
+    ("remove: log", change::REMOVE[3]),
+    ("remove: key", change::REMOVE[4]),
+    ("remove: past key", change::REMOVE[5]),
+    ("remove: bulk", change::REMOVE[6]),
+    ("remove: job", change::REMOVE[7]),
     ("move: time", place::MOVE_TIME),
     ("move: to ready", place::PUT_READY),
     ("move: from ready", place::TAKE_READY),
@@ -81,6 +102,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("history: lane", history::LANE),
     ("history: near", history::NEAR),
     ("history: read", history::READ),
+    ("history: read a completion", history::READ_COMPLETED),
     ("renew", worker::RENEW),
     ("signals: cancels", worker::CANCELS),
     ("schedule: by name", schedule::BY_NAME),
@@ -127,13 +149,6 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("file: its item has ended", file::CLOSE),
     ("file: forget", file::FORGET),
     ("file: forget all of a generator", file::FORGET_ALL),
-    ("jobs: remove their ends", change::REMOVE_ALL[0]),
-    ("jobs: remove their attempts", change::REMOVE_ALL[1]),
-    ("jobs: remove their moves", change::REMOVE_ALL[2]),
-    ("jobs: remove their logs", change::REMOVE_ALL[3]),
-    ("jobs: remove their keys", change::REMOVE_ALL[4]),
-    ("jobs: remove their former keys", change::REMOVE_ALL[5]),
-    ("jobs: remove", change::REMOVE_ALL[6]),
     ("generator: forget items", generator::FORGET_ITEMS),
     ("generator: notify by key", generator::NOTIFY_KEY),
     ("webhook: who listens", webhook::LISTENING),
@@ -163,12 +178,16 @@ async fn filled() -> (tempfile::TempDir, Connection) {
     process.enqueue(0, (0..1_000).map(|n| NewJob { run_at: Some(at(9_999)), ..job(n) })).await;
     process.enqueue(0, jobs(1_000..2_000)).await;
     let claimed = worker.claim(worker.ask(1, 1_000)).await;
-    worker.finish(2, claimed.iter().map(|job| ending(2, job, completed())).collect()).await;
+    // Half of them leave nothing but their times.
+    let with = Outcome::Completed { result: Some("1".to_owned()) };
+    let how = |job: &ClaimedJob| if number(job.id) < 1_500 { with.clone() } else { completed() };
+    worker.finish(2, claimed.iter().map(|job| ending(2, job, how(job))).collect()).await;
     let conn = store.opened.connect_reader().unwrap();
     double(&Connection::open(path).unwrap()).unwrap();
     let count = |sql| conn.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
     assert_eq!(count("SELECT count(*) FROM taskwright_waiting"), JOBS);
-    assert_eq!(count("SELECT count(*) FROM taskwright_attempt"), JOBS);
+    assert_eq!(count("SELECT count(*) FROM taskwright_attempt"), JOBS / 2);
+    assert_eq!(count("SELECT sum(hi - lo + 1) FROM taskwright_completion"), JOBS / 2);
     assert_eq!(count("SELECT count(*) FROM taskwright_job"), 2 * JOBS);
     (directory, conn)
 }
@@ -176,19 +195,22 @@ async fn filled() -> (tempfile::TempDir, Connection) {
 /// Copies every job, with where it is and what it went through, again and again.
 fn double(conn: &Connection) -> rusqlite::Result<()> {
     let columns = |table: &str| {
-        let mut names = conn.prepare("SELECT name FROM pragma_table_info(?1) WHERE name <> 'seq'")?;
+        let mut names = conn.prepare("SELECT name FROM pragma_table_info(?1)")?;
         names.query_map([table], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
+    };
+    let copied = |name: &String| match name.as_str() {
+        "seq" | "lo" | "hi" => format!("{name} + ?1"),
+        "id" => "randomblob(16)".to_owned(),
+        _ => name.clone(),
     };
     conn.execute_batch("PRAGMA synchronous = off; PRAGMA cache_size = -400000; BEGIN")?;
     for _ in 0..DOUBLINGS {
         let last: i64 = conn.query_row("SELECT max(seq) FROM taskwright_job", [], |row| row.get(0))?;
-        for table in ["taskwright_job", "taskwright_waiting", "taskwright_attempt"] {
-            let names = columns(table)?.join(", ");
-            let values = names.replacen("id,", "randomblob(16),", 1);
-            conn.execute(
-                &format!("INSERT INTO {table} (seq, {names}) SELECT seq + ?1, {values} FROM {table}"),
-                [last],
-            )?;
+        for table in ["taskwright_job", "taskwright_waiting", "taskwright_attempt", "taskwright_completion"] {
+            let names = columns(table)?;
+            let values: Vec<String> = names.iter().map(copied).collect();
+            let (names, values) = (names.join(", "), values.join(", "));
+            conn.execute(&format!("INSERT INTO {table} ({names}) SELECT {values} FROM {table}"), [last])?;
         }
     }
     conn.execute("UPDATE taskwright_counter SET value = (SELECT max(seq) + 1 FROM taskwright_job)", [])?;

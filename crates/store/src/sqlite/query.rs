@@ -8,6 +8,7 @@ use taskwright_core::{
 };
 
 use super::claim::{backoff, max_attempts, owner};
+use super::completions::{self, Times};
 use super::error::read_error;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::name;
@@ -24,19 +25,21 @@ use crate::worker::WorkerState;
 pub(super) fn view_query() -> String {
     format!(
         "SELECT j.seq, {PLACE_COLUMNS}, j.id, l.kind, q.name, l.priority, q.namespace, j.owner,
-                j.max_attempts, j.attempts_base, j.created_at, coalesce(x.claimed_at, a.claimed_at),
+                j.max_attempts, j.attempts_base, j.created_at,
+                coalesce(x.claimed_at, b.claimed_at, a.claimed_at, d.claimed_at),
                 coalesce(o.ended_at, a.ended_at), k.id,
-                coalesce(x.progress, (SELECT b.progress FROM taskwright_bulk b WHERE b.seq = j.seq)), o.reason, a.error,
+                coalesce(x.progress, (SELECT u.progress FROM taskwright_bulk u WHERE u.seq = j.seq)), o.reason, a.error,
                 CASE WHEN substr(q.name, 1, 10) = 'generator:' THEN coalesce((
                     SELECT i.key FROM taskwright_item i WHERE i.job = j.id AND i.generator = (
                         SELECT g.generator FROM taskwright_generator g
-                        WHERE g.namespace = q.namespace AND g.name = substr(q.name, 11))), j.item_key) END
+                        WHERE g.namespace = q.namespace AND g.name = substr(q.name, 11))), j.item_key) END,
+                d.claimed_at, substr(d.times, (j.seq - d.lo) * 8 + 1, 8)
          FROM taskwright_job j {PLACE_JOINS}
          JOIN taskwright_lane l ON l.lane = j.lane
          JOIN taskwright_queue q ON q.queue = l.queue
          LEFT JOIN taskwright_attempt a ON a.seq = j.seq
               AND a.attempt = (SELECT max(attempt) FROM taskwright_attempt m WHERE m.seq = j.seq)
-         LEFT JOIN taskwright_worker k ON k.worker = coalesce(x.worker, a.worker)"
+         LEFT JOIN taskwright_worker k ON k.worker = coalesce(x.worker, b.worker, a.worker, d.worker)"
     )
 }
 
@@ -46,6 +49,8 @@ pub(super) fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, JobView)> {
     let over = place.state.is_terminal();
     let reason: Option<String> = row.get(20)?;
     let queue = name(row, 9, QueueName::new)?;
+    let in_completion = Times::read(row, 23)?.map(Times::ended_at);
+    let ended_at = row.get::<_, Option<i64>>(17)?.map(Timestamp::from_micros).or(in_completion);
     let view = JobView {
         id: JobId::from_bytes(row.get(7)?),
         kind: name(row, 8, Kind::new)?,
@@ -61,7 +66,7 @@ pub(super) fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, JobView)> {
         created_at: Timestamp::from_micros(row.get(15)?),
         run_at: Timestamp::from_micros(place.run_at),
         claimed_at: row.get::<_, Option<i64>>(16)?.map(Timestamp::from_micros),
-        ended_at: row.get::<_, Option<i64>>(17)?.filter(|_| over).map(Timestamp::from_micros),
+        ended_at: ended_at.filter(|_| over),
         worker: row.get::<_, Option<[u8; 16]>>(18)?.map(WorkerId::from_bytes),
         progress: row.get::<_, Option<String>>(19)?.and_then(|progress| serde_json::from_str(&progress).ok()),
         cancel_requested: place.cancel_requested,
@@ -129,6 +134,12 @@ fn attempts(conn: &Connection, seq: i64) -> rusqlite::Result<(Vec<Attempt>, Opti
     )?;
     let mut rows = statement.query([seq])?;
     let (mut attempts, mut result) = (Vec::new(), None);
+    if let Some(first) = completions::of_job(conn, seq)? {
+        let worker = conn
+            .prepare_cached("SELECT id FROM taskwright_worker WHERE worker = ?1")?
+            .query_row([first.worker], |row| row.get(0).map(WorkerId::from_bytes))?;
+        attempts.push((first.times.record(worker), State::Completed));
+    }
     while let Some(row) = rows.next()? {
         let record = AttemptRecord {
             attempt: row.get(0)?,
@@ -176,7 +187,10 @@ pub(super) fn queues(conn: &Connection, namespace: Option<&Namespace>) -> Result
     let sql = format!(
         "WITH running AS (
              SELECT j.lane, count(*) AS jobs FROM taskwright_running x CROSS JOIN taskwright_job j ON j.seq = x.seq
-             GROUP BY j.lane),
+             GROUP BY j.lane
+             UNION ALL
+             SELECT j.lane, count(*) FROM taskwright_block b
+             CROSS JOIN taskwright_job j ON j.seq BETWEEN b.lo AND b.hi GROUP BY j.lane),
          waiting AS (
              SELECT j.lane, count(*) AS jobs FROM (SELECT seq FROM taskwright_waiting LIMIT {max}) w
              CROSS JOIN taskwright_job j ON j.seq = w.seq GROUP BY j.lane)
@@ -216,7 +230,8 @@ pub(super) fn queues(conn: &Connection, namespace: Option<&Namespace>) -> Result
 pub(super) fn workers(conn: &Connection) -> Result<Vec<WorkerView>, Error> {
     conn.prepare_cached(
         "SELECT id, host, pid, state, told, concurrency, queues, started_at, seen_at,
-                (SELECT count(*) FROM taskwright_running x WHERE x.worker = k.worker), remark
+                (SELECT count(*) FROM taskwright_running x WHERE x.worker = k.worker)
+                    + (SELECT coalesce(sum(hi - lo + 1), 0) FROM taskwright_block b WHERE b.worker = k.worker), remark
          FROM taskwright_worker k WHERE forgotten = 0 ORDER BY state <> 0, worker DESC",
     )
     .and_then(|mut statement| {

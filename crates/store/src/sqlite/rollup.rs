@@ -12,7 +12,9 @@ use taskwright_core::rollup::{Ended, Grain, RollUp};
 use taskwright_core::{Kind, Namespace, QueueName, State, Timestamp};
 
 use super::SqliteStore;
+use super::completions;
 use super::error::read_error;
+use super::held::FIRST;
 use super::session::{Session, name, vanished};
 use crate::Reply;
 use crate::ended::Running;
@@ -59,11 +61,7 @@ impl Slip {
                 .first(JOB, [seq], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .ok_or_else(|| vanished("a job"))?,
         };
-        let previous_end = if running.attempt > 1 {
-            session.first(PREVIOUS_END, (seq, running.attempt - 1), |row| row.get(0).map(at))?
-        } else {
-            None
-        };
+        let previous_end = previous_end(session, seq, running.attempt)?;
         let ended = Ended {
             end,
             claimed_at: at(running.claimed_at),
@@ -87,6 +85,19 @@ impl Slip {
         let interested = session.first(LEAVE, (body, State::Completed.code()), |row| row.get(0))?;
         interested.ok_or_else(|| vanished("a slip"))
     }
+}
+
+/// When the attempt before this one ended.
+fn previous_end(session: &mut Session<'_>, seq: i64, attempt: u32) -> Result<Option<Timestamp>, Error> {
+    if attempt == FIRST {
+        return Ok(None);
+    }
+    let ended_at = session.first(PREVIOUS_END, (seq, attempt - 1), |row| row.get::<_, i64>(0))?;
+    if ended_at.is_none() && attempt == FIRST + 1 {
+        let completed = completions::of_job(session.conn(), seq).map_err(read_error)?;
+        return Ok(completed.map(|completed| completed.times.ended_at()));
+    }
+    Ok(ended_at.map(Timestamp::from_micros))
 }
 
 fn peek(session: &mut Session<'_>) -> Result<Option<RolledUp>, Error> {

@@ -7,6 +7,7 @@ use taskwright_core::{Cause, Delivery, State, Timestamp, WorkerId, state};
 
 use super::claim::max_attempts;
 use super::finish::{end_attempt, read_running};
+use super::held;
 use super::place::{self, Move, Placed};
 use super::session::Session;
 use super::worker::number;
@@ -139,6 +140,7 @@ fn take_jobs_of(
     now: Timestamp,
     lost: &mut LostWorker,
 ) -> Result<(), Error> {
+    held::set_all_apart(session, worker)?;
     let held = session.all(HELD, [worker], |row| {
         let limit = (max_attempts(row, 7, 8)?, row.get::<_, u32>(8)?, row.get::<_, bool>(9)?);
         Ok((row.get::<_, i64>(0)?, read_running(row)?, limit))

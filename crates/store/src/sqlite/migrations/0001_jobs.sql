@@ -4,8 +4,10 @@
 --   taskwright_waiting  it is held, blocked, scheduled or retryable
 --   taskwright_running  it is running
 --   taskwright_over     it failed, was cancelled or was dropped
+--   taskwright_block    it is running, with others that one claim took
 --   none of these       it is completed
 --
+-- What a claim took is kept once for all that it took, in a block, and what was completed together is one completion.
 -- docs/design/0001-storage-shape.md says why, with the arithmetic. All times are UTC microseconds since 1970.
 
 CREATE TABLE taskwright_queue (
@@ -79,6 +81,31 @@ CREATE TABLE taskwright_waiting (
 CREATE INDEX taskwright_waiting_due ON taskwright_waiting (due) WHERE due IS NOT NULL;
 CREATE INDEX taskwright_waiting_state ON taskwright_waiting (state);
 
+-- Jobs that run on their first attempt, as one claim took them: the numbers from lo to hi, both included, which follow each
+-- other. A claim makes a row for each such run of numbers, mostly one. No number is in two rows. None of these jobs holds a
+-- unique key, and nobody has asked for a cancel of one. lane and ready_at are what ready said of them, where it said the same of
+-- all, so that their ends need not read the jobs; otherwise NULL.
+CREATE TABLE taskwright_block (
+    lo         INTEGER PRIMARY KEY,
+    hi         INTEGER NOT NULL,
+    worker     INTEGER NOT NULL,
+    claimed_at INTEGER NOT NULL,
+    lane       INTEGER,
+    ready_at   INTEGER
+) STRICT;
+
+-- First attempts that one worker claimed in one moment and completed together, and that left nothing behind but their times:
+-- the numbers from lo to hi, both included, and for each, in their order, when it started and when it ended, in microseconds
+-- after claimed_at, as big-endian integers of 32 bits. No number is in two rows, and each is that of a job that is still there.
+CREATE TABLE taskwright_completion (
+    lo         INTEGER PRIMARY KEY,
+    hi         INTEGER NOT NULL,
+    worker     INTEGER NOT NULL,
+    claimed_at INTEGER NOT NULL,
+    times      BLOB    NOT NULL
+) STRICT;
+
+-- The others that run.
 CREATE TABLE taskwright_running (
     seq           INTEGER PRIMARY KEY,
     worker        INTEGER NOT NULL,
@@ -102,7 +129,7 @@ CREATE TABLE taskwright_over (
 
 CREATE INDEX taskwright_over_state ON taskwright_over (state);
 
--- One execution. moved_to is the state that the job went to at its end.
+-- One execution, unless it is in a completion. moved_to is the state that the job went to at its end.
 CREATE TABLE taskwright_attempt (
     seq        INTEGER NOT NULL,
     attempt    INTEGER NOT NULL,
