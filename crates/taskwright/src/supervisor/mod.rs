@@ -268,7 +268,7 @@ async fn moved(number: &mut Option<watch::Receiver<u64>>) {
         return;
     }
     *number = None;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn tell_all(slots: &[Slot], tell: impl Fn(&Child)) {
