@@ -21,8 +21,9 @@ const DELAYS: [Duration; 9] = [
 pub const ATTEMPTS_MAX: u32 = 10;
 /// The share by which a delay is spread to both sides.
 const SPREAD: f64 = 0.1;
-/// The longest that a receiver can ask to be left alone: 1 h.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
+/// The shortest and the longest that a receiver that asks to be left alone is: 10 s, in which one that asks for nothing gets no more
+/// than a handful of events a minute, and 1 h.
+const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3_600));
 
 /// What a receiver answered, or that it did not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +67,7 @@ pub fn verdict(answer: &Answer) -> Verdict {
     match (answer.status, answer.retry_after) {
         (Some(200..=299), _) => Verdict::Delivered,
         (Some(410), _) => Verdict::Gone,
-        (Some(429 | 503), Some(after)) => Verdict::Busy(after.min(RETRY_AFTER_MAX)),
+        (Some(429 | 503), Some(after)) => Verdict::Busy(after.clamp(RETRY_AFTER.0, RETRY_AFTER.1)),
         _ => Verdict::Failed,
     }
 }

@@ -20,8 +20,8 @@ mod show;
 #[command(after_help = "\
 Examples:
   taskwright generators list
-  taskwright generators show webhooks
-  taskwright generators dead webhooks
+  taskwright generators show invoices
+  taskwright generators dead invoices
 
 A generator makes its jobs when there is room for them, in the queue
 generator:NAME. Programs bring them; see `Generators` in the guide.")]

@@ -31,8 +31,9 @@ pub(crate) const CONCURRENCY_DEFAULT: u32 = 8;
 /// How long a shutdown waits for what runs, unless somebody says otherwise.
 pub(crate) const GRACE_DEFAULT: Duration = Duration::from_secs(25);
 
-/// How long the end may take to let another node do the duties.
-const RESIGN_TIME: Duration = Duration::from_secs(1);
+/// How long the end may take to let another node do the duties: the 2 s in which what was asked of generators may still be
+/// answered, and some for writing so.
+const RESIGN_TIME: Duration = Duration::from_secs(4);
 
 /// What the duties of this process are, with or without delivering to webhooks.
 fn duties(context: &Context, store: &SharedStore, delivers: bool) -> Result<DutyConfig, Error> {

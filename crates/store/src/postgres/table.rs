@@ -72,10 +72,12 @@ impl<'w> Select<'w> {
     async fn new(session: &mut Session<'_>, wanted: &'w RowsAfter) -> Result<Self, Error> {
         let (schema, table) = wanted.table.split_once('.').unwrap_or((SCHEMA_DEFAULT, &wanted.table));
         let (at, key) = wanted.order.columns();
-        let key = (quoted(key), type_of(session, schema, table, key).await?);
+        let (key_type, shows_writers) = type_of(session, schema, table, key).await?;
+        let key = (quoted(key), key_type);
         let at = match at {
-            Some(at) => Some((quoted(at), type_of(session, schema, table, at).await?)),
-            None => None,
+            Some(at) => Some((quoted(at), type_of(session, schema, table, at).await?.0)),
+            None if shows_writers => None,
+            None => return Err(hides_writers(schema, table)),
         };
         Ok(Self { wanted, table: format!("{}.{}", quoted(schema), quoted(table)), key, at })
     }
@@ -182,15 +184,25 @@ fn text_of(key: &Value) -> String {
     }
 }
 
-/// The type of a column, as SQL writes it.
+/// Nobody can see who is about to write there with a lower key than those that are there.
+fn hides_writers(schema: &str, table: &str) -> Error {
+    Error::new(
+        Area::Refused,
+        format!("go by the key of {schema}.{table}"),
+        "it is no table, or one with children, so that rows that are committed late would be passed over",
+        "name the table that is written to, or go by a time and a key, with a lag",
+    )
+}
+
+/// The type of a column, as SQL writes it, and whether whoever writes to its table can be seen.
 async fn type_of(
     session: &mut Session<'_>,
     schema: &str,
     table: &str,
     column: &str,
-) -> Result<String, Error> {
+) -> Result<(String, bool), Error> {
     match session.first(TYPE_OF, &[&schema, &table, &column]).await? {
-        Some(row) => get(&row, 0),
+        Some(row) => Ok((get(&row, 0)?, get(&row, 1)?)),
         None => Err(Error::new(
             Area::Refused,
             format!("read the column {column} of {schema}.{table}"),
@@ -200,7 +212,8 @@ async fn type_of(
     }
 }
 
-const TYPE_OF: &str = "SELECT format_type(a.atttypid, NULL)
+const TYPE_OF: &str = "SELECT format_type(a.atttypid, NULL), c.relkind = 'p' OR (c.relkind = 'r'
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid))
     FROM pg_catalog.pg_namespace n
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid

@@ -58,6 +58,21 @@ async fn rows_of_tables_beside_the_jobs_are_read_whatever_types_they_have() {
     assert_eq!((two.len(), keys(&store, RowsAfter { after, ..orders }).await.len()), (2, 1));
     let error = store.rows_after(by("nothing", None)).await.unwrap_err();
     assert!(error.to_string().contains("no such column"), "{error}");
+
+    // Whoever writes through these is not seen at them.
+    database.sql(
+        "CREATE VIEW seen AS SELECT * FROM mail;
+         CREATE TABLE parent (id bigint, us bigint);
+         CREATE TABLE child () INHERITS (parent);
+         INSERT INTO child VALUES (1, 1)",
+    );
+    for table in ["seen", "parent"] {
+        let by_key = RowsAfter { table: table.to_owned(), ..by("id", None) };
+        let error = store.rows_after(by_key.clone()).await.unwrap_err();
+        assert!(error.to_string().contains("committed late"), "{table}: {error}");
+        let order = RowOrder::Modified { at: "us".to_owned(), id: "id".to_owned() };
+        assert!(!keys(&store, RowsAfter { order, ..by_key }).await.is_empty(), "{table}, by time");
+    }
 }
 
 /// A table with a number that grows, and who reads it as one node does.

@@ -5,6 +5,7 @@
 //! nothing left.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,8 +19,11 @@ use crate::attempt::lock;
 use crate::env::Env;
 use crate::schedule::{Decider, Due, open_ids};
 
-/// Schedules of one call.
+/// Schedules that are written by one call.
 const SCHEDULES_MAX: usize = 500;
+/// Schedules that are left to other programs, stay due, and are passed over at each look: 20,000. With more of them the others wait
+/// until some program takes these.
+const PASSED_MAX: usize = 20_000;
 /// The longest time between two looks: 1 s. Somebody may have registered a schedule that is due before the next known one, and
 /// the hint may be missed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -35,11 +39,13 @@ pub(super) struct Fire {
     terms: Option<Terms>,
     /// What was left to other nodes, so that the log says so once.
     left: Mutex<HashMap<ScheduleKey, u64>>,
+    /// How many the look before has left to others: they come first again.
+    passed: AtomicUsize,
 }
 
 impl Fire {
     pub(super) fn new(store: SharedStore, custom: Arc<CustomTriggers>, terms: Option<Terms>) -> Self {
-        Self { store, custom, terms, left: Mutex::default() }
+        Self { store, custom, terms, left: Mutex::default(), passed: AtomicUsize::new(0) }
     }
 
     /// How much later than what is due this node looks.
@@ -65,11 +71,18 @@ impl Fire {
         let decider = Decider { env, now, custom: &self.custom, alarms: &HashSet::new() };
         let mut writes = Vec::with_capacity(due.schedules.len());
         let mut soonest = due.next;
+        let mut passed = 0;
         for stored in &due.schedules {
+            if writes.len() == SCHEDULES_MAX {
+                // The rest at once.
+                soonest = earlier(soonest, stored.next);
+                break;
+            }
             let write = match decider.due(stored, &states) {
                 Due::Write(write) => write,
                 Due::Leave(why) => {
                     self.leave(stored, &why);
+                    passed += 1;
                     continue;
                 }
             };
@@ -77,8 +90,10 @@ impl Fire {
             soonest = earlier(soonest, write.next.filter(|_| write.next != stored.next));
             writes.push(write);
         }
+        self.passed.store(passed.min(PASSED_MAX), Ordering::Relaxed);
         if writes.is_empty() {
-            return Ok(None);
+            // What is due beyond those that are left to others is reached by the next look.
+            return Ok(soonest.filter(|_| passed < PASSED_MAX));
         }
         let fired: usize = writes.iter().map(|write| write.firings.len()).sum();
         let written = self.store.write_schedules(now, writes).await?;
@@ -103,7 +118,8 @@ impl Duty for Fire {
         Box::pin(async move {
             let behind = self.behind(env);
             let looked_at = env.now().minus(behind);
-            let due = self.store.due_schedules(looked_at, SCHEDULES_MAX).await?;
+            let passed = self.passed.load(Ordering::Relaxed);
+            let due = self.store.due_schedules(looked_at, SCHEDULES_MAX + passed).await?;
             let next = if due.schedules.is_empty() { due.next } else { self.fire(env, &due).await? };
             Ok(match next {
                 Some(next) if next <= looked_at => Next::More,

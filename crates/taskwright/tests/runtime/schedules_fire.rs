@@ -340,3 +340,30 @@ fn a_leader_without_the_rule_leaves_the_schedule_to_a_node_that_has_it() {
         assert_eq!(world.fired_ms("tick").await.len(), 7, "nor is it in the way of others");
     });
 }
+
+#[test]
+fn very_many_schedules_that_nobody_here_knows_hold_up_no_other() {
+    world(async |mut world| {
+        for n in 0..1_200 {
+            let custom = Custom { name: "doubling".parse().unwrap(), spec: serde_json::Value::Null };
+            let doubling = Schedule::builder(format!("foreign-{n}").parse().unwrap(), "test".parse().unwrap())
+                .trigger(Trigger::Custom(custom));
+            world.put(doubling).await;
+        }
+        world.put(schedule("tick", "every", "1m")).await;
+        world.sim.advance(seconds(305)).await;
+        assert_eq!(world.fired_ms("tick").await.len(), 5);
+        assert_eq!(world.fired_ms("foreign-0").await, [0; 0]);
+
+        // Whoever knows them fires them all, more than one call may write.
+        world.duties.take().unwrap().stop().await;
+        let mut triggers = CustomTriggers::default();
+        triggers.register("doubling".parse().unwrap(), |_| Ok(Arc::new(Doubling)));
+        let config = DutyConfig { triggers: Arc::new(triggers), ..DutyConfig::default() };
+        world.duties = Some(Duties::start(&world.store(), &world.sim.env(), &config));
+        world.sim.advance(seconds(5)).await;
+        for n in [0, 499, 500, 1_199] {
+            assert!(!world.fired_ms(&format!("foreign-{n}")).await.is_empty(), "{n}");
+        }
+    });
+}

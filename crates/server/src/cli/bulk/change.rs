@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 use taskwright_core::{Actor, JobId};
 
+use crate::cli::jobs::confirm;
 use crate::cli::{Context, context, value};
 use crate::error::{Error, Exit};
 use crate::text;
@@ -56,6 +57,9 @@ Also of bulks that are over. The counts of the bulk stay what they were.")]
 pub(super) struct Retry {
     #[command(flatten)]
     named: Named,
+    /// Run more than 20 items again without a question
+    #[arg(long, short)]
+    yes: bool,
     /// Who does it [default: the user who is logged in]
     #[arg(long, value_name = "NAME")]
     actor: Option<Actor>,
@@ -109,6 +113,15 @@ impl Cancel {
 impl Retry {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let by = context::actor(self.actor.as_ref());
+        if !self.yes {
+            let bulks = super::client(context).await?;
+            let mut failed = 0;
+            for id in &self.named.ids {
+                // Those that are unknown are told of below.
+                failed += bulks.get(*id).await?.map_or(0, |view| view.tally.failed);
+            }
+            confirm(context, "retry", "item", usize::try_from(failed).unwrap_or(usize::MAX))?;
+        }
         change(context, &self.named.ids, &What::Retry, &by).await
     }
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Exit};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  taskwright generators pause webhooks --reason 'the receiver is down'
+  taskwright generators pause invoices --reason 'the share is down'
 
 It lasts through restarts. Items that were made run on: to stop these, too,
 use `taskwright queues pause generator:NAME`.")]
@@ -28,7 +28,7 @@ pub(super) struct Pause {
 
 /// Lets generators go on.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  taskwright generators resume webhooks")]
+#[command(after_help = "Examples:\n  taskwright generators resume invoices")]
 pub(super) struct Resume {
     #[command(flatten)]
     named: Named,
@@ -38,7 +38,7 @@ pub(super) struct Resume {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  taskwright generators poll webhooks
+  taskwright generators poll invoices
 
 By the first program that knows it and has room; at once if one is running.")]
 pub(super) struct Poll {

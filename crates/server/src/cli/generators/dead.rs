@@ -15,10 +15,10 @@ use crate::text;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  taskwright generators dead webhooks
-  taskwright generators dead webhooks --json > dead.ndjson
-  taskwright generators dead webhooks --retry --limit 10
-  taskwright generators dead webhooks --drop --yes
+  taskwright generators dead invoices
+  taskwright generators dead invoices --json > dead.ndjson
+  taskwright generators dead invoices --retry --limit 10
+  taskwright generators dead invoices --drop --yes
 
 Dead letters are failed jobs of the queue generator:NAME, the newest first: of
 this generator and namespace alone. One by one they are retried or deleted by

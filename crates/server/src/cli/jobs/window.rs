@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use taskwright_core::statistics::Tally;
-use taskwright_core::{JobId, ScheduleName, Timestamp, Usage};
+use taskwright::schedule::Schedules;
+use taskwright_core::{JobId, Namespace, ScheduleName, Timestamp, Usage};
 use taskwright_store::{ExecutionFilter, FiringOutcome, Pattern};
 
 use crate::cli::value::Moment;
@@ -26,7 +27,7 @@ pub(super) struct Window {
     /// Of this queue
     #[arg(long, value_name = "QUEUE")]
     queue: Vec<String>,
-    /// Of the newest 1,000 jobs of this schedule
+    /// Of this schedule: its newest 1,000 jobs that were made by --until
     #[arg(long, value_name = "NAME")]
     schedule: Option<ScheduleName>,
     /// That ended at or after this time, or this long ago
@@ -59,7 +60,7 @@ impl Window {
         }
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
         let ids = match &self.schedule {
-            Some(name) => jobs_of(context, name).await?,
+            Some(name) => jobs_of(context, name, since, until).await?,
             None => Vec::new(),
         };
         Ok(ExecutionFilter {
@@ -74,27 +75,65 @@ impl Window {
     }
 }
 
-/// The newest jobs of a schedule; one that does not exist when it has made none, so that nothing is found and not everything.
-async fn jobs_of(context: &Context, name: &ScheduleName) -> Result<Vec<JobId>, Error> {
+/// The newest jobs that a schedule has made by that time; one that does not exist when there is none, so that nothing is found and
+/// not everything. Says so when there are more that may belong to the window.
+async fn jobs_of(
+    context: &Context,
+    name: &ScheduleName,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> Result<Vec<JobId>, Error> {
     schedules::found(context, name).await?;
     let client = schedules::client(context).await?;
     let namespace = context.namespace_or_default();
+    let mut before = match until {
+        Some(until) => first_after(&client, &namespace, name, until).await?,
+        None => None,
+    };
     let mut jobs = Vec::new();
-    let mut before = None;
-    while jobs.len() < SCHEDULE_JOBS_MAX {
+    while jobs.len() <= SCHEDULE_JOBS_MAX {
         let page = client.firings(&namespace, name, before, SCHEDULE_JOBS_MAX / 2).await?;
         let Some(oldest) = page.last() else { break };
         before = Some(oldest.number);
         jobs.extend(page.iter().filter_map(|firing| match firing.outcome {
-            FiringOutcome::Fired { job, .. } => Some(job),
+            FiringOutcome::Fired { job, .. } => Some((job, firing.at)),
             FiringOutcome::Skipped(_) => None,
         }));
     }
+    if let Some((_, made_at)) = jobs.get(SCHEDULE_JOBS_MAX)
+        && since.is_none_or(|since| *made_at >= since)
+    {
+        context.output.note(format!(
+            "{name} has made more than {SCHEDULE_JOBS_MAX} jobs in this window, of which the newest are looked at; an earlier --until \
+             shows the others"
+        ));
+    }
     jobs.truncate(SCHEDULE_JOBS_MAX);
     if jobs.is_empty() {
-        jobs.push(JobId::from_bytes([0; 16]));
+        jobs.push((JobId::from_bytes([0; 16]), Timestamp::from_micros(0)));
     }
-    Ok(jobs)
+    Ok(jobs.into_iter().map(|(job, _)| job).collect())
+}
+
+/// The number of the first firing that was decided after that time; `None` when there is none. Numbers go with time.
+async fn first_after(
+    client: &Schedules,
+    namespace: &Namespace,
+    name: &ScheduleName,
+    time: Timestamp,
+) -> Result<Option<u64>, Error> {
+    let newest = client.firings(namespace, name, None, 1).await?;
+    let Some(newest) = newest.first().filter(|newest| newest.at > time) else { return Ok(None) };
+    let (mut not_after, mut after) = (0, newest.number);
+    while after - not_after > 1 {
+        let middle = not_after + (after - not_after) / 2;
+        let found = client.firings(namespace, name, Some(middle + 1), 1).await?;
+        match found.first() {
+            Some(firing) if firing.at > time => after = firing.number,
+            _ => not_after = middle,
+        }
+    }
+    Ok(Some(after))
 }
 
 /// Says that what was printed is not all of the window.

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use serde::Serialize;
+use taskwright::schedule::ScheduleView;
 use taskwright_core::schedule::{FiringKind, SkipReason};
 use taskwright_core::trigger::Trigger;
-use taskwright_core::{Schedule, ScheduleName, TriggerId};
+use taskwright_core::ScheduleName;
 use taskwright_store::{FiringOutcome, FiringView, SkippedRun};
 
 use crate::cli::Context;
@@ -41,7 +42,7 @@ const PAGE: usize = 500;
 
 impl History {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
-        let schedule = super::found(context, &self.name).await?.schedule;
+        let view = super::found(context, &self.name).await?;
         let client = super::client(context).await?;
         let namespace = context.namespace_or_default();
         let default = if context.output.is_seen() { SEEN_MAX } else { usize::MAX };
@@ -57,7 +58,7 @@ impl History {
             if page.is_empty() && is_first {
                 context.output.note("nothing yet");
             }
-            rows(context, &mut table, &schedule, &page, "")?;
+            rows(context, &mut table, &view, &page, "")?;
             is_first = false;
             if page.len() < wanted {
                 return Ok(Exit::Ok);
@@ -76,11 +77,11 @@ impl History {
 /// Prints firings of a schedule, the columns behind an indentation.
 pub(super) fn print(
     context: &Context,
-    schedule: &Schedule,
+    view: &ScheduleView,
     firings: &[FiringView],
     indent: &str,
 ) -> Result<(), Error> {
-    rows(context, &mut table(indent), schedule, firings, indent)
+    rows(context, &mut table(indent), view, firings, indent)
 }
 
 /// A firing as JSON, with its trigger in words.
@@ -88,7 +89,7 @@ pub(super) fn print(
 struct Row<'a> {
     #[serde(flatten)]
     firing: &'a FiringView,
-    /// Nothing for one that was fired by hand, and for a trigger that the schedule has no more.
+    /// Nothing for one that was fired by hand, and for a trigger that has been changed since.
     when: Option<String>,
 }
 
@@ -106,24 +107,27 @@ fn table(indent: &str) -> Table {
 fn rows(
     context: &Context,
     table: &mut Table,
-    schedule: &Schedule,
+    view: &ScheduleView,
     firings: &[FiringView],
     indent: &str,
 ) -> Result<(), Error> {
-    let in_words =
-        |id: Option<&TriggerId>| id.and_then(|id| schedule.triggers.get(id)).map(Trigger::describe);
+    // What a trigger was before the schedule was changed is not known any more.
+    let in_words = |firing: &FiringView| {
+        let id = firing.trigger.as_ref().filter(|_| firing.at >= view.changed_at);
+        id.and_then(|id| view.schedule.triggers.get(id)).map(Trigger::describe)
+    };
     if context.output.is_json() {
         firings.iter().try_for_each(|firing| {
-            context.output.json(&Row { firing, when: in_words(firing.trigger.as_ref()) })
+            context.output.json(&Row { firing, when: in_words(firing) })
         })?;
         return context.output.flush();
     }
     for firing in firings {
         let plain = |text: String| (text, Paint::Plain);
-        let id = firing.trigger.as_ref();
-        let trigger = match in_words(id) {
-            Some(words) => text::one_line(&words),
-            None => id.map_or("-".to_owned(), ToString::to_string),
+        let trigger = match (in_words(firing), &firing.trigger) {
+            (Some(words), _) => text::one_line(&words),
+            (None, Some(id)) => format!("{id}, changed since"),
+            (None, None) => "-".to_owned(),
         };
         let (outcome, paint, what) = match &firing.outcome {
             FiringOutcome::Fired { kind, job, coalesced } => {

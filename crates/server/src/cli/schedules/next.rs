@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use taskwright::schedule::ScheduleStatus;
 use taskwright_core::schedule::upcoming;
-use taskwright_core::trigger::CustomTriggers;
+use taskwright_core::trigger::{CustomTriggers, Trigger};
 use taskwright_core::{Schedule, ScheduleName, ScheduleState, Timestamp, TriggerId, Zone};
 
 use super::flags::TriggerFlags;
@@ -62,6 +62,9 @@ impl Next {
         if due.is_empty() {
             context.output.note(match schedule.has_event_trigger() {
                 true => "nothing is due by time: it waits for events",
+                false if has_rule_of_its_own(&schedule) => {
+                    "when it is due is known to the program that brings its trigger, and to no other"
+                }
                 false => "nothing is due any more",
             });
         }
@@ -114,6 +117,11 @@ impl Next {
         let due = view.upcoming(from, self.limit as usize, &custom);
         Ok((view.schedule, due))
     }
+}
+
+/// Whether some program brings a trigger of it.
+fn has_rule_of_its_own(schedule: &Schedule) -> bool {
+    schedule.triggers.iter().any(|named| matches!(named.trigger, Trigger::Custom(_)))
 }
 
 fn print(context: &Context, schedule: &Schedule, due: &Due, now: Timestamp) -> Result<(), Error> {

@@ -77,7 +77,7 @@ impl Show {
             look::body(&context.output, "Arguments", view.schedule.args.as_str())?;
             if !firings.is_empty() {
                 look::heading(&context.output, "Firings")?;
-                history::print(context, &view.schedule, &firings, "  ")?;
+                history::print(context, &view, &firings, "  ")?;
             }
         }
         Ok(Exit::Ok)
