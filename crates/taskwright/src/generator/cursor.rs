@@ -21,6 +21,8 @@ const BATCH_DEFAULT: usize = GENERATOR_BATCH_MAX;
 const ROWS_MAX: usize = 5_000;
 /// While items are to be run again, or a row is there whose time is yet to come, it is looked for new rows at least this often: 10 s.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// When an item is tried again whose group was full: 1 s.
+const FULL_FOR: Duration = Duration::from_secs(1);
 
 /// A row that was fetched, and the item that it becomes.
 #[derive(Clone, Debug)]
@@ -212,6 +214,8 @@ where
                 .filter(|_| self.per_group.is_some())
             {
                 if self.is_full(progress, &group) || !progress.has_room_for(&group) {
+                    // Others may have room.
+                    progress.put_off(job, now.plus(FULL_FOR));
                     continue;
                 }
                 progress.begin(&group);

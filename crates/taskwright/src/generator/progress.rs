@@ -226,6 +226,13 @@ impl Progress {
         retry.key.clone()
     }
 
+    /// Has an item run again not before that time.
+    pub(super) fn put_off(&mut self, job: JobId, until: Timestamp) {
+        if let Some(retry) = self.retries.iter_mut().find(|retry| retry.job == job) {
+            retry.at = Some(until);
+        }
+    }
+
     /// Forgets an item that somebody else has run again or removed.
     pub(super) fn forget(&mut self, job: JobId) {
         self.retries.retain(|retry| retry.job != job);

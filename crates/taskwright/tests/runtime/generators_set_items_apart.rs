@@ -141,6 +141,40 @@ fn a_busy_group_lets_the_others_pass_and_no_row_is_lost() {
 }
 
 #[test]
+fn an_item_that_is_to_run_again_and_whose_group_is_full_lets_the_others_pass() {
+    world(async |world| {
+        let feed = CursorGenerator::new("feed", |after, limit| numbers(after, limit, 3, 2))
+            .options(|defaults| Definition { window: 2, ..defaults })
+            .per_group(1)
+            .retry(&world.store(), Backoff::Fixed { delay: seconds(10) }, 5);
+        let _node = world.generating(feed);
+        let ran: Notes<u64> = Notes::new();
+        let notes = ran.clone();
+        let _worker = world.start(world.worker(handles(move |ctx: Context| {
+            let notes = notes.clone();
+            async move {
+                let n = ctx.args::<u64>()?;
+                let is_first = !notes.all().contains(&n);
+                notes.add(n);
+                if n == 3 {
+                    // It is of the group of 1, and takes its time.
+                    ctx.env().sleep(seconds(100)).await;
+                } else if is_first {
+                    return Err(TaskError::retry("it fails the first time"));
+                }
+                Ok::<_, TaskError>(())
+            }
+        })));
+        let count = |n| ran.all().iter().filter(|ran| **ran == n).count();
+        world.sim.advance(seconds(60)).await;
+        assert_eq!((count(1), count(2), count(3)), (1, 2, 1), "1 waits for 3, and 2 for nobody");
+        world.sim.advance(seconds(60)).await;
+        assert_eq!(count(1), 2);
+        assert_eq!(world.feed().await.record.counts.outstanding(), 0);
+    });
+}
+
+#[test]
 fn an_item_with_a_key_that_is_too_long_is_noted_and_passed_over() {
     world(async |world| {
         let feed = CursorGenerator::new("feed", async |after, limit| {
