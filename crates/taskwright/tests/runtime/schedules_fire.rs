@@ -346,8 +346,9 @@ fn very_many_schedules_that_nobody_here_knows_hold_up_no_other() {
     world(async |mut world| {
         for n in 0..1_200 {
             let custom = Custom { name: "doubling".parse().unwrap(), spec: serde_json::Value::Null };
-            let doubling = Schedule::builder(format!("foreign-{n}").parse().unwrap(), "test".parse().unwrap())
-                .trigger(Trigger::Custom(custom));
+            let doubling =
+                Schedule::builder(format!("foreign-{n}").parse().unwrap(), "test".parse().unwrap())
+                    .trigger(Trigger::Custom(custom));
             world.put(doubling).await;
         }
         world.put(schedule("tick", "every", "1m")).await;

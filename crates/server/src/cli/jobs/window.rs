@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use taskwright_core::statistics::Tally;
 use taskwright::schedule::Schedules;
+use taskwright_core::statistics::Tally;
 use taskwright_core::{JobId, Namespace, ScheduleName, Timestamp, Usage};
 use taskwright_store::{ExecutionFilter, FiringOutcome, Pattern};
 

@@ -3,9 +3,9 @@
 use clap::Args;
 use serde::Serialize;
 use taskwright::schedule::ScheduleView;
+use taskwright_core::ScheduleName;
 use taskwright_core::schedule::{FiringKind, SkipReason};
 use taskwright_core::trigger::Trigger;
-use taskwright_core::ScheduleName;
 use taskwright_store::{FiringOutcome, FiringView, SkippedRun};
 
 use crate::cli::Context;
@@ -117,9 +117,7 @@ fn rows(
         id.and_then(|id| view.schedule.triggers.get(id)).map(Trigger::describe)
     };
     if context.output.is_json() {
-        firings.iter().try_for_each(|firing| {
-            context.output.json(&Row { firing, when: in_words(firing) })
-        })?;
+        firings.iter().try_for_each(|firing| context.output.json(&Row { firing, when: in_words(firing) }))?;
         return context.output.flush();
     }
     for firing in firings {
