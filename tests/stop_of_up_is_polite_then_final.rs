@@ -1,10 +1,13 @@
 //! TERM lets what runs finish within the grace and hands back the rest, unspent; a second signal within two seconds is the
 //! same wish; a later one ends everything at once, and the exit code names the signal.
 
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
+use taskwright::store::TakeGenerators;
 use taskwright::{JobId, State};
 
+use crate::receiver::Receiver;
 use crate::support::{Site, lives, signal};
 
 #[test]
@@ -38,6 +41,44 @@ fn what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent_on(s
     let back = site.job(long);
     assert_eq!((back.view.state, back.view.attempt), (State::Available, 0), "{:?}", back.timeline);
     assert!(back.attempts.is_empty());
+}
+
+#[test]
+fn a_stop_lets_go_of_an_endpoint_that_does_not_answer_and_of_the_lead() {
+    a_stop_lets_go_of_an_endpoint_that_does_not_answer_and_of_the_lead_on(&Site::new());
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn a_stop_lets_go_of_an_endpoint_that_does_not_answer_and_of_the_lead_on_postgresql() {
+    a_stop_lets_go_of_an_endpoint_that_does_not_answer_and_of_the_lead_on(&Site::on_postgres());
+}
+
+fn a_stop_lets_go_of_an_endpoint_that_does_not_answer_and_of_the_lead_on(site: &Site) {
+    // It answers when the test is over.
+    let (over, waits) = mpsc::channel::<()>();
+    let waits = Mutex::new(waits);
+    let receiver = Receiver::start(move |_| {
+        let _ = waits.lock().unwrap().recv();
+        ("200 OK", String::new())
+    });
+    site.run(["webhooks", "add", "slow", receiver.url().as_str(), "--allow-private"]);
+    let up = site.up(["--workers", "0"]);
+    site.run(["events", "emit", "order.paid"]);
+    site.wait_until("the endpoint to be asked", Duration::from_secs(10), || receiver.count() == 1);
+    assert!(up.stop().success());
+
+    // Another node has both at once, and not when a lease has run out.
+    let free = site.ask(async |store| {
+        let (now, lease) = (site.env.now(), Duration::from_secs(5));
+        let webhooks = vec!["webhook:".to_owned()];
+        let take = TakeGenerators { prefixes: webhooks, ..TakeGenerators::at(now, lease, 9) };
+        let taken = store.take_generators(take).await.unwrap().generators.len();
+        let lead = store.lead(site.env.monotonic_us(), site.env.worker_id(), lease).await.unwrap();
+        (taken, lead.is_some())
+    });
+    assert_eq!(free, (1, true));
+    drop(over);
 }
 
 #[test]

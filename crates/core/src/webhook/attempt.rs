@@ -169,5 +169,6 @@ mod tests {
             (Verdict::Busy(Duration::from_secs(60)), Verdict::Busy(Duration::from_secs(60)), Verdict::Failed)
         );
         assert_eq!(of(429, Some(Duration::from_secs(86_400))), Verdict::Busy(Duration::from_secs(3_600)));
+        assert_eq!(of(503, Some(Duration::ZERO)), Verdict::Busy(Duration::from_secs(10)));
     }
 }

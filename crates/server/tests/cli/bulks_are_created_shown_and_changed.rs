@@ -52,6 +52,23 @@ fn a_bulk_is_created_run_and_shown() {
 }
 
 #[test]
+fn more_than_20_items_run_again_only_when_somebody_says_so() {
+    let cli = Cli::new();
+    let ran = cli.run("bulk create probe --size 21 --any-kind --max-attempts 1");
+    let id = ran.out.trim().to_owned();
+    work(&cli, &id);
+    for _ in 0..21 {
+        cli.finish(&cli.claim(), Outcome::Fail { error: "410 Gone".to_owned() });
+    }
+    work(&cli, &id);
+    let refused = cli.run(&format!("bulk retry {id}"));
+    assert_eq!((refused.exit, refused.out.as_str()), (Exit::Usage, ""));
+    assert!(refused.err.contains("retry 21 items") && refused.err.contains("--yes"), "{}", refused.err);
+    let again = cli.run(&format!("bulk retry {id} --yes"));
+    assert_eq!(again.out, format!("{id}  21 items run again\n"));
+}
+
+#[test]
 fn a_bulk_is_paused_resumed_and_cancelled() {
     let cli = Cli::new();
     let id = create(&cli, "--window 2");

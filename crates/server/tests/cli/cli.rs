@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskwright::core::generator::{Definition, Record};
+use taskwright::core::trigger::Custom;
 use taskwright::generator::GeneratorSet;
 use taskwright::store::memory::MemoryStore;
 use taskwright::store::{
     Claim, ClaimedJob, Collect, CollectStore, EventStore, Finish, GeneratorStore as _, LogEntry, LogStream,
     NewGenerator, NewWorker, Progress, ProgressReport, SharedStore, Store,
 };
-use taskwright::{DutyConfig, Env, JobId, Kind, State, WorkerId};
+use taskwright::{Client, DutyConfig, Env, JobId, Kind, Namespace, Schedule, State, Trigger, WorkerId};
 use taskwright_core::Garbage;
 use taskwright_core::attempt::{self, AttemptEnd, Facts, Outcome};
 use taskwright_server::output::Terminal;
@@ -230,6 +231,28 @@ impl Cli {
         let store: SharedStore = Arc::new(self.store.handle());
         let config = DutyConfig { generators, ..DutyConfig::default() };
         self.runtime.block_on(taskwright::duty::run_once(&store, &self.env, &config, |_| ())).unwrap();
+    }
+
+    /// Registers a schedule whose trigger only some other program knows.
+    pub(crate) fn put_foreign_schedule(&self, name: &str) {
+        let custom = Custom { name: "theirs".parse().unwrap(), spec: serde_json::Value::Null };
+        let schedule = Schedule::builder(name.parse().unwrap(), Kind::new("probe").unwrap());
+        let schedule = schedule.trigger(Trigger::Custom(custom)).build().unwrap();
+        self.runtime.block_on(self.client().schedules().put(&schedule)).unwrap();
+    }
+
+    /// Has a schedule make jobs, as somebody does by hand.
+    pub(crate) fn fire(&self, name: &str, times: usize) {
+        let (schedules, name) = (self.client().schedules(), name.parse().unwrap());
+        self.runtime.block_on(async {
+            for _ in 0..times {
+                schedules.fire(&Namespace::default(), &name, None).await.unwrap();
+            }
+        });
+    }
+
+    fn client(&self) -> Client {
+        Client::new(Arc::new(self.store.handle()), self.env.clone())
     }
 
     /// Registers a generator that has been due for some time, and that nobody brings.

@@ -11,4 +11,5 @@ mod generators_are_shown_and_changed;
 mod imports_files_of_jobs;
 mod migrate_check_only_looks;
 mod output_fits_its_reader;
+mod schedules_tell_what_they_fired;
 mod webhooks_are_added_and_changed;

@@ -372,17 +372,6 @@ pub(super) fn read_due(rows: &[Row], now: Timestamp, limit: usize) -> Result<Due
     Ok(due)
 }
 
-/// The schedule of a name. See [`ScheduleStore::schedule`](crate::ScheduleStore::schedule).
-pub(super) async fn by_name(
-    session: &mut Session<'_>,
-    namespace: &Namespace,
-    name: &ScheduleName,
-) -> Result<Option<StoredSchedule>, Error> {
-    let find = format!("SELECT {SCHEDULE_COLUMNS} FROM schedule s WHERE s.namespace = $1 AND s.name = $2");
-    let row = session.first(&find, &[&namespace.as_str(), &name.as_str()]).await?;
-    row.map(|row| read_schedule(&row, 0)).transpose()
-}
-
 /// Schedules of these names. See [`ScheduleStore::schedules_named`](crate::ScheduleStore::schedules_named).
 pub(super) async fn by_names(
     session: &mut Session<'_>,

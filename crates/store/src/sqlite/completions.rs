@@ -10,10 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::{AttemptRecord, State, Timestamp, Verdict, WorkerId, state};
 
-use super::enqueue::ManyRows;
-use super::error::write_error;
 use super::finish::{array, insert_completed, is_plain, tell_completed};
 use super::held::{Available, Blocks, FIRST};
+use super::many_rows::ManyRows;
 use super::ranges::{within, without};
 use super::session::Session;
 use crate::ended::Running;
@@ -226,31 +225,14 @@ fn write(session: &mut Session<'_>, worker: i64, leaving: &[(&Finish, Running)])
 }
 
 static INSERT: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::new("INSERT INTO taskwright_completion (lo, hi, worker, claimed_at, times) VALUES ", 5)
+    ManyRows::new("INSERT INTO taskwright_completion (lo, hi, worker, claimed_at, times) VALUES ", 5, "")
 });
 
 fn insert(session: &mut Session<'_>, completions: &[Completion]) -> Result<(), Error> {
-    let mut rest = completions;
-    while !rest.is_empty() {
-        let (size, sql) = INSERT.next(rest.len());
-        let (part, tail) = rest.split_at(size);
-        rest = tail;
-        let mut statement = session.statement(sql)?;
-        let mut column = 0;
-        let mut bind = |value: &dyn rusqlite::ToSql| {
-            column += 1;
-            statement.raw_bind_parameter(column, value).map_err(write_error)
-        };
-        for one in part {
-            bind(&one.range.0)?;
-            bind(&one.range.1)?;
-            bind(&one.worker)?;
-            bind(&one.claimed_at)?;
-            bind(&one.times)?;
-        }
-        statement.raw_execute().map_err(write_error)?;
-    }
-    Ok(())
+    INSERT.insert(session, completions, |one, values| {
+        values.bind_all([one.range.0, one.range.1, one.worker, one.claimed_at])?;
+        values.bind(&one.times)
+    })
 }
 
 /// Takes jobs, whose numbers are sorted, out of the completions that they are in: they are removed.

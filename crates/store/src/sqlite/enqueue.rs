@@ -12,6 +12,7 @@ use taskwright_core::{
 };
 
 use super::error::write_error;
+use super::many_rows::{ManyRows, insert_all};
 use super::session::{LaneKey, Session, vanished};
 use crate::Enqueued;
 use crate::error::Error;
@@ -21,9 +22,6 @@ pub(super) const HOLDS_KEY: i64 = 1;
 
 /// Bit 1 of `flags`, only while the job runs: it was asked to stop because it has failed.
 pub(super) const STOP_FAILS: i64 = 2;
-
-/// How many rows one statement takes, largest first.
-const ROWS_PER_STATEMENT: [usize; 3] = [50, 10, 1];
 
 /// Stores the jobs. See [`Store::enqueue`](crate::Store::enqueue).
 pub(super) fn enqueue(
@@ -215,41 +213,34 @@ static INSERT_JOB: LazyLock<ManyRows> = LazyLock::new(|| {
         "INSERT INTO taskwright_job (seq, id, lane, created_at, run_at, max_attempts, at_most_once, owner, backoff, \
          timeout_us, args, first_state) VALUES ",
         12,
+        "",
     )
 });
 
 static INSERT_READY: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::new("INSERT INTO taskwright_ready (lane, ready_at, seq, attempts, flags) VALUES ", 5)
+    ManyRows::new("INSERT INTO taskwright_ready (lane, ready_at, seq, attempts, flags) VALUES ", 5, "")
 });
 
 static INSERT_WAITING: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::new("INSERT INTO taskwright_waiting (seq, state, due, attempts, flags) VALUES ", 5)
+    ManyRows::new("INSERT INTO taskwright_waiting (seq, state, due, attempts, flags) VALUES ", 5, "")
 });
 
 fn insert_jobs(session: &mut Session<'_>, chunk: &[NewRow<'_>], sql: &str) -> Result<(), rusqlite::Error> {
-    session.statements += 1;
-    let mut statement = session.conn().prepare_cached(sql)?;
-    let mut column = 0;
-    let mut bind = |value: &dyn rusqlite::ToSql| {
-        column += 1;
-        statement.raw_bind_parameter(column, value)
-    };
-    for row in chunk {
+    insert_all(session, sql, chunk, |row, values| {
         let job = row.job;
-        bind(&row.seq)?;
-        bind(job.id.as_bytes())?;
-        bind(&row.lane)?;
-        bind(&row.created_at)?;
-        bind(&row.run_at)?;
-        bind(&job.max_attempts.code())?;
-        bind(&(job.delivery == Delivery::AtMostOnce))?;
-        bind(&job.owner.as_ref().map(|owner| owner.as_str()))?;
-        bind(&job.backoff.map(|backoff| backoff.to_string()))?;
-        bind(&job.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX)))?;
-        bind(&ToSqlOutput::from(job.args.as_bytes()))?;
-        bind(&row.state.code())?;
-    }
-    statement.raw_execute().map(drop)
+        values.bind(row.seq)?;
+        values.bind(job.id.as_bytes())?;
+        values.bind(row.lane)?;
+        values.bind(row.created_at)?;
+        values.bind(row.run_at)?;
+        values.bind(job.max_attempts.code())?;
+        values.bind(job.delivery == Delivery::AtMostOnce)?;
+        values.bind(job.owner.as_ref().map(|owner| owner.as_str()))?;
+        values.bind(job.backoff.map(|backoff| backoff.to_string()))?;
+        values.bind(job.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX)))?;
+        values.bind(ToSqlOutput::from(job.args.as_bytes()))?;
+        values.bind(row.state.code())
+    })
 }
 
 /// Puts each job where its state has it: ready, or waiting.
@@ -257,58 +248,13 @@ fn insert_places(session: &mut Session<'_>, chunk: &[NewRow<'_>]) -> Result<(), 
     for run in chunk.chunk_by(|a, b| (a.state == State::Available) == (b.state == State::Available)) {
         if run[0].state == State::Available {
             let ready = |row: &NewRow<'_>| [row.lane, row.run_at, row.seq, 0, row.flags()];
-            insert_numbers(session, &INSERT_READY, run, ready)?;
+            INSERT_READY.insert(session, run, |row, values| values.bind_all(ready(row)))?;
         } else {
             let waiting = |row: &NewRow<'_>| [row.seq, row.state.code().into(), row.due, 0, row.flags()];
-            insert_numbers(session, &INSERT_WAITING, run, waiting)?;
+            INSERT_WAITING.insert(session, run, |row, values| values.bind_all(waiting(row)))?;
         }
     }
     Ok(())
-}
-
-/// Inserts five numbers a row.
-fn insert_numbers(
-    session: &mut Session<'_>,
-    insert: &ManyRows,
-    rows: &[NewRow<'_>],
-    numbers: impl Fn(&NewRow<'_>) -> [i64; 5],
-) -> Result<(), Error> {
-    let mut rest = rows;
-    while !rest.is_empty() {
-        let (size, sql) = insert.next(rest.len());
-        let (part, tail) = rest.split_at(size);
-        rest = tail;
-        let mut statement = session.statement(sql)?;
-        for (column, number) in (1..).zip(part.iter().flat_map(&numbers)) {
-            statement.raw_bind_parameter(column, number).map_err(write_error)?;
-        }
-        statement.raw_execute().map_err(write_error)?;
-    }
-    Ok(())
-}
-
-/// An `INSERT` of many rows: its text for each number of rows that is used, made once.
-pub(super) struct ManyRows {
-    texts: [String; ROWS_PER_STATEMENT.len()],
-}
-
-impl ManyRows {
-    pub(super) fn new(insert: &str, columns: usize) -> Self {
-        Self { texts: ROWS_PER_STATEMENT.map(|rows| many(insert, columns, rows)) }
-    }
-
-    /// How many of `left` rows go into the next statement, and its text.
-    pub(super) fn next(&self, left: usize) -> (usize, &str) {
-        let index =
-            ROWS_PER_STATEMENT.iter().position(|rows| *rows <= left).unwrap_or(ROWS_PER_STATEMENT.len() - 1);
-        (ROWS_PER_STATEMENT[index], &self.texts[index])
-    }
-}
-
-/// `insert`, which ends in `VALUES `, with place-holders for `rows` rows.
-fn many(insert: &str, columns: usize, rows: usize) -> String {
-    let row = format!("({})", vec!["?"; columns].join(","));
-    format!("{insert}{}", vec![row; rows].join(","))
 }
 
 fn is_duplicate(error: &rusqlite::Error) -> bool {

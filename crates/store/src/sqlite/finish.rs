@@ -15,9 +15,9 @@ use taskwright_core::attempt::{self, AttemptEnd};
 use taskwright_core::{Cause, Decision, State, Timestamp, Verdict, WorkerId, state};
 
 use super::completions::{Rest, complete_held};
-use super::enqueue::{self, ManyRows, STOP_FAILS};
-use super::error::write_error;
+use super::enqueue::{self, STOP_FAILS};
 use super::held;
+use super::many_rows::ManyRows;
 use super::outcome;
 use super::place::{self, Move, Placed};
 use super::rollup::Slip;
@@ -255,6 +255,7 @@ static INSERT_COMPLETED: LazyLock<ManyRows> = LazyLock::new(|| {
         "INSERT INTO taskwright_attempt (seq, attempt, worker, claimed_at, started_at, ended_at, outcome, moved_to, \
          usage, result) VALUES ",
         10,
+        "",
     )
 });
 
@@ -295,32 +296,18 @@ pub(super) fn insert_completed(
     worker: i64,
     completed: &[(&Finish, i64)],
 ) -> Result<(), Error> {
-    let mut rest = completed;
-    while !rest.is_empty() {
-        let (size, sql) = INSERT_COMPLETED.next(rest.len());
-        let (chunk, tail) = rest.split_at(size);
-        rest = tail;
-        let mut statement = session.statement(sql)?;
-        let mut column = 0;
-        let mut bind = |value: &dyn rusqlite::ToSql| {
-            column += 1;
-            statement.raw_bind_parameter(column, value).map_err(write_error)
-        };
-        for (end, claimed_at) in chunk {
-            bind(&end.key.0)?;
-            bind(&end.attempt)?;
-            bind(&worker)?;
-            bind(claimed_at)?;
-            bind(&end.started_at.as_micros())?;
-            bind(&end.ended_at.as_micros())?;
-            bind(&AttemptEnd::Completed.code())?;
-            bind(&State::Completed.code())?;
-            bind(&usage_text(end))?;
-            bind(&end.decision.result)?;
-        }
-        statement.raw_execute().map_err(write_error)?;
-    }
-    Ok(())
+    INSERT_COMPLETED.insert(session, completed, |(end, claimed_at), values| {
+        values.bind(end.key.0)?;
+        values.bind(end.attempt)?;
+        values.bind(worker)?;
+        values.bind(claimed_at)?;
+        values.bind(end.started_at.as_micros())?;
+        values.bind(end.ended_at.as_micros())?;
+        values.bind(AttemptEnd::Completed.code())?;
+        values.bind(State::Completed.code())?;
+        values.bind(usage_text(end))?;
+        values.bind(&end.decision.result)
+    })
 }
 
 /// The running rows of these jobs that belong to the worker: the fences, read under the write lock that everything

@@ -12,8 +12,9 @@ use taskwright_core::{Actor, GeneratorName, JobId, Namespace, Priority, State, T
 
 use super::SqliteStore;
 use super::change::{self, By, remove};
-use super::enqueue::{self, ManyRows};
-use super::error::{read_error, write_error};
+use super::enqueue;
+use super::error::read_error;
+use super::many_rows::ManyRows;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::query::{read_view, view_query};
 use super::schedule::{page, rows};
@@ -300,33 +301,20 @@ fn insert_items(
     items: &[NewItem],
     stored: &[Enqueued],
 ) -> Result<(), Error> {
-    let mut rest: Vec<_> = items.iter().zip(stored).collect();
+    let mut rows: Vec<_> = items.iter().zip(stored).collect();
     // In the order of their keys in the table, which is that of a tree.
-    rest.sort_unstable_by_key(|(_, stored)| stored.id);
-    let mut rest = &rest[..];
-    while !rest.is_empty() {
-        let (size, sql) = INSERT_ITEMS.next(rest.len());
-        let (part, tail) = rest.split_at(size);
-        rest = tail;
-        let sql = format!("{sql} ON CONFLICT (generator, job) DO NOTHING");
-        let mut statement = session.statement(&sql)?;
-        let mut column = 0;
-        let mut bind = |value: &dyn rusqlite::ToSql| {
-            column += 1;
-            statement.raw_bind_parameter(column, value).map_err(write_error)
-        };
-        for (item, stored) in part {
-            bind(&generator)?;
-            bind(stored.id.as_bytes())?;
-            bind(&item.key)?;
-        }
-        statement.raw_execute().map_err(write_error)?;
-    }
-    Ok(())
+    rows.sort_unstable_by_key(|(_, stored)| stored.id);
+    INSERT_ITEMS.insert(session, &rows, |(item, stored), values| {
+        values.bind(generator)?;
+        values.bind(stored.id.as_bytes())?;
+        values.bind(&item.key)
+    })
 }
 
-static INSERT_ITEMS: LazyLock<ManyRows> =
-    LazyLock::new(|| ManyRows::new("INSERT INTO taskwright_item (generator, job, key) VALUES ", 3));
+static INSERT_ITEMS: LazyLock<ManyRows> = LazyLock::new(|| {
+    let unless_it_is_there = " ON CONFLICT (generator, job) DO NOTHING";
+    ManyRows::new("INSERT INTO taskwright_item (generator, job, key) VALUES ", 3, unless_it_is_there)
+});
 
 /// A list of ids as one parameter.
 fn blobs(ids: impl Iterator<Item = JobId>) -> Rc<Vec<Value>> {

@@ -8,8 +8,7 @@ use std::sync::LazyLock;
 
 use taskwright_core::Timestamp;
 
-use super::enqueue::ManyRows;
-use super::error::write_error;
+use super::many_rows::ManyRows;
 use super::ranges::{within, without};
 use super::session::Session;
 use crate::ended::Running;
@@ -121,27 +120,15 @@ pub(super) fn hold(
 }
 
 static INSERT: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::new("INSERT INTO taskwright_block (lo, hi, worker, claimed_at, lane, ready_at) VALUES ", 6)
+    ManyRows::new("INSERT INTO taskwright_block (lo, hi, worker, claimed_at, lane, ready_at) VALUES ", 6, "")
 });
 
 fn insert(session: &mut Session<'_>, blocks: &[Block]) -> Result<(), Error> {
-    let mut rest = blocks;
-    while !rest.is_empty() {
-        let (size, sql) = INSERT.next(rest.len());
-        let (part, tail) = rest.split_at(size);
-        rest = tail;
-        let mut statement = session.statement(sql)?;
-        let numbers = part.iter().flat_map(|block| {
-            let (lane, ready_at) = block.available.unzip();
-            let (lo, hi) = block.range;
-            [Some(lo), Some(hi), Some(block.worker), Some(block.claimed_at), lane, ready_at]
-        });
-        for (column, number) in (1..).zip(numbers) {
-            statement.raw_bind_parameter(column, number).map_err(write_error)?;
-        }
-        statement.raw_execute().map_err(write_error)?;
-    }
-    Ok(())
+    INSERT.insert(session, blocks, |block, values| {
+        let (lane, ready_at) = block.available.unzip();
+        let (lo, hi) = block.range;
+        values.bind_all([Some(lo), Some(hi), Some(block.worker), Some(block.claimed_at), lane, ready_at])
+    })
 }
 
 /// Gives those of these jobs that are in blocks a row in `running`, where whatever happens to a job before or other than its

@@ -33,6 +33,7 @@ mod held;
 mod history;
 mod lead;
 mod list;
+mod many_rows;
 mod open;
 mod outcome;
 mod place;

@@ -38,6 +38,15 @@ async fn session(database: &Database<'_>, sessions: &mut JoinSet<()>) -> Client 
     client
 }
 
+/// How many are counted by then.
+async fn in_three_goes(process: &Process) -> u64 {
+    let mut counted = 0;
+    for _ in 0..3 {
+        counted += process.roll_up().await;
+    }
+    counted
+}
+
 #[tokio::test]
 async fn one_that_began_last_is_waited_for_though_one_with_a_higher_number_that_began_first_has_committed() {
     let cluster = Cluster::start(Flavour { purpose: "rolls up out of order", ..Flavour::FAST });
@@ -52,11 +61,7 @@ async fn one_that_began_last_is_waited_for_though_one_with_a_higher_number_that_
         assert_eq!(process.roll_up().await, 0, "the gap may yet be filled");
     }
     last.batch_execute("COMMIT").await.unwrap();
-    let mut counted = 0;
-    for _ in 0..3 {
-        counted += process.roll_up().await;
-    }
-    assert_eq!(counted, 2);
+    assert_eq!(in_three_goes(&process).await, 2);
 }
 
 #[tokio::test]
@@ -82,17 +87,9 @@ async fn what_commits_late_is_counted_once_and_what_is_rolled_back_is_passed() {
         assert_eq!(process.roll_up().await, 0, "there is a gap, and somebody may yet fill it");
     }
     late.batch_execute("COMMIT").await.unwrap();
-    let mut counted = 0;
-    for _ in 0..3 {
-        counted += process.roll_up().await;
-    }
-    assert_eq!(counted, 2);
+    assert_eq!(in_three_goes(&process).await, 2);
 
     late.batch_execute(&format!("BEGIN; {}; ROLLBACK", complete_by_hand(2))).await.unwrap();
     worker.end(4, &held[3], completed()).await;
-    let mut counted = 0;
-    for _ in 0..3 {
-        counted += process.roll_up().await;
-    }
-    assert_eq!(counted, 1, "nobody will fill this gap");
+    assert_eq!(in_three_goes(&process).await, 1, "nobody will fill this gap");
 }

@@ -21,14 +21,14 @@ use crate::schedule::{Decider, Due, open_ids};
 
 /// Schedules that are written by one call.
 const SCHEDULES_MAX: usize = 500;
-/// Schedules that are left to other programs, stay due, and are passed over at each look: 20,000. With more of them the others wait
+/// Schedules that are left to other programs, stay due, and are passed over at each look: 10,000. With more of them the others wait
 /// until some program takes these.
-const PASSED_MAX: usize = 20_000;
+const PASSED_MAX: usize = 10_000;
 /// The longest time between two looks: 1 s. Somebody may have registered a schedule that is due before the next known one, and
 /// the hint may be missed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Schedules of other nodes that are remembered, for the log alone.
-const LEFT_MAX: usize = 10_000;
+const LEFT_MAX: usize = 2 * PASSED_MAX;
 /// How much later than the leader the others look: 100 ms, and up to half as much more, so that they do not look together.
 const FOLLOW_AFTER: Duration = Duration::from_millis(100);
 

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright::core::schedule::{FiringKind, Overlap};
+use taskwright::core::schedule::{FiringKind, Overlap, ScheduleBuilder};
 use taskwright::core::trigger::{Custom, CustomTriggers, TriggerRule, TriggerState};
 use taskwright::schedule::Put;
 use taskwright::store::{Filter, FiringOutcome, Page};
@@ -297,22 +297,29 @@ impl TriggerRule for Doubling {
     }
 }
 
+/// A schedule that only who brings the rule can fire.
+fn doubling(name: &str) -> ScheduleBuilder {
+    let custom = Custom { name: "doubling".parse().unwrap(), spec: serde_json::Value::Null };
+    Schedule::builder(name.parse().unwrap(), "test".parse().unwrap()).trigger(Trigger::Custom(custom))
+}
+
+/// The duties of a program that brings it.
+fn knows_doubling() -> DutyConfig {
+    let mut triggers = CustomTriggers::default();
+    triggers.register("doubling".parse().unwrap(), |_| Ok(Arc::new(Doubling)));
+    DutyConfig { triggers: Arc::new(triggers), ..DutyConfig::default() }
+}
+
 #[test]
 fn a_program_brings_a_trigger_of_its_own_and_others_leave_it_alone() {
     world(async |mut world| {
-        let custom = Custom { name: "doubling".parse().unwrap(), spec: serde_json::Value::Null };
-        let doubling = Schedule::builder("backing-off".parse().unwrap(), "test".parse().unwrap())
-            .trigger(Trigger::Custom(custom))
-            .overlap(Overlap::Allow);
-        world.put(doubling).await;
+        world.put(doubling("backing-off").overlap(Overlap::Allow)).await;
         // The duties of this process do not know the rule.
         world.sim.advance(seconds(30)).await;
         assert_eq!(world.fired_ms("backing-off").await, [0; 0]);
         world.duties.take().unwrap().stop().await;
 
-        let mut triggers = CustomTriggers::default();
-        triggers.register("doubling".parse().unwrap(), |_| Ok(Arc::new(Doubling)));
-        let config = DutyConfig { triggers: Arc::new(triggers), ..DutyConfig::default() };
+        let config = knows_doubling();
         world.duties = Some(Duties::start(&world.store(), &world.sim.env(), &config));
         world.sim.advance(seconds(900)).await;
         assert_eq!(world.fired_ms("backing-off").await, [60_000, 180_000, 420_000, 900_000]);
@@ -324,15 +331,9 @@ fn a_leader_without_the_rule_leaves_the_schedule_to_a_node_that_has_it() {
     world(async |world| {
         // The duties of the world lead, and do not know the rule.
         world.sim.advance(seconds(2)).await;
-        let custom = Custom { name: "doubling".parse().unwrap(), spec: serde_json::Value::Null };
-        let doubling = Schedule::builder("backing-off".parse().unwrap(), "test".parse().unwrap())
-            .trigger(Trigger::Custom(custom))
-            .overlap(Overlap::Allow);
-        world.put(doubling).await;
+        world.put(doubling("backing-off").overlap(Overlap::Allow)).await;
         world.put(schedule("tick", "every", "1m")).await;
-        let mut triggers = CustomTriggers::default();
-        triggers.register("doubling".parse().unwrap(), |_| Ok(Arc::new(Doubling)));
-        let config = DutyConfig { triggers: Arc::new(triggers), ..DutyConfig::default() };
+        let config = knows_doubling();
         let store: taskwright::store::SharedStore = Arc::new(world.memory.handle());
         let _follower = Duties::start(&store, &world.sim.env(), &config);
         world.sim.advance(seconds(430)).await;
@@ -358,9 +359,7 @@ fn very_many_schedules_that_nobody_here_knows_hold_up_no_other() {
 
         // Whoever knows them fires them all, more than one call may write.
         world.duties.take().unwrap().stop().await;
-        let mut triggers = CustomTriggers::default();
-        triggers.register("doubling".parse().unwrap(), |_| Ok(Arc::new(Doubling)));
-        let config = DutyConfig { triggers: Arc::new(triggers), ..DutyConfig::default() };
+        let config = knows_doubling();
         world.duties = Some(Duties::start(&world.store(), &world.sim.env(), &config));
         world.sim.advance(seconds(5)).await;
         for n in [0, 499, 500, 1_199] {

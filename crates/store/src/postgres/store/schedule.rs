@@ -32,7 +32,7 @@ impl ScheduleStore for PostgresStore {
     }
 
     fn schedule(&self, namespace: Namespace, name: ScheduleName) -> Reply<'_, Option<StoredSchedule>> {
-        Box::pin(async move { snapshot!(self, session => schedule::by_name(session, &namespace, &name)) })
+        Box::pin(async move { Ok(self.schedules_named(vec![(namespace, name)]).await?.pop().flatten()) })
     }
 
     fn schedules_named(
