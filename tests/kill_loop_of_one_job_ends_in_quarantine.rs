@@ -34,7 +34,11 @@ fn kill_loop_of_one_job_ends_in_quarantine_on(site: &Site) {
     let ends: Vec<AttemptEnd> = job.attempts.iter().map(|attempt| attempt.end).collect();
     assert_eq!(ends, [AttemptEnd::Lost; 3]);
     site.wait_until("the other jobs to complete", Duration::from_secs(60), || {
-        others.iter().all(|id| site.job(*id).view.state == State::Completed)
+        others.iter().all(|id| {
+            let view = site.job(*id).view;
+            assert!(!view.state.is_terminal() || view.state == State::Completed, "{view:?}");
+            view.state == State::Completed
+        })
     });
     assert_eq!(
         site.taskwright(["jobs", "show", &poison.to_string()]).output().unwrap().status.code(),

@@ -366,6 +366,20 @@ pub fn free(reason: String) -> Decision {
     }
 }
 
+/// Whether an attempt of this number can be a job's [last chance](is_last_chance) at all; who sees many jobs need not look at
+/// the others.
+pub const fn may_be_last_chance(attempt: u32) -> bool {
+    attempt >= LOST_IN_A_ROW_MAX
+}
+
+/// Whether one more lost worker quarantines a job, after so many in a row.
+///
+/// Whoever runs such a job lets no other one of the kind run beside it: of those that run when a worker dies nobody knows which
+/// killed it, and an innocent one that always runs beside the guilty one would be quarantined with it.
+pub const fn is_last_chance(lost_before: u32) -> bool {
+    lost_before + 1 >= LOST_IN_A_ROW_MAX
+}
+
 /// Turns the loss of a worker into what becomes of one job that it held.
 ///
 /// - A job that certainly was not started goes back and keeps its attempt.

@@ -181,6 +181,9 @@ pub trait Store:
     /// Appends to the logs of running attempts.
     fn log(&self, worker: WorkerId, entries: Vec<LogEntry>) -> Reply<'_, Vec<Verdict>>;
 
+    /// Which of these running attempts are their jobs' [last chance](taskwright_core::attempt::is_last_chance).
+    fn last_chances(&self, attempts: Vec<(JobKey, u32)>) -> Reply<'_, Vec<JobKey>>;
+
     /// Prepares running attempts to be ended in transactions of somebody else's: what these hold until they end must not
     /// hold up other attempts. A store where there is nothing to prepare does nothing.
     fn set_apart(&self, worker: WorkerId, jobs: Vec<(JobKey, u32)>) -> Reply<'_, ()> {

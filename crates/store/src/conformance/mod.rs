@@ -390,6 +390,7 @@ macro_rules! conformance {
                 an_unstarted_job_of_a_lost_worker_keeps_its_attempt,
                 the_mark_of_an_earlier_attempt_is_none_for_this_one,
                 three_lost_workers_in_a_row_quarantine_a_job,
+                a_job_that_lost_two_workers_in_a_row_has_its_last_chance,
                 an_attempt_that_ended_in_between_breaks_the_row_of_losses,
                 a_redo_forgives_the_losses_before_it,
                 a_loss_in_the_last_attempt_fails_the_job,

@@ -7,7 +7,7 @@ use taskwright_core::{Actor, Cause, Delivery, MaxAttempts, NewJob, State, Verdic
 
 use super::Harness;
 use super::fixture::*;
-use crate::{Change, LostWorker, Reclaimed, WorkerState};
+use crate::{Change, ClaimedJob, JobKey, LostWorker, Reclaimed, WorkerState};
 
 pub async fn nobody_is_lost_while_processes_and_leases_last(harness: &impl Harness) {
     let (process, other) = (Process::start(harness).await, Process::start(harness).await);
@@ -133,6 +133,34 @@ pub async fn three_lost_workers_in_a_row_quarantine_a_job(harness: &impl Harness
     let view = process.view(1).await;
     assert_eq!((view.state, view.attempt), (State::Failed, 3));
     assert_eq!(view.error.as_deref(), Some("worker lost 3 times"));
+}
+
+pub async fn a_job_that_lost_two_workers_in_a_row_has_its_last_chance(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let survivor = process.worker(9).await;
+    process.enqueue(0, [job(1), job(2)]).await;
+    for n in 1..=2 {
+        let doomed = Process::start(harness).await;
+        let worker = doomed.worker(n).await;
+        let held = [worker.start(1).await, worker.start(1).await];
+        assert!(last_chances(&process, &held).await.is_empty());
+        // The second job's failure breaks its row of losses.
+        if n == 2 {
+            let second = held.iter().find(|held| held.id == id(2)).expect("both are held");
+            worker.end(1, second, failed("boom")).await;
+            process.change(1, 2, Change::RunNow).await;
+        }
+        drop(doomed);
+        process.reclaim(2).await;
+    }
+    let held = [survivor.start(3).await, survivor.start(3).await];
+    let first = held.iter().find(|held| held.id == id(1)).expect("both are held");
+    assert_eq!(last_chances(&process, &held).await, [first.key]);
+}
+
+async fn last_chances(process: &Process, held: &[ClaimedJob]) -> Vec<JobKey> {
+    let attempts = held.iter().map(|held| (held.key, held.attempt)).collect();
+    process.store().last_chances(attempts).await.unwrap()
 }
 
 pub async fn an_attempt_that_ended_in_between_breaks_the_row_of_losses(harness: &impl Harness) {

@@ -300,6 +300,10 @@ impl Store for MemoryStore {
         self.ask(|world| Ok(world.list(&filter, page)))
     }
 
+    fn last_chances(&self, attempts: Vec<(JobKey, u32)>) -> Reply<'_, Vec<JobKey>> {
+        self.ask(|world| Ok(world.last_chances(&attempts)))
+    }
+
     fn logs(&self, id: JobId, from: u64, limit: usize) -> Reply<'_, Vec<LogChunk>> {
         self.ask(|world| Ok(world.logs(id, from, limit)))
     }

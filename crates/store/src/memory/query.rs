@@ -1,5 +1,6 @@
 //! What can be asked.
 
+use taskwright_core::attempt::is_last_chance;
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::{JobId, Namespace, QueueName, State};
 
@@ -48,6 +49,12 @@ impl World {
         let log = self.keys.get(&id).map(|key| &self.jobs[key].log);
         let rest = log.into_iter().flatten().filter(|chunk| chunk.number >= from);
         rest.take(limit).cloned().collect()
+    }
+
+    pub(super) fn last_chances(&self, attempts: &[(JobKey, u32)]) -> Vec<JobKey> {
+        let is_last =
+            |key: &JobKey| self.jobs.get(key).is_some_and(|job| is_last_chance(job.lost_in_a_row()));
+        attempts.iter().map(|(key, _)| *key).filter(is_last).collect()
     }
 
     pub(super) fn queue_views(&self, namespace: Option<&Namespace>) -> Vec<QueueView> {

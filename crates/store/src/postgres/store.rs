@@ -510,6 +510,10 @@ impl Store for PostgresStore {
         Box::pin(async move { snapshot!(self, session => list::list(session, &filter, &page)) })
     }
 
+    fn last_chances(&self, attempts: Vec<(JobKey, u32)>) -> Reply<'_, Vec<JobKey>> {
+        Box::pin(async move { snapshot!(self, session => sweep::last_chances(session, &attempts)) })
+    }
+
     fn logs(&self, id: JobId, from: u64, limit: usize) -> Reply<'_, Vec<LogChunk>> {
         Box::pin(async move { snapshot!(self, session => query::logs(session, id, from, limit)) })
     }

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use taskwright_core::attempt::{AttemptEnd, LossFacts, decide_loss};
+use taskwright_core::attempt::{AttemptEnd, LossFacts, decide_loss, is_last_chance};
 use taskwright_core::{Actor, Cause, Delivery, MaxAttempts, State, Timestamp, WorkerId};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -19,6 +19,7 @@ use super::session::{Session, Uuid, code, get, sql_code, vanished};
 use super::store::PostgresStore;
 use super::tether::{LOCKS, NUMBER_MASK, SERVER};
 use super::worker::shut_out_if_free;
+use crate::claim::JobKey;
 use crate::ended::Ended;
 use crate::error::Error;
 use crate::presence::Presence;
@@ -236,7 +237,9 @@ async fn take_jobs_of(
 ) -> Result<bool, Error> {
     session.first("SELECT set_all_apart($1)", &[&worker]).await?;
     let held = session.all(HELD, &[&worker]).await?;
-    let terms = terms_of(session, &held).await?;
+    let seqs = held.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
+    let attempts = held.iter().map(|row| get(row, 1)).collect::<Result<Vec<i32>, Error>>()?;
+    let terms = terms_of(session, seqs, attempts).await?;
     for row in &held {
         let (seq, running) = (get::<i64>(row, 0)?, read_running(row)?);
         let terms = terms.get(&seq).ok_or_else(|| vanished("a running job"))?;
@@ -260,6 +263,18 @@ async fn take_jobs_of(
     left.map_or(Ok(false), |row| get(&row, 0))
 }
 
+/// See [`Store::last_chances`](crate::Store::last_chances).
+pub(super) async fn last_chances(
+    session: &mut Session<'_>,
+    attempts: &[(JobKey, u32)],
+) -> Result<Vec<JobKey>, Error> {
+    let (seqs, numbers): (Vec<i64>, Vec<i32>) =
+        attempts.iter().map(|(key, attempt)| (key.0, i32::try_from(*attempt).unwrap_or(i32::MAX))).unzip();
+    let terms = terms_of(session, seqs, numbers).await?;
+    let is_last = |key: &JobKey| terms.get(&key.0).is_some_and(|terms| is_last_chance(terms.lost_before));
+    Ok(attempts.iter().map(|(key, _)| *key).filter(is_last).collect())
+}
+
 /// What decides about a job whose worker was lost.
 struct Terms {
     max_attempts: MaxAttempts,
@@ -268,12 +283,14 @@ struct Terms {
     delivery: Delivery,
 }
 
-async fn terms_of(session: &mut Session<'_>, held: &[Row]) -> Result<HashMap<i64, Terms>, Error> {
-    if held.is_empty() {
+async fn terms_of(
+    session: &mut Session<'_>,
+    seqs: Vec<i64>,
+    attempts: Vec<i32>,
+) -> Result<HashMap<i64, Terms>, Error> {
+    if seqs.is_empty() {
         return Ok(HashMap::new());
     }
-    let seqs = held.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
-    let attempts = held.iter().map(|row| get(row, 1)).collect::<Result<Vec<i32>, Error>>()?;
     let rows = session.all(TERMS, &[&seqs, &attempts]).await?;
     rows.iter()
         .map(|row| {

@@ -446,6 +446,10 @@ impl Store for SqliteStore {
         self.readers.read(move |conn| list::list(conn, &filter, &page))
     }
 
+    fn last_chances(&self, attempts: Vec<(JobKey, u32)>) -> Reply<'_, Vec<JobKey>> {
+        self.readers.read(move |conn| sweep::last_chances(conn, &attempts))
+    }
+
     fn logs(&self, id: JobId, from: u64, limit: usize) -> Reply<'_, Vec<LogChunk>> {
         self.readers.read(move |conn| query::logs(conn, id, from, limit))
     }

@@ -97,6 +97,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("reclaim: lose", sweep::LOSE),
     ("reclaim: held", sweep::HELD),
     ("reclaim: last ends", sweep::LAST_ENDS),
+    ("last chances: attempts that count", sweep::ATTEMPTS_BASE),
     ("history: walk", history::WALK),
     ("history: walk one job", history::WALK_JOB),
     ("history: lane", history::LANE),

@@ -2,15 +2,18 @@
 
 use std::collections::HashSet;
 
-use taskwright_core::attempt::{AttemptEnd, LossFacts, decide_loss};
+use rusqlite::{Connection, OptionalExtension};
+use taskwright_core::attempt::{AttemptEnd, LossFacts, decide_loss, is_last_chance};
 use taskwright_core::{Cause, Delivery, State, Timestamp, WorkerId, state};
 
 use super::claim::max_attempts;
+use super::error::read_error;
 use super::finish::{end_attempt, read_running};
 use super::held;
 use super::place::{self, Move, Placed};
 use super::session::Session;
 use super::worker::number;
+use crate::claim::JobKey;
 use crate::ended::{Ended, Running};
 use crate::error::Error;
 use crate::presence::Presence;
@@ -168,8 +171,34 @@ fn take_jobs_of(
 /// How many attempts right before this one were lost, since the job was last run again on request.
 fn lost_before(session: &mut Session<'_>, seq: i64, running: &Running, base: u32) -> Result<u32, Error> {
     let ends = session.all(LAST_ENDS, (seq, running.attempt, base), |row| row.get::<_, u8>(0))?;
-    let lost = ends.iter().take_while(|end| **end == AttemptEnd::Lost.code()).count();
-    Ok(u32::try_from(lost).unwrap_or(u32::MAX))
+    Ok(lost_in_a_row(&ends))
+}
+
+/// See [`Store::last_chances`](crate::Store::last_chances).
+pub(super) fn last_chances(conn: &Connection, attempts: &[(JobKey, u32)]) -> Result<Vec<JobKey>, Error> {
+    let mut last = Vec::new();
+    for (key, attempt) in attempts {
+        let base = conn
+            .prepare_cached(ATTEMPTS_BASE)
+            .and_then(|mut statement| statement.query_row([key.0], |row| row.get::<_, u32>(0)).optional())
+            .map_err(read_error)?;
+        let Some(base) = base else { continue };
+        let ends: Vec<u8> = conn
+            .prepare_cached(LAST_ENDS)
+            .and_then(|mut statement| {
+                statement.query_map((key.0, attempt, base), |row| row.get(0))?.collect()
+            })
+            .map_err(read_error)?;
+        if is_last_chance(lost_in_a_row(&ends)) {
+            last.push(*key);
+        }
+    }
+    Ok(last)
+}
+
+fn lost_in_a_row(newest_first: &[u8]) -> u32 {
+    let lost = newest_first.iter().take_while(|end| **end == AttemptEnd::Lost.code()).count();
+    u32::try_from(lost).unwrap_or(u32::MAX)
 }
 
 // The statements of duties; plans.rs holds each of them to an index.
@@ -187,6 +216,7 @@ pub(super) const HELD: &str =
                 j.max_attempts, j.attempts_base, j.at_most_once
          FROM taskwright_running x CROSS JOIN taskwright_job j ON j.seq = x.seq
          WHERE x.worker = ?1 ORDER BY x.seq";
+pub(super) const ATTEMPTS_BASE: &str = "SELECT attempts_base FROM taskwright_job WHERE seq = ?1";
 pub(super) const LAST_ENDS: &str =
     "SELECT outcome FROM taskwright_attempt WHERE seq = ?1 AND attempt < ?2 AND attempt > ?3
          ORDER BY attempt DESC LIMIT 3";

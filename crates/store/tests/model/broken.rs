@@ -210,6 +210,7 @@ impl Store for Broken {
         change_seen(now: Timestamp, seen: Vec<Seen>, change: Change, actor: Actor, reason: Option<String>) -> Vec<Changed>;
         enqueue(now: Timestamp, jobs: Vec<NewJob>) -> Vec<Enqueued>;
         give_back(now: Timestamp, worker: WorkerId, jobs: Vec<(JobKey, u32)>, reason: String) -> Vec<Verdict>;
+        last_chances(attempts: Vec<(JobKey, u32)>) -> Vec<JobKey>;
         report(worker: WorkerId, reports: Vec<ProgressReport>) -> Vec<Verdict>;
         log(worker: WorkerId, entries: Vec<LogEntry>) -> Vec<Verdict>;
         renew(now: Timestamp, monotonic_us: u64, worker: WorkerId) -> Signals;

@@ -458,6 +458,10 @@ impl Store for CountingStore {
         reply(Paged::default())
     }
 
+    fn last_chances(&self, _: Vec<(JobKey, u32)>) -> Reply<'_, Vec<JobKey>> {
+        reply(Vec::new())
+    }
+
     fn logs(&self, _: JobId, _: u64, _: usize) -> Reply<'_, Vec<LogChunk>> {
         reply(Vec::new())
     }

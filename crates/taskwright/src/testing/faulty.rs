@@ -557,6 +557,10 @@ impl Store for FaultyStore {
         self.run(Call::Lead, move || self.store.lead(monotonic_us, node, lease))
     }
 
+    fn last_chances(&self, attempts: Vec<(JobKey, u32)>) -> Reply<'_, Vec<JobKey>> {
+        self.store.last_chances(attempts)
+    }
+
     fn set_apart(&self, worker: WorkerId, jobs: Vec<(JobKey, u32)>) -> Reply<'_, ()> {
         self.store.set_apart(worker, jobs)
     }

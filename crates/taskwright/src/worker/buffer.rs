@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use taskwright_core::Priority;
-use taskwright_store::ClaimedJob;
+use taskwright_store::{ClaimedJob, JobKey};
 use tokio::sync::Notify;
 
 use super::room::Permit;
@@ -29,6 +29,8 @@ struct State {
     /// Slots that have nothing to do, by number.
     idle: Vec<(usize, Waker)>,
     popped: u64,
+    /// A job runs that has its last chance; another such job waits until the end of that one is written down.
+    last_chance_runs: bool,
     /// Report once when no more than this many are left, or a slot has nothing to do.
     report_at: Option<usize>,
     closed: bool,
@@ -45,6 +47,17 @@ struct Waiting {
     job: ClaimedJob,
     /// Its part of the worker's budget.
     permit: Option<Permit>,
+    /// One more lost worker quarantines it.
+    is_last_chance: bool,
+}
+
+/// A job for a slot.
+pub(crate) struct Taken {
+    pub(crate) job: ClaimedJob,
+    /// Its part of the worker's budget, until this is dropped.
+    pub(crate) permit: Option<Permit>,
+    /// One more lost worker quarantines it: [`Buffer::end_last_chance`] is to be called once its end is written down.
+    pub(crate) is_last_chance: bool,
 }
 
 /// What the fetcher must know to decide.
@@ -67,11 +80,12 @@ impl Buffer {
     }
 
     /// Puts a block of jobs, most urgent first, among those that wait, each with what `permit` gives for it. Gives them
-    /// back when the buffer is closed.
+    /// back when the buffer is closed. Of those with a last chance one runs at a time.
     pub(crate) fn push(
         &self,
         block: Vec<ClaimedJob>,
         now_us: u64,
+        last_chances: &[JobKey],
         mut permit: impl FnMut(&ClaimedJob) -> Option<Permit>,
     ) -> Result<(), Vec<ClaimedJob>> {
         let state = lock(&self.state);
@@ -81,7 +95,8 @@ impl Buffer {
         let ranks = ranks(&block);
         let block = block.into_iter().zip(ranks).map(|(job, rank)| {
             let permit = permit(&job);
-            Waiting { rank, since_us: now_us, job, permit }
+            let is_last_chance = last_chances.contains(&job.key);
+            Waiting { rank, since_us: now_us, job, permit, is_last_chance }
         });
         Self::add(state, block.collect());
         Ok(())
@@ -98,12 +113,13 @@ impl Buffer {
     }
 
     /// Keeps a job apart that has no room yet. Gives it back when the buffer is closed or keeps one already.
-    pub(crate) fn keep(&self, job: ClaimedJob, now_us: u64) -> Option<ClaimedJob> {
+    pub(crate) fn keep(&self, job: ClaimedJob, now_us: u64, is_last_chance: bool) -> Option<ClaimedJob> {
         let mut state = lock(&self.state);
         if state.closed || state.kept.is_some() {
             return Some(job);
         }
-        state.kept = Some(Waiting { rank: job.priority.0, since_us: now_us, job, permit: None });
+        let rank = job.priority.0;
+        state.kept = Some(Waiting { rank, since_us: now_us, job, permit: None, is_last_chance });
         None
     }
 
@@ -125,12 +141,12 @@ impl Buffer {
         lock(&self.state).kept.take_if(|kept| kept.since_us <= since_us).map(|kept| kept.job)
     }
 
-    /// Takes the most urgent job and its permit; `None` when the buffer is closed and empty.
-    pub(crate) async fn pop(&self, slot: usize) -> Option<(ClaimedJob, Option<Permit>)> {
+    /// Takes the most urgent job; `None` when the buffer is closed and empty.
+    pub(crate) async fn pop(&self, slot: usize) -> Option<Taken> {
         std::future::poll_fn(|cx| self.poll_pop(slot, cx)).await
     }
 
-    fn poll_pop(&self, slot: usize, cx: &mut Context<'_>) -> Poll<Option<(ClaimedJob, Option<Permit>)>> {
+    fn poll_pop(&self, slot: usize, cx: &mut Context<'_>) -> Poll<Option<Taken>> {
         let mut state = lock(&self.state);
         let Some(waiting) = state.take(slot) else {
             if state.closed {
@@ -156,7 +172,19 @@ impl Buffer {
         if report {
             self.low.notify_one();
         }
-        Poll::Ready(Some((waiting.job, waiting.permit)))
+        let Waiting { job, permit, is_last_chance, .. } = waiting;
+        Poll::Ready(Some(Taken { job, permit, is_last_chance }))
+    }
+
+    /// The job that had its last chance has ended, and that is written down.
+    pub(crate) fn end_last_chance(&self) {
+        let mut state = lock(&self.state);
+        state.last_chance_runs = false;
+        let slot = state.next_slot();
+        drop(state);
+        if let Some(waker) = slot {
+            waker.wake();
+        }
     }
 
     /// Asks for one report on [`low`](Self::low) when no more than `at` jobs are left or a slot has nothing to do;
@@ -217,24 +245,34 @@ impl Buffer {
 impl State {
     /// Takes the most urgent job that a slot may run.
     fn take(&mut self, slot: usize) -> Option<Waiting> {
-        if slot >= self.reserve {
-            return self.jobs.pop_front();
-        }
-        let urgent = self.jobs.iter().position(Waiting::is_urgent)?;
-        self.jobs.remove(urgent)
+        let taken = if slot >= self.reserve && !self.last_chance_runs {
+            self.jobs.pop_front()?
+        } else {
+            let only_urgent = slot < self.reserve;
+            let next = self.jobs.iter().position(|job| self.may_start(job, only_urgent))?;
+            self.jobs.remove(next)?
+        };
+        self.last_chance_runs |= taken.is_last_chance;
+        Some(taken)
+    }
+
+    fn may_start(&self, job: &Waiting, only_urgent: bool) -> bool {
+        !(only_urgent && job.priority_is_common()) && !(self.last_chance_runs && job.is_last_chance)
+    }
+
+    fn has_for_a_slot(&self, only_urgent: bool) -> bool {
+        self.jobs.iter().any(|job| self.may_start(job, only_urgent))
     }
 
     /// A slot that has nothing to do and may run one of the jobs that wait; one that may run any before one that may not.
     fn next_slot(&mut self) -> Option<Waker> {
-        if self.jobs.is_empty() {
+        if !self.has_for_a_slot(false) {
             return None;
         }
         let reserve = self.reserve;
         let idle = match self.idle.iter().rposition(|(slot, _)| *slot >= reserve) {
             Some(idle) => idle,
-            None if reserve > 0 && self.jobs.iter().any(Waiting::is_urgent) => {
-                self.idle.len().checked_sub(1)?
-            }
+            None if reserve > 0 && self.has_for_a_slot(true) => self.idle.len().checked_sub(1)?,
             None => return None,
         };
         Some(self.idle.swap_remove(idle).1)
@@ -242,8 +280,8 @@ impl State {
 }
 
 impl Waiting {
-    fn is_urgent(&self) -> bool {
-        self.job.priority <= RESERVED_FOR
+    fn priority_is_common(&self) -> bool {
+        self.job.priority > RESERVED_FOR
     }
 }
 
@@ -291,10 +329,8 @@ fn merge(jobs: &mut VecDeque<Waiting>, block: VecDeque<Waiting>) {
 mod tests {
     use std::task::Context;
 
-    use taskwright_core::{Args, Delivery, JobId, Kind, MaxAttempts, Namespace, QueueName, Timestamp};
-    use taskwright_store::JobKey;
-
     use super::*;
+    use taskwright_core::{Args, Delivery, JobId, Kind, MaxAttempts, Namespace, QueueName, Timestamp};
 
     fn job(key: i64, priority: i16) -> ClaimedJob {
         let now = Timestamp::from_micros(0);
@@ -318,12 +354,12 @@ mod tests {
     }
 
     fn push(buffer: &Buffer, block: Vec<ClaimedJob>, now_us: u64) -> Result<(), Vec<ClaimedJob>> {
-        buffer.push(block, now_us, |_| None)
+        buffer.push(block, now_us, &[], |_| None)
     }
 
     fn pop(buffer: &Buffer) -> Option<i64> {
         match buffer.poll_pop(0, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(job) => job.map(|(job, _)| job.key.0),
+            Poll::Ready(taken) => taken.map(|taken| taken.job.key.0),
             Poll::Pending => None,
         }
     }
@@ -380,7 +416,7 @@ mod tests {
     fn a_reserved_slot_takes_only_urgent_jobs_and_is_woken_for_nothing_else() {
         let buffer = Buffer::new(1);
         let take = |slot| match buffer.poll_pop(slot, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(job) => job.map(|(job, _)| job.key.0),
+            Poll::Ready(taken) => taken.map(|taken| taken.job.key.0),
             Poll::Pending => None,
         };
         push(&buffer, vec![job(1, 2000), job(2, 3000)], 0).unwrap();
@@ -394,18 +430,33 @@ mod tests {
     }
 
     #[test]
+    fn of_jobs_with_a_last_chance_one_runs_at_a_time_and_others_pass_them() {
+        let buffer = Buffer::default();
+        let block = vec![job(1, 2000), job(2, 2000), job(3, 2000)];
+        buffer.push(block, 0, &[JobKey(1), JobKey(2)], |_| None).unwrap();
+        assert_eq!(drain(&buffer), [1, 3]);
+        assert!(lock(&buffer.state).next_slot().is_none(), "nobody is woken for what must wait");
+        buffer.end_last_chance();
+        assert_eq!(buffer.level().idle, 0, "a slot was woken");
+        assert_eq!(drain(&buffer), [2]);
+        assert_eq!(buffer.keep(job(4, 2000), 0, true), None);
+        buffer.start_kept(|_| None);
+        assert_eq!(buffer.take_older(0).len(), 1, "what waits too long goes back as ever");
+    }
+
+    #[test]
     fn a_kept_job_is_given_to_no_slot_before_it_has_room_and_is_taken_out_like_any_other() {
         let buffer = Buffer::default();
-        assert_eq!(buffer.keep(job(1, 2000), 10), None);
-        assert_eq!(buffer.keep(job(2, 2000), 10).unwrap().key, JobKey(2), "one is enough");
+        assert_eq!(buffer.keep(job(1, 2000), 10, false), None);
+        assert_eq!(buffer.keep(job(2, 2000), 10, false).unwrap().key, JobKey(2), "one is enough");
         assert_eq!((pop(&buffer), buffer.oldest_us()), (None, Some(10)));
         assert_eq!(buffer.take_kept(9), None);
         assert_eq!(buffer.take_matching(|job| job.key == JobKey(1)).len(), 1);
-        assert_eq!(buffer.keep(job(3, 2000), 20), None);
+        assert_eq!(buffer.keep(job(3, 2000), 20, false), None);
         push(&buffer, vec![job(4, 3000)], 20).unwrap();
         buffer.start_kept(|_| None);
         assert_eq!(drain(&buffer), [3, 4]);
-        assert_eq!(buffer.keep(job(5, 2000), 30), None);
+        assert_eq!(buffer.keep(job(5, 2000), 30, false), None);
         assert_eq!(buffer.close().len(), 1);
     }
 }

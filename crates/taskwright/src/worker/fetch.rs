@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use taskwright_core::State;
 use taskwright_core::admission::{Ask, Claim, Purpose};
+use taskwright_core::attempt::may_be_last_chance;
 use taskwright_core::limit::{CLAIM_JOBS_MAX, PAGE_ROWS_MAX};
-use taskwright_store::{ClaimedJob, Error, Filter, Page};
+use taskwright_store::{ClaimedJob, Error, Filter, JobKey, Page};
 use tokio::sync::watch;
 
 use super::buffer::{Level, RESERVED_FOR};
@@ -197,25 +198,40 @@ impl Fetcher {
         let doubtful = worker.ends.take_doubtful(&mut jobs);
         worker.ends.give_back(&doubtful, "an earlier end of it is still being written");
         self.pace.begin(now_us, worker.buffer.level());
+        let last_chances = self.last_chances(&jobs).await;
         match claim {
-            Some(Claim { purpose: Purpose::Look, .. }) => self.keep(jobs, now_us),
-            _ => self.push(jobs, now_us),
+            Some(Claim { purpose: Purpose::Look, .. }) => self.keep(jobs, now_us, &last_chances),
+            _ => self.push(jobs, now_us, &last_chances),
         }
         self.settle_doubts().await;
         false
     }
 
-    fn push(&self, jobs: Vec<ClaimedJob>, now_us: u64) {
+    /// Those that one more lost worker quarantines. A store that does not say makes that all which may be: they run one at a time.
+    async fn last_chances(&self, jobs: &[ClaimedJob]) -> Vec<JobKey> {
+        let may_be = jobs.iter().filter(|job| may_be_last_chance(job.attempt));
+        let attempts: Vec<(JobKey, u32)> = may_be.map(|job| (job.key, job.attempt)).collect();
+        if attempts.is_empty() {
+            return Vec::new();
+        }
+        self.worker.store.last_chances(attempts.clone()).await.unwrap_or_else(|error| {
+            tracing::debug!(worker = %self.worker.id(), %error, "the store does not say which jobs were lost twice");
+            attempts.iter().map(|(key, _)| *key).collect()
+        })
+    }
+
+    fn push(&self, jobs: Vec<ClaimedJob>, now_us: u64, last_chances: &[JobKey]) {
         let permit = |job: &ClaimedJob| self.gate.as_ref().and_then(|gate| gate.permit(job));
-        if let Err(jobs) = self.worker.buffer.push(jobs, now_us, permit) {
+        if let Err(jobs) = self.worker.buffer.push(jobs, now_us, last_chances, permit) {
             self.worker.ends.give_back(&jobs, "the worker stops");
         }
     }
 
     /// Keeps a job apart that has no room yet.
-    fn keep(&self, jobs: Vec<ClaimedJob>, now_us: u64) {
+    fn keep(&self, jobs: Vec<ClaimedJob>, now_us: u64, last_chances: &[JobKey]) {
         for job in jobs {
-            if let Some(job) = self.worker.buffer.keep(job, now_us) {
+            let is_last_chance = last_chances.contains(&job.key);
+            if let Some(job) = self.worker.buffer.keep(job, now_us, is_last_chance) {
                 self.worker.ends.give_back(&[job], "the worker stops");
             }
         }

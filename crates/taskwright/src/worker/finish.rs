@@ -37,6 +37,8 @@ pub(crate) struct End {
     pub(crate) in_transaction: bool,
     /// The generator whose item has ended.
     pub(crate) item_of: Option<ended::Of>,
+    /// Whether another job that has its last chance may start once this is written.
+    pub(crate) is_last_chance: bool,
 }
 
 /// Ends of attempts on their way to the store.
@@ -58,6 +60,8 @@ struct Waiting {
     in_transaction: Vec<Finish>,
     /// Of which generators items are among these.
     items: Vec<ended::Of>,
+    /// The end of a job's last chance is among these.
+    has_last_chance: bool,
     /// Jobs that were claimed and not started, and why each lot goes back.
     unstarted: Vec<(Vec<(JobKey, u32)>, &'static str)>,
 }
@@ -102,6 +106,7 @@ impl Ends {
         let ends = if end.in_transaction { &mut waiting.in_transaction } else { &mut waiting.ends };
         ends.push(end.finish);
         waiting.items.extend(end.item_of);
+        waiting.has_last_chance |= end.is_last_chance;
         drop(waiting);
         self.arrived.notify_one();
         Ok(())
@@ -184,7 +189,7 @@ async fn write(worker: &Incarnation) {
         // The ends first and the outbox second: what an attempt had to say was put in before its end.
         let waiting = worker.ends.take();
         let (has_ends, uncounted) = (waiting.count() > 0, waiting.uncounted());
-        let Waiting { ends, in_transaction, items, unstarted } = waiting;
+        let Waiting { ends, in_transaction, items, has_last_chance, unstarted } = waiting;
         let idle = !has_ends && unstarted.is_empty();
         let closed = idle && worker.ends.closed.load(Ordering::SeqCst);
         let due = outbox.is_urgent() || worker.host.env.monotonic_us() >= flush_at_us;
@@ -199,6 +204,9 @@ async fn write(worker: &Incarnation) {
             settle_in_transaction(worker, in_transaction).await;
         }
         worker.item_ends.add(items);
+        if has_last_chance {
+            worker.buffer.end_last_chance();
+        }
         for (fences, reason) in unstarted {
             give_back(worker, fences, reason).await;
         }

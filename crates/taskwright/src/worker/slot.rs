@@ -12,6 +12,7 @@ use taskwright_core::attempt::{AttemptEnd, Facts, decide};
 use taskwright_core::{Outcome, State, Timestamp};
 use taskwright_store::{ClaimedJob, Finish};
 
+use super::buffer::Taken;
 use super::ended::ended_item;
 use super::finish::End;
 use super::incarnation::Incarnation;
@@ -30,10 +31,16 @@ const TURN_US: i64 = 1_000;
 /// Runs jobs until the buffer is closed.
 pub(crate) async fn run(worker: Arc<Incarnation>, number: usize) {
     let mut turn_began = Timestamp::from_micros(0);
-    while let Some((job, permit)) = worker.buffer.pop(number).await {
+    while let Some(Taken { job, permit, is_last_chance }) = worker.buffer.pop(number).await {
         let end = execute(&worker, number, job).await;
         drop(permit);
-        let Some(end) = end else { continue };
+        let Some(mut end) = end else {
+            if is_last_chance {
+                worker.buffer.end_last_chance();
+            }
+            continue;
+        };
+        end.is_last_chance = is_last_chance;
         worker.wear.worked();
         let ended_us = end.finish.ended_at.as_micros();
         worker.ends.put(end).await;
@@ -74,7 +81,7 @@ async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> O
     let in_transaction = attempt.in_transaction.load(Ordering::Relaxed);
     let finish = finish(&attempt, &entry.options, outcome?);
     let item_of = ended_item(&finish, &attempt.job.namespace, &attempt.job.queue);
-    Some(End { finish, in_transaction, item_of })
+    Some(End { finish, in_transaction, item_of, is_last_chance: false })
 }
 
 /// How the drive of a handler ended.

@@ -5,8 +5,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use taskwright_core::attempt::may_be_last_chance;
 use taskwright_core::{NewJob, Timestamp};
-use taskwright_store::{Claim, ClaimedJob, Taker};
+use taskwright_store::{Claim, ClaimedJob, JobKey, Taker};
 use tokio::sync::Notify;
 
 use super::buffer::RESERVED_FOR;
@@ -83,7 +84,11 @@ impl Taker for Incarnation {
                 self.open.fetch_add(jobs.len(), Ordering::SeqCst);
                 let doubtful = self.ends.take_doubtful(&mut jobs);
                 self.ends.give_back(&doubtful, "an earlier end of it is still being written");
-                if let Err(jobs) = self.buffer.push(jobs, self.host.env.monotonic_us(), |_| None) {
+                // Nobody can wait for the store here, and what comes this way is nearly always new.
+                let last_chances: Vec<JobKey> =
+                    jobs.iter().filter(|job| may_be_last_chance(job.attempt)).map(|job| job.key).collect();
+                let now_us = self.host.env.monotonic_us();
+                if let Err(jobs) = self.buffer.push(jobs, now_us, &last_chances, |_| None) {
                     self.ends.give_back(&jobs, "the worker stops");
                 }
             }
