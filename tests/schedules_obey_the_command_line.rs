@@ -85,7 +85,7 @@ fn a_schedule_goes_from_add_to_remove_on(site: &Site) {
 
 /// NU-X8: a one-time schedule shows as done after it has run, and does not fire again.
 #[test]
-fn what_fires_once_is_done_then_also_when_it_is_added_again() {
+fn nu_x8_what_fires_once_is_done_then_also_when_it_is_added_again() {
     let site = Site::new();
     let add = ["schedules", "add", "once", "--after", "10ms", "--", "true"];
     site.run(add);

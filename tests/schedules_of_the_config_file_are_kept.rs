@@ -87,7 +87,7 @@ fn a_schedule_goes_on_after_a_kill_without_a_double_or_a_gap_on(site: &Site) {
 
 /// NU-X4: paused and disabled schedules rest through a restart.
 #[test]
-fn a_pause_and_a_definition_that_is_not_enabled_last_through_a_restart() {
+fn nu_x4_a_pause_and_a_definition_that_is_not_enabled_last_through_a_restart() {
     let site = Site::new();
     let disabled = format!("{}enabled = false\n", TICK.replace("tick", "off"));
     write(&site, &format!("{TICK}{disabled}"));

@@ -70,7 +70,7 @@ hourly 5
 ";
 
 #[test]
-fn what_is_wrong_is_said_with_its_place_and_what_is_allowed() {
+fn nu_x5_what_is_wrong_is_said_with_its_place_and_what_is_allowed() {
     let mut table = String::new();
     for line in BAD.lines() {
         let (key, text) = line.split_once(' ').unwrap();

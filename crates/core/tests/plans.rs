@@ -121,7 +121,7 @@ fn a_fast_schedule_fires_each_occurrence_of_a_short_delay_and_not_of_a_long_one(
 
 /// NU-X9: the clock jumps ahead by an hour or a day, or the machine sleeps for 8 hours: no burst; it goes back: no double.
 #[test]
-fn a_clock_that_jumps_makes_no_burst_and_no_double() {
+fn nu_x9_a_clock_that_jumps_makes_no_burst_and_no_double() {
     for jump in [HOUR, 8 * HOUR, 24 * HOUR] {
         for trigger in [("every", "1m"), ("cron", "* * * * *"), ("daily", "00:30")] {
             let mut bench = Bench::new(builder(trigger.0, trigger.1), "2026-05-01T00:00:00Z");
@@ -147,7 +147,7 @@ fn a_clock_that_jumps_makes_no_burst_and_no_double() {
 
 /// NU-X4: a schedule that is off does not fire when due, and goes on at the next due time, without catching up.
 #[test]
-fn a_paused_schedule_goes_on_at_the_next_due_time() {
+fn nu_x4_a_paused_schedule_goes_on_at_the_next_due_time() {
     for policy in ["skip", "once", "all"] {
         let mut bench =
             Bench::new(builder("every", "1h").misfire(policy.parse().unwrap()), "2026-05-01T00:00:00Z");
@@ -166,7 +166,7 @@ fn a_paused_schedule_goes_on_at_the_next_due_time() {
 
 /// NU-X4: the same for a definition that is not enabled; a pause outlives enabling.
 #[test]
-fn a_schedule_that_is_not_enabled_is_off_until_it_is_and_is_not_paused() {
+fn nu_x4_a_schedule_that_is_not_enabled_is_off_until_it_is_and_is_not_paused() {
     let disabled = builder("every", "1h").enabled(false).build().unwrap();
     let mut bench = Bench::new(builder("every", "1h").enabled(false), "2026-05-01T00:00:00Z");
     assert!(bench.plan_at("2026-05-01T02:00:00Z").firings.is_empty());
@@ -181,7 +181,7 @@ fn a_schedule_that_is_not_enabled_is_off_until_it_is_and_is_not_paused() {
 
 /// NU-X8: a one-time schedule is done after it has fired.
 #[test]
-fn a_schedule_is_done_when_nothing_can_come() {
+fn nu_x8_a_schedule_is_done_when_nothing_can_come() {
     let mut once = Bench::new(builder("after", "1h"), "2026-05-01T00:00:00Z");
     assert!(!once.plan().done);
     let plan = once.plan_at("2026-05-01T01:00:00Z");
@@ -300,7 +300,7 @@ fn the_newest_of_dense_days_are_found_across_empty_years() {
 
 /// NU-X2: a schedule slower than its period keeps to its overlap policy.
 #[test]
-fn an_overlap_is_skipped_and_does_not_count_as_fired() {
+fn nu_x2_an_overlap_is_skipped_and_does_not_count_as_fired() {
     let mut bench = Bench::new(builder("every", "1h"), "2026-05-01T00:00:00Z");
     bench.plan_at("2026-05-01T01:00:00Z");
     let running = OpenJobs { unfinished: 1, has_queued: false };

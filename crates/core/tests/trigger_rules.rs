@@ -32,7 +32,7 @@ fn fired(schedule: &Schedule, state: &mut ScheduleState, nows: &[&str]) -> Vec<S
 
 /// PH-13: a one-time trigger at T is due at T, and after it has run never.
 #[test]
-fn a_one_time_trigger_is_due_once() {
+fn ph_13_a_one_time_trigger_is_due_once() {
     let at = moment("2026-05-01T12:00:00Z");
     let trigger = read("at", "2026-05-01T12:00:00Z");
     let registered = TriggerState::new(moment("2026-04-01T00:00:00Z"));
@@ -47,7 +47,7 @@ fn a_one_time_trigger_is_due_once() {
 
 /// PH-13, edited: "never fires twice, even after an edit", and not when it is taken out and put back.
 #[test]
-fn a_one_time_trigger_that_has_fired_does_not_fire_again_after_an_edit() {
+fn ph_13_a_one_time_trigger_that_has_fired_does_not_fire_again_after_an_edit() {
     let first = schedule(read("at", "2026-05-01T12:00:00Z"));
     let mut state = ScheduleState::new(&first, moment("2026-04-01T00:00:00Z"));
     assert_eq!(fired(&first, &mut state, &["2026-05-01T12:00:01Z"]).len(), 1);
@@ -65,7 +65,7 @@ fn a_one_time_trigger_that_has_fired_does_not_fire_again_after_an_edit() {
 
 /// PH-14: a daily trigger in UTC over a change of daylight saving elsewhere is due at the same time each day.
 #[test]
-fn a_daily_trigger_in_utc_keeps_its_time_over_a_change_elsewhere() {
+fn ph_14_a_daily_trigger_in_utc_keeps_its_time_over_a_change_elsewhere() {
     let state = TriggerState::new(moment("2015-03-05T16:17:18Z"));
     let due = next_n(&read("daily", "16:17:18"), &state, state.registered_at, 8).unwrap();
     let expected: Vec<Timestamp> =
@@ -75,7 +75,7 @@ fn a_daily_trigger_in_utc_keeps_its_time_over_a_change_elsewhere() {
 
 /// PH-15: a daily trigger at 23:59:59 across the leap second of 2012-06-30 is due at the same time each day.
 #[test]
-fn a_daily_trigger_keeps_its_time_over_a_leap_second() {
+fn ph_15_a_daily_trigger_keeps_its_time_over_a_leap_second() {
     let state = TriggerState::new(moment("2012-06-29T00:00:00Z"));
     let due = next_n(&read("daily", "23:59:59"), &state, state.registered_at, 3).unwrap();
     assert_eq!(
@@ -87,7 +87,7 @@ fn a_daily_trigger_keeps_its_time_over_a_leap_second() {
 /// PH-16: a daily trigger edited from 06:07:08 to 01:23:45 after three firings goes on the next day at the new time; to a
 /// later time as well. No day is lost or doubled.
 #[test]
-fn a_daily_trigger_whose_time_is_edited_neither_loses_nor_doubles_a_day() {
+fn ph_16_a_daily_trigger_whose_time_is_edited_neither_loses_nor_doubles_a_day() {
     for (new_time, expected) in
         [("01:23:45", "2026-05-04T01:23:45.000000Z"), ("23:00", "2026-05-04T23:00:00.000000Z")]
     {
@@ -108,7 +108,7 @@ fn a_daily_trigger_whose_time_is_edited_neither_loses_nor_doubles_a_day() {
 
 /// PH-17: a monthly trigger from 31 January 2014 moves back to the last day where there is no 31st, and returns.
 #[test]
-fn a_monthly_trigger_returns_to_its_day_after_a_shorter_month() {
+fn ph_17_a_monthly_trigger_returns_to_its_day_after_a_shorter_month() {
     let state = TriggerState::new(moment("2014-01-31T02:34:56Z"));
     let due = next_n(&read("monthly", "31 02:34:56"), &state, state.registered_at, 26).unwrap();
     let shown: Vec<String> = due.iter().map(|due| due.to_string()[..10].to_owned()).collect();
@@ -148,7 +148,7 @@ fn a_monthly_trigger_returns_to_its_day_after_a_shorter_month() {
 /// NU-10: an interval is first due one period after registration, then one period after the last due time however late it
 /// was fired.
 #[test]
-fn a_rate_counts_from_the_last_due_time() {
+fn nu_10_a_rate_counts_from_the_last_due_time() {
     let every = schedule(read("every", "100ms"));
     let mut state = ScheduleState::new(&every, moment("2026-01-01T00:00:00Z"));
     let due = fired(
@@ -161,7 +161,7 @@ fn a_rate_counts_from_the_last_due_time() {
 
 /// PH-X14: a trigger edited to the past fires once at once, whatever the misfire policy, and then goes on.
 #[test]
-fn a_trigger_edited_to_the_past_fires_once_at_once() {
+fn ph_x14_a_trigger_edited_to_the_past_fires_once_at_once() {
     let before = schedule(read("cron", "0 8 * * *"));
     let after = Schedule::builder("s".parse().unwrap(), "k".parse().unwrap())
         .trigger(read("cron", "0 * * * *"))
@@ -208,7 +208,7 @@ impl TriggerRule for StandingStill {
 
 /// PH-X14: a rule that gives a time which is not later than the last is an error, and no loop.
 #[test]
-fn a_rule_that_stands_still_is_an_error_and_no_loop() {
+fn ph_x14_a_rule_that_stands_still_is_an_error_and_no_loop() {
     let mut custom = CustomTriggers::default();
     custom.register("still".parse().unwrap(), |_| Ok(Arc::new(StandingStill)));
     let trigger: Trigger = serde_json::from_str(r#"{"type": "custom", "name": "still"}"#).unwrap();

@@ -19,6 +19,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use taskwright_core::RuleName;
+use taskwright_core::trigger::{CustomTriggers, TriggerRule};
 use taskwright_store::Store;
 
 mod bench;
@@ -46,6 +48,7 @@ pub use output::Io;
 #[derive(Clone, Debug, Default)]
 pub struct App {
     kinds: Vec<String>,
+    triggers: CustomTriggers,
 }
 
 impl App {
@@ -59,6 +62,26 @@ impl App {
     pub fn with_kinds(mut self, kinds: impl IntoIterator<Item = String>) -> Self {
         self.kinds.extend(kinds);
         self
+    }
+
+    /// Brings a trigger rule of the program's own: schedules whose trigger names it fire by it, and the verbs know when. `make`
+    /// reads what such a trigger says (its `spec`) and refuses what it does not understand.
+    #[must_use]
+    pub fn with_trigger(
+        mut self,
+        name: RuleName,
+        make: impl Fn(&serde_json::Value) -> Result<Arc<dyn TriggerRule>, taskwright_core::Error>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.triggers.register(name, make);
+        self
+    }
+
+    /// The trigger rules of the program's own.
+    pub fn triggers(&self) -> &CustomTriggers {
+        &self.triggers
     }
 
     /// The kinds of the program's own tasks.

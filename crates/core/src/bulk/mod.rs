@@ -95,6 +95,12 @@ pub struct State {
     pub stopped: Option<String>,
     /// Whether its parent was cancelled, or is gone.
     pub cancelled: bool,
+    /// Items that could not be made: counted as made, and as failed.
+    #[serde(default)]
+    pub refused: u64,
+    /// Why the newest of these could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// What becomes of the parent.
@@ -122,13 +128,26 @@ impl State {
             is_last: false,
             stopped: None,
             cancelled: false,
+            refused: 0,
+            trouble: None,
         }
     }
 
     /// Takes in how items have ended.
     pub fn settle(&mut self, ends: impl IntoIterator<Item = ItemEnd>) {
         let failed = ends.into_iter().filter(|end| matches!(end, ItemEnd::Failed | ItemEnd::Dropped));
-        self.failures += failed.count() as u64;
+        self.fail(failed.count() as u64);
+    }
+
+    /// Takes in that so many items cannot be made, and why the newest of them cannot.
+    pub fn refuse(&mut self, count: u64, trouble: String) {
+        self.refused += count;
+        self.trouble = Some(trouble);
+        self.fail(count);
+    }
+
+    fn fail(&mut self, count: u64) {
+        self.failures += count;
         if self.stopped.is_none()
             && let Some(reason) = self.definition.on_failure.stops(self.failures, self.definition.size)
         {
@@ -164,12 +183,15 @@ impl State {
 pub struct Tally {
     /// How many there are, if that is known.
     pub size: Option<u64>,
-    /// How many were made.
+    /// How many were made, those that could not be made among them.
     pub made: u64,
     /// How many completed.
     pub completed: u64,
     /// How many failed for good.
     pub failed: u64,
+    /// How many of those that failed could not be made, and so have no job.
+    #[serde(default)]
+    pub refused: u64,
     /// How many were cancelled.
     pub cancelled: u64,
     /// How many were dropped.
@@ -182,8 +204,10 @@ impl Tally {
     /// What the counters of the generator say.
     pub fn of(state: &State, counts: &Counts) -> Self {
         let Counts { polls: _, made, completed, failed, cancelled, dropped, removed } = *counts;
-        let size = state.definition.size.or(state.is_last.then_some(state.made));
-        Self { size, made, completed, failed, cancelled, dropped, removed }
+        let refused = state.refused;
+        let size = state.definition.size.or(state.is_last.then_some(state.made + refused));
+        let (made, failed) = (made + refused, failed + refused);
+        Self { size, made, completed, failed, refused, cancelled, dropped, removed }
     }
 
     /// Items that were made and have ended.
@@ -234,6 +258,18 @@ mod tests {
         (state.made, state.is_last) = (10, true);
         state.settle([ItemEnd::Failed]);
         assert!(matches!(state.end(&counts(10, 9, 1)), Some(End::Failed { .. })));
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_made_counts_as_one_that_failed() {
+        let mut state = State::new(Definition { size: None, ..definition(OnFailure::StopAbove(2)) });
+        state.refuse(2, "line 7".to_owned());
+        (state.made, state.is_last) = (5, true);
+        let tally = Tally::of(&state, &counts(5, 5, 0));
+        assert_eq!((tally.made, tally.failed, tally.refused, tally.settled()), (7, 2, 2, 7));
+        assert_eq!((tally.size, state.end(&counts(5, 5, 0))), (Some(7), Some(End::Completed)));
+        state.settle([ItemEnd::Failed]);
+        assert!(matches!(state.end(&counts(5, 4, 1)), Some(End::Failed { .. })), "three failed");
     }
 
     #[test]

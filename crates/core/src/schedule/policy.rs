@@ -186,7 +186,7 @@ mod tests {
 
     /// NU-X2: a schedule slower than its period.
     #[test]
-    fn an_overlap_is_decided_by_what_is_open() {
+    fn nu_x2_an_overlap_is_decided_by_what_is_open() {
         use OverlapDecision::{Fire, FireAndCancel, Queue, Skip};
         let none = OpenJobs::default();
         let running = OpenJobs { unfinished: 1, has_queued: false };

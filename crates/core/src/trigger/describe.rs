@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use super::Trigger;
+use super::{OnEvent, Trigger};
 use crate::cron::{Cron, Days, Fields, Span, bits};
 use crate::zone::{Zone, wall_datetime};
 
 impl Trigger {
-    /// The trigger in plain words, such as `every weekday at 08:00 Europe/Berlin`. What has no short wording is given in its
-    /// exact form.
+    /// The trigger in plain words, such as `every weekday at 08:00 Europe/Berlin`.
     pub fn describe(&self) -> String {
         match self {
             Self::Every(every) => format!("every {}", period(every.period())),
@@ -30,12 +29,22 @@ impl Trigger {
                 };
                 format!("at {} {} on the {day}", monthly.time(), monthly.zone())
             }
-            Self::Event(event) if event.filter.is_empty() => format!("on event {}", event.topic),
-            Self::Event(event) => format!("on event {} where {}", event.topic, event.filter),
+            Self::Event(event) => describe_event(event),
             Self::Custom(custom) if custom.spec.is_null() => format!("by the rule {}", custom.name),
             Self::Custom(custom) => format!("by the rule {} with {}", custom.name, custom.spec),
         }
     }
+}
+
+fn describe_event(event: &OnEvent) -> String {
+    let mut words = format!("on event {}", event.topic);
+    if !event.filter.is_empty() {
+        words.push_str(&format!(" where {}", event.filter));
+    }
+    if event.coalesce {
+        words.push_str(", one job for all of a key that wait");
+    }
+    words
 }
 
 /// A duration behind "every": `minute`, `5 minutes`.
@@ -101,6 +110,21 @@ fn ranged(numbers: &[u8], name: impl Fn(u8) -> String) -> String {
     }
 }
 
+/// Five or more at one distance as `every 7th minute from 0 to 56`, others as `minutes 0 and 30` or `minutes 0 to 9`.
+fn numbered(numbers: &[u8], unit: &str) -> String {
+    match numbers {
+        [one] => format!("{unit} {one}"),
+        [first, second, .., last] if numbers.len() > 4 && is_stepped(numbers) && second - first > 1 => {
+            format!("every {} {unit} from {first} to {last}", ordinal(second - first))
+        }
+        _ => format!("{unit}s {}", ranged(numbers, |number| number.to_string())),
+    }
+}
+
+fn is_stepped(numbers: &[u8]) -> bool {
+    numbers.windows(3).all(|three| three[1] - three[0] == three[2] - three[1])
+}
+
 /// When in a day.
 enum TimePart {
     /// `08:00 and 20:00`.
@@ -120,14 +144,40 @@ enum DayPart {
     Month(String),
     /// `the 1st` of the months, and besides `every Monday`.
     Either(String, String),
+    /// `the 1st` or `the second Friday`, both of the months.
+    EitherOfMonth(String, String),
+    /// `the 1st` of the months, if it is `a Monday`.
+    Both(String, String),
 }
 
 fn describe_cron(cron: &Cron) -> String {
     let fields = cron.fields();
-    match (time_part(fields), day_part(&fields.days)) {
-        (Some(time), Some(day)) => worded(&time, &day, &fields.months, cron.zone()),
-        _ => format!("by cron {} {}", cron.expression(), cron.zone()),
+    let time = time_part(fields).unwrap_or_else(|| any_time(fields));
+    match day_part(&fields.days) {
+        Some(day) => worded(&time, &day, &fields.months, cron.zone()),
+        // No field that was read is without a day.
+        None => format!("by cron {} {}", cron.expression(), cron.zone()),
     }
+}
+
+/// Times that no clock shows in a row: `at seconds 10 and 40 of minute 5 of hours 9 to 17`.
+fn any_time(fields: &Fields) -> TimePart {
+    let every_hour = fields.hours.is_all(0, 23);
+    let mut parts = Vec::new();
+    if fields.seconds.numbers() != [0] {
+        parts.push(numbered(&fields.seconds.numbers(), "second"));
+    }
+    parts.push(match fields.minutes.is_all(0, 59) {
+        true => "every minute".to_owned(),
+        false => numbered(&fields.minutes.numbers(), "minute"),
+    });
+    if !every_hour {
+        parts.push(numbered(&fields.hours.numbers(), "hour"));
+    } else if !fields.minutes.is_all(0, 59) {
+        parts.push("every hour".to_owned());
+    }
+    let words = format!("at {}", parts.join(" of "));
+    if every_hour { TimePart::Pace(words) } else { TimePart::PaceOfDay(words) }
 }
 
 fn worded(time: &TimePart, day: &DayPart, months: &Span, zone: &Zone) -> String {
@@ -148,6 +198,8 @@ fn worded(time: &TimePart, day: &DayPart, months: &Span, zone: &Zone) -> String 
         (_, DayPart::Week(days)) => format!("{days}{in_months}"),
         (_, DayPart::Month(days)) => format!("on {days} of {of_months}"),
         (_, DayPart::Either(days, weekdays)) => format!("on {days} of {of_months} or {weekdays}{in_months}"),
+        (_, DayPart::EitherOfMonth(days, weekdays)) => format!("on {days} or {weekdays} of {of_months}"),
+        (_, DayPart::Both(days, weekdays)) => format!("on {days} of {of_months} if that is {weekdays}"),
     };
     match time {
         TimePart::At(at) => format!("at {at} {zone} {day}"),
@@ -216,22 +268,38 @@ fn day_part(days: &Days) -> Option<DayPart> {
     let of_week = || week_days(days);
     match (every_day, every_weekday) {
         (true, true) => Some(DayPart::Any),
-        (false, true) if !days.any_of_month => of_month().map(DayPart::Month),
-        (true, false) if !days.any_of_week => of_week(),
+        (false, true) => of_month().map(DayPart::Month),
+        (true, false) => of_week(),
         (false, false) if !days.any_of_month && !days.any_of_week => match (of_month()?, of_week()?) {
             (days, DayPart::Week(weekdays)) => Some(DayPart::Either(days, weekdays)),
+            (days, DayPart::Month(weekdays)) => Some(DayPart::EitherOfMonth(days, weekdays)),
             _ => None,
         },
-        _ => None,
+        // A field with a star binds the other instead of adding to it.
+        (false, false) => match (of_month()?, of_week()?) {
+            (days, DayPart::Week(weekdays)) => Some(DayPart::Both(days, one_of(&weekdays))),
+            (days, DayPart::Month(weekdays)) => Some(DayPart::Both(days, weekdays.replace(" and ", " or "))),
+            _ => None,
+        },
     }
+}
+
+/// `every Monday and Thursday` as `a Monday or Thursday`.
+fn one_of(weekdays: &str) -> String {
+    format!("a {}", weekdays.trim_start_matches("every ").replace(" and ", " or "))
 }
 
 /// `the 1st and 15th`, `the last day`.
 fn month_days(days: &Days) -> Option<String> {
     let numbers: Vec<u8> = bits(days.of_month).map(|day| day as u8).collect();
     let mut items: Vec<String> = Vec::new();
-    if !numbers.is_empty() {
-        items.push(format!("the {}", ranged(&numbers, ordinal)));
+    match numbers[..] {
+        [] => {}
+        [first, second, .., last] if numbers.len() > 4 && is_stepped(&numbers) && second - first > 1 => {
+            let step = ordinal(second - first);
+            items.push(format!("every {step} day from the {} to the {}", ordinal(first), ordinal(last)));
+        }
+        _ => items.push(format!("the {}", ranged(&numbers, ordinal))),
     }
     items.extend(
         bits(days.nearest_weekday).map(|day| format!("the weekday nearest to the {}", ordinal(day as u8))),
@@ -269,7 +337,10 @@ fn week_days(days: &Days) -> Option<DayPart> {
             let day = if names.contains(" to ") { "day from " } else { "" };
             Some(DayPart::Week(format!("every {day}{names}")))
         }
-        _ => None,
+        (_, in_month) => {
+            let names: Vec<String> = numbers.iter().map(|day| day_name(*day)).collect();
+            Some(DayPart::Month(format!("every {} and {}", listed(&names), listed(in_month))))
+        }
     }
 }
 

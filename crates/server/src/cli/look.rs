@@ -1,7 +1,7 @@
 //! How a job looks to people: the colour of its state, and what there is to say about it in one line; and the parts of a
 //! page about one thing.
 
-use taskwright_core::{State, Timestamp};
+use taskwright_core::{State, Timestamp, bulk};
 use taskwright_store::{JobView, Progress};
 
 use crate::error::{Error, Exit};
@@ -82,6 +82,7 @@ pub(super) fn next(job: &JobView, now: Timestamp) -> String {
     let when = text::relative(job.run_at, now);
     match job.state {
         State::Held => format!("waits for `taskwright jobs release {}`", job.id),
+        State::Blocked if job.kind.as_str() == bulk::KIND => "waits for its items".to_owned(),
         State::Blocked => "waits for other jobs".to_owned(),
         State::Scheduled => format!("runs {when}"),
         State::Available => "runs when a worker is free".to_owned(),
@@ -92,6 +93,9 @@ pub(super) fn next(job: &JobView, now: Timestamp) -> String {
             format!("retry {when}, attempt {number} of {}", job.max_attempts)
         }
         State::Completed => "nothing: it is done".to_owned(),
+        State::Failed | State::Cancelled | State::Dropped if job.kind.as_str() == bulk::KIND => {
+            format!("nothing; `taskwright bulk retry {}` runs again what failed of it", job.id)
+        }
         State::Failed | State::Cancelled | State::Dropped => {
             format!("nothing, unless you run `taskwright jobs retry {}`", job.id)
         }

@@ -16,6 +16,8 @@ mod list;
 mod next;
 mod show;
 
+pub(super) use self::history::first_after;
+
 /// Looks at schedules and changes them.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -7,7 +7,7 @@ use taskwright_core::{JobId, Priority, State, WorkerId};
 use taskwright_store::{Filter, JobView, Owners, Page, Pattern, Store};
 
 use super::Context;
-use super::value::{self, IdArg, Limit, Moment};
+use super::value::{self, IdArg, Limit, Moment, in_order};
 use crate::error::{Error, Exit, in_words};
 
 /// Which jobs. Options of different names narrow each other; repeated ones widen.
@@ -144,15 +144,7 @@ impl Selectors {
         }
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
         let (from, to) = (self.after.map(|at| at.resolve(now)), self.before.map(|at| at.resolve(now)));
-        if let (Some(from), Some(to)) = (from, to)
-            && from > to
-        {
-            return Err(Error::usage(
-                "--after and --before",
-                "the first lies behind the second, so that no job can match",
-                "swap them",
-            ));
-        }
+        in_order("--after and --before", from, to)?;
         Ok(Filter {
             ids,
             namespace: context.namespace.clone(),

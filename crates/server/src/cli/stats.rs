@@ -11,7 +11,7 @@ use taskwright_store::{Pattern, RollUpFilter, RollUpPlace, Store};
 
 use super::Context;
 use super::jobs::{micros, percent, time_or_dash};
-use super::value::Moment;
+use super::value::{Moment, in_order};
 use crate::error::{Error, Exit};
 use crate::output::{Column, Paint, Table};
 use crate::text;
@@ -93,10 +93,7 @@ impl Stats {
         let now = context.env.now();
         let since = self.since.resolve(now);
         let until = self.until.map_or(now, |until| until.resolve(now));
-        if since > until {
-            let why = "the first lies behind the second, so that no span can match";
-            return Err(Error::usage("--since and --until", why, "swap them"));
-        }
+        in_order("--since and --until", Some(since), Some(until))?;
         let grain = match self.every {
             Some(Every::Minute) => Grain::Minute,
             Some(Every::Hour) => Grain::Hour,

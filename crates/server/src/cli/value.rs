@@ -25,6 +25,15 @@ impl Moment {
     }
 }
 
+/// Refuses a span of time that ends before it begins.
+pub(super) fn in_order(flags: &str, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<(), Error> {
+    if from.zip(to).is_some_and(|(from, to)| from > to) {
+        let why = "the first lies behind the second, so that nothing can match";
+        return Err(Error::usage(flags, why, "swap them"));
+    }
+    Ok(())
+}
+
 impl FromStr for Moment {
     type Err = Error;
 

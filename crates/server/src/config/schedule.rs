@@ -264,7 +264,7 @@ mod tests {
 
     /// NU-X5: an invalid cron expression is refused when it is read, with the place of the fault in the file.
     #[test]
-    fn a_fault_in_an_expression_is_pointed_at_within_the_file() {
+    fn nu_x5_a_fault_in_an_expression_is_pointed_at_within_the_file() {
         assert_eq!(
             problems(
                 "[schedules.a]\ntask = \"t\"\ncron = [\"0 8 * * *\", \"0 25 * * *\"]\nmonthly = '31 24:00'\n"

@@ -44,7 +44,13 @@ fn duties(context: &Context, store: &SharedStore, delivers: bool) -> Result<Duty
         let webhooks = WebhookFamily::new(Arc::clone(store), context.env.clone(), HttpCourier::new()?);
         generators = generators.with_family(webhooks)?;
     }
-    Ok(DutyConfig { retention: context.config.retention, sources, generators, ..DutyConfig::default() })
+    Ok(DutyConfig {
+        retention: context.config.retention,
+        triggers: Arc::new(context.app.triggers().clone()),
+        sources,
+        generators,
+        ..DutyConfig::default()
+    })
 }
 
 /// Ends the duties, so that another node can do them at once.

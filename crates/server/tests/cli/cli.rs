@@ -27,6 +27,7 @@ pub(crate) struct Cli {
     runtime: tokio::runtime::Runtime,
     input: Vec<u8>,
     terminal: Terminal,
+    app: App,
 }
 
 /// What one command left behind.
@@ -47,6 +48,7 @@ impl Cli {
             runtime,
             input: Vec::new(),
             terminal: Terminal::default(),
+            app: App::new(),
         };
         let worker = NewWorker {
             id: cli.worker,
@@ -63,6 +65,12 @@ impl Cli {
     /// The same, with somebody who sees the output on a terminal of this width.
     pub(crate) fn seen(mut self, width: u16) -> Self {
         self.terminal = Terminal { input: false, out: true, err: false, width: Some(width) };
+        self
+    }
+
+    /// The same, as another program.
+    pub(crate) fn as_app(mut self, app: App) -> Self {
+        self.app = app;
         self
     }
 
@@ -125,7 +133,7 @@ impl Cli {
         // A handle, because a command closes the store that it worked on.
         let store: Arc<dyn Store> = Arc::new(self.store.handle());
         let args = std::iter::once("taskwright").chain(args.iter().copied());
-        taskwright_server::run_on(store, App::new(), args, io)
+        taskwright_server::run_on(store, self.app.clone(), args, io)
     }
 
     /// Enqueues one job of a kind, and gives its id.

@@ -59,7 +59,12 @@ fn one_is_disabled_enabled_and_removed() {
         shown.contains("billing  disabled") && shown.contains(": away; the backlog is parked"),
         "{shown}"
     );
-    assert_eq!(cli.run("webhooks disable billing --drop").out, "billing  disabled, backlog dropped\n");
+    for n in 0..21 {
+        assert_eq!(cli.run(&format!("events emit billing.late --payload {n}")).exit, Exit::Ok);
+    }
+    let asked = cli.run("webhooks disable billing --drop");
+    assert_eq!(asked.exit, Exit::Usage, "more than 20 are not dropped unasked: {}", asked.out);
+    assert_eq!(cli.run("webhooks disable billing --drop --yes").out, "billing  disabled, backlog dropped\n");
     assert_eq!(parsed(&cli.run("webhooks list --json").out)[0]["backlog_max"], 0);
     assert_eq!(cli.run("webhooks enable billing").out, "billing  enabled\n");
     assert_eq!(

@@ -15,7 +15,7 @@ fn making(now: u64, held: &ClaimedJob, outcome: Outcome, follow_ups: Vec<NewJob>
 }
 
 /// PH-X5: success with two follow-ups, then both exist.
-pub async fn follow_ups_are_stored_with_the_completion(harness: &impl Harness) {
+pub async fn ph_x5_follow_ups_are_stored_with_the_completion(harness: &impl Harness) {
     let process = Process::start(harness).await;
     let worker = process.worker(1).await;
     process.enqueue(0, jobs(1..=3)).await;
@@ -40,7 +40,7 @@ pub async fn follow_ups_are_stored_with_the_completion(harness: &impl Harness) {
 }
 
 /// PH-X5: failure, then none.
-pub async fn an_end_that_is_no_completion_makes_no_follow_ups(harness: &impl Harness) {
+pub async fn ph_x5_an_end_that_is_no_completion_makes_no_follow_ups(harness: &impl Harness) {
     let process = Process::start(harness).await;
     let worker = process.worker(1).await;
     process.enqueue(0, jobs(1..=5)).await;
@@ -129,7 +129,7 @@ pub async fn one_snooze_too_many_fails_the_job(harness: &impl Harness) {
 }
 
 /// PH-X4: not run before its time, the attempt not counted; awakened it is ready at once.
-pub async fn a_snoozed_job_can_be_awakened(harness: &impl Harness) {
+pub async fn ph_x4_a_snoozed_job_can_be_awakened(harness: &impl Harness) {
     let process = Process::start(harness).await;
     let worker = process.worker(1).await;
     process.enqueue(0, [job(1)]).await;
@@ -146,7 +146,7 @@ pub async fn a_snoozed_job_can_be_awakened(harness: &impl Harness) {
 }
 
 /// PH-X4: awaken on a failed or leased task does nothing.
-pub async fn nothing_but_a_snoozed_job_is_awakened(harness: &impl Harness) {
+pub async fn ph_x4_nothing_but_a_snoozed_job_is_awakened(harness: &impl Harness) {
     let process = Process::start(harness).await;
     let worker = process.worker(1).await;
     process.enqueue(0, jobs(1..=4)).await;

@@ -190,14 +190,14 @@ macro_rules! conformance {
                 a_batch_of_every_end_takes_each_to_its_place,
             ]
             follow_up: [
-                follow_ups_are_stored_with_the_completion,
-                an_end_that_is_no_completion_makes_no_follow_ups,
+                ph_x5_follow_ups_are_stored_with_the_completion,
+                ph_x5_an_end_that_is_no_completion_makes_no_follow_ups,
                 a_stale_completion_makes_no_follow_ups,
                 follow_ups_of_a_second_attempt_and_of_a_job_with_a_key_are_stored,
                 a_completion_counts_with_its_follow_ups_or_not_at_all,
                 one_snooze_too_many_fails_the_job,
-                a_snoozed_job_can_be_awakened,
-                nothing_but_a_snoozed_job_is_awakened,
+                ph_x4_a_snoozed_job_can_be_awakened,
+                ph_x4_nothing_but_a_snoozed_job_is_awakened,
             ]
             generator: [
                 a_generator_is_found_as_it_was_registered,
@@ -345,7 +345,7 @@ macro_rules! conformance {
                 a_pruning_in_small_steps_removes_everything,
                 a_worker_that_is_gone_for_a_week_is_forgotten,
                 an_attempt_still_names_a_worker_that_was_forgotten,
-                garbage_goes_in_batches_until_none_is_left,
+                ph_x9_garbage_goes_in_batches_until_none_is_left,
                 a_dry_run_tells_what_would_go_and_removes_nothing,
             ]
             query: [
@@ -487,7 +487,7 @@ macro_rules! conformance {
                 a_retry_whose_event_is_not_kept_says_so,
                 events_that_are_not_kept_any_more_are_counted,
                 an_event_that_was_never_stored_is_not_missed,
-                dropping_a_backlog_costs_the_same_however_large_it_is,
+                ph_x10_dropping_a_backlog_costs_the_same_however_large_it_is,
                 a_change_of_an_endpoint_fences_the_turn_under_way,
                 events_are_redelivered_whatever_became_of_them,
                 a_redelivery_outlives_the_turn_that_is_under_way,

@@ -164,7 +164,7 @@ pub async fn an_attempt_still_names_a_worker_that_was_forgotten(harness: &impl H
 }
 
 /// PH-X9: 250 garbage rows are removed in batches: more, more, done.
-pub async fn garbage_goes_in_batches_until_none_is_left(harness: &impl Harness) {
+pub async fn ph_x9_garbage_goes_in_batches_until_none_is_left(harness: &impl Harness) {
     let process = Process::start(harness).await;
     process.enqueue(0, jobs(1..=250)).await;
     for first in [1, 101, 201] {

@@ -414,7 +414,7 @@ fn disabled(endpoint: &Endpoint, backlog: Backlog) -> Endpoint {
 }
 
 /// PH-X10: a backlog of ten thousand is gone at once, and nothing of it is ever tried.
-pub async fn dropping_a_backlog_costs_the_same_however_large_it_is(harness: &impl Harness) {
+pub async fn ph_x10_dropping_a_backlog_costs_the_same_however_large_it_is(harness: &impl Harness) {
     let process = Process::start(harness).await;
     let wanted = endpoint(&["**"]);
     add(&process, "webhook:a", &wanted).await;

@@ -6,7 +6,9 @@ use taskwright_core::bulk::{self, OnFailure, State, Tally};
 use taskwright_core::generator::{Definition, Record};
 use taskwright_core::name::BulkTypeName;
 use taskwright_core::{Actor, Args, Error as Refused, JobId, Namespace, NewJob, Owner, Priority, QueueName};
-use taskwright_store::{Change, Changed, Filter, JobKey, JobView, NewBulk, NewGenerator, Page, StoredBulk};
+use taskwright_store::{
+    Change, Changed, Filter, JobKey, JobView, NewBulk, NewGenerator, Page, Seen, StoredBulk,
+};
 
 use super::BulkSet;
 use super::family::progress_of;
@@ -211,7 +213,7 @@ impl Bulks {
             parent,
             generator: NewGenerator::first(&generator, &record, json(&state), now),
             definition: json(&state.definition),
-            progress: progress_of(&tally),
+            progress: progress_of(&tally, None),
             tally: json(&tally),
         })
     }
@@ -308,8 +310,11 @@ impl Bulks {
         loop {
             let (letters, next) =
                 generators.dead_letters(&bulk.namespace, &bulk.generator, after, RETRIES).await?;
-            let ids = letters.iter().map(|job| job.id).collect();
-            let changed = self.client.change(ids, Change::Redo { repeat: false }, by.clone(), None).await?;
+            // One that somebody has run again or removed meanwhile is left alone.
+            let seen = letters.iter().map(Seen::from).collect();
+            let (store, now) = (self.client.store(), self.client.env().now());
+            let changed =
+                store.change_seen(now, seen, Change::Redo { repeat: false }, by.clone(), None).await?;
             retried += changed.iter().filter(|changed| **changed == Changed::Done).count();
             after = next;
             if after.is_none() {

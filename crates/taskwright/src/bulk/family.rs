@@ -6,12 +6,13 @@ use std::time::Duration;
 use serde_json::Value;
 use taskwright_core::bulk::{self, State, Tally};
 use taskwright_core::generator::{Definition, Next, Record};
+use taskwright_core::name::clipped;
 use taskwright_core::{Actor, JobId, State as JobState};
 use taskwright_store::{
     BulkWrite, Change, Effect, Error as StoreError, Filter, Page, Pattern, Progress, SharedStore,
 };
 
-use super::{AnyBulkType, BulkPoll, Made};
+use super::{AnyBulkType, BulkPoll, Made, Refused};
 use crate::env::Env;
 use crate::generator::{
     AnyFamily, AnyGenerator, Item, Known, Looked, Looking, Poll, PollError, Polled, Polling, Settled,
@@ -19,6 +20,8 @@ use crate::generator::{
 
 /// Items that are cancelled by one call.
 const CANCELS: usize = 500;
+/// Of the reason why an item cannot be made: as much as a progress may say.
+const TROUBLE_BYTES_MAX: usize = 1_024;
 /// How long items of a cancelled bulk are cancelled in one look.
 const CANCELLING_MAX: Duration = Duration::from_secs(2);
 
@@ -81,7 +84,7 @@ impl AnyGenerator for BulkGenerator {
         let state = read(state.clone())?;
         let tally = Tally::of(&state, &record.counts);
         let end = state.end(&record.counts);
-        let progress = progress_of(&tally);
+        let progress = progress_of(&tally, state.trouble.clone());
         let (parent, is_over, tally) = (self.parent, state.cancelled, serde_json::to_string(&tally)?);
         Ok(vec![Effect::Bulk(BulkWrite { parent, is_over, tally, progress, end })])
     }
@@ -100,12 +103,16 @@ impl BulkGenerator {
         }
         let (cursor, made) = (state.cursor.clone(), state.made);
         let asked = BulkPoll { parent: self.parent, params, cursor, made, room: poll.room, env };
-        let Made { items, cursor, is_last } = self.kind.items(asked).await?;
-        let next = match (is_last, items.is_empty()) {
+        let Made { items, cursor, is_last, refused } = self.kind.items(asked).await?;
+        let next = match (is_last, items.is_empty() && refused.is_none()) {
             (true, _) => Next::Notified,
             (false, true) => Next::Idle,
             (false, false) => Next::Now,
         };
+        if let Some(Refused { count, trouble }) = refused {
+            tracing::warn!(parent = %self.parent, count, trouble, "items of a bulk cannot be made, and count as failed");
+            state.refuse(count, clipped(&trouble, TROUBLE_BYTES_MAX));
+        }
         let items: Vec<Item> =
             (made..).zip(items).map(|(index, item)| item.of_bulk(index, author.as_ref())).collect();
         state.made += items.len() as u64;
@@ -114,9 +121,9 @@ impl BulkGenerator {
     }
 }
 
-/// How far a parent is.
-pub(super) fn progress_of(tally: &Tally) -> Progress {
-    Progress { done: tally.settled(), total: tally.size, message: None }
+/// How far a parent is, and what could not be made.
+pub(super) fn progress_of(tally: &Tally, trouble: Option<String>) -> Progress {
+    Progress { done: tally.settled(), total: tally.size, message: trouble }
 }
 
 fn read(state: Value) -> Result<State, PollError> {

@@ -12,9 +12,9 @@ use serde_json::Value;
 use taskwright_core::limit::ARGS_BYTES_MAX;
 
 use super::count::item;
-use super::{BulkPoll, BulkType, Made, Prepared};
+use super::{BulkPoll, BulkType, Made, Prepared, Refused};
 use crate::env::Env;
-use crate::generator::PollError;
+use crate::generator::{Item, PollError};
 use crate::process::words_of;
 
 /// Bytes that one poll reads, and a line beyond.
@@ -22,7 +22,7 @@ const READ_BYTES: u64 = 8 << 20;
 
 /// Makes one item of a kind of each line that is not empty: `{"kind": .., "path": .., "args": .., "max_attempts": ..}`. Without
 /// `args` each line is JSON, and the arguments of its item; in `args` `{line}` is the text of the line and `{index}` the number
-/// of the item.
+/// of the item. A line that cannot become an item, because it is no JSON, say, counts as one that failed.
 pub(super) struct Lines;
 
 /// What items are made of.
@@ -109,42 +109,54 @@ fn read(params: &Params, mut cursor: Cursor, made: u64, room: usize) -> Result<M
     let mut lines = BufReader::new(file);
     let (mut items, end) = (Vec::new(), cursor.offset.saturating_add(READ_BYTES));
     let mut text = Vec::new();
+    let mut refused: Option<Refused> = None;
     while items.len() < room && cursor.offset < end.min(print.bytes) {
         text.clear();
         // One byte more than a line may have, and its end.
         let most = ARGS_BYTES_MAX as u64 + 2;
-        let bytes = io::Read::take(&mut lines, most)
+        let mut bytes = io::Read::take(&mut lines, most)
             .read_until(b'\n', &mut text)
-            .map_err(|error| told(path, &error))?;
-        let number = cursor.line + 1;
-        let wrong = |why: String| format!("line {number} of {}: {why}", path.display());
-        if bytes as u64 == most {
-            return Err(wrong(format!("it has more than {ARGS_BYTES_MAX} bytes")).into());
+            .map_err(|error| told(path, &error))? as u64;
+        let is_too_long = bytes == most && !text.ends_with(b"\n");
+        if is_too_long {
+            bytes += lines.skip_until(b'\n').map_err(|error| told(path, &error))? as u64;
         }
-        cursor = Cursor { offset: cursor.offset + bytes as u64, line: number };
-        let line = std::str::from_utf8(&text).map_err(|error| wrong(format!("it is not UTF-8: {error}")))?;
-        let line = line.trim_end_matches(['\n', '\r']);
-        if line.trim().is_empty() {
-            continue;
-        }
-        let index = made + items.len() as u64;
-        let item = match &params.args {
-            Some(args) => item(
-                &params.kind,
-                args,
-                params.max_attempts,
-                &[("index", index.into()), ("line", line.into())],
-            ),
-            None => {
-                let value: Value =
-                    serde_json::from_str(line).map_err(|error| wrong(format!("it is not JSON: {error}")))?;
-                item(&params.kind, &Value::Null, params.max_attempts, &[]).and_then(|item| item.args(&value))
-            }
+        cursor = Cursor { offset: cursor.offset + bytes, line: cursor.line + 1 };
+        let made = if is_too_long {
+            Err(format!("it has more than {ARGS_BYTES_MAX} bytes"))
+        } else {
+            item_of(params, &text, made + items.len() as u64)
         };
-        items.push(item.map_err(|error| wrong(error.to_string()))?);
+        match made {
+            Ok(made) => items.extend(made),
+            Err(why) => {
+                let trouble = format!("line {} of {}: {why}", cursor.line, path.display());
+                refused = Some(Refused { count: refused.map_or(0, |before| before.count) + 1, trouble });
+            }
+        }
     }
     let is_last = cursor.offset >= print.bytes;
-    Ok(Made { items, cursor: serde_json::to_value(cursor)?, is_last })
+    Ok(Made { items, cursor: serde_json::to_value(cursor)?, is_last, refused })
+}
+
+/// The item of a line; `None` of an empty one.
+fn item_of(params: &Params, line: &[u8], index: u64) -> Result<Option<Item>, String> {
+    let line = std::str::from_utf8(line).map_err(|error| format!("it is not UTF-8: {error}"))?;
+    let line = line.trim_end_matches(['\n', '\r']);
+    if line.trim().is_empty() {
+        return Ok(None);
+    }
+    let item = match &params.args {
+        Some(args) => {
+            item(&params.kind, args, params.max_attempts, &[("index", index.into()), ("line", line.into())])
+        }
+        None => {
+            let value: Value =
+                serde_json::from_str(line).map_err(|error| format!("it is not JSON: {error}"))?;
+            item(&params.kind, &Value::Null, params.max_attempts, &[]).and_then(|item| item.args(&value))
+        }
+    };
+    item.map(Some).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -205,14 +217,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_line_is_told_with_its_number() {
-        let long = [b"\"".as_slice(), &vec![b'x'; ARGS_BYTES_MAX + 9], b"\"\n"].concat();
-        for (text, why) in
-            [(b"1\nnope\n".to_vec(), "line 2"), (b"1\n\n\xff\n".to_vec(), "line 3"), (long, "line 1")]
-        {
+    fn a_line_that_makes_no_item_is_counted_and_told_with_its_number_and_the_others_go_on() {
+        let long = [b"1\n\"".as_slice(), &vec![b'x'; ARGS_BYTES_MAX + 9], b"\"\n2\nnope"].concat();
+        for (text, number, count) in [
+            (b"1\nnope\n2".to_vec(), "line 2 of", 1),
+            (b"1\n\n\xff\n2\n".to_vec(), "line 3 of", 1),
+            (long, "line 4 of", 2),
+        ] {
             let file = file(&text);
-            let error = made(&params(&file, None), &mut Value::Null, 0, 9).unwrap_err();
-            assert!(error.contains(why), "{error}");
+            let given = read(&params(&file, None), Cursor::default(), 0, 9).unwrap();
+            let refused = given.refused.unwrap();
+            assert_eq!((given.items.len(), given.is_last, refused.count), (2, true, count));
+            assert!(refused.trouble.starts_with(number), "{}", refused.trouble);
         }
     }
 

@@ -150,12 +150,23 @@ pub struct Made {
     pub cursor: Value,
     /// Whether that was the last of them.
     pub is_last: bool,
+    /// What could not be made items: each counts as an item that failed.
+    pub refused: Option<Refused>,
+}
+
+/// Items that cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// How many.
+    pub count: u64,
+    /// Why the newest of them cannot; of a longer text the first 1,024 bytes are kept.
+    pub trouble: String,
 }
 
 impl Made {
     /// Items of a type that needs no cursor, because it goes by how many were made.
     pub fn new(items: Vec<Item>, is_last: bool) -> Self {
-        Self { items, cursor: Value::Null, is_last }
+        Self { items, cursor: Value::Null, is_last, refused: None }
     }
 }
 
@@ -273,7 +284,7 @@ mod tests {
 
     /// PH-18: all bulk job types load with unique keys.
     #[test]
-    fn every_type_of_bulk_has_a_name_of_its_own() {
+    fn ph_18_every_type_of_bulk_has_a_name_of_its_own() {
         let types = BulkSet::built_in();
         assert_eq!(types.names().collect::<Vec<_>>(), ["count", "lines"]);
         assert!(types.clone().with(Named("count")).unwrap_err().is_invalid());

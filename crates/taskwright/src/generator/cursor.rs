@@ -10,7 +10,7 @@ use taskwright_core::limit::{GENERATOR_BATCH_MAX, ITEM_KEY_BYTES_MAX};
 use taskwright_core::{Backoff, State, Timestamp};
 use taskwright_store::{AgainItem, SharedStore};
 
-use super::progress::{Cursor, Progress, group_of, key_in};
+use super::progress::{CURSOR_BYTES_MAX, Cursor, Progress, group_of, key_in};
 use super::{Generator, Item, Next, Poll, PollError, Polled, Settled};
 
 /// How far behind the clock rows are taken that are ordered by the time of their last change: 15 s.
@@ -251,19 +251,25 @@ where
             let (rows, ripe_at) = self.ripe(rows, now);
             looked_at += rows.len();
             from = rows.last().map(|row| row.cursor.clone()).or(from);
+            let mut has_moved = rows.is_empty();
             for row in rows {
                 if making.items.len() == room {
                     return Ok((making.items, Next::Now));
                 }
                 if row.cursor.is_too_long() {
-                    return Err("the key of a row is too long to be remembered: 16 KiB are allowed".into());
+                    // The cursor stays before it, and goes on with the next one that can be remembered.
+                    let what = format!("a row whose key has more than {CURSOR_BYTES_MAX} bytes");
+                    tracing::warn!(generator = self.name, "{what}; it is passed over");
+                    progress.note_trouble_once(&what);
+                    continue;
                 }
+                has_moved = true;
                 self.take(progress, row, &mut making);
             }
             let next = match ripe_at {
                 Some(at) => Next::At(at),
                 None if is_last => Next::Idle,
-                None if !making.waits => Next::Now,
+                None if !making.waits && has_moved => Next::Now,
                 // It is asked again when an item has ended.
                 None if looked_at >= ROWS_MAX || progress.is_far_ahead(making.ahead_bytes) => Next::Idle,
                 None => continue,

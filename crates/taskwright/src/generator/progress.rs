@@ -14,7 +14,7 @@ use super::{PollError, Settled};
 const RETRIES_MAX: usize = 500;
 /// What each part of the state may have of the 256 KiB that all of it may: 16 KiB for a cursor, of which there are two; 64 KiB for rows
 /// that were made items ahead; 32 KiB for groups; 112 KiB for items that wait to be run again.
-const CURSOR_BYTES_MAX: usize = 16 << 10;
+pub(super) const CURSOR_BYTES_MAX: usize = 16 << 10;
 const AHEAD_BYTES_MAX: usize = 64 << 10;
 const GROUPS_BYTES_MAX: usize = 32 << 10;
 const RETRIES_BYTES_MAX: usize = 112 << 10;
@@ -175,6 +175,13 @@ impl Progress {
     }
 
     /// Notes that a row was passed over which could not become an item.
+    /// Notes a trouble that will be met again, and is told of and counted when it is another one than the last.
+    pub(super) fn note_trouble_once(&mut self, what: &str) {
+        if self.trouble.as_ref().is_none_or(|trouble| trouble.last != what) {
+            self.note_trouble(what);
+        }
+    }
+
     pub(super) fn note_trouble(&mut self, what: &str) {
         let trouble = self.trouble.get_or_insert_default();
         trouble.skipped += 1;

@@ -257,7 +257,7 @@ impl State {
     }
 
     fn may_start(&self, job: &Waiting, only_urgent: bool) -> bool {
-        !(only_urgent && job.priority_is_common()) && !(self.last_chance_runs && job.is_last_chance)
+        !(only_urgent && job.priority_is_common() || self.last_chance_runs && job.is_last_chance)
     }
 
     fn has_for_a_slot(&self, only_urgent: bool) -> bool {

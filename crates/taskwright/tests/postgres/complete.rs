@@ -51,7 +51,7 @@ async fn a_commit_does_both_and_a_rollback_neither() {
 
 /// PH-X5, with a transaction of the handler's.
 #[tokio::test]
-async fn follow_ups_are_stored_by_the_commit_and_not_by_a_rollback() {
+async fn ph_x5_follow_ups_are_stored_by_the_commit_and_not_by_a_rollback() {
     let site = Site::new().await;
     let duties = taskwright::Duties::start(&site.store, &site.env, &taskwright::DutyConfig::default());
     for driver in ALL {

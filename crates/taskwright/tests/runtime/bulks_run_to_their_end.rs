@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use taskwright::bulk::{Bulk, OnFailure, Tally};
+use taskwright::core::Actor;
 use taskwright::{Context, Owner, Priority, State, TaskError};
 
 use crate::bulks::{Numbers, numbers};
@@ -123,6 +124,30 @@ fn the_types_that_are_brought_make_items_from_templates() {
         ran.sort();
         let expected = [(r#"[2]"#, "5"), (r#"{"a":1}"#, "5"), (r#"{"n":0}"#, "2"), (r#"{"n":1}"#, "2")];
         assert_eq!(ran, expected.map(|(args, most)| (args.to_owned(), most.to_owned())));
+    });
+}
+
+#[test]
+fn a_line_that_is_no_json_is_an_item_that_failed_and_the_others_run() {
+    world(async |world| {
+        let kind = Numbers::default();
+        let _node = world.bulk_node(&kind);
+        let _worker = world.start(world.worker(handles(|_: Context| async { Ok::<_, TaskError>(()) })));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "1\noops\n{}\n").unwrap();
+        let params = json!({"kind": "test", "path": file.path()});
+        let bulks = world.bulks(&kind);
+        let lines = || Bulk::new("lines").params(&params).unwrap();
+        let id = bulks.create(lines()).await.unwrap();
+        let parent = world.over(id).await;
+        assert_eq!(parent.view.state, State::Completed);
+        let told = parent.view.progress.unwrap().message.unwrap();
+        assert!(told.starts_with("line 2 of ") && told.contains("it is not JSON"), "{told}");
+        let all = Tally { size: Some(3), made: 3, completed: 2, failed: 1, refused: 1, ..Tally::default() };
+        assert_eq!(world.bulk(id).await.tally, all);
+        assert_eq!(bulks.retry(id, &Actor::system()).await.unwrap(), 0, "there is nothing to run again");
+        let id = bulks.create(lines().on_failure(OnFailure::StopAbove(0))).await.unwrap();
+        assert_eq!(world.over(id).await.view.state, State::Failed);
     });
 }
 

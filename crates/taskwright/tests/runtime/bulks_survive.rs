@@ -11,7 +11,7 @@ use crate::bulks::{Numbers, numbers};
 use crate::support::{handles, seconds, world};
 
 #[test]
-fn workers_and_nodes_that_die_again_and_again_leave_the_counts_right() {
+fn ph_x13_workers_and_nodes_that_die_again_and_again_leave_the_counts_right() {
     world(async |world| {
         let kind = Numbers::default();
         let id = world.bulks(&kind).create(numbers(3_000).window(100)).await.unwrap();

@@ -32,7 +32,7 @@ async fn given(world: &World, name: &str) -> Vec<serde_json::Value> {
 
 /// NU-13: nothing while there is none, once for each.
 #[test]
-fn each_matching_event_makes_one_job_with_what_it_carries() {
+fn nu_13_each_matching_event_makes_one_job_with_what_it_carries() {
     world(async |world| {
         let large = schedule("large", "event", "order.* where total > 100");
         world
@@ -56,7 +56,7 @@ fn each_matching_event_makes_one_job_with_what_it_carries() {
 
 /// NU-X3: an event that comes while all slots are busy runs later, exactly once.
 #[test]
-fn an_event_that_finds_all_slots_busy_is_not_lost() {
+fn nu_x3_an_event_that_finds_all_slots_busy_is_not_lost() {
     world(async |world| {
         world.put(schedule("on-order", "event", "order.created")).await;
         let ran = Notes::new();

@@ -82,7 +82,7 @@ fn every_row_of_a_growing_key_becomes_an_item_in_batches() {
 
 /// PH-X12: two updates within one second with the cursor between them.
 #[test]
-fn a_row_that_is_committed_late_is_not_skipped() {
+fn ph_x12_a_row_that_is_committed_late_is_not_skipped() {
     world(async |world| {
         let (table, start) = (Table::default(), world.sim.env().now());
         let _node = world.generating(table.generator());

@@ -17,7 +17,7 @@ use crate::support::{Notes, handles, schedule, seconds, since_begin_ms, world};
 
 /// NU-10: not at once, but one period later, and so on at a fixed rate.
 #[test]
-fn every_period_makes_one_job_counted_from_the_registration() {
+fn nu_10_every_period_makes_one_job_counted_from_the_registration() {
     world(async |world| {
         assert_eq!(world.put(schedule("tick", "every", "5m")).await, Put::Registered);
         world.sim.advance(seconds(299)).await;
@@ -30,7 +30,7 @@ fn every_period_makes_one_job_counted_from_the_registration() {
 
 /// NU-4, NU-14, NU-X8: a one-time schedule fires after its delay, once, and is seen to be done.
 #[test]
-fn a_one_time_schedule_fires_once_and_is_done() {
+fn nu_4_nu_14_nu_x8_a_one_time_schedule_fires_once_and_is_done() {
     world(async |world| {
         let ran = Notes::new();
         let notes = ran.clone();
@@ -50,7 +50,7 @@ fn a_one_time_schedule_fires_once_and_is_done() {
 
 /// NU-5: priority decides among what is ready, and what is due later comes later however urgent.
 #[test]
-fn what_is_due_later_comes_later_whatever_its_priority() {
+fn nu_5_what_is_due_later_comes_later_whatever_its_priority() {
     world(async |world| {
         for (name, priority, after) in [("a", 10, "10ms"), ("b", 20, "10ms"), ("c", 1, "40ms")] {
             let one = schedule(name, "after", after).priority(Priority(priority));
@@ -72,7 +72,7 @@ fn what_is_due_later_comes_later_whatever_its_priority() {
 
 /// NU-6, NU-X1: never more at once than there are slots, and all of them in the end.
 #[test]
-fn more_schedules_than_slots_all_run_and_never_too_many_at_once() {
+fn nu_6_nu_x1_more_schedules_than_slots_all_run_and_never_too_many_at_once() {
     world(async |world| {
         for n in 0..5 {
             world.put(schedule(&format!("s{n}"), "after", "1s")).await;
@@ -97,7 +97,7 @@ fn more_schedules_than_slots_all_run_and_never_too_many_at_once() {
 
 /// NU-7: each attempt is in the history, with its error.
 #[test]
-fn a_scheduled_job_is_tried_again_and_each_attempt_is_told() {
+fn nu_7_a_scheduled_job_is_tried_again_and_each_attempt_is_told() {
     world(async |world| {
         let tries = MaxAttempts::limited(3).unwrap();
         world.put(schedule("flaky", "after", "1s").max_attempts(tries)).await;
@@ -121,7 +121,7 @@ fn a_scheduled_job_is_tried_again_and_each_attempt_is_told() {
 
 /// NU-8: what was stopped before it was due never runs.
 #[test]
-fn what_is_due_after_the_end_of_everything_does_not_fire() {
+fn nu_8_what_is_due_after_the_end_of_everything_does_not_fire() {
     world(async |mut world| {
         world.put(schedule("late", "after", "100ms")).await;
         world.sim.advance(std::time::Duration::from_millis(20)).await;
@@ -207,7 +207,7 @@ fn a_removed_schedule_fires_no_more() {
 
 /// NU-1: as many at once as the worker was made for.
 #[test]
-fn a_worker_that_was_made_for_two_is_shown_with_two_slots() {
+fn nu_1_a_worker_that_was_made_for_two_is_shown_with_two_slots() {
     world(async |world| {
         let _worker = world.start(world.worker(handles(|_| async { Ok::<_, TaskError>(()) })).concurrency(2));
         world.sim.settle().await;
@@ -218,7 +218,7 @@ fn a_worker_that_was_made_for_two_is_shown_with_two_slots() {
 
 /// NU-2, NU-3: what was registered is found by its name, and what was removed is not.
 #[test]
-fn a_schedule_is_found_until_it_is_removed() {
+fn nu_2_nu_3_a_schedule_is_found_until_it_is_removed() {
     world(async |world| {
         world.put(schedule("tick", "every", "1m")).await;
         let (namespace, name) = (Namespace::default(), "tick".parse().unwrap());
@@ -235,7 +235,7 @@ fn a_schedule_is_found_until_it_is_removed() {
 
 /// NU-9: a task that returns no error leaves none.
 #[test]
-fn a_task_without_an_error_leaves_none() {
+fn nu_9_a_task_without_an_error_leaves_none() {
     world(async |world| {
         world.put(schedule("once", "after", "1s")).await;
         let _worker = world.start(world.worker(handles(|_| async { Ok::<_, TaskError>(()) })));
@@ -253,7 +253,7 @@ fn a_task_without_an_error_leaves_none() {
 
 /// NU-11: `@every` is one period after the last due time, however late that was.
 #[test]
-fn a_cron_expression_of_every_second_keeps_its_base() {
+fn nu_11_a_cron_expression_of_every_second_keeps_its_base() {
     world(async |world| {
         world.put(schedule("tick", "cron", "@every 1s")).await;
         world.sim.settle().await;
@@ -267,7 +267,7 @@ fn a_cron_expression_of_every_second_keeps_its_base() {
 
 /// NU-12: not before it is due, at most the jitter later, and always by the same for one due time.
 #[test]
-fn jitter_puts_the_start_off_by_what_is_always_the_same() {
+fn nu_12_jitter_puts_the_start_off_by_what_is_always_the_same() {
     let run = || {
         let mut starts = Vec::new();
         world(async |world| {

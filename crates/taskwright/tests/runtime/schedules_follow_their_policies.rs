@@ -78,7 +78,7 @@ async fn slow(world: &World, overlap: Overlap) -> usize {
 
 /// NU-X2: made at 60, 240, 420 and 600 s, since the one before ends 150 s after its start.
 #[test]
-fn overlap_skip_makes_no_job_while_one_is_not_over() {
+fn nu_x2_overlap_skip_makes_no_job_while_one_is_not_over() {
     world(async |world| {
         assert_eq!(slow(&world, Overlap::Skip).await, 4);
         assert_eq!(world.fired_ms("slow").await, [60_000, 240_000, 420_000, 600_000]);
@@ -92,7 +92,7 @@ fn overlap_skip_makes_no_job_while_one_is_not_over() {
 
 /// NU-X2: one occurrence waits, and its job is made within a second of the end of the one before.
 #[test]
-fn overlap_queue_one_lets_one_occurrence_wait() {
+fn nu_x2_overlap_queue_one_lets_one_occurrence_wait() {
     world(async |world| {
         slow(&world, Overlap::QueueOne).await;
         assert_eq!(world.fired_ms("slow").await, [60_000, 120_000, 240_000, 360_000]);
@@ -112,13 +112,13 @@ fn overlap_queue_one_lets_one_occurrence_wait() {
 
 /// NU-X2.
 #[test]
-fn overlap_allow_makes_each_job() {
+fn nu_x2_overlap_allow_makes_each_job() {
     world(async |world| assert_eq!(slow(&world, Overlap::Allow).await, 10));
 }
 
 /// NU-X2.
 #[test]
-fn overlap_cancel_previous_stops_the_one_before() {
+fn nu_x2_overlap_cancel_previous_stops_the_one_before() {
     world(async |world| {
         assert_eq!(slow(&world, Overlap::CancelPrevious).await, 10);
         let mut states = Vec::new();
@@ -135,7 +135,7 @@ fn overlap_cancel_previous_stops_the_one_before() {
 
 /// NU-X4: what is due meanwhile is skipped, and it goes on with the next due time, also after a restart.
 #[test]
-fn a_paused_schedule_rests_through_restarts_until_it_is_resumed() {
+fn nu_x4_a_paused_schedule_rests_through_restarts_until_it_is_resumed() {
     world(async |mut world| {
         let (namespace, name) = (Namespace::default(), "tick".parse().unwrap());
         world.put(schedule("tick", "every", "1m")).await;
@@ -162,7 +162,7 @@ fn a_paused_schedule_rests_through_restarts_until_it_is_resumed() {
 
 /// NU-X4.
 #[test]
-fn a_disabled_schedule_does_not_fire_and_goes_on_when_it_is_enabled() {
+fn nu_x4_a_disabled_schedule_does_not_fire_and_goes_on_when_it_is_enabled() {
     world(async |world| {
         world.put(schedule("tick", "every", "1m").enabled(false)).await;
         world.sim.advance(seconds(150)).await;
@@ -174,7 +174,7 @@ fn a_disabled_schedule_does_not_fire_and_goes_on_when_it_is_enabled() {
 
 /// PH-X14: edited to the past, it fires once at once.
 #[test]
-fn a_trigger_that_is_edited_to_the_past_fires_once_at_once() {
+fn ph_x14_a_trigger_that_is_edited_to_the_past_fires_once_at_once() {
     world(async |world| {
         world.put(schedule("report", "cron", "0 12 * * *")).await;
         world.sim.advance(seconds(10 * 3_600)).await;

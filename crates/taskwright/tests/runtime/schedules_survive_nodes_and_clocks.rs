@@ -84,7 +84,7 @@ fn a_store_that_is_away_for_a_while_is_made_up_for() {
 
 /// NU-X9: an hour forwards is an hour in which nobody was up.
 #[test]
-fn a_clock_set_forwards_is_a_misfire_and_no_burst() {
+fn nu_x9_a_clock_set_forwards_is_a_misfire_and_no_burst() {
     for (jump, missed) in [(HOUR, 60), (24 * HOUR, 1_440), (8 * HOUR, 480)] {
         world(async |world| {
             world.put(schedule("tick", "every", "1m")).await;
@@ -104,7 +104,7 @@ fn a_clock_set_forwards_is_a_misfire_and_no_burst() {
 
 /// NU-X9: what has fired does not fire again, and it goes on when the clock has passed its last due time.
 #[test]
-fn a_clock_set_backwards_fires_nothing_twice() {
+fn nu_x9_a_clock_set_backwards_fires_nothing_twice() {
     for jump in [HOUR, 24 * HOUR] {
         world(async |world| {
             world.put(schedule("tick", "every", "1m")).await;
@@ -124,7 +124,7 @@ fn a_clock_set_backwards_fires_nothing_twice() {
 
 /// NU-X6: a panic is an attempt that failed, and the schedule goes on.
 #[test]
-fn a_task_that_panics_fails_its_job_and_the_schedule_goes_on() {
+fn nu_x6_a_task_that_panics_fails_its_job_and_the_schedule_goes_on() {
     world(async |world| {
         let once = taskwright::MaxAttempts::limited(1).unwrap();
         world.put(schedule("bad", "every", "1m").max_attempts(once)).await;
@@ -146,7 +146,7 @@ fn a_task_that_panics_fails_its_job_and_the_schedule_goes_on() {
 
 /// NU-X7: it stops at once though a retry waits, twice is harmless, and it goes on after a new start.
 #[test]
-fn a_stop_during_a_back_off_is_prompt_and_a_start_after_it_works() {
+fn nu_x7_a_stop_during_a_back_off_is_prompt_and_a_start_after_it_works() {
     world(async |mut world| {
         world.put(schedule("flaky", "after", "1s").backoff("fixed:1h".parse().unwrap())).await;
         let fails = || {

@@ -8,7 +8,7 @@ use taskwright::{Actor, Context, Job, Registry, State, Task, TaskError};
 use crate::support::{Notes, handles, job, seconds, world};
 
 #[test]
-fn a_snoozed_job_is_called_after_its_time_or_when_it_is_awakened() {
+fn ph_x4_a_snoozed_job_is_called_after_its_time_or_when_it_is_awakened() {
     world(async |world| {
         let calls = Notes::new();
         let notes = calls.clone();

@@ -118,7 +118,7 @@ impl Retry {
             let mut failed = 0;
             for id in &self.named.ids {
                 // Those that are unknown are told of below.
-                failed += bulks.get(*id).await?.map_or(0, |view| view.tally.failed);
+                failed += bulks.get(*id).await?.map_or(0, |view| view.tally.failed - view.tally.refused);
             }
             confirm(context, "retry", "item", usize::try_from(failed).unwrap_or(usize::MAX))?;
         }

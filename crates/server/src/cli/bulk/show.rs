@@ -81,6 +81,12 @@ fn facts(output: &Output, view: &BulkView, now: Timestamp) -> Result<(), Error> 
     if !ends.is_empty() {
         fact(output, "of these", ends.join(", "))?;
     }
+    if tally.refused > 0 {
+        let trouble = parent.progress.as_ref().and_then(|progress| progress.message.as_deref());
+        let newest = trouble.map(|trouble| format!("; the newest: {}", text::one_line(trouble)));
+        let many = text::count(usize::try_from(tally.refused).unwrap_or(usize::MAX), "item");
+        fact(output, "not made", format!("{many}, counted as failed{}", newest.unwrap_or_default()))?;
+    }
     fact(output, "on failure", definition.on_failure.to_string())?;
     if let Some(author) = &definition.author {
         fact(output, "author", text::one_line(author.as_str()))?;
@@ -102,7 +108,7 @@ fn facts(output: &Output, view: &BulkView, now: Timestamp) -> Result<(), Error> 
             format!("{} at a time, priority {}", generator.definition.window, parent.priority),
         )?;
     }
-    if tally.failed > 0 && parent.state != State::Blocked {
+    if tally.failed > tally.refused && parent.state != State::Blocked {
         let retry = format!("`taskwright bulk retry {}` runs again what failed", parent.id);
         fact(output, "failed", retry)?;
     }

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use taskwright::schedule::Schedules;
 use taskwright_core::statistics::Tally;
-use taskwright_core::{JobId, Namespace, ScheduleName, Timestamp, Usage};
+use taskwright_core::{JobId, ScheduleName, Timestamp, Usage};
 use taskwright_store::{ExecutionFilter, FiringOutcome, Pattern};
 
-use crate::cli::value::Moment;
+use crate::cli::value::{Moment, in_order};
 use crate::cli::{Context, schedules};
 use crate::error::Error;
 use crate::text;
@@ -49,15 +48,7 @@ impl Window {
         let until = self.until.map(|until| until.resolve(now));
         let since = self.since.map(|since| since.resolve(now));
         let since = since.or_else(|| default.map(|default| until.unwrap_or(now).minus(default)));
-        if let (Some(since), Some(until)) = (since, until)
-            && since > until
-        {
-            return Err(Error::usage(
-                "--since and --until",
-                "the first lies behind the second, so that no execution can match",
-                "swap them",
-            ));
-        }
+        in_order("--since and --until", since, until)?;
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
         let ids = match &self.schedule {
             Some(name) => jobs_of(context, name, since, until).await?,
@@ -87,7 +78,7 @@ async fn jobs_of(
     let client = schedules::client(context).await?;
     let namespace = context.namespace_or_default();
     let mut before = match until {
-        Some(until) => first_after(&client, &namespace, name, until).await?,
+        Some(until) => schedules::first_after(&client, &namespace, name, until).await?,
         None => None,
     };
     let mut jobs = Vec::new();
@@ -113,27 +104,6 @@ async fn jobs_of(
         jobs.push((JobId::from_bytes([0; 16]), Timestamp::from_micros(0)));
     }
     Ok(jobs.into_iter().map(|(job, _)| job).collect())
-}
-
-/// The number of the first firing that was decided after that time; `None` when there is none. Numbers go with time.
-async fn first_after(
-    client: &Schedules,
-    namespace: &Namespace,
-    name: &ScheduleName,
-    time: Timestamp,
-) -> Result<Option<u64>, Error> {
-    let newest = client.firings(namespace, name, None, 1).await?;
-    let Some(newest) = newest.first().filter(|newest| newest.at > time) else { return Ok(None) };
-    let (mut not_after, mut after) = (0, newest.number);
-    while after - not_after > 1 {
-        let middle = not_after + (after - not_after) / 2;
-        let found = client.firings(namespace, name, Some(middle + 1), 1).await?;
-        match found.first() {
-            Some(firing) if firing.at > time => after = firing.number,
-            _ => not_after = middle,
-        }
-    }
-    Ok(Some(after))
 }
 
 /// Says that what was printed is not all of the window.

@@ -8,7 +8,6 @@ use serde_json::json;
 use taskwright::schedule::{Put, ScheduleStatus};
 use taskwright_core::limit::ARGS_BYTES_MAX;
 use taskwright_core::schedule::{Misfire, NamedTrigger, Origin, Overlap};
-use taskwright_core::trigger::CustomTriggers;
 use taskwright_core::{
     Backoff, Kind, MaxAttempts, Owner, Priority, QueueName, Schedule, ScheduleName, Trigger,
 };
@@ -145,7 +144,7 @@ impl Add {
     async fn note_what_keeps_it(&self, context: &Context, schedule: &Schedule) -> Result<(), Error> {
         let name = &schedule.name;
         let view = super::found(context, name).await?;
-        match view.status(context.env.now(), &CustomTriggers::default()) {
+        match view.status(context.env.now(), context.app.triggers()) {
             ScheduleStatus::Done => context.output.note(format!(
                 "{name} is done: nothing will be due; what fires once has fired, or its time is over"
             )),

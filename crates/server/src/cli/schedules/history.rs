@@ -2,14 +2,14 @@
 
 use clap::Args;
 use serde::Serialize;
-use taskwright::schedule::ScheduleView;
-use taskwright_core::ScheduleName;
+use taskwright::schedule::{ScheduleView, Schedules};
 use taskwright_core::schedule::{FiringKind, SkipReason};
 use taskwright_core::trigger::Trigger;
+use taskwright_core::{Namespace, ScheduleName, Timestamp};
 use taskwright_store::{FiringOutcome, FiringView, SkippedRun};
 
 use crate::cli::Context;
-use crate::cli::value::Limit;
+use crate::cli::value::{Limit, Moment, in_order};
 use crate::error::{Error, Exit};
 use crate::output::{Column, Paint, Table};
 use crate::text;
@@ -19,6 +19,7 @@ use crate::text;
 #[command(after_help = "\
 Examples:
   taskwright schedules history tick
+  taskwright schedules history tick --since 2h
   taskwright schedules history tick -n 100 --before 4711
   taskwright schedules history tick --json > firings.ndjson
 
@@ -32,6 +33,12 @@ pub(super) struct History {
     /// Only those before the one of this number
     #[arg(long, value_name = "NUMBER")]
     before: Option<u64>,
+    /// Only what was decided at or after this time, or this long ago
+    #[arg(long, value_name = "TIME")]
+    since: Option<Moment>,
+    /// Only what was decided at or before this time, or this long ago
+    #[arg(long, value_name = "TIME")]
+    until: Option<Moment>,
 }
 
 /// Firings on a terminal, where nobody reads more.
@@ -47,31 +54,67 @@ impl History {
         let namespace = context.namespace_or_default();
         let default = if context.output.is_seen() { SEEN_MAX } else { usize::MAX };
         let mut left = self.limit.map_or(default, |limit| limit.0);
+        let now = context.env.now();
+        let (since, until) =
+            (self.since.map(|since| since.resolve(now)), self.until.map(|until| until.resolve(now)));
+        in_order("--since and --until", since, until)?;
         let mut before = self.before;
+        if let Some(until) = until
+            && let Some(after) = first_after(&client, &namespace, &self.name, until).await?
+        {
+            before = Some(before.map_or(after, |before| before.min(after)));
+        }
         let mut is_first = true;
         let mut table = table("");
         loop {
             let wanted = left.min(PAGE);
-            let page = client.firings(&namespace, &self.name, before, wanted).await?;
+            let mut page = client.firings(&namespace, &self.name, before, wanted).await?;
+            let is_last = page.len() < wanted;
+            let lies_behind = |firing: &FiringView| since.is_some_and(|since| firing.at < since);
+            let is_past = page.last().is_some_and(lies_behind);
+            page.retain(|firing| !lies_behind(firing));
             left -= page.len();
             before = page.last().map(|oldest| oldest.number);
             if page.is_empty() && is_first {
-                context.output.note("nothing yet");
+                let is_all = since.is_none() && until.is_none() && self.before.is_none();
+                context.output.note(if is_all { "nothing yet" } else { "nothing in that time" });
             }
             rows(context, &mut table, &view, &page, "")?;
             is_first = false;
-            if page.len() < wanted {
+            if is_last || is_past {
                 return Ok(Exit::Ok);
             }
             if left == 0 {
                 let more = client.firings(&namespace, &self.name, before, 1).await?;
-                if let (Some(before), false) = (before, more.is_empty()) {
+                let is_over = more.first().is_none_or(lies_behind);
+                if let (Some(before), false) = (before, is_over) {
                     context.output.note(format!("there are more: --before {before}, or -n all"));
                 }
                 return Ok(Exit::Ok);
             }
         }
     }
+}
+
+/// The number of the first firing that was decided after that time; `None` when there is none. Numbers go with time.
+pub(in crate::cli) async fn first_after(
+    client: &Schedules,
+    namespace: &Namespace,
+    name: &ScheduleName,
+    time: Timestamp,
+) -> Result<Option<u64>, Error> {
+    let newest = client.firings(namespace, name, None, 1).await?;
+    let Some(newest) = newest.first().filter(|newest| newest.at > time) else { return Ok(None) };
+    let (mut not_after, mut after) = (0, newest.number);
+    while after - not_after > 1 {
+        let middle = not_after + (after - not_after) / 2;
+        let found = client.firings(namespace, name, Some(middle + 1), 1).await?;
+        match found.first() {
+            Some(firing) if firing.at > time => after = firing.number,
+            _ => not_after = middle,
+        }
+    }
+    Ok(Some(after))
 }
 
 /// Prints firings of a schedule, the columns behind an indentation.

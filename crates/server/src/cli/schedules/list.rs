@@ -3,7 +3,6 @@
 use clap::Args;
 use serde::Serialize;
 use taskwright::schedule::ScheduleView;
-use taskwright_core::trigger::CustomTriggers;
 use taskwright_core::{Kind, Namespace, Schedule, ScheduleName, Timestamp};
 use taskwright_store::{ScheduleKey, StoredSchedule};
 
@@ -101,8 +100,8 @@ impl Listing<'_> {
 
     fn view(&mut self, view: &ScheduleView) -> Result<(), Error> {
         let now = self.context.env.now();
-        let status = view.status(now, &CustomTriggers::default());
-        let next = show::next_due(view, status, now);
+        let status = view.status(now, self.context.app.triggers());
+        let next = show::next_due(self.context, view, status);
         let (state, paint) = show::painted(status);
         self.row(&view.schedule, (state, paint), next, view.state.last_due, view.state.fired)
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use taskwright::schedule::ScheduleStatus;
 use taskwright_core::schedule::upcoming;
-use taskwright_core::trigger::{CustomTriggers, Trigger};
+use taskwright_core::trigger::Trigger;
 use taskwright_core::{Schedule, ScheduleName, ScheduleState, Timestamp, TriggerId, Zone};
 
 use super::flags::TriggerFlags;
@@ -56,7 +56,7 @@ impl Next {
         };
         let (schedule, due) = match &self.name {
             Some(name) => self.of_stored(context, name, from).await?,
-            None => self.of_flags(from)?,
+            None => self.of_flags(context, from)?,
         };
         print(context, &schedule, &due, now)?;
         if due.is_empty() {
@@ -71,21 +71,21 @@ impl Next {
         Ok(Exit::Ok)
     }
 
-    fn of_flags(&self, from: Timestamp) -> Result<(Schedule, Due), Error> {
+    fn of_flags(&self, context: &Context, from: Timestamp) -> Result<(Schedule, Due), Error> {
         let name = ScheduleName::new("expression")?;
         let mut builder = Schedule::builder(name, taskwright_core::Kind::new("expression")?);
         for trigger in self.triggers.read()? {
             builder = builder.trigger(trigger);
         }
         let schedule = builder.build()?;
-        let due = self.of_new(&schedule, from);
+        let due = self.of_new(context, &schedule, from);
         Ok((schedule, due))
     }
 
     /// As if it were registered at that time.
-    fn of_new(&self, schedule: &Schedule, from: Timestamp) -> Due {
+    fn of_new(&self, context: &Context, schedule: &Schedule, from: Timestamp) -> Due {
         let state = ScheduleState::new(schedule, from);
-        upcoming(schedule, &state, from, self.limit as usize, &CustomTriggers::default())
+        upcoming(schedule, &state, from, self.limit as usize, context.app.triggers())
     }
 
     async fn of_stored(
@@ -96,12 +96,12 @@ impl Next {
     ) -> Result<(Schedule, Due), Error> {
         if let Some(schedule) = super::only_configured(context, name).await? {
             context.output.note(format!("{name} is not registered yet: as if `up` registered it then"));
-            let due = self.of_new(&schedule, from);
+            let due = self.of_new(context, &schedule, from);
             return Ok((schedule, due));
         }
         let view = super::found(context, name).await?;
-        let custom = CustomTriggers::default();
-        match view.status(context.env.now(), &custom) {
+        let custom = context.app.triggers();
+        match view.status(context.env.now(), custom) {
             ScheduleStatus::Paused => {
                 context.output.note(format!("{name} is paused: none of these fires until it is resumed"));
             }
@@ -114,7 +114,7 @@ impl Next {
             let file = &ours.origin;
             context.output.note(format!("{file} says otherwise: that holds from the next start of `up`"));
         }
-        let due = view.upcoming(from, self.limit as usize, &custom);
+        let due = view.upcoming(from, self.limit as usize, custom);
         Ok((view.schedule, due))
     }
 }

@@ -6,7 +6,6 @@ use clap::Args;
 use serde::Serialize;
 use taskwright::schedule::{ScheduleStatus, ScheduleView};
 use taskwright_core::schedule::{Firing, NamedTrigger, Origin};
-use taskwright_core::trigger::CustomTriggers;
 use taskwright_core::{JobId, Schedule, ScheduleName, State, Timestamp, TriggerId};
 use taskwright_store::{FiringOutcome, FiringView};
 
@@ -69,11 +68,11 @@ impl Show {
         view.state.open.retain(|_| states.next().is_some_and(is_open));
         let firings = super::client(context).await?.firings(&namespace, &self.name, None, FIRINGS).await?;
         let now = context.env.now();
-        let status = view.status(now, &CustomTriggers::default());
+        let status = view.status(now, context.app.triggers());
         if context.output.is_json() {
             json(context, &view, status, &firings)?;
         } else {
-            facts(&context.output, &view, status, &firings, now)?;
+            facts(context, &view, status, &firings)?;
             look::body(&context.output, "Arguments", view.schedule.args.as_str())?;
             if !firings.is_empty() {
                 look::heading(&context.output, "Firings")?;
@@ -132,7 +131,7 @@ fn json(
         fired: state.fired,
         last_due: state.last_due,
         last_fired_at: last_fired(firings),
-        next: next_due(view, status, context.env.now()),
+        next: next_due(context, view, status),
         queued: state.queued.as_ref(),
         open: &state.open,
         created_at: Some(view.created_at),
@@ -152,11 +151,11 @@ pub(super) const fn painted(status: ScheduleStatus) -> (&'static str, Paint) {
 }
 
 /// When it fires next; `None` when it does not, or when an event comes.
-pub(super) fn next_due(view: &ScheduleView, status: ScheduleStatus, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn next_due(context: &Context, view: &ScheduleView, status: ScheduleStatus) -> Option<Timestamp> {
     if status != ScheduleStatus::On {
         return None;
     }
-    let next = view.upcoming(now, 1, &CustomTriggers::default());
+    let next = view.upcoming(context.env.now(), 1, context.app.triggers());
     // What another program's own rule says, the store knows.
     next.first().map(|(due, _)| *due).or(view.next)
 }
@@ -176,15 +175,15 @@ fn fact(output: &Output, name: &str, value: String) -> Result<(), Error> {
 }
 
 fn facts(
-    output: &Output,
+    context: &Context,
     view: &ScheduleView,
     status: ScheduleStatus,
     firings: &[FiringView],
-    now: Timestamp,
 ) -> Result<(), Error> {
+    let (output, now) = (&context.output, context.env.now());
     let (schedule, state) = (&view.schedule, &view.state);
     title(output, schedule, painted(status))?;
-    fact(output, "next", next_in_words(view, status, now))?;
+    fact(output, "next", next_in_words(context, view, status))?;
     if let Some(at) = last_fired(firings) {
         fact(output, "last", text::full(at, now))?;
     }
@@ -207,13 +206,13 @@ fn facts(
 }
 
 /// What there is to say about when it fires next.
-fn next_in_words(view: &ScheduleView, status: ScheduleStatus, now: Timestamp) -> String {
+fn next_in_words(context: &Context, view: &ScheduleView, status: ScheduleStatus) -> String {
     let name = &view.schedule.name;
-    match (status, next_due(view, status, now)) {
+    match (status, next_due(context, view, status)) {
         (ScheduleStatus::Done, _) => "nothing: it is done".to_owned(),
         (ScheduleStatus::Disabled, _) => "nothing: its definition says `enabled = false`".to_owned(),
         (ScheduleStatus::Paused, _) => format!("nothing, until `taskwright schedules resume {name}`"),
-        (ScheduleStatus::On, Some(next)) => text::full(next, now),
+        (ScheduleStatus::On, Some(next)) => text::full(next, context.env.now()),
         (ScheduleStatus::On, None) => "when an event arrives".to_owned(),
     }
 }

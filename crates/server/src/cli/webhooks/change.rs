@@ -5,6 +5,7 @@ use serde_json::json;
 use taskwright_core::webhook::Backlog;
 use taskwright_core::{Actor, WebhookName};
 
+use crate::cli::jobs::confirm;
 use crate::cli::{Context, context};
 use crate::error::{Error, Exit};
 
@@ -26,7 +27,7 @@ pub(super) struct Enable {
 #[command(after_help = "\
 Examples:
   taskwright webhooks disable billing --reason 'they move until Monday'
-  taskwright webhooks disable billing --drop
+  taskwright webhooks disable billing --drop --yes
 
 A parked backlog is sent once the endpoint is enabled again, as far as its
 events are kept ([retention] events, 7 days by default). A dropped one is
@@ -40,6 +41,9 @@ pub(super) struct Disable {
     /// Forget what was not delivered, and what happens until it is enabled
     #[arg(long)]
     drop: bool,
+    /// Drop more than 20 events without a question
+    #[arg(long, short)]
+    yes: bool,
     /// Why, for whoever looks at it
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -98,6 +102,16 @@ impl Disable {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let by = context::actor(self.actor.as_ref());
         let backlog = if self.drop { Backlog::Drop } else { Backlog::Park };
+        if self.drop && !self.yes {
+            let head = context.store().await?.log_head().await?;
+            let mut events = 0;
+            for name in &self.named.names {
+                // Those that are unknown are told of below.
+                let view = super::client(context).await?.get(&context.namespace_or_default(), name).await?;
+                events += view.map_or(0, |view| super::backlog(&view, head));
+            }
+            confirm(context, "drop", "event", usize::try_from(events).unwrap_or(usize::MAX))?;
+        }
         change(context, &self.named.names, &What::Disable { by, reason: self.reason, backlog }).await
     }
 }
