@@ -105,7 +105,11 @@ impl Entry {
     /// When it is none of an entry.
     pub fn read(body: &str) -> Result<Self, Error> {
         serde_json::from_str(body).map_err(|error| {
-            Error::invalid("an entry of the audit", format!("it cannot be read: {error}"), "run `taskwright audit verify`")
+            Error::invalid(
+                "an entry of the audit",
+                format!("it cannot be read: {error}"),
+                "run `taskwright audit verify`",
+            )
         })
     }
 }
@@ -269,9 +273,10 @@ impl Verifier {
         }
         self.expect()?;
         match self.expected {
-            Some(expected) if expected.position > head.position => {
-                Err(Broken { position: head.position + 1, why: "it was there once, and is missing".to_owned() })
-            }
+            Some(expected) if expected.position > head.position => Err(Broken {
+                position: head.position + 1,
+                why: "it was there once, and is missing".to_owned(),
+            }),
             Some(expected) if !self.met => Err(Broken {
                 position: expected.position,
                 why: "it was removed because it was old enough: verify against a later place".to_owned(),
@@ -353,7 +358,11 @@ mod tests {
         assert_eq!(verify(&links, Place::default(), head, None), Ok(head));
         assert_eq!(verify(&links[..3], Place::default(), head, None).unwrap_err().position, 4);
         assert_eq!(verify(&links[1..], Place::default(), head, None).unwrap_err().position, 1);
-        assert_eq!(verify(&links[2..], links[1].place(), head, None), Ok(head), "what was old enough is gone");
+        assert_eq!(
+            verify(&links[2..], links[1].place(), head, None),
+            Ok(head),
+            "what was old enough is gone"
+        );
         assert!(verify(&[], Place::default(), Place::default(), None).is_ok());
     }
 

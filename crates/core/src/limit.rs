@@ -140,7 +140,11 @@ pub fn check_comment(text: &str) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    Err(Error::invalid("the comment", why, "write a few lines of plain text; what is longer belongs into a file or a log"))
+    Err(Error::invalid(
+        "the comment",
+        why,
+        "write a few lines of plain text; what is longer belongs into a file or a log",
+    ))
 }
 
 /// Checks the length of a password; what is in it is nobody's business.

@@ -225,7 +225,11 @@ fn check_user_name(noun: &str, text: &str) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    Err(Error::invalid(format!("the {noun} {:?}", shown(text)), why, format!("choose a {noun} such as alice or ci")))
+    Err(Error::invalid(
+        format!("the {noun} {:?}", shown(text)),
+        why,
+        format!("choose a {noun} such as alice or ci"),
+    ))
 }
 
 fn check_short_name(noun: &str, text: &str, most: usize, fix: impl FnOnce() -> String) -> Result<(), Error> {

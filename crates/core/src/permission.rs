@@ -510,7 +510,10 @@ mod tests {
             assert_eq!((role.as_str().parse(), Role::from_code(role.code())), (Ok(role), Some(role)));
         }
         for policy in CancelPolicy::ALL {
-            assert_eq!((policy.as_str().parse(), CancelPolicy::from_code(policy.code())), (Ok(policy), policy));
+            assert_eq!(
+                (policy.as_str().parse(), CancelPolicy::from_code(policy.code())),
+                (Ok(policy), policy)
+            );
         }
         assert_eq!(CancelPolicy::from_code(77), CancelPolicy::Superuser);
     }
@@ -588,13 +591,25 @@ mod tests {
         let admin = principal(Grants::of(a.clone(), Role::Admin));
         let all = Scopes::all();
         assert!(may_grant(&admin, &Grants::of(a.clone(), Role::Admin), &all));
-        assert!(may_grant(&admin, &Grants::of(a.clone(), Role::Viewer), &Scopes::only([Permission::JobsView])));
+        assert!(may_grant(
+            &admin,
+            &Grants::of(a.clone(), Role::Viewer),
+            &Scopes::only([Permission::JobsView])
+        ));
         assert!(!may_grant(&admin, &Grants::of(b, Role::Viewer), &all));
         assert!(!may_grant(&admin, &Grants::superuser(), &all));
         assert!(!may_grant(&admin, &Grants::default(), &all));
-        assert!(!may_grant(&principal(Grants::of(a.clone(), Role::Member)), &Grants::of(a.clone(), Role::Viewer), &all));
-        let narrow = Principal { scopes: Scopes::only([Permission::TokensManage]), ..principal(Grants::superuser()) };
-        assert!(!may_grant(&narrow, &Grants::of(a.clone(), Role::Viewer), &all), "a token must not widen itself");
+        assert!(!may_grant(
+            &principal(Grants::of(a.clone(), Role::Member)),
+            &Grants::of(a.clone(), Role::Viewer),
+            &all
+        ));
+        let narrow =
+            Principal { scopes: Scopes::only([Permission::TokensManage]), ..principal(Grants::superuser()) };
+        assert!(
+            !may_grant(&narrow, &Grants::of(a.clone(), Role::Viewer), &all),
+            "a token must not widen itself"
+        );
         assert!(may_grant(&narrow, &Grants::of(a, Role::Viewer), &Scopes::only([Permission::TokensManage])));
         assert!(may_grant(&principal(Grants::superuser()), &Grants::superuser(), &all));
     }

@@ -104,7 +104,11 @@ impl FromStr for Secret {
     /// Reads a text. The error does not repeat it.
     fn from_str(text: &str) -> Result<Self, Error> {
         let malformed = |why: &str| {
-            Error::invalid("the token", why.to_owned(), "copy the whole of what `taskwright tokens create` printed")
+            Error::invalid(
+                "the token",
+                why.to_owned(),
+                "copy the whole of what `taskwright tokens create` printed",
+            )
         };
         let digits = text.strip_prefix(PREFIX).ok_or_else(|| malformed("it does not begin with `tw_`"))?;
         let mut bytes = [0; SECRET_BYTES + SUM_BYTES];
@@ -121,7 +125,11 @@ impl FromStr for Secret {
         let mut random = [0; SECRET_BYTES];
         random.copy_from_slice(secret);
         let secret = Self(random);
-        if secret.checksum() == sum { Ok(secret) } else { Err(malformed("its checksum is wrong: it was mistyped")) }
+        if secret.checksum() == sum {
+            Ok(secret)
+        } else {
+            Err(malformed("its checksum is wrong: it was mistyped"))
+        }
     }
 }
 

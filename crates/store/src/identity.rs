@@ -72,7 +72,12 @@ pub trait IdentityStore: Send + Sync + 'static {
     fn cancel_policy(&self, namespace: Namespace) -> Reply<'_, CancelPolicy>;
 
     /// Says who may cancel jobs in a namespace; `false` when that was so before.
-    fn set_cancel_policy(&self, now: Timestamp, namespace: Namespace, policy: CancelPolicy) -> Reply<'_, bool>;
+    fn set_cancel_policy(
+        &self,
+        now: Timestamp,
+        namespace: Namespace,
+        policy: CancelPolicy,
+    ) -> Reply<'_, bool>;
 }
 
 /// What became of a change of a principal.

@@ -76,8 +76,8 @@ pub async fn each_sort_of_mutation_says_how_it_went(harness: &impl Harness) {
     let held = NewJob { held: true, ..job(4) };
     by("jobs.enqueue").enqueue(at(1), vec![job(1), job(2), job(3)]).await.expect("stored");
     by("jobs.hold").enqueue(at(1), vec![held]).await.expect("stored");
-    let cancel = by("jobs.cancel").change(at(2), vec![id(1), id(9)], Change::Cancel, alice(), None);
-    assert_eq!(cancel.await.expect("changed"), [Changed::Done, Changed::Unknown]);
+    let cancelled = by("jobs.cancel").change(at(2), vec![id(1), id(9)], Change::Cancel, alice(), None).await;
+    assert_eq!(cancelled.expect("changed"), [Changed::Done, Changed::Unknown]);
     let seen = process.view(2).await;
     let to = Change::Reprioritise { priority: Priority::HIGH };
     by("jobs.change").change_seen(at(2), vec![(&seen).into()], to, alice(), None).await.expect("changed");

@@ -41,7 +41,8 @@ impl AuditStore for MemoryStore {
     fn audit_page(&self, filter: AuditFilter, before: Option<u64>, limit: usize) -> Reply<'_, AuditPage> {
         self.ask(|world| {
             let mut page = Filling::new(filter, limit);
-            let older = world.audit.links.iter().rev().filter(|link| before.is_none_or(|at| link.position < at));
+            let older =
+                world.audit.links.iter().rev().filter(|link| before.is_none_or(|at| link.position < at));
             for link in older {
                 if !page.take(link.position, &link.body) {
                     return Ok(page.end(false));

@@ -1,8 +1,8 @@
 //! Removing what is over for long.
 
+use taskwright_core::Timestamp;
 use taskwright_core::retention::Garbage;
 use taskwright_core::rollup::Grain;
-use taskwright_core::Timestamp;
 
 use super::MemoryStore;
 use super::job::Job;

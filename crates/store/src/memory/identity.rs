@@ -105,8 +105,7 @@ impl IdentityStore for MemoryStore {
     fn open_session(&self, now: Timestamp, session: NewSession) -> Reply<'_, bool> {
         self.act(|world| {
             let Identities { users, sessions, .. } = &mut world.identities;
-            let is_same =
-                |stored: &StoredUser| !stored.disabled && stored.user.password == session.password;
+            let is_same = |stored: &StoredUser| !stored.disabled && stored.user.password == session.password;
             if !users.get(&session.user).is_some_and(is_same) {
                 return Ok(false);
             }

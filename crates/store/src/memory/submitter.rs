@@ -31,9 +31,8 @@ impl World {
     fn consume(&mut self, now: Timestamp, job: JobId, owner: &Owner) -> bool {
         let Some(key) = self.keys.get(&job).copied() else { return false };
         self.update(key, |job| {
-            let is_new = job.state.is_terminal()
-                && job.new.owner.as_ref() == Some(owner)
-                && job.consumed_at.is_none();
+            let is_new =
+                job.state.is_terminal() && job.new.owner.as_ref() == Some(owner) && job.consumed_at.is_none();
             if is_new {
                 job.consumed_at = Some(now);
             }

@@ -81,7 +81,11 @@ pub(super) async fn page(
 }
 
 /// Removes the oldest entries, if they are of before that moment.
-pub(super) async fn collect(session: &mut Session<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
+pub(super) async fn collect(
+    session: &mut Session<'_>,
+    before: Timestamp,
+    limit: i64,
+) -> Result<usize, Error> {
     lock_ends(session).await?;
     let oldest = links(session, 0, limit).await?;
     let many = old(&oldest, before);
@@ -94,7 +98,11 @@ pub(super) async fn collect(session: &mut Session<'_>, before: Timestamp, limit:
 }
 
 /// How many would be removed.
-pub(super) async fn count_old(session: &mut Session<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
+pub(super) async fn count_old(
+    session: &mut Session<'_>,
+    before: Timestamp,
+    limit: i64,
+) -> Result<usize, Error> {
     Ok(old(&links(session, 0, limit).await?, before))
 }
 

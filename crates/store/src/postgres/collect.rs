@@ -49,11 +49,7 @@ async fn remove_rows(session: &mut Session<'_>, collect: &Collect) -> Result<usi
         Garbage::Deliveries => webhook::collect(session, before, most).await?,
         Garbage::Workers => session.execute(FORGET_WORKERS, &[&before, &most]).await?,
         Garbage::Audit => return audit::collect(session, collect.before, most).await,
-        Garbage::Completed
-        | Garbage::Failed
-        | Garbage::Cancelled
-        | Garbage::Dropped
-        | Garbage::Consumed => 0,
+        Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped | Garbage::Consumed => 0,
     };
     Ok(usize::try_from(removed).unwrap_or(usize::MAX))
 }
@@ -79,11 +75,9 @@ async fn count_rows(session: &mut Session<'_>, collect: &Collect) -> Result<usiz
         Garbage::Events => event::OLD_EVENTS,
         Garbage::Workers => OLD_WORKERS,
         Garbage::Audit => return audit::count_old(session, collect.before, most).await,
-        Garbage::Completed
-        | Garbage::Failed
-        | Garbage::Cancelled
-        | Garbage::Dropped
-        | Garbage::Consumed => return Ok(0),
+        Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped | Garbage::Consumed => {
+            return Ok(0);
+        }
     };
     read_count(session.first(sql, &[&before, &most]).await?)
 }

@@ -291,7 +291,8 @@ const TOKEN_COLUMNS: &str = "id, hash, hint, name, namespace, role, scopes, crea
 const USER_COLUMNS: &str =
     "u.name, u.password, u.superuser, u.roles, u.disabled, u.created_by, u.created_at, u.changed_at";
 const LOCK: &str = "SELECT FROM principals WHERE single FOR UPDATE";
-pub(super) const ARE_SOME: &str = "SELECT EXISTS (SELECT FROM token LIMIT 1) OR EXISTS (SELECT FROM account LIMIT 1)";
+pub(super) const ARE_SOME: &str =
+    "SELECT EXISTS (SELECT FROM token LIMIT 1) OR EXISTS (SELECT FROM account LIMIT 1)";
 const INSERT_TOKEN: &str = "INSERT INTO token
         (id, hash, hint, name, namespace, role, scopes, created_by, created_at, expires_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING";

@@ -234,7 +234,6 @@ impl PostgresStore {
     pub(super) async fn look(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
         self.connections.get().await?.once(sql, parameters).await
     }
-
 }
 
 impl Shared {

@@ -79,7 +79,8 @@ const COUNT: &str = "SELECT count(*) FROM job_comment WHERE seq = $1";
 const INSERT: &str = "INSERT INTO job_comment (seq, number, at, actor, text) VALUES ($1, $2, $3, $4, $5)";
 const COMMENTS: &str = "SELECT at, actor, text FROM job_comment WHERE seq = $1 ORDER BY number";
 const FIND: &str = "SELECT seq FROM job WHERE id = ANY($1::uuid[]) AND owner = $2";
-const CONSUME: &str = "INSERT INTO consumed (seq, at) SELECT s.seq, $2::bigint FROM unnest($1::bigint[]) AS s (seq)
+const CONSUME: &str =
+    "INSERT INTO consumed (seq, at) SELECT s.seq, $2::bigint FROM unnest($1::bigint[]) AS s (seq)
     ON CONFLICT (seq) DO NOTHING RETURNING seq";
 /// A job that runs again has another end to be read.
 pub(super) const FORGET_CONSUMED: &str = "DELETE FROM consumed WHERE seq = $1";

@@ -95,7 +95,8 @@ fn read_ends(row: &Row<'_>) -> rusqlite::Result<AuditEnds> {
 pub(super) const ENDS: &str = "SELECT head_position, head_hash, anchor_position, anchor_hash
      FROM taskwright_audit_ends WHERE single = 1";
 const INSERT: &str = "INSERT INTO taskwright_audit (position, body, hash) VALUES (?1, ?2, ?3)";
-const MOVE_HEAD: &str = "UPDATE taskwright_audit_ends SET head_position = ?1, head_hash = ?2 WHERE single = 1";
+const MOVE_HEAD: &str =
+    "UPDATE taskwright_audit_ends SET head_position = ?1, head_hash = ?2 WHERE single = 1";
 const MOVE_ANCHOR: &str =
     "UPDATE taskwright_audit_ends SET anchor_position = ?1, anchor_hash = ?2 WHERE single = 1";
 pub(super) const LINKS: &str =

@@ -60,11 +60,7 @@ fn look(conn: &Connection, collect: &Collect) -> rusqlite::Result<Collected> {
         Garbage::Minutes => count(&rollup::old(Grain::Minute))?,
         Garbage::Hours => count(&rollup::old(Grain::Hour))?,
         Garbage::Audit => audit::count_old(conn, collect.before, collect.limit)?,
-        Garbage::Completed
-        | Garbage::Failed
-        | Garbage::Cancelled
-        | Garbage::Dropped
-        | Garbage::Consumed => 0,
+        Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped | Garbage::Consumed => 0,
     };
     Ok(Collected::rows(rows, collect.limit))
 }
@@ -84,11 +80,9 @@ fn remove_rows(session: &mut Session<'_>, collect: &Collect) -> Result<usize, Er
         Garbage::Minutes => session.execute(&rollup::forget(Grain::Minute), (before, most)),
         Garbage::Hours => session.execute(&rollup::forget(Grain::Hour), (before, most)),
         Garbage::Audit => audit::collect(session, collect.before, collect.limit),
-        Garbage::Completed
-        | Garbage::Failed
-        | Garbage::Cancelled
-        | Garbage::Dropped
-        | Garbage::Consumed => Ok(0),
+        Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped | Garbage::Consumed => {
+            Ok(0)
+        }
     }
 }
 

@@ -161,9 +161,7 @@ fn first<T>(
     values: impl rusqlite::Params,
     read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Option<T>, Error> {
-    conn.prepare_cached(sql)
-        .and_then(|mut find| find.query_row(values, read).optional())
-        .map_err(read_error)
+    conn.prepare_cached(sql).and_then(|mut find| find.query_row(values, read).optional()).map_err(read_error)
 }
 
 fn add_token(session: &mut Session<'_>, now: Timestamp, new: &NewToken) -> Result<bool, Error> {

@@ -62,13 +62,13 @@ fn read_comment(row: &Row<'_>) -> rusqlite::Result<Comment> {
 }
 
 // The statements; plans.rs holds each of them to an index.
-pub(super) const COUNT: &str =
-    "SELECT j.seq, (SELECT count(*) FROM taskwright_comment c WHERE c.seq = j.seq) FROM taskwright_job j WHERE j.id = ?1";
+pub(super) const COUNT: &str = "SELECT j.seq, (SELECT count(*) FROM taskwright_comment c WHERE c.seq = j.seq) FROM taskwright_job j WHERE j.id = ?1";
 const INSERT: &str =
     "INSERT INTO taskwright_comment (seq, number, at, actor, text) VALUES (?1, ?2, ?3, ?4, ?5)";
 pub(super) const COMMENTS: &str =
     "SELECT at, actor, text FROM taskwright_comment WHERE seq = ?1 ORDER BY number";
-const CONSUME: &str = "INSERT INTO taskwright_consumed (seq, at) VALUES (?1, ?2) ON CONFLICT (seq) DO NOTHING";
+const CONSUME: &str =
+    "INSERT INTO taskwright_consumed (seq, at) VALUES (?1, ?2) ON CONFLICT (seq) DO NOTHING";
 /// A job that runs again has another end to be read.
 pub(super) const FORGET_CONSUMED: &str = "DELETE FROM taskwright_consumed WHERE seq = ?1";
 /// Jobs whose end was read, with that moment and, to see that they are over still, their places.

@@ -81,7 +81,8 @@ impl PostgresStore {
         };
         let Some(outcome) = outcome(&enqueue::new(row.job)) else { return Ok(()) };
         let body = body(&behalf.entry(outcome))?;
-        let parameters: Vec<_> = parameters.into_iter().chain([(&body as &(dyn ToSql + Sync), Type::TEXT)]).collect();
+        let parameters: Vec<_> =
+            parameters.into_iter().chain([(&body as &(dyn ToSql + Sync), Type::TEXT)]).collect();
         self.once(enqueue::INSERT_ONE_TOLD, &parameters).await.map(drop)
     }
 

@@ -84,9 +84,9 @@ impl IdentityStore for PostgresStore {
     }
 
     fn write_user(&self, now: Timestamp, name: UserName, write: UserWrite) -> Reply<'_, Kept> {
-        Box::pin(
-            async move { transact!(self, session => identity::write_user(session, now, &name, write.clone())) },
-        )
+        Box::pin(async move {
+            transact!(self, session => identity::write_user(session, now, &name, write.clone()))
+        })
     }
 
     fn remove_user(&self, now: Timestamp, name: UserName) -> Reply<'_, Kept> {
