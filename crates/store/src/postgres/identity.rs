@@ -297,7 +297,7 @@ const INSERT_TOKEN: &str = "INSERT INTO token
         (id, hash, hint, name, namespace, role, scopes, created_by, created_at, expires_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING";
 const REVOKE: &str = "UPDATE token SET revoked_at = $2 WHERE id = $1";
-const TOUCH_TOKEN: &str = "UPDATE token SET used_at = $2 WHERE id = $1 AND coalesce(used_at, $2 - 1) < $2";
+const TOUCH_TOKEN: &str = "UPDATE token SET used_at = $2 WHERE id = $1 AND (used_at IS NULL OR used_at < $2)";
 /// Active ones. Principals are few, and this is asked when one is to go.
 const SUPERUSERS: &str = "SELECT
         (SELECT count(*) FROM token
