@@ -23,6 +23,12 @@ fn each_trigger_of_the_guide_is_called_what_stands_behind_it() {
 #[test]
 fn the_permissions_of_the_guide_are_those_that_are_decided_by() {
     let text = std::fs::read_to_string(IDENTITIES).unwrap();
-    let shown = text.split("compared by core/tests/guide.rs -->\n").nth(1).unwrap().split("<!-- end -->").next().unwrap();
+    let shown = text
+        .split("compared by core/tests/guide.rs -->\n")
+        .nth(1)
+        .unwrap()
+        .split("<!-- end -->")
+        .next()
+        .unwrap();
     assert_eq!(shown, taskwright_core::permission::table(), "copy the right side");
 }
