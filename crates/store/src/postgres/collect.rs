@@ -149,6 +149,9 @@ async fn collect_consumed(session: &mut Session<'_>, collect: &Collect) -> Resul
         let free = session.all(LOCK_JOBS_FREE, &[&seqs]).await?;
         seqs = free.iter().map(|row| get(row, 0)).collect::<Result<_, Error>>()?;
     }
+    if seqs.is_empty() {
+        return Ok(Collected { next, more, ..Collected::default() });
+    }
     // Somebody may have one run again; a program that knows of no reading leaves it among these.
     let jobs = session.all(&ages(AMONG), &[&seqs]).await?;
     let mut over: Vec<(i64, JobId)> = Vec::new();
