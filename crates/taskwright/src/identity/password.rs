@@ -42,7 +42,7 @@ pub(super) async fn verify(env: &Env, password: &str, hash: Option<String>) -> R
         return Ok(false);
     };
     let password = password.to_owned();
-    Ok(one_of_few(env, move || effort().verify_password(password.as_bytes(), &stored).is_ok()).await)
+    Ok(one_of_few(env, move || effort().verify_password(password.as_bytes(), stored.as_str()).is_ok()).await)
 }
 
 /// Whether a hash was made with less effort than is asked for now.
