@@ -113,19 +113,26 @@ proptest! {
     }
 
     #[test]
+    fn scopes_are_kept_as_they_are(scopes in scopes()) {
+        prop_assert_eq!(Scopes::from_text(scopes.to_text().as_deref()), scopes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
     fn whatever_is_granted_may_do_no_more_than_whoever_granted_it(
         ours in grants(), our_scopes in scopes(), theirs in grants(), their_scopes in scopes(),
         permission in permissions(), at in prop::option::of(namespaces()), policy in policies(),
     ) {
         let giver = principal(ours, our_scopes);
-        prop_assume!(may_grant(&giver, &theirs, &their_scopes));
+        // Of these, one in ten or so may be granted.
+        if !may_grant(&giver, &theirs, &their_scopes) {
+            return Ok(());
+        }
         let taker = principal(theirs, their_scopes);
         let right = |who: &Principal| right(who, permission, at.as_ref(), policy);
         prop_assert!(right(&taker) <= right(&giver));
-    }
-
-    #[test]
-    fn scopes_are_kept_as_they_are(scopes in scopes()) {
-        prop_assert_eq!(Scopes::from_text(scopes.to_text().as_deref()), scopes);
     }
 }

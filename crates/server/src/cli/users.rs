@@ -57,7 +57,7 @@ enum Verb {
 #[command(after_help = "\
 Examples:
   taskwright users add alice --role member
-  taskwright users add bob --superuser < password.txt
+  taskwright users add bob --superuser
 
 Of a file or a pipe the first line is the password: at least 10 characters.")]
 struct Add {
@@ -98,9 +98,9 @@ struct Remove {
 #[command(after_help = "\
 Examples:
   taskwright users password alice
-  taskwright users password alice < password.txt
 
-All sessions of the user end.")]
+Of a file or a pipe the first line is the password. All sessions of the user
+end.")]
 struct Password {
     /// The user
     name: UserName,
@@ -132,7 +132,7 @@ struct Grant {
 #[group(required = true, multiple = false)]
 struct What {
     /// viewer, member or admin, in the namespace
-    #[arg(long)]
+    #[arg(long, value_name = "R")]
     role: Option<Role>,
     /// No role in the namespace
     #[arg(long)]
