@@ -15,12 +15,13 @@ use std::process::{Command, Stdio};
 /// Where the guide is, from the root of the repository.
 const GUIDE: &str = "docs/guide";
 /// Its pages that are followed here.
-const FOLLOWED: [&str; 8] = [
+const FOLLOWED: [&str; 9] = [
     "index.md",
     "jobs.md",
     "bulk.md",
     "schedules.md",
     "webhooks.md",
+    "identities.md",
     "commands.md",
     "config.md",
     "operating.md",
@@ -75,6 +76,11 @@ fn the_page_about_schedules_works_as_it_stands_there() {
 #[test]
 fn the_page_about_webhooks_works_as_it_stands_there() {
     assert!(follow(&read("docs/guide/webhooks.md")) > 10);
+}
+
+#[test]
+fn the_page_about_identities_works_as_it_stands_there() {
+    assert!(follow(&read("docs/guide/identities.md")) > 15);
 }
 
 #[test]

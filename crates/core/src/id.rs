@@ -91,6 +91,11 @@ id! {
     EventId, "event"
 }
 
+id! {
+    /// Names one API token for ever; it is not its secret.
+    TokenId, "token"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,9 @@
 //! | [`webhook`] | which events an endpoint is told of, and when |
 //! | [`source`] | which event a look at a file makes |
 //! | [`outcome`] | how the end of a job is told as an event |
+//! | [`permission`] | who may do what |
+//! | [`token`] | what a secret looks like, and what is kept of it |
+//! | [`audit`] | how it is kept who did what, so that nothing can be changed in it without a trace |
 //! | [`unique`] | which jobs count as the same |
 //! | [`retention`] | how long what is over is kept |
 //! | [`statistics`] | what executions took, added up |
@@ -34,6 +37,7 @@
 
 pub mod admission;
 pub mod attempt;
+pub mod audit;
 pub mod bulk;
 pub mod cron;
 pub mod deadline;
@@ -44,6 +48,7 @@ pub mod job;
 pub mod limit;
 pub mod name;
 pub mod outcome;
+pub mod permission;
 pub mod priority;
 pub mod resource;
 pub mod retention;
@@ -56,6 +61,7 @@ pub mod state;
 pub mod statistics;
 mod text;
 pub mod time;
+pub mod token;
 pub mod trigger;
 pub mod unique;
 pub mod webhook;
@@ -64,12 +70,13 @@ pub mod zone;
 pub use admission::{Budget, Weight};
 pub use attempt::{AttemptRecord, Decision, Fence, Outcome, Usage, Verdict};
 pub use error::Error;
-pub use id::{EventId, JobId, WorkerId};
+pub use id::{EventId, JobId, TokenId, WorkerId};
 pub use job::{Args, Delivery, NewJob};
 pub use name::{
     Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName,
-    SourceName, Topic, TriggerId, WebhookName,
+    SourceName, TokenName, Topic, TriggerId, UserName, WebhookName,
 };
+pub use permission::{CancelPolicy, Grants, Permission, Principal, PrincipalKind, Right, Role, Scopes};
 pub use priority::Priority;
 pub use resource::{IoNice, Limits};
 pub use retention::{Garbage, Retention};

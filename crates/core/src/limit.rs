@@ -19,6 +19,16 @@ pub const ERROR_BYTES_MAX: usize = 16 << 10;
 pub const NAME_BYTES_MAX: usize = 128;
 /// Owner, actor, reason, message of a progress report: 1,024 bytes.
 pub const TEXT_BYTES_MAX: usize = 1_024;
+/// A comment on a job: 4 KiB.
+pub const COMMENT_BYTES_MAX: usize = 4 << 10;
+/// Comments on one job: 1,000.
+pub const COMMENTS_MAX: usize = 1_000;
+/// A password has at least so many bytes: 10,
+pub const PASSWORD_BYTES_MIN: usize = 10;
+/// and at most so many: 1,024.
+pub const PASSWORD_BYTES_MAX: usize = 1_024;
+/// Jobs that one call marks as consumed: 1,000.
+pub const CONSUME_JOBS_MAX: usize = 1_000;
 /// Unique key: 512 bytes.
 pub const KEY_BYTES_MAX: usize = 512;
 /// Jobs of one enqueue call that are committed together: 10,000. Iterators are cut into batches of this size or less.
@@ -114,6 +124,43 @@ pub fn check_event_key(key: &str) -> Result<(), Error> {
     Err(Error::invalid("the key of the event", why, "use a short text such as `customer 7`, or leave it out"))
 }
 
+/// Checks a comment on a job: 1 to [`COMMENT_BYTES_MAX`] bytes without control characters other than the ends of lines and tabs.
+///
+/// # Errors
+///
+/// When it is not so.
+pub fn check_comment(text: &str) -> Result<(), Error> {
+    let is_bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    let why = if text.trim().is_empty() {
+        "it is empty".to_owned()
+    } else if text.len() > COMMENT_BYTES_MAX {
+        format!("it has {} bytes, {COMMENT_BYTES_MAX} are allowed", text.len())
+    } else if let Some(at) = text.find(is_bad) {
+        format!("it has a control character at byte {at}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(
+        "the comment",
+        why,
+        "write a few lines of plain text; what is longer belongs into a file or a log",
+    ))
+}
+
+/// Checks the length of a password; what is in it is nobody's business.
+///
+/// # Errors
+///
+/// When it is shorter than [`PASSWORD_BYTES_MIN`] or longer than [`PASSWORD_BYTES_MAX`].
+pub fn check_password(password: &str) -> Result<(), Error> {
+    let why = match password.len() {
+        bytes if bytes < PASSWORD_BYTES_MIN => format!("it is shorter than {PASSWORD_BYTES_MIN} bytes"),
+        bytes if bytes > PASSWORD_BYTES_MAX => format!("it is longer than {PASSWORD_BYTES_MAX} bytes"),
+        _ => return Ok(()),
+    };
+    Err(Error::invalid("the password", why, "choose a few words that only you would put together"))
+}
+
 /// Checks what an event carries: filters look at its numbers, so that each has to fit into 64 bits of floating point.
 ///
 /// # Errors
@@ -132,6 +179,24 @@ pub fn check_event_payload(payload: &Args) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_comment_is_lines_of_text() {
+        for good in ["x", "two\nlines\tand a tab", "ä"] {
+            check_comment(good).unwrap();
+        }
+        for bad in ["", " \n", "\u{1b}[31mred", "a\0b", "a\rb", &"x".repeat(COMMENT_BYTES_MAX + 1)] {
+            assert!(check_comment(bad).unwrap_err().is_invalid(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_has_a_length_and_is_not_repeated_in_an_error() {
+        check_password(&"x".repeat(PASSWORD_BYTES_MIN)).unwrap();
+        for bad in ["hunter2".to_owned(), "y".repeat(PASSWORD_BYTES_MAX + 1)] {
+            assert!(!check_password(&bad).unwrap_err().to_string().contains(&bad));
+        }
+    }
 
     #[test]
     fn a_payload_has_numbers_that_filters_can_compare() {

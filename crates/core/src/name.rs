@@ -145,6 +145,16 @@ text_type! {
 }
 
 text_type! {
+    /// Names a user, for instance `alice`: at most 128 bytes, a letter or digit first, then letters, digits and `. _ -`.
+    UserName, "user name", check_user_name
+}
+
+text_type! {
+    /// Names an API token, for instance `ci`: at most 128 bytes, a letter or digit first, then letters, digits and `. _ -`.
+    TokenName, "token name", check_user_name
+}
+
+text_type! {
     /// Who a job belongs to, free text: 1 to 1,024 bytes without control characters.
     Owner, "owner", check_text
 }
@@ -203,6 +213,23 @@ fn check_generator_name(noun: &str, text: &str) -> Result<(), Error> {
 fn check_webhook_name(noun: &str, text: &str) -> Result<(), Error> {
     let most = NAME_BYTES_MAX - GENERATOR_QUEUE_PREFIX.len() - crate::webhook::GENERATOR_PREFIX.len();
     check_short_name(noun, text, most, || "choose a shorter name, such as billing".to_owned())
+}
+
+/// A name in which nothing can be read as that of another sort of principal.
+fn check_user_name(noun: &str, text: &str) -> Result<(), Error> {
+    check_name(noun, text)?;
+    let why = if text.contains([':', '/']) {
+        format!("a {noun} has no `:` and no `/`")
+    } else if text == "system" {
+        "that is what Taskwright itself is called".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(
+        format!("the {noun} {:?}", shown(text)),
+        why,
+        format!("choose a {noun} such as alice or ci"),
+    ))
 }
 
 fn check_short_name(noun: &str, text: &str, most: usize, fix: impl FnOnce() -> String) -> Result<(), Error> {
@@ -309,6 +336,16 @@ mod tests {
         let error = GeneratorName::new(&"x".repeat(119)).unwrap_err();
         assert!(error.why().contains("118 are allowed"), "{error}");
         assert!(GeneratorName::new("a b").unwrap_err().is_invalid());
+    }
+
+    #[test]
+    fn a_user_cannot_be_called_like_a_token_or_the_system() {
+        for name in ["alice", "alice.smith-2"] {
+            assert!(UserName::new(name).is_ok() && TokenName::new(name).is_ok());
+        }
+        for name in ["token:ci", "a/b", "system", "ci@default", "worker 1", ""] {
+            assert!(UserName::new(name).unwrap_err().is_invalid(), "{name:?}");
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub enum Garbage {
     Cancelled,
     /// Jobs that were dropped.
     Dropped,
+    /// Jobs that are over, from when whoever submitted them had read how they ended.
+    Consumed,
     /// What schedules fired and skipped.
     Firings,
     /// Events, once they are delivered.
@@ -42,15 +44,18 @@ pub enum Garbage {
     Minutes,
     /// Roll-ups per hour.
     Hours,
+    /// Entries of the audit. What is left can still be verified.
+    Audit,
 }
 
 impl Garbage {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Completed,
         Self::Failed,
         Self::Cancelled,
         Self::Dropped,
+        Self::Consumed,
         Self::Firings,
         Self::Events,
         Self::Deliveries,
@@ -58,6 +63,7 @@ impl Garbage {
         Self::Workers,
         Self::Minutes,
         Self::Hours,
+        Self::Audit,
     ];
 
     /// The word for it: the key in `[retention]`, and what its collector is called by.
@@ -67,6 +73,7 @@ impl Garbage {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Dropped => "dropped",
+            Self::Consumed => "consumed",
             Self::Firings => "firings",
             Self::Events => "events",
             Self::Deliveries => "deliveries",
@@ -74,6 +81,7 @@ impl Garbage {
             Self::Workers => "workers",
             Self::Minutes => "minutes",
             Self::Hours => "hours",
+            Self::Audit => "audit",
         }
     }
 
@@ -84,6 +92,7 @@ impl Garbage {
             Self::Failed => "failed jobs",
             Self::Cancelled => "cancelled jobs",
             Self::Dropped => "dropped jobs",
+            Self::Consumed => "jobs whose end was read",
             Self::Firings => "firings of schedules",
             Self::Events => "delivered events",
             Self::Deliveries => "deliveries to webhooks",
@@ -91,6 +100,7 @@ impl Garbage {
             Self::Workers => "workers that are gone",
             Self::Minutes => "roll-ups per minute",
             Self::Hours => "roll-ups per hour",
+            Self::Audit => "entries of the audit",
         }
     }
 
@@ -109,10 +119,10 @@ impl Garbage {
     pub const fn kept_by_default(self) -> Duration {
         let days = match self {
             Self::Completed | Self::Events | Self::Deliveries | Self::Workers => 7,
-            Self::Failed | Self::Cancelled | Self::Dropped | Self::Firings => 30,
+            Self::Failed | Self::Cancelled | Self::Dropped | Self::Consumed | Self::Firings => 30,
             Self::Sources => 90,
             Self::Minutes => 2,
-            Self::Hours => 400,
+            Self::Hours | Self::Audit => 400,
         };
         Duration::from_secs(days * 86_400)
     }
@@ -120,12 +130,13 @@ impl Garbage {
     /// How long it is kept at least; a shorter retention is refused.
     ///
     /// A source that is switched off over a weekend must not meet every file as a new one, a worker of an hour ago is still
-    /// asked for, and roll-ups are there to be read when what they were made of is gone.
+    /// asked for, roll-ups are there to be read when what they were made of is gone, and an audit is for those who come later.
     pub const fn kept_at_least(self) -> Duration {
         match self {
             Self::Sources => Duration::from_secs(7 * 86_400),
             Self::Workers | Self::Minutes => HOUR,
             Self::Hours => DAY,
+            Self::Audit => Duration::from_secs(30 * 86_400),
             _ => Duration::ZERO,
         }
     }

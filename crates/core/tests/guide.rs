@@ -1,7 +1,8 @@
-//! The triggers that the guide shows are read, and called, as it says.
+//! The triggers that the guide shows are read, and called, as it says; and its table of permissions is the one in code.
 
 use taskwright_core::trigger::Trigger;
 
+const IDENTITIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/identities.md");
 const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/schedules.md");
 
 #[test]
@@ -17,4 +18,17 @@ fn each_trigger_of_the_guide_is_called_what_stands_behind_it() {
         count += 1;
     }
     assert!(count > 10);
+}
+
+#[test]
+fn the_permissions_of_the_guide_are_those_that_are_decided_by() {
+    let text = std::fs::read_to_string(IDENTITIES).unwrap();
+    let shown = text
+        .split("compared by core/tests/guide.rs -->\n")
+        .nth(1)
+        .unwrap()
+        .split("<!-- end -->")
+        .next()
+        .unwrap();
+    assert_eq!(shown, taskwright_core::permission::table(), "copy the right side");
 }

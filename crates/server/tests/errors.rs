@@ -13,6 +13,8 @@ mod cluster;
 mod databases;
 #[path = "../../../tests/support/disk.rs"]
 mod disk;
+#[path = "errors/identities.rs"]
+mod identities;
 #[path = "errors/schedules.rs"]
 mod schedules;
 #[path = "errors/webhooks.rs"]
@@ -51,6 +53,14 @@ fn every_error_of_a_schedule_says_what_why_and_what_to_do() {
     let golden: String = schedules::cases().iter().map(told).collect();
     insta::with_settings!({ prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("errors_of_schedules", golden);
+    });
+}
+
+#[test]
+fn every_error_about_principals_says_what_why_and_what_to_do() {
+    let golden: String = identities::cases().iter().map(told).collect();
+    insta::with_settings!({ prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("errors_of_identities", golden);
     });
 }
 

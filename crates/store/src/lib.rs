@@ -14,6 +14,7 @@
 //! - monotonic microseconds, for leases. They never jump, and are compared only with each other.
 #![deny(unsafe_code)]
 
+mod audit;
 mod bulk;
 mod change;
 mod claim;
@@ -28,6 +29,7 @@ mod file;
 mod finish;
 mod generator;
 mod history;
+mod identity;
 mod lead;
 pub mod memory;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -42,6 +44,7 @@ mod schedule;
 mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod submitter;
 mod sweep;
 mod table;
 mod takers;
@@ -55,9 +58,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright_core::audit::Behalf;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 use tokio::sync::{oneshot, watch};
 
+pub use audit::{AuditEnds, AuditFilter, AuditPage, AuditStore, AuditView};
 pub use bulk::{BulkStore, BulkWrite, NewBulk, StoredBulk};
 pub use change::{Change, Changed, Seen};
 pub use claim::{Claim, Claimed, ClaimedJob, JobKey};
@@ -73,6 +78,10 @@ pub use generator::{
 pub use history::{
     Execution, ExecutionFilter, ExecutionPage, ExecutionPlace, Executions, Group, HistoryStore, Statistics,
 };
+pub use identity::{
+    IdentityStore, Kept, NewSession, NewToken, NewUser, Rank, StoredSession, StoredToken, StoredUser,
+    UserWrite,
+};
 pub use lead::Fence;
 pub use query::{
     Filter, JobDetail, JobView, LogChunk, Owners, Page, Paged, Pattern, QueueView, TimelineEntry, WorkerView,
@@ -83,6 +92,7 @@ pub use schedule::{
     ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
 };
 pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
+pub use submitter::{Comment, SubmitterStore};
 pub use sweep::{LostWorker, Promoted, Reclaimed};
 pub use table::{RowCursor, RowMark, RowOrder, RowsAfter, TableRow, TableRows};
 pub use takers::{Offer, Taker, Takers};
@@ -115,7 +125,14 @@ pub trait Store:
     + HistoryStore
     + RollUpStore
     + CollectStore
+    + IdentityStore
+    + AuditStore
+    + SubmitterStore
 {
+    /// The same store for what is done on behalf of somebody: each call that changes something leaves an entry of the audit in its
+    /// transaction, and one that changes nothing leaves none. For what people ask for; not for workers and duties.
+    fn on_behalf_of(&self, behalf: Behalf) -> SharedStore;
+
     /// Stores new jobs, all or none, and answers in their order.
     ///
     /// A job whose id is stored already is left alone and answered as existing; so is a job whose unique key is held

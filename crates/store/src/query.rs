@@ -6,6 +6,7 @@ use taskwright_core::{
 };
 
 use crate::finish::{LogStream, Progress};
+use crate::submitter::Comment;
 use crate::worker::{Order, WorkerState};
 
 /// Which jobs: AND between the fields, OR within one. An empty list means any.
@@ -37,16 +38,19 @@ pub struct Filter {
     pub failures_from: Option<u32>,
     /// With this many failures or fewer.
     pub failures_to: Option<u32>,
+    /// Whether whoever submitted it has read how it ended; `None` is either.
+    pub consumed: Option<bool>,
 }
 
 impl Filter {
-    /// Whether priority and failures of a job match.
+    /// Whether priority and failures of a job match, and whether its end was read.
     pub(crate) fn includes_rank(&self, job: &JobView) -> bool {
         let (priority, failures) = (job.priority, job.failures());
         self.priority_from.is_none_or(|from| priority >= from)
             && self.priority_to.is_none_or(|to| priority <= to)
             && self.failures_from.is_none_or(|from| failures >= from)
             && self.failures_to.is_none_or(|to| failures <= to)
+            && self.consumed.is_none_or(|consumed| job.consumed_at.is_some() == consumed)
     }
 }
 
@@ -203,6 +207,8 @@ pub struct JobView {
     pub cancel_requested: bool,
     /// What went wrong last, or why it ended.
     pub error: Option<String>,
+    /// When whoever submitted it had read how it ended. Listing it is not reading it.
+    pub consumed_at: Option<Timestamp>,
 }
 
 impl JobView {
@@ -238,6 +244,8 @@ pub struct JobDetail {
     pub attempts: Vec<AttemptRecord>,
     /// Its moves, oldest first.
     pub timeline: Vec<TimelineEntry>,
+    /// What people said about it, oldest first.
+    pub comments: Vec<Comment>,
 }
 
 /// One move of a job.

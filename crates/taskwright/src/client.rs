@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::limit::ENQUEUE_JOBS_MAX;
-use taskwright_core::{Actor, EventId, JobId, NewJob, Timestamp};
+use taskwright_core::{Actor, EventId, JobId, NewJob, Owner, Timestamp};
 use taskwright_store::{
     Change, Changed, Enqueued, Error as StoreError, JobDetail, LogChunk, SharedStore, Store,
 };
@@ -52,12 +52,14 @@ pub struct Client {
     store: SharedStore,
     env: Env,
     batch_jobs: usize,
+    /// Who its jobs belong to, whatever they say.
+    owner: Option<Owner>,
 }
 
 impl Client {
     /// A client of this store.
     pub fn new(store: SharedStore, env: Env) -> Self {
-        Self { store, env, batch_jobs: BATCH_JOBS }
+        Self { store, env, batch_jobs: BATCH_JOBS, owner: None }
     }
 
     /// How many jobs [`enqueue_many`](Self::enqueue_many) commits together at most: 1 to 10,000, default 1,000. Jobs
@@ -65,6 +67,20 @@ impl Client {
     #[must_use]
     pub fn batch_jobs(self, jobs: usize) -> Self {
         Self { batch_jobs: jobs.clamp(1, ENQUEUE_JOBS_MAX), ..self }
+    }
+
+    /// The same on another handle of the store, with another owner of its jobs.
+    pub(crate) fn with_store(&self, store: SharedStore, owner: Option<Owner>) -> Self {
+        Self { store, owner, ..self.clone() }
+    }
+
+    /// A job as it is stored.
+    fn made(&self, job: impl Into<Job>) -> Result<NewJob, Error> {
+        let mut job = job.into().into_new(&self.env)?;
+        if self.owner.is_some() {
+            job.owner.clone_from(&self.owner);
+        }
+        Ok(job)
     }
 
     /// The store.
@@ -80,7 +96,7 @@ impl Client {
     ///
     /// When something about the job is not accepted, or the store stays out of order for about 5 s.
     pub async fn enqueue(&self, job: impl Into<Job>) -> Result<Enqueued, Error> {
-        let job = job.into().into_new(&self.env)?;
+        let job = self.made(job)?;
         if let Some(stored) = self.hand_over(&job).await? {
             return Ok(stored);
         }
@@ -146,7 +162,7 @@ impl Client {
         let mut args_bytes = 0;
         while batch.len() < self.batch_jobs && args_bytes < BATCH_ARGS_BYTES {
             let Some(job) = jobs.next() else { break };
-            let job = job.into().into_new(&self.env)?;
+            let job = self.made(job)?;
             args_bytes += job.args.as_str().len();
             batch.push(job);
         }
@@ -218,6 +234,34 @@ impl Client {
     /// When the store is out of order.
     pub async fn job(&self, id: JobId) -> Result<Option<JobDetail>, Error> {
         Ok(self.store.job(id).await?)
+    }
+
+    /// Puts a comment on a job; `false` when there is no such job.
+    ///
+    /// # Errors
+    ///
+    /// When the text is empty, too long or has control characters, when there are too many comments on the job, or when the store is
+    /// out of order.
+    pub async fn comment(&self, id: JobId, actor: Actor, text: &str) -> Result<bool, Error> {
+        Ok(self.store.comment(self.env.now(), id, actor, text.to_owned()).await?)
+    }
+
+    /// Notes that the owner of a job has read how it ended, for whoever has just shown that to it; gives the job with that. Nothing is
+    /// noted for anybody else, and before it is over. Lists are not read in this sense.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    pub async fn consumed(&self, mut job: JobDetail, reader: &Owner) -> Result<JobDetail, Error> {
+        let view = &mut job.view;
+        let is_due = view.state.is_terminal() && view.consumed_at.is_none();
+        if is_due && view.owner.as_ref() == Some(reader) {
+            let now = self.env.now();
+            if self.store.consume(now, vec![view.id], reader.clone()).await? == [true] {
+                view.consumed_at = Some(now);
+            }
+        }
+        Ok(job)
     }
 
     /// Waits until the job is over, at most for `limit`; gives the job as it is then.

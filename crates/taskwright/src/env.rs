@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use taskwright_core::{EventId, JobId, Timestamp, WorkerId};
+use taskwright_core::{EventId, JobId, Timestamp, TokenId, WorkerId};
 
 /// Time, randomness, ids and tasks. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -142,6 +142,12 @@ impl Env {
     pub fn worker_id(&self) -> WorkerId {
         let (unix_ms, random) = self.id_parts();
         WorkerId::from_parts(unix_ms, random)
+    }
+
+    /// A new token id, greater than every id before it from this `Env`.
+    pub fn token_id(&self) -> TokenId {
+        let (unix_ms, random) = self.id_parts();
+        TokenId::from_parts(unix_ms, random)
     }
 
     /// Time and tail of an id: 16 bits of counter in the places that RFC 9562, section 6.2, method 1 names, and 58

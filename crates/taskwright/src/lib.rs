@@ -47,6 +47,7 @@
 #![deny(unsafe_code)]
 
 mod attempt;
+pub mod audit;
 pub mod bulk;
 mod cancel;
 mod client;
@@ -58,6 +59,7 @@ mod error;
 mod event;
 pub mod generator;
 mod handler;
+pub mod identity;
 mod job;
 mod outbox;
 pub mod process;

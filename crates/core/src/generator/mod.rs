@@ -20,9 +20,12 @@ pub const COLLECTOR_PREFIX: &str = "gc:";
 /// The name of the generator that adds executions up per minute and hour.
 pub const ROLL_UP: &str = "rollup";
 
+/// The name of the generator that makes entries of the audit links of its chain.
+pub const SEAL: &str = "audit:seal";
+
 /// Whether a generator's name is kept for those that Taskwright brings itself.
 pub fn is_reserved(name: &GeneratorName) -> bool {
-    name.as_str() == ROLL_UP || name.as_str().starts_with(COLLECTOR_PREFIX)
+    matches!(name.as_str(), ROLL_UP | SEAL) || name.as_str().starts_with(COLLECTOR_PREFIX)
 }
 
 /// How an item ended.

@@ -44,7 +44,7 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Named {
-    /// What: completed, failed, cancelled, dropped, firings, events, deliveries, sources, workers, minutes, hours
+    /// What: completed, failed, cancelled, dropped, consumed, firings, events, deliveries, sources, workers, minutes, hours, audit
     #[arg(required = true, value_name = "WHAT")]
     garbage: Vec<Garbage>,
 }

@@ -6,6 +6,7 @@ use super::Context;
 use crate::error::{Error, Exit};
 
 mod change;
+mod comment;
 mod history;
 mod list;
 mod logs;
@@ -48,6 +49,8 @@ enum Verb {
     Stats(stats::Stats),
     /// Tell who uses the machines: CPU time, memory, time, I/O
     Top(top::Top),
+    /// Say something about a job
+    Comment(comment::Comment),
     /// End waiting jobs, and ask running ones to stop
     Cancel(change::Cancel),
     /// Run jobs that are over once more
@@ -79,6 +82,7 @@ impl Jobs {
             Verb::History(verb) => verb.run(context).await,
             Verb::Stats(verb) => verb.run(context).await,
             Verb::Top(verb) => verb.run(context).await,
+            Verb::Comment(verb) => verb.run(context).await,
             Verb::Cancel(verb) => verb.run(context).await,
             Verb::Retry(verb) => verb.run(context).await,
             Verb::RunNow(verb) => verb.run(context).await,

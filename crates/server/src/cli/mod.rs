@@ -15,6 +15,7 @@ use crate::App;
 use crate::error::{Error, Exit};
 use crate::output::{ColorChoice, Io, Manner, Output};
 
+mod audit;
 pub(crate) mod bench;
 mod bulk;
 mod completions;
@@ -34,8 +35,10 @@ mod schedules;
 mod select;
 mod sources;
 mod stats;
+mod tokens;
 pub(crate) mod up;
 mod usage;
+mod users;
 mod value;
 mod webhooks;
 pub(crate) mod worker;
@@ -133,6 +136,12 @@ enum Verb {
     Events(events::Events),
     /// Look at workers, quiet and stop them
     Workers(workers::Workers),
+    /// Make, list and revoke API tokens
+    Tokens(tokens::Tokens),
+    /// Add, list, change and remove users
+    Users(users::Users),
+    /// Tell who did what, and verify that nobody has changed that
+    Audit(audit::Audit),
     /// Create the store, or bring it to this version
     Migrate(migrate::Migrate),
     /// Check or print the config file
@@ -203,6 +212,9 @@ impl Verb {
             Self::Webhooks(noun) => context.block_on(noun.run(context)),
             Self::Events(noun) => context.block_on(noun.run(context)),
             Self::Workers(noun) => context.block_on(noun.run(context)),
+            Self::Tokens(noun) => context.block_on(noun.run(context)),
+            Self::Users(noun) => context.block_on(noun.run(context)),
+            Self::Audit(noun) => context.block_on(noun.run(context)),
             Self::Migrate(verb) => context.block_on(verb.run(context)),
             Self::Doctor(verb) => context.block_on(verb.run(context)),
         }

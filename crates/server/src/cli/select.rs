@@ -44,6 +44,9 @@ pub(super) struct Selectors {
     /// Jobs without an owner
     #[arg(long)]
     no_owner: bool,
+    /// Jobs of which the owner has read how they ended, or has not
+    #[arg(long, value_name = "yes|no", value_parser = value::yes_or_no)]
+    consumed: Option<bool>,
     /// Jobs of this priority or a less urgent one: a number, or a name such as `bulk`
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     min_priority: Option<Priority>,
@@ -80,6 +83,7 @@ impl Selectors {
         !self.names_ids()
             && lists.iter().all(|&len| len == 0)
             && ![active, archived, no_owner].contains(&&true)
+            && self.consumed.is_none()
             && times.iter().all(Option::is_none)
             && [self.min_priority, self.max_priority].iter().all(Option::is_none)
             && numbers.iter().all(Option::is_none)
@@ -163,6 +167,7 @@ impl Selectors {
             priority_to: self.max_priority,
             failures_from: self.min_failures,
             failures_to: self.max_failures,
+            consumed: self.consumed,
         })
     }
 

@@ -49,6 +49,15 @@ impl FromStr for Moment {
     }
 }
 
+/// Yes or no.
+pub(super) fn yes_or_no(text: &str) -> Result<bool, Error> {
+    match text {
+        "yes" | "true" => Ok(true),
+        "no" | "false" => Ok(false),
+        _ => Err(Error::usage(format!("{text:?}"), "it is neither yes nor no", "write yes or no")),
+    }
+}
+
 /// A job id, or `-` for ids on standard input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IdArg {

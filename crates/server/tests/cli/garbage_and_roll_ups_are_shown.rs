@@ -15,9 +15,9 @@ fn every_sort_is_listed_with_how_long_it_is_kept() {
     let cli = Cli::new();
     cli.job("probe");
     let ran = cli.run("gc list");
-    assert_eq!((ran.exit, ran.out.lines().count()), (Exit::Ok, 12), "{}{}", ran.out, ran.err);
+    assert_eq!((ran.exit, ran.out.lines().count()), (Exit::Ok, 14), "{}{}", ran.out, ran.err);
     let listed = parsed(&cli.run("gc list --json").out);
-    assert_eq!((listed.len(), &listed[0]["what"]), (11, &"completed".into()));
+    assert_eq!((listed.len(), &listed[0]["what"]), (13, &"completed".into()));
     assert_eq!((&listed[0]["keep_s"], &listed[0]["status"]), (&604_800.into(), &"unknown".into()));
     cli.do_duties(GeneratorSet::new());
     let ran = cli.run("gc list --json");

@@ -11,5 +11,7 @@ mod generators_are_shown_and_changed;
 mod imports_files_of_jobs;
 mod migrate_check_only_looks;
 mod output_fits_its_reader;
+mod principals_are_made_and_changed;
 mod schedules_tell_what_they_fired;
+mod the_audit_tells_who_did_what;
 mod webhooks_are_added_and_changed;

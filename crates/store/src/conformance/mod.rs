@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    bulk cancel change claim enqueue event fence finish follow_up generator generator_sources generator_turns hand hint history lead lineage log order promote prune query queue reclaim rollup schedule source timeline unique webhook worker
+    audit bulk cancel change claim enqueue event fence finish follow_up generator generator_sources generator_turns hand hint history identity lead lineage log order promote prune query queue reclaim rollup schedule source submitter timeline unique webhook worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -59,6 +59,17 @@ macro_rules! conformance {
     };
     ($harness:expr) => {
         $crate::conformance! { @tests ($harness)
+            audit: [
+                what_is_done_on_behalf_of_somebody_leaves_an_entry,
+                what_is_done_on_behalf_of_nobody_leaves_none,
+                each_sort_of_mutation_says_how_it_went,
+                what_changed_nothing_leaves_no_entry,
+                a_handle_on_behalf_of_somebody_is_the_same_store,
+                plain_jobs_in_every_number_leave_one_entry_a_call,
+                entries_of_two_processes_make_one_chain,
+                entries_are_found_by_what_they_say_page_by_page,
+                old_entries_go_and_the_rest_can_still_be_verified,
+            ]
             bulk: [
                 a_bulk_is_a_blocked_job_and_a_generator,
                 a_bulk_that_is_created_again_is_left_alone,
@@ -276,6 +287,23 @@ macro_rules! conformance {
                 statistics_are_by_namespace_queue_and_kind,
                 statistics_of_a_sample_are_of_the_newest,
             ]
+            identity: [
+                a_token_is_found_by_its_secret_as_it_was_made,
+                a_token_is_good_until_it_expires_or_is_revoked,
+                a_name_is_taken_once_in_its_namespace_until_it_is_revoked,
+                tokens_are_listed_newest_first_page_by_page,
+                a_use_is_noted_and_an_earlier_one_is_not,
+                the_first_token_is_made_once_by_whoever_comes_first,
+                a_store_with_a_user_needs_no_first_token,
+                a_user_is_found_as_it_was_added_and_changed,
+                users_are_listed_by_name_page_by_page,
+                somebody_is_superuser_at_all_times,
+                of_two_last_superusers_one_stays,
+                a_session_is_found_with_its_user_as_that_is_now,
+                sessions_end_with_the_password_and_with_the_user,
+                sessions_that_are_over_are_removed_with_a_new_one,
+                who_may_cancel_is_said_for_each_namespace,
+            ]
             lead: [
                 the_first_who_asks_leads_and_no_other,
                 a_leader_that_asks_again_stays_what_it_is,
@@ -450,6 +478,17 @@ macro_rules! conformance {
                 a_source_that_nobody_runs_is_forgotten_in_time,
                 what_a_source_tells_is_heard_of,
             ]
+            submitter: [
+                comments_are_shown_with_the_job_in_their_order,
+                comments_go_with_their_job,
+                too_many_comments_and_bad_ones_are_refused,
+                comments_at_the_same_time_are_all_there,
+                reading_how_a_job_ended_is_noted_once_and_only_by_its_owner,
+                each_way_to_end_can_be_read,
+                a_job_that_runs_again_has_another_end_to_be_read,
+                jobs_whose_end_was_read_may_go_earlier,
+                a_held_job_that_nobody_released_is_dropped_and_can_be_read,
+            ]
             timeline: [
                 a_life_is_told_from_its_creation_to_its_end,
                 a_job_without_an_owner_was_made_by_the_system,
@@ -519,6 +558,7 @@ mod tests {
     fn every_scenario_is_in_the_list() {
         let list = include_str!("mod.rs");
         let files = [
+            include_str!("audit.rs"),
             include_str!("bulk.rs"),
             include_str!("cancel.rs"),
             include_str!("change.rs"),
@@ -533,6 +573,7 @@ mod tests {
             include_str!("generator_turns.rs"),
             include_str!("hint.rs"),
             include_str!("history.rs"),
+            include_str!("identity.rs"),
             include_str!("lead.rs"),
             include_str!("lineage.rs"),
             include_str!("log.rs"),
@@ -545,6 +586,7 @@ mod tests {
             include_str!("rollup.rs"),
             include_str!("schedule.rs"),
             include_str!("source.rs"),
+            include_str!("submitter.rs"),
             include_str!("timeline.rs"),
             include_str!("unique.rs"),
             include_str!("webhook.rs"),

@@ -187,6 +187,7 @@ impl Job {
         self.unique.clone_from(&self.new.unique);
         self.result = None;
         self.end_reason = None;
+        self.consumed_at = None;
         Ok(Changed::Done)
     }
 

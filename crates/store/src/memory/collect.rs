@@ -1,8 +1,8 @@
 //! Removing what is over for long.
 
+use taskwright_core::Timestamp;
 use taskwright_core::retention::Garbage;
 use taskwright_core::rollup::Grain;
-use taskwright_core::{State, Timestamp};
 
 use super::MemoryStore;
 use super::job::Job;
@@ -23,7 +23,11 @@ impl World {
         let Collect { garbage, before, limit, dry_run, .. } = *collect;
         let rows = match garbage {
             Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped => {
-                return self.collect_jobs(collect, garbage.state().unwrap_or(State::Completed));
+                let is_so = |job: &Job| garbage.state() == Some(job.state);
+                return self.collect_jobs(collect, |_| true, |job| job.ended_at.filter(|_| is_so(job)));
+            }
+            Garbage::Consumed => {
+                return self.collect_jobs(collect, |job| job.consumed_at.is_some(), |job| job.consumed_at);
             }
             Garbage::Firings => self.collect_firings(before, limit, dry_run),
             Garbage::Events => self.collect_events(before, limit, dry_run),
@@ -31,18 +35,25 @@ impl World {
             Garbage::Sources => self.collect_sources(before, limit, dry_run),
             Garbage::Workers => self.collect_workers(before, limit, dry_run),
             Garbage::Minutes => self.roll_ups.collect(Grain::Minute, before, limit, dry_run),
+            Garbage::Audit => self.audit.collect(before, limit, dry_run),
             Garbage::Hours => self.roll_ups.collect(Grain::Hour, before, limit, dry_run),
         };
         Collected::rows(rows, limit)
     }
 
-    fn collect_jobs(&mut self, collect: &Collect, state: State) -> Collected {
+    /// Meets jobs that are such, and removes those of which the moment that counts has come.
+    fn collect_jobs(
+        &mut self,
+        collect: &Collect,
+        such: impl Fn(&Job) -> bool,
+        since: impl Fn(&Job) -> Option<Timestamp>,
+    ) -> Collected {
         let first = collect.after.map_or(i64::MIN, |after| after.0 + 1);
-        let met: Vec<&Job> =
-            self.jobs.range(JobKey(first)..).map(|(_, job)| job).take(collect.limit).collect();
+        let jobs = self.jobs.range(JobKey(first)..).map(|(_, job)| job);
+        let met: Vec<&Job> = jobs.filter(|job| such(job)).take(collect.limit).collect();
         let more = met.len() == collect.limit;
         let next = met.last().map(|job| job.key).filter(|_| more);
-        let is_old = |job: &&&Job| job.state == state && job.ended_at.is_some_and(|at| at < collect.before);
+        let is_old = |job: &&&Job| since(job).is_some_and(|at| at < collect.before);
         let old: Vec<_> = met.iter().filter(is_old).map(|job| (job.key, job.id())).collect();
         let rows = old.len();
         if collect.dry_run {

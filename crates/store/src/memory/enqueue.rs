@@ -70,6 +70,8 @@ impl Job {
             attempts: Vec::new(),
             attempts_before_redo: 0,
             item_key: None,
+            comments: Vec::new(),
+            consumed_at: None,
             unique: new.unique.clone(),
             result: None,
             results: BTreeMap::new(),

@@ -13,6 +13,7 @@ use super::bulk::Bulk;
 use crate::claim::JobKey;
 use crate::finish::Progress;
 use crate::query::{JobDetail, JobView, LogChunk, TimelineEntry};
+use crate::submitter::Comment;
 
 /// A job with everything about it.
 #[derive(Debug)]
@@ -46,6 +47,9 @@ pub(super) struct Job {
     pub(super) bulk: Option<Box<Bulk>>,
     /// What its generator called it, once it is a dead letter.
     pub(super) item_key: Option<String>,
+    pub(super) comments: Vec<Comment>,
+    /// When its owner had read how it ended.
+    pub(super) consumed_at: Option<Timestamp>,
 }
 
 /// What is known of a job only while it runs.
@@ -159,6 +163,7 @@ impl Job {
             },
             cancel_requested: running.is_some_and(|row| row.cancel.is_some()),
             error: error.cloned(),
+            consumed_at: self.consumed_at,
         }
     }
 
@@ -175,6 +180,7 @@ impl Job {
             result: self.result.clone(),
             attempts: self.attempts.clone(),
             timeline,
+            comments: self.comments.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Each [`MemoryStore`] value stands for one process. What [`handle`](MemoryStore::handle) gives is a second process
 //! on the same jobs; dropping or closing a value is the death of its process.
 
+mod audit;
 mod bulk;
 mod change;
 mod claim;
@@ -17,12 +18,14 @@ mod file;
 mod finish;
 mod generator;
 mod history;
+mod identity;
 mod job;
 mod lead;
 mod query;
 mod rollup;
 mod schedule;
 mod source;
+mod submitter;
 mod sweep;
 mod webhook;
 mod worker;
@@ -32,6 +35,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use taskwright_core::audit::Behalf;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 use tokio::sync::watch;
 
@@ -43,7 +47,7 @@ use crate::lead::Fence;
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
 use crate::sweep::{Promoted, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
-use crate::{Counters, Enqueued, Reply, Store, StoreInfo, Takers};
+use crate::{Counters, Enqueued, Reply, SharedStore, Store, StoreInfo, Takers, audit as rules};
 
 use self::worker::Marks;
 use self::world::{ProcessId, World};
@@ -62,8 +66,16 @@ use self::world::{ProcessId, World};
 /// ```
 #[derive(Debug)]
 pub struct MemoryStore {
+    process: Arc<Process>,
+    /// On whose behalf it writes.
+    behalf: Option<Arc<Behalf>>,
+}
+
+/// What stands for a process; it ends with its last handle.
+#[derive(Debug)]
+struct Process {
     shared: Arc<Shared>,
-    process: ProcessId,
+    id: ProcessId,
     closed: AtomicBool,
     calls: AtomicU64,
     takers: Takers,
@@ -86,44 +98,55 @@ impl MemoryStore {
     /// for as long as it is neither dropped nor closed.
     #[must_use]
     pub fn handle(&self) -> Self {
-        Self::on(Arc::clone(&self.shared))
+        Self::on(Arc::clone(&self.process.shared))
     }
 
     fn on(shared: Arc<Shared>) -> Self {
-        let process = shared.lock().start_process();
-        Self {
+        let id = shared.lock().start_process();
+        let process = Process {
             shared,
-            process,
+            id,
             closed: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             takers: Takers::default(),
-        }
+        };
+        Self { process: Arc::new(process), behalf: None }
     }
 
-    fn ask<T: Send + 'static>(&self, query: impl FnOnce(&World) -> Result<T, Error>) -> Reply<'_, T> {
-        let answer = if self.is_closed() { Err(Error::closed()) } else { query(&self.shared.lock()) };
+    fn ask<T: Send + 'static>(&self, query: impl FnOnce(&World) -> Result<T, Error>) -> Reply<'static, T> {
+        let answer = if self.is_closed() { Err(Error::closed()) } else { query(&self.process.shared.lock()) };
         Box::pin(std::future::ready(answer))
     }
 
-    fn act<T: Send + 'static>(&self, call: impl FnOnce(&mut World) -> Result<T, Error>) -> Reply<'_, T> {
+    fn act<T: Send + 'static>(&self, call: impl FnOnce(&mut World) -> Result<T, Error>) -> Reply<'static, T> {
         let answer = if self.is_closed() {
             Err(Error::closed())
         } else {
-            self.calls.fetch_add(1, Ordering::Relaxed);
-            let mut world = self.shared.lock();
+            self.process.calls.fetch_add(1, Ordering::Relaxed);
+            let mut world = self.process.shared.lock();
             let answer = call(&mut world);
+            if let (Some(behalf), Ok(answer)) = (&self.behalf, &answer)
+                && let Some(outcome) = rules::outcome(answer)
+            {
+                world.audit.append(behalf.entry(outcome).body());
+            }
             let news = world.take_news();
             drop(world);
             if news {
-                self.shared.hints.send_modify(|number| *number += 1);
+                self.process.shared.hints.send_modify(|number| *number += 1);
             }
             answer
         };
         Box::pin(std::future::ready(answer))
     }
 
+    /// The same, for what is no mutation of anybody's.
+    fn without_behalf(&self) -> Self {
+        Self { process: Arc::clone(&self.process), behalf: None }
+    }
+
     fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+        self.process.closed.load(Ordering::Relaxed)
     }
 }
 
@@ -140,15 +163,19 @@ impl Default for MemoryStore {
     }
 }
 
-impl Drop for MemoryStore {
+impl Drop for Process {
     fn drop(&mut self) {
         if let Ok(mut world) = self.shared.world.lock() {
-            world.end_process(self.process);
+            world.end_process(self.id);
         }
     }
 }
 
 impl Store for MemoryStore {
+    fn on_behalf_of(&self, behalf: Behalf) -> SharedStore {
+        Arc::new(Self { process: Arc::clone(&self.process), behalf: Some(Arc::new(behalf)) })
+    }
+
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
         self.act(|world| world.enqueue(now, jobs))
     }
@@ -164,7 +191,7 @@ impl Store for MemoryStore {
     }
 
     fn takers(&self) -> Option<&Takers> {
-        Some(&self.takers)
+        Some(&self.process.takers)
     }
 
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
@@ -194,9 +221,9 @@ impl Store for MemoryStore {
     }
 
     fn register(&self, now: Timestamp, monotonic_us: u64, worker: NewWorker) -> Reply<'_, Registration> {
-        let marks = Arc::new(Marks { shared: Arc::clone(&self.shared), worker: worker.id });
+        let marks = Arc::new(Marks { shared: Arc::clone(&self.process.shared), worker: worker.id });
         self.act(|world| {
-            world.register(self.process, now, monotonic_us, worker).map(|()| Registration { marks })
+            world.register(self.process.id, now, monotonic_us, worker).map(|()| Registration { marks })
         })
     }
 
@@ -274,7 +301,7 @@ impl Store for MemoryStore {
     }
 
     fn lead(&self, monotonic_us: u64, node: WorkerId, lease: Duration) -> Reply<'_, Option<Fence>> {
-        self.act(|world| Ok(world.lead(self.process, monotonic_us, node, lease)))
+        self.act(|world| Ok(world.lead(self.process.id, monotonic_us, node, lease)))
     }
 
     fn resign(&self, node: WorkerId) -> Reply<'_, ()> {
@@ -317,7 +344,7 @@ impl Store for MemoryStore {
     }
 
     fn hints(&self) -> watch::Receiver<u64> {
-        self.shared.hints.subscribe()
+        self.process.shared.hints.subscribe()
     }
 
     fn info(&self) -> StoreInfo {
@@ -325,13 +352,13 @@ impl Store for MemoryStore {
     }
 
     fn counters(&self) -> Counters {
-        let calls = self.calls.load(Ordering::Relaxed);
+        let calls = self.process.calls.load(Ordering::Relaxed);
         Counters { calls, statements: 0, commits: calls, flushes: 0 }
     }
 
     fn close(&self) -> Reply<'_, ()> {
-        self.closed.store(true, Ordering::Relaxed);
-        self.shared.lock().end_process(self.process);
+        self.process.closed.store(true, Ordering::Relaxed);
+        self.process.shared.lock().end_process(self.process.id);
         Box::pin(std::future::ready(Ok(())))
     }
 }

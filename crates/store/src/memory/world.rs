@@ -8,9 +8,11 @@ use taskwright_core::{JobId, Kind, Namespace, NewJob, Priority, QueueName, Times
 use crate::claim::JobKey;
 use crate::outcome;
 
+use super::audit::Audit;
 use super::event::Events;
 use super::file::Files;
 use super::generator::Generators;
+use super::identity::Identities;
 use super::job::{Job, Place, Running};
 use super::lead::Leader;
 use super::rollup::RollUps;
@@ -49,6 +51,8 @@ pub(super) struct World {
     pub(super) files: Files,
     pub(super) roll_ups: RollUps,
     pub(super) webhooks: Webhooks,
+    pub(super) identities: Identities,
+    pub(super) audit: Audit,
     /// The processes that live.
     processes: BTreeSet<ProcessId>,
     last_process: ProcessId,

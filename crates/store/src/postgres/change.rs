@@ -18,6 +18,7 @@ use super::place::{self, LEAVE_STREAM, Move, Place, Placed};
 use super::rest;
 use super::rollup;
 use super::session::{LaneKey, Session, Uuid, code, get, sql_code, sql_count, vanished};
+use super::submitter::FORGET_CONSUMED;
 use crate::bulk::NOT_REDONE;
 use crate::change::{Change, Changed, RUNS_ONCE, Seen, check_asleep, freed};
 use crate::ended::Ended;
@@ -227,6 +228,7 @@ async fn redo(
     };
     let attempts = sql_count(place.attempts);
     session.execute("UPDATE job SET attempts_base = $2 WHERE seq = $1", &[&seq, &attempts]).await?;
+    session.execute(FORGET_CONSUMED, &[&seq]).await?;
     rest::end_in(session, place.lane).await?;
     let place = Place { flags, ..*place };
     let moved = move_to(session, seq, &place, Cause::Redo, State::Available, Some(by.now), by).await?;
@@ -555,7 +557,9 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
         entries AS (DELETE FROM log WHERE seq = ANY($1::bigint[])),
         held AS (DELETE FROM unique_key WHERE seq = ANY($1::bigint[])),
         past AS (DELETE FROM unique_past WHERE seq = ANY($1::bigint[])),
-        bulks AS (DELETE FROM bulk WHERE seq = ANY($1::bigint[]))
+        bulks AS (DELETE FROM bulk WHERE seq = ANY($1::bigint[])),
+        comments AS (DELETE FROM job_comment WHERE seq = ANY($1::bigint[])),
+        readings AS (DELETE FROM consumed WHERE seq = ANY($1::bigint[]))
     DELETE FROM job WHERE seq = ANY($1::bigint[])";
 /// Those in which the jobs are, with their times where they are not in roll-ups yet, in the columns of
 /// [`completions::explode`](super::completions::explode).

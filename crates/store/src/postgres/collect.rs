@@ -7,7 +7,8 @@ use tokio_postgres::Row;
 
 use super::change::{LOCK_JOBS_FREE, remove};
 use super::session::{Session, Uuid, code_if_any, get, sql_code};
-use super::{event, rollup, schedule, source, webhook};
+use super::submitter::CONSUMED;
+use super::{audit, event, rollup, schedule, source, webhook};
 use crate::claim::JobKey;
 use crate::collect::{Collect, Collected};
 use crate::error::Error;
@@ -16,6 +17,9 @@ use crate::error::Error;
 pub(super) async fn collect(session: &mut Session<'_>, collect: &Collect) -> Result<Collected, Error> {
     if let Some(state) = collect.garbage.state() {
         return collect_jobs(session, collect, state).await;
+    }
+    if collect.garbage == Garbage::Consumed {
+        return collect_consumed(session, collect).await;
     }
     let rows = if collect.dry_run {
         count_rows(session, collect).await?
@@ -44,7 +48,8 @@ async fn remove_rows(session: &mut Session<'_>, collect: &Collect) -> Result<usi
         }
         Garbage::Deliveries => webhook::collect(session, before, most).await?,
         Garbage::Workers => session.execute(FORGET_WORKERS, &[&before, &most]).await?,
-        Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped => 0,
+        Garbage::Audit => return audit::collect(session, collect.before, most).await,
+        Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped | Garbage::Consumed => 0,
     };
     Ok(usize::try_from(removed).unwrap_or(usize::MAX))
 }
@@ -69,7 +74,10 @@ async fn count_rows(session: &mut Session<'_>, collect: &Collect) -> Result<usiz
         Garbage::Firings => schedule::OLD_FIRINGS,
         Garbage::Events => event::OLD_EVENTS,
         Garbage::Workers => OLD_WORKERS,
-        Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped => return Ok(0),
+        Garbage::Audit => return audit::count_old(session, collect.before, most).await,
+        Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped | Garbage::Consumed => {
+            return Ok(0);
+        }
     };
     read_count(session.first(sql, &[&before, &most]).await?)
 }
@@ -123,6 +131,42 @@ async fn collect_jobs(
     let still = session.all(&ages(AMONG), &[&free]).await?;
     let seqs: Vec<i64> = over_for_long(&still, before, state)?.into_iter().map(|(seq, _)| seq).collect();
     remove(session, &seqs).await?;
+    Ok(Collected { rows: seqs.len(), jobs: Vec::new(), next, more })
+}
+
+/// Meets jobs whose end was read in the order of their insertion, and removes those of which that was before the moment.
+async fn collect_consumed(session: &mut Session<'_>, collect: &Collect) -> Result<Collected, Error> {
+    let after = collect.after.map_or(0, |after| after.0);
+    let most = i64::try_from(collect.limit).unwrap_or(i64::MAX);
+    let met = session.all(CONSUMED, &[&after, &most]).await?;
+    let met: Vec<(i64, i64)> =
+        met.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect::<Result<_, Error>>()?;
+    let next = met.last().filter(|_| met.len() == collect.limit).map(|(seq, _)| JobKey(*seq));
+    let more = next.is_some();
+    let before = collect.before.as_micros();
+    let mut seqs: Vec<i64> = met.iter().filter(|(_, at)| *at < before).map(|(seq, _)| *seq).collect();
+    if !collect.dry_run {
+        let free = session.all(LOCK_JOBS_FREE, &[&seqs]).await?;
+        seqs = free.iter().map(|row| get(row, 0)).collect::<Result<_, Error>>()?;
+    }
+    if seqs.is_empty() {
+        return Ok(Collected { next, more, ..Collected::default() });
+    }
+    // Somebody may have one run again; a program that knows of no reading leaves it among these.
+    let jobs = session.all(&ages(AMONG), &[&seqs]).await?;
+    let mut over: Vec<(i64, JobId)> = Vec::new();
+    for row in &jobs {
+        if code_if_any(row, 2)?.and_then(State::from_code).is_some_and(State::is_terminal) {
+            over.push((get(row, 0)?, get::<Uuid>(row, 4)?.into()));
+        }
+    }
+    let (seqs, ids): (Vec<i64>, Vec<JobId>) = over.into_iter().unzip();
+    if collect.dry_run {
+        return Ok(Collected { rows: ids.len(), jobs: ids, next, more });
+    }
+    if !seqs.is_empty() {
+        remove(session, &seqs).await?;
+    }
     Ok(Collected { rows: seqs.len(), jobs: Vec::new(), next, more })
 }
 

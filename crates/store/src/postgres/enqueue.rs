@@ -355,6 +355,11 @@ pub(super) const INSERT_ONE: &str =
     "INSERT INTO job (id, lane, created_at, run_at, timeout_us, max_attempts, first_state,
         at_most_once, owner, backoff, args)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+/// The same, with an entry of the audit.
+pub(super) const INSERT_ONE_TOLD: &str = "WITH told AS (INSERT INTO audit_entry (body) VALUES ($12))
+    INSERT INTO job (id, lane, created_at, run_at, timeout_us, max_attempts, first_state,
+        at_most_once, owner, backoff, args)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 pub(super) const INSERT: &str = "WITH new AS (
         INSERT INTO job (id, lane, created_at, run_at, first_state, max_attempts, at_most_once, owner, backoff,
                          timeout_us, args, is_streamed)

@@ -45,6 +45,12 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// Stores events in a transaction that does something else besides.
+pub(super) async fn emit(session: &mut Session<'_>, columns: &Columns<'_>) -> Result<(), Error> {
+    session.hint = true;
+    session.typed(EMIT, &columns.parameters()).await.map(drop)
+}
+
 /// Writes what schedules make of events, and that these are delivered; `false` when nothing of it may take place. See
 /// [`EventStore::deliver`](crate::EventStore::deliver).
 pub(super) async fn deliver(

@@ -28,6 +28,7 @@
 //! (`pgbouncer=true`; see `connect`).
 
 mod absence;
+mod audit;
 mod bulk;
 mod change;
 mod claim;
@@ -45,6 +46,7 @@ mod glance;
 mod health;
 mod held;
 mod history;
+mod identity;
 mod lead;
 mod leftover;
 mod list;
@@ -67,6 +69,7 @@ mod source;
 mod store;
 mod streamed;
 mod stuck;
+mod submitter;
 mod sweep;
 mod table;
 mod tether;

@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 use super::claim::{backoff, max_attempts, owner, timeout};
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::{Session, Uuid, code, code_if_any, count, get, name, priority, vanished};
+use super::submitter;
 use super::timeline::moves;
 
 use super::worker::order_of;
@@ -41,7 +42,8 @@ pub(super) fn view_query() -> String {
                 CASE WHEN starts_with(q.name, 'generator:') THEN coalesce((
                     SELECT i.key FROM item i WHERE i.job = j.id AND i.generator = (
                         SELECT g.generator FROM generator g
-                        WHERE g.namespace = q.namespace AND g.name = substr(q.name, 11))), j.item_key) END
+                        WHERE g.namespace = q.namespace AND g.name = substr(q.name, 11))), j.item_key) END,
+                (SELECT e.at FROM consumed e WHERE e.seq = j.seq LIMIT 1)
          FROM job j {PLACE_JOINS}
          JOIN lane l ON l.lane = j.lane
          JOIN queue q ON q.queue = l.queue
@@ -75,6 +77,7 @@ pub(super) fn read_view(row: &Row) -> Result<(i64, JobView), Error> {
         progress: get::<Option<&str>>(row, 20)?.and_then(|progress| serde_json::from_str(progress).ok()),
         cancel_requested: place.cancel_requested,
         error: if over && reason.is_some() { reason } else { get(row, 22)? },
+        consumed_at: time_if_any(row, 24)?.filter(|_| over),
     };
     Ok((get(row, 0)?, view))
 }
@@ -118,6 +121,7 @@ async fn detail(session: &mut Session<'_>, seq: i64, view: JobView) -> Result<Jo
         result,
         attempts: attempts.into_iter().map(|(record, _)| record).collect(),
         timeline,
+        comments: submitter::comments(session, seq).await?,
     })
 }
 

@@ -65,6 +65,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0011_rollups.sql"),
     },
+    Migration {
+        version: 12,
+        name: "identities",
+        usable_from: 3,
+        sql: include_str!("migrations/0012_identities.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

@@ -1,14 +1,18 @@
 //! One transaction: cached statements, interned lanes, and what has to be told after the commit.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use taskwright_core::{EventId, JobId, Kind, Namespace, Priority, QueueName, WorkerId};
+use taskwright_core::audit::Behalf;
+use taskwright_core::{EventId, JobId, Kind, Namespace, Priority, QueueName, TokenId, WorkerId};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
+use super::audit;
 use super::connect::{Parameters, Transaction};
 use super::error::store_error;
+use crate::audit::outcome;
 use crate::error::{Area, Error};
 
 /// Parameters of a statement.
@@ -50,6 +54,21 @@ impl<'a> Session<'a> {
     pub(super) fn into_parts(self) -> Parts {
         let Self { hint, statements, met, apart, .. } = self;
         Parts { hint, statements, met, apart }
+    }
+
+    /// Leaves an entry of the audit, if somebody stands behind the call and it changed something.
+    pub(super) fn tell(
+        &mut self,
+        behalf: Option<&Behalf>,
+        answer: &dyn Any,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<'_, 'a> {
+        let entry = behalf.and_then(|behalf| outcome(answer).map(|outcome| behalf.entry(outcome)));
+        async move {
+            match entry {
+                Some(entry) => audit::note(self, &entry).await,
+                None => Ok(()),
+            }
+        }
     }
 
     /// Gives those of these running jobs that are in blocks, of that worker or with `None` of any, a row in `running`.
@@ -244,6 +263,18 @@ impl From<Uuid> for JobId {
 }
 
 impl From<Uuid> for WorkerId {
+    fn from(id: Uuid) -> Self {
+        Self::from_bytes(id.0)
+    }
+}
+
+impl From<TokenId> for Uuid {
+    fn from(id: TokenId) -> Self {
+        Self(*id.as_bytes())
+    }
+}
+
+impl From<Uuid> for TokenId {
     fn from(id: Uuid) -> Self {
         Self::from_bytes(id.0)
     }

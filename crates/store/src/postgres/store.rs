@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use taskwright_core::audit::Behalf;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 use tokio::sync::oneshot;
 use tokio_postgres::Row;
@@ -35,7 +36,7 @@ use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
 use crate::sweep::{Promoted, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
-use crate::{Counters, Enqueued, Reply, Store, StoreInfo, Takers};
+use crate::{Counters, Enqueued, Reply, SharedStore, Store, StoreInfo, Takers};
 
 /// How often a transaction is begun that loses against others (deadlock, serialization).
 const TRIES_MAX: u32 = 5;
@@ -66,6 +67,7 @@ macro_rules! transact {
                 if !$keep(&done) {
                     return Ok(done);
                 }
+                $session.tell(store.behalf.as_deref(), &done).await?;
                 let parts = own.into_parts();
                 tx.commit().await?;
                 store.committed(parts);
@@ -99,6 +101,7 @@ mod event;
 mod generator;
 mod history;
 mod hot;
+mod identity;
 mod lost;
 mod schedule;
 mod source;
@@ -106,6 +109,13 @@ mod webhook;
 
 /// A store in a schema of a PostgreSQL database. See the [module documentation](super).
 pub struct PostgresStore {
+    shared: Arc<Shared>,
+    /// On whose behalf it writes.
+    behalf: Option<Arc<Behalf>>,
+}
+
+/// What all ways to the store in this process have in common.
+pub struct Shared {
     connections: Connections,
     /// The version of its schema, which may be newer than ours.
     schema: u32,
@@ -131,6 +141,14 @@ pub struct PostgresStore {
     takers: Takers,
 }
 
+impl std::ops::Deref for PostgresStore {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
 #[derive(Default)]
 struct Counts {
     calls: AtomicU64,
@@ -150,7 +168,7 @@ impl PostgresStore {
         let before = schema::migrate(&connections, now).await?;
         restored::adopt_if_restored(&connections).await?;
         let (directory, boot, who) = meeting_place(&connections, run).await?;
-        Ok(Self {
+        let shared = Shared {
             connections,
             schema: before.max(schema::VERSION),
             lanes: Lanes::default(),
@@ -167,7 +185,13 @@ impl PostgresStore {
             boot,
             counts: Counts::default(),
             takers: Takers::default(),
-        })
+        };
+        Ok(Self { shared: Arc::new(shared), behalf: None })
+    }
+
+    /// The same, for what is no mutation of anybody's.
+    fn without_behalf(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), behalf: None }
     }
 
     /// Counts what a transaction did that is committed now, and tells others of it.
@@ -210,7 +234,9 @@ impl PostgresStore {
     pub(super) async fn look(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Error> {
         self.connections.get().await?.once(sql, parameters).await
     }
+}
 
+impl Shared {
     /// Establishes the presence of a worker, unless an earlier call whose answer got lost has done so.
     fn enter(&self, worker: WorkerId) -> Result<Arc<Present>, Error> {
         let mut workers = self.workers_here();
@@ -249,7 +275,7 @@ impl PostgresStore {
     }
 }
 
-impl Drop for PostgresStore {
+impl Drop for Shared {
     fn drop(&mut self) {
         self.leave_all();
     }
@@ -282,6 +308,10 @@ fn no_presence(error: std::io::Error) -> Error {
 }
 
 impl Store for PostgresStore {
+    fn on_behalf_of(&self, behalf: Behalf) -> SharedStore {
+        Arc::new(Self { shared: Arc::clone(&self.shared), behalf: Some(Arc::new(behalf)) })
+    }
+
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
         Box::pin(async move {
             enqueue::check(&jobs)?;
@@ -318,7 +348,9 @@ impl Store for PostgresStore {
     fn enqueue_to(&self, now: Timestamp, job: NewJob, claim: Claim) -> Reply<'_, (Enqueued, Claimed)> {
         Box::pin(async move {
             let jobs = vec![job];
-            if let Some(rows) = self.streamed(now, &jobs)
+            // With an entry of the audit there is no handing over: that is one statement, which has no room for it.
+            if self.behalf.is_none()
+                && let Some(rows) = self.streamed(now, &jobs)
                 && let Some(stored) = self.enqueue_and_claim(&rows[0], &claim).await?
             {
                 return Ok(stored);

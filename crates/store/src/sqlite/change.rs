@@ -11,6 +11,7 @@ use super::finish::{array, end_attempt, read_running};
 use super::held;
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session};
+use super::submitter::FORGET_CONSUMED;
 use crate::bulk::NOT_REDONE;
 use crate::change::{Change, Changed, RUNS_ONCE, Seen, check_asleep, freed};
 use crate::ended::Ended;
@@ -145,6 +146,7 @@ fn redo(session: &mut Session<'_>, seq: i64, place: &Place, by: &By<'_>) -> Resu
         session.execute(FORGET_KEY, [seq])?;
     }
     session.execute("UPDATE taskwright_job SET attempts_base = ?2 WHERE seq = ?1", (seq, place.attempts))?;
+    session.execute(FORGET_CONSUMED, [seq])?;
     let place = Place { flags: if keys > 0 { HOLDS_KEY } else { 0 }, ..*place };
     move_to(session, seq, &place, Cause::Redo, State::Available, Some(by.now), by)
 }
@@ -382,7 +384,7 @@ pub(super) const RETAKE_KEY: &str = "INSERT INTO taskwright_unique (namespace, k
 pub(super) const REQUEST_STOP: &str = "UPDATE taskwright_running
      SET cancel_at = ?2, cancel_actor = ?3, cancel_reason = ?4, flags = flags | ?5 WHERE seq = ?1";
 /// Removes what there is about jobs, each from its table.
-pub(super) const REMOVE: [&str; 8] = [
+pub(super) const REMOVE: [&str; 10] = [
     "DELETE FROM taskwright_over WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_attempt WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_move WHERE seq IN rarray(?1)",
@@ -390,6 +392,8 @@ pub(super) const REMOVE: [&str; 8] = [
     "DELETE FROM taskwright_unique WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_unique_past WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_bulk WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_comment WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_consumed WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_job WHERE seq IN rarray(?1)",
 ];
 pub(super) const FORGET_KEY: &str = "DELETE FROM taskwright_unique_past WHERE seq = ?1";

@@ -11,7 +11,7 @@ use super::completions::Times;
 use super::error::read_error;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::Session;
-use super::{event, rollup, schedule, source, webhook};
+use super::{audit, event, rollup, schedule, source, submitter, webhook};
 use crate::Reply;
 use crate::claim::JobKey;
 use crate::collect::{Collect, CollectStore, Collected};
@@ -22,16 +22,30 @@ impl CollectStore for SqliteStore {
         if collect.dry_run {
             return self.readers.read(move |conn| look(conn, &collect).map_err(read_error));
         }
-        self.writer.write(move |session| match collect.garbage.state() {
-            Some(state) => remove_jobs(session, &collect, state),
+        self.writer.write(move |session| match jobs_of(collect.garbage) {
+            Some(jobs) => remove_jobs(session, &collect, jobs),
             None => remove_rows(session, &collect).map(|rows| Collected::rows(rows, collect.limit)),
         })
     }
 }
 
+/// Which jobs are garbage of a sort.
+#[derive(Clone, Copy)]
+enum Jobs {
+    /// Those in this state, from their end on.
+    In(State),
+    /// Those whose end was read, from then on.
+    Consumed,
+}
+
+/// Which jobs it is, if it is jobs.
+fn jobs_of(garbage: Garbage) -> Option<Jobs> {
+    if garbage == Garbage::Consumed { Some(Jobs::Consumed) } else { garbage.state().map(Jobs::In) }
+}
+
 fn look(conn: &Connection, collect: &Collect) -> rusqlite::Result<Collected> {
-    if let Some(state) = collect.garbage.state() {
-        let Met { old, next } = meet(conn, collect, state)?;
+    if let Some(jobs) = jobs_of(collect.garbage) {
+        let Met { old, next } = meet(conn, collect, jobs)?;
         let jobs: Vec<JobId> = old.into_iter().map(|(_, id)| id).collect();
         return Ok(Collected { rows: jobs.len(), jobs, next, more: next.is_some() });
     }
@@ -45,7 +59,8 @@ fn look(conn: &Connection, collect: &Collect) -> rusqlite::Result<Collected> {
         Garbage::Workers => count(OLD_WORKERS)?,
         Garbage::Minutes => count(&rollup::old(Grain::Minute))?,
         Garbage::Hours => count(&rollup::old(Grain::Hour))?,
-        Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped => 0,
+        Garbage::Audit => audit::count_old(conn, collect.before, collect.limit)?,
+        Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped | Garbage::Consumed => 0,
     };
     Ok(Collected::rows(rows, collect.limit))
 }
@@ -64,12 +79,15 @@ fn remove_rows(session: &mut Session<'_>, collect: &Collect) -> Result<usize, Er
         Garbage::Workers => session.execute(FORGET_WORKERS, (before, most)),
         Garbage::Minutes => session.execute(&rollup::forget(Grain::Minute), (before, most)),
         Garbage::Hours => session.execute(&rollup::forget(Grain::Hour), (before, most)),
-        Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped => Ok(0),
+        Garbage::Audit => audit::collect(session, collect.before, collect.limit),
+        Garbage::Completed | Garbage::Failed | Garbage::Cancelled | Garbage::Dropped | Garbage::Consumed => {
+            Ok(0)
+        }
     }
 }
 
-fn remove_jobs(session: &mut Session<'_>, collect: &Collect, state: State) -> Result<Collected, Error> {
-    let Met { old, next } = meet(session.conn(), collect, state).map_err(read_error)?;
+fn remove_jobs(session: &mut Session<'_>, collect: &Collect, jobs: Jobs) -> Result<Collected, Error> {
+    let Met { old, next } = meet(session.conn(), collect, jobs).map_err(read_error)?;
     remove(session, old.iter().map(|(seq, _)| *seq).collect())?;
     Ok(Collected { rows: old.len(), jobs: Vec::new(), next, more: next.is_some() })
 }
@@ -82,12 +100,12 @@ struct Met {
 
 /// Meets jobs in the order of their insertion, at most as many as the limit says: those that completed among all jobs, up to the
 /// first that is too young to have ended in time, and others by their state.
-fn meet(conn: &Connection, collect: &Collect, state: State) -> rusqlite::Result<Met> {
+fn meet(conn: &Connection, collect: &Collect, jobs: Jobs) -> rusqlite::Result<Met> {
     let before = collect.before.as_micros();
     let (after, limit) = (collect.after.map_or(0, |after| after.0), collect.limit);
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut met = Vec::new();
-    if state == State::Completed {
+    if let Jobs::In(State::Completed) = jobs {
         let mut find = conn.prepare_cached(&completed())?;
         let mut rows = find.query((after, most))?;
         while let Some(row) = rows.next()? {
@@ -98,13 +116,21 @@ fn meet(conn: &Connection, collect: &Collect, state: State) -> rusqlite::Result<
             let place = place::read_place(row, 4)?;
             let in_completion = Times::read(row, 10)?.map(|times| times.ended_at().as_micros());
             let ended_at = row.get::<_, Option<i64>>(3)?.or(in_completion);
-            met.push(read_met(row, ended_at.filter(|_| place.state == state))?);
+            met.push(read_met(row, ended_at.filter(|_| place.state == State::Completed))?);
         }
-    } else {
+    } else if let Jobs::In(state) = jobs {
         let mut find = conn.prepare_cached(OVER)?;
         let mut rows = find.query((after, most, state.code()))?;
         while let Some(row) = rows.next()? {
             met.push(read_met(row, row.get(1)?)?);
+        }
+    } else {
+        let mut find = conn.prepare_cached(&submitter::consumed())?;
+        let mut rows = find.query((after, most))?;
+        while let Some(row) = rows.next()? {
+            // A program that knows of no reading may have had it run again.
+            let is_over = place::read_place(row, 4)?.state.is_terminal();
+            met.push(read_met(row, row.get::<_, Option<i64>>(1)?.filter(|_| is_over))?);
         }
     }
     let next = met.last().filter(|_| met.len() == limit).map(|(seq, ..)| JobKey(*seq));

@@ -17,6 +17,7 @@
 //! writes, no memory mapping. Beside `NAME.db` live `NAME.db-wal` and `NAME.db-shm` (SQLite's) and `NAME.db-run/` (ours:
 //! presence, hints). Leases are in monotonic time of this boot, so that a clock that is set does not expire them.
 
+mod audit;
 mod bulk;
 mod change;
 mod claim;
@@ -31,6 +32,7 @@ mod flush;
 mod generator;
 mod held;
 mod history;
+mod identity;
 mod lead;
 mod list;
 mod many_rows;
@@ -48,6 +50,7 @@ mod schedule;
 mod schema;
 mod session;
 mod source;
+mod submitter;
 mod sweep;
 mod table;
 mod timeline;
@@ -61,6 +64,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use taskwright_core::audit::Behalf;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 
 pub use open::{Options, pending_sql, schema_version};
@@ -86,11 +90,17 @@ use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
 use crate::sweep::{Promoted, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
-use crate::{Counters, Enqueued, Reply, Store, StoreInfo, Takers};
+use crate::{Counters, Enqueued, Reply, SharedStore, Store, StoreInfo, Takers};
 
 /// A store in one SQLite file. See the [module documentation](self).
 pub struct SqliteStore {
     writer: Writer,
+    shared: Arc<Shared>,
+}
+
+/// What all ways to the store in this process have in common.
+#[doc(hidden)]
+pub struct Shared {
     readers: Readers,
     bell: Bell,
     listener: Mutex<Option<Listener>>,
@@ -101,6 +111,14 @@ pub struct SqliteStore {
     boot: Arc<str>,
     opened: Opened,
     takers: Takers,
+}
+
+impl std::ops::Deref for SqliteStore {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl SqliteStore {
@@ -117,8 +135,7 @@ impl SqliteStore {
         let rung = bell.clone();
         let writer = Writer::start(writer_conn, move || rung.ring()).map_err(|_| out_of_threads())?;
         let for_readers = opened.clone();
-        Ok(Self {
-            writer,
+        let shared = Shared {
             readers: Readers::new(move || for_readers.connect_reader()),
             bell,
             listener: Mutex::new(None),
@@ -128,9 +145,12 @@ impl SqliteStore {
             boot: crate::presence::boot_id().into(),
             opened,
             takers: Takers::default(),
-        })
+        };
+        Ok(Self { writer, shared: Arc::new(shared) })
     }
+}
 
+impl Shared {
     /// Establishes the presence of a worker, unless an earlier call whose answer got lost has done so.
     fn enter(&self, worker: WorkerId) -> std::io::Result<Arc<Present>> {
         let mut workers = self.workers_here();
@@ -184,7 +204,7 @@ impl SqliteStore {
     }
 }
 
-impl Drop for SqliteStore {
+impl Drop for Shared {
     fn drop(&mut self) {
         self.leave_all();
     }
@@ -243,6 +263,10 @@ fn out_of_threads() -> Error {
 }
 
 impl Store for SqliteStore {
+    fn on_behalf_of(&self, behalf: Behalf) -> SharedStore {
+        Arc::new(Self { writer: self.writer.on_behalf_of(behalf), shared: Arc::clone(&self.shared) })
+    }
+
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
         self.writer.write(move |session| enqueue::enqueue(session, now, &jobs))
     }

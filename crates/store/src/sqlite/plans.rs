@@ -9,8 +9,8 @@ use taskwright_core::{NewJob, State};
 
 use super::open::Options;
 use super::{
-    SqliteStore, bulk, change, claim, collect, completions, event, file, finish, generator, held, history,
-    list, place, query, rollup, schedule, source, sweep, webhook, worker,
+    SqliteStore, audit, bulk, change, claim, collect, completions, event, file, finish, generator, held,
+    history, identity, list, place, query, rollup, schedule, source, submitter, sweep, webhook, worker,
 };
 use crate::conformance::fixture::*;
 use crate::{ClaimedJob, Filter, Pattern};
@@ -71,7 +71,9 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("remove: key", change::REMOVE[4]),
     ("remove: past key", change::REMOVE[5]),
     ("remove: bulk", change::REMOVE[6]),
-    ("remove: job", change::REMOVE[7]),
+    ("remove: comments", change::REMOVE[7]),
+    ("remove: consumed", change::REMOVE[8]),
+    ("remove: job", change::REMOVE[9]),
     ("move: time", place::MOVE_TIME),
     ("move: to ready", place::PUT_READY),
     ("move: from ready", place::TAKE_READY),
@@ -167,6 +169,15 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("webhook: history", webhook::DELIVERIES),
     ("webhook: forget history", webhook::PRUNE),
     ("webhook: forget retries", webhook::PRUNE_RETRIES),
+    ("audit: ends", audit::ENDS),
+    ("audit: links", audit::LINKS),
+    ("audit: newest", audit::NEWEST),
+    ("audit: forget", audit::REMOVE),
+    ("principals: any", identity::ARE_SOME),
+    ("principals: forget sessions", identity::REMOVE_SESSIONS),
+    ("comment: job", submitter::COUNT),
+    ("comment: of a job", submitter::COMMENTS),
+    ("consumed: forget", submitter::FORGET_CONSUMED),
 ];
 
 /// A store with very many scheduled and finished jobs. The first ones come through the store, the others are copies.
@@ -257,6 +268,12 @@ fn listings(conn: &Connection) -> Vec<(&'static str, String)> {
     all.push(("collect: minutes", rollup::forget(taskwright_core::Grain::Minute)));
     all.push(("one job by number", format!("{} WHERE j.seq = ?1", query::view_query())));
     all.push(("one job by id", format!("{} WHERE j.id = ?1", query::view_query())));
+    all.push(("collect: consumed", submitter::consumed()));
+    all.push(("principals: token", identity::by_hash()));
+    all.push(("principals: tokens", identity::newest_tokens()));
+    all.push(("principals: user", identity::by_name()));
+    all.push(("principals: users", identity::users_after()));
+    all.push(("principals: session", identity::session_by_hash()));
     all.push(("generator: one by name", generator::by_name()));
     all.push(("generator: take", generator::take_one()));
     all.push(("generator: outstanding items", generator::items_query()));

@@ -12,6 +12,7 @@ use super::completions::{self, Times};
 use super::error::read_error;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::name;
+use super::submitter;
 use super::timeline::moves;
 
 use super::worker::order_of;
@@ -33,7 +34,8 @@ pub(super) fn view_query() -> String {
                     SELECT i.key FROM taskwright_item i WHERE i.job = j.id AND i.generator = (
                         SELECT g.generator FROM taskwright_generator g
                         WHERE g.namespace = q.namespace AND g.name = substr(q.name, 11))), j.item_key) END,
-                d.claimed_at, substr(d.times, (j.seq - d.lo) * 8 + 1, 8)
+                d.claimed_at, substr(d.times, (j.seq - d.lo) * 8 + 1, 8),
+                (SELECT n.at FROM taskwright_consumed n WHERE n.seq = j.seq)
          FROM taskwright_job j {PLACE_JOINS}
          JOIN taskwright_lane l ON l.lane = j.lane
          JOIN taskwright_queue q ON q.queue = l.queue
@@ -71,6 +73,7 @@ pub(super) fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, JobView)> {
         progress: row.get::<_, Option<String>>(19)?.and_then(|progress| serde_json::from_str(&progress).ok()),
         cancel_requested: place.cancel_requested,
         error: if over && reason.is_some() { reason } else { row.get(21)? },
+        consumed_at: row.get::<_, Option<i64>>(25)?.map(Timestamp::from_micros).filter(|_| over),
     };
     Ok((row.get(0)?, view))
 }
@@ -115,6 +118,7 @@ fn detail(conn: &Connection, seq: i64, view: JobView) -> rusqlite::Result<JobDet
             result,
             attempts: attempts.into_iter().map(|(record, _)| record).collect(),
             timeline,
+            comments: submitter::comments(conn, seq)?,
         })
     })
 }

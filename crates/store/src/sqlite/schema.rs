@@ -49,6 +49,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0008_rollups.sql"),
     },
+    Migration {
+        version: 9,
+        name: "identities",
+        usable_from: 1,
+        sql: include_str!("migrations/0009_identities.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

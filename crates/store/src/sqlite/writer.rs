@@ -11,11 +11,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use taskwright_core::audit::Behalf;
 use tokio::sync::oneshot;
 
+use super::audit;
 use super::error::write_error;
 use super::flush::Flushes;
 use super::session::{Lanes, Session};
+use crate::audit::outcome;
 use crate::error::{Area, Error};
 use crate::{Counters, Reply};
 
@@ -28,11 +31,17 @@ const IDLE_BEFORE_CHECKPOINT: Duration = Duration::from_millis(50);
 /// Statements after which a checkpoint is worth its flushes.
 const CHECKPOINT_STATEMENTS: u64 = 1_000;
 
-/// The thread, and the way to it.
+/// The way to the thread, for what is done on behalf of somebody or of nobody.
 pub(super) struct Writer {
+    thread: Arc<Thread>,
+    behalf: Option<Arc<Behalf>>,
+}
+
+/// The thread; it ends with the last way to it.
+struct Thread {
     calls: Sender<Box<dyn Call>>,
     counts: Arc<Counts>,
-    thread: std::sync::Mutex<Option<JoinHandle<()>>>,
+    handle: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -56,10 +65,21 @@ impl Writer {
             on_hint: Box::new(on_hint),
             unmoved: 0,
         };
-        let thread = std::thread::Builder::new()
+        let handle = std::thread::Builder::new()
             .name("taskwright-writer".to_owned())
             .spawn(move || state.run(&inbox))?;
-        Ok(Self { calls, counts, thread: std::sync::Mutex::new(Some(thread)) })
+        let thread = Thread { calls, counts, handle: std::sync::Mutex::new(Some(handle)) };
+        Ok(Self { thread: Arc::new(thread), behalf: None })
+    }
+
+    /// The same, for what is done on behalf of somebody.
+    pub(super) fn on_behalf_of(&self, behalf: Behalf) -> Self {
+        Self { thread: Arc::clone(&self.thread), behalf: Some(Arc::new(behalf)) }
+    }
+
+    /// The same, for what is no mutation of anybody's.
+    pub(super) fn without_behalf(&self) -> Self {
+        Self { thread: Arc::clone(&self.thread), behalf: None }
     }
 
     /// Runs `work` in a transaction, and answers once that is committed.
@@ -67,6 +87,7 @@ impl Writer {
         &self,
         work: impl FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Reply<'static, T> {
+        let work = told(self.behalf.clone(), work);
         self.submit(Typed { peek: no_peek, work: Some(work), result: None, reply: None })
     }
 
@@ -77,6 +98,7 @@ impl Writer {
         peek: impl FnMut(&mut Session<'_>) -> Result<Option<T>, Error> + Send + 'static,
         work: impl FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Reply<'static, T> {
+        let work = told(self.behalf.clone(), work);
         self.submit(Typed { peek, work: Some(work), result: None, reply: None })
     }
 
@@ -89,31 +111,54 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         call.reply = Some(reply);
         // A failed send drops the call and with it the reply: the receiver below then says that the store is closed.
-        drop(self.calls.send(Box::new(call)));
+        drop(self.thread.calls.send(Box::new(call)));
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(Error::closed())) })
     }
 
     pub(super) fn counters(&self) -> Counters {
+        let counts = &self.thread.counts;
         Counters {
-            calls: self.counts.calls.load(Ordering::Relaxed),
-            statements: self.counts.statements.load(Ordering::Relaxed),
-            commits: self.counts.commits.load(Ordering::Relaxed),
-            flushes: self.counts.flushes.count(),
+            calls: counts.calls.load(Ordering::Relaxed),
+            statements: counts.statements.load(Ordering::Relaxed),
+            commits: counts.commits.load(Ordering::Relaxed),
+            flushes: counts.flushes.count(),
         }
     }
 
     /// Has the thread finish what was asked, close its connection, and end.
     pub(super) fn stop(&self) {
+        self.thread.stop();
+    }
+}
+
+/// Work that leaves an entry of the audit behind, in its savepoint, if somebody stands behind it and it changed something.
+fn told<T: Send + 'static>(
+    behalf: Option<Arc<Behalf>>,
+    work: impl FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static,
+) -> impl FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static {
+    move |session| {
+        let answer = work(session)?;
+        if let Some(behalf) = behalf
+            && let Some(outcome) = outcome(&answer)
+        {
+            audit::append(session, &behalf.entry(outcome))?;
+        }
+        Ok(answer)
+    }
+}
+
+impl Thread {
+    fn stop(&self) {
         drop(self.calls.send(Box::new(Stop)));
-        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        let handle = self.handle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(handle) = handle {
             // A panic of the thread has been printed; everybody who waited has been told that the store is closed.
-            drop(thread.join());
+            drop(handle.join());
         }
     }
 }
 
-impl Drop for Writer {
+impl Drop for Thread {
     fn drop(&mut self) {
         self.stop();
     }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright_core::audit::{Behalf, Entry, Link};
+use taskwright_core::token::SecretHash;
 use taskwright_core::{
-    Actor, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, ScheduleName, State,
-    Timestamp, Topic, Verdict, WorkerId,
+    Actor, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, Owner, QueueName,
+    ScheduleName, State, Timestamp, TokenId, Topic, UserName, Verdict, WorkerId,
 };
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::*;
@@ -158,7 +160,51 @@ impl CollectStore for Broken {
     }
 }
 
+impl IdentityStore for Broken {
+    sound! {
+        has_principals() -> bool;
+        bootstrap(now: Timestamp, token: NewToken) -> bool;
+        add_token(now: Timestamp, token: NewToken) -> bool;
+        token(hash: SecretHash) -> Option<StoredToken>;
+        tokens(before: Option<TokenId>, limit: usize) -> Vec<StoredToken>;
+        revoke_token(now: Timestamp, token: TokenId) -> Kept;
+        touch_token(now: Timestamp, token: TokenId) -> ();
+        add_user(now: Timestamp, user: NewUser) -> bool;
+        user(name: UserName) -> Option<StoredUser>;
+        users(after: Option<UserName>, limit: usize) -> Vec<StoredUser>;
+        write_user(now: Timestamp, name: UserName, write: UserWrite) -> Kept;
+        remove_user(now: Timestamp, name: UserName) -> Kept;
+        open_session(now: Timestamp, new: NewSession) -> bool;
+        session(hash: SecretHash) -> Option<StoredSession>;
+        touch_session(now: Timestamp, hash: SecretHash) -> ();
+        end_session(hash: SecretHash) -> bool;
+        cancel_policy(of: Namespace) -> CancelPolicy;
+        set_cancel_policy(now: Timestamp, of: Namespace, policy: CancelPolicy) -> bool;
+    }
+}
+
+impl AuditStore for Broken {
+    sound! {
+        note_audit(entry: Entry) -> ();
+        seal_audit(limit: usize) -> usize;
+        audit_ends() -> AuditEnds;
+        audit_links(after: u64, limit: usize) -> Vec<Link>;
+        audit_page(filter: AuditFilter, before: Option<u64>, limit: usize) -> AuditPage;
+    }
+}
+
+impl SubmitterStore for Broken {
+    sound! {
+        comment(now: Timestamp, job: JobId, actor: Actor, text: String) -> bool;
+        consume(now: Timestamp, jobs: Vec<JobId>, owner: Owner) -> Vec<bool>;
+    }
+}
+
 impl Store for Broken {
+    fn on_behalf_of(&self, behalf: Behalf) -> SharedStore {
+        self.store.on_behalf_of(behalf)
+    }
+
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
         let backwards = self.is(Fault::ClaimsBackwards);
         let claimed = self.store.claim(claim);

@@ -4,23 +4,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use taskwright::core::{EventId, Fingerprint, GeneratorName, ScheduleName, State, Topic, Verdict};
+use taskwright::core::audit::{Behalf, Entry, Link};
+use taskwright::core::token::SecretHash;
+use taskwright::core::{
+    CancelPolicy, EventId, Fingerprint, GeneratorName, ScheduleName, State, TokenId, Topic, UserName, Verdict,
+};
 use taskwright::store::{
-    BulkStore, Change, Changed, Claim, Claimed, ClaimedJob, Collect, CollectStore, Collected, Counters,
-    DeliveryView, DueSchedules, EndedItem, Enqueued, EventKey, EventStore, ExecutionFilter, ExecutionPage,
-    Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore,
-    GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening,
-    ListeningGenerator, LogChunk, LogEntry, LogPage, NewBulk, NewEvent, NewGenerator, NewWebhook, NewWorker,
-    Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply,
-    RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey,
-    ScheduleStore, ScheduleWrite, Seen, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
+    AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore, Change, Changed, Claim, Claimed, ClaimedJob,
+    Collect, CollectStore, Collected, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, EventKey,
+    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
+    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, IdentityStore, ItemsEnded,
+    JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator, LogChunk, LogEntry,
+    LogPage, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order,
+    Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet,
+    RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore,
+    ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
     SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator,
-    StoredRetry, StoredSchedule, StoredWebhook, TableRows, TakeGenerators, TakenGenerators, WebhookStore,
-    WebhookWrite, WorkerView, Written,
+    StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore,
+    TableRows, TakeGenerators, TakenGenerators, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use taskwright::{
-    Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Priority, QueueName, Timestamp,
-    WorkerId,
+    Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName,
+    Timestamp, WorkerId,
 };
 use tokio::sync::watch;
 
@@ -337,7 +342,118 @@ impl CollectStore for CountingStore {
     }
 }
 
+impl IdentityStore for CountingStore {
+    fn has_principals(&self) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn bootstrap(&self, _: Timestamp, _: NewToken) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn add_token(&self, _: Timestamp, _: NewToken) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn token(&self, _: SecretHash) -> Reply<'_, Option<StoredToken>> {
+        reply(None)
+    }
+
+    fn tokens(&self, _: Option<TokenId>, _: usize) -> Reply<'_, Vec<StoredToken>> {
+        reply(Vec::new())
+    }
+
+    fn revoke_token(&self, _: Timestamp, _: TokenId) -> Reply<'_, Kept> {
+        reply(Kept::Unknown)
+    }
+
+    fn touch_token(&self, _: Timestamp, _: TokenId) -> Reply<'_, ()> {
+        reply(())
+    }
+
+    fn add_user(&self, _: Timestamp, _: NewUser) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn user(&self, _: UserName) -> Reply<'_, Option<StoredUser>> {
+        reply(None)
+    }
+
+    fn users(&self, _: Option<UserName>, _: usize) -> Reply<'_, Vec<StoredUser>> {
+        reply(Vec::new())
+    }
+
+    fn write_user(&self, _: Timestamp, _: UserName, _: UserWrite) -> Reply<'_, Kept> {
+        reply(Kept::Unknown)
+    }
+
+    fn remove_user(&self, _: Timestamp, _: UserName) -> Reply<'_, Kept> {
+        reply(Kept::Unknown)
+    }
+
+    fn open_session(&self, _: Timestamp, _: NewSession) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn session(&self, _: SecretHash) -> Reply<'_, Option<StoredSession>> {
+        reply(None)
+    }
+
+    fn touch_session(&self, _: Timestamp, _: SecretHash) -> Reply<'_, ()> {
+        reply(())
+    }
+
+    fn end_session(&self, _: SecretHash) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn cancel_policy(&self, _: Namespace) -> Reply<'_, CancelPolicy> {
+        reply(CancelPolicy::default())
+    }
+
+    fn set_cancel_policy(&self, _: Timestamp, _: Namespace, _: CancelPolicy) -> Reply<'_, bool> {
+        reply(false)
+    }
+}
+
+impl AuditStore for CountingStore {
+    fn note_audit(&self, _: Entry) -> Reply<'_, ()> {
+        reply(())
+    }
+
+    fn seal_audit(&self, _: usize) -> Reply<'_, usize> {
+        reply(0)
+    }
+
+    fn audit_ends(&self) -> Reply<'_, AuditEnds> {
+        reply(AuditEnds::default())
+    }
+
+    fn audit_links(&self, _: u64, _: usize) -> Reply<'_, Vec<Link>> {
+        reply(Vec::new())
+    }
+
+    fn audit_page(&self, _: AuditFilter, _: Option<u64>, _: usize) -> Reply<'_, AuditPage> {
+        reply(AuditPage::default())
+    }
+}
+
+impl SubmitterStore for CountingStore {
+    fn comment(&self, _: Timestamp, _: JobId, _: Actor, _: String) -> Reply<'_, bool> {
+        reply(false)
+    }
+
+    fn consume(&self, _: Timestamp, jobs: Vec<JobId>, _: Owner) -> Reply<'_, Vec<bool>> {
+        reply(vec![false; jobs.len()])
+    }
+}
+
 impl Store for CountingStore {
+    /// Nobody acts here on behalf of anybody: another store, without jobs.
+    fn on_behalf_of(&self, _: Behalf) -> SharedStore {
+        Arc::new(Self::new(0))
+    }
+
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
         reply(Claimed { jobs: self.take(&claim) })
     }

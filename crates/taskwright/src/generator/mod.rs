@@ -59,6 +59,7 @@ mod family;
 mod item;
 mod progress;
 mod roll_up;
+mod seal;
 mod table;
 pub(crate) mod turn;
 
@@ -87,6 +88,7 @@ pub(crate) use self::family::{AnyFamily, KnownFamily};
 pub use self::item::Item;
 pub use self::progress::{Backlog, Cursor};
 use self::roll_up::RollUps;
+use self::seal::Sealer;
 pub use self::table::{Table, TableOrder};
 use crate::bulk::BulkSet;
 use crate::env::Env;
@@ -219,7 +221,7 @@ impl GeneratorSet {
             return Err(Error::invalid(
                 format!("the generator {name}"),
                 "the name is kept for those that Taskwright brings itself",
-                "give it another name: not `rollup`, and nothing that begins with `gc:`",
+                "give it another name: not `rollup` or `audit:seal`, and nothing that begins with `gc:`",
             ));
         }
         self.with_own(generator)
@@ -291,7 +293,7 @@ impl GeneratorSet {
         self
     }
 
-    /// These, and the generators of our own that every node knows: collectors, and the one that rolls up.
+    /// These, and the generators of our own that every node knows: collectors, the one that rolls up, and the one that seals the audit.
     ///
     /// # Errors
     ///
@@ -302,8 +304,9 @@ impl GeneratorSet {
         env: &Env,
         retention: &Retention,
     ) -> Result<Self, Error> {
-        let own = RollUps::new(store.clone(), env.clone());
-        Garbage::ALL.into_iter().try_fold(self.clone().with_own(own)?, |set, garbage| {
+        let set = self.clone().with_own(RollUps::new(store.clone(), env.clone()))?;
+        let set = set.with_own(Sealer::new(store.clone()))?;
+        Garbage::ALL.into_iter().try_fold(set, |set, garbage| {
             set.with_own(Collector::new(store.clone(), env.clone(), garbage, retention.of(garbage)))
         })
     }

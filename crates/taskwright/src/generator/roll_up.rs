@@ -73,6 +73,7 @@ mod tests {
     use std::sync::Arc;
 
     use taskwright_core::Garbage;
+    use taskwright_core::generator::SEAL;
     use taskwright_store::memory::MemoryStore;
 
     use super::*;
@@ -88,8 +89,8 @@ mod tests {
             let stored = store.generators(None, None, 100).await.unwrap();
             let names: BTreeSet<String> = stored.iter().map(|one| one.name.to_string()).collect();
             let ours = Garbage::ALL.iter().map(|garbage| format!("gc:{}", garbage.as_str()));
-            let ours: BTreeSet<String> = ours.chain([ROLL_UP.to_owned()]).collect();
-            assert_eq!((names, stored.len()), (ours, Garbage::ALL.len() + 1));
+            let ours: BTreeSet<String> = ours.chain([ROLL_UP.to_owned(), SEAL.to_owned()]).collect();
+            assert_eq!((names, stored.len()), (ours, Garbage::ALL.len() + 2));
             for one in stored {
                 assert!(is_well(&one.record), "{}: {}", one.name, one.record);
             }

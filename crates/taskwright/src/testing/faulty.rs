@@ -5,22 +5,25 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use taskwright_core::audit::{Behalf, Entry, Link};
+use taskwright_core::token::SecretHash;
 use taskwright_core::{
-    Actor, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, QueueName, ScheduleName, State,
-    Timestamp, Topic, Verdict, WorkerId,
+    Actor, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, Owner, QueueName,
+    ScheduleName, State, Timestamp, TokenId, Topic, UserName, Verdict, WorkerId,
 };
 use taskwright_store::{
-    BulkStore, Change, Changed, Claim, Claimed, Collect, CollectStore, Collected, Counters, DeliveryView,
-    DueSchedules, EndedItem, Enqueued, Error, EventKey, EventStore, ExecutionFilter, ExecutionPage,
-    Executions, Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore,
-    GeneratorWrite, HistoryStore, ItemsEnded, JobDetail, JobKey, JobOrigin, KnownFile, Listening,
-    ListeningGenerator, LogChunk, LogEntry, LogPage, NewBulk, NewEvent, NewGenerator, NewWebhook, NewWorker,
-    Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply,
-    RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey,
-    ScheduleStore, ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
-    SourceStore, SourceView, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator,
-    StoredRetry, StoredSchedule, StoredWebhook, TableRows, TakeGenerators, TakenGenerators, Takers,
-    WebhookStore, WebhookWrite, WorkerView, Written,
+    AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore, Change, Changed, Claim, Claimed, Collect,
+    CollectStore, Collected, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, Error, EventKey,
+    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
+    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, IdentityStore, ItemsEnded,
+    JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator, LogChunk, LogEntry,
+    LogPage, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order,
+    Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet,
+    RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore,
+    ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
+    SourceView, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry,
+    StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows,
+    TakeGenerators, TakenGenerators, Takers, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -60,6 +63,9 @@ pub enum Call {
     ReadLog,
     RollUp,
     WakeWebhooks,
+    TouchToken,
+    TouchSession,
+    SealAudit,
 }
 
 /// When a call fails.
@@ -74,6 +80,12 @@ pub enum When {
 /// Wraps a store, and lets calls fail that a test names.
 pub struct FaultyStore {
     store: SharedStore,
+    faults: Arc<Faults>,
+}
+
+/// What all handles of one store have in common.
+#[derive(Default)]
+struct Faults {
     plan: Mutex<Plan>,
     time: Mutex<Option<Timestamp>>,
     refuses: Mutex<Option<Refusal>>,
@@ -91,36 +103,36 @@ struct Plan {
 impl FaultyStore {
     /// Wraps a store; every call goes through until told otherwise.
     pub fn new(store: SharedStore) -> Arc<Self> {
-        Arc::new(Self { store, plan: Mutex::default(), time: Mutex::default(), refuses: Mutex::default() })
+        Arc::new(Self { store, faults: Arc::default() })
     }
 
     /// Lets these calls fail; calls of each kind are counted from 1.
     pub fn fail(&self, call: Call, numbers: RangeInclusive<u64>, when: When) {
-        lock(&self.plan).faults.push((call, numbers, when));
+        lock(&self.faults.plan).faults.push((call, numbers, when));
     }
 
     /// Lets everything go through from now on.
     pub fn heal(&self) {
-        lock(&self.plan).faults.clear();
+        lock(&self.faults.plan).faults.clear();
     }
 
     /// Has every batch refused, for good, that has such an end in it.
     pub fn refuse_ends(&self, such: impl Fn(&Finish) -> bool + Send + Sync + 'static) {
-        *lock(&self.refuses) = Some(Box::new(such));
+        *lock(&self.faults.refuses) = Some(Box::new(such));
     }
 
     /// Has the store tell this time from now on, as one with a clock of its own.
     pub fn tell_time(&self, time: Timestamp) {
-        *lock(&self.time) = Some(time);
+        *lock(&self.faults.time) = Some(time);
     }
 
     /// How often a call was made.
     pub fn count(&self, call: Call) -> u64 {
-        lock(&self.plan).counts.get(&call).copied().unwrap_or(0)
+        lock(&self.faults.plan).counts.get(&call).copied().unwrap_or(0)
     }
 
     fn next(&self, call: Call) -> Option<When> {
-        let mut plan = lock(&self.plan);
+        let mut plan = lock(&self.faults.plan);
         let count = plan.counts.entry(call).or_default();
         *count += 1;
         let number = *count;
@@ -443,7 +455,122 @@ impl CollectStore for FaultyStore {
     }
 }
 
+impl IdentityStore for FaultyStore {
+    fn has_principals(&self) -> Reply<'_, bool> {
+        self.store.has_principals()
+    }
+
+    fn bootstrap(&self, now: Timestamp, token: NewToken) -> Reply<'_, bool> {
+        self.store.bootstrap(now, token)
+    }
+
+    fn add_token(&self, now: Timestamp, token: NewToken) -> Reply<'_, bool> {
+        self.store.add_token(now, token)
+    }
+
+    fn token(&self, hash: SecretHash) -> Reply<'_, Option<StoredToken>> {
+        self.store.token(hash)
+    }
+
+    fn tokens(&self, before: Option<TokenId>, limit: usize) -> Reply<'_, Vec<StoredToken>> {
+        self.store.tokens(before, limit)
+    }
+
+    fn revoke_token(&self, now: Timestamp, token: TokenId) -> Reply<'_, Kept> {
+        self.store.revoke_token(now, token)
+    }
+
+    fn touch_token(&self, now: Timestamp, token: TokenId) -> Reply<'_, ()> {
+        self.run(Call::TouchToken, move || self.store.touch_token(now, token))
+    }
+
+    fn add_user(&self, now: Timestamp, user: NewUser) -> Reply<'_, bool> {
+        self.store.add_user(now, user)
+    }
+
+    fn user(&self, name: UserName) -> Reply<'_, Option<StoredUser>> {
+        self.store.user(name)
+    }
+
+    fn users(&self, after: Option<UserName>, limit: usize) -> Reply<'_, Vec<StoredUser>> {
+        self.store.users(after, limit)
+    }
+
+    fn write_user(&self, now: Timestamp, name: UserName, write: UserWrite) -> Reply<'_, Kept> {
+        self.store.write_user(now, name, write)
+    }
+
+    fn remove_user(&self, now: Timestamp, name: UserName) -> Reply<'_, Kept> {
+        self.store.remove_user(now, name)
+    }
+
+    fn open_session(&self, now: Timestamp, session: NewSession) -> Reply<'_, bool> {
+        self.store.open_session(now, session)
+    }
+
+    fn session(&self, hash: SecretHash) -> Reply<'_, Option<StoredSession>> {
+        self.store.session(hash)
+    }
+
+    fn touch_session(&self, now: Timestamp, hash: SecretHash) -> Reply<'_, ()> {
+        self.run(Call::TouchSession, move || self.store.touch_session(now, hash))
+    }
+
+    fn end_session(&self, hash: SecretHash) -> Reply<'_, bool> {
+        self.store.end_session(hash)
+    }
+
+    fn cancel_policy(&self, namespace: Namespace) -> Reply<'_, CancelPolicy> {
+        self.store.cancel_policy(namespace)
+    }
+
+    fn set_cancel_policy(
+        &self,
+        now: Timestamp,
+        namespace: Namespace,
+        policy: CancelPolicy,
+    ) -> Reply<'_, bool> {
+        self.store.set_cancel_policy(now, namespace, policy)
+    }
+}
+
+impl AuditStore for FaultyStore {
+    fn note_audit(&self, entry: Entry) -> Reply<'_, ()> {
+        self.store.note_audit(entry)
+    }
+
+    fn seal_audit(&self, limit: usize) -> Reply<'_, usize> {
+        self.run(Call::SealAudit, move || self.store.seal_audit(limit))
+    }
+
+    fn audit_ends(&self) -> Reply<'_, AuditEnds> {
+        self.store.audit_ends()
+    }
+
+    fn audit_links(&self, after: u64, limit: usize) -> Reply<'_, Vec<Link>> {
+        self.store.audit_links(after, limit)
+    }
+
+    fn audit_page(&self, filter: AuditFilter, before: Option<u64>, limit: usize) -> Reply<'_, AuditPage> {
+        self.store.audit_page(filter, before, limit)
+    }
+}
+
+impl SubmitterStore for FaultyStore {
+    fn comment(&self, now: Timestamp, job: JobId, actor: Actor, text: String) -> Reply<'_, bool> {
+        self.store.comment(now, job, actor, text)
+    }
+
+    fn consume(&self, now: Timestamp, jobs: Vec<JobId>, owner: Owner) -> Reply<'_, Vec<bool>> {
+        self.store.consume(now, jobs, owner)
+    }
+}
+
 impl Store for FaultyStore {
+    fn on_behalf_of(&self, behalf: Behalf) -> SharedStore {
+        Arc::new(Self { store: self.store.on_behalf_of(behalf), faults: Arc::clone(&self.faults) })
+    }
+
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
         self.run(Call::Enqueue, move || self.store.enqueue(now, jobs))
     }
@@ -461,7 +588,7 @@ impl Store for FaultyStore {
     }
 
     fn finish(&self, now: Timestamp, worker: WorkerId, ends: Vec<Finish>) -> Reply<'_, Vec<Verdict>> {
-        if lock(&self.refuses).as_ref().is_some_and(|refuses| ends.iter().any(refuses)) {
+        if lock(&self.faults.refuses).as_ref().is_some_and(|refuses| ends.iter().any(refuses)) {
             return Box::pin(async { Err(refusal()) });
         }
         self.run(Call::Finish, move || self.store.finish(now, worker, ends))
@@ -602,7 +729,7 @@ impl Store for FaultyStore {
     }
 
     fn now(&self) -> Reply<'_, Option<Timestamp>> {
-        let told = *lock(&self.time);
+        let told = *lock(&self.faults.time);
         Box::pin(async move { if told.is_some() { Ok(told) } else { self.store.now().await } })
     }
 

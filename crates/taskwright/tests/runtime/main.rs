@@ -35,6 +35,7 @@ mod lost_workers_are_replaced;
 mod order_follows_priority;
 mod orders_are_obeyed;
 mod panics_stay_in_their_attempt;
+mod principals_prove_who_they_are;
 mod schedules_fire;
 mod schedules_follow_their_policies;
 mod schedules_survive_nodes_and_clocks;

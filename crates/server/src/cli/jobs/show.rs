@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::{AttemptRecord, Delivery, Timestamp, Usage, WorkerId};
-use taskwright_store::{JobDetail, JobOrigin, JobView, TimelineEntry};
+use taskwright_store::{Comment, JobDetail, JobOrigin, JobView, TimelineEntry};
 
 use super::window::Used;
 use crate::cli::select::{self, Selectors};
@@ -82,6 +82,7 @@ struct Whole<'a> {
     unique: Option<&'a str>,
     attempts: Vec<Attempt<'a>>,
     timeline: &'a [TimelineEntry],
+    comments: &'a [Comment],
 }
 
 #[derive(Serialize)]
@@ -122,7 +123,8 @@ fn print(context: &Context, job: &JobDetail, origin: Option<&JobOrigin>) -> Resu
         look::body(output, "Result", result)?;
     }
     attempts(output, job, now)?;
-    timeline(output, job, now)
+    timeline(output, job, now)?;
+    comments(output, job, now)
 }
 
 fn json(output: &Output, job: &JobDetail, origin: Option<&JobOrigin>) -> Result<(), Error> {
@@ -144,6 +146,7 @@ fn json(output: &Output, job: &JobDetail, origin: Option<&JobOrigin>) -> Result<
         unique: job.unique.as_deref(),
         attempts: job.attempts.iter().map(Attempt::from).collect(),
         timeline: &job.timeline,
+        comments: &job.comments,
     })
 }
 
@@ -188,6 +191,9 @@ fn facts(output: &Output, job: &JobDetail, origin: Option<&JobOrigin>, now: Time
     }
     if let Some(owner) = &view.owner {
         fact("owner", text::one_line(owner.as_str()))?;
+    }
+    if let Some(consumed) = view.consumed_at {
+        fact("end read", text::full(consumed, now))?;
     }
     if view.namespace != taskwright_core::Namespace::default() {
         fact("namespace", view.namespace.to_string())?;
@@ -296,6 +302,22 @@ fn timeline(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Erro
         ]);
     }
     output.table(&mut table)
+}
+
+/// What people said about it, each with its time and name, and below that its lines.
+fn comments(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Error> {
+    if job.comments.is_empty() {
+        return Ok(());
+    }
+    look::heading(output, "Comments")?;
+    for comment in &job.comments {
+        let head = format!("  {}  {}", text::full(comment.at, now), text::one_line(comment.actor.as_str()));
+        output.line(output.paint(&head, Paint::Faint))?;
+        for line in text::lines(&comment.text).lines() {
+            output.line(format!("    {line}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// An actor, with the id of a worker cut to the end that tells workers apart.

@@ -17,7 +17,11 @@ impl EventStore for PostgresStore {
     fn emit(&self, now: Timestamp, events: Vec<NewEvent>) -> Reply<'_, ()> {
         Box::pin(async move {
             check_events(&events)?;
-            self.once(event::EMIT, &Columns::of(now, &events).parameters()).await?;
+            let columns = Columns::of(now, &events);
+            if self.behalf.is_some() {
+                return transact!(self, session => event::emit(session, &columns));
+            }
+            self.once(event::EMIT, &columns.parameters()).await?;
             self.bell.ring(&self.connections);
             Ok(())
         })

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use taskwright_core::{NewJob, Timestamp, Verdict, WorkerId};
 use tokio::sync::oneshot;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::super::enqueue::NewRow;
 use super::super::error::{is_conflict, is_duplicate, is_elsewhere};
@@ -14,6 +14,7 @@ use super::super::streamed::{self, Streamed};
 use super::super::{claim, copy, enqueue, finish, unanswered};
 use super::{PostgresStore, TRIES_MAX};
 use crate::Enqueued;
+use crate::audit::{body, outcome};
 use crate::claim::{Claim, Claimed};
 use crate::error::Error;
 use crate::finish::{Finish, uncounted};
@@ -22,7 +23,8 @@ impl PostgresStore {
     /// Jobs that go into streams by `COPY`, if all of these do. PgBouncer (1.18 at least) hangs when one fails in the
     /// extended protocol, as it does that meets an id twice.
     pub(super) fn streamed<'a>(&self, now: Timestamp, jobs: &'a [NewJob]) -> Option<Vec<NewRow<'a>>> {
-        let copies = jobs.len() == 1 || !self.connections.settings().pgbouncer;
+        // What leaves an entry of the audit goes alone, or as any other transaction.
+        let copies = jobs.len() == 1 || !(self.connections.settings().pgbouncer || self.behalf.is_some());
         enqueue::plain(&self.lanes, now, jobs).filter(|rows| copies && !rows.is_empty())
     }
 
@@ -53,7 +55,7 @@ impl PostgresStore {
     /// Stores jobs that go into streams; `None`, and nothing is stored, when one of their ids exists.
     pub(super) async fn enqueue_plain(&self, rows: &[NewRow<'_>]) -> Result<Option<Vec<Enqueued>>, Error> {
         let stored = match rows {
-            [row] => self.once(enqueue::INSERT_ONE, &enqueue::One::of(row).parameters()).await.map(drop),
+            [row] => self.enqueue_one(row).await,
             rows => {
                 self.counts.calls.fetch_add(1, Ordering::Relaxed);
                 let stored = self.connections.get().await?.copy(copy::COPY, copy::encode(rows, None)).await;
@@ -68,6 +70,20 @@ impl PostgresStore {
             Err(error) if is_duplicate(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Stores a job that goes into a stream, and an entry of the audit in the same statement, if somebody stands behind it.
+    async fn enqueue_one(&self, row: &NewRow<'_>) -> Result<(), Error> {
+        let one = enqueue::One::of(row);
+        let parameters = one.parameters();
+        let Some(behalf) = &self.behalf else {
+            return self.once(enqueue::INSERT_ONE, &parameters).await.map(drop);
+        };
+        let Some(outcome) = outcome(&enqueue::new(row.job)) else { return Ok(()) };
+        let body = body(&behalf.entry(outcome))?;
+        let parameters: Vec<_> =
+            parameters.into_iter().chain([(&body as &(dyn ToSql + Sync), Type::TEXT)]).collect();
+        self.once(enqueue::INSERT_ONE_TOLD, &parameters).await.map(drop)
     }
 
     /// Stores a job that goes into a stream, and gives it to a worker if it is the next one there; `None`, and nothing is stored,

@@ -1,0 +1,165 @@
+//! What those who submit jobs do with them besides.
+
+use taskwright_core::limit::COMMENTS_MAX;
+use taskwright_core::{Garbage, NewJob, Owner, State};
+
+use super::Harness;
+use super::fixture::*;
+use crate::{Change, Changed, Collect, Filter};
+
+fn owner(name: &str) -> Owner {
+    Owner::new(name).expect("scenarios name owners well")
+}
+
+fn owned(n: u32, name: &str) -> NewJob {
+    NewJob { owner: Some(owner(name)), ..job(n) }
+}
+
+async fn consume(process: &Process, now: u64, numbers: &[u32], name: &str) -> Vec<bool> {
+    let ids = numbers.iter().map(|n| id(*n)).collect();
+    process.store().consume(at(now), ids, owner(name)).await.expect("it is answered")
+}
+
+async fn comment(process: &Process, now: u64, n: u32, text: &str) -> bool {
+    process.store().comment(at(now), id(n), alice(), text.to_owned()).await.expect("it is answered")
+}
+
+pub async fn comments_are_shown_with_the_job_in_their_order(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    process.enqueue(0, jobs(1..=2)).await;
+    assert_eq!(process.detail(1).await.comments, []);
+    assert!(comment(&process, 5, 1, "first\nof two lines").await);
+    assert!(comment(&process, 4, 1, "second, by a slower clock").await);
+    assert!(!comment(&process, 6, 9, "there is no such job").await);
+    let comments = process.detail(1).await.comments;
+    let told: Vec<_> = comments.iter().map(|one| (one.at, one.actor.clone(), one.text.as_str())).collect();
+    assert_eq!(told, [(at(5), alice(), "first\nof two lines"), (at(4), alice(), "second, by a slower clock")]);
+    assert_eq!(process.detail(2).await.comments, []);
+    // Also on one that is over, and it changes nothing about the job.
+    process.change(7, 1, Change::Cancel).await;
+    let before = process.detail(1).await;
+    assert!(comment(&process, 8, 1, "third").await);
+    let after = process.detail(1).await;
+    assert_eq!((after.view, after.timeline, after.comments.len()), (before.view, before.timeline, 3));
+}
+
+pub async fn comments_go_with_their_job(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    process.enqueue(0, [job(1)]).await;
+    comment(&process, 1, 1, "gone soon").await;
+    process.change(2, 1, Change::Cancel).await;
+    assert_eq!(process.change(3, 1, Change::Delete).await, Changed::Done);
+    process.enqueue(4, [job(1)]).await;
+    assert_eq!(process.detail(1).await.comments, []);
+}
+
+pub async fn too_many_comments_and_bad_ones_are_refused(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    process.enqueue(0, [job(1)]).await;
+    let error = process.store().comment(at(1), id(1), alice(), "\u{1b}[31m".to_owned()).await;
+    assert!(error.expect_err("it is refused").is_domain());
+    for _ in 0..COMMENTS_MAX {
+        assert!(comment(&process, 1, 1, "again").await);
+    }
+    let error = process.store().comment(at(1), id(1), alice(), "once too often".to_owned()).await;
+    assert!(error.expect_err("it is refused").is_domain());
+    assert_eq!(process.detail(1).await.comments.len(), COMMENTS_MAX);
+}
+
+pub async fn comments_at_the_same_time_are_all_there(harness: &impl Harness) {
+    let processes = [Process::start(harness).await, Process::start(harness).await];
+    processes[0].enqueue(0, [job(1)]).await;
+    for round in 0..5 {
+        let (one, other) = tokio::join!(
+            comment(&processes[0], round, 1, "from here"),
+            comment(&processes[1], round, 1, "from there")
+        );
+        assert!(one && other);
+    }
+    assert_eq!(processes[0].detail(1).await.comments.len(), 10);
+}
+
+pub async fn reading_how_a_job_ended_is_noted_once_and_only_by_its_owner(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, [owned(1, "bob"), owned(2, "bob"), job(3), owned(4, "Bob")]).await;
+    assert_eq!(consume(&process, 1, &[1, 2, 3, 4], "bob").await, [false; 4], "none is over");
+    for claimed in worker.claim_all(1).await {
+        worker.end(2, &claimed, completed()).await;
+    }
+    // Showing and listing it is not reading it.
+    assert_eq!(process.view(1).await.consumed_at, None);
+    assert_eq!(process.list(Filter { consumed: Some(true), ..Filter::default() }).await, NONE);
+    assert_eq!(consume(&process, 5, &[1], "carol").await, [false]);
+    assert_eq!(consume(&process, 5, &[1, 9, 3, 4, 1], "bob").await, [true, false, false, false, false]);
+    assert_eq!(process.view(1).await.consumed_at, Some(at(5)));
+    assert_eq!(consume(&process, 6, &[1, 2], "bob").await, [false, true]);
+    assert_eq!(process.view(1).await.consumed_at, Some(at(5)));
+    assert_eq!(process.list(Filter { consumed: Some(true), ..Filter::default() }).await, [1, 2]);
+    assert_eq!(process.list(Filter { consumed: Some(false), ..Filter::default() }).await, [3, 4]);
+}
+
+pub async fn each_way_to_end_can_be_read(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, [owned(1, "bob")]).await;
+    let claimed = worker.take(1).await;
+    worker.end(2, &claimed, taskwright_core::Outcome::Fail { error: "bad".to_owned() }).await;
+    process.enqueue(2, [owned(2, "bob"), owned(3, "bob"), owned(4, "bob")]).await;
+    process.change(3, 2, Change::Cancel).await;
+    process.change(3, 3, Change::Drop).await;
+    let claimed = worker.take(3).await;
+    assert_eq!(consume(&process, 4, &[4], "bob").await, [false], "it runs");
+    worker.end(4, &claimed, failed("later")).await;
+    assert_eq!(process.state(4).await, State::Retryable);
+    assert_eq!(consume(&process, 5, &[1, 2, 3, 4], "bob").await, [true, true, true, false]);
+}
+
+pub async fn a_job_that_runs_again_has_another_end_to_be_read(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    process.enqueue(0, [owned(1, "bob")]).await;
+    process.change(1, 1, Change::Cancel).await;
+    assert_eq!(consume(&process, 2, &[1], "bob").await, [true]);
+    assert_eq!(process.change(3, 1, Change::Redo { repeat: false }).await, Changed::Done);
+    assert_eq!(process.view(1).await.consumed_at, None);
+    process.change(4, 1, Change::Cancel).await;
+    assert_eq!(process.view(1).await.consumed_at, None);
+    assert_eq!(consume(&process, 5, &[1], "bob").await, [true]);
+    assert_eq!(process.view(1).await.consumed_at, Some(at(5)));
+}
+
+pub async fn jobs_whose_end_was_read_may_go_earlier(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, (1..=5).map(|n| owned(n, "bob"))).await;
+    for claimed in worker.claim(worker.ask(1, 4)).await {
+        worker.end(2, &claimed, completed()).await;
+    }
+    process.change(2, 5, Change::Cancel).await;
+    consume(&process, 10, &[1, 3], "bob").await;
+    consume(&process, 20, &[5], "bob").await;
+    let look = async |before| {
+        let collect =
+            Collect { garbage: Garbage::Consumed, before: at(before), after: None, limit: 100, dry_run: true };
+        let told = process.store().collect(collect).await.expect("looked at");
+        told.jobs.iter().map(|id| number(*id)).collect::<Vec<_>>()
+    };
+    assert_eq!(look(10).await, NONE);
+    assert_eq!((look(11).await, look(21).await), (vec![1, 3], vec![1, 3, 5]));
+    assert_eq!(process.collect(Garbage::Consumed, at(11), 1).await, 2);
+    assert_eq!(process.list(Filter::default()).await, [2, 4, 5]);
+    assert_eq!(process.collect(Garbage::Consumed, at(1_000), 1).await, 1);
+    assert_eq!(process.list(Filter::default()).await, [2, 4], "nobody has read how these ended");
+}
+
+pub async fn a_held_job_that_nobody_released_is_dropped_and_can_be_read(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    process.enqueue(0, [NewJob { held: true, ..owned(1, "bob") }]).await;
+    process.promote(3_599).await;
+    assert_eq!(process.state(1).await, State::Held);
+    process.promote(3_600).await;
+    let view = process.view(1).await;
+    assert_eq!((view.state, view.error.as_deref()), (State::Dropped, Some("hold expired: never released")));
+    assert!(!view.cancel_requested);
+    assert_eq!(consume(&process, 4_000, &[1], "bob").await, [true]);
+}

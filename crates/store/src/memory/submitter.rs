@@ -1,0 +1,42 @@
+//! Comments, and jobs whose end was read.
+
+use taskwright_core::limit::check_comment;
+use taskwright_core::{Actor, JobId, Owner, Timestamp};
+
+use super::MemoryStore;
+use super::world::World;
+use crate::Reply;
+use crate::submitter::{Comment, SubmitterStore, check_consume, check_count};
+
+impl SubmitterStore for MemoryStore {
+    fn comment(&self, now: Timestamp, job: JobId, actor: Actor, text: String) -> Reply<'_, bool> {
+        self.act(|world| {
+            check_comment(&text)?;
+            let Some(key) = world.keys.get(&job).copied() else { return Ok(false) };
+            check_count(world.jobs[&key].comments.len())?;
+            world.update(key, |job| job.comments.push(Comment { at: now, actor, text }));
+            Ok(true)
+        })
+    }
+
+    fn consume(&self, now: Timestamp, jobs: Vec<JobId>, owner: Owner) -> Reply<'_, Vec<bool>> {
+        self.act(|world| {
+            check_consume(&jobs)?;
+            Ok(jobs.into_iter().map(|job| world.consume(now, job, &owner)).collect())
+        })
+    }
+}
+
+impl World {
+    fn consume(&mut self, now: Timestamp, job: JobId, owner: &Owner) -> bool {
+        let Some(key) = self.keys.get(&job).copied() else { return false };
+        self.update(key, |job| {
+            let is_new =
+                job.state.is_terminal() && job.new.owner.as_ref() == Some(owner) && job.consumed_at.is_none();
+            if is_new {
+                job.consumed_at = Some(now);
+            }
+            is_new
+        })
+    }
+}
