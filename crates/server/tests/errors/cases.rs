@@ -403,7 +403,7 @@ fn stores() -> Vec<Case> {
             .file("a.txt", "This is a letter and no database. ".repeat(100)),
         Case::new("store of a newer version", 1, "jobs list").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
-            conn.execute("INSERT INTO taskwright_migration VALUES (9, 'later', 'x', 0, 9)", []).unwrap();
+            conn.execute("INSERT INTO taskwright_migration VALUES (10, 'later', 'x', 0, 10)", []).unwrap();
         }),
         Case::new("store of an edited migration", 1, "jobs list").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
@@ -447,7 +447,7 @@ fn stores() -> Vec<Case> {
         }),
         Case::new("check of a newer store", 1, "migrate --check").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
-            conn.execute("INSERT INTO taskwright_migration VALUES (9, 'later', 'x', 0, 9)", []).unwrap();
+            conn.execute("INSERT INTO taskwright_migration VALUES (10, 'later', 'x', 0, 10)", []).unwrap();
         }),
         Case::new("no space for the output", 1, "jobs list").after("enqueue exec -- ls").on_a_full_device(),
     ]

@@ -145,7 +145,8 @@ async fn collect_consumed(session: &mut Session<'_>, collect: &Collect) -> Resul
     let more = next.is_some();
     let before = collect.before.as_micros();
     let mut seqs: Vec<i64> = met.iter().filter(|(_, at)| *at < before).map(|(seq, _)| *seq).collect();
-    if !collect.dry_run {
+    // No job is looked for where there is none: an empty list would have the planner walk all of them.
+    if !collect.dry_run && !seqs.is_empty() {
         let free = session.all(LOCK_JOBS_FREE, &[&seqs]).await?;
         seqs = free.iter().map(|row| get(row, 0)).collect::<Result<_, Error>>()?;
     }

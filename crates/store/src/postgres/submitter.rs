@@ -41,6 +41,9 @@ pub(super) async fn consume(
     let ids: Vec<Uuid> = jobs.iter().copied().map(Uuid::from).collect();
     let rows = session.all(FIND, &[&ids, &owner.as_str()]).await?;
     let seqs = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
+    if seqs.is_empty() {
+        return Ok(vec![false; jobs.len()]);
+    }
     // Whoever runs one again waits, or is done: then it is not over.
     let rows = session.all(LOCK_JOBS, &[&seqs]).await?;
     let mut ids: HashMap<JobId, i64> = HashMap::new();
