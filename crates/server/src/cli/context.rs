@@ -155,20 +155,7 @@ impl Context {
     ///
     /// When neither the program, the config file nor the binary knows it; the nearest kind is named.
     pub(crate) fn check_kind(&self, kind: &str) -> Result<(), Error> {
-        let known = self.kinds();
-        if known.contains(kind) {
-            return Ok(());
-        }
-        let source = match &self.config.file {
-            Some(file) => format!("{} defines no such task", file.display()),
-            None => format!("there is no {DEFAULT_FILE} here that could define it"),
-        };
-        let fix = match nearest(kind, known.iter().copied()) {
-            Some(meant) => format!("write `{meant}`, or pass --any-kind if another program runs it"),
-            None => format!("define [tasks.{kind}], or pass --any-kind if another program runs it"),
-        };
-        let kind = taskwright_core::name::shown(kind);
-        Err(Error::usage(format!("the kind {kind:?} is not known"), source, fix))
+        crate::submit::check_kind(&self.app, &self.config, kind, "--any-kind")
     }
 
     /// Warns of schedules in the config file whose task nobody here runs: their jobs would wait. Another program may run
@@ -231,9 +218,7 @@ impl Context {
 
     /// The kinds that can be run here.
     pub(crate) fn kinds(&self) -> BTreeSet<&str> {
-        let own = self.app.kinds().iter().map(String::as_str);
-        let configured = self.config.tasks.keys().map(String::as_str);
-        own.chain(configured).chain(crate::config::task::BUILT_IN_KINDS).collect()
+        crate::submit::kinds(&self.app, &self.config)
     }
 
     /// Runs asynchronous work to its end.

@@ -222,6 +222,11 @@ fn manner_of(args: &[OsString]) -> Manner {
     Manner { json: ours.clone().any(|arg| arg == "--json"), ..Manner::default() }
 }
 
+/// The user who is logged in, who acts unless somebody says otherwise.
+pub(crate) fn local_actor() -> taskwright_core::Actor {
+    context::actor(None)
+}
+
 /// The whole command line, for completions and tests.
 fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()

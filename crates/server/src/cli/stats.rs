@@ -1,17 +1,16 @@
 //! `stats`: how executions went, span by span, from roll-ups. What draws charts reads its JSON.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
-use taskwright_core::rollup::{Grain, Histogram, RollUp};
-use taskwright_core::{Namespace, Timestamp};
+use taskwright_core::Namespace;
+use taskwright_core::rollup::{Grain, RollUp};
 use taskwright_store::{Pattern, RollUpFilter, RollUpPlace, Store};
 
 use super::Context;
-use super::jobs::{micros, percent, time_or_dash};
+use super::jobs::{percent, time_or_dash};
 use super::value::Moment;
+use crate::answer::stats::{self as answer, By, Key, Line, MINUTES_MAX};
 use crate::error::{Error, Exit};
 use crate::output::{Column, Paint, Table};
 use crate::text;
@@ -50,25 +49,12 @@ pub(super) struct Stats {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum By {
-    /// All together
-    All,
-    /// Each task
-    Kind,
-    /// Each queue
-    Queue,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Every {
     /// Each minute
     Minute,
     /// Each hour
     Hour,
 }
-
-/// Up to this long a window is told by the minute.
-const MINUTES_MAX: Duration = Duration::from_secs(3 * 3_600);
 
 /// Roll-ups that are read at once.
 const PAGE: usize = 1_000;
@@ -84,9 +70,6 @@ const COLUMNS: [Column; 9] = [
     Column::new("wait p50", 2).right(),
     Column::new("wait p95", 1).right(),
 ];
-
-/// What one line is about.
-type Key = (Timestamp, Namespace, String);
 
 impl Stats {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
@@ -112,19 +95,10 @@ impl Stats {
             kinds: patterns(&self.kind),
             queues: patterns(&self.queue),
         };
-        let mut lines: BTreeMap<Key, RollUp> = BTreeMap::new();
-        each(&**context.store().await?, filter, |place, sum| {
-            let name = match self.by {
-                By::All => String::new(),
-                By::Kind => place.kind.to_string(),
-                By::Queue => place.queue.to_string(),
-            };
-            lines.entry((place.at, place.namespace, name)).or_default().merge(&sum);
-        })
-        .await?;
+        let lines = answer::lines(&**context.store().await?, filter, self.by).await?;
         if context.output.is_json() {
             for (key, sum) in &lines {
-                context.output.json(&self.line(grain, key, sum))?;
+                context.output.json(&Line::of(self.by, grain, key, sum))?;
             }
         } else if !lines.is_empty() {
             context.output.table(&mut table(&lines))?;
@@ -134,21 +108,6 @@ impl Stats {
             context.output.note("nothing is rolled up that matches");
         }
         Ok(Exit::Ok)
-    }
-
-    fn line<'a>(&self, grain: Grain, (from, namespace, name): &'a Key, sum: &RollUp) -> Line<'a> {
-        Line {
-            from: *from,
-            every: grain.as_str(),
-            namespace,
-            kind: matches!(self.by, By::Kind).then_some(name),
-            queue: matches!(self.by, By::Queue).then_some(name),
-            executions: sum.executions(),
-            outcomes: sum.ends(),
-            success_rate: sum.success_rate(),
-            run: Times::of(&sum.run),
-            wait: Times::of(&sum.wait),
-        }
     }
 }
 
@@ -165,45 +124,6 @@ pub(super) async fn each(
         after = page.next;
         if after.is_none() {
             return Ok(());
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    from: Timestamp,
-    every: &'static str,
-    namespace: &'a Namespace,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<&'a String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    queue: Option<&'a String>,
-    executions: u64,
-    outcomes: BTreeMap<&'static str, u64>,
-    success_rate: Option<f64>,
-    run: Times,
-    wait: Times,
-}
-
-/// What is known of times, in microseconds; `null` of none.
-#[derive(Serialize)]
-struct Times {
-    count: u64,
-    total_us: u64,
-    p50_us: Option<u64>,
-    p95_us: Option<u64>,
-    p99_us: Option<u64>,
-}
-
-impl Times {
-    fn of(times: &Histogram) -> Self {
-        let quantile = |share| times.quantile(share).map(micros);
-        Self {
-            count: times.count(),
-            total_us: micros(times.total()),
-            p50_us: quantile(0.5),
-            p95_us: quantile(0.95),
-            p99_us: quantile(0.99),
         }
     }
 }

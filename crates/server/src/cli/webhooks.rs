@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 use taskwright::webhook::{WebhookView, Webhooks as Client};
-use taskwright_core::trigger::TopicPattern;
-use taskwright_core::webhook::{Disabled, Order, Origin, RETRIES_MAX};
-use taskwright_core::{Namespace, Timestamp, WebhookName};
+use taskwright_core::webhook::RETRIES_MAX;
+use taskwright_core::{Timestamp, WebhookName};
 
 use super::Context;
+use crate::answer::webhook as answer;
 use crate::error::{Error, Exit, nearest};
 use crate::output::Paint;
 
@@ -109,21 +108,14 @@ async fn unknown(context: &Context, name: &WebhookName) -> Result<Error, Error> 
 
 /// How an endpoint is, in a word, and its colour.
 fn status(view: &WebhookView) -> (&'static str, Paint) {
-    match &view.endpoint.disabled {
-        Some(_) => ("disabled", Paint::Faint),
-        None if view.record.paused.is_some() => ("paused", Paint::Warn),
-        None if view.progress.breaker.opened_at().is_some() => ("failing", Paint::Bad),
-        None if view.progress.full => ("full", Paint::Bad),
-        None => ("on", Paint::Good),
-    }
-}
-
-/// Events that it may have to be told of at most: also those that are not for it count.
-fn backlog(view: &WebhookView, head: i64) -> i64 {
-    match view.endpoint.disabled.as_ref().map(|disabled| disabled.backlog) {
-        Some(taskwright_core::webhook::Backlog::Drop) => 0,
-        _ => (head - view.progress.cursor).max(0),
-    }
+    let word = answer::status(view);
+    let paint = match word {
+        "disabled" => Paint::Faint,
+        "paused" => Paint::Warn,
+        "on" => Paint::Good,
+        _ => Paint::Bad,
+    };
+    (word, paint)
 }
 
 /// What keeps an endpoint from being told of everything, for `doctor`; not that somebody disabled it. `gone` events of its backlog
@@ -144,53 +136,4 @@ pub(super) fn trouble(view: &WebhookView, gone: u64, now: Timestamp) -> Option<S
         _ => None,
     });
     what.map(|what| format!("{name}: {what}"))
-}
-
-/// An endpoint as JSON, without its secrets.
-#[derive(Serialize)]
-struct Listed<'a> {
-    name: &'a WebhookName,
-    namespace: &'a Namespace,
-    status: &'a str,
-    url: &'a str,
-    topics: &'a [TopicPattern],
-    in_flight: u32,
-    order: Order,
-    timeout_ms: u128,
-    allow_private: bool,
-    origin: &'a Origin,
-    disabled: Option<&'a Disabled>,
-    failing_since: Option<Timestamp>,
-    full: bool,
-    missed_max: u64,
-    missed_at: Option<Timestamp>,
-    backlog_max: i64,
-    old_secret_until: Option<Timestamp>,
-    created_at: Timestamp,
-}
-
-impl<'a> Listed<'a> {
-    fn of(view: &'a WebhookView, head: i64) -> Self {
-        let endpoint = &view.endpoint;
-        Self {
-            name: &view.name,
-            namespace: &view.namespace,
-            status: status(view).0,
-            url: &endpoint.url,
-            topics: &endpoint.topics.0,
-            in_flight: endpoint.in_flight,
-            order: endpoint.order,
-            timeout_ms: endpoint.timeout.as_millis(),
-            allow_private: endpoint.allow_private,
-            origin: &endpoint.origin,
-            disabled: endpoint.disabled.as_ref(),
-            failing_since: view.progress.breaker.opened_at(),
-            full: view.progress.full,
-            missed_max: view.progress.missed,
-            missed_at: view.progress.missed_at,
-            backlog_max: backlog(view, head),
-            old_secret_until: endpoint.old_secret.as_ref().map(|old| old.until),
-            created_at: view.created_at,
-        }
-    }
 }

@@ -81,7 +81,7 @@ impl Create {
         }
         let id = context.client_or_new().await?.bulks(&BulkSet::built_in()).create(bulk).await?;
         match context.output.is_json() {
-            true => context.output.json(&json!({ "id": id }))?,
+            true => context.output.json(&crate::answer::bulk::Created { id })?,
             false => context.output.line(id.to_string())?,
         }
         Ok(Exit::Ok)

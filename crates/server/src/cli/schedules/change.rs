@@ -1,10 +1,10 @@
 //! `schedules pause`, `resume`, `fire` and `remove`.
 
 use clap::Args;
-use serde_json::json;
 use taskwright_core::ScheduleName;
 use taskwright_core::trigger::read_moment;
 
+use crate::answer::schedule::{Made, Removed, Switched};
 use crate::cli::Context;
 use crate::error::{Error, Exit};
 
@@ -97,7 +97,7 @@ async fn switch(context: &Context, names: &[ScheduleName], paused: bool) -> Resu
 
 fn tell(context: &Context, name: &ScheduleName, paused: bool, changed: bool) -> Result<(), Error> {
     if context.output.is_json() {
-        return context.output.json(&json!({ "name": name, "paused": paused, "changed": changed }));
+        return context.output.json(&Switched { changed, name: name.clone(), paused });
     }
     let word = match (paused, changed) {
         (true, true) => "paused",
@@ -128,7 +128,7 @@ impl Fire {
             job => job?,
         };
         if context.output.is_json() {
-            context.output.json(&json!({ "id": job, "schedule": self.name }))?;
+            context.output.json(&Made { id: job, schedule: self.name })?;
         } else {
             context.output.line(job.to_string())?;
         }
@@ -149,7 +149,7 @@ impl Remove {
                 continue;
             }
             if context.output.is_json() {
-                context.output.json(&json!({ "name": name, "removed": true }))?;
+                context.output.json(&Removed { name: name.clone(), removed: true })?;
             } else {
                 context.output.line(format!("{name}  removed"))?;
             }

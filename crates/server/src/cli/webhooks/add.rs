@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
 use taskwright_core::WebhookName;
 use taskwright_core::trigger::TopicPattern;
 use taskwright_core::webhook::{Endpoint, Order, Secret, Topics};
 
+use crate::answer::webhook as answer;
 use crate::cli::{Context, enqueue, value};
 use crate::config::webhook;
 use crate::error::{Error, Exit};
@@ -82,7 +82,7 @@ impl Add {
         }
         let made = given.is_none().then(|| endpoint.secret.reveal());
         if context.output.is_json() {
-            context.output.json(&json!({ "name": name, "secret": made }))?;
+            context.output.json(&answer::Secret { name: name.clone(), secret: made })?;
         } else {
             match made {
                 Some(secret) => context.output.line(secret)?,

@@ -1,10 +1,10 @@
 //! `webhooks enable`, `disable`, `rotate` and `remove`.
 
 use clap::Args;
-use serde_json::json;
 use taskwright_core::webhook::Backlog;
 use taskwright_core::{Actor, WebhookName};
 
+use crate::answer::webhook as answer;
 use crate::cli::{Context, context};
 use crate::error::{Error, Exit};
 
@@ -116,7 +116,7 @@ impl Rotate {
             rotated => rotated?.reveal(),
         };
         if context.output.is_json() {
-            context.output.json(&json!({ "name": self.name, "secret": secret }))?;
+            context.output.json(&answer::Secret { name: self.name, secret: Some(secret) })?;
         } else {
             context.output.line(secret)?;
         }
@@ -159,7 +159,7 @@ fn tell(context: &Context, name: &WebhookName, what: &What, changed: bool) -> Re
     };
     if context.output.is_json() {
         let enabled = matches!(what, What::Enable);
-        return context.output.json(&json!({ "name": name, "enabled": enabled, "changed": changed }));
+        return context.output.json(&answer::Changed { changed, enabled, name: name.clone() });
     }
     context.output.line(match changed {
         true => format!("{name}  {done}"),

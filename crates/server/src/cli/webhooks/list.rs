@@ -3,7 +3,7 @@
 use clap::Args;
 use taskwright_core::{Namespace, Timestamp};
 
-use super::Listed;
+use crate::answer::webhook::{Listed, backlog};
 use crate::cli::Context;
 use crate::error::{Error, Exit};
 use crate::output::{Column, Paint, Table};
@@ -54,7 +54,7 @@ impl List {
             table.row(vec![
                 plain(name),
                 (status.to_owned(), paint),
-                plain(super::backlog(view, head).to_string()),
+                plain(backlog(view, head).to_string()),
                 plain(topics.join(", ")),
                 (ago(view.record.last_poll), Paint::Faint),
                 plain(text::one_line(&view.endpoint.url)),

@@ -1,13 +1,12 @@
 //! `webhooks show`.
 
 use clap::Args;
-use serde::Serialize;
 use taskwright::webhook::WebhookView;
 use taskwright_core::webhook::{Backlog, Order, RETRIES_MAX};
 use taskwright_core::{Timestamp, WebhookName};
-use taskwright_store::DeliveryView;
 
-use super::{Listed, deliveries};
+use super::deliveries;
+use crate::answer::webhook::{Facts, RETRIES_SEEN, Whole, backlog};
 use crate::cli::{Context, look};
 use crate::error::{Error, Exit};
 use crate::output::{Output, Paint};
@@ -26,53 +25,21 @@ pub(super) struct Show {
     name: WebhookName,
 }
 
-/// Retries that are counted: ten times as many as there are without redeliveries.
-const RETRIES_SEEN: usize = 10 * RETRIES_MAX;
-/// Attempts that are shown.
-const DELIVERIES_SEEN: usize = 5;
-
-#[derive(Serialize)]
-struct Whole<'a> {
-    #[serde(flatten)]
-    listed: Listed<'a>,
-    /// Of the backlog, those that are not kept any more.
-    gone_max: u64,
-    /// Up to 100,000.
-    retries: usize,
-    next_retry: Option<Timestamp>,
-    next_turn: Option<Timestamp>,
-    last_turn: Option<Timestamp>,
-    error: Option<&'a str>,
-    deliveries: &'a [DeliveryView],
-}
-
 impl Show {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let view = super::found(context, &self.name).await?;
         let store = context.store().await?;
-        let head = store.log_head().await?;
         let webhooks = super::client(context).await?;
-        let gone = webhooks.gone(&view).await?;
-        let retries = webhooks.retry_count(&view, RETRIES_SEEN).await?;
-        let next_retry = store.retries(view.retry_set, 1).await?.first().map(|retry| retry.next_at);
-        let tried = store.deliveries(view.generator, None, DELIVERIES_SEEN).await?;
+        let facts = Facts::of(&**store, &webhooks, &view).await?;
         if context.output.is_json() {
-            context.output.json(&Whole {
-                listed: Listed::of(&view, head),
-                gone_max: gone,
-                retries,
-                next_retry,
-                next_turn: view.record.poll_at,
-                last_turn: view.record.last_poll,
-                error: view.record.last_error.as_deref(),
-                deliveries: &tried,
-            })?;
+            context.output.json(&Whole::of(&view, facts))?;
             return Ok(Exit::Ok);
         }
+        let Facts { head, gone, retries, next_retry, tried } = facts;
         let now = context.env.now();
-        facts(&context.output, &view, now)?;
+        print_facts(&context.output, &view, now)?;
         let lost = if gone > 0 { format!("; {gone} of these are not kept any more") } else { String::new() };
-        let backlog = super::backlog(&view, head);
+        let backlog = backlog(&view, head);
         fact(&context.output, "backlog", format!("{backlog} events at most{lost}"))?;
         if let Some(next) = next_retry {
             let most = if retries == RETRIES_SEEN { " or more" } else { "" };
@@ -97,7 +64,7 @@ fn fact(output: &Output, name: &str, value: impl AsRef<str>) -> Result<(), Error
     output.line(format!("  {} {}", output.paint(&format!("{name:<11}"), Paint::Faint), value.as_ref()))
 }
 
-fn facts(output: &Output, view: &WebhookView, now: Timestamp) -> Result<(), Error> {
+fn print_facts(output: &Output, view: &WebhookView, now: Timestamp) -> Result<(), Error> {
     let endpoint = &view.endpoint;
     let (status, paint) = super::status(view);
     output.line(format!(
