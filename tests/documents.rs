@@ -259,6 +259,8 @@ fn type_in(directory: &Path, steps: &[Step], variables: &[(&str, &str)]) -> Stri
         .env_remove("TASKWRIGHT_STORE")
         .env_remove("TASKWRIGHT_CONFIG")
         .env_remove("TASKWRIGHT_RUN_DIR")
+        // Several documents are followed at the same time, and a port is there once.
+        .env("TASKWRIGHT_LISTEN", "127.0.0.1:0")
         .envs(variables.iter().copied())
         .env("PATH", path)
         .stdin(Stdio::piped())

@@ -35,6 +35,7 @@ pub mod flood;
 mod generator;
 mod http;
 pub mod output;
+mod remote;
 #[cfg(feature = "postgres")]
 mod run_dir;
 mod schedule;

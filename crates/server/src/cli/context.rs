@@ -14,6 +14,7 @@ use crate::App;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::error::{Error, nearest};
 use crate::output::Output;
+use crate::remote::{Remote, RemoteStore};
 use crate::store_url::{self, StoreUrl};
 use taskwright::{Client, Env};
 
@@ -25,6 +26,8 @@ pub(super) const RUN_DIR_VARIABLE: &str = "TASKWRIGHT_RUN_DIR";
 pub(super) struct Settings {
     pub(crate) app: App,
     pub(crate) store_url: Option<String>,
+    pub(crate) server: Option<String>,
+    pub(crate) token: Option<String>,
     pub(crate) run_dir: Option<PathBuf>,
     pub(crate) config: Option<PathBuf>,
     pub(crate) namespace: Option<Namespace>,
@@ -39,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     /// Which store.
     pub(crate) store_url: StoreUrl,
+    /// The server that is asked instead.
+    server: Option<Remote>,
     /// Where the workers of this machine show their presence, if somebody said so.
     run_dir: Option<PathBuf>,
     /// The namespace that was asked for; `None` is all when looking, and the default one when storing.
@@ -62,6 +67,11 @@ impl Context {
             Ok(prepared) => prepared,
             Err(error) => return Err((error, output)),
         };
+        let remote = |url: &String| Remote::new(url, settings.token.clone());
+        let server = match settings.server.as_ref().map(remote).transpose() {
+            Ok(server) => server,
+            Err(error) => return Err((error, output)),
+        };
         let store = OnceLock::new();
         if let Some(open) = settings.open_store {
             // A fresh cell takes its first value.
@@ -72,6 +82,7 @@ impl Context {
             app: settings.app,
             config,
             run_dir,
+            server,
             store_url,
             namespace: settings.namespace,
             output,
@@ -88,7 +99,7 @@ impl Context {
     ///
     /// When it does not exist, or cannot be opened.
     pub(crate) async fn store(&self) -> Result<&Arc<dyn Store>, Error> {
-        if self.store.get().is_none() {
+        if self.store.get().is_none() && self.server.is_none() {
             self.store_url.check_exists().await?;
         }
         self.store_or_new().await
@@ -102,6 +113,10 @@ impl Context {
     pub(crate) async fn store_or_new(&self) -> Result<&Arc<dyn Store>, Error> {
         if let Some(store) = self.store.get() {
             return Ok(store);
+        }
+        if let Some(server) = &self.server {
+            self.output.detail(format!("asking {}", server.url()));
+            return Ok(self.store.get_or_init(|| Arc::new(RemoteStore::new(server.clone()))));
         }
         self.output.detail(format!("opening {}", self.store_url));
         if let Some(weakness) = self.store_url.weakness() {
@@ -118,7 +133,7 @@ impl Context {
     ///
     /// When that cannot be found out.
     pub(super) async fn has_store(&self) -> Result<bool, Error> {
-        if self.store.get().is_some() { Ok(true) } else { self.store_url.exists().await }
+        if self.store.get().is_some() || self.server.is_some() { Ok(true) } else { self.store_url.exists().await }
     }
 
     /// A client of the store, which must exist.
@@ -137,6 +152,11 @@ impl Context {
     /// When the store cannot be opened or made.
     pub(crate) async fn client_or_new(&self) -> Result<Client, Error> {
         Ok(Client::new(Arc::clone(self.store_or_new().await?), self.env.clone()))
+    }
+
+    /// The server that is asked instead of a store.
+    pub(crate) fn server(&self) -> Option<&Remote> {
+        self.server.as_ref()
     }
 
     /// The store, if it is open already: a program may have brought its own.

@@ -32,6 +32,7 @@ mod migrate;
 mod queues;
 mod schedules;
 mod select;
+pub(crate) mod serve;
 mod sources;
 mod stats;
 pub(crate) mod up;
@@ -73,6 +74,12 @@ struct Global {
     /// The store [default: sqlite:.taskwright/taskwright.db]
     #[arg(long, global = true, value_name = "URL", env = context::STORE_VARIABLE, hide_env_values = true)]
     store: Option<String>,
+    /// A server to ask instead of a store, like http://127.0.0.1:7411
+    #[arg(long, global = true, value_name = "URL", env = crate::remote::SERVER_VARIABLE, hide_env_values = true)]
+    server: Option<String>,
+    /// Who asks the server; better in TASKWRIGHT_TOKEN, where nobody sees it
+    #[arg(long, global = true, value_name = "T", env = crate::remote::TOKEN_VARIABLE, hide_env_values = true)]
+    token: Option<String>,
     /// Where a PostgreSQL store's workers meet [default: see the guide]
     #[arg(long, global = true, value_name = "DIR", env = context::RUN_DIR_VARIABLE, hide_env_values = true)]
     run_dir: Option<PathBuf>,
@@ -105,8 +112,10 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run everything: duties and supervised worker processes
+    /// Run everything: HTTP API, duties and supervised worker processes
     Up(up::Up),
+    /// Run the HTTP API only
+    Serve(serve::Serve),
     /// Run workers only
     Worker(worker::Worker),
     /// Store new jobs and print their ids
@@ -167,6 +176,8 @@ pub(crate) fn run(
     let settings = context::Settings {
         app,
         store_url: cli.global.store,
+        server: cli.global.server,
+        token: cli.global.token,
         run_dir: cli.global.run_dir,
         config: cli.global.config,
         namespace: cli.global.namespace,
@@ -183,9 +194,33 @@ pub(crate) fn run(
 }
 
 impl Verb {
+    /// The word for a verb that needs the store itself, whoever reaches a server.
+    const fn of_a_store(&self) -> Option<&'static str> {
+        match self {
+            Self::Up(_) => Some("up"),
+            Self::Serve(_) => Some("serve"),
+            Self::Worker(_) => Some("worker"),
+            Self::Migrate(_) => Some("migrate"),
+            Self::Doctor(_) => Some("doctor"),
+            Self::Bench(_) => Some("bench"),
+            Self::Flood(_) => Some("flood"),
+            Self::Gc(_) => Some("gc"),
+            Self::Sources(_) => Some("sources"),
+            _ => None,
+        }
+    }
+
     fn run(self, context: &Context) -> Result<Exit, Error> {
+        if let (Some(verb), Some(server)) = (self.of_a_store(), context.server()) {
+            return Err(Error::usage(
+                format!("`{verb}` with --server {}", server.url()),
+                "it needs the store itself",
+                "leave out --server, and unset TASKWRIGHT_SERVER; name the store with --store",
+            ));
+        }
         match self {
             Self::Up(verb) => crate::daemon::up(context, &verb),
+            Self::Serve(verb) => crate::daemon::serve(context, &verb),
             Self::Worker(verb) => crate::daemon::worker(context, &verb),
             Self::Bench(verb) => crate::bench::run(context, &verb),
             Self::Completions(verb) => verb.run(context),

@@ -11,7 +11,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::request::Parts;
-use http::{HeaderValue, Version};
+use http::HeaderValue;
 
 use super::hosts;
 use super::problem::{Problem, Sort};
@@ -38,7 +38,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 pub(crate) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let began_us = api.env.monotonic_us();
     let (parts, body) = request.into_parts();
-    let (method, path, version) = (parts.method.clone(), parts.uri.path().to_owned(), parts.version);
+    let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     let under_way = api.enter();
     let mut response = match check(&api, &parts) {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
@@ -48,7 +48,7 @@ pub(crate) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    if api.is_stopping() && version < Version::HTTP_2 {
+    if api.is_stopping() {
         // Whoever asks on has to find another server.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

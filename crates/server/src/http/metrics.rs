@@ -1,7 +1,5 @@
 //! What `/metrics` tells, in the text form of OpenMetrics.
 
-use std::fmt::Write as _;
-
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -10,9 +8,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use taskwright_store::{QueueView, WorkerState, WorkerView};
-
-/// The media type.
-pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Upper ends of the buckets of how long requests take, in seconds.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -94,7 +89,6 @@ impl Metrics {
         registry.register("workers", "Workers by what is known of their lives", workers);
         let mut text = String::new();
         encode(&mut text, &registry)?;
-        text.write_str("")?;
         Ok(text)
     }
 

@@ -15,7 +15,7 @@
 //! No rule and no SQL lives here: an operation reads a request, asks the store, and tells the answer in the words of
 //! [`answer`](crate::answer).
 
-mod cursor;
+pub(crate) mod cursor;
 mod guard;
 #[cfg(test)]
 mod guide;
@@ -31,7 +31,7 @@ mod server;
 mod stall;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watcher;
 
 use std::sync::Arc;
@@ -43,7 +43,11 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub(crate) use self::server::{Listen, Running, Server};
+pub(crate) use self::operations::{Emission, JobFilter, JobLog, SeenAt, Submission, Text};
+pub(crate) use self::problem::Details;
+pub(crate) use self::reply::Items;
+pub(crate) use self::server::{Running, Server};
+pub(crate) use self::state::Limits;
 
 use self::operation::Operation;
 use self::problem::{Problem, Sort};

@@ -4,6 +4,7 @@ use http::StatusCode;
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
+use taskwright_core::Namespace;
 
 use super::operation::{Access, Described, NAMESPACE, Operation};
 use super::problem::{Details, MEDIA_TYPE, Sort};
@@ -30,11 +31,12 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
         answers: settings(SchemaSettings::draft2020_12().for_serialize()).into_generator(),
     };
     let problem = schemas.answers.subschema_for::<Details>();
+    let namespace = schemas.requests.subschema_for::<Namespace>();
     let mut paths = Map::new();
     for operation in operations {
         let described = operation.describe(&mut schemas);
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
-        path[operation.method.as_str().to_ascii_lowercase()] = of(operation, described);
+        path[operation.method.as_str().to_ascii_lowercase()] = of(operation, described, &namespace);
     }
     let mut definitions = schemas.requests.take_definitions(false);
     for (name, schema) in schemas.answers.take_definitions(false) {
@@ -63,7 +65,7 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
     })
 }
 
-fn of(operation: &Operation, described: Described) -> Value {
+fn of(operation: &Operation, described: Described, namespace: &Schema) -> Value {
     let Described { path, query, body, answer: (status, media, schema) } = described;
     let mut parameters = parameters(&path, "path");
     parameters.extend(self::parameters(&query, "query"));
@@ -71,7 +73,7 @@ fn of(operation: &Operation, described: Described) -> Value {
         parameters.push(json!({
             "name": NAMESPACE, "in": "query",
             "description": "The namespace; without it, all that the caller may see when looking, and `default` when storing.",
-            "schema": { "type": "string" },
+            "schema": namespace,
         }));
     }
     for (name, about) in operation.headers {
@@ -97,12 +99,11 @@ fn of(operation: &Operation, described: Described) -> Value {
         "parameters": parameters,
         "responses": responses,
     });
-    match operation.access {
-        Access::Anyone => told["security"] = json!([]),
-        Access::Known => {}
-        Access::Needs(permission) | Access::NeedsEverywhere(permission) => {
-            told["description"] = format!("Needs the permission `{}`.", permission.as_str()).into();
-        }
+    if operation.access == Access::Anyone {
+        told["security"] = json!([]);
+    }
+    if let Some(permission) = operation.access.permission() {
+        told["description"] = format!("Needs the permission `{}`.", permission.as_str()).into();
     }
     if let Some((schema, is_optional)) = body {
         told["requestBody"] = json!({

@@ -49,6 +49,16 @@ pub(crate) enum Access {
     NeedsEverywhere(Permission),
 }
 
+impl Access {
+    /// The permission that is needed.
+    pub(crate) const fn permission(self) -> Option<Permission> {
+        match self {
+            Self::Anyone | Self::Known => None,
+            Self::Needs(permission) | Self::NeedsEverywhere(permission) => Some(permission),
+        }
+    }
+}
+
 /// Something that can be asked for.
 pub(crate) struct Operation {
     /// Its name: `jobs.cancel`.

@@ -27,6 +27,7 @@ macro_rules! sorts {
 
         impl Sort {
             /// All of them.
+            #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
 
             /// The end of the type URI.
@@ -213,11 +214,6 @@ impl Problem {
         let id = id();
         self.0.error_id = Some(id.clone());
         Some((id, inside))
-    }
-
-    /// Of which sort it is.
-    pub(crate) fn sort(&self) -> Sort {
-        self.0.sort
     }
 
     /// What is sent.

@@ -66,7 +66,7 @@ impl<T> Items<T> {
 }
 
 /// Text, with the status 200.
-pub(crate) struct Text(pub(crate) &'static str, pub(crate) String);
+pub(crate) struct Text(pub(crate) String);
 
 impl Reply for Text {
     fn describe(_: &mut SchemaGenerator) -> (StatusCode, &'static str, Option<Schema>) {
@@ -74,10 +74,27 @@ impl Reply for Text {
     }
 
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.1));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.0));
-        response
+        text("text/plain; charset=utf-8", self.0)
     }
+}
+
+/// What is measured, in the text form of OpenMetrics.
+pub(crate) struct Measured(pub(crate) String);
+
+impl Reply for Measured {
+    fn describe(_: &mut SchemaGenerator) -> (StatusCode, &'static str, Option<Schema>) {
+        (StatusCode::OK, "application/openmetrics-text", None)
+    }
+
+    fn into_response(self) -> Response {
+        text("application/openmetrics-text; version=1.0.0; charset=utf-8", self.0)
+    }
+}
+
+fn text(kind: &'static str, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
 }
 
 /// JSON that is a document of its own, whatever is in it.

@@ -1,13 +1,11 @@
 //! Runs the server: where it listens, how many connections it takes, and how it ends.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::str::FromStr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use taskwright::env::Spawned;
@@ -19,10 +17,8 @@ use super::hosts::Hosts;
 use super::stall::Stall;
 use super::state::{Api, Limits, Made};
 use crate::cli::Context;
+use crate::config::Listen;
 use crate::error::{Error, in_words};
-
-/// Where the server listens unless somebody says otherwise.
-const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7411);
 
 /// Bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -30,70 +26,6 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long to wait when no connection can be taken, for want of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Where to listen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// Nowhere.
-    Nowhere,
-    /// At this address of this machine. Port 0 is one that is free.
-    At(SocketAddr),
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        Self::At(DEFAULT)
-    }
-}
-
-impl FromStr for Listen {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        if text == "none" {
-            return Ok(Self::Nowhere);
-        }
-        let local = |port: &str| Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.parse().ok()?));
-        let address = match text.strip_prefix("localhost:") {
-            Some(port) => local(port),
-            None => text.parse().ok(),
-        };
-        let address = address.ok_or_else(|| {
-            Error::usage(
-                format!("the address {:?}", taskwright_core::name::shown(text)),
-                "it is neither an address with a port nor `none`",
-                "write it like 127.0.0.1:7411, with port 0 for one that is free, or `none`",
-            )
-        })?;
-        if !address.ip().is_loopback() {
-            return Err(Error::usage(
-                format!("listening at {address}"),
-                "others than this machine could reach it, and nothing asks them who they are: whoever reaches the server may do \
-                 everything",
-                format!(
-                    "listen at 127.0.0.1:{} and let a reverse proxy, or `ssh -L`, bring others there",
-                    address.port()
-                ),
-            ));
-        }
-        Ok(Self::At(address))
-    }
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nowhere => f.write_str("none"),
-            Self::At(address) => address.fmt(f),
-        }
-    }
-}
-
-impl serde::Serialize for Listen {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
 
 /// A server that listens, and answers nobody yet.
 pub(crate) struct Server {
@@ -160,7 +92,7 @@ impl Server {
         let api = Api::new(made);
         let (close, closed) = watch::channel(false);
         let task = env.spawn("http", accept(self.listener, Arc::clone(&api), closed));
-        Running { api, close, task, url: format!("http://{}", self.address) }
+        Running { api, close, task }
     }
 }
 
@@ -169,16 +101,9 @@ pub(crate) struct Running {
     api: Arc<Api>,
     close: watch::Sender<bool>,
     task: Spawned<()>,
-    url: String,
 }
 
 impl Running {
-    /// Where it is.
-    #[cfg_attr(not(test), expect(dead_code, reason = "`up` has told it when it listened"))]
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-
     /// Takes nothing in any more, and waits until what was taken in has been answered; what is asked after that is still
     /// looked up or refused.
     pub(crate) fn drain(&self) -> impl Future<Output = ()> + Send + use<> {
@@ -244,21 +169,13 @@ fn serve(
 ) -> impl Future<Output = ()> + Send + use<> {
     // Without it the last bytes of an answer wait for the reader's receipt of those before.
     let _ = stream.set_nodelay(true);
-    let mut builder = Builder::new(TokioExecutor::new());
+    let mut builder = Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(api.limits.head_time)
         .max_buf_size(HEAD_BYTES_MAX);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(api.limits.streams_per_connection_max)
-        .max_header_list_size(HEAD_BYTES_MAX as u32)
-        .keep_alive_interval(api.limits.head_time)
-        .keep_alive_timeout(api.limits.head_time);
     let io = TokioIo::new(Stall::new(stream, api.env.clone(), api.limits.unread_time));
-    let connection = builder.serve_connection(io, TowerToHyperService::new(router)).into_owned();
+    let connection = builder.serve_connection(io, TowerToHyperService::new(router));
     let connection = graceful.watch(connection);
     async move {
         if let Err(error) = connection.await {

@@ -35,8 +35,6 @@ pub(crate) struct Limits {
     pub(crate) connections_max: u32,
     /// Streams and long polls at a time.
     pub(crate) streams_max: u32,
-    /// Streams of one HTTP/2 connection at a time.
-    pub(crate) streams_per_connection_max: u32,
 }
 
 impl Default for Limits {
@@ -49,7 +47,6 @@ impl Default for Limits {
             ready_time: Duration::from_secs(2),
             connections_max: 12_000,
             streams_max: 2_000,
-            streams_per_connection_max: 100,
         }
     }
 }

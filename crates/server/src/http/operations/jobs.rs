@@ -32,8 +32,8 @@ const IDEMPOTENCY: &[(&str, &str)] = &[(
     "A text of your own, 1 to 255 bytes: a request that is sent again with the same one stores nothing new, and is answered \
      with the same id, for as long as the job is kept.",
 )];
-/// Bytes of a request that stores many jobs: 16 MiB.
-const MANY_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a request that stores many jobs: 24 MiB, so that 16 MiB of arguments have room in it.
+const MANY_BYTES_MAX: usize = 24 << 20;
 /// Jobs of one request that changes many.
 const CHANGE_JOBS_MAX: usize = PAGE_ROWS_MAX;
 /// The longest that one request waits for a job.

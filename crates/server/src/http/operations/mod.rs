@@ -12,7 +12,8 @@ mod system;
 mod webhooks;
 mod workers;
 
-pub(crate) use jobs::{Filter as JobFilter, Submission};
+pub(crate) use self::events::Emission;
+pub(crate) use self::jobs::{Filter as JobFilter, Log as JobLog, SeenAt, Submission, Text};
 
 use super::operation::Operation;
 use super::problem::Problem;

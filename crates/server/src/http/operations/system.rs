@@ -11,10 +11,8 @@ use crate::http::metrics;
 use crate::http::operation::{Access, Call, Operation};
 use crate::http::permission::Permission as P;
 use crate::http::problem::{Problem, Sort};
-use crate::http::reply::{Document, Items, Json, Text};
+use crate::http::reply::{Document, Items, Json, Measured, Text};
 
-/// The media type of plain text.
-const PLAIN: &str = "text/plain; charset=utf-8";
 /// Registrations that are looked at for their namespaces.
 const PAGE: usize = 500;
 
@@ -66,7 +64,7 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 async fn live(_: Call) -> Result<Text, Problem> {
-    Ok(Text(PLAIN, "ok\n".to_owned()))
+    Ok(Text("ok\n".to_owned()))
 }
 
 async fn ready(call: Call) -> Result<Text, Problem> {
@@ -75,7 +73,7 @@ async fn ready(call: Call) -> Result<Text, Problem> {
     }
     let asked = call.api.env.timeout(call.api.limits.ready_time, call.store().log_head()).await;
     match asked {
-        Some(Ok(_)) => Ok(Text(PLAIN, "ok\n".to_owned())),
+        Some(Ok(_)) => Ok(Text("ok\n".to_owned())),
         Some(Err(error)) => {
             tracing::warn!(%error, "the store does not answer");
             Err(not_ready())
@@ -90,7 +88,7 @@ fn not_ready() -> Problem {
     Problem::new(Sort::Unavailable, "the server", "its store does not answer", fix).retry_after(AGAIN_S)
 }
 
-async fn measure(call: Call) -> Result<Text, Problem> {
+async fn measure(call: Call) -> Result<Measured, Problem> {
     let now = call.now();
     let queues = call.store().queues(now, None).await?;
     let workers = call.store().workers().await?;
@@ -105,7 +103,7 @@ async fn measure(call: Call) -> Result<Text, Problem> {
         tracing::error!(%error, "metrics could not be written");
         Problem::new(Sort::Internal, "the metrics", "they could not be written", "please report it")
     })?;
-    Ok(Text(metrics::MEDIA_TYPE, text))
+    Ok(Measured(text))
 }
 
 async fn document(call: Call) -> Result<Document, Problem> {
