@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 /// Where the guide is, from the root of the repository.
 const GUIDE: &str = "docs/guide";
 /// Its pages that are followed here.
-const FOLLOWED: [&str; 8] = [
+const FOLLOWED: [&str; 9] = [
     "index.md",
     "jobs.md",
     "bulk.md",
@@ -23,6 +23,7 @@ const FOLLOWED: [&str; 8] = [
     "webhooks.md",
     "commands.md",
     "config.md",
+    "http.md",
     "operating.md",
 ];
 /// Pages that are taken care of elsewhere: what one tells is measured by `benches/ha/run`, the Rust of one is compiled with
@@ -85,6 +86,11 @@ fn the_page_about_commands_works_as_it_stands_there() {
 #[test]
 fn the_page_about_the_config_file_works_as_it_stands_there() {
     assert!(follow(&read("docs/guide/config.md")) > 5);
+}
+
+#[test]
+fn the_page_about_http_works_as_it_stands_there() {
+    assert!(follow(&read("docs/guide/http.md")) > 8);
 }
 
 #[test]

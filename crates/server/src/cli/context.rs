@@ -133,7 +133,11 @@ impl Context {
     ///
     /// When that cannot be found out.
     pub(super) async fn has_store(&self) -> Result<bool, Error> {
-        if self.store.get().is_some() || self.server.is_some() { Ok(true) } else { self.store_url.exists().await }
+        if self.store.get().is_some() || self.server.is_some() {
+            Ok(true)
+        } else {
+            self.store_url.exists().await
+        }
     }
 
     /// A client of the store, which must exist.

@@ -92,7 +92,9 @@ impl FromStr for Listen {
             return Err(Error::usage(
                 format!("listening at {address}"),
                 "others than this machine could reach it, and it asks nobody who they are: they could run any command",
-                format!("listen at 127.0.0.1:{port}, and let others in by ssh -L or a reverse proxy that asks them"),
+                format!(
+                    "listen at 127.0.0.1:{port}, and let others in by ssh -L or a reverse proxy that asks them"
+                ),
             ));
         }
         Ok(Self::At(address))
@@ -121,14 +123,18 @@ mod tests {
     #[test]
     fn only_addresses_of_this_machine_are_accepted() {
         for local in ["127.0.0.1:7411", "127.1.2.3:1", "[::1]:0", "localhost:80"] {
-            assert!(matches!(local.parse(), Ok(Listen::At(address)) if address.ip().is_loopback()), "{local}");
+            assert!(
+                matches!(local.parse(), Ok(Listen::At(address)) if address.ip().is_loopback()),
+                "{local}"
+            );
         }
         assert_eq!("none".parse::<Listen>().unwrap(), Listen::Nowhere);
         for open in ["0.0.0.0:7411", "[::]:7411", "192.168.1.1:80", "[::ffff:127.0.0.1]:80", "8.8.8.8:1"] {
             let error = open.parse::<Listen>().unwrap_err().to_string();
             assert!(error.contains("asks nobody who they are"), "{open}: {error}");
         }
-        for no_address in ["", "7411", "127.0.0.1", "localhost", "localhost:http", "example.org:80", ":7411"] {
+        for no_address in ["", "7411", "127.0.0.1", "localhost", "localhost:http", "example.org:80", ":7411"]
+        {
             let error = no_address.parse::<Listen>().unwrap_err().to_string();
             assert!(error.contains("neither an address"), "{no_address}: {error}");
         }

@@ -170,10 +170,7 @@ fn serve(
     // Without it the last bytes of an answer wait for the reader's receipt of those before.
     let _ = stream.set_nodelay(true);
     let mut builder = Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(api.limits.head_time)
-        .max_buf_size(HEAD_BYTES_MAX);
+    builder.timer(TokioTimer::new()).header_read_timeout(api.limits.head_time).max_buf_size(HEAD_BYTES_MAX);
     let io = TokioIo::new(Stall::new(stream, api.env.clone(), api.limits.unread_time));
     let connection = builder.serve_connection(io, TowerToHyperService::new(router));
     let connection = graceful.watch(connection);

@@ -88,7 +88,9 @@ impl Remote {
         body: Option<&impl Serialize>,
         headers: &[Header<'_>],
     ) -> Result<Option<T>, StoreError> {
-        let Some(text) = self.text(method, path, namespace, query, body, headers).await? else { return Ok(None) };
+        let Some(text) = self.text(method, path, namespace, query, body, headers).await? else {
+            return Ok(None);
+        };
         serde_json::from_slice(&text).map(Some).map_err(|error| self.not_understood(&error))
     }
 
@@ -130,7 +132,10 @@ impl Remote {
         while let Some(chunk) = response.chunk().await.map_err(|error| self.not_reached(&error))? {
             text.extend_from_slice(&chunk);
             if text.len() > ANSWER_BYTES_MAX {
-                return Err(StoreError::unavailable(self.subject(), "its answer is larger than any should be"));
+                return Err(StoreError::unavailable(
+                    self.subject(),
+                    "its answer is larger than any should be",
+                ));
             }
         }
         if status.is_success() {

@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::{
-    Actor, Args, AttemptRecord, Delivery, GeneratorName, JobId, Namespace, NewJob, QueueName, ScheduleName, State,
-    Timestamp, Topic, UniqueScope, Usage, Verdict, WorkerId,
+    Actor, Args, AttemptRecord, Delivery, GeneratorName, JobId, Namespace, NewJob, QueueName, ScheduleName,
+    State, Timestamp, Topic, UniqueScope, Usage, Verdict, WorkerId,
 };
 use taskwright_store::*;
 use tokio::sync::watch;
@@ -123,7 +123,8 @@ impl RemoteStore {
         let mut all = HashMap::new();
         for part in places.chunks(PAGE_ROWS_MAX) {
             body[which] = part.into();
-            let answer: Items<Became> = self.post(&format!("/api/v1/jobs/{}", change.as_str()), None, &body).await?;
+            let answer: Items<Became> =
+                self.post(&format!("/api/v1/jobs/{}", change.as_str()), None, &body).await?;
             all.extend(answer.items.into_iter().map(|became| (became.id, changed(became))));
         }
         Ok(all)
@@ -137,12 +138,18 @@ impl RemoteStore {
 }
 
 fn unwritable(error: &serde_json::Error) -> Error {
-    taskwright_core::Error::invalid("the request", format!("it cannot be written: {error}"), "please report it").into()
+    taskwright_core::Error::invalid(
+        "the request",
+        format!("it cannot be written: {error}"),
+        "please report it",
+    )
+    .into()
 }
 
 fn unreadable(error: &dyn std::error::Error) -> Error {
     let fix = "use the same version of `taskwright` here and there";
-    taskwright_core::Error::unknown("the server", format!("its answer is not understood: {error}"), fix).into()
+    taskwright_core::Error::unknown("the server", format!("its answer is not understood: {error}"), fix)
+        .into()
 }
 
 /// A job as the server takes it. It is the client that has looked whether somebody runs the kind.

@@ -100,7 +100,8 @@ fn run(words: &[&str], store: Option<Arc<dyn Store>>) -> Ran {
         err: Box::new(err.clone()),
         terminal: Terminal::default(),
     };
-    let exit = crate::cli::run(App::new(), std::iter::once("taskwright").chain(words.iter().copied()), io, store);
+    let exit =
+        crate::cli::run(App::new(), std::iter::once("taskwright").chain(words.iter().copied()), io, store);
     Ran { exit, out: out.text(), err: err.text() }
 }
 
@@ -201,8 +202,24 @@ fn what_is_changed_over_http_is_told_in_the_same_words() {
     // And nothing else was done than here.
     let all = ["jobs", "list", "--oldest-first"];
     let (on_store, of_server) = (here.on_store(&all), there.on_store(&all));
-    assert!(on_store.out.lines().count() > 4);
+    assert!(on_store.out.lines().count() > 2);
     assert_eq!(plain(&of_server, &mut known_there), plain(&on_store, &mut known_here));
+}
+
+/// Text without how long ago something was, which is another at each look.
+fn ageless(ran: &Ran) -> Ran {
+    let is_age = |word: &str| {
+        let unit = word.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        unit.len() < word.len() && matches!(unit, "us" | "ms" | "s" | "m" | "h" | "d")
+    };
+    let clean = |text: &str| {
+        let line = |line: &str| {
+            let words = line.split_whitespace().map(|word| if is_age(word) { "AGE" } else { word });
+            words.collect::<Vec<_>>().join(" ")
+        };
+        text.lines().map(line).collect::<Vec<_>>().join("\n")
+    };
+    Ran { exit: ran.exit, out: clean(&ran.out), err: clean(&ran.err) }
 }
 
 /// What looks, on a store that has something to see.
@@ -243,17 +260,9 @@ fn what_is_looked_at_over_http_looks_the_same() {
     let mut seen = 0;
     for line in LOOKS {
         let words: Vec<&str> = line.split(' ').map(|word| if word == "$0" { &id } else { word }).collect();
-        // A second may have passed between two looks: then it is looked once more.
-        let same = (0..20).any(|_| {
-            let (before, over_http) = (site.on_store(&words), site.over_http(&words));
-            let after = site.on_store(&words);
-            if before == after {
-                assert_eq!(over_http, before, "{line}");
-                seen += before.out.len();
-            }
-            before == after
-        });
-        assert!(same, "{line} looks different each time");
+        let (on_store, over_http) = (site.on_store(&words), site.over_http(&words));
+        assert_eq!(ageless(&over_http), ageless(&on_store), "{line}");
+        seen += on_store.out.len();
     }
     assert!(seen > 5_000, "{seen}");
 }

@@ -49,12 +49,20 @@ async fn each_mistake_has_its_problem() {
         ("/api/v1/jobs".to_owned(), json!({ "kind": "mail", "args": "\u{0}" }), "invalid"),
         ("/api/v1/jobs".to_owned(), json!({ "kind": "exec", "args": {} }), "invalid"),
         (format!("/api/v1/jobs/{id}/delay"), json!({}), "invalid"),
-        (format!("/api/v1/jobs/{id}/delay"), json!({ "in": "1h", "until": "2030-01-01T00:00:00Z" }), "invalid"),
+        (
+            format!("/api/v1/jobs/{id}/delay"),
+            json!({ "in": "1h", "until": "2030-01-01T00:00:00Z" }),
+            "invalid",
+        ),
         (format!("/api/v1/jobs/{id}/reprioritise"), json!({}), "invalid"),
         (format!("/api/v1/jobs/{id}/cancel"), json!({ "reason": "" }), "invalid"),
         ("/api/v1/jobs/cancel".to_owned(), json!({ "ids": vec![id; 1_001] }), "invalid"),
         ("/api/v1/queues/q/pause".to_owned(), json!({ "nonsense": true }), "malformed"),
-        ("/api/v1/bulk".to_owned(), json!({ "type": "lines", "params": { "path": "/etc/passwd" } }), "forbidden"),
+        (
+            "/api/v1/bulk".to_owned(),
+            json!({ "type": "lines", "params": { "path": "/etc/passwd" } }),
+            "forbidden",
+        ),
     ] {
         assert_eq!(site.post(&path, body.clone()).await.problem(), sort, "{path} {body}");
     }

@@ -68,7 +68,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 #[tokio::test]
 async fn a_head_that_is_too_large_is_refused() {
     let (running, address) = serve(Limits::default()).await;
-    let large = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: {}\r\n\r\n", "x".repeat(100 << 10));
+    let large = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: {}\r\n\r\n", "x".repeat(300 << 10));
     let answer = say(address, &large).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
     running.close().await;

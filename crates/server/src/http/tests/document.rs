@@ -53,7 +53,7 @@ fn every_reference_leads_somewhere_and_everything_has_words() {
             assert_eq!(named, filled, "{path}");
             for parameter in parameters {
                 let name = &parameter["name"];
-                assert!(parameter["description"].is_string() , "{path}: {name} has no words");
+                assert!(parameter["description"].is_string(), "{path}: {name} has no words");
             }
         }
     }

@@ -55,7 +55,10 @@ async fn a_request_that_is_sent_twice_stores_one_job() {
     let other = json!({ "kind": "mail", "args": 2 });
     assert_eq!(site.send(with_key("a", other.clone(), "/api/v1/jobs")).await.problem(), "conflict");
     assert_ne!(site.send(with_key("b", other, "/api/v1/jobs")).await.good()["id"], first["id"]);
-    assert_eq!(site.send(with_key(&"x".repeat(256), json!({ "kind": "mail" }), "/api/v1/jobs")).await.problem(), "invalid");
+    assert_eq!(
+        site.send(with_key(&"x".repeat(256), json!({ "kind": "mail" }), "/api/v1/jobs")).await.problem(),
+        "invalid"
+    );
 
     let many = json!({ "jobs": [{ "kind": "mail" }, { "kind": "mail" }] });
     let first = site.send(with_key("a", many.clone(), "/api/v1/jobs/batch")).await.good();
@@ -126,7 +129,8 @@ async fn a_listing_narrows_by_fields_widens_within_one_and_goes_on_where_it_stop
 async fn changes_tell_what_became_of_each_job() {
     let site = Site::new();
     let id = site.job().await;
-    let say = async |verb: &str, body: Value| site.post(&format!("/api/v1/jobs/{id}/{verb}"), body).await.good();
+    let say =
+        async |verb: &str, body: Value| site.post(&format!("/api/v1/jobs/{id}/{verb}"), body).await.good();
     assert_eq!(say("delay", json!({ "in": "1h" })).await["result"], "done");
     assert_eq!(site.get(&format!("/api/v1/jobs/{id}")).await.good()["state"], "scheduled");
     assert_eq!(say("run-now", json!({})).await["result"], "done");
@@ -137,7 +141,8 @@ async fn changes_tell_what_became_of_each_job() {
     assert!(skipped["reason"].is_string());
     assert_eq!(say("retry", json!({})).await["result"], "done");
     let job = site.get(&format!("/api/v1/jobs/{id}")).await.good();
-    let cancelled = job["timeline"].as_array().unwrap().iter().find(|entry| entry["to"] == "cancelled").unwrap();
+    let cancelled =
+        job["timeline"].as_array().unwrap().iter().find(|entry| entry["to"] == "cancelled").unwrap();
     assert_eq!((&cancelled["actor"], &cancelled["reason"]), (&json!("tester"), &json!("not wanted")));
 
     let running = site.claim_next().await;
@@ -175,7 +180,13 @@ async fn what_a_job_wrote_is_read_on_from_where_one_was() {
     let id = site.job().await;
     let (worker, job) = site.claim_next().await;
     let at = site.env.now();
-    let entry = |stream, bytes: &[u8]| LogEntry { key: job.key, attempt: job.attempt, at, stream, bytes: bytes.to_vec() };
+    let entry = |stream, bytes: &[u8]| LogEntry {
+        key: job.key,
+        attempt: job.attempt,
+        at,
+        stream,
+        bytes: bytes.to_vec(),
+    };
     let entries = vec![entry(LogStream::Stdout, b"one\n"), entry(LogStream::Stderr, b"\xfftwo")];
     site.store.log(worker, entries).await.unwrap();
     let log = site.get(&format!("/api/v1/jobs/{id}/logs?limit=1")).await.good();
@@ -183,6 +194,9 @@ async fn what_a_job_wrote_is_read_on_from_where_one_was() {
     let from = log["next_from"].as_u64().unwrap();
     let log = site.get(&format!("/api/v1/jobs/{id}/logs?from={from}")).await.good();
     assert_eq!(log["items"].as_array().unwrap().len(), 1);
-    assert_eq!((&log["items"][0]["text"], &log["items"][0]["bytes"][0]), (&json!("\u{fffd}two"), &json!(255)));
+    assert_eq!(
+        (&log["items"][0]["text"], &log["items"][0]["bytes"][0]),
+        (&json!("\u{fffd}two"), &json!(255))
+    );
     assert_eq!(log["is_over"], false);
 }

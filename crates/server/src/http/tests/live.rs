@@ -44,8 +44,11 @@ impl Stream {
                     line.unwrap_or_default().to_owned()
                 };
                 let data = field("data");
-                let told =
-                    Event { name: field("event"), id: field("id"), data: serde_json::from_str(&data).unwrap_or_default() };
+                let told = Event {
+                    name: field("event"),
+                    id: field("id"),
+                    data: serde_json::from_str(&data).unwrap_or_default(),
+                };
                 self.text = rest.to_owned();
                 if told.name.is_empty() {
                     continue;

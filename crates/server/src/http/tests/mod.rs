@@ -127,7 +127,11 @@ impl Site {
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
         let (parts, body) = self.raw(request).await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.into()).unwrap() }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(bytes.into()).unwrap(),
+        }
     }
 
     pub(super) async fn get(&self, path: &str) -> Answer {
@@ -223,7 +227,12 @@ pub(super) fn by_token() -> Authenticate {
         let token = header.and_then(|header| header.strip_prefix("Bearer "));
         let Some(token) = token.filter(|token| !token.starts_with("bad")) else {
             let fix = "send Authorization: Bearer TOKEN";
-            return Err(Problem::new(Sort::Unauthenticated, "the request", "it has no token that is known", fix));
+            return Err(Problem::new(
+                Sort::Unauthenticated,
+                "the request",
+                "it has no token that is known",
+                fix,
+            ));
         };
         let actor = Actor::new(token).unwrap();
         let (namespace, role) = token.split_once(':').unwrap_or((token, "admin"));

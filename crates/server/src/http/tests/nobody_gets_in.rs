@@ -11,7 +11,11 @@ use crate::http::operations::table;
 
 /// The path with something filled in for what is open.
 fn path(operation: &Operation) -> String {
-    operation.path.replace("{id}", "01890000-0000-7000-8000-000000000000").replace("{queue}", "q").replace("{name}", "n")
+    operation
+        .path
+        .replace("{id}", "01890000-0000-7000-8000-000000000000")
+        .replace("{queue}", "q")
+        .replace("{name}", "n")
 }
 
 fn request(operation: &Operation) -> Request<Body> {
@@ -38,7 +42,11 @@ async fn without_a_token_that_is_known_every_route_but_health_answers_401_and_th
         }
     }
     assert!(closed > 60);
-    let open: Vec<_> = table().into_iter().filter(|operation| operation.access == Access::Anyone).map(|one| one.id).collect();
+    let open: Vec<_> = table()
+        .into_iter()
+        .filter(|operation| operation.access == Access::Anyone)
+        .map(|one| one.id)
+        .collect();
     assert_eq!(open, ["system.live", "system.ready"]);
 }
 
@@ -87,7 +95,12 @@ async fn a_request_for_another_host_is_refused_on_every_route() {
             let mut request = request(&operation);
             request.headers_mut().insert(HOST, host.parse().unwrap());
             let answer = site.send(request).await;
-            assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (421, "misdirected"), "{}", operation.id);
+            assert_eq!(
+                (answer.status.as_u16(), answer.problem().as_str()),
+                (421, "misdirected"),
+                "{}",
+                operation.id
+            );
         }
     }
     let mut nameless = Site::request(Method::GET, "/healthz", None);
@@ -117,7 +130,9 @@ async fn a_page_of_another_site_can_change_nothing() {
             assert_eq!(site.send(request).await.problem(), "cross-site", "{} from {origin}", operation.id);
         }
         // What a form can send is no JSON.
-        for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonp"] {
+        for kind in
+            ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonp"]
+        {
             let mut request = request(&operation);
             request.headers_mut().insert(CONTENT_TYPE, kind.parse().unwrap());
             assert_eq!(site.send(request).await.problem(), "not-json", "{} as {kind}", operation.id);

@@ -36,7 +36,8 @@ async fn queues_are_looked_at_paused_resumed_and_purged() {
 async fn schedules_are_registered_looked_at_fired_and_removed() {
     let site = Site::new();
     let trigger = json!({ "type": "cron", "expression": "0 8 * * *", "zone": "Europe/Berlin" });
-    let mut schedule = json!({ "name": "daily", "kind": "mail", "triggers": [{ "id": "t", "trigger": trigger }] });
+    let mut schedule =
+        json!({ "name": "daily", "kind": "mail", "triggers": [{ "id": "t", "trigger": trigger }] });
     let put = async |schedule: &Value| site.post("/api/v1/schedules", schedule.clone()).await;
     assert_eq!(put(&schedule).await.good()["change"], "registered");
     assert_eq!(put(&schedule).await.good()["change"], "unchanged");
@@ -49,22 +50,29 @@ async fn schedules_are_registered_looked_at_fired_and_removed() {
     schedule["origin"] = json!({ "from": "config", "file": "/etc/x" });
     assert_eq!(put(&schedule).await.problem(), "invalid");
 
-    let next = site.get("/api/v1/schedules/daily/next?limit=3&from=2026-01-01T00:00:00Z").await.good();
-    assert_eq!(next["items"][0]["due"], "2026-01-01T07:00:00.000000Z");
+    let next = site.get("/api/v1/schedules/daily/next?limit=3&from=2099-01-01T00:00:00Z").await.good();
+    assert_eq!(next["items"][0]["due"], "2099-01-01T07:00:00.000000Z");
     assert_eq!(next["items"].as_array().unwrap().len(), 3);
-    let post = async |verb: &str, body: Value| site.post(&format!("/api/v1/schedules/daily/{verb}"), body).await;
+    let post =
+        async |verb: &str, body: Value| site.post(&format!("/api/v1/schedules/daily/{verb}"), body).await;
     let fired = post("fire", json!({ "at": "2026-01-05T07:00:00Z" })).await;
     assert_eq!(fired.status, StatusCode::CREATED);
     let job = site.get(&format!("/api/v1/jobs/{}", fired.json()["id"].as_str().unwrap())).await.good();
     assert_eq!((&job["queue"], &job["made_by"]["schedule"]), (&json!("reports"), &json!("daily")));
     let history = site.get("/api/v1/schedules/daily/history").await.good();
-    assert_eq!((&history["items"][0]["outcome"], &history["items"][0]["kind"]), (&json!("fired"), &json!("by_hand")));
+    assert_eq!(
+        (&history["items"][0]["outcome"], &history["items"][0]["kind"]),
+        (&json!("fired"), &json!("by_hand"))
+    );
     let switch = async |verb: &str| {
         site.send(Site::request(Method::POST, &format!("/api/v1/schedules/daily/{verb}"), None)).await.good()
     };
     assert_eq!(switch("pause").await, json!({ "changed": true, "name": "daily", "paused": true }));
     let shown = site.get("/api/v1/schedules/daily").await.good();
-    assert_eq!((&shown["state"], &shown["paused"], &shown["next"]), (&json!("paused"), &json!(true), &Value::Null));
+    assert_eq!(
+        (&shown["state"], &shown["paused"], &shown["next"]),
+        (&json!("paused"), &json!(true), &Value::Null)
+    );
     assert_eq!(shown["open"].as_array().unwrap().len(), 1);
     assert_eq!(switch("resume").await["changed"], true);
     assert_eq!(switch("resume").await["changed"], false);
@@ -80,7 +88,8 @@ async fn schedules_are_registered_looked_at_fired_and_removed() {
 #[tokio::test]
 async fn events_are_emitted_once_per_id_and_listed() {
     let site = Site::new();
-    let event = json!({ "topic": "order.paid", "payload": { "order": 7 }, "key": "7", "id": site.env.event_id() });
+    let event =
+        json!({ "topic": "order.paid", "payload": { "order": 7 }, "key": "7", "id": site.env.event_id() });
     for _ in 0..2 {
         assert_eq!(site.post("/api/v1/events", event.clone()).await.good()["id"], event["id"]);
     }
@@ -117,8 +126,10 @@ async fn generators_are_looked_at_paused_resumed_and_notified() {
 #[tokio::test]
 async fn webhooks_are_added_with_a_secret_that_is_told_once_and_never_shown() {
     let site = Site::new();
-    let hook = json!({ "name": "billing", "url": "https://example.org/", "topics": ["order.*"], "timeout": "5s" });
-    let secret = site.post("/api/v1/webhooks", hook.clone()).await.good()["secret"].as_str().unwrap().to_owned();
+    let hook =
+        json!({ "name": "billing", "url": "https://example.org/", "topics": ["order.*"], "timeout": "5s" });
+    let secret =
+        site.post("/api/v1/webhooks", hook.clone()).await.good()["secret"].as_str().unwrap().to_owned();
     assert!(secret.starts_with("whsec_"));
     assert_eq!(site.post("/api/v1/webhooks", hook).await.problem(), "conflict");
     let private = json!({ "name": "local", "url": "http://127.0.0.1:1/" });
@@ -130,14 +141,19 @@ async fn webhooks_are_added_with_a_secret_that_is_told_once_and_never_shown() {
     };
     assert_eq!(post("disable", Some(json!({ "backlog": "drop" }))).await.good()["changed"], true);
     assert_eq!(site.get("/api/v1/webhooks/billing").await.good()["status"], "disabled");
-    assert_eq!(post("enable", None).await.good(), json!({ "changed": true, "enabled": true, "name": "billing" }));
+    assert_eq!(
+        post("enable", None).await.good(),
+        json!({ "changed": true, "enabled": true, "name": "billing" })
+    );
     assert_ne!(post("rotate", None).await.good()["secret"], secret.as_str());
     let event = site.post("/api/v1/events", json!({ "topic": "order.paid" })).await.good()["id"].clone();
     let again = json!({ "events": [event, site.env.event_id()] });
     let again = post("redeliver", Some(again)).await.good();
     assert_eq!((&again["events"], again["unknown"].as_array().unwrap().len()), (&json!(1), 1));
     assert_eq!(site.get("/api/v1/webhooks/billing/deliveries").await.good()["items"], json!([]));
-    for path in ["/api/v1/webhooks", "/api/v1/webhooks/billing", "/api/v1/webhooks/given", "/api/v1/openapi.json"] {
+    for path in
+        ["/api/v1/webhooks", "/api/v1/webhooks/billing", "/api/v1/webhooks/given", "/api/v1/openapi.json"]
+    {
         let text = site.get(path).await.text;
         assert!(!text.contains(&secret["whsec_".len()..]), "{path}");
     }
@@ -148,7 +164,8 @@ async fn webhooks_are_added_with_a_secret_that_is_told_once_and_never_shown() {
 #[tokio::test]
 async fn bulks_are_created_looked_at_paused_and_cancelled() {
     let site = Site::new();
-    let bulk = json!({ "type": "count", "params": { "kind": "mail", "size": 3 }, "on_failure": "5%", "window": 2 });
+    let bulk =
+        json!({ "type": "count", "params": { "kind": "mail", "size": 3 }, "on_failure": "5%", "window": 2 });
     let id = site.post("/api/v1/bulk", bulk).await.good()["id"].as_str().unwrap().to_owned();
     let shown = site.get(&format!("/api/v1/bulk/{id}")).await.good();
     assert_eq!((&shown["type"], &shown["size"], &shown["window"]), (&json!("count"), &json!(3), &json!(2)));
@@ -168,7 +185,8 @@ async fn workers_are_told_what_to_do() {
     let site = Site::new();
     let (worker, _) = site.claim(1).await;
     assert_eq!(site.get("/api/v1/workers").await.good()["items"][0]["id"], worker.to_string());
-    let told = site.post("/api/v1/workers/quiet", json!({ "ids": [worker, site.env.worker_id()] })).await.good();
+    let told =
+        site.post("/api/v1/workers/quiet", json!({ "ids": [worker, site.env.worker_id()] })).await.good();
     let told: Vec<bool> = told["items"].as_array().unwrap().iter().map(|one| one["told"] == true).collect();
     assert_eq!(told, [true, false]);
     assert_eq!(site.get("/api/v1/workers").await.good()["items"][0]["order"], "quiet");
@@ -187,7 +205,10 @@ async fn statistics_and_metrics_tell_what_went_on() {
     site.store.roll_up(1_000).await.unwrap();
     let stats = site.get("/api/v1/stats?by=kind").await.good();
     let line = &stats["items"][0];
-    assert_eq!((&line["kind"], &line["executions"], &line["every"]), (&json!("mail"), &json!(1), &json!("minute")));
+    assert_eq!(
+        (&line["kind"], &line["executions"], &line["every"]),
+        (&json!("mail"), &json!(1), &json!("minute"))
+    );
     site.get("/api/v1/jobs/nonsense").await;
     let metrics = site.get("/metrics").await.text;
     for line in [

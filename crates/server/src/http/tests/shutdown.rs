@@ -17,7 +17,8 @@ async fn what_would_change_something_is_refused_and_what_looks_is_answered() {
         if !operation.is_mutation() {
             continue;
         }
-        let path = operation.path.replace("{id}", &id.to_string()).replace("{name}", "n").replace("{queue}", "q");
+        let path =
+            operation.path.replace("{id}", &id.to_string()).replace("{name}", "n").replace("{queue}", "q");
         let answer = site.send(Site::request(operation.method.clone(), &path, Some(json!({})))).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", operation.id);
         assert_eq!(answer.problem(), "shutting-down", "{}", operation.id);
@@ -70,6 +71,10 @@ async fn long_polls_and_streams_end_and_say_so() {
         tokio::join!(site.get(&path), futures_util::future::join_all(open), async { site.api.stop() });
     assert_eq!(waited.good()["state"], "available");
     for answer in ended {
-        assert!(answer.text.contains("event: end\ndata: {\"reason\":\"the server is being stopped"), "{}", answer.text);
+        assert!(
+            answer.text.contains("event: end\ndata: {\"reason\":\"the server is being stopped"),
+            "{}",
+            answer.text
+        );
     }
 }
