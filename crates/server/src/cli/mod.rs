@@ -74,10 +74,10 @@ struct Global {
     /// The store [default: sqlite:.taskwright/taskwright.db]
     #[arg(long, global = true, value_name = "URL", env = context::STORE_VARIABLE, hide_env_values = true)]
     store: Option<String>,
-    /// A server to ask instead of a store, like http://127.0.0.1:7411
+    /// A server to ask instead of a store, like `http://127.0.0.1:7411`
     #[arg(long, global = true, value_name = "URL", env = crate::remote::SERVER_VARIABLE, hide_env_values = true)]
     server: Option<String>,
-    /// Who asks the server; better in TASKWRIGHT_TOKEN, where nobody sees it
+    /// Who asks it; better in `TASKWRIGHT_TOKEN`, where nobody sees it
     #[arg(long, global = true, value_name = "T", env = crate::remote::TOKEN_VARIABLE, hide_env_values = true)]
     token: Option<String>,
     /// Where a PostgreSQL store's workers meet [default: see the guide]

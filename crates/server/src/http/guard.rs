@@ -62,7 +62,7 @@ pub(crate) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
 /// A problem as it is sent; what only the operator may know is logged under an id.
 pub(crate) fn answer(api: &Api, problem: Problem, path: &str) -> Response {
     let mut problem = problem.at(path);
-    if let Some((id, inside)) = problem.to_be_logged(|| api.env.event_id().to_string()) {
+    if let Some((id, inside)) = problem.for_the_log(|| api.env.event_id().to_string()) {
         tracing::error!(error_id = id, path, "{inside}");
     }
     problem.into_response()

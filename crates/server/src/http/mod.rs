@@ -43,7 +43,9 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub(crate) use self::operations::{Emission, JobFilter, JobLog, SeenAt, Submission, Text};
+pub(crate) use self::operations::{
+    BulkRequest, Emission, JobFilter, JobLog, SeenAt, Stored, Submission, Text,
+};
 pub(crate) use self::problem::Details;
 pub(crate) use self::reply::Items;
 pub(crate) use self::server::{Running, Server};

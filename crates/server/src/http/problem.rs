@@ -209,7 +209,7 @@ impl Problem {
     }
 
     /// What the operator is to be told under an id, and has not been.
-    pub(crate) fn to_be_logged(&mut self, id: impl FnOnce() -> String) -> Option<(String, String)> {
+    pub(crate) fn for_the_log(&mut self, id: impl FnOnce() -> String) -> Option<(String, String)> {
         let inside = self.0.inside.take()?;
         let id = id();
         self.0.error_id = Some(id.clone());
@@ -359,7 +359,7 @@ mod tests {
     fn what_is_inside_goes_to_the_log_under_an_id_and_not_to_the_caller() {
         let error = taskwright_store::Error::unavailable("the file /secret/path", "disk on fire");
         let mut problem = Problem::from(error);
-        let logged = problem.to_be_logged(|| "7".to_owned()).unwrap();
+        let logged = problem.for_the_log(|| "7".to_owned()).unwrap();
         assert_eq!(logged, ("7".to_owned(), "the file /secret/path: disk on fire".to_owned()));
         let told = serde_json::to_string(&problem.details()).unwrap();
         assert!(!told.contains("secret") && !told.contains("fire"), "{told}");

@@ -9,4 +9,4 @@ mod store;
 mod tests;
 
 pub(crate) use self::http::{Remote, SERVER_VARIABLE, TOKEN_VARIABLE};
-pub(crate) use self::store::RemoteStore;
+pub(crate) use self::store::{NOTHING, RemoteStore, segment};

@@ -1,6 +1,7 @@
 //! The [`Store`] that a server is. Reads and changes that verbs make are asked for; the rest is refused.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ::http::Method;
@@ -9,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use taskwright_core::attempt::AttemptEnd;
+use taskwright_core::generator::Record;
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::{
-    Actor, Args, AttemptRecord, Delivery, GeneratorName, JobId, Namespace, NewJob, QueueName, ScheduleName,
-    State, Timestamp, Topic, UniqueScope, Usage, Verdict, WorkerId,
+    Actor, Args, AttemptRecord, Delivery, GeneratorName, JobId, Namespace, NewJob, QueueName, Schedule,
+    ScheduleName, ScheduleState, State, Timestamp, Topic, UniqueScope, Usage, Verdict, WorkerId,
 };
 use taskwright_store::*;
 use tokio::sync::watch;
@@ -22,12 +24,12 @@ use crate::answer::event::Listed as EventListed;
 use crate::answer::job::{Became, Outcome, Piece, Stored};
 use crate::answer::queue::{Purged, Switched};
 use crate::answer::worker::Told;
-use crate::http::{Emission, Items, JobFilter, JobLog, SeenAt, Submission, Text, cursor};
+use crate::http::{Emission, Items, JobFilter, JobLog, SeenAt, Stored as Which, Submission, Text, cursor};
 
 /// The header by which the server recognises what was sent before.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Nothing, as a query.
-const NOTHING: [(&str, &str); 0] = [];
+pub(crate) const NOTHING: [(&str, &str); 0] = [];
 /// Nothing, as a body.
 const NO_BODY: Option<&()> = None;
 
@@ -36,12 +38,16 @@ pub(crate) struct RemoteStore {
     remote: Remote,
     /// Nothing is hinted at over HTTP: whoever waits looks now and then.
     hints: watch::Sender<u64>,
+    /// What the keys stand for that were read: over HTTP things are called by their names.
+    schedules: Mutex<HashMap<ScheduleKey, StoredSchedule>>,
+    generators: Mutex<HashMap<GeneratorKey, StoredGenerator>>,
 }
 
 impl RemoteStore {
     /// This server.
     pub(crate) fn new(remote: Remote) -> Self {
-        Self { remote, hints: watch::Sender::new(0) }
+        let (schedules, generators) = Default::default();
+        Self { remote, hints: watch::Sender::new(0), schedules, generators }
     }
 
     fn refuse<T: Send + 'static>(&self, what: &'static str) -> Reply<'_, T> {
@@ -453,18 +459,144 @@ impl Store for RemoteStore {
 }
 
 /// A name as a part of a path.
-pub(super) fn segment(name: &str) -> String {
+pub(crate) fn segment(name: &str) -> String {
     name.replace('%', "%25").replace('/', "%2F").replace('?', "%3F").replace('#', "%23")
 }
 
+impl RemoteStore {
+    /// A page of what is stored.
+    async fn stored<T: serde::de::DeserializeOwned>(
+        &self,
+        noun: &str,
+        namespace: Option<&Namespace>,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<T>, Error> {
+        let limit = u32::try_from(limit.clamp(1, PAGE_ROWS_MAX)).ok();
+        let which = Which::<String> { name: None, limit, cursor: after.map(|after| cursor::write(&after)) };
+        Ok(items(self.get(&format!("/api/v1/stored/{noun}"), namespace, &which).await?))
+    }
+
+    /// The one of this name.
+    async fn stored_one<T: serde::de::DeserializeOwned>(
+        &self,
+        noun: &str,
+        namespace: Option<&Namespace>,
+        name: String,
+    ) -> Result<Option<T>, Error> {
+        let which = Which { name: Some(name), limit: None, cursor: None };
+        Ok(items(self.get(&format!("/api/v1/stored/{noun}"), namespace, &which).await?).pop())
+    }
+
+    fn remember_schedules<'a>(&self, stored: impl IntoIterator<Item = &'a StoredSchedule>) {
+        let mut known = self.schedules.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(stored.into_iter().map(|stored| (stored.key, stored.clone())));
+    }
+
+    fn known_schedule(&self, key: ScheduleKey) -> Result<StoredSchedule, Error> {
+        let known = self.schedules.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&key).cloned().ok_or_else(|| self.remote.not_offered("a schedule by its key"))
+    }
+
+    fn remember_generators<'a>(&self, stored: impl IntoIterator<Item = &'a StoredGenerator>) {
+        let mut known = self.generators.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(stored.into_iter().map(|stored| (stored.key, stored.clone())));
+    }
+
+    fn known_generator(&self, key: GeneratorKey) -> Result<StoredGenerator, Error> {
+        let known = self.generators.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&key).cloned().ok_or_else(|| self.remote.not_offered("a generator by its key"))
+    }
+
+    /// What a client of schedules writes: a definition, or that one rests or goes on. The server does it its own way, and is not
+    /// told how the state is to be.
+    async fn write_schedule(&self, write: ScheduleWrite) -> Result<Written, Error> {
+        if !write.firings.is_empty() || !write.cancel.jobs.is_empty() {
+            return Err(self.remote.not_offered("writing what a schedule fires"));
+        }
+        if let Some(definition) = &write.definition {
+            let schedule: Schedule =
+                serde_json::from_str(&definition.json).map_err(|error| unwritable(&error))?;
+            let path = "/api/v1/schedules";
+            // It is the client that has looked whether somebody runs its task.
+            let query = [("any_kind", true)];
+            let namespace = Some(&schedule.namespace);
+            let asked = self.remote.ask(Method::POST, path, namespace, &query, Some(&schedule), &[]);
+            let _: serde::de::IgnoredAny = asked.await?.ok_or_else(|| self.gone(path))?;
+            let stored = self.schedule(schedule.namespace.clone(), schedule.name.clone()).await?;
+            return Ok(stored.map_or(Written::Stale, |stored| Written::Done(stored.key)));
+        }
+        let Target::Stored { key, .. } = write.target else { return Ok(Written::Stale) };
+        let known = self.known_schedule(key)?;
+        let state: ScheduleState = serde_json::from_str(&write.state).map_err(|error| unwritable(&error))?;
+        let verb = if state.paused { "pause" } else { "resume" };
+        let path = format!("/api/v1/schedules/{}/{verb}", segment(known.name.as_str()));
+        let asked = self.remote.ask(Method::POST, &path, Some(&known.namespace), &NOTHING, NO_BODY, &[]);
+        let done: Option<crate::answer::schedule::Switched> = asked.await?;
+        Ok(if done.is_some() { Written::Done(key) } else { Written::Stale })
+    }
+}
+
 impl ScheduleStore for RemoteStore {
+    fn write_schedules(&self, _: Timestamp, writes: Vec<ScheduleWrite>) -> Reply<'_, Vec<Written>> {
+        Box::pin(async move {
+            let mut written = Vec::with_capacity(writes.len());
+            for write in writes {
+                written.push(self.write_schedule(write).await?);
+            }
+            Ok(written)
+        })
+    }
+
     refused! {
-        write_schedules(now: Timestamp, writes: Vec<ScheduleWrite>) -> Vec<Written>;
         due_schedules(now: Timestamp, limit: usize) -> DueSchedules;
-        schedule(namespace: Namespace, name: ScheduleName) -> Option<StoredSchedule>;
-        schedules(namespace: Option<Namespace>, after: Option<ScheduleKey>, limit: usize) -> Vec<StoredSchedule>;
-        remove_schedule(schedule: ScheduleKey) -> bool;
-        firings(schedule: ScheduleKey, before: Option<u64>, limit: usize) -> Vec<FiringView>;
+    }
+
+    fn schedule(&self, namespace: Namespace, name: ScheduleName) -> Reply<'_, Option<StoredSchedule>> {
+        Box::pin(async move {
+            let stored = self.stored_one("schedules", Some(&namespace), name.to_string()).await?;
+            self.remember_schedules(&stored);
+            Ok(stored)
+        })
+    }
+
+    fn schedules(
+        &self,
+        namespace: Option<Namespace>,
+        after: Option<ScheduleKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredSchedule>> {
+        Box::pin(async move {
+            let after = after.map(|after| after.0);
+            let stored = self.stored("schedules", namespace.as_ref(), after, limit).await?;
+            self.remember_schedules(&stored);
+            Ok(stored)
+        })
+    }
+
+    fn remove_schedule(&self, schedule: ScheduleKey) -> Reply<'_, bool> {
+        Box::pin(async move {
+            let known = self.known_schedule(schedule)?;
+            let path = format!("/api/v1/schedules/{}", segment(known.name.as_str()));
+            let asked =
+                self.remote.text(Method::DELETE, &path, Some(&known.namespace), &NOTHING, NO_BODY, &[]);
+            Ok(asked.await?.is_some())
+        })
+    }
+
+    fn firings(
+        &self,
+        schedule: ScheduleKey,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Reply<'_, Vec<FiringView>> {
+        Box::pin(async move {
+            let known = self.known_schedule(schedule)?;
+            let path = format!("/api/v1/schedules/{}/history", segment(known.name.as_str()));
+            let mut query = vec![("limit", limit.clamp(1, PAGE_ROWS_MAX).to_string())];
+            query.extend(before.map(|before| ("cursor", cursor::write(&before))));
+            Ok(items(self.get(&path, Some(&known.namespace), &query).await?))
+        })
     }
 
     fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {
@@ -565,17 +697,58 @@ impl GeneratorStore for RemoteStore {
         take_generators(take: TakeGenerators) -> TakenGenerators;
         renew_generator(generator: GeneratorKey, fence: u64, until: Timestamp) -> bool;
         commit_generator(now: Timestamp, commit: GeneratorCommit) -> bool;
-        write_generator(now: Timestamp, write: GeneratorWrite) -> bool;
-        notify_generator(now: Timestamp, namespace: Namespace, name: GeneratorName) -> bool;
         items_ended(now: Timestamp, ended: Vec<ItemsEnded>) -> Vec<u32>;
         ended_items(generator: GeneratorKey, limit: usize) -> Vec<EndedItem>;
         files_of(generator: GeneratorKey, paths: Vec<String>) -> Vec<Option<KnownFile>>;
         files(generator: GeneratorKey, after: Option<String>, limit: usize) -> Vec<(String, KnownFile)>;
         rows_after(rows: RowsAfter) -> TableRows;
-        generator(namespace: Namespace, name: GeneratorName) -> Option<StoredGenerator>;
-        generators(namespace: Option<Namespace>, after: Option<GeneratorKey>, limit: usize) -> Vec<StoredGenerator>;
         listening_generators() -> Vec<ListeningGenerator>;
         remove_generator(generator: GeneratorKey) -> bool;
+    }
+
+    fn write_generator(&self, _: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
+        Box::pin(async move {
+            let known = self.known_generator(write.generator)?;
+            let record: Record = serde_json::from_str(&write.record).map_err(|error| unwritable(&error))?;
+            let (verb, body) = match record.paused {
+                Some(paused) => ("pause", Some(json!({ "reason": paused.reason }))),
+                None => ("resume", None),
+            };
+            let path = format!("/api/v1/generators/{}/{verb}", segment(known.name.as_str()));
+            let asked =
+                self.remote.text(Method::POST, &path, Some(&known.namespace), &NOTHING, body.as_ref(), &[]);
+            Ok(asked.await?.is_some())
+        })
+    }
+
+    fn notify_generator(&self, _: Timestamp, namespace: Namespace, name: GeneratorName) -> Reply<'_, bool> {
+        Box::pin(async move {
+            let path = format!("/api/v1/generators/{}/poll", segment(name.as_str()));
+            let asked = self.remote.text(Method::POST, &path, Some(&namespace), &NOTHING, NO_BODY, &[]);
+            Ok(asked.await?.is_some())
+        })
+    }
+
+    fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {
+        Box::pin(async move {
+            let stored = self.stored_one("generators", Some(&namespace), name.to_string()).await?;
+            self.remember_generators(&stored);
+            Ok(stored)
+        })
+    }
+
+    fn generators(
+        &self,
+        namespace: Option<Namespace>,
+        after: Option<GeneratorKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredGenerator>> {
+        Box::pin(async move {
+            let after = after.map(|after| after.0);
+            let stored = self.stored("generators", namespace.as_ref(), after, limit).await?;
+            self.remember_generators(&stored);
+            Ok(stored)
+        })
     }
 }
 
@@ -601,8 +774,21 @@ impl WebhookStore for RemoteStore {
 impl BulkStore for RemoteStore {
     refused! {
         create_bulk(now: Timestamp, bulk: NewBulk) -> Enqueued;
-        bulk(parent: JobId) -> Option<StoredBulk>;
-        bulks(namespace: Option<Namespace>, after: Option<JobKey>, limit: usize) -> Vec<StoredBulk>;
+    }
+
+    fn bulk(&self, parent: JobId) -> Reply<'_, Option<StoredBulk>> {
+        Box::pin(async move { self.stored_one("bulks", None, parent.to_string()).await })
+    }
+
+    fn bulks(
+        &self,
+        namespace: Option<Namespace>,
+        after: Option<JobKey>,
+        limit: usize,
+    ) -> Reply<'_, Vec<StoredBulk>> {
+        Box::pin(
+            async move { self.stored("bulks", namespace.as_ref(), after.map(|after| after.0), limit).await },
+        )
     }
 }
 

@@ -7,13 +7,16 @@ mod jobs;
 mod queues;
 mod schedules;
 mod stats;
+mod stored;
 mod stream;
 mod system;
 mod webhooks;
 mod workers;
 
+pub(crate) use self::bulk::NewBulk as BulkRequest;
 pub(crate) use self::events::Emission;
 pub(crate) use self::jobs::{Filter as JobFilter, Log as JobLog, SeenAt, Submission, Text};
+pub(crate) use self::stored::Which as Stored;
 
 use super::operation::Operation;
 use super::problem::Problem;
@@ -31,6 +34,7 @@ pub(crate) fn table() -> Vec<Operation> {
         bulk::operations(),
         workers::operations(),
         stats::operations(),
+        stored::operations(),
         system::operations(),
     ]
     .into_iter()
