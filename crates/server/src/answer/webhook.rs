@@ -3,9 +3,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use taskwright::generator::Paused;
 use taskwright::webhook::WebhookView;
 use taskwright_core::trigger::TopicPattern;
-use taskwright_core::webhook::{Backlog, Disabled, Order, Origin, RETRIES_MAX};
+use taskwright_core::webhook::{
+    Backlog, Disabled, Endpoint, OldSecret, Order, Origin, RETRIES_MAX, Secret as Key, Topics,
+};
 use taskwright_core::{EventId, Namespace, Timestamp, WebhookName};
 use taskwright_store::{DeliveryView, Store};
 
@@ -17,66 +20,68 @@ pub(crate) const RETRIES_SEEN: usize = 10 * RETRIES_MAX;
 pub(crate) const DELIVERIES_SEEN: usize = 5;
 
 /// An endpoint, without its secrets.
-#[derive(Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "WebhookListed")]
 pub(crate) struct Listed {
     /// Its name.
-    name: WebhookName,
+    pub(crate) name: WebhookName,
     /// The tenant.
-    namespace: Namespace,
+    pub(crate) namespace: Namespace,
     /// on; failing: after ten failures within 5 min one event is tried every 5 min; full: as many events as may be wait to be
     /// tried again; disabled; paused, as a generator.
-    status: &'static str,
+    pub(crate) status: String,
     /// Where to.
-    url: String,
+    pub(crate) url: String,
     /// Of which topics.
-    topics: Vec<TopicPattern>,
+    pub(crate) topics: Vec<TopicPattern>,
     /// Requests at a time.
-    in_flight: u32,
+    pub(crate) in_flight: u32,
     /// What may overtake what.
-    order: Order,
+    pub(crate) order: Order,
     /// How long one request may take, in milliseconds.
-    timeout_ms: u64,
+    pub(crate) timeout_ms: u64,
     /// Whether an address of the machine or a private network is accepted.
-    allow_private: bool,
+    pub(crate) allow_private: bool,
     /// Where it comes from.
-    origin: Origin,
+    pub(crate) origin: Origin,
     /// That nothing is sent, and what becomes of what would have been.
-    disabled: Option<Disabled>,
+    pub(crate) disabled: Option<Disabled>,
     /// Since when it fails.
-    failing_since: Option<Timestamp>,
+    pub(crate) failing_since: Option<Timestamp>,
     /// Whether as many events as may be wait to be tried again.
-    full: bool,
+    pub(crate) full: bool,
     /// Events that were not kept until it could be told of them, at most.
-    missed_max: u64,
+    pub(crate) missed_max: u64,
     /// When that was found last.
-    missed_at: Option<Timestamp>,
+    pub(crate) missed_at: Option<Timestamp>,
     /// Events that it may have to be told of at most: also those that are not for it count.
-    backlog_max: i64,
+    pub(crate) backlog_max: i64,
     /// Until when messages are signed with the secret before, too.
-    old_secret_until: Option<Timestamp>,
+    pub(crate) old_secret_until: Option<Timestamp>,
+    /// When its generator had its last turn.
+    pub(crate) last_turn: Option<Timestamp>,
     /// When it was added.
-    created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
 }
 
 /// Everything about an endpoint but its secrets.
-#[derive(Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Webhook")]
 pub(crate) struct Whole {
     #[serde(flatten)]
-    listed: Listed,
+    pub(crate) listed: Listed,
     /// Of the backlog, those that are not kept any more.
-    gone_max: u64,
+    pub(crate) gone_max: u64,
     /// Events that are tried again; up to 100,000.
-    retries: usize,
+    pub(crate) retries: usize,
     /// When the next of these is tried.
-    next_retry: Option<Timestamp>,
+    pub(crate) next_retry: Option<Timestamp>,
     /// When its generator has its next turn.
-    next_turn: Option<Timestamp>,
-    /// When it had its last one.
-    last_turn: Option<Timestamp>,
+    pub(crate) next_turn: Option<Timestamp>,
+    /// Whether and why that rests.
+    pub(crate) paused: Option<Paused>,
     /// What went wrong in that.
-    error: Option<String>,
+    pub(crate) error: Option<String>,
     /// What was tried last.
     pub(crate) deliveries: Vec<DeliveryView>,
 }
@@ -107,7 +112,7 @@ impl Listed {
         Self {
             name: view.name.clone(),
             namespace: view.namespace.clone(),
-            status: status(view),
+            status: status(view).to_owned(),
             url: endpoint.url.clone(),
             topics: endpoint.topics.0.clone(),
             in_flight: endpoint.in_flight,
@@ -122,8 +127,28 @@ impl Listed {
             missed_at: view.progress.missed_at,
             backlog_max: backlog(view, head),
             old_secret_until: endpoint.old_secret.as_ref().map(|old| old.until),
+            last_turn: view.record.last_poll,
             created_at: view.created_at,
         }
+    }
+}
+
+impl Listed {
+    /// The endpoint, with something in the place of its secrets, which are told to nobody.
+    ///
+    /// # Errors
+    ///
+    /// Never: what stands in their place is one.
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, taskwright_core::Error> {
+        let stand_in = Key::from_bytes(&[0; 32])?;
+        let mut endpoint = Endpoint::new(self.url.clone(), stand_in.clone());
+        endpoint.topics = Topics(self.topics.clone());
+        (endpoint.in_flight, endpoint.order) = (self.in_flight, self.order);
+        endpoint.timeout = std::time::Duration::from_millis(self.timeout_ms);
+        (endpoint.allow_private, endpoint.origin) = (self.allow_private, self.origin.clone());
+        endpoint.disabled.clone_from(&self.disabled);
+        endpoint.old_secret = self.old_secret_until.map(|until| OldSecret { secret: stand_in, until });
+        Ok(endpoint)
     }
 }
 
@@ -166,7 +191,7 @@ impl Whole {
             retries: facts.retries,
             next_retry: facts.next_retry,
             next_turn: view.record.poll_at,
-            last_turn: view.record.last_poll,
+            paused: view.record.paused.clone(),
             error: view.record.last_error.clone(),
             deliveries: facts.tried,
         }

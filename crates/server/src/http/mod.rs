@@ -44,7 +44,7 @@ use axum::routing::{MethodFilter, on};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use self::operations::{
-    BulkRequest, Emission, JobFilter, JobLog, SeenAt, Stored, Submission, Text,
+    BulkRequest, Emission, JobFilter, JobLog, NewEndpoint, SeenAt, Stored, Submission, Text,
 };
 pub(crate) use self::problem::Details;
 pub(crate) use self::reply::Items;

@@ -22,6 +22,11 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 pub(crate) const SERVER_VARIABLE: &str = "TASKWRIGHT_SERVER";
 pub(crate) const TOKEN_VARIABLE: &str = "TASKWRIGHT_TOKEN";
 
+/// Nothing, as a query.
+pub(crate) const NOTHING: [(&str, &str); 0] = [];
+/// Nothing, as a body.
+pub(crate) const NO_BODY: Option<&()> = None;
+
 /// A server, and who asks it.
 #[derive(Clone)]
 pub(crate) struct Remote {
@@ -92,6 +97,34 @@ impl Remote {
             return Ok(None);
         };
         serde_json::from_slice(&text).map(Some).map_err(|error| self.not_understood(&error))
+    }
+
+    /// Everything that is listed there.
+    pub(crate) async fn items<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        namespace: Option<&Namespace>,
+    ) -> Result<Vec<T>, StoreError> {
+        Ok(items(self.ask(Method::GET, path, namespace, &NOTHING, NO_BODY, &[]).await?))
+    }
+
+    /// What is there; `None` when there is nothing.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        namespace: &Namespace,
+    ) -> Result<Option<T>, StoreError> {
+        self.ask(Method::GET, path, Some(namespace), &NOTHING, NO_BODY, &[]).await
+    }
+
+    /// Has something done; `None` when there is nothing to do it with.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        namespace: &Namespace,
+        body: Option<&impl Serialize>,
+    ) -> Result<Option<T>, StoreError> {
+        self.ask(Method::POST, path, Some(namespace), &NOTHING, body, &[]).await
     }
 
     /// The same without reading the answer.

@@ -8,5 +8,5 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::http::{Remote, SERVER_VARIABLE, TOKEN_VARIABLE};
-pub(crate) use self::store::{NOTHING, RemoteStore, segment};
+pub(crate) use self::http::{NO_BODY, NOTHING, Remote, SERVER_VARIABLE, TOKEN_VARIABLE};
+pub(crate) use self::store::{RemoteStore, segment};

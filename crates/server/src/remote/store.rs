@@ -12,26 +12,25 @@ use serde_json::value::RawValue;
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::generator::Record;
 use taskwright_core::limit::PAGE_ROWS_MAX;
+use taskwright_core::webhook::{Disabled, Endpoint};
 use taskwright_core::{
-    Actor, Args, AttemptRecord, Delivery, GeneratorName, JobId, Namespace, NewJob, QueueName, Schedule,
-    ScheduleName, ScheduleState, State, Timestamp, Topic, UniqueScope, Usage, Verdict, WorkerId,
+    Actor, Args, AttemptRecord, Delivery, EventId, GeneratorName, JobId, Namespace, NewJob, QueueName,
+    Schedule, ScheduleName, ScheduleState, State, Timestamp, Topic, UniqueScope, Usage, Verdict, WebhookName,
+    WorkerId,
 };
 use taskwright_store::*;
 use tokio::sync::watch;
 
-use super::http::{Remote, items};
+use super::http::{NO_BODY, NOTHING, Remote, items};
 use crate::answer::event::Listed as EventListed;
 use crate::answer::job::{Became, Outcome, Piece, Stored};
 use crate::answer::queue::{Purged, Switched};
+use crate::answer::webhook::{Listed as WebhookListed, Redelivered};
 use crate::answer::worker::Told;
 use crate::http::{Emission, Items, JobFilter, JobLog, SeenAt, Stored as Which, Submission, Text, cursor};
 
 /// The header by which the server recognises what was sent before.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Nothing, as a query.
-pub(crate) const NOTHING: [(&str, &str); 0] = [];
-/// Nothing, as a body.
-const NO_BODY: Option<&()> = None;
 
 /// A server as a store.
 pub(crate) struct RemoteStore {
@@ -752,22 +751,97 @@ impl GeneratorStore for RemoteStore {
     }
 }
 
+impl RemoteStore {
+    /// The path of an endpoint, by the generator that delivers to it, and its namespace.
+    fn endpoint(&self, generator: GeneratorKey) -> Result<(String, Namespace), Error> {
+        let known = self.known_generator(generator)?;
+        let name = WebhookName::of_generator(&known.name);
+        let name = name.ok_or_else(|| self.remote.not_offered("an endpoint by its key"))?;
+        Ok((format!("/api/v1/webhooks/{}", segment(name.as_str())), known.namespace))
+    }
+
+    /// An endpoint as it is told, and the generator that delivers to it, as a store has both.
+    async fn stored_webhook(&self, generator: StoredGenerator) -> Result<Option<StoredWebhook>, Error> {
+        let (path, namespace) = self.endpoint(generator.key)?;
+        let told: Option<WebhookListed> = self.get(&path, Some(&namespace), &NOTHING).await?;
+        let Some(told) = told else { return Ok(None) };
+        let definition = serde_json::to_string(&told.endpoint()?).map_err(|error| unwritable(&error))?;
+        Ok(Some(StoredWebhook { generator, epoch: 0, listens: false, definition }))
+    }
+}
+
 impl WebhookStore for RemoteStore {
     refused! {
         add_webhook(now: Timestamp, webhook: NewWebhook) -> bool;
-        write_webhook(now: Timestamp, write: WebhookWrite) -> bool;
-        remove_webhook(now: Timestamp, generator: GeneratorKey) -> bool;
-        webhook(namespace: Namespace, generator: GeneratorName) -> Option<StoredWebhook>;
         webhooks(namespace: Option<Namespace>, after: Option<GeneratorKey>, limit: usize) -> Vec<StoredWebhook>;
         listening_webhooks() -> Vec<Listening>;
         wake_webhooks(now: Timestamp, generators: Vec<GeneratorKey>) -> ();
-        log_head() -> i64;
         read_log(read: ReadLog) -> LogPage;
         retries(set: RetrySet, limit: usize) -> Vec<StoredRetry>;
         retry_count(set: RetrySet, limit: usize) -> usize;
         waiting_keys(set: RetrySet, keys: Vec<String>) -> Vec<String>;
-        redeliver(now: Timestamp, set: RetrySet, events: Vec<taskwright_core::EventId>) -> Vec<bool>;
-        deliveries(generator: GeneratorKey, before: Option<u64>, limit: usize) -> Vec<DeliveryView>;
+    }
+
+    fn write_webhook(&self, _: Timestamp, write: WebhookWrite) -> Reply<'_, bool> {
+        Box::pin(async move {
+            let (path, namespace) = self.endpoint(write.generator.generator)?;
+            let endpoint: Endpoint =
+                serde_json::from_str(&write.shape.definition).map_err(|error| unwritable(&error))?;
+            let (verb, body) = match endpoint.disabled {
+                Some(Disabled { backlog, reason, .. }) => {
+                    ("disable", Some(json!({ "backlog": backlog, "reason": reason })))
+                }
+                None => ("enable", None),
+            };
+            let path = format!("{path}/{verb}");
+            let asked = self.remote.text(Method::POST, &path, Some(&namespace), &NOTHING, body.as_ref(), &[]);
+            Ok(asked.await?.is_some())
+        })
+    }
+
+    fn remove_webhook(&self, _: Timestamp, generator: GeneratorKey) -> Reply<'_, bool> {
+        Box::pin(async move {
+            let (path, namespace) = self.endpoint(generator)?;
+            let asked = self.remote.text(Method::DELETE, &path, Some(&namespace), &NOTHING, NO_BODY, &[]);
+            Ok(asked.await?.is_some())
+        })
+    }
+
+    fn webhook(&self, namespace: Namespace, generator: GeneratorName) -> Reply<'_, Option<StoredWebhook>> {
+        Box::pin(async move {
+            match self.generator(namespace, generator).await? {
+                Some(generator) => self.stored_webhook(generator).await,
+                None => Ok(None),
+            }
+        })
+    }
+
+    /// It only goes into what is written, which the server works out by itself.
+    fn log_head(&self) -> Reply<'_, i64> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
+    fn redeliver(&self, _: Timestamp, set: RetrySet, events: Vec<EventId>) -> Reply<'_, Vec<bool>> {
+        Box::pin(async move {
+            let (path, namespace) = self.endpoint(set.generator)?;
+            let body = json!({ "events": events });
+            let done: Redelivered = self.post(&format!("{path}/redeliver"), Some(&namespace), &body).await?;
+            Ok(events.iter().map(|event| !done.unknown.contains(event)).collect())
+        })
+    }
+
+    fn deliveries(
+        &self,
+        generator: GeneratorKey,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Reply<'_, Vec<DeliveryView>> {
+        Box::pin(async move {
+            let (path, namespace) = self.endpoint(generator)?;
+            let mut query = vec![("limit", limit.clamp(1, PAGE_ROWS_MAX).to_string())];
+            query.extend(before.map(|before| ("cursor", cursor::write(&before))));
+            Ok(items(self.get(&format!("{path}/deliveries"), Some(&namespace), &query).await?))
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use taskwright_core::{Actor, WebhookName};
 use crate::answer::webhook as answer;
 use crate::cli::{Context, context};
 use crate::error::{Error, Exit};
+use crate::remote::{self, Remote};
 
 /// Sends again.
 #[derive(Debug, Args)]
@@ -110,6 +111,9 @@ impl Remove {
 
 impl Rotate {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        if let Some(server) = context.server() {
+            return self.ask(context, server).await;
+        }
         let webhooks = super::client(context).await?;
         let secret = match webhooks.rotate(&context.namespace_or_default(), &self.name).await {
             Err(error) if error.is_not_found() => return Err(super::unknown(context, &self.name).await?),
@@ -119,6 +123,21 @@ impl Rotate {
             context.output.json(&answer::Secret { name: self.name, secret: Some(secret) })?;
         } else {
             context.output.line(secret)?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl Rotate {
+    /// The same over HTTP: it is the server that makes the secret.
+    async fn ask(self, context: &Context, server: &Remote) -> Result<Exit, Error> {
+        let path = format!("/api/v1/webhooks/{}/rotate", remote::segment(self.name.as_str()));
+        let made: Option<answer::Secret> =
+            server.post(&path, &context.namespace_or_default(), remote::NO_BODY).await?;
+        let Some(made) = made else { return Err(super::unknown(context, &self.name).await?) };
+        match context.output.is_json() {
+            true => context.output.json(&made)?,
+            false => context.output.line(made.secret.unwrap_or_default())?,
         }
         Ok(Exit::Ok)
     }

@@ -17,6 +17,7 @@ pub(crate) use self::bulk::NewBulk as BulkRequest;
 pub(crate) use self::events::Emission;
 pub(crate) use self::jobs::{Filter as JobFilter, Log as JobLog, SeenAt, Submission, Text};
 pub(crate) use self::stored::Which as Stored;
+pub(crate) use self::webhooks::NewEndpoint;
 
 use super::operation::Operation;
 use super::problem::Problem;

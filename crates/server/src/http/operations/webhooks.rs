@@ -152,8 +152,13 @@ async fn create(call: Call<Nothing, Nothing, NewEndpoint>) -> Result<Created<Sec
     (endpoint.order, endpoint.allow_private) = (new.order, new.allow_private);
     let endpoint = endpoint.checked()?;
     if !webhooks.add(&call.namespace_or_default(), &new.name, &endpoint).await? {
-        let fix = "choose another name, or remove it first";
-        return Err(Problem::new(Sort::Conflict, "the webhook", "there is one of that name already", fix));
+        let name = &new.name;
+        return Err(Problem::new(
+            Sort::Conflict,
+            format!("the webhook {name}"),
+            "there is one of that name already",
+            format!("choose another name, or remove it first: taskwright webhooks remove {name}"),
+        ));
     }
     let made = given.is_none().then(|| endpoint.secret.reveal());
     Ok(Created(Secret { name: new.name, secret: made }))
