@@ -68,7 +68,9 @@ impl Context {
             Err(error) => return Err((error, output)),
         };
         let remote = |url: &String| Remote::new(url, settings.token.clone());
-        let server = match settings.server.as_ref().map(remote).transpose() {
+        // A program that brings its own store means that one, whatever the environment says.
+        let named = settings.server.as_ref().filter(|_| settings.open_store.is_none());
+        let server = match named.map(remote).transpose() {
             Ok(server) => server,
             Err(error) => return Err((error, output)),
         };

@@ -439,6 +439,11 @@ impl<P, Q, B> Call<P, Q, B> {
         self.caller.actor().clone()
     }
 
+    /// Whether the caller may do this in every namespace: for what reaches beyond the one that it is asked in.
+    pub(crate) fn may_everywhere(&self) -> bool {
+        self.permission.is_none_or(|permission| self.caller.may_everywhere(permission))
+    }
+
     /// Whether something of this namespace is to be seen by this call.
     pub(crate) fn sees(&self, namespace: &Namespace) -> bool {
         self.namespace.as_ref().is_none_or(|ours| ours == namespace)

@@ -135,6 +135,15 @@ pub(crate) struct NewEndpoint {
 
 async fn create(call: Call<Nothing, Nothing, NewEndpoint>) -> Result<Created<Secret>, Problem> {
     let (call, new) = call.split();
+    if new.allow_private && !call.may_everywhere() {
+        // It would let a tenant send requests to what only this machine, or the network of the operator, is to reach.
+        return Err(Problem::new(
+            Sort::Forbidden,
+            "an endpoint at a private address",
+            "only who may change webhooks in every namespace may allow one",
+            "leave out allow_private, or ask an operator to add it",
+        ));
+    }
     let webhooks = call.client().webhooks();
     let given = new.secret.as_deref().map(str::parse::<Key>).transpose()?;
     let secret = match &given {

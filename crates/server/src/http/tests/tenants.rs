@@ -121,6 +121,10 @@ async fn a_namespace_inside_a_request_does_not_lead_elsewhere() {
     assert_eq!(site.post_as("a", "/api/v1/schedules", schedule).await.problem(), "invalid");
     let job = json!({ "kind": "mail", "namespace": "b" });
     assert_eq!(site.post_as("a", "/api/v1/jobs", job).await.problem(), "invalid");
+    // Nor to an address that is the operator's own.
+    let hook = json!({ "name": "h", "url": "http://127.0.0.1:1/", "allow_private": true });
+    assert_eq!(site.post_as("a", "/api/v1/webhooks", hook.clone()).await.problem(), "forbidden");
+    assert!(site.post_as("root", "/api/v1/webhooks", hook).await.good()["secret"].is_string());
     // A key of one's own stands for one's own job, even when somebody else has the same.
     let with_key = |token: &str| {
         let mut request = Site::request(Method::POST, "/api/v1/jobs", Some(json!({ "kind": "mail" })));
