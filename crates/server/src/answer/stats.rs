@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::rollup::{Grain, Histogram, RollUp};
 use taskwright_core::{Namespace, Timestamp};
 use taskwright_store::{RollUpFilter, Store};
@@ -12,7 +13,7 @@ use taskwright_store::{RollUpFilter, Store};
 use super::micros;
 
 /// What one span is told about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, JsonSchema, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "StatsBy")]
 pub(crate) enum By {
@@ -35,47 +36,47 @@ pub(crate) const MINUTES_MAX: Duration = Duration::from_secs(3 * 3_600);
 const PAGE: usize = 1_000;
 
 /// What went on in one span.
-#[derive(Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "StatsLine")]
 pub(crate) struct Line {
     /// When it began.
-    from: Timestamp,
+    pub(crate) from: Timestamp,
     /// How long it is: minute or hour.
-    every: &'static str,
+    pub(crate) every: String,
     /// The tenant.
-    namespace: Namespace,
+    pub(crate) namespace: Namespace,
     /// The task, if it was asked for each.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kind: Option<String>,
     /// The queue, if it was asked for each.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    queue: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) queue: Option<String>,
     /// Attempts that ended.
-    executions: u64,
+    pub(crate) executions: u64,
     /// How many ended how.
-    outcomes: BTreeMap<&'static str, u64>,
+    pub(crate) outcomes: BTreeMap<String, u64>,
     /// The share that completed, 0 to 1.
-    success_rate: Option<f64>,
+    pub(crate) success_rate: Option<f64>,
     /// How long they ran.
-    run: Times,
+    pub(crate) run: Times,
     /// How long they waited.
-    wait: Times,
+    pub(crate) wait: Times,
 }
 
 /// What is known of times, in microseconds; `null` of none.
-#[derive(Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "StatsTimes")]
-struct Times {
+pub(crate) struct Times {
     /// Of how many.
-    count: u64,
+    pub(crate) count: u64,
     /// All together.
-    total_us: u64,
+    pub(crate) total_us: u64,
     /// Half of them are not above this.
-    p50_us: Option<u64>,
+    pub(crate) p50_us: Option<u64>,
     /// 95 % of them are not above this.
-    p95_us: Option<u64>,
+    pub(crate) p95_us: Option<u64>,
     /// 99 % of them are not above this.
-    p99_us: Option<u64>,
+    pub(crate) p99_us: Option<u64>,
 }
 
 impl Times {
@@ -96,16 +97,24 @@ impl Line {
     pub(crate) fn of(by: By, grain: Grain, (from, namespace, name): &Key, sum: &RollUp) -> Self {
         Self {
             from: *from,
-            every: grain.as_str(),
+            every: grain.as_str().to_owned(),
             namespace: namespace.clone(),
             kind: (by == By::Kind).then(|| name.clone()),
             queue: (by == By::Queue).then(|| name.clone()),
             executions: sum.executions(),
-            outcomes: sum.ends(),
+            outcomes: sum.ends().into_iter().map(|(end, count)| (end.to_owned(), count)).collect(),
             success_rate: sum.success_rate(),
             run: Times::of(&sum.run),
             wait: Times::of(&sum.wait),
         }
+    }
+}
+
+impl Line {
+    /// How many neither completed nor were cancelled.
+    pub(crate) fn failures(&self) -> u64 {
+        let ended = |end: AttemptEnd| self.outcomes.get(end.as_str()).copied().unwrap_or(0);
+        self.executions.saturating_sub(ended(AttemptEnd::Completed) + ended(AttemptEnd::Cancelled))
     }
 }
 

@@ -1,18 +1,21 @@
 //! `stats`: how executions went, span by span, from roll-ups. What draws charts reads its JSON.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
+use ::http::Method;
 use clap::{Args, ValueEnum};
-use taskwright_core::Namespace;
 use taskwright_core::rollup::{Grain, RollUp};
+use taskwright_core::{Namespace, Timestamp};
 use taskwright_store::{Pattern, RollUpFilter, RollUpPlace, Store};
 
 use super::Context;
 use super::jobs::{percent, time_or_dash};
 use super::value::Moment;
-use crate::answer::stats::{self as answer, By, Key, Line, MINUTES_MAX};
+use crate::answer::stats::{self as answer, By, Line, MINUTES_MAX};
 use crate::error::{Error, Exit};
+use crate::http::Items;
 use crate::output::{Column, Paint, Table};
+use crate::remote::{self, Remote};
 use crate::text;
 
 /// Tells how executions went, minute by minute or hour by hour.
@@ -86,6 +89,29 @@ impl Stats {
             None if until.since(since) <= MINUTES_MAX => Grain::Minute,
             None => Grain::Hour,
         };
+        let lines = match context.server() {
+            Some(server) => self.ask(context, server, grain, since, until).await?,
+            None => self.look(context, grain, since, until).await?,
+        };
+        if context.output.is_json() {
+            lines.iter().try_for_each(|line| context.output.json(line))?;
+        } else if !lines.is_empty() {
+            context.output.table(&mut table(&lines))?;
+        }
+        context.output.flush()?;
+        if lines.is_empty() {
+            context.output.note("nothing is rolled up that matches");
+        }
+        Ok(Exit::Ok)
+    }
+
+    async fn look(
+        &self,
+        context: &Context,
+        grain: Grain,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Line>, Error> {
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
         let filter = RollUpFilter {
             grain,
@@ -96,18 +122,33 @@ impl Stats {
             queues: patterns(&self.queue),
         };
         let lines = answer::lines(&**context.store().await?, filter, self.by).await?;
-        if context.output.is_json() {
-            for (key, sum) in &lines {
-                context.output.json(&Line::of(self.by, grain, key, sum))?;
-            }
-        } else if !lines.is_empty() {
-            context.output.table(&mut table(&lines))?;
+        Ok(lines.iter().map(|(key, sum)| Line::of(self.by, grain, key, sum)).collect())
+    }
+
+    /// The same over HTTP.
+    async fn ask(
+        &self,
+        context: &Context,
+        server: &Remote,
+        grain: Grain,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Line>, Error> {
+        #[derive(serde::Serialize)]
+        struct Query<'a> {
+            since: Timestamp,
+            until: Timestamp,
+            every: &'static str,
+            by: By,
+            kind: &'a [String],
+            queue: &'a [String],
         }
-        context.output.flush()?;
-        if lines.is_empty() {
-            context.output.note("nothing is rolled up that matches");
-        }
-        Ok(Exit::Ok)
+        let every = grain.as_str();
+        let query = Query { since, until, every, by: self.by, kind: &self.kind, queue: &self.queue };
+        let (path, namespace) = ("/api/v1/stats", context.namespace.as_ref());
+        let asked = server.ask(Method::GET, path, namespace, &query, remote::NO_BODY, &[]);
+        let found: Option<Items<Line>> = asked.await?;
+        Ok(found.map_or_else(Vec::new, |found| found.items))
     }
 }
 
@@ -128,25 +169,27 @@ pub(super) async fn each(
     }
 }
 
-fn table(lines: &BTreeMap<Key, RollUp>) -> Table {
+fn table(lines: &[Line]) -> Table {
     let mut table = Table::new(&COLUMNS);
-    for ((from, namespace, name), sum) in lines {
+    for line in lines {
         let plain = |text: String| (text, Paint::Plain);
-        let failures = sum.failures();
-        let name = match *namespace == Namespace::default() {
-            true => name.clone(),
-            false => format!("{namespace}/{name}"),
+        let time = |us: Option<u64>| time_or_dash(us.map(Duration::from_micros));
+        let failures = line.failures();
+        let name = line.kind.as_ref().or(line.queue.as_ref()).cloned().unwrap_or_default();
+        let name = match line.namespace == Namespace::default() {
+            true => name,
+            false => format!("{}/{name}", line.namespace),
         };
         table.row(vec![
-            plain(text::clock(*from)),
+            plain(text::clock(line.from)),
             plain(name),
-            plain(sum.executions().to_string()),
-            plain(percent(sum.success_rate())),
+            plain(line.executions.to_string()),
+            plain(percent(line.success_rate)),
             (failures.to_string(), if failures > 0 { Paint::Bad } else { Paint::Plain }),
-            plain(time_or_dash(sum.run.quantile(0.5))),
-            plain(time_or_dash(sum.run.quantile(0.95))),
-            plain(time_or_dash(sum.wait.quantile(0.5))),
-            plain(time_or_dash(sum.wait.quantile(0.95))),
+            plain(time(line.run.p50_us)),
+            plain(time(line.run.p95_us)),
+            plain(time(line.wait.p50_us)),
+            plain(time(line.wait.p95_us)),
         ]);
     }
     table

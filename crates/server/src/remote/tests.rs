@@ -43,6 +43,17 @@ impl Site {
         Self { store, url: told.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
     }
 
+    /// Has a job run to its end, and rolls that up.
+    fn end_one(&self) {
+        use taskwright_store::RollUpStore as _;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let worked = runtime.block_on(async {
+            crate::http::tests::run_one(&self.store, "probe").await;
+            self.store.roll_up(1_000).await.unwrap()
+        });
+        assert!(worked.executions > 0);
+    }
+
     /// Runs a command on the store itself.
     fn on_store(&self, words: &[&str]) -> Ran {
         let store: Arc<dyn Store> = Arc::new(self.store.handle());
@@ -319,6 +330,11 @@ const LOOKS: &[&str] = &[
     "webhooks show billing --json",
     "webhooks show nothing",
     "webhooks deliveries billing --json",
+    "stats",
+    "stats --by queue --since 2h",
+    "stats --by kind --every hour --json",
+    "stats --kind nothing",
+    "stats --namespace other --json",
 ];
 
 #[test]
@@ -341,6 +357,9 @@ fn what_is_looked_at_over_http_looks_the_same() {
         let ran = site.on_store(&words.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
     }
+    let queue = site.on_store(&["jobs", "cancel", "--kind", "exec", "--yes"]);
+    assert_eq!(queue.exit, Exit::Ok);
+    site.end_one();
     let bulk = site.on_store(&["bulk", "create", "mail", "--size", "3", "--any-kind"]).out;
     let id = ids(&site.on_store(&["jobs", "list", "--oldest-first"]).out).remove(0);
     let mut seen = 0;

@@ -98,6 +98,15 @@ impl Site {
         Self { store, env, api, router }
     }
 
+    /// The same on a store that others look at, too.
+    fn on_memory(store: &MemoryStore) -> Self {
+        let env = Env::system();
+        let user = super::state::local_user(Actor::new("tester").unwrap());
+        let api = Api::new(made(store, &env, user, Limits::default()));
+        let router = super::router(&api);
+        Self { store: store.handle(), env, api, router }
+    }
+
     /// The same on another store, for tests that look at it through the API alone.
     pub(super) fn on(store: SharedStore) -> Self {
         let mut site = Self::new();
@@ -159,6 +168,10 @@ impl Site {
 
     /// A worker, with what it claims.
     pub(super) async fn claim(&self, limit: usize) -> (WorkerId, Vec<ClaimedJob>) {
+        self.claim_of("mail", limit).await
+    }
+
+    async fn claim_of(&self, kind: &str, limit: usize) -> (WorkerId, Vec<ClaimedJob>) {
         let worker = self.env.worker_id();
         let new = NewWorker {
             id: worker,
@@ -172,7 +185,7 @@ impl Site {
         let claim = Claim {
             worker,
             now: self.env.now(),
-            kinds: vec![Kind::new("mail").unwrap()],
+            kinds: vec![Kind::new(kind).unwrap()],
             queues: None,
             namespace: None,
             priority_max: None,
@@ -258,4 +271,14 @@ pub(super) fn is_pending(future: std::pin::Pin<&mut impl Future>) -> bool {
 /// As the user of this machine.
 pub(crate) fn local_user(actor: &Actor) -> Authenticate {
     super::state::local_user(actor.clone())
+}
+
+/// Stores a job of this kind, and has a worker complete it.
+pub(crate) async fn run_one(store: &MemoryStore, kind: &str) {
+    let site = Site::on_memory(store);
+    let job = serde_json::json!({ "kind": kind, "any_kind": true });
+    site.post("/api/v1/jobs", job).await.good();
+    let (worker, mut jobs) = site.claim_of(kind, 1).await;
+    site.complete((worker, jobs.pop().unwrap()), "null").await;
+    site.store.unregister(site.env.now(), worker).await.unwrap();
 }
