@@ -3,7 +3,18 @@
 //! [`RemoteStore`] answers what verbs ask of a store by asking a server. What only a worker or a duty does is refused: it
 //! needs the store itself. What the server refuses comes back in the server's own words.
 
+/// Calls that only workers, duties and daemons make.
+macro_rules! refused {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {$(
+        fn $name(&self, $($arg: $type),*) -> Reply<'_, $answer> {
+            $(let _ = $arg;)*
+            self.refuse(stringify!($name))
+        }
+    )*};
+}
+
 mod http;
+mod named;
 mod store;
 #[cfg(test)]
 mod tests;

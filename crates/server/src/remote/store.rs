@@ -1,7 +1,7 @@
 //! The [`Store`] that a server is. Reads and changes that verbs make are asked for; the rest is refused.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use ::http::Method;
@@ -10,13 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use taskwright_core::attempt::AttemptEnd;
-use taskwright_core::generator::Record;
 use taskwright_core::limit::PAGE_ROWS_MAX;
-use taskwright_core::webhook::{Disabled, Endpoint};
 use taskwright_core::{
-    Actor, Args, AttemptRecord, Delivery, EventId, GeneratorName, JobId, Namespace, NewJob, QueueName,
-    Schedule, ScheduleName, ScheduleState, State, Timestamp, Topic, UniqueScope, Usage, Verdict, WebhookName,
-    WorkerId,
+    Actor, Args, AttemptRecord, Delivery, JobId, Namespace, NewJob, QueueName, Timestamp, Topic, UniqueScope,
+    Usage, Verdict, WorkerId,
 };
 use taskwright_store::*;
 use tokio::sync::watch;
@@ -25,21 +22,20 @@ use super::http::{NO_BODY, NOTHING, Remote, items};
 use crate::answer::event::Listed as EventListed;
 use crate::answer::job::{Became, Outcome, Piece, Stored};
 use crate::answer::queue::{Purged, Switched};
-use crate::answer::webhook::{Listed as WebhookListed, Redelivered};
 use crate::answer::worker::Told;
-use crate::http::{Emission, Items, JobFilter, JobLog, SeenAt, Stored as Which, Submission, Text, cursor};
+use crate::http::{Emission, Items, JobFilter, JobLog, SeenAt, Submission, Text, cursor};
 
 /// The header by which the server recognises what was sent before.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A server as a store.
 pub(crate) struct RemoteStore {
-    remote: Remote,
+    pub(super) remote: Remote,
     /// Nothing is hinted at over HTTP: whoever waits looks now and then.
     hints: watch::Sender<u64>,
     /// What the keys stand for that were read: over HTTP things are called by their names.
-    schedules: Mutex<HashMap<ScheduleKey, StoredSchedule>>,
-    generators: Mutex<HashMap<GeneratorKey, StoredGenerator>>,
+    pub(super) schedules: Mutex<HashMap<ScheduleKey, StoredSchedule>>,
+    pub(super) generators: Mutex<HashMap<GeneratorKey, StoredGenerator>>,
 }
 
 impl RemoteStore {
@@ -49,12 +45,12 @@ impl RemoteStore {
         Self { remote, hints: watch::Sender::new(0), schedules, generators }
     }
 
-    fn refuse<T: Send + 'static>(&self, what: &'static str) -> Reply<'_, T> {
+    pub(super) fn refuse<T: Send + 'static>(&self, what: &'static str) -> Reply<'_, T> {
         let error = self.remote.not_offered(what);
         Box::pin(std::future::ready(Err(error)))
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(
+    pub(super) async fn get<T: serde::de::DeserializeOwned>(
         &self,
         path: &str,
         namespace: Option<&Namespace>,
@@ -63,7 +59,7 @@ impl RemoteStore {
         self.remote.ask(Method::GET, path, namespace, query, NO_BODY, &[]).await
     }
 
-    async fn post<T: serde::de::DeserializeOwned>(
+    pub(super) async fn post<T: serde::de::DeserializeOwned>(
         &self,
         path: &str,
         namespace: Option<&Namespace>,
@@ -73,7 +69,7 @@ impl RemoteStore {
         answer.ok_or_else(|| self.gone(path))
     }
 
-    fn gone(&self, path: &str) -> Error {
+    pub(super) fn gone(&self, path: &str) -> Error {
         let fix = "check --server, and that it is of the same version";
         let why = format!("the server {} has no {path}", self.remote.url());
         taskwright_core::Error::unknown("the request", why, fix).into()
@@ -135,14 +131,14 @@ impl RemoteStore {
         Ok(all)
     }
 
-    async fn read_job(&self, id: JobId) -> Result<Option<(JobDetail, Option<JobOrigin>)>, Error> {
+    pub(super) async fn read_job(&self, id: JobId) -> Result<Option<(JobDetail, Option<JobOrigin>)>, Error> {
         let path = format!("/api/v1/jobs/{id}");
         let text = self.remote.text(Method::GET, &path, None, &NOTHING, NO_BODY, &[]).await?;
         text.map(|text| read_detail(&text)).transpose().map_err(|error| unreadable(&*error))
     }
 }
 
-fn unwritable(error: &serde_json::Error) -> Error {
+pub(super) fn unwritable(error: &serde_json::Error) -> Error {
     taskwright_core::Error::invalid(
         "the request",
         format!("it cannot be written: {error}"),
@@ -288,16 +284,6 @@ fn query_of(filter: &Filter, page: Page) -> JobFilter {
         limit: u32::try_from(page.limit.clamp(1, PAGE_ROWS_MAX)).ok(),
         cursor: page.after.map(|after| cursor::write(&after)),
     }
-}
-
-/// Calls that only workers, duties and daemons make.
-macro_rules! refused {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {$(
-        fn $name(&self, $($arg: $type),*) -> Reply<'_, $answer> {
-            $(let _ = $arg;)*
-            self.refuse(stringify!($name))
-        }
-    )*};
 }
 
 impl Store for RemoteStore {
@@ -462,165 +448,6 @@ pub(crate) fn segment(name: &str) -> String {
     name.replace('%', "%25").replace('/', "%2F").replace('?', "%3F").replace('#', "%23")
 }
 
-impl RemoteStore {
-    /// A page of what is stored.
-    async fn stored<T: serde::de::DeserializeOwned>(
-        &self,
-        noun: &str,
-        namespace: Option<&Namespace>,
-        after: Option<i64>,
-        limit: usize,
-    ) -> Result<Vec<T>, Error> {
-        let limit = u32::try_from(limit.clamp(1, PAGE_ROWS_MAX)).ok();
-        let which = Which::<String> { name: None, limit, cursor: after.map(|after| cursor::write(&after)) };
-        Ok(items(self.get(&format!("/api/v1/stored/{noun}"), namespace, &which).await?))
-    }
-
-    /// The one of this name.
-    async fn stored_one<T: serde::de::DeserializeOwned>(
-        &self,
-        noun: &str,
-        namespace: Option<&Namespace>,
-        name: String,
-    ) -> Result<Option<T>, Error> {
-        let which = Which { name: Some(name), limit: None, cursor: None };
-        Ok(items(self.get(&format!("/api/v1/stored/{noun}"), namespace, &which).await?).pop())
-    }
-
-    fn remember_schedules<'a>(&self, stored: impl IntoIterator<Item = &'a StoredSchedule>) {
-        let mut known = self.schedules.lock().unwrap_or_else(PoisonError::into_inner);
-        known.extend(stored.into_iter().map(|stored| (stored.key, stored.clone())));
-    }
-
-    fn known_schedule(&self, key: ScheduleKey) -> Result<StoredSchedule, Error> {
-        let known = self.schedules.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&key).cloned().ok_or_else(|| self.remote.not_offered("a schedule by its key"))
-    }
-
-    fn remember_generators<'a>(&self, stored: impl IntoIterator<Item = &'a StoredGenerator>) {
-        let mut known = self.generators.lock().unwrap_or_else(PoisonError::into_inner);
-        known.extend(stored.into_iter().map(|stored| (stored.key, stored.clone())));
-    }
-
-    fn known_generator(&self, key: GeneratorKey) -> Result<StoredGenerator, Error> {
-        let known = self.generators.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&key).cloned().ok_or_else(|| self.remote.not_offered("a generator by its key"))
-    }
-
-    /// What a client of schedules writes: a definition, or that one rests or goes on. The server does it its own way, and is not
-    /// told how the state is to be.
-    async fn write_schedule(&self, write: ScheduleWrite) -> Result<Written, Error> {
-        if !write.firings.is_empty() || !write.cancel.jobs.is_empty() {
-            return Err(self.remote.not_offered("writing what a schedule fires"));
-        }
-        if let Some(definition) = &write.definition {
-            let schedule: Schedule =
-                serde_json::from_str(&definition.json).map_err(|error| unwritable(&error))?;
-            let path = "/api/v1/schedules";
-            // It is the client that has looked whether somebody runs its task.
-            let query = [("any_kind", true)];
-            let namespace = Some(&schedule.namespace);
-            let asked = self.remote.ask(Method::POST, path, namespace, &query, Some(&schedule), &[]);
-            let _: serde::de::IgnoredAny = asked.await?.ok_or_else(|| self.gone(path))?;
-            let stored = self.schedule(schedule.namespace.clone(), schedule.name.clone()).await?;
-            return Ok(stored.map_or(Written::Stale, |stored| Written::Done(stored.key)));
-        }
-        let Target::Stored { key, .. } = write.target else { return Ok(Written::Stale) };
-        let known = self.known_schedule(key)?;
-        let state: ScheduleState = serde_json::from_str(&write.state).map_err(|error| unwritable(&error))?;
-        let verb = if state.paused { "pause" } else { "resume" };
-        let path = format!("/api/v1/schedules/{}/{verb}", segment(known.name.as_str()));
-        let asked = self.remote.ask(Method::POST, &path, Some(&known.namespace), &NOTHING, NO_BODY, &[]);
-        let done: Option<crate::answer::schedule::Switched> = asked.await?;
-        Ok(if done.is_some() { Written::Done(key) } else { Written::Stale })
-    }
-}
-
-impl ScheduleStore for RemoteStore {
-    fn write_schedules(&self, _: Timestamp, writes: Vec<ScheduleWrite>) -> Reply<'_, Vec<Written>> {
-        Box::pin(async move {
-            let mut written = Vec::with_capacity(writes.len());
-            for write in writes {
-                written.push(self.write_schedule(write).await?);
-            }
-            Ok(written)
-        })
-    }
-
-    refused! {
-        due_schedules(now: Timestamp, limit: usize) -> DueSchedules;
-    }
-
-    fn schedule(&self, namespace: Namespace, name: ScheduleName) -> Reply<'_, Option<StoredSchedule>> {
-        Box::pin(async move {
-            let stored = self.stored_one("schedules", Some(&namespace), name.to_string()).await?;
-            self.remember_schedules(&stored);
-            Ok(stored)
-        })
-    }
-
-    fn schedules(
-        &self,
-        namespace: Option<Namespace>,
-        after: Option<ScheduleKey>,
-        limit: usize,
-    ) -> Reply<'_, Vec<StoredSchedule>> {
-        Box::pin(async move {
-            let after = after.map(|after| after.0);
-            let stored = self.stored("schedules", namespace.as_ref(), after, limit).await?;
-            self.remember_schedules(&stored);
-            Ok(stored)
-        })
-    }
-
-    fn remove_schedule(&self, schedule: ScheduleKey) -> Reply<'_, bool> {
-        Box::pin(async move {
-            let known = self.known_schedule(schedule)?;
-            let path = format!("/api/v1/schedules/{}", segment(known.name.as_str()));
-            let asked =
-                self.remote.text(Method::DELETE, &path, Some(&known.namespace), &NOTHING, NO_BODY, &[]);
-            Ok(asked.await?.is_some())
-        })
-    }
-
-    fn firings(
-        &self,
-        schedule: ScheduleKey,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Reply<'_, Vec<FiringView>> {
-        Box::pin(async move {
-            let known = self.known_schedule(schedule)?;
-            let path = format!("/api/v1/schedules/{}/history", segment(known.name.as_str()));
-            let mut query = vec![("limit", limit.clamp(1, PAGE_ROWS_MAX).to_string())];
-            query.extend(before.map(|before| ("cursor", cursor::write(&before))));
-            Ok(items(self.get(&path, Some(&known.namespace), &query).await?))
-        })
-    }
-
-    fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {
-        Box::pin(async move {
-            let mut states = HashMap::new();
-            for ids in jobs.chunks(100) {
-                let filter = Filter { ids: ids.to_vec(), ..Filter::default() };
-                let page = Page { after: None, limit: ids.len(), oldest_first: false };
-                states.extend(self.list(filter, page).await?.jobs.into_iter().map(|job| (job.id, job.state)));
-            }
-            Ok(jobs.iter().map(|id| states.get(id).copied()).collect())
-        })
-    }
-
-    fn origins(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
-        Box::pin(async move {
-            let mut origins = Vec::with_capacity(jobs.len());
-            for id in jobs {
-                origins.push(self.read_job(id).await?.and_then(|(_, origin)| origin));
-            }
-            Ok(origins)
-        })
-    }
-}
-
 impl EventStore for RemoteStore {
     fn emit(&self, _: Timestamp, events: Vec<NewEvent>) -> Reply<'_, ()> {
         Box::pin(async move {
@@ -677,211 +504,4 @@ fn stored_event(listed: EventListed, number: EventKey) -> StoredEvent {
     let EventListed { id, namespace, topic, key, at, delivered, payload } = listed;
     let payload = Args::from_store(payload.get().as_bytes().into());
     StoredEvent { number, at, event: NewEvent { id, namespace, topic, key, payload }, delivered }
-}
-
-impl SourceStore for RemoteStore {
-    refused! {
-        open_source(now: Timestamp, place: SourcePlace) -> SourceKey;
-        seen_of(source: SourceKey, paths: Vec<String>) -> Vec<Option<taskwright_core::Fingerprint>>;
-        seen(source: SourceKey, after: Option<String>, limit: usize) -> Vec<(String, taskwright_core::Fingerprint)>;
-        see(now: Timestamp, source: SourceKey, sightings: Vec<Sighting>) -> Vec<bool>;
-        note_source(now: Timestamp, source: SourceKey, note: SourceNote) -> bool;
-        sources(namespace: Option<Namespace>) -> Vec<SourceView>;
-    }
-}
-
-impl GeneratorStore for RemoteStore {
-    refused! {
-        put_generators(now: Timestamp, generators: Vec<NewGenerator>) -> Vec<bool>;
-        take_generators(take: TakeGenerators) -> TakenGenerators;
-        renew_generator(generator: GeneratorKey, fence: u64, until: Timestamp) -> bool;
-        commit_generator(now: Timestamp, commit: GeneratorCommit) -> bool;
-        items_ended(now: Timestamp, ended: Vec<ItemsEnded>) -> Vec<u32>;
-        ended_items(generator: GeneratorKey, limit: usize) -> Vec<EndedItem>;
-        files_of(generator: GeneratorKey, paths: Vec<String>) -> Vec<Option<KnownFile>>;
-        files(generator: GeneratorKey, after: Option<String>, limit: usize) -> Vec<(String, KnownFile)>;
-        rows_after(rows: RowsAfter) -> TableRows;
-        listening_generators() -> Vec<ListeningGenerator>;
-        remove_generator(generator: GeneratorKey) -> bool;
-    }
-
-    fn write_generator(&self, _: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
-        Box::pin(async move {
-            let known = self.known_generator(write.generator)?;
-            let record: Record = serde_json::from_str(&write.record).map_err(|error| unwritable(&error))?;
-            let (verb, body) = match record.paused {
-                Some(paused) => ("pause", Some(json!({ "reason": paused.reason }))),
-                None => ("resume", None),
-            };
-            let path = format!("/api/v1/generators/{}/{verb}", segment(known.name.as_str()));
-            let asked =
-                self.remote.text(Method::POST, &path, Some(&known.namespace), &NOTHING, body.as_ref(), &[]);
-            Ok(asked.await?.is_some())
-        })
-    }
-
-    fn notify_generator(&self, _: Timestamp, namespace: Namespace, name: GeneratorName) -> Reply<'_, bool> {
-        Box::pin(async move {
-            let path = format!("/api/v1/generators/{}/poll", segment(name.as_str()));
-            let asked = self.remote.text(Method::POST, &path, Some(&namespace), &NOTHING, NO_BODY, &[]);
-            Ok(asked.await?.is_some())
-        })
-    }
-
-    fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {
-        Box::pin(async move {
-            let stored = self.stored_one("generators", Some(&namespace), name.to_string()).await?;
-            self.remember_generators(&stored);
-            Ok(stored)
-        })
-    }
-
-    fn generators(
-        &self,
-        namespace: Option<Namespace>,
-        after: Option<GeneratorKey>,
-        limit: usize,
-    ) -> Reply<'_, Vec<StoredGenerator>> {
-        Box::pin(async move {
-            let after = after.map(|after| after.0);
-            let stored = self.stored("generators", namespace.as_ref(), after, limit).await?;
-            self.remember_generators(&stored);
-            Ok(stored)
-        })
-    }
-}
-
-impl RemoteStore {
-    /// The path of an endpoint, by the generator that delivers to it, and its namespace.
-    fn endpoint(&self, generator: GeneratorKey) -> Result<(String, Namespace), Error> {
-        let known = self.known_generator(generator)?;
-        let name = WebhookName::of_generator(&known.name);
-        let name = name.ok_or_else(|| self.remote.not_offered("an endpoint by its key"))?;
-        Ok((format!("/api/v1/webhooks/{}", segment(name.as_str())), known.namespace))
-    }
-
-    /// An endpoint as it is told, and the generator that delivers to it, as a store has both.
-    async fn stored_webhook(&self, generator: StoredGenerator) -> Result<Option<StoredWebhook>, Error> {
-        let (path, namespace) = self.endpoint(generator.key)?;
-        let told: Option<WebhookListed> = self.get(&path, Some(&namespace), &NOTHING).await?;
-        let Some(told) = told else { return Ok(None) };
-        let definition = serde_json::to_string(&told.endpoint()?).map_err(|error| unwritable(&error))?;
-        Ok(Some(StoredWebhook { generator, epoch: 0, listens: false, definition }))
-    }
-}
-
-impl WebhookStore for RemoteStore {
-    refused! {
-        add_webhook(now: Timestamp, webhook: NewWebhook) -> bool;
-        webhooks(namespace: Option<Namespace>, after: Option<GeneratorKey>, limit: usize) -> Vec<StoredWebhook>;
-        listening_webhooks() -> Vec<Listening>;
-        wake_webhooks(now: Timestamp, generators: Vec<GeneratorKey>) -> ();
-        read_log(read: ReadLog) -> LogPage;
-        retries(set: RetrySet, limit: usize) -> Vec<StoredRetry>;
-        retry_count(set: RetrySet, limit: usize) -> usize;
-        waiting_keys(set: RetrySet, keys: Vec<String>) -> Vec<String>;
-    }
-
-    fn write_webhook(&self, _: Timestamp, write: WebhookWrite) -> Reply<'_, bool> {
-        Box::pin(async move {
-            let (path, namespace) = self.endpoint(write.generator.generator)?;
-            let endpoint: Endpoint =
-                serde_json::from_str(&write.shape.definition).map_err(|error| unwritable(&error))?;
-            let (verb, body) = match endpoint.disabled {
-                Some(Disabled { backlog, reason, .. }) => {
-                    ("disable", Some(json!({ "backlog": backlog, "reason": reason })))
-                }
-                None => ("enable", None),
-            };
-            let path = format!("{path}/{verb}");
-            let asked = self.remote.text(Method::POST, &path, Some(&namespace), &NOTHING, body.as_ref(), &[]);
-            Ok(asked.await?.is_some())
-        })
-    }
-
-    fn remove_webhook(&self, _: Timestamp, generator: GeneratorKey) -> Reply<'_, bool> {
-        Box::pin(async move {
-            let (path, namespace) = self.endpoint(generator)?;
-            let asked = self.remote.text(Method::DELETE, &path, Some(&namespace), &NOTHING, NO_BODY, &[]);
-            Ok(asked.await?.is_some())
-        })
-    }
-
-    fn webhook(&self, namespace: Namespace, generator: GeneratorName) -> Reply<'_, Option<StoredWebhook>> {
-        Box::pin(async move {
-            match self.generator(namespace, generator).await? {
-                Some(generator) => self.stored_webhook(generator).await,
-                None => Ok(None),
-            }
-        })
-    }
-
-    /// It only goes into what is written, which the server works out by itself.
-    fn log_head(&self) -> Reply<'_, i64> {
-        Box::pin(std::future::ready(Ok(0)))
-    }
-
-    fn redeliver(&self, _: Timestamp, set: RetrySet, events: Vec<EventId>) -> Reply<'_, Vec<bool>> {
-        Box::pin(async move {
-            let (path, namespace) = self.endpoint(set.generator)?;
-            let body = json!({ "events": events });
-            let done: Redelivered = self.post(&format!("{path}/redeliver"), Some(&namespace), &body).await?;
-            Ok(events.iter().map(|event| !done.unknown.contains(event)).collect())
-        })
-    }
-
-    fn deliveries(
-        &self,
-        generator: GeneratorKey,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Reply<'_, Vec<DeliveryView>> {
-        Box::pin(async move {
-            let (path, namespace) = self.endpoint(generator)?;
-            let mut query = vec![("limit", limit.clamp(1, PAGE_ROWS_MAX).to_string())];
-            query.extend(before.map(|before| ("cursor", cursor::write(&before))));
-            Ok(items(self.get(&format!("{path}/deliveries"), Some(&namespace), &query).await?))
-        })
-    }
-}
-
-impl BulkStore for RemoteStore {
-    refused! {
-        create_bulk(now: Timestamp, bulk: NewBulk) -> Enqueued;
-    }
-
-    fn bulk(&self, parent: JobId) -> Reply<'_, Option<StoredBulk>> {
-        Box::pin(async move { self.stored_one("bulks", None, parent.to_string()).await })
-    }
-
-    fn bulks(
-        &self,
-        namespace: Option<Namespace>,
-        after: Option<JobKey>,
-        limit: usize,
-    ) -> Reply<'_, Vec<StoredBulk>> {
-        Box::pin(
-            async move { self.stored("bulks", namespace.as_ref(), after.map(|after| after.0), limit).await },
-        )
-    }
-}
-
-impl HistoryStore for RemoteStore {
-    refused! {
-        executions(filter: ExecutionFilter, page: ExecutionPage) -> Executions;
-        statistics(filter: ExecutionFilter, sample_max: usize) -> Statistics;
-    }
-}
-
-impl RollUpStore for RemoteStore {
-    refused! {
-        roll_up(most: usize) -> RolledUp;
-        roll_ups(filter: RollUpFilter, after: Option<RollUpPlace>, limit: usize) -> RollUpPage;
-    }
-}
-
-impl CollectStore for RemoteStore {
-    refused! {
-        collect(collect: Collect) -> Collected;
-    }
 }

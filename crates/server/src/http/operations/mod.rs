@@ -1,6 +1,7 @@
 //! The operations, one file a resource. What they do is what the verb of the same name does.
 
 mod bulk;
+mod changes;
 mod events;
 mod generators;
 mod jobs;
@@ -14,8 +15,9 @@ mod webhooks;
 mod workers;
 
 pub(crate) use self::bulk::NewBulk as BulkRequest;
+pub(crate) use self::changes::SeenAt;
 pub(crate) use self::events::Emission;
-pub(crate) use self::jobs::{Filter as JobFilter, Log as JobLog, SeenAt, Submission, Text};
+pub(crate) use self::jobs::{Filter as JobFilter, Log as JobLog, Submission, Text};
 pub(crate) use self::stored::Which as Stored;
 pub(crate) use self::webhooks::NewEndpoint;
 
@@ -26,6 +28,7 @@ use super::problem::Problem;
 pub(crate) fn table() -> Vec<Operation> {
     [
         jobs::operations(),
+        changes::operations(),
         stream::operations(),
         queues::operations(),
         schedules::operations(),
