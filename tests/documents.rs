@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 /// Where the guide is, from the root of the repository.
 const GUIDE: &str = "docs/guide";
 /// Its pages that are followed here.
-const FOLLOWED: [&str; 9] = [
+const FOLLOWED: [&str; 10] = [
     "index.md",
     "jobs.md",
     "bulk.md",
@@ -24,6 +24,7 @@ const FOLLOWED: [&str; 9] = [
     "identities.md",
     "commands.md",
     "config.md",
+    "http.md",
     "operating.md",
 ];
 /// Pages that are taken care of elsewhere: what one tells is measured by `benches/ha/run`, the Rust of one is compiled with
@@ -91,6 +92,16 @@ fn the_page_about_commands_works_as_it_stands_there() {
 #[test]
 fn the_page_about_the_config_file_works_as_it_stands_there() {
     assert!(follow(&read("docs/guide/config.md")) > 5);
+}
+
+#[test]
+fn the_page_about_http_works_as_it_stands_there() {
+    // Others may have the port of the page: it is followed on one that is free.
+    let page = read("docs/guide/http.md");
+    let told = "$ URL=http://127.0.0.1:7411\n";
+    assert!(page.contains(told));
+    let page = page.replace(told, "$ URL=$(sed -n 's/^  http  *//p' background.log)\n");
+    assert!(follow(&page) > 10);
 }
 
 #[test]
@@ -265,6 +276,8 @@ fn type_in(directory: &Path, steps: &[Step], variables: &[(&str, &str)]) -> Stri
         .env_remove("TASKWRIGHT_STORE")
         .env_remove("TASKWRIGHT_CONFIG")
         .env_remove("TASKWRIGHT_RUN_DIR")
+        // Several documents are followed at the same time, and a port is there once.
+        .env("TASKWRIGHT_LISTEN", "127.0.0.1:0")
         .envs(variables.iter().copied())
         .env("PATH", path)
         .stdin(Stdio::piped())

@@ -12,6 +12,7 @@ mod a_full_disk_stops_nothing_for_ever;
 mod an_older_program_works_on_a_newer_schema;
 mod documents;
 mod every_file_becomes_an_item_once;
+mod http_serves_real_processes;
 mod jobs_top_tells_who_uses_the_machine;
 mod kill_a_submitter_and_nothing_acknowledged_is_missing;
 mod kill_anything_and_every_file_is_done;

@@ -44,6 +44,7 @@ fn start(site: &Site, machine: &Machine, name: &str) -> WorkerView {
         .args(["worker", "--concurrency", "4", "--lease", "5s"])
         .env("TASKWRIGHT_STORE", store)
         .env("TASKWRIGHT_RUN_DIR", site.path().join(name))
+        .env("TASKWRIGHT_LISTEN", "none")
         .env_remove("TASKWRIGHT_CONFIG")
         .current_dir(site.path())
         .status()

@@ -21,6 +21,7 @@ impl Desk {
         let mut command = Command::new(env!("CARGO_BIN_EXE_taskwright"));
         command.args(args).current_dir(self.directory.path()).env("TASKWRIGHT_STORE", url);
         command.env("TASKWRIGHT_RUN_DIR", self.directory.path().join("run")).env_remove("TASKWRIGHT_CONFIG");
+        command.env("TASKWRIGHT_LISTEN", "none");
         command
     }
 

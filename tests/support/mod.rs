@@ -71,6 +71,8 @@ impl Site {
         for name in ["TASKWRIGHT_STORE", "TASKWRIGHT_RUN_DIR", "TASKWRIGHT_CONFIG", "RUST_LOG"] {
             command.env_remove(name);
         }
+        // Many are tested at the same time, and one port is there once.
+        command.env("TASKWRIGHT_LISTEN", "none");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -73,6 +73,7 @@ pub enum Outcome {
 
 /// How one attempt ended; a row of it stays for as long as the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptEnd {
     /// The handler returned a result.
@@ -120,6 +121,7 @@ impl AttemptEnd {
 /// What one attempt used of the machine. Only child processes can be measured one by one; what the kernel does not tell
 /// is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Usage {
     /// CPU time in user mode, microseconds, of the child and every descendant that was waited for.
     pub cpu_user_us: u64,

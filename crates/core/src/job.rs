@@ -69,6 +69,7 @@ impl NewJob {
 
 /// What happens to a job whose worker is lost while it may have been running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
     /// It runs again, as long as an attempt is left.

@@ -55,6 +55,8 @@ pub mod retention;
 pub mod retry;
 pub mod rollup;
 pub mod schedule;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod size;
 pub mod source;
 pub mod state;

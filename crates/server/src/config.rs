@@ -18,6 +18,7 @@ use crate::store_url::StoreUrl;
 pub mod generator;
 mod reader;
 mod schedule;
+pub mod server;
 pub mod source;
 pub mod task;
 pub mod template;
@@ -25,6 +26,7 @@ pub mod webhook;
 
 pub use generator::GeneratorConfig;
 use reader::{Document, Section};
+pub use server::{Listen, ServerConfig};
 pub use source::SourceConfig;
 pub use task::TaskConfig;
 pub use webhook::WebhookConfig;
@@ -47,6 +49,9 @@ pub struct Config {
     /// `[store] run_dir`: where the workers of this machine show their presence, if the store is not a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_dir: Option<PathBuf>,
+    /// `[server]`.
+    #[serde(skip_serializing_if = "ServerConfig::is_empty")]
+    pub server: ServerConfig,
     /// `[workers]`.
     pub workers: WorkersConfig,
     /// `[tasks.NAME]`, by name.
@@ -164,10 +169,7 @@ fn read(root: &Section<'_>) -> Config {
         store.finish();
         (url, run_dir)
     });
-    if let Some(server) = root.section("server") {
-        server.not_supported("listen", "the HTTP API");
-        server.finish();
-    }
+    let server = root.section("server").map(|section| server::read(&section)).unwrap_or_default();
     let workers = root.section("workers").map(|section| workers(&section)).unwrap_or_default();
     let retention = root.section("retention").map(|section| retention(&section)).unwrap_or_default();
     root.not_supported("queues", "settings of queues");
@@ -201,6 +203,7 @@ fn read(root: &Section<'_>) -> Config {
         file: None,
         store_url,
         run_dir,
+        server,
         workers,
         tasks,
         schedules,

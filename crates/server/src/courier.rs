@@ -148,6 +148,15 @@ fn client(guard: Option<Guard>) -> Result<Client, Box<dyn StdError + Send + Sync
     .build()?)
 }
 
+/// A client for the API of a server, wherever that is.
+///
+/// # Errors
+///
+/// When TLS cannot be set up.
+pub(crate) fn client_of_this_machine() -> Result<Client, String> {
+    client(None).map_err(|error| in_words(&*error))
+}
+
 /// Gives of what a name resolves to only what is public.
 struct Guard(IsPublic);
 

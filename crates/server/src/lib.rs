@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`config`] | `taskwright.toml` |
 //! | `cli` | the verbs, one file each |
+//! | `answer` | what is told as JSON, by verbs and over HTTP |
 //! | [`output`] | streams, tables, colours |
 //! | [`error`] | what, why and fix; exit codes |
 //! | [`exec`] | the arguments of the built-in command task |
@@ -23,6 +24,7 @@ use taskwright_core::RuleName;
 use taskwright_core::trigger::{CustomTriggers, TriggerRule};
 use taskwright_store::Store;
 
+mod answer;
 mod bench;
 mod cli;
 mod command;
@@ -33,12 +35,15 @@ pub mod error;
 pub mod exec;
 pub mod flood;
 mod generator;
+mod http;
 pub mod output;
+mod remote;
 #[cfg(feature = "postgres")]
 mod run_dir;
 mod schedule;
 mod source;
 pub mod store_url;
+mod submit;
 mod text;
 
 pub use error::{Error, Exit};

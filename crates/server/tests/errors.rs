@@ -252,7 +252,13 @@ fn taskwright(directory: &Path, args: &[String], case: &Case) -> Ran {
         true => as_a_reader(directory),
         false => Command::new(env!("CARGO_BIN_EXE_taskwright")),
     };
-    command.args(args).current_dir(directory).env_clear().env("USER", "tester").env("PATH", "/usr/bin:/bin");
+    command
+        .args(args)
+        .current_dir(directory)
+        .env_clear()
+        .env("USER", "tester")
+        .env("TASKWRIGHT_LISTEN", "none")
+        .env("PATH", "/usr/bin:/bin");
     if let Some(url) = &case.store {
         command.env("TASKWRIGHT_STORE", url).env("TASKWRIGHT_RUN_DIR", "run");
     }

@@ -47,7 +47,8 @@ pub struct NewBulk {
 }
 
 /// What is told of a bulk. It stays for as long as the parent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StoredBulk {
     /// The number of the parent: what a list goes on behind.
     pub key: JobKey,

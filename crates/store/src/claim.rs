@@ -8,7 +8,8 @@ use taskwright_core::{
 };
 
 /// The store's own number of a job: given with a claim, and short on the way back. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobKey(pub i64);
 
 /// What a worker asks for.

@@ -40,6 +40,7 @@ pub(crate) fn uncounted(ends: &[Finish]) -> std::collections::HashSet<(i64, u32)
 
 /// How far an attempt is.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Progress {
     /// How much is done.
     pub done: u64,
@@ -64,6 +65,7 @@ pub struct ProgressReport {
 
 /// Where a piece of a log came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogStream {
     /// Standard output of a command.

@@ -100,7 +100,8 @@ pub trait GeneratorStore: Send + Sync + 'static {
 }
 
 /// Names a generator to the store. Never given again, not even after a removal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GeneratorKey(pub i64);
 
 /// A generator that is to be known.
@@ -153,7 +154,8 @@ pub struct ListeningGenerator {
 }
 
 /// A generator as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StoredGenerator {
     /// Its key.
     pub key: GeneratorKey,

@@ -166,7 +166,8 @@ pub struct Paged {
 }
 
 /// A job in a listing.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobView {
     /// Its id.
     pub id: JobId,
@@ -189,7 +190,8 @@ pub struct JobView {
     /// Attempts used, with the one that runs.
     pub attempt: u32,
     /// How many executions it gets; `none` is no limit.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub max_attempts: MaxAttempts,
     /// When it was stored.
     pub created_at: Timestamp,
@@ -223,6 +225,15 @@ fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &T, serializer: S)
     serializer.collect_str(value)
 }
 
+fn from_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: std::str::FromStr<Err = taskwright_core::Error>,
+    D: serde::Deserializer<'de>,
+{
+    let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
+
 /// Everything about a job but its log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobDetail {
@@ -249,7 +260,8 @@ pub struct JobDetail {
 }
 
 /// One move of a job.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TimelineEntry {
     /// When.
     pub at: Timestamp,
@@ -279,7 +291,8 @@ pub struct LogChunk {
 }
 
 /// A queue.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct QueueView {
     /// The tenant.
     pub namespace: Namespace,
@@ -303,7 +316,8 @@ impl QueueView {
 }
 
 /// A worker.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkerView {
     /// This incarnation.
     pub id: WorkerId,

@@ -73,7 +73,8 @@ pub trait ScheduleStore: Send + Sync + 'static {
 }
 
 /// What made a job.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobOrigin {
     /// The schedule.
     pub schedule: ScheduleName,
@@ -84,11 +85,13 @@ pub struct JobOrigin {
 }
 
 /// Names a schedule to the store. Never given again, not even after a removal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ScheduleKey(pub i64);
 
 /// A schedule as it is stored.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StoredSchedule {
     /// Its key.
     pub key: ScheduleKey,
@@ -232,7 +235,8 @@ pub(crate) fn occurrence(
 }
 
 /// Occurrences, one after the other, that made no job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SkippedRun {
     /// When the last of them was due.
     pub to: Timestamp,
@@ -261,7 +265,8 @@ pub enum Written {
 }
 
 /// Something that a schedule fired or skipped, as it is stored.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FiringView {
     /// Its number: newer ones have higher ones.
     pub number: u64,
@@ -281,7 +286,8 @@ pub struct FiringView {
 }
 
 /// What became of an occurrence.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum FiringOutcome {
     /// It made a job.

@@ -25,7 +25,8 @@ pub trait SubmitterStore: Send + Sync + 'static {
 }
 
 /// What somebody said about a job.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Comment {
     /// When.
     pub at: Timestamp,

@@ -291,7 +291,8 @@ pub enum RetryWrite {
 }
 
 /// An attempt to deliver an event.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NewDelivery {
     /// When.
     pub at: Timestamp,
@@ -314,7 +315,8 @@ pub struct NewDelivery {
 }
 
 /// An attempt as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeliveryView {
     /// Its number; later ones have higher numbers.
     pub number: u64,

@@ -65,6 +65,7 @@ pub struct Signals {
 
 /// What a worker can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
     /// Claim nothing more; finish what runs; stay.
@@ -75,6 +76,7 @@ pub enum Order {
 
 /// What is known about a worker's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerState {
     /// Registered and within its lease.

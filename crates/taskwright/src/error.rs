@@ -137,6 +137,30 @@ impl Error {
         }
     }
 
+    /// What there is none of, in a word, if that is what went wrong; otherwise `thing`.
+    pub fn noun(&self) -> &'static str {
+        match &self.0 {
+            Inner::NoSuchJob(_) => "job",
+            Inner::NoSuchSchedule(_) => "schedule",
+            Inner::NoSuchGenerator(_) => "generator",
+            Inner::NoSuchWebhook(_) => "webhook",
+            Inner::NoSuchBulk(_) => "bulk",
+            Inner::Domain(_) | Inner::Store(_) | Inner::InTransaction(_) => "thing",
+        }
+    }
+
+    /// The store's own error, if it was the store that could not do something.
+    ///
+    /// # Errors
+    ///
+    /// This error again, when it was not.
+    pub fn into_store(self) -> Result<taskwright_store::Error, Self> {
+        match self.0 {
+            Inner::Store(error) => Ok(error),
+            other => Err(Self(other)),
+        }
+    }
+
     /// Whether there is no such job, schedule, generator, webhook or bulk.
     pub fn is_not_found(&self) -> bool {
         matches!(

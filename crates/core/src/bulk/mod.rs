@@ -180,6 +180,7 @@ impl State {
 
 /// How the items of a bulk have ended so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Tally {
     /// How many there are, if that is known.
     pub size: Option<u64>,

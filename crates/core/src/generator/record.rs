@@ -47,6 +47,7 @@ pub struct Record {
 
 /// A pause.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Paused {
     /// Since when.
     pub at: Timestamp,
@@ -58,6 +59,7 @@ pub struct Paused {
 
 /// What a generator has done since it was registered. Each item that was made is outstanding or counted under one end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Counts {
     /// How often it was asked.

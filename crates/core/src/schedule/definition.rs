@@ -37,6 +37,7 @@ use crate::unique::{UniqueKey, UniqueScope};
 /// # Ok::<(), taskwright_core::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "Form", into = "Form")]
 #[non_exhaustive]
 pub struct Schedule {
@@ -89,6 +90,7 @@ pub struct Window {
 
 /// One trigger of a schedule, with the name by which an edit finds it again.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NamedTrigger {
     /// Its name within the schedule.
@@ -485,6 +487,7 @@ impl ScheduleBuilder {
 
 /// The JSON form, before it is checked as a whole.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Form {
     #[serde(default)]
@@ -502,20 +505,25 @@ struct Form {
     #[serde(default)]
     priority: Priority,
     #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     max_attempts: Option<MaxAttempts>,
     #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     backoff: Option<Backoff>,
     #[serde(default, with = "text::option_span", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     timeout: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delivery: Option<Delivery>,
     #[serde(default = "yes")]
     enabled: bool,
     #[serde(default, with = "text::one")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     misfire: Misfire,
     #[serde(default)]
     overlap: Overlap,
     #[serde(default, with = "text::span")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     jitter: Duration,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     start: Option<Timestamp>,

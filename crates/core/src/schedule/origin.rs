@@ -6,6 +6,7 @@ use std::fmt;
 ///
 /// It prints as `code`, `cli` or `config FILE`; in JSON it is `{"from": "config", "file": "/etc/taskwright.toml"}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "from", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Origin {
     /// A program, with the client.

@@ -61,6 +61,7 @@ pub struct Plan {
 
 /// One job to make.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Firing {
     /// The trigger; `None` when it was fired by hand.
     pub trigger: Option<TriggerId>,
@@ -78,6 +79,7 @@ pub struct Firing {
 
 /// Why a schedule fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FiringKind {
     /// It is due.
@@ -109,6 +111,7 @@ pub struct Skipped {
 
 /// Why an occurrence does not fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SkipReason {
     /// It was missed, and the misfire policy does not make up for it.

@@ -88,6 +88,7 @@ fn refused_misfire(text: &str) -> Error {
 ///
 /// It reads and prints as `skip`, `queue_one`, `allow`, `cancel_previous`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
     /// No job is made, but for events: each of those makes its own. The default.

@@ -85,6 +85,7 @@ pub fn next_attempt(attempt: u32, now: Timestamp, verdict: Verdict, dice: f64) -
 
 /// How one attempt to deliver an event ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryEnd {
     /// The receiver has it.

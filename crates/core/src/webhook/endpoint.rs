@@ -56,6 +56,7 @@ pub struct OldSecret {
 
 /// What may overtake what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Events that could not be delivered are overtaken by all behind them.
@@ -67,6 +68,7 @@ pub enum Order {
 
 /// Where an endpoint comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "from", rename_all = "snake_case")]
 pub enum Origin {
     /// Somebody added it.
@@ -81,6 +83,7 @@ pub enum Origin {
 
 /// That nothing is sent, and what becomes of what would have been.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Disabled {
     /// Since when.
     pub at: Timestamp,
@@ -97,6 +100,7 @@ pub struct Disabled {
 
 /// What becomes of what a disabled endpoint is not told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Backlog {
     /// It waits, and is sent when the endpoint is enabled again; as long as the events are kept.

@@ -1,10 +1,8 @@
 //! `bulk`: create bulk jobs, look at them, pause, resume and cancel them, and run again what failed.
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
-use taskwright::bulk::{BulkSet, BulkView, Bulks, OnFailure, Tally};
-use taskwright_core::name::BulkTypeName;
-use taskwright_core::{GeneratorName, JobId, Namespace, Owner, State, Timestamp};
+use taskwright::bulk::{BulkSet, BulkView, Bulks, Tally};
+use taskwright_core::JobId;
 
 use super::Context;
 use crate::error::{Error, Exit};
@@ -77,45 +75,6 @@ async fn found(context: &Context, id: JobId) -> Result<BulkView, Error> {
 fn unknown(id: JobId) -> Error {
     let fix = "see them all with `taskwright bulk list`; one that is over goes with its job in time";
     Error::operational(format!("the bulk {id}"), "there is no such bulk", fix)
-}
-
-/// A bulk as JSON.
-#[derive(Serialize)]
-struct Listed<'a> {
-    id: JobId,
-    #[serde(rename = "type")]
-    kind: &'a BulkTypeName,
-    namespace: &'a Namespace,
-    author: Option<&'a Owner>,
-    state: State,
-    #[serde(flatten)]
-    tally: &'a Tally,
-    settled: u64,
-    on_failure: OnFailure,
-    error: Option<&'a str>,
-    generator: &'a GeneratorName,
-    created_at: Timestamp,
-    ended_at: Option<Timestamp>,
-}
-
-impl<'a> Listed<'a> {
-    fn of(view: &'a BulkView) -> Self {
-        let (parent, definition) = (&view.parent, &view.definition);
-        Self {
-            id: parent.id,
-            kind: &definition.kind,
-            namespace: &parent.namespace,
-            author: definition.author.as_ref(),
-            state: parent.state,
-            tally: &view.tally,
-            settled: view.tally.settled(),
-            on_failure: definition.on_failure,
-            error: parent.error.as_deref(),
-            generator: &view.generator_name,
-            created_at: parent.created_at,
-            ended_at: parent.ended_at,
-        }
-    }
 }
 
 /// How far a bulk is: `settled/size`.

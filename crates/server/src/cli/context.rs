@@ -14,6 +14,7 @@ use crate::App;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::error::{Error, nearest};
 use crate::output::Output;
+use crate::remote::{Remote, RemoteStore};
 use crate::store_url::{self, StoreUrl};
 use taskwright::{Client, Env};
 
@@ -25,6 +26,8 @@ pub(super) const RUN_DIR_VARIABLE: &str = "TASKWRIGHT_RUN_DIR";
 pub(super) struct Settings {
     pub(crate) app: App,
     pub(crate) store_url: Option<String>,
+    pub(crate) server: Option<String>,
+    pub(crate) token: Option<String>,
     pub(crate) run_dir: Option<PathBuf>,
     pub(crate) config: Option<PathBuf>,
     pub(crate) namespace: Option<Namespace>,
@@ -39,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     /// Which store.
     pub(crate) store_url: StoreUrl,
+    /// The server that is asked instead.
+    server: Option<Remote>,
     /// Where the workers of this machine show their presence, if somebody said so.
     run_dir: Option<PathBuf>,
     /// The namespace that was asked for; `None` is all when looking, and the default one when storing.
@@ -62,6 +67,13 @@ impl Context {
             Ok(prepared) => prepared,
             Err(error) => return Err((error, output)),
         };
+        let remote = |url: &String| Remote::new(url, settings.token.clone());
+        // A program that brings its own store means that one, whatever the environment says.
+        let named = settings.server.as_ref().filter(|_| settings.open_store.is_none());
+        let server = match named.map(remote).transpose() {
+            Ok(server) => server,
+            Err(error) => return Err((error, output)),
+        };
         let store = OnceLock::new();
         if let Some(open) = settings.open_store {
             // A fresh cell takes its first value.
@@ -72,6 +84,7 @@ impl Context {
             app: settings.app,
             config,
             run_dir,
+            server,
             store_url,
             namespace: settings.namespace,
             output,
@@ -88,7 +101,7 @@ impl Context {
     ///
     /// When it does not exist, or cannot be opened.
     pub(crate) async fn store(&self) -> Result<&Arc<dyn Store>, Error> {
-        if self.store.get().is_none() {
+        if self.store.get().is_none() && self.server.is_none() {
             self.store_url.check_exists().await?;
         }
         self.store_or_new().await
@@ -102,6 +115,10 @@ impl Context {
     pub(crate) async fn store_or_new(&self) -> Result<&Arc<dyn Store>, Error> {
         if let Some(store) = self.store.get() {
             return Ok(store);
+        }
+        if let Some(server) = &self.server {
+            self.output.detail(format!("asking {}", server.url()));
+            return Ok(self.store.get_or_init(|| Arc::new(RemoteStore::new(server.clone()))));
         }
         self.output.detail(format!("opening {}", self.store_url));
         if let Some(weakness) = self.store_url.weakness() {
@@ -118,7 +135,11 @@ impl Context {
     ///
     /// When that cannot be found out.
     pub(super) async fn has_store(&self) -> Result<bool, Error> {
-        if self.store.get().is_some() { Ok(true) } else { self.store_url.exists().await }
+        if self.store.get().is_some() || self.server.is_some() {
+            Ok(true)
+        } else {
+            self.store_url.exists().await
+        }
     }
 
     /// A client of the store, which must exist.
@@ -139,6 +160,11 @@ impl Context {
         Ok(Client::new(Arc::clone(self.store_or_new().await?), self.env.clone()))
     }
 
+    /// The server that is asked instead of a store.
+    pub(crate) fn server(&self) -> Option<&Remote> {
+        self.server.as_ref()
+    }
+
     /// The store, if it is open already: a program may have brought its own.
     pub(super) fn open_store(&self) -> Option<&Arc<dyn Store>> {
         self.store.get()
@@ -155,20 +181,7 @@ impl Context {
     ///
     /// When neither the program, the config file nor the binary knows it; the nearest kind is named.
     pub(crate) fn check_kind(&self, kind: &str) -> Result<(), Error> {
-        let known = self.kinds();
-        if known.contains(kind) {
-            return Ok(());
-        }
-        let source = match &self.config.file {
-            Some(file) => format!("{} defines no such task", file.display()),
-            None => format!("there is no {DEFAULT_FILE} here that could define it"),
-        };
-        let fix = match nearest(kind, known.iter().copied()) {
-            Some(meant) => format!("write `{meant}`, or pass --any-kind if another program runs it"),
-            None => format!("define [tasks.{kind}], or pass --any-kind if another program runs it"),
-        };
-        let kind = taskwright_core::name::shown(kind);
-        Err(Error::usage(format!("the kind {kind:?} is not known"), source, fix))
+        crate::submit::check_kind(&self.app, &self.config, kind, "--any-kind")
     }
 
     /// Warns of schedules in the config file whose task nobody here runs: their jobs would wait. Another program may run
@@ -231,9 +244,7 @@ impl Context {
 
     /// The kinds that can be run here.
     pub(crate) fn kinds(&self) -> BTreeSet<&str> {
-        let own = self.app.kinds().iter().map(String::as_str);
-        let configured = self.config.tasks.keys().map(String::as_str);
-        own.chain(configured).chain(crate::config::task::BUILT_IN_KINDS).collect()
+        crate::submit::kinds(&self.app, &self.config)
     }
 
     /// Runs asynchronous work to its end.

@@ -8,7 +8,6 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
 use taskwright_core::limit::ARGS_BYTES_MAX;
 use taskwright_core::{
     Args as JobArgs, Backoff, Delivery, Kind, MaxAttempts, NewJob, Owner, Priority, QueueName,
@@ -18,6 +17,7 @@ use taskwright_store::Enqueued;
 
 use super::{Context, value};
 use crate::error::{Error, Exit, in_words};
+use crate::submit::Asked;
 
 mod file;
 mod one;
@@ -143,7 +143,7 @@ fn check_kind(context: &Context, kind: &str, any_kind: bool) -> Result<Kind, Err
 /// Prints the id that stands for a job.
 fn print_id(context: &Context, answer: &Enqueued) -> Result<(), Error> {
     if context.output.is_json() {
-        return context.output.json(&json!({ "id": answer.id, "existing": answer.existing }));
+        return context.output.json(&crate::answer::job::Stored::from(*answer));
     }
     context.output.line(answer.id.to_string())
 }
@@ -171,41 +171,21 @@ impl Defaults<'_> {
 
     /// A job with everything that the flags and the config file say about it.
     fn job(&self, kind: Kind, args: JobArgs) -> Result<NewJob, Error> {
-        self.check_args(&kind, &args)?;
-        let mut job = NewJob::new(self.context.env.job_id(), kind, args);
-        let task = self.context.config.tasks.get(job.kind.as_str());
         let flags = &self.flags;
-        job.namespace = self.context.namespace_or_default();
-        job.owner.clone_from(&flags.owner);
-        job.run_at = flags.at;
-        job.held = flags.hold;
-        job.unique.clone_from(&self.unique);
-        if flags.at_most_once {
-            job.delivery = Delivery::AtMostOnce;
-        }
-        if let Some(queue) = flags.queue.as_ref().or(task.and_then(|task| task.queue.as_ref())) {
-            job.queue.clone_from(queue);
-        }
-        if let Some(priority) = flags.priority.or(task.and_then(|task| task.priority)) {
-            job.priority = priority;
-        }
-        if let Some(attempts) = flags.max_attempts.or(task.and_then(|task| task.max_attempts)) {
-            job.max_attempts = attempts;
-        }
-        job.backoff = flags.backoff.or(task.and_then(|task| task.backoff));
-        job.timeout = flags.timeout.or(task.and_then(|task| task.timeout));
-        Ok(job)
-    }
-
-    /// Refuses arguments that the task could not run with, before they are stored.
-    fn check_args(&self, kind: &Kind, args: &JobArgs) -> Result<(), Error> {
-        if kind.as_str() == crate::exec::KIND {
-            return crate::exec::ExecArgs::read(args).map(drop);
-        }
-        match self.context.config.tasks.get(kind.as_str()) {
-            Some(task) if task.needs_args() => task.check_args(&args.parse()?),
-            _ => Ok(()),
-        }
+        let asked = Asked {
+            owner: flags.owner.clone(),
+            queue: flags.queue.clone(),
+            priority: flags.priority,
+            run_at: flags.at,
+            held: flags.hold,
+            max_attempts: flags.max_attempts,
+            backoff: flags.backoff,
+            timeout: flags.timeout,
+            delivery: flags.at_most_once.then_some(Delivery::AtMostOnce),
+            unique: self.unique.clone(),
+        };
+        let (id, namespace) = (self.context.env.job_id(), self.context.namespace_or_default());
+        asked.job(&self.context.config, id, namespace, kind, args)
     }
 }
 

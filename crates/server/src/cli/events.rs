@@ -1,16 +1,14 @@
 //! `events`: say that something happened, and look at what was said.
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
-use serde_json::json;
-use serde_json::value::RawValue;
 use taskwright::Event;
 use taskwright_core::limit::ARGS_BYTES_MAX;
-use taskwright_core::{Args as Payload, EventId, Namespace, Timestamp, Topic};
+use taskwright_core::{Args as Payload, EventId, Namespace, Topic};
 use taskwright_store::StoredEvent;
 
 use super::value::Limit;
 use super::{Context, enqueue};
+use crate::answer::event::{Emitted, Listed};
 use crate::error::{Error, Exit};
 use crate::output::{Column, Paint, Table};
 use crate::text;
@@ -86,18 +84,6 @@ const COLUMNS: [Column; 6] = [
     Column::new("payload", 3).cut(),
 ];
 
-/// An event as JSON.
-#[derive(Serialize)]
-struct Listed<'a> {
-    id: EventId,
-    namespace: &'a Namespace,
-    topic: &'a Topic,
-    key: Option<&'a str>,
-    at: Timestamp,
-    delivered: bool,
-    payload: &'a RawValue,
-}
-
 impl Events {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         match self.verb {
@@ -128,7 +114,7 @@ impl Emit {
         event.clone().into_new(&context.env)?;
         let id = context.client_or_new().await?.emit(event).await?;
         if context.output.is_json() {
-            context.output.json(&json!({ "id": id }))?;
+            context.output.json(&Emitted { id })?;
         } else {
             context.output.line(id.to_string())?;
         }
@@ -171,15 +157,7 @@ fn print(context: &Context, table: &mut Table, events: &[StoredEvent]) -> Result
     for stored in events {
         let event = &stored.event;
         if context.output.is_json() {
-            context.output.json(&Listed {
-                id: event.id,
-                namespace: &event.namespace,
-                topic: &event.topic,
-                key: event.key.as_deref(),
-                at: stored.at,
-                delivered: stored.delivered,
-                payload: event.payload.parse()?,
-            })?;
+            context.output.json(&Listed::of(stored)?)?;
             continue;
         }
         let topic = match event.namespace == Namespace::default() {

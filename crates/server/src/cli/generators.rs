@@ -1,11 +1,11 @@
 //! `generators`: look at generators, pause, resume, notify and remove them, and deal with their dead letters.
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
-use taskwright::generator::{Counts, GeneratorView, Generators as Client};
-use taskwright_core::{GeneratorName, Namespace, Timestamp};
+use taskwright::generator::{GeneratorView, Generators as Client};
+use taskwright_core::GeneratorName;
 
 use super::Context;
+use crate::answer::generator as answer;
 use crate::error::{Error, Exit, nearest};
 use crate::output::Paint;
 
@@ -97,55 +97,11 @@ async fn unknown(context: &Context, name: &GeneratorName) -> Result<Error, Error
 
 /// How a generator is, in a word, and its colour.
 fn status(view: &GeneratorView) -> (&'static str, Paint) {
-    let record = &view.record;
-    if record.paused.is_some() {
-        ("paused", Paint::Warn)
-    } else if record.failures > 0 {
-        ("failing", Paint::Bad)
-    } else if record.counts.outstanding() >= u64::from(view.definition.window) {
-        ("full", Paint::Good)
-    } else {
-        ("on", Paint::Good)
-    }
-}
-
-/// When it is asked next, as far as its own word goes; `None` while it rests, or until it is notified.
-fn next_poll(view: &GeneratorView) -> Option<Timestamp> {
-    view.record.poll_at.filter(|_| view.record.paused.is_none())
-}
-
-/// A generator as JSON.
-#[derive(Serialize)]
-struct Listed<'a> {
-    name: &'a GeneratorName,
-    namespace: &'a Namespace,
-    status: &'a str,
-    window: u32,
-    outstanding: u64,
-    #[serde(flatten)]
-    counts: &'a Counts,
-    failures: u32,
-    error: Option<&'a str>,
-    next_poll: Option<Timestamp>,
-    last_poll: Option<Timestamp>,
-    last_found: Option<Timestamp>,
-}
-
-impl<'a> Listed<'a> {
-    fn of(view: &'a GeneratorView) -> Self {
-        let (definition, record) = (&view.definition, &view.record);
-        Self {
-            name: &definition.name,
-            namespace: &definition.namespace,
-            status: status(view).0,
-            window: definition.window,
-            outstanding: record.counts.outstanding(),
-            counts: &record.counts,
-            failures: record.failures,
-            error: record.last_error.as_deref(),
-            next_poll: next_poll(view),
-            last_poll: record.last_poll,
-            last_found: record.last_found,
-        }
-    }
+    let word = answer::status(view);
+    let paint = match word {
+        "paused" => Paint::Warn,
+        "failing" => Paint::Bad,
+        _ => Paint::Good,
+    };
+    (word, paint)
 }

@@ -18,7 +18,7 @@ mod watch;
 mod window;
 
 pub(super) use change::{By, change_seen, confirm};
-pub(super) use window::{micros, percent, time_or_dash};
+pub(super) use window::{percent, time_or_dash};
 
 /// Looks at jobs, waits for them, changes them.
 #[derive(Debug, Args)]

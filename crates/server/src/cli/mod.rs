@@ -33,6 +33,7 @@ mod migrate;
 mod queues;
 mod schedules;
 mod select;
+pub(crate) mod serve;
 mod sources;
 mod stats;
 mod tokens;
@@ -76,6 +77,12 @@ struct Global {
     /// The store [default: sqlite:.taskwright/taskwright.db]
     #[arg(long, global = true, value_name = "URL", env = context::STORE_VARIABLE, hide_env_values = true)]
     store: Option<String>,
+    /// A server to ask instead of a store, like `http://127.0.0.1:7411`
+    #[arg(long, global = true, value_name = "URL", env = crate::remote::SERVER_VARIABLE, hide_env_values = true)]
+    server: Option<String>,
+    /// Who asks it; better in `TASKWRIGHT_TOKEN`, where nobody sees it
+    #[arg(long, global = true, value_name = "T", env = crate::remote::TOKEN_VARIABLE, hide_env_values = true)]
+    token: Option<String>,
     /// Where a PostgreSQL store's workers meet [default: see the guide]
     #[arg(long, global = true, value_name = "DIR", env = context::RUN_DIR_VARIABLE, hide_env_values = true)]
     run_dir: Option<PathBuf>,
@@ -108,8 +115,10 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run everything: duties and supervised worker processes
+    /// Run everything: HTTP API, duties and supervised worker processes
     Up(up::Up),
+    /// Run the HTTP API only
+    Serve(serve::Serve),
     /// Run workers only
     Worker(worker::Worker),
     /// Store new jobs and print their ids
@@ -176,6 +185,8 @@ pub(crate) fn run(
     let settings = context::Settings {
         app,
         store_url: cli.global.store,
+        server: cli.global.server,
+        token: cli.global.token,
         run_dir: cli.global.run_dir,
         config: cli.global.config,
         namespace: cli.global.namespace,
@@ -192,9 +203,33 @@ pub(crate) fn run(
 }
 
 impl Verb {
+    /// The word for a verb that needs the store itself, whoever reaches a server.
+    const fn of_a_store(&self) -> Option<&'static str> {
+        match self {
+            Self::Up(_) => Some("up"),
+            Self::Serve(_) => Some("serve"),
+            Self::Worker(_) => Some("worker"),
+            Self::Migrate(_) => Some("migrate"),
+            Self::Doctor(_) => Some("doctor"),
+            Self::Bench(_) => Some("bench"),
+            Self::Flood(_) => Some("flood"),
+            Self::Gc(_) => Some("gc"),
+            Self::Sources(_) => Some("sources"),
+            _ => None,
+        }
+    }
+
     fn run(self, context: &Context) -> Result<Exit, Error> {
+        if let (Some(verb), Some(server)) = (self.of_a_store(), context.server()) {
+            return Err(Error::usage(
+                format!("`{verb}` with --server {}", server.url()),
+                "it needs the store itself",
+                "leave out --server, and unset TASKWRIGHT_SERVER; name the store with --store",
+            ));
+        }
         match self {
             Self::Up(verb) => crate::daemon::up(context, &verb),
+            Self::Serve(verb) => crate::daemon::serve(context, &verb),
             Self::Worker(verb) => crate::daemon::worker(context, &verb),
             Self::Bench(verb) => crate::bench::run(context, &verb),
             Self::Completions(verb) => verb.run(context),
@@ -232,6 +267,11 @@ fn end(output: &Output, done: Result<Exit, Error>) -> Exit {
 fn manner_of(args: &[OsString]) -> Manner {
     let ours = args.iter().take_while(|arg| *arg != "--");
     Manner { json: ours.clone().any(|arg| arg == "--json"), ..Manner::default() }
+}
+
+/// The user who is logged in, who acts unless somebody says otherwise.
+pub(crate) fn local_actor() -> taskwright_core::Actor {
+    context::actor(None)
 }
 
 /// The whole command line, for completions and tests.

@@ -1,12 +1,12 @@
 //! `queues`: look at queues, pause, resume and empty them.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 use taskwright_core::{Actor, Namespace, QueueName};
 use taskwright_store::QueueView;
 
 use super::jobs::confirm;
 use super::{Context, context};
+use crate::answer::queue::{Purged, Switched};
 use crate::error::{Error, Exit, nearest};
 use crate::output::{Column, Paint, Table};
 use crate::text;
@@ -124,7 +124,7 @@ async fn switch(context: &Context, verb: Switch, paused: bool) -> Result<Exit, E
             .pause(now, namespace.clone(), queue.clone(), paused, actor.clone())
             .await?;
         if context.output.is_json() {
-            context.output.json(&json!({ "queue": queue, "paused": paused, "changed": changed }))?;
+            context.output.json(&Switched { changed, paused, queue })?;
         } else if changed {
             context.output.line(format!("{queue}  {word}"))?;
         } else {
@@ -156,7 +156,7 @@ async fn purge(context: &Context, verb: Purge) -> Result<Exit, Error> {
         }
     }
     if context.output.is_json() {
-        context.output.json(&json!({ "queue": verb.queue, "cancelled": purged }))?;
+        context.output.json(&Purged { cancelled: purged, queue: verb.queue })?;
     } else {
         context.output.line(format!("{}  {} cancelled", verb.queue, text::count(purged, "job")))?;
     }

@@ -1,19 +1,21 @@
 //! `stats`: how executions went, span by span, from roll-ups. What draws charts reads its JSON.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ::http::Method;
 use clap::{Args, ValueEnum};
-use serde::Serialize;
-use taskwright_core::rollup::{Grain, Histogram, RollUp};
+use taskwright_core::rollup::{Grain, RollUp};
 use taskwright_core::{Namespace, Timestamp};
 use taskwright_store::{Pattern, RollUpFilter, RollUpPlace, Store};
 
 use super::Context;
-use super::jobs::{micros, percent, time_or_dash};
+use super::jobs::{percent, time_or_dash};
 use super::value::{Moment, in_order};
+use crate::answer::stats::{self as answer, By, Line, MINUTES_MAX};
 use crate::error::{Error, Exit};
+use crate::http::Items;
 use crate::output::{Column, Paint, Table};
+use crate::remote::{self, Remote};
 use crate::text;
 
 /// Tells how executions went, minute by minute or hour by hour.
@@ -50,25 +52,12 @@ pub(super) struct Stats {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum By {
-    /// All together
-    All,
-    /// Each task
-    Kind,
-    /// Each queue
-    Queue,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Every {
     /// Each minute
     Minute,
     /// Each hour
     Hour,
 }
-
-/// Up to this long a window is told by the minute.
-const MINUTES_MAX: Duration = Duration::from_secs(3 * 3_600);
 
 /// Roll-ups that are read at once.
 const PAGE: usize = 1_000;
@@ -85,9 +74,6 @@ const COLUMNS: [Column; 9] = [
     Column::new("wait p95", 1).right(),
 ];
 
-/// What one line is about.
-type Key = (Timestamp, Namespace, String);
-
 impl Stats {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let now = context.env.now();
@@ -100,29 +86,12 @@ impl Stats {
             None if until.since(since) <= MINUTES_MAX => Grain::Minute,
             None => Grain::Hour,
         };
-        let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
-        let filter = RollUpFilter {
-            grain,
-            from: grain.start(since),
-            to: until,
-            namespace: context.namespace.clone(),
-            kinds: patterns(&self.kind),
-            queues: patterns(&self.queue),
+        let lines = match context.server() {
+            Some(server) => self.ask(context, server, grain, since, until).await?,
+            None => self.look(context, grain, since, until).await?,
         };
-        let mut lines: BTreeMap<Key, RollUp> = BTreeMap::new();
-        each(&**context.store().await?, filter, |place, sum| {
-            let name = match self.by {
-                By::All => String::new(),
-                By::Kind => place.kind.to_string(),
-                By::Queue => place.queue.to_string(),
-            };
-            lines.entry((place.at, place.namespace, name)).or_default().merge(&sum);
-        })
-        .await?;
         if context.output.is_json() {
-            for (key, sum) in &lines {
-                context.output.json(&self.line(grain, key, sum))?;
-            }
+            lines.iter().try_for_each(|line| context.output.json(line))?;
         } else if !lines.is_empty() {
             context.output.table(&mut table(&lines))?;
         }
@@ -133,19 +102,50 @@ impl Stats {
         Ok(Exit::Ok)
     }
 
-    fn line<'a>(&self, grain: Grain, (from, namespace, name): &'a Key, sum: &RollUp) -> Line<'a> {
-        Line {
-            from: *from,
-            every: grain.as_str(),
-            namespace,
-            kind: matches!(self.by, By::Kind).then_some(name),
-            queue: matches!(self.by, By::Queue).then_some(name),
-            executions: sum.executions(),
-            outcomes: sum.ends(),
-            success_rate: sum.success_rate(),
-            run: Times::of(&sum.run),
-            wait: Times::of(&sum.wait),
+    async fn look(
+        &self,
+        context: &Context,
+        grain: Grain,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Line>, Error> {
+        let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
+        let filter = RollUpFilter {
+            grain,
+            from: grain.start(since),
+            to: until,
+            namespace: context.namespace.clone(),
+            kinds: patterns(&self.kind),
+            queues: patterns(&self.queue),
+        };
+        let lines = answer::lines(&**context.store().await?, filter, self.by).await?;
+        Ok(lines.iter().map(|(key, sum)| Line::of(self.by, grain, key, sum)).collect())
+    }
+
+    /// The same over HTTP.
+    async fn ask(
+        &self,
+        context: &Context,
+        server: &Remote,
+        grain: Grain,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Line>, Error> {
+        #[derive(serde::Serialize)]
+        struct Query<'a> {
+            since: Timestamp,
+            until: Timestamp,
+            every: &'static str,
+            by: By,
+            kind: &'a [String],
+            queue: &'a [String],
         }
+        let every = grain.as_str();
+        let query = Query { since, until, every, by: self.by, kind: &self.kind, queue: &self.queue };
+        let (path, namespace) = ("/api/v1/stats", context.namespace.as_ref());
+        let asked = server.ask(Method::GET, path, namespace, &query, remote::NO_BODY, &[]);
+        let found: Option<Items<Line>> = asked.await?;
+        Ok(found.map_or_else(Vec::new, |found| found.items))
     }
 }
 
@@ -166,64 +166,27 @@ pub(super) async fn each(
     }
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    from: Timestamp,
-    every: &'static str,
-    namespace: &'a Namespace,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<&'a String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    queue: Option<&'a String>,
-    executions: u64,
-    outcomes: BTreeMap<&'static str, u64>,
-    success_rate: Option<f64>,
-    run: Times,
-    wait: Times,
-}
-
-/// What is known of times, in microseconds; `null` of none.
-#[derive(Serialize)]
-struct Times {
-    count: u64,
-    total_us: u64,
-    p50_us: Option<u64>,
-    p95_us: Option<u64>,
-    p99_us: Option<u64>,
-}
-
-impl Times {
-    fn of(times: &Histogram) -> Self {
-        let quantile = |share| times.quantile(share).map(micros);
-        Self {
-            count: times.count(),
-            total_us: micros(times.total()),
-            p50_us: quantile(0.5),
-            p95_us: quantile(0.95),
-            p99_us: quantile(0.99),
-        }
-    }
-}
-
-fn table(lines: &BTreeMap<Key, RollUp>) -> Table {
+fn table(lines: &[Line]) -> Table {
     let mut table = Table::new(&COLUMNS);
-    for ((from, namespace, name), sum) in lines {
+    for line in lines {
         let plain = |text: String| (text, Paint::Plain);
-        let failures = sum.failures();
-        let name = match *namespace == Namespace::default() {
-            true => name.clone(),
-            false => format!("{namespace}/{name}"),
+        let time = |us: Option<u64>| time_or_dash(us.map(Duration::from_micros));
+        let failures = line.failures();
+        let name = line.kind.as_ref().or(line.queue.as_ref()).cloned().unwrap_or_default();
+        let name = match line.namespace == Namespace::default() {
+            true => name,
+            false => format!("{}/{name}", line.namespace),
         };
         table.row(vec![
-            plain(text::clock(*from)),
+            plain(text::clock(line.from)),
             plain(name),
-            plain(sum.executions().to_string()),
-            plain(percent(sum.success_rate())),
+            plain(line.executions.to_string()),
+            plain(percent(line.success_rate)),
             (failures.to_string(), if failures > 0 { Paint::Bad } else { Paint::Plain }),
-            plain(time_or_dash(sum.run.quantile(0.5))),
-            plain(time_or_dash(sum.run.quantile(0.95))),
-            plain(time_or_dash(sum.wait.quantile(0.5))),
-            plain(time_or_dash(sum.wait.quantile(0.95))),
+            plain(time(line.run.p50_us)),
+            plain(time(line.run.p95_us)),
+            plain(time(line.wait.p50_us)),
+            plain(time(line.wait.p95_us)),
         ]);
     }
     table

@@ -5,6 +5,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::value;
+use crate::config::Listen;
+
+/// The variable that says what `--listen` would.
+pub(super) const LISTEN_VARIABLE: &str = "TASKWRIGHT_LISTEN";
 
 /// Runs the daemon.
 #[derive(Clone, Debug, Args)]
@@ -17,6 +21,9 @@ Examples:
 TERM or INT ends it in good order: it claims nothing more, tells what runs,
 waits for the grace, and hands back the rest. A second signal ends it at once.")]
 pub(crate) struct Up {
+    /// Where the HTTP API listens, on this machine, or `none` [default: 127.0.0.1:7411]
+    #[arg(long, value_name = "ADDRESS:PORT", env = LISTEN_VARIABLE, hide_env_values = true)]
+    pub(crate) listen: Option<Listen>,
     /// Worker processes [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=PROCESSES_MAX))]
     pub(crate) workers: Option<u32>,

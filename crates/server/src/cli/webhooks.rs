@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 use taskwright::webhook::{WebhookView, Webhooks as Client};
-use taskwright_core::trigger::TopicPattern;
-use taskwright_core::webhook::{Disabled, Order, Origin, RETRIES_MAX};
+use taskwright_core::webhook::RETRIES_MAX;
 use taskwright_core::{Namespace, Timestamp, WebhookName};
 
 use super::Context;
+use crate::answer::webhook as answer;
 use crate::error::{Error, Exit, nearest};
 use crate::output::Paint;
+use crate::remote;
 
 mod add;
 mod change;
@@ -93,8 +93,8 @@ async fn found(context: &Context, name: &WebhookName) -> Result<WebhookView, Err
 /// What is to be said about an endpoint that is not there.
 async fn unknown(context: &Context, name: &WebhookName) -> Result<Error, Error> {
     let namespace = context.namespace_or_default();
-    let views = client(context).await?.list(Some(&namespace)).await?;
-    let fix = match nearest(name.as_str(), views.iter().map(|view| view.name.as_str())) {
+    let all = listed_in(context, Some(&namespace)).await?;
+    let fix = match nearest(name.as_str(), all.iter().map(|one| one.name.as_str())) {
         Some(meant) => format!("write `{meant}`, if that is what you meant"),
         None => {
             "see them all with `taskwright webhooks list`, or add it with `taskwright webhooks add`".into()
@@ -107,23 +107,44 @@ async fn unknown(context: &Context, name: &WebhookName) -> Result<Error, Error> 
     Ok(Error::operational(format!("the webhook {name}"), why, fix))
 }
 
-/// How an endpoint is, in a word, and its colour.
-fn status(view: &WebhookView) -> (&'static str, Paint) {
-    match &view.endpoint.disabled {
-        Some(_) => ("disabled", Paint::Faint),
-        None if view.record.paused.is_some() => ("paused", Paint::Warn),
-        None if view.progress.breaker.opened_at().is_some() => ("failing", Paint::Bad),
-        None if view.progress.full => ("full", Paint::Bad),
-        None => ("on", Paint::Good),
+/// The colour of how an endpoint is.
+fn painted(status: &str) -> Paint {
+    match status {
+        "disabled" => Paint::Faint,
+        "paused" => Paint::Warn,
+        "on" => Paint::Good,
+        _ => Paint::Bad,
     }
 }
 
-/// Events that it may have to be told of at most: also those that are not for it count.
-fn backlog(view: &WebhookView, head: i64) -> i64 {
-    match view.endpoint.disabled.as_ref().map(|disabled| disabled.backlog) {
-        Some(taskwright_core::webhook::Backlog::Drop) => 0,
-        _ => (head - view.progress.cursor).max(0),
+/// All endpoints, as they are told.
+async fn listed(context: &Context) -> Result<Vec<answer::Listed>, Error> {
+    listed_in(context, context.namespace.as_ref()).await
+}
+
+async fn listed_in(context: &Context, namespace: Option<&Namespace>) -> Result<Vec<answer::Listed>, Error> {
+    if let Some(server) = context.server() {
+        return Ok(server.items("/api/v1/webhooks", namespace).await?);
     }
+    let webhooks = client(context).await?;
+    let views = webhooks.list(namespace).await?;
+    let head = webhooks.head().await?;
+    Ok(views.iter().map(|view| answer::Listed::of(view, head)).collect())
+}
+
+/// Everything about an endpoint that is there.
+async fn whole(context: &Context, name: &WebhookName) -> Result<answer::Whole, Error> {
+    if let Some(server) = context.server() {
+        let path = format!("/api/v1/webhooks/{}", remote::segment(name.as_str()));
+        return match server.get(&path, &context.namespace_or_default()).await? {
+            Some(whole) => Ok(whole),
+            None => Err(unknown(context, name).await?),
+        };
+    }
+    let view = found(context, name).await?;
+    let webhooks = client(context).await?;
+    let facts = answer::Facts::of(&**context.store().await?, &webhooks, &view).await?;
+    Ok(answer::Whole::of(&view, facts))
 }
 
 /// What keeps an endpoint from being told of everything, for `doctor`; not that somebody disabled it. `gone` events of its backlog
@@ -137,60 +158,11 @@ pub(super) fn trouble(view: &WebhookView, gone: u64, now: Timestamp) -> Option<S
         0 => None,
         many => Some(format!("at most {many} events were not kept until it could be told of them")),
     };
-    let what = what.or_else(|| match status(view).0 {
+    let what = what.or_else(|| match answer::status(view) {
         "paused" => Some("its generator is paused".to_owned()),
         "failing" => Some("it fails, and is tried every 5 min".to_owned()),
         "full" => Some(format!("{RETRIES_MAX} events wait to be tried again, and no new one is sent")),
         _ => None,
     });
     what.map(|what| format!("{name}: {what}"))
-}
-
-/// An endpoint as JSON, without its secrets.
-#[derive(Serialize)]
-struct Listed<'a> {
-    name: &'a WebhookName,
-    namespace: &'a Namespace,
-    status: &'a str,
-    url: &'a str,
-    topics: &'a [TopicPattern],
-    in_flight: u32,
-    order: Order,
-    timeout_ms: u128,
-    allow_private: bool,
-    origin: &'a Origin,
-    disabled: Option<&'a Disabled>,
-    failing_since: Option<Timestamp>,
-    full: bool,
-    missed_max: u64,
-    missed_at: Option<Timestamp>,
-    backlog_max: i64,
-    old_secret_until: Option<Timestamp>,
-    created_at: Timestamp,
-}
-
-impl<'a> Listed<'a> {
-    fn of(view: &'a WebhookView, head: i64) -> Self {
-        let endpoint = &view.endpoint;
-        Self {
-            name: &view.name,
-            namespace: &view.namespace,
-            status: status(view).0,
-            url: &endpoint.url,
-            topics: &endpoint.topics.0,
-            in_flight: endpoint.in_flight,
-            order: endpoint.order,
-            timeout_ms: endpoint.timeout.as_millis(),
-            allow_private: endpoint.allow_private,
-            origin: &endpoint.origin,
-            disabled: endpoint.disabled.as_ref(),
-            failing_since: view.progress.breaker.opened_at(),
-            full: view.progress.full,
-            missed_max: view.progress.missed,
-            missed_at: view.progress.missed_at,
-            backlog_max: backlog(view, head),
-            old_secret_until: endpoint.old_secret.as_ref().map(|old| old.until),
-            created_at: view.created_at,
-        }
-    }
 }

@@ -1,11 +1,11 @@
 //! `workers`: look at workers, quiet and stop them.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 use taskwright_core::WorkerId;
 use taskwright_store::{Order, WorkerState, WorkerView};
 
 use super::Context;
+use crate::answer::worker::Told;
 use crate::error::{Error, Exit};
 use crate::output::{Column, Paint, Table};
 use crate::text;
@@ -164,7 +164,7 @@ async fn order(context: &Context, which: Which, order: Order) -> Result<Exit, Er
     for (id, told) in ids.iter().zip(answers) {
         unknown += usize::from(!told);
         if context.output.is_json() {
-            context.output.json(&json!({ "id": id, "order": order, "told": told }))?;
+            context.output.json(&Told { id: *id, order, told })?;
         } else if told {
             context.output.line(format!("{id}  told"))?;
         } else {

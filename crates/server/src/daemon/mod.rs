@@ -3,6 +3,7 @@
 mod lock;
 mod log;
 mod schedules;
+mod serve;
 mod signals;
 mod up;
 mod watchdog;
@@ -10,6 +11,7 @@ mod webhooks;
 mod worker;
 
 pub(crate) use self::log::start as start_log;
+pub(crate) use self::serve::serve;
 pub(crate) use self::up::up;
 pub(crate) use self::worker::worker;
 

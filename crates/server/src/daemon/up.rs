@@ -1,6 +1,6 @@
 //! `up`: everything in one process tree.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
@@ -42,9 +42,11 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     let lock = super::lock::take(&context.store_url)?;
     let signals = Signals::listen()?;
     let plan = Plan::of(context, verb);
+    let listen = verb.listen.or(context.config.server.listen).unwrap_or_default();
+    let http = super::serve::start(context, listen).await?;
     super::schedules::register(context).await?;
     super::webhooks::register(context).await?;
-    greet(context, &*store, &plan);
+    greet(context, &*store, &plan, http.as_ref().map(|(_, url)| url.as_str()));
 
     let duties = Duties::start_with(&store, &env, &duty_config, crate::command::orphan_killer(&store));
     let (ends, end) = mpsc::unbounded_channel();
@@ -61,14 +63,23 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
         }
     });
     let at_once = ends.clone();
+    let draining = Cell::new(None);
+    let (asked, serving, draining) = (&env, &http, &draining);
     let ended = signals
         .around(
             &env,
             workers,
             move || {
                 context.output.note("stopping: waiting for what runs (a second signal ends it at once)");
-                // The supervisor may have ended by itself meanwhile.
-                let _ = ends.send(End::Gracefully);
+                // First nothing is taken in any more, then the workers end.
+                let drained = serving.as_ref().map(|(server, _)| server.drain());
+                draining.set(Some(asked.spawn("drain", async move {
+                    if let Some(drained) = drained {
+                        drained.await;
+                    }
+                    // The supervisor may have ended by itself meanwhile.
+                    let _ = ends.send(End::Gracefully);
+                })));
             },
             move || {
                 let _ = at_once.send(End::AtOnce);
@@ -77,6 +88,9 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
         )
         .await;
     drop(watch);
+    if let Some((server, _)) = http {
+        server.close().await;
+    }
     super::end(duties, &env).await;
     let dead = dead.into_inner();
     if !dead.is_empty() && env.timeout(CLEAN_TIME, clean_up(&env, &store, &dead)).await.is_none() {
@@ -134,11 +148,12 @@ impl Plan {
 }
 
 /// Says what was started, where, and what to type next.
-fn greet(context: &Context, store: &dyn Store, plan: &Plan) {
+fn greet(context: &Context, store: &dyn Store, plan: &Plan, url: Option<&str>) {
     let name = own_name();
     let out = &context.output;
     out.note(format!("taskwright {} is up", env!("CARGO_PKG_VERSION")));
     out.note(format!("  store    {}", store.info().url));
+    out.note(format!("  http     {}", url.unwrap_or("none (--listen none)")));
     out.note(match plan.processes {
         0 => "  workers  none: jobs are accepted and wait (--workers 0)".to_owned(),
         1 => format!("  workers  1 process, {} jobs at once", plan.concurrency),

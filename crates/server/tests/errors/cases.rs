@@ -333,7 +333,8 @@ fn configs() -> Vec<Case> {
         check("text for a list", "[workers]\nqueues = \"mail\"\n"),
         check("list with a number in it", "[workers]\nqueues = [\"mail\", 3]\n"),
         check("bad queue in a list", "[workers]\nqueues = [\"mail\", \"a b\"]\n"),
-        check("config with a bad address", "[server]\nlisten = \"localhost:80\"\n"),
+        check("config with a bad address", "[server]\nlisten = \"localhost\"\n"),
+        check("config with an open address", "[server]\nlisten = \"0.0.0.0:7411\"\nstreams_max = 0\n"),
         check("config with a bad store", "[store]\nurl = \"mysql://x\"\n"),
         check("config with a bad duration", "[workers]\ngrace = \"soon\"\n"),
         check("config with a bad retention", "[retention]\ncompleted = \"never\"\n"),
@@ -409,6 +410,13 @@ fn stores() -> Vec<Case> {
             let conn = Connection::open(directory.join(STORE)).unwrap();
             conn.execute("UPDATE taskwright_migration SET checksum = 'x'", []).unwrap();
         }),
+        Case::new("up at a bad address", 2, "up --listen localhost"),
+        Case::new("up at an open address", 2, "up --listen 0.0.0.0:7411"),
+        Case::new("serve at none", 2, "serve --listen none"),
+        Case::new("up over HTTP", 2, "up --server http://127.0.0.1:1"),
+        Case::new("no server there", 1, "jobs list --server http://127.0.0.1:1"),
+        Case::new("a server that is no URL", 2, "jobs list --server nonsense"),
+        Case::new("a token for everybody to read", 2, "jobs list --server http://example.org --token t"),
         Case::new("second up on the same store", 1, "up").after("migrate").prepared(|directory| {
             let lock =
                 std::fs::File::create(directory.join(".taskwright/taskwright.db-run/up.lock")).unwrap();

@@ -1,9 +1,9 @@
 //! `bulk pause`, `resume`, `cancel` and `retry`.
 
 use clap::Args;
-use serde_json::json;
 use taskwright_core::{Actor, JobId};
 
+use crate::answer::bulk::{Changed, Retried};
 use crate::cli::jobs::confirm;
 use crate::cli::{Context, context, value};
 use crate::error::{Error, Exit};
@@ -152,10 +152,10 @@ async fn change(context: &Context, ids: &[JobId], what: &What, by: &Actor) -> Re
 fn tell(context: &Context, id: JobId, what: &What, done: usize) -> Result<(), Error> {
     let output = &context.output;
     if output.is_json() {
-        return output.json(&match what {
-            What::Retry => json!({ "id": id, "retried": done }),
-            _ => json!({ "id": id, "changed": done > 0 }),
-        });
+        return match what {
+            What::Retry => output.json(&Retried { id, retried: done }),
+            _ => output.json(&Changed { changed: done > 0, id }),
+        };
     }
     let word = match (what, done > 0) {
         (What::Pause(_), true) => "paused".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ::http::Method;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use taskwright::bulk::{Bulk, BulkSet, OnFailure};
@@ -11,6 +12,8 @@ use taskwright_core::{Kind, Owner, Priority};
 use crate::cli::Context;
 use crate::cli::enqueue::text_of_flag;
 use crate::error::{Error, Exit};
+use crate::http::BulkRequest;
+use crate::remote::{self, Remote};
 
 /// Creates a bulk.
 #[derive(Debug, Args)]
@@ -66,6 +69,9 @@ pub(super) struct Create {
 impl Create {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let (kind, params) = self.params(context)?;
+        if let Some(server) = context.server() {
+            return self.ask(context, server, &kind, params).await;
+        }
         let mut bulk = Bulk::new(&kind).params(&params)?.namespace(context.namespace_or_default());
         if let Some(priority) = self.priority {
             bulk = bulk.priority(priority);
@@ -81,8 +87,30 @@ impl Create {
         }
         let id = context.client_or_new().await?.bulks(&BulkSet::built_in()).create(bulk).await?;
         match context.output.is_json() {
-            true => context.output.json(&json!({ "id": id }))?,
+            true => context.output.json(&crate::answer::bulk::Created { id })?,
             false => context.output.line(id.to_string())?,
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// The same over HTTP: it is the server that makes the parent, and its id.
+    async fn ask(self, context: &Context, server: &Remote, kind: &str, params: Value) -> Result<Exit, Error> {
+        let bulk = BulkRequest {
+            kind: kind.parse()?,
+            params,
+            priority: self.priority,
+            window: self.window,
+            on_failure: self.on_failure,
+            owner: self.owner,
+        };
+        let (path, namespace) = ("/api/v1/bulk", context.namespace_or_default());
+        let asked = server.ask(Method::POST, path, Some(&namespace), &remote::NOTHING, Some(&bulk), &[]);
+        let Some(made): Option<crate::answer::bulk::Created> = asked.await? else {
+            return Err(server.not_offered("creating a bulk").into());
+        };
+        match context.output.is_json() {
+            true => context.output.json(&made)?,
+            false => context.output.line(made.id.to_string())?,
         }
         Ok(Exit::Ok)
     }

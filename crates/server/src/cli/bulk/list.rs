@@ -4,7 +4,8 @@ use clap::Args;
 use taskwright::bulk::BulkView;
 use taskwright_core::State;
 
-use super::{Listed, far};
+use super::far;
+use crate::answer::bulk::Listed;
 use crate::cli::Context;
 use crate::error::{Error, Exit};
 use crate::output::{Column, Paint, Table};

@@ -1,12 +1,11 @@
 //! `bulk show`.
 
 use clap::Args;
-use serde::Serialize;
 use taskwright::bulk::BulkView;
-use taskwright::generator::Paused;
 use taskwright_core::{JobId, State, Timestamp};
 
-use super::{Listed, far};
+use super::far;
+use crate::answer::bulk::Whole;
 use crate::cli::{Context, look};
 use crate::error::{Error, Exit};
 use crate::output::{Output, Paint};
@@ -23,31 +22,11 @@ pub(super) struct Show {
     id: JobId,
 }
 
-/// Everything about a bulk as JSON.
-#[derive(Serialize)]
-struct Whole<'a> {
-    #[serde(flatten)]
-    listed: Listed<'a>,
-    outstanding: u64,
-    window: Option<u32>,
-    paused: Option<&'a Paused>,
-    last_error: Option<&'a str>,
-    params: &'a serde_json::Value,
-}
-
 impl Show {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let view = super::found(context, self.id).await?;
         if context.output.is_json() {
-            let generator = view.generator.as_ref();
-            context.output.json(&Whole {
-                listed: Listed::of(&view),
-                outstanding: view.tally.made.saturating_sub(view.tally.settled()),
-                window: generator.map(|generator| generator.definition.window),
-                paused: generator.and_then(|generator| generator.record.paused.as_ref()),
-                last_error: generator.and_then(|generator| generator.record.last_error.as_deref()),
-                params: &view.definition.params,
-            })?;
+            context.output.json(&Whole::of(&view))?;
         } else {
             facts(&context.output, &view, context.env.now())?;
             look::body(&context.output, "Parameters", &view.definition.params.to_string())?;

@@ -1,9 +1,9 @@
 //! `generators pause`, `resume` and `poll`.
 
 use clap::Args;
-use serde_json::json;
 use taskwright_core::{Actor, GeneratorName};
 
+use crate::answer::generator::Changed;
 use crate::cli::{Context, context};
 use crate::error::{Error, Exit};
 
@@ -110,7 +110,7 @@ async fn tell(context: &Context, name: &GeneratorName, what: &What, changed: boo
         What::Poll => super::found(context, name).await?.record.paused.is_some(),
     };
     if output.is_json() {
-        return output.json(&json!({ "name": name, "paused": paused, "changed": changed }));
+        return output.json(&Changed { changed, name: name.clone(), paused });
     }
     let word = match (what, changed) {
         (What::Pause { .. }, true) => "paused",

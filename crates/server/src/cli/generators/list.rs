@@ -4,7 +4,7 @@ use clap::Args;
 use taskwright::generator::GeneratorView;
 use taskwright_core::{Namespace, Timestamp};
 
-use super::Listed;
+use crate::answer::generator::{Listed, next_poll};
 use crate::cli::Context;
 use crate::error::{Error, Exit};
 use crate::output::{Column, Paint, Table};
@@ -84,7 +84,7 @@ fn row(context: &Context, table: &mut Table, view: &GeneratorView) {
         plain(format!("{}/{}", record.counts.outstanding(), definition.window)),
         plain(record.counts.made.to_string()),
         plain(record.counts.failed.to_string()),
-        plain(ago(super::next_poll(view))),
+        plain(ago(next_poll(view))),
         (ago(record.last_found), Paint::Faint),
         (trouble.map(|trouble| text::one_line(trouble)).unwrap_or_default(), Paint::Bad),
     ]);

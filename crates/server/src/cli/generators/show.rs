@@ -1,11 +1,10 @@
 //! `generators show`.
 
 use clap::Args;
-use serde::Serialize;
-use taskwright::generator::{Backlog, GeneratorView, Paused};
-use taskwright_core::{GeneratorName, Priority, QueueName, Timestamp};
+use taskwright::generator::{Backlog, GeneratorView};
+use taskwright_core::{GeneratorName, Timestamp};
 
-use super::Listed;
+use crate::answer::generator::{Whole, next_poll};
 use crate::cli::{Context, look};
 use crate::error::{Error, Exit};
 use crate::output::{Output, Paint};
@@ -22,52 +21,11 @@ pub(super) struct Show {
     name: GeneratorName,
 }
 
-/// Everything about a generator as JSON.
-#[derive(Serialize)]
-struct Whole<'a> {
-    #[serde(flatten)]
-    listed: Listed<'a>,
-    queue: QueueName,
-    priorities: [Priority; 2],
-    idle_ms: [u64; 2],
-    errors_max: u32,
-    about: Option<&'a str>,
-    topics: Vec<&'a str>,
-    backlog: Option<u64>,
-    behind_ms: Option<u64>,
-    paused: Option<&'a Paused>,
-    state: &'a serde_json::Value,
-    created_at: Timestamp,
-    changed_at: Timestamp,
-}
-
 impl Show {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let view = super::found(context, &self.name).await?;
         if context.output.is_json() {
-            let definition = &view.definition;
-            let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-            context.output.json(&Whole {
-                listed: Listed::of(&view),
-                queue: definition.name.queue(),
-                priorities: [definition.best, definition.worst],
-                idle_ms: [ms(definition.idle_min), ms(definition.idle_max)],
-                errors_max: definition.errors_max,
-                about: definition.about.as_deref(),
-                topics: definition.topics.iter().map(|topic| topic.as_str()).collect(),
-                backlog: match view.backlog() {
-                    Some(Backlog::Keys(keys)) => Some(keys),
-                    _ => None,
-                },
-                behind_ms: match view.backlog() {
-                    Some(Backlog::Time(time)) => Some(ms(time)),
-                    _ => None,
-                },
-                paused: view.record.paused.as_ref(),
-                state: &view.state,
-                created_at: view.created_at,
-                changed_at: view.changed_at,
-            })?;
+            context.output.json(&Whole::of(&view))?;
         } else {
             facts(&context.output, &view, context.env.now())?;
             look::body(&context.output, "State", &view.state.to_string())?;
@@ -153,7 +111,7 @@ fn next_in_words(view: &GeneratorView, now: Timestamp) -> String {
     if view.lease_until.is_some_and(|until| until > now) {
         return "somebody is asking it".to_owned();
     }
-    match super::next_poll(view) {
+    match next_poll(view) {
         None => format!("when it is notified, as by `taskwright generators poll {name}`"),
         Some(_) if super::status(view).0 == "full" => "when items have ended".to_owned(),
         Some(at) => text::full(at, now),

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
 use taskwright_core::{Actor, JobId, Priority, Timestamp};
 use taskwright_store::{Change, Changed, Filter, Seen};
 
+use crate::answer::job::{Became, Outcome};
 use crate::cli::select::{self, Selectors};
 use crate::cli::{Context, context, value};
 use crate::error::{Error, Exit};
@@ -434,29 +434,30 @@ struct Tally {
 
 impl Tally {
     fn tell(&mut self, context: &Context, id: JobId, changed: Changed) -> Result<(), Error> {
-        let (word, paint, why) = match changed {
-            Changed::Done => {
+        let became = Became::of(id, changed);
+        let paint = match became.result {
+            Outcome::Done => {
                 self.done += 1;
-                ("done", Paint::Good, None)
+                Paint::Good
             }
-            Changed::Requested => {
+            Outcome::Requested => {
                 self.requested += 1;
-                ("requested", Paint::Busy, Some("it ends when its handler does".to_owned()))
+                Paint::Busy
             }
-            Changed::Skipped(why) => {
+            Outcome::Skipped => {
                 self.skipped += 1;
-                ("skipped", Paint::Warn, Some(why))
+                Paint::Warn
             }
-            Changed::Unknown => {
+            Outcome::Unknown => {
                 self.unknown.push(id);
-                ("unknown", Paint::Bad, Some("there is no such job".to_owned()))
+                Paint::Bad
             }
         };
         if context.output.is_json() {
-            return context.output.json(&json!({ "id": id, "result": word, "reason": why }));
+            return context.output.json(&became);
         }
-        let word = context.output.paint(&format!("{word:<9}"), paint);
-        context.output.line(format!("{id}  {word}  {}", why.unwrap_or_default()).trim_end())
+        let word = context.output.paint(&format!("{:<9}", became.result.as_str()), paint);
+        context.output.line(format!("{id}  {word}  {}", became.reason.unwrap_or_default()).trim_end())
     }
 
     fn end(self, context: &Context) -> Result<Exit, Error> {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
-use taskwright_core::{JobId, Timestamp};
+use taskwright_core::JobId;
 use taskwright_store::{LogChunk, LogStream};
 
+use crate::answer::job::Piece;
 use crate::cli::{Context, select};
 use crate::error::{Error, Exit};
 use crate::text;
@@ -91,17 +91,6 @@ impl Logs {
     }
 }
 
-#[derive(Serialize)]
-struct Piece<'a> {
-    number: u64,
-    attempt: u32,
-    at: Timestamp,
-    stream: LogStream,
-    text: std::borrow::Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<&'a [u8]>,
-}
-
 /// Prints pieces, and keeps the start of a character whose end comes with the next piece.
 #[derive(Default)]
 struct Printer {
@@ -113,10 +102,7 @@ impl Printer {
     fn print(&mut self, context: &Context, chunk: &LogChunk) -> Result<(), Error> {
         let output = &context.output;
         if output.is_json() {
-            let text = String::from_utf8_lossy(&chunk.bytes);
-            let bytes = matches!(text, std::borrow::Cow::Owned(_)).then_some(chunk.bytes.as_slice());
-            let (number, attempt, at, stream) = (chunk.number, chunk.attempt, chunk.at, chunk.stream);
-            return output.json(&Piece { number, attempt, at, stream, text, bytes });
+            return output.json(&Piece::from(chunk.clone()));
         }
         if !output.is_seen() {
             return output.bytes(&chunk.bytes);

@@ -1,13 +1,11 @@
 //! `jobs show`.
 
 use clap::Args;
-use serde::Serialize;
-use serde_json::value::RawValue;
 use taskwright_core::attempt::AttemptEnd;
-use taskwright_core::{AttemptRecord, Delivery, Timestamp, Usage, WorkerId};
-use taskwright_store::{Comment, JobDetail, JobOrigin, JobView, TimelineEntry};
+use taskwright_core::{Delivery, Timestamp, Usage};
+use taskwright_store::{JobDetail, JobOrigin};
 
-use super::window::Used;
+use crate::answer::job::Whole;
 use crate::cli::select::{self, Selectors};
 use crate::cli::{Context, look};
 use crate::error::{Error, Exit};
@@ -57,8 +55,8 @@ impl Show {
                 context.output.line("")?;
             }
             let origin = store.origins(vec![*id]).await?.pop().flatten();
-            print(context, &job, origin.as_ref())?;
             exit = if ids.len() == 1 && named == 1 { look::exit(job.view.state) } else { Exit::Ok };
+            print(context, job, origin)?;
         }
         if ids.is_empty() {
             context.output.note("no job matches");
@@ -67,87 +65,19 @@ impl Show {
     }
 }
 
-/// A job as JSON: the fields of a listing, and the rest.
-#[derive(Serialize)]
-struct Whole<'a> {
-    #[serde(flatten)]
-    view: &'a JobView,
-    args: &'a RawValue,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<&'a RawValue>,
-    backoff: Option<String>,
-    timeout_us: Option<u64>,
-    delivery: Delivery,
-    made_by: Option<&'a JobOrigin>,
-    unique: Option<&'a str>,
-    attempts: Vec<Attempt<'a>>,
-    timeline: &'a [TimelineEntry],
-    comments: &'a [Comment],
-}
-
-#[derive(Serialize)]
-struct Attempt<'a> {
-    attempt: u32,
-    worker: WorkerId,
-    claimed_at: Timestamp,
-    started_at: Option<Timestamp>,
-    ended_at: Timestamp,
-    end: AttemptEnd,
-    error: Option<&'a str>,
-    usage: Option<Used>,
-}
-
-impl<'a> From<&'a AttemptRecord> for Attempt<'a> {
-    fn from(record: &'a AttemptRecord) -> Self {
-        Self {
-            attempt: record.attempt,
-            worker: record.worker,
-            claimed_at: record.claimed_at,
-            started_at: record.started_at,
-            ended_at: record.ended_at,
-            end: record.end,
-            error: record.error.as_deref(),
-            usage: record.usage.map(Used::from),
-        }
-    }
-}
-
-fn print(context: &Context, job: &JobDetail, origin: Option<&JobOrigin>) -> Result<(), Error> {
+fn print(context: &Context, job: JobDetail, origin: Option<JobOrigin>) -> Result<(), Error> {
     let (output, now) = (&context.output, context.env.now());
     if output.is_json() {
-        return json(output, job, origin);
+        return output.json(&Whole::of(job, origin)?);
     }
-    facts(output, job, origin, now)?;
+    facts(output, &job, origin.as_ref(), now)?;
     look::body(output, "Arguments", job.args.as_str())?;
     if let Some(result) = &job.result {
         look::body(output, "Result", result)?;
     }
-    attempts(output, job, now)?;
-    timeline(output, job, now)?;
-    comments(output, job, now)
-}
-
-fn json(output: &Output, job: &JobDetail, origin: Option<&JobOrigin>) -> Result<(), Error> {
-    let damaged = |error: serde_json::Error| {
-        Error::operational(
-            format!("the job {}", job.view.id),
-            format!("what the store keeps of it is not JSON: {error}"),
-            "the store may be damaged: restore it from a backup",
-        )
-    };
-    output.json(&Whole {
-        view: &job.view,
-        args: serde_json::from_str(job.args.as_str()).map_err(damaged)?,
-        result: job.result.as_deref().map(serde_json::from_str).transpose().map_err(damaged)?,
-        backoff: job.backoff.map(|backoff| backoff.to_string()),
-        timeout_us: job.timeout.and_then(|timeout| u64::try_from(timeout.as_micros()).ok()),
-        delivery: job.delivery,
-        made_by: origin,
-        unique: job.unique.as_deref(),
-        attempts: job.attempts.iter().map(Attempt::from).collect(),
-        timeline: &job.timeline,
-        comments: &job.comments,
-    })
+    attempts(output, &job, now)?;
+    timeline(output, &job, now)?;
+    comments(output, &job, now)
 }
 
 fn facts(output: &Output, job: &JobDetail, origin: Option<&JobOrigin>, now: Timestamp) -> Result<(), Error> {
@@ -325,21 +255,5 @@ fn actor(name: &str) -> String {
     match name.strip_prefix("worker ") {
         Some(id) if id.len() == 36 => format!("worker …{}", &id[28..]),
         _ => text::one_line(name),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peak_that_was_not_measured_is_null() {
-        let shown = |usage| serde_json::to_value(Used::from(usage)).unwrap();
-        let mut usage = Usage { cpu_user_us: 7, ..Usage::default() };
-        assert_eq!(shown(usage)["rss_peak_bytes"], serde_json::Value::Null);
-        assert_eq!(shown(usage)["cpu_user_us"], 7);
-        usage.rss_peak_bytes = 4096;
-        // The same fields as the usage has everywhere else.
-        assert_eq!(shown(usage), serde_json::to_value(usage).unwrap());
     }
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
 use taskwright_core::statistics::Tally;
 use taskwright_core::{JobId, ScheduleName, Timestamp, Usage};
 use taskwright_store::{ExecutionFilter, FiringOutcome, Pattern};
 
+pub(super) use crate::answer::job::Used;
+pub(in crate::cli) use crate::answer::micros;
 use crate::cli::value::{Moment, in_order};
 use crate::cli::{Context, schedules};
 use crate::error::Error;
@@ -117,24 +118,6 @@ pub(super) fn tell_cut(context: &Context, executions: u64, oldest_end: Option<Ti
     ));
 }
 
-/// What was used of the machine, with `null` for a peak that was not measured.
-#[derive(Serialize)]
-pub(super) struct Used {
-    cpu_user_us: u64,
-    cpu_system_us: u64,
-    rss_peak_bytes: Option<u64>,
-    read_bytes: u64,
-    written_bytes: u64,
-}
-
-impl From<Usage> for Used {
-    fn from(usage: Usage) -> Self {
-        let Usage { cpu_user_us, cpu_system_us, rss_peak_bytes, read_bytes, written_bytes } = usage;
-        let rss_peak_bytes = Some(rss_peak_bytes).filter(|bytes| *bytes > 0);
-        Self { cpu_user_us, cpu_system_us, rss_peak_bytes, read_bytes, written_bytes }
-    }
-}
-
 /// CPU time of both modes, microseconds.
 pub(super) fn cpu_us(usage: &Usage) -> u64 {
     usage.cpu_user_us.saturating_add(usage.cpu_system_us)
@@ -161,11 +144,6 @@ pub(super) fn usage_in_words(usage: Option<&Usage>) -> [String; 3] {
     let memory = usage.map(|usage| usage.rss_peak_bytes).filter(|bytes| *bytes > 0);
     let io = usage.map(|usage| text::bytes(io_bytes(usage)));
     [or_dash(cpu), or_dash(memory.map(text::bytes)), or_dash(io)]
-}
-
-/// Whole microseconds.
-pub(in crate::cli) fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A share of 1 as people write it: `99.2 %`.

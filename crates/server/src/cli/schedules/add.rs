@@ -4,8 +4,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
-use taskwright::schedule::{Put, ScheduleStatus};
+use taskwright::schedule::ScheduleStatus;
 use taskwright_core::limit::ARGS_BYTES_MAX;
 use taskwright_core::schedule::{Misfire, NamedTrigger, Origin, Overlap};
 use taskwright_core::{
@@ -13,6 +12,7 @@ use taskwright_core::{
 };
 
 use super::flags::TriggerFlags;
+use crate::answer::schedule::Registered;
 use crate::cli::{Context, enqueue, value};
 use crate::error::{Error, Exit};
 use crate::schedule::{JobSettings, check_args};
@@ -116,17 +116,12 @@ impl Add {
         let schedules = context.client_or_new().await?.schedules();
         let before = schedules.get(&schedule.namespace, &schedule.name).await?;
         let put = schedules.put(&schedule).await?;
-        let word = match put {
-            Put::Registered => "registered",
-            Put::Changed => "changed",
-            Put::Unchanged => "unchanged",
-        };
-        let when = schedule.triggers.describe();
+        let told = Registered::of(&schedule, put);
         if context.output.is_json() {
-            let told = json!({ "name": schedule.name, "namespace": schedule.namespace, "change": word, "when": when });
             context.output.json(&told)?;
         } else {
-            context.output.line(format!("{}  {word}  {}", schedule.name, text::one_line(&when)))?;
+            let (word, when) = (&told.change, text::one_line(&told.when));
+            context.output.line(format!("{}  {word}  {when}", schedule.name))?;
         }
         if let Some(before) = before {
             super::note_config(context, &schedule.name, &before.schedule.origin, "puts that back");

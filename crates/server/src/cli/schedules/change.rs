@@ -1,12 +1,14 @@
 //! `schedules pause`, `resume`, `fire` and `remove`.
 
+use ::http::Method;
 use clap::Args;
-use serde_json::json;
 use taskwright_core::ScheduleName;
 use taskwright_core::trigger::read_moment;
 
+use crate::answer::schedule::{Made, Removed, Switched};
 use crate::cli::Context;
 use crate::error::{Error, Exit};
+use crate::remote::{self, Remote};
 
 /// Lets schedules rest.
 #[derive(Debug, Args)]
@@ -97,7 +99,7 @@ async fn switch(context: &Context, names: &[ScheduleName], paused: bool) -> Resu
 
 fn tell(context: &Context, name: &ScheduleName, paused: bool, changed: bool) -> Result<(), Error> {
     if context.output.is_json() {
-        return context.output.json(&json!({ "name": name, "paused": paused, "changed": changed }));
+        return context.output.json(&Switched { changed, name: name.clone(), paused });
     }
     let word = match (paused, changed) {
         (true, true) => "paused",
@@ -118,6 +120,9 @@ fn end(unknown: &[Error]) -> Result<Exit, Error> {
 
 impl Fire {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        if let Some(server) = context.server() {
+            return self.ask(context, server).await;
+        }
         let view = super::found(context, &self.name).await?;
         let zone = view.schedule.triggers.iter().find_map(|named| named.trigger.zone());
         let at = self.at.as_deref().map(|text| read_moment(text, zone)).transpose();
@@ -128,9 +133,26 @@ impl Fire {
             job => job?,
         };
         if context.output.is_json() {
-            context.output.json(&json!({ "id": job, "schedule": self.name }))?;
+            context.output.json(&Made { id: job, schedule: self.name })?;
         } else {
             context.output.line(job.to_string())?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl Fire {
+    /// The same over HTTP: it is the server that makes the job, and its id.
+    async fn ask(self, context: &Context, server: &Remote) -> Result<Exit, Error> {
+        let path = format!("/api/v1/schedules/{}/fire", remote::segment(self.name.as_str()));
+        let (namespace, at) = (context.namespace_or_default(), serde_json::json!({ "at": self.at }));
+        let asked = server.ask(Method::POST, &path, Some(&namespace), &remote::NOTHING, Some(&at), &[]);
+        let Some(made): Option<Made> = asked.await? else {
+            return Err(super::unknown(context, &self.name).await?);
+        };
+        match context.output.is_json() {
+            true => context.output.json(&made)?,
+            false => context.output.line(made.id.to_string())?,
         }
         Ok(Exit::Ok)
     }
@@ -149,7 +171,7 @@ impl Remove {
                 continue;
             }
             if context.output.is_json() {
-                context.output.json(&json!({ "name": name, "removed": true }))?;
+                context.output.json(&Removed { name: name.clone(), removed: true })?;
             } else {
                 context.output.line(format!("{name}  removed"))?;
             }

@@ -1,13 +1,12 @@
 //! `schedules history`.
 
 use clap::Args;
-use serde::Serialize;
 use taskwright::schedule::{ScheduleView, Schedules};
 use taskwright_core::schedule::{FiringKind, SkipReason};
-use taskwright_core::trigger::Trigger;
 use taskwright_core::{Namespace, ScheduleName, Timestamp};
 use taskwright_store::{FiringOutcome, FiringView, SkippedRun};
 
+use crate::answer::schedule::{Fired, in_words};
 use crate::cli::Context;
 use crate::cli::value::{Limit, Moment, in_order};
 use crate::error::{Error, Exit};
@@ -127,15 +126,6 @@ pub(super) fn print(
     rows(context, &mut table(indent), view, firings, indent)
 }
 
-/// A firing as JSON, with its trigger in words.
-#[derive(Serialize)]
-struct Row<'a> {
-    #[serde(flatten)]
-    firing: &'a FiringView,
-    /// Nothing for one that was fired by hand, and for a trigger that has been changed since.
-    when: Option<String>,
-}
-
 fn table(indent: &str) -> Table {
     Table::new(&[
         Column::new(if indent.is_empty() { "due" } else { "  due" }, 0),
@@ -154,18 +144,14 @@ fn rows(
     firings: &[FiringView],
     indent: &str,
 ) -> Result<(), Error> {
-    // What a trigger was before the schedule was changed is not known any more.
-    let in_words = |firing: &FiringView| {
-        let id = firing.trigger.as_ref().filter(|_| firing.at >= view.changed_at);
-        id.and_then(|id| view.schedule.triggers.get(id)).map(Trigger::describe)
-    };
     if context.output.is_json() {
-        firings.iter().try_for_each(|firing| context.output.json(&Row { firing, when: in_words(firing) }))?;
+        let told = |firing: &FiringView| context.output.json(&Fired::of(view, firing.clone()));
+        firings.iter().try_for_each(told)?;
         return context.output.flush();
     }
     for firing in firings {
         let plain = |text: String| (text, Paint::Plain);
-        let trigger = match (in_words(firing), &firing.trigger) {
+        let trigger = match (in_words(view, firing), &firing.trigger) {
             (Some(words), _) => text::one_line(&words),
             (None, Some(id)) => format!("{id}, changed since"),
             (None, None) => "-".to_owned(),

@@ -1,12 +1,12 @@
 //! `schedules list`.
 
 use clap::Args;
-use serde::Serialize;
 use taskwright::schedule::ScheduleView;
-use taskwright_core::{Kind, Namespace, Schedule, ScheduleName, Timestamp};
+use taskwright_core::{Namespace, Schedule, ScheduleName, Timestamp};
 use taskwright_store::{ScheduleKey, StoredSchedule};
 
 use super::show;
+use crate::answer::schedule::Listed;
 use crate::cli::Context;
 use crate::error::{Error, Exit};
 use crate::output::{Column, Paint, Table};
@@ -34,19 +34,6 @@ const COLUMNS: [Column; 6] = [
     Column::new("task", 4),
     Column::new("when", 2).cut(),
 ];
-
-/// One schedule as JSON.
-#[derive(Serialize)]
-struct Listed<'a> {
-    name: &'a ScheduleName,
-    namespace: &'a Namespace,
-    kind: &'a Kind,
-    state: &'a str,
-    when: String,
-    next: Option<Timestamp>,
-    last: Option<Timestamp>,
-    fired: u64,
-}
 
 impl List {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
@@ -100,53 +87,41 @@ impl Listing<'_> {
 
     fn view(&mut self, view: &ScheduleView) -> Result<(), Error> {
         let now = self.context.env.now();
-        let status = view.status(now, self.context.app.triggers());
-        let next = show::next_due(self.context, view, status);
-        let (state, paint) = show::painted(status);
-        self.row(&view.schedule, (state, paint), next, view.state.last_due, view.state.fired)
+        let custom = self.context.app.triggers();
+        let status = view.status(now, custom);
+        let (state, last) = (show::painted(status), view.state.last_due);
+        self.row(&view.schedule, &Listed::of(view, custom, now), state, last)
     }
 
     fn configured(&mut self, schedule: &Schedule) -> Result<(), Error> {
-        self.row(schedule, ("new", Paint::Warn), None, None, 0)
+        self.row(schedule, &Listed::not_registered(schedule), ("new", Paint::Warn), None)
     }
 
     fn row(
         &mut self,
         schedule: &Schedule,
+        listed: &Listed,
         (state, paint): (&str, Paint),
-        next: Option<Timestamp>,
         last: Option<Timestamp>,
-        fired: u64,
     ) -> Result<(), Error> {
         self.count += 1;
-        let (name, namespace, kind) = (&schedule.name, &schedule.namespace, &schedule.kind);
-        let when = schedule.triggers.describe();
         if self.context.output.is_json() {
-            return self.context.output.json(&Listed {
-                name,
-                namespace,
-                kind,
-                state,
-                when,
-                next,
-                last,
-                fired,
-            });
+            return self.context.output.json(listed);
         }
         let now = self.context.env.now();
         let seen_from_now = |at: Option<Timestamp>| at.map(|at| text::relative(at, now)).unwrap_or_default();
-        let name = match *namespace == Namespace::default() {
-            true => name.to_string(),
-            false => format!("{namespace}/{name}"),
+        let name = match schedule.namespace == Namespace::default() {
+            true => schedule.name.to_string(),
+            false => format!("{}/{}", schedule.namespace, schedule.name),
         };
         let plain = |text: String| (text, Paint::Plain);
         self.table.row(vec![
             plain(name),
             (state.to_owned(), paint),
-            plain(seen_from_now(next)),
+            plain(seen_from_now(listed.next)),
             (seen_from_now(last), Paint::Faint),
-            plain(kind.to_string()),
-            plain(text::one_line(&when)),
+            plain(schedule.kind.to_string()),
+            plain(text::one_line(&listed.when)),
         ]);
         Ok(())
     }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use clap::Args;
-use serde_json::json;
 use taskwright::schedule::ScheduleStatus;
 use taskwright_core::schedule::upcoming;
 use taskwright_core::trigger::Trigger;
@@ -125,14 +124,12 @@ fn has_rule_of_its_own(schedule: &Schedule) -> bool {
 }
 
 fn print(context: &Context, schedule: &Schedule, due: &Due, now: Timestamp) -> Result<(), Error> {
+    if context.output.is_json() {
+        let all = crate::answer::schedule::Due::all(schedule, due);
+        return all.iter().try_for_each(|due| context.output.json(due));
+    }
     let words: HashMap<&TriggerId, String> =
         schedule.triggers.iter().map(|named| (&named.id, named.trigger.describe())).collect();
-    if context.output.is_json() {
-        return due.iter().try_for_each(|(due, trigger)| {
-            let when = words.get(trigger);
-            context.output.json(&json!({ "due": due, "trigger": trigger, "when": when }))
-        });
-    }
     let zone_of = |id: &TriggerId| schedule.triggers.get(id).and_then(|trigger| trigger.zone());
     let has_zones = due.iter().any(|(_, id)| zone_of(id).is_some_and(|zone| !zone.is_utc()));
     let mut columns = vec![Column::new("due", 0)];

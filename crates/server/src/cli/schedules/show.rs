@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
 use taskwright::schedule::{ScheduleStatus, ScheduleView};
-use taskwright_core::schedule::{Firing, NamedTrigger, Origin};
-use taskwright_core::{JobId, Schedule, ScheduleName, State, Timestamp, TriggerId};
-use taskwright_store::{FiringOutcome, FiringView};
+use taskwright_core::schedule::Origin;
+use taskwright_core::{Schedule, ScheduleName, State, Timestamp};
+use taskwright_store::FiringView;
 
 use super::history;
+use crate::answer::schedule::{FIRINGS, Whole, last_fired, next_due, state};
 use crate::cli::{Context, look};
 use crate::error::{Error, Exit};
 use crate::output::{Output, Paint};
@@ -24,34 +24,6 @@ Examples:
 pub(super) struct Show {
     /// The schedule
     name: ScheduleName,
-}
-
-/// Of its firings, the newest that are shown.
-const FIRINGS: usize = 10;
-
-/// Everything about a schedule as JSON: the fields of its definition, and the rest.
-#[derive(Serialize)]
-struct Whole<'a> {
-    #[serde(flatten)]
-    schedule: &'a Schedule,
-    when: Vec<Described<'a>>,
-    state: &'a str,
-    paused: bool,
-    fired: u64,
-    last_due: Option<Timestamp>,
-    last_fired_at: Option<Timestamp>,
-    next: Option<Timestamp>,
-    queued: Option<&'a Firing>,
-    open: &'a [JobId],
-    created_at: Option<Timestamp>,
-    changed_at: Option<Timestamp>,
-    firings: &'a [FiringView],
-}
-
-#[derive(Serialize)]
-struct Described<'a> {
-    trigger: &'a TriggerId,
-    when: String,
 }
 
 impl Show {
@@ -70,7 +42,7 @@ impl Show {
         let now = context.env.now();
         let status = view.status(now, context.app.triggers());
         if context.output.is_json() {
-            json(context, &view, status, &firings)?;
+            context.output.json(&Whole::of(view, firings, context.app.triggers(), now))?;
         } else {
             facts(context, &view, status, &firings)?;
             look::body(&context.output, "Arguments", view.schedule.args.as_str())?;
@@ -87,21 +59,7 @@ impl Show {
 fn not_registered(context: &Context, schedule: &Schedule) -> Result<Exit, Error> {
     let output = &context.output;
     if output.is_json() {
-        output.json(&Whole {
-            schedule,
-            when: described(schedule),
-            state: "new",
-            paused: false,
-            fired: 0,
-            last_due: None,
-            last_fired_at: None,
-            next: None,
-            queued: None,
-            open: &[],
-            created_at: None,
-            changed_at: None,
-            firings: &[],
-        })?;
+        output.json(&Whole::not_registered(schedule))?;
     } else {
         title(output, schedule, ("new", Paint::Warn))?;
         definition(output, schedule, context.env.now())?;
@@ -111,58 +69,14 @@ fn not_registered(context: &Context, schedule: &Schedule) -> Result<Exit, Error>
     Ok(Exit::Ok)
 }
 
-fn described(schedule: &Schedule) -> Vec<Described<'_>> {
-    let described = |named: &NamedTrigger| named.trigger.describe();
-    schedule.triggers.iter().map(|named| Described { trigger: &named.id, when: described(named) }).collect()
-}
-
-fn json(
-    context: &Context,
-    view: &ScheduleView,
-    status: ScheduleStatus,
-    firings: &[FiringView],
-) -> Result<(), Error> {
-    let state = &view.state;
-    context.output.json(&Whole {
-        schedule: &view.schedule,
-        when: described(&view.schedule),
-        state: painted(status).0,
-        paused: state.paused,
-        fired: state.fired,
-        last_due: state.last_due,
-        last_fired_at: last_fired(firings),
-        next: next_due(context, view, status),
-        queued: state.queued.as_ref(),
-        open: &state.open,
-        created_at: Some(view.created_at),
-        changed_at: Some(view.changed_at),
-        firings,
-    })
-}
-
 /// The state of a schedule in a word, and its colour.
 pub(super) const fn painted(status: ScheduleStatus) -> (&'static str, Paint) {
-    match status {
-        ScheduleStatus::On => ("on", Paint::Good),
-        ScheduleStatus::Paused => ("paused", Paint::Warn),
-        ScheduleStatus::Disabled => ("disabled", Paint::Faint),
-        ScheduleStatus::Done => ("done", Paint::Faint),
-    }
-}
-
-/// When it fires next; `None` when it does not, or when an event comes.
-pub(super) fn next_due(context: &Context, view: &ScheduleView, status: ScheduleStatus) -> Option<Timestamp> {
-    if status != ScheduleStatus::On {
-        return None;
-    }
-    let next = view.upcoming(context.env.now(), 1, context.app.triggers());
-    // What another program's own rule says, the store knows.
-    next.first().map(|(due, _)| *due).or(view.next)
-}
-
-fn last_fired(firings: &[FiringView]) -> Option<Timestamp> {
-    let fired = |firing: &&FiringView| matches!(firing.outcome, FiringOutcome::Fired { .. });
-    firings.iter().find(fired).map(|firing| firing.at)
+    let paint = match status {
+        ScheduleStatus::On => Paint::Good,
+        ScheduleStatus::Paused => Paint::Warn,
+        ScheduleStatus::Disabled | ScheduleStatus::Done => Paint::Faint,
+    };
+    (state(status), paint)
 }
 
 fn title(output: &Output, schedule: &Schedule, (state, paint): (&str, Paint)) -> Result<(), Error> {
@@ -208,7 +122,7 @@ fn facts(
 /// What there is to say about when it fires next.
 fn next_in_words(context: &Context, view: &ScheduleView, status: ScheduleStatus) -> String {
     let name = &view.schedule.name;
-    match (status, next_due(context, view, status)) {
+    match (status, next_due(view, status, context.app.triggers(), context.env.now())) {
         (ScheduleStatus::Done, _) => "nothing: it is done".to_owned(),
         (ScheduleStatus::Disabled, _) => "nothing: its definition says `enabled = false`".to_owned(),
         (ScheduleStatus::Paused, _) => format!("nothing, until `taskwright schedules resume {name}`"),

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
 use taskwright_core::WebhookName;
 use taskwright_core::trigger::TopicPattern;
 use taskwright_core::webhook::{Endpoint, Order, Secret, Topics};
 
+use crate::answer::webhook as answer;
 use crate::cli::{Context, enqueue, value};
 use crate::config::webhook;
 use crate::error::{Error, Exit};
+use crate::http::NewEndpoint;
+use crate::remote::Remote;
 
 /// Adds an endpoint.
 #[derive(Debug, Args)]
@@ -68,6 +70,9 @@ impl Add {
         (endpoint.in_flight, endpoint.order) = (self.in_flight, self.order);
         (endpoint.timeout, endpoint.allow_private) = (self.timeout, self.allow_private);
         let mut endpoint = endpoint.checked()?;
+        if let Some(server) = context.server() {
+            return ask(context, server, &self.name, &endpoint, given.as_ref()).await;
+        }
         let webhooks = context.client_or_new().await?.webhooks();
         if given.is_none() {
             endpoint.secret = webhooks.secret()?;
@@ -82,7 +87,7 @@ impl Add {
         }
         let made = given.is_none().then(|| endpoint.secret.reveal());
         if context.output.is_json() {
-            context.output.json(&json!({ "name": name, "secret": made }))?;
+            context.output.json(&answer::Secret { name: name.clone(), secret: made })?;
         } else {
             match made {
                 Some(secret) => context.output.line(secret)?,
@@ -91,4 +96,32 @@ impl Add {
         }
         Ok(Exit::Ok)
     }
+}
+
+/// The same over HTTP: it is the server that makes the secret, unless one is given.
+async fn ask(
+    context: &Context,
+    server: &Remote,
+    name: &WebhookName,
+    endpoint: &Endpoint,
+    given: Option<&Secret>,
+) -> Result<Exit, Error> {
+    let new = NewEndpoint {
+        name: name.clone(),
+        url: endpoint.url.clone(),
+        topics: endpoint.topics.0.clone(),
+        secret: given.map(Secret::reveal),
+        in_flight: Some(endpoint.in_flight),
+        order: endpoint.order,
+        timeout: Some(format!("{}ms", endpoint.timeout.as_millis())),
+        allow_private: endpoint.allow_private,
+    };
+    let made = server.post("/api/v1/webhooks", &context.namespace_or_default(), Some(&new)).await?;
+    let made: answer::Secret = made.ok_or_else(|| server.not_offered("adding a webhook"))?;
+    match (context.output.is_json(), &made.secret) {
+        (true, _) => context.output.json(&made)?,
+        (false, Some(secret)) => context.output.line(secret)?,
+        (false, None) => context.output.line(name.as_str())?,
+    }
+    Ok(Exit::Ok)
 }

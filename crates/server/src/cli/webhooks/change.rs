@@ -1,13 +1,14 @@
 //! `webhooks enable`, `disable`, `rotate` and `remove`.
 
 use clap::Args;
-use serde_json::json;
 use taskwright_core::webhook::Backlog;
 use taskwright_core::{Actor, WebhookName};
 
+use crate::answer::webhook as answer;
 use crate::cli::jobs::confirm;
 use crate::cli::{Context, context};
 use crate::error::{Error, Exit};
+use crate::remote::{self, Remote};
 
 /// Sends again.
 #[derive(Debug, Args)]
@@ -108,7 +109,7 @@ impl Disable {
             for name in &self.named.names {
                 // Those that are unknown are told of below.
                 let view = super::client(context).await?.get(&context.namespace_or_default(), name).await?;
-                events += view.map_or(0, |view| super::backlog(&view, head));
+                events += view.map_or(0, |view| answer::backlog(&view, head));
             }
             confirm(context, "drop", "event", usize::try_from(events).unwrap_or(usize::MAX))?;
         }
@@ -124,15 +125,33 @@ impl Remove {
 
 impl Rotate {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        if let Some(server) = context.server() {
+            return self.ask(context, server).await;
+        }
         let webhooks = super::client(context).await?;
         let secret = match webhooks.rotate(&context.namespace_or_default(), &self.name).await {
             Err(error) if error.is_not_found() => return Err(super::unknown(context, &self.name).await?),
             rotated => rotated?.reveal(),
         };
         if context.output.is_json() {
-            context.output.json(&json!({ "name": self.name, "secret": secret }))?;
+            context.output.json(&answer::Secret { name: self.name, secret: Some(secret) })?;
         } else {
             context.output.line(secret)?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl Rotate {
+    /// The same over HTTP: it is the server that makes the secret.
+    async fn ask(self, context: &Context, server: &Remote) -> Result<Exit, Error> {
+        let path = format!("/api/v1/webhooks/{}/rotate", remote::segment(self.name.as_str()));
+        let made: Option<answer::Secret> =
+            server.post(&path, &context.namespace_or_default(), remote::NO_BODY).await?;
+        let Some(made) = made else { return Err(super::unknown(context, &self.name).await?) };
+        match context.output.is_json() {
+            true => context.output.json(&made)?,
+            false => context.output.line(made.secret.unwrap_or_default())?,
         }
         Ok(Exit::Ok)
     }
@@ -173,7 +192,7 @@ fn tell(context: &Context, name: &WebhookName, what: &What, changed: bool) -> Re
     };
     if context.output.is_json() {
         let enabled = matches!(what, What::Enable);
-        return context.output.json(&json!({ "name": name, "enabled": enabled, "changed": changed }));
+        return context.output.json(&answer::Changed { changed, enabled, name: name.clone() });
     }
     context.output.line(match changed {
         true => format!("{name}  {done}"),

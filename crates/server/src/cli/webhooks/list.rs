@@ -3,7 +3,6 @@
 use clap::Args;
 use taskwright_core::{Namespace, Timestamp};
 
-use super::Listed;
 use crate::cli::Context;
 use crate::error::{Error, Exit};
 use crate::output::{Column, Paint, Table};
@@ -33,37 +32,34 @@ const COLUMNS: [Column; 6] = [
 
 impl List {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
-        let webhooks = super::client(context).await?;
-        let views = webhooks.list(context.namespace.as_ref()).await?;
-        let head = webhooks.head().await?;
+        let all = super::listed(context).await?;
         let now = context.env.now();
         let mut table = Table::new(&COLUMNS);
-        for view in &views {
+        for one in &all {
             if context.output.is_json() {
-                context.output.json(&Listed::of(view, head))?;
+                context.output.json(one)?;
                 continue;
             }
-            let (status, paint) = super::status(view);
-            let name = match view.namespace == Namespace::default() {
-                true => view.name.to_string(),
-                false => format!("{}/{}", view.namespace, view.name),
+            let name = match one.namespace == Namespace::default() {
+                true => one.name.to_string(),
+                false => format!("{}/{}", one.namespace, one.name),
             };
             let plain = |text: String| (text, Paint::Plain);
             let ago = |at: Option<Timestamp>| at.map(|at| text::relative(at, now)).unwrap_or_default();
-            let topics: Vec<&str> = view.endpoint.topics.0.iter().map(|topic| topic.as_str()).collect();
+            let topics: Vec<&str> = one.topics.iter().map(|topic| topic.as_str()).collect();
             table.row(vec![
                 plain(name),
-                (status.to_owned(), paint),
-                plain(super::backlog(view, head).to_string()),
+                (one.status.clone(), super::painted(&one.status)),
+                plain(one.backlog_max.to_string()),
                 plain(topics.join(", ")),
-                (ago(view.record.last_poll), Paint::Faint),
-                plain(text::one_line(&view.endpoint.url)),
+                (ago(one.last_turn), Paint::Faint),
+                plain(text::one_line(&one.url)),
             ]);
         }
         if !table.is_empty() {
             context.output.table(&mut table)?;
         }
-        if views.is_empty() {
+        if all.is_empty() {
             context.output.note("no webhooks: add one with `taskwright webhooks add NAME URL`");
         }
         Ok(Exit::Ok)

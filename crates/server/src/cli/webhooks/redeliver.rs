@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use clap::Args;
-use serde_json::json;
 use taskwright::webhook::WebhookView;
 use taskwright_core::limit::EMIT_EVENTS_MAX;
 use taskwright_core::webhook::DeliveryEnd;
 use taskwright_core::{EventId, Timestamp, WebhookName};
 
+use crate::answer::webhook::Redelivered;
 use crate::cli::Context;
 use crate::cli::value::Moment;
 use crate::error::{Error, Exit};
@@ -87,7 +87,8 @@ impl Redeliver {
             unknown.extend(part.iter().zip(found).filter(|(_, found)| !found).map(|(id, _)| *id));
         }
         if context.output.is_json() {
-            context.output.json(&json!({ "name": self.name, "events": done, "unknown": unknown }))?;
+            let name = self.name.clone();
+            context.output.json(&Redelivered { events: done, name, unknown: unknown.clone() })?;
         } else {
             context.output.line(format!("{}  {} to be delivered", self.name, text::count(done, "event")))?;
         }

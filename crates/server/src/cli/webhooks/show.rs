@@ -1,13 +1,11 @@
 //! `webhooks show`.
 
 use clap::Args;
-use serde::Serialize;
-use taskwright::webhook::WebhookView;
 use taskwright_core::webhook::{Backlog, Order, RETRIES_MAX};
 use taskwright_core::{Timestamp, WebhookName};
-use taskwright_store::DeliveryView;
 
-use super::{Listed, deliveries};
+use super::deliveries;
+use crate::answer::webhook::{RETRIES_SEEN, Whole};
 use crate::cli::{Context, look};
 use crate::error::{Error, Exit};
 use crate::output::{Output, Paint};
@@ -26,61 +24,26 @@ pub(super) struct Show {
     name: WebhookName,
 }
 
-/// Retries that are counted: ten times as many as there are without redeliveries.
-const RETRIES_SEEN: usize = 10 * RETRIES_MAX;
-/// Attempts that are shown.
-const DELIVERIES_SEEN: usize = 5;
-
-#[derive(Serialize)]
-struct Whole<'a> {
-    #[serde(flatten)]
-    listed: Listed<'a>,
-    /// Of the backlog, those that are not kept any more.
-    gone_max: u64,
-    /// Up to 100,000.
-    retries: usize,
-    next_retry: Option<Timestamp>,
-    next_turn: Option<Timestamp>,
-    last_turn: Option<Timestamp>,
-    error: Option<&'a str>,
-    deliveries: &'a [DeliveryView],
-}
-
 impl Show {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
-        let view = super::found(context, &self.name).await?;
-        let store = context.store().await?;
-        let head = store.log_head().await?;
-        let webhooks = super::client(context).await?;
-        let gone = webhooks.gone(&view).await?;
-        let retries = webhooks.retry_count(&view, RETRIES_SEEN).await?;
-        let next_retry = store.retries(view.retry_set, 1).await?.first().map(|retry| retry.next_at);
-        let tried = store.deliveries(view.generator, None, DELIVERIES_SEEN).await?;
+        let whole = super::whole(context, &self.name).await?;
         if context.output.is_json() {
-            context.output.json(&Whole {
-                listed: Listed::of(&view, head),
-                gone_max: gone,
-                retries,
-                next_retry,
-                next_turn: view.record.poll_at,
-                last_turn: view.record.last_poll,
-                error: view.record.last_error.as_deref(),
-                deliveries: &tried,
-            })?;
+            context.output.json(&whole)?;
             return Ok(Exit::Ok);
         }
         let now = context.env.now();
-        facts(&context.output, &view, now)?;
+        print_facts(&context.output, &whole, now)?;
+        let Whole { gone_max: gone, retries, next_retry, deliveries: tried, .. } = whole;
         let lost = if gone > 0 { format!("; {gone} of these are not kept any more") } else { String::new() };
-        let backlog = super::backlog(&view, head);
+        let backlog = whole.listed.backlog_max;
         fact(&context.output, "backlog", format!("{backlog} events at most{lost}"))?;
         if let Some(next) = next_retry {
             let most = if retries == RETRIES_SEEN { " or more" } else { "" };
             let next = text::full(next, now);
             fact(&context.output, "retries", format!("{retries}{most}, the next {next}"))?;
         }
-        if let Some(at) = view.progress.missed_at {
-            let missed = view.progress.missed;
+        if let Some(at) = whole.listed.missed_at {
+            let missed = whole.listed.missed_max;
             let at = text::full(at, now);
             let why = "were not kept until it could be told of them ([retention] events)";
             fact(&context.output, "missed", format!("{missed} events at most {why}, last {at}"))?;
@@ -97,18 +60,18 @@ fn fact(output: &Output, name: &str, value: impl AsRef<str>) -> Result<(), Error
     output.line(format!("  {} {}", output.paint(&format!("{name:<11}"), Paint::Faint), value.as_ref()))
 }
 
-fn facts(output: &Output, view: &WebhookView, now: Timestamp) -> Result<(), Error> {
-    let endpoint = &view.endpoint;
-    let (status, paint) = super::status(view);
+fn print_facts(output: &Output, whole: &Whole, now: Timestamp) -> Result<(), Error> {
+    let view = &whole.listed;
+    let (status, paint) = (view.status.as_str(), super::painted(&view.status));
     output.line(format!(
         "{}  {}",
         output.paint(view.name.as_str(), Paint::Strong),
         output.paint(status, paint)
     ))?;
-    fact(output, "url", text::one_line(&endpoint.url))?;
-    let topics: Vec<&str> = endpoint.topics.0.iter().map(|topic| topic.as_str()).collect();
+    fact(output, "url", text::one_line(&view.url))?;
+    let topics: Vec<&str> = view.topics.iter().map(|topic| topic.as_str()).collect();
     fact(output, "topics", topics.join(", "))?;
-    if let Some(disabled) = &endpoint.disabled {
+    if let Some(disabled) = &view.disabled {
         let reason = disabled.reason.as_ref().map(|reason| format!(": {}", text::one_line(reason)));
         let what = match disabled.backlog {
             Backlog::Park => "parked",
@@ -122,38 +85,42 @@ fn facts(output: &Output, view: &WebhookView, now: Timestamp) -> Result<(), Erro
             format!("{at} by {by}{}; the backlog is {what}", reason.unwrap_or_default()),
         )?;
     }
-    if let Some(since) = view.progress.breaker.opened_at() {
+    if let Some(since) = view.failing_since {
         fact(output, "failing", format!("since {}; one event is tried every 5 min", text::full(since, now)))?;
     }
-    if view.progress.full {
+    if view.full {
         let name = &view.name;
         let fix =
             format!("mend the receiver, or forget all with `taskwright webhooks disable {name} --drop`");
         let what = format!("{RETRIES_MAX} events wait to be tried again, and no new one is sent");
         fact(output, "full", format!("{what}: {fix}"))?;
     }
-    if let Some(paused) = &view.record.paused {
+    if let Some(paused) = &whole.paused {
         let reason = paused.reason.as_ref().map(|reason| format!(": {}", text::one_line(reason)));
         let name = &view.name;
         let resume = format!("`taskwright generators resume webhook:{name}`");
         fact(output, "paused", format!("until {resume}{}", reason.unwrap_or_default()))?;
     }
-    let order = match endpoint.order {
+    let order = match view.order {
         Order::Free => "events that fail are overtaken",
         Order::Key => "events of one key wait for each other",
     };
     fact(
         output,
         "requests",
-        format!("{} at a time, {} each; {order}", endpoint.in_flight, text::duration(endpoint.timeout)),
+        format!(
+            "{} at a time, {} each; {order}",
+            view.in_flight,
+            text::duration(std::time::Duration::from_millis(view.timeout_ms))
+        ),
     )?;
-    if endpoint.allow_private {
+    if view.allow_private {
         fact(output, "address", "may be private")?;
     }
-    if let Some(old) = endpoint.old_secret.as_ref().filter(|old| now < old.until) {
-        fact(output, "secrets", format!("two, the old one until {}", text::full(old.until, now)))?;
+    if let Some(until) = view.old_secret_until.filter(|until| now < *until) {
+        fact(output, "secrets", format!("two, the old one until {}", text::full(until, now)))?;
     }
-    if let Some(error) = &view.record.last_error {
+    if let Some(error) = &whole.error {
         fact(output, "last error", text::one_line(error))?;
     }
     if view.namespace != taskwright_core::Namespace::default() {

@@ -1,0 +1,147 @@
+//! `[server]`: where the HTTP API listens, and how much it takes.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::reader::Section;
+use crate::error::Error;
+
+/// `[server]`. What it does not say is `None`, and the built-in default holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ServerConfig {
+    /// Where to listen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<Listen>,
+    /// Connections at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<u32>,
+    /// Streams and long polls at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streams_max: Option<u32>,
+    /// How long one request may take that is no stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_timeout: Option<Duration>,
+}
+
+impl ServerConfig {
+    /// Whether it says nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Connections and streams that may be allowed.
+const MAX: u32 = 100_000;
+/// How long one request may be allowed to take.
+const REQUEST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+
+pub(super) fn read(section: &Section<'_>) -> ServerConfig {
+    let config = ServerConfig {
+        listen: section.parsed("listen", "an address like \"127.0.0.1:7411\", or \"none\"", str::parse),
+        connections_max: section.whole("connections_max", 1, MAX),
+        streams_max: section.whole("streams_max", 1, MAX),
+        request_timeout: section.span("request_timeout", REQUEST.0, REQUEST.1),
+    };
+    section.finish();
+    config
+}
+
+/// Where the server listens unless somebody says otherwise.
+const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7411);
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Nowhere.
+    Nowhere,
+    /// At this address of this machine. Port 0 is one that is free.
+    At(SocketAddr),
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self::At(DEFAULT)
+    }
+}
+
+impl FromStr for Listen {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text == "none" {
+            return Ok(Self::Nowhere);
+        }
+        let local = |port: &str| Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.parse().ok()?));
+        let address = match text.strip_prefix("localhost:") {
+            Some(port) => local(port),
+            None => text.parse().ok(),
+        };
+        let address: SocketAddr = address.ok_or_else(|| {
+            Error::usage(
+                format!("the address {:?}", taskwright_core::name::shown(text)),
+                "it is neither an address with a port nor `none`",
+                "write it like 127.0.0.1:7411, with port 0 for one that is free, or `none`",
+            )
+        })?;
+        if !address.ip().is_loopback() {
+            let port = address.port();
+            return Err(Error::usage(
+                format!("listening at {address}"),
+                "others than this machine could reach it, and it asks nobody who they are: they could run any command",
+                format!(
+                    "listen at 127.0.0.1:{port}, and let others in by ssh -L or a reverse proxy that asks them"
+                ),
+            ));
+        }
+        Ok(Self::At(address))
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nowhere => f.write_str("none"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Listen {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_this_machine_are_accepted() {
+        for local in ["127.0.0.1:7411", "127.1.2.3:1", "[::1]:0", "localhost:80"] {
+            assert!(
+                matches!(local.parse(), Ok(Listen::At(address)) if address.ip().is_loopback()),
+                "{local}"
+            );
+        }
+        assert_eq!("none".parse::<Listen>().unwrap(), Listen::Nowhere);
+        for open in ["0.0.0.0:7411", "[::]:7411", "192.168.1.1:80", "[::ffff:127.0.0.1]:80", "8.8.8.8:1"] {
+            let error = open.parse::<Listen>().unwrap_err().to_string();
+            assert!(error.contains("asks nobody who they are"), "{open}: {error}");
+        }
+        for no_address in ["", "7411", "127.0.0.1", "localhost", "localhost:http", "example.org:80", ":7411"]
+        {
+            let error = no_address.parse::<Listen>().unwrap_err().to_string();
+            assert!(error.contains("neither an address"), "{no_address}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_default_is_this_machine_at_7411() {
+        assert_eq!(Listen::default().to_string(), "127.0.0.1:7411");
+    }
+}

@@ -1,0 +1,67 @@
+//! The parts of `docs/guide/http.md` that come from the table: a test compares them, and writes them when
+//! `TASKWRIGHT_UPDATE_DOCS` is set.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::operation::Access;
+use super::operations::table;
+use super::permission::Permission;
+use super::problem::Sort;
+
+/// What the page is, from the root of the repository.
+const PAGE: &str = "docs/guide/http.md";
+
+fn operations() -> String {
+    let mut text = String::from("| operation | | needs | what |\n|---|---|---|---|\n");
+    for operation in table() {
+        let needs = match operation.access {
+            Access::Anyone => "nothing".to_owned(),
+            Access::Known => "to be known".to_owned(),
+            Access::Needs(permission) => format!("`{}`", permission.as_str()),
+            Access::NeedsEverywhere(permission) => format!("`{}` everywhere", permission.as_str()),
+        };
+        let (id, method, path, about) = (operation.id, &operation.method, operation.path, operation.about);
+        writeln!(text, "| {id} | `{method} {path}` | {needs} | {about} |").unwrap();
+    }
+    text
+}
+
+fn problems() -> String {
+    let mut text = String::from("| type | status | title |\n|---|---|---|\n");
+    for sort in Sort::ALL {
+        writeln!(text, "| `{}` | {} | {} |", sort.type_uri(), sort.status().as_u16(), sort.title()).unwrap();
+    }
+    text
+}
+
+/// The page with this part between its marks.
+fn with_part(page: &str, name: &str, part: &str) -> String {
+    let (begin, end) = (format!("<!-- {name}: made from the code -->\n"), format!("<!-- end of {name} -->"));
+    let from = page.find(&begin).unwrap_or_else(|| panic!("{PAGE} lacks {begin:?}")) + begin.len();
+    let to = from + page[from..].find(&end).unwrap_or_else(|| panic!("{PAGE} lacks {end:?}"));
+    format!("{}{part}{}", &page[..from], &page[to..])
+}
+
+#[test]
+fn the_guide_says_what_the_table_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(PAGE);
+    let page = std::fs::read_to_string(&path).unwrap();
+    let told = with_part(&with_part(&page, "operations", &operations()), "problems", &problems());
+    if std::env::var_os("TASKWRIGHT_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &told).unwrap();
+        return;
+    }
+    assert!(told == page, "{PAGE} is not up to date: run this test with TASKWRIGHT_UPDATE_DOCS=1");
+}
+
+#[test]
+fn each_permission_is_needed_by_some_operation() {
+    let needed = |permission: &Permission| {
+        table().iter().any(|operation| {
+            matches!(operation.access, Access::Needs(of) | Access::NeedsEverywhere(of) if of == *permission)
+        })
+    };
+    let idle: Vec<_> = Permission::ALL.iter().filter(|permission| !needed(permission)).collect();
+    assert!(idle.is_empty(), "{idle:?}");
+}

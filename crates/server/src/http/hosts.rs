@@ -1,0 +1,92 @@
+//! For which hosts requests are taken: a page of another site must not reach a server on this machine by having its own name
+//! point here (DNS rebinding).
+
+use std::net::IpAddr;
+
+use http::header::HOST;
+use http::request::Parts;
+
+/// The hosts that requests may be for.
+#[derive(Clone, Debug)]
+pub(crate) struct Hosts {
+    address: IpAddr,
+}
+
+impl Hosts {
+    /// Those of a server that listens on this address.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        Self { address }
+    }
+
+    /// Whether a request for this host, with or without a port, is for us. The port may be another one: it is when
+    /// somebody forwards theirs.
+    pub(crate) fn has(&self, host: &str) -> bool {
+        let name = without_port(host);
+        if name.eq_ignore_ascii_case("localhost") {
+            return true;
+        }
+        let literal = name.trim_start_matches('[').trim_end_matches(']');
+        literal.parse::<IpAddr>().is_ok_and(|ip| ip == self.address || ip.is_loopback())
+    }
+}
+
+/// The host that a request is for, if it says so in one way.
+pub(crate) fn of_request(parts: &Parts) -> Option<String> {
+    let mut named = parts.headers.get_all(HOST).iter();
+    match (named.next(), named.next(), parts.uri.authority()) {
+        (Some(host), None, _) => host.to_str().ok().map(str::to_owned),
+        // HTTP/2 says it in the target.
+        (None, _, Some(authority)) => Some(authority.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && !ends_in_literal(name, host) =>
+        {
+            name
+        }
+        _ => host,
+    }
+}
+
+/// Whether the colon belongs to an IPv6 address without brackets.
+fn ends_in_literal(name: &str, host: &str) -> bool {
+    name.contains(':') && !host.starts_with('[')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_s_own_names_are_taken() {
+        let hosts = Hosts::of("127.0.0.1".parse().unwrap());
+        for ours in [
+            "localhost",
+            "LOCALHOST:7411",
+            "127.0.0.1:7411",
+            "127.0.0.1",
+            "[::1]:7411",
+            "[::1]",
+            "127.0.0.2:1",
+        ] {
+            assert!(hosts.has(ours), "{ours}");
+        }
+        for foreign in [
+            "evil.example",
+            "evil.example:7411",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "0.0.0.0:7411",
+            "192.168.0.1",
+            "",
+            "localhost:evil",
+            "[::ffff:10.0.0.1]:7411",
+        ] {
+            assert!(!hosts.has(foreign), "{foreign}");
+        }
+    }
+}

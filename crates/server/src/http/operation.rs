@@ -1,0 +1,462 @@
+//! The one table of operations: what there is to ask for over HTTP, who may, and what comes back.
+//!
+//! From it come the routes, the OpenAPI document and the table in the guide, so that none of them can say something else
+//! than the others. A handler is a function from a [`Call`] to a [`Reply`]; the types of both are the types of what is
+//! documented. An operation cannot be made without saying who may ask for it, and a route cannot be made in any other way.
+
+use std::any::TypeId;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path};
+use axum::response::Response;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt as _;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use taskwright::Client;
+use taskwright_core::limit::ARGS_BYTES_MAX;
+use taskwright_core::{Actor, JobId, Namespace, Timestamp};
+use taskwright_store::{JobDetail, Store};
+
+use super::openapi::Schemas;
+use super::permission::{Caller, Permission};
+use super::problem::{Problem, Sort};
+use super::reply::Reply;
+use super::state::Api;
+
+/// Bytes of a body, unless an operation says otherwise: the largest arguments, and something around them.
+pub(crate) const BODY_BYTES_MAX: usize = ARGS_BYTES_MAX + (64 << 10);
+
+/// The query parameter that every operation has.
+pub(crate) const NAMESPACE: &str = "namespace";
+
+/// Who may ask for an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Anybody, without saying who they are: only whether the server lives.
+    Anyone,
+    /// Whoever is known.
+    Known,
+    /// Whoever has this permission: in the namespace that is named, or where the thing is that is asked about.
+    Needs(Permission),
+    /// Whoever has this permission in every namespace: what is asked about belongs to none.
+    NeedsEverywhere(Permission),
+}
+
+impl Access {
+    /// The permission that is needed.
+    pub(crate) const fn permission(self) -> Option<Permission> {
+        match self {
+            Self::Anyone | Self::Known => None,
+            Self::Needs(permission) | Self::NeedsEverywhere(permission) => Some(permission),
+        }
+    }
+}
+
+/// Something that can be asked for.
+pub(crate) struct Operation {
+    /// Its name: `jobs.cancel`.
+    pub(crate) id: &'static str,
+    /// The method.
+    pub(crate) method: Method,
+    /// The path, with `{name}` for what is filled in.
+    pub(crate) path: &'static str,
+    /// Who may.
+    pub(crate) access: Access,
+    /// What it does, in one sentence.
+    pub(crate) about: &'static str,
+    /// Whether it may take long by its nature: it has no time limit, and counts as a stream.
+    pub(crate) is_stream: bool,
+    /// Bytes of its body.
+    pub(crate) body_bytes_max: usize,
+    /// Headers that it reads, with what they are for.
+    pub(crate) headers: &'static [(&'static str, &'static str)],
+    describe: fn(&mut Schemas) -> Described,
+    run: Run,
+}
+
+type Run =
+    Box<dyn Fn(Asked) -> Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>> + Send + Sync>;
+
+/// What an operation takes and gives, as schemas.
+pub(crate) struct Described {
+    /// Of the path.
+    pub(crate) path: schemars::Schema,
+    /// Of the query.
+    pub(crate) query: schemars::Schema,
+    /// Of the body, if there is one, and whether it may be left out.
+    pub(crate) body: Option<(schemars::Schema, bool)>,
+    /// The status of the good answer, its media type and schema.
+    pub(crate) answer: (StatusCode, &'static str, Option<schemars::Schema>),
+}
+
+/// A request that has come as far as its operation.
+pub(crate) struct Asked {
+    pub(crate) api: Arc<Api>,
+    pub(crate) parts: Parts,
+    pub(crate) body: Body,
+    body_bytes_max: usize,
+}
+
+/// Nothing: for operations without path parameters, query or body.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+/// What a handler is given: everything has been read and checked, and the caller may do this in some namespace.
+pub(crate) struct Call<P = Nothing, Q = Nothing, B = Nothing> {
+    pub(crate) api: Arc<Api>,
+    pub(crate) caller: Caller,
+    /// What the path says.
+    pub(crate) path: P,
+    /// What the query says.
+    pub(crate) query: Q,
+    /// What the body says.
+    pub(crate) body: B,
+    pub(crate) headers: HeaderMap,
+    permission: Option<Permission>,
+    namespace: Option<Namespace>,
+}
+
+impl Operation {
+    /// An operation that this handler does.
+    pub(crate) fn new<H, F, P, Q, B, R>(
+        id: &'static str,
+        method: Method,
+        path: &'static str,
+        access: Access,
+        about: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Fn(Call<P, Q, B>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<R, Problem>> + Send + 'static,
+        P: DeserializeOwned + JsonSchema + Send + 'static,
+        Q: DeserializeOwned + JsonSchema + Send + 'static,
+        B: DeserializeOwned + JsonSchema + Send + 'static,
+        R: Reply + 'static,
+    {
+        let handler = Arc::new(handler);
+        let run: Run = Box::new(move |asked: Asked| {
+            let handler = Arc::clone(&handler);
+            Box::pin(async move {
+                let call = Call::<P, Q, B>::read(asked, access).await?;
+                handler(call).await.map(Reply::into_response)
+            })
+        });
+        Self {
+            id,
+            method,
+            path,
+            access,
+            about,
+            is_stream: false,
+            body_bytes_max: BODY_BYTES_MAX,
+            headers: &[],
+            describe: describe::<P, Q, B, R>,
+            run,
+        }
+    }
+
+    /// The same for one that may take long by its nature.
+    pub(crate) fn stream(self) -> Self {
+        Self { is_stream: true, ..self }
+    }
+
+    /// The same with another limit for its body.
+    pub(crate) fn body_bytes_max(self, body_bytes_max: usize) -> Self {
+        Self { body_bytes_max, ..self }
+    }
+
+    /// The same with headers that it reads.
+    pub(crate) fn headers(self, headers: &'static [(&'static str, &'static str)]) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// Whether it changes anything.
+    pub(crate) fn is_mutation(&self) -> bool {
+        !self.method.is_safe()
+    }
+
+    /// What it takes and gives.
+    pub(crate) fn describe(&self, schemas: &mut Schemas) -> Described {
+        (self.describe)(schemas)
+    }
+
+    /// Does it.
+    pub(crate) async fn run(&self, api: Arc<Api>, parts: Parts, body: Body) -> Result<Response, Problem> {
+        let asked = Asked { api: Arc::clone(&api), parts, body, body_bytes_max: self.body_bytes_max };
+        if self.is_stream {
+            let permit = api.stream_permit()?;
+            let response = (self.run)(asked).await?;
+            // It is held for as long as the answer is written.
+            let holding = |body: Body| {
+                Body::new(body.map_frame(move |frame| {
+                    let _held = &permit;
+                    frame
+                }))
+            };
+            return Ok(response.map(holding));
+        }
+        let limit = api.limits.request_time;
+        match api.env.timeout(limit, (self.run)(asked)).await {
+            Some(done) => done,
+            None => Err(Problem::new(
+                Sort::Slow,
+                "the request",
+                format!("it was not done within {} s", limit.as_secs()),
+                "ask for less at a time, or later; what was asked may have taken place",
+            )),
+        }
+    }
+}
+
+fn describe<P: JsonSchema, Q: JsonSchema, B: JsonSchema + DeserializeOwned + 'static, R: Reply>(
+    schemas: &mut Schemas,
+) -> Described {
+    let is_optional = serde_json::from_str::<B>("{}").is_ok();
+    Described {
+        path: P::json_schema(&mut schemas.requests),
+        query: Q::json_schema(&mut schemas.requests),
+        body: takes::<B>().then(|| (schemas.requests.subschema_for::<B>(), is_optional)),
+        answer: R::describe(&mut schemas.answers),
+    }
+}
+
+fn takes<B: 'static>() -> bool {
+    TypeId::of::<B>() != TypeId::of::<Nothing>()
+}
+
+impl<P, Q, B> Call<P, Q, B>
+where
+    P: DeserializeOwned + Send,
+    Q: DeserializeOwned,
+    B: DeserializeOwned + 'static,
+{
+    /// Finds out who asks, whether they may, and what they say; in that order, so that nobody learns from a message what
+    /// they may not know.
+    async fn read(asked: Asked, access: Access) -> Result<Self, Problem> {
+        let Asked { api, mut parts, body, body_bytes_max } = asked;
+        let caller = match access {
+            Access::Anyone => Caller::superuser(Actor::system()),
+            _ => api.authenticate(&parts)?,
+        };
+        let (namespace, query) = split_query(parts.uri.query().unwrap_or_default())?;
+        let (permission, namespace) = admit(&caller, access, namespace)?;
+        let Path(path) = Path::<P>::from_request_parts(&mut parts, &()).await.map_err(|error| {
+            let why = error.body_text();
+            Problem::invalid("the path", why, "look the path up in the OpenAPI document")
+        })?;
+        let query = serde_html_form::from_str(&query).map_err(|error| {
+            let fix = "look the parameters up in the OpenAPI document";
+            Problem::invalid("the query", error.to_string(), fix)
+        })?;
+        let body = read_body(&api, &parts, body, body_bytes_max).await?;
+        Ok(Self { api, caller, path, query, body, headers: parts.headers, permission, namespace })
+    }
+}
+
+/// Takes the namespace out of the query.
+fn split_query(query: &str) -> Result<(Option<Namespace>, String), Problem> {
+    let is_ours = |part: &&str| part.split('=').next() == Some(NAMESPACE);
+    let (ours, rest): (Vec<&str>, Vec<&str>) =
+        query.split('&').filter(|part| !part.is_empty()).partition(is_ours);
+    #[derive(Deserialize)]
+    struct Named {
+        namespace: Namespace,
+    }
+    let namespace = match ours[..] {
+        [] => None,
+        [one] => Some(one),
+        _ => {
+            let fix = "name one; a request is about one namespace, or about all that you may see";
+            return Err(Problem::invalid("the query", "it names more than one namespace", fix));
+        }
+    };
+    let named = namespace.map(serde_html_form::from_str::<Named>).transpose().map_err(|error| {
+        Problem::invalid("the namespace", error.to_string(), "name one as `taskwright` prints them")
+    })?;
+    Ok((named.map(|named| named.namespace), rest.join("&")))
+}
+
+/// Whether the caller may, and in which namespace the request is meant: `None` is in all, for those who may there.
+fn admit(
+    caller: &Caller,
+    access: Access,
+    named: Option<Namespace>,
+) -> Result<(Option<Permission>, Option<Namespace>), Problem> {
+    let permission = match access {
+        Access::Anyone | Access::Known => return Ok((None, named)),
+        Access::Needs(permission) => permission,
+        Access::NeedsEverywhere(permission) => {
+            let may = caller.may_everywhere(permission);
+            return if may {
+                Ok((Some(permission), named))
+            } else {
+                Err(Problem::forbidden(permission.as_str()))
+            };
+        }
+    };
+    let namespace = match named {
+        Some(named) if caller.may(permission, &named) => Some(named),
+        None if caller.may_everywhere(permission) => None,
+        None => {
+            Some(caller.home(permission).cloned().ok_or_else(|| Problem::forbidden(permission.as_str()))?)
+        }
+        // Whether there is such a namespace makes no difference.
+        Some(_) => return Err(Problem::forbidden(permission.as_str())),
+    };
+    Ok((Some(permission), namespace))
+}
+
+async fn read_body<B: DeserializeOwned + 'static>(
+    api: &Api,
+    parts: &Parts,
+    body: Body,
+    bytes_max: usize,
+) -> Result<B, Problem> {
+    let too_large = || {
+        Problem::new(
+            Sort::TooLarge,
+            "the body",
+            format!("it has more than {bytes_max} bytes, which is the limit here"),
+            "send less at a time; store what is large elsewhere and pass a reference to it",
+        )
+    };
+    let length =
+        parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > bytes_max as u64) {
+        return Err(too_large());
+    }
+    let kind = parts.headers.get(CONTENT_TYPE);
+    if !parts.method.is_safe() && kind.is_some_and(|kind| !is_json(kind.as_bytes())) {
+        return Err(Problem::new(
+            Sort::NotJson,
+            "the body",
+            "its Content-Type is another than application/json",
+            "send JSON, and say so: Content-Type: application/json",
+        ));
+    }
+    let read = axum::body::to_bytes(body, bytes_max);
+    let bytes = match api.env.timeout(api.limits.body_time, read).await {
+        Some(Ok(bytes)) => bytes,
+        Some(Err(error)) if is_over_limit(&error) => return Err(too_large()),
+        Some(Err(_)) => {
+            return Err(Problem::new(Sort::Malformed, "the body", "it broke off", "send the request again"));
+        }
+        None => {
+            return Err(Problem::new(
+                Sort::SlowRequest,
+                "the body",
+                format!("it did not come within {} s", api.limits.body_time.as_secs()),
+                "send it faster, or less at a time",
+            ));
+        }
+    };
+    if bytes.is_empty() {
+        return no_body();
+    }
+    if !takes::<B>() {
+        let why = "there is one, and the operation takes none";
+        return Err(Problem::new(Sort::Malformed, "the body", why, "leave the body out"));
+    }
+    if kind.is_none() {
+        return Err(Problem::new(
+            Sort::NotJson,
+            "the body",
+            "the request does not say what it is",
+            "say so: Content-Type: application/json",
+        ));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let fix = "look the body up in the OpenAPI document";
+        match error.is_data() {
+            true => Problem::invalid("the body", error.to_string(), fix),
+            false => Problem::new(Sort::Malformed, "the body", format!("it is not JSON: {error}"), fix),
+        }
+    })
+}
+
+/// What a body says that is not there.
+fn no_body<B: DeserializeOwned>() -> Result<B, Problem> {
+    serde_json::from_str("{}").map_err(|error| {
+        let why = format!("there is none, and it would have to say something: {error}");
+        Problem::invalid("the body", why, "look the body up in the OpenAPI document")
+    })
+}
+
+fn is_json(kind: &[u8]) -> bool {
+    let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+fn is_over_limit(error: &axum::Error) -> bool {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source())
+        .any(|error| error.is::<http_body_util::LengthLimitError>())
+}
+
+impl<P, Q, B> Call<P, Q, B> {
+    /// The call, and apart from it what the body says.
+    pub(crate) fn split(self) -> (Call<P, Q, ()>, B) {
+        let Self { api, caller, path, query, body, headers, permission, namespace } = self;
+        (Call { api, caller, path, query, body: (), headers, permission, namespace }, body)
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &dyn Store {
+        &**self.api.client.store()
+    }
+
+    /// A client of the store.
+    pub(crate) fn client(&self) -> &Client {
+        &self.api.client
+    }
+
+    /// Now.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.api.env.now()
+    }
+
+    /// The namespace that is looked at; `None` is all, and the caller may see all.
+    pub(crate) fn namespace(&self) -> Option<&Namespace> {
+        self.namespace.as_ref()
+    }
+
+    /// The namespace of what is stored or changed by name.
+    pub(crate) fn namespace_or_default(&self) -> Namespace {
+        self.namespace.clone().unwrap_or_default()
+    }
+
+    /// Who acts.
+    pub(crate) fn actor(&self) -> Actor {
+        self.caller.actor().clone()
+    }
+
+    /// Whether the caller may do this in every namespace: for what reaches beyond the one that it is asked in.
+    pub(crate) fn may_everywhere(&self) -> bool {
+        self.permission.is_none_or(|permission| self.caller.may_everywhere(permission))
+    }
+
+    /// Whether something of this namespace is to be seen by this call.
+    pub(crate) fn sees(&self, namespace: &Namespace) -> bool {
+        self.namespace.as_ref().is_none_or(|ours| ours == namespace)
+            && self.permission.is_none_or(|permission| self.caller.may(permission, namespace))
+    }
+
+    /// A job that the caller may do this with; one that there is not, and one of somebody else's, look the same.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or the store is out of order.
+    pub(crate) async fn job(&self, id: JobId) -> Result<JobDetail, Problem> {
+        let job = self.store().job(id).await?;
+        job.filter(|job| self.sees(&job.view.namespace)).ok_or_else(|| Problem::not_found("job"))
+    }
+}

@@ -1,0 +1,200 @@
+//! `/api/v1/bulk`: create bulk jobs, look at them, pause, resume and cancel them, and run again what failed.
+
+use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use taskwright::bulk::{Bulk, BulkSet, BulkView, Bulks, OnFailure};
+use taskwright_core::name::BulkTypeName;
+use taskwright_core::{JobId, Owner, Priority};
+use taskwright_store::JobKey;
+
+use super::page_size;
+use crate::answer::bulk::{Changed, Created as Made, Listed, Retried, Whole};
+use crate::http::cursor;
+use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::permission::Permission as P;
+use crate::http::problem::{Problem, Sort};
+use crate::http::reply::{Created, Items, Json};
+
+/// The type of bulk that reads a file of the machine that it runs on.
+const LINES: &str = "lines";
+/// The most items at a time.
+const WINDOW_MAX: u32 = 10_000;
+
+/// The operations.
+pub(super) fn operations() -> Vec<Operation> {
+    use Method as M;
+    let (view, change) = (Access::Needs(P::BulkView), Access::Needs(P::BulkChange));
+    vec![
+        Operation::new("bulk.list", M::GET, "/api/v1/bulk", view, "List the bulks, the newest first", list),
+        Operation::new("bulk.create", M::POST, "/api/v1/bulk", change, "Create a bulk", create),
+        Operation::new(
+            "bulk.show",
+            M::GET,
+            "/api/v1/bulk/{id}",
+            view,
+            "Show how far a bulk is, and how its items ended",
+            show,
+        ),
+        Operation::new(
+            "bulk.pause",
+            M::POST,
+            "/api/v1/bulk/{id}/pause",
+            change,
+            "Let a bulk rest until it is resumed",
+            pause,
+        ),
+        Operation::new(
+            "bulk.resume",
+            M::POST,
+            "/api/v1/bulk/{id}/resume",
+            change,
+            "Let a bulk go on, and forgive its errors",
+            resume,
+        ),
+        Operation::new(
+            "bulk.cancel",
+            M::POST,
+            "/api/v1/bulk/{id}/cancel",
+            change,
+            "End a bulk: make no more items, and cancel those that were made",
+            cancel,
+        ),
+        Operation::new(
+            "bulk.retry",
+            M::POST,
+            "/api/v1/bulk/{id}/retry",
+            change,
+            "Run again what failed of a bulk",
+            retry,
+        ),
+    ]
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Named {
+    /// The parent of the bulk.
+    id: JobId,
+}
+
+/// A part of a listing.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Part {
+    /// How many at most: 1 to 1,000, 100 unless it is said.
+    limit: Option<u32>,
+    /// Where to go on: `next` of the page before.
+    cursor: Option<String>,
+}
+
+fn bulks<P, Q, B>(call: &Call<P, Q, B>) -> Bulks {
+    call.client().bulks(&BulkSet::built_in())
+}
+
+async fn list(call: Call<Nothing, Part>) -> Result<Json<Items<Listed>>, Problem> {
+    let after = call.query.cursor.as_deref().map(cursor::read::<i64>).transpose()?.map(JobKey);
+    let (views, next) = bulks(&call).list(call.namespace(), after, page_size(call.query.limit)?).await?;
+    let next = next.map(|next| cursor::write(&next.0));
+    Ok(Json(Items { items: views.iter().map(Listed::of).collect(), next }))
+}
+
+/// A bulk that is to be created.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewBulk")]
+pub(crate) struct NewBulk {
+    /// What makes its items, like `count`.
+    #[serde(rename = "type")]
+    pub(crate) kind: BulkTypeName,
+    /// What that is given.
+    #[serde(default)]
+    pub(crate) params: serde_json::Value,
+    /// How urgent its items are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) priority: Option<Priority>,
+    /// Items that were made and are not over at a time, 1 to 10,000; 1,000 unless it is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) window: Option<u32>,
+    /// `continue`, `stop`, or how many may fail: `100` or `5%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) on_failure: Option<OnFailure>,
+    /// Whose it is, and in whose name its items run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<Owner>,
+}
+
+async fn create(call: Call<Nothing, Nothing, NewBulk>) -> Result<Created<Made>, Problem> {
+    let (call, new) = call.split();
+    if new.kind.as_str() == LINES {
+        // It would read whatever file of the server's machine somebody names.
+        return Err(Problem::new(
+            Sort::Forbidden,
+            "a bulk of lines",
+            "it reads a file of the machine that it runs on, which is not for others to name",
+            "create it with the command line on that machine, or store the jobs with POST /api/v1/jobs/batch",
+        ));
+    }
+    let mut bulk = Bulk::new(new.kind.as_str()).params(&new.params)?.namespace(call.namespace_or_default());
+    if let Some(priority) = new.priority {
+        bulk = bulk.priority(priority);
+    }
+    if let Some(window) = new.window {
+        if !(1..=WINDOW_MAX).contains(&window) {
+            let why = format!("it is {window}; 1 to {WINDOW_MAX} are allowed");
+            return Err(Problem::invalid("window", why, "leave it out for 1,000"));
+        }
+        bulk = bulk.window(window);
+    }
+    if let Some(policy) = new.on_failure {
+        bulk = bulk.on_failure(policy);
+    }
+    if let Some(owner) = new.owner {
+        bulk = bulk.author(owner);
+    }
+    Ok(Created(Made { id: bulks(&call).create(bulk).await? }))
+}
+
+/// A bulk that the caller may do that with.
+async fn found<Q, B>(call: &Call<Named, Q, B>) -> Result<BulkView, Problem> {
+    let view = bulks(call).get(call.path.id).await?;
+    view.filter(|view| call.sees(&view.parent.namespace)).ok_or_else(|| Problem::not_found("bulk"))
+}
+
+async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
+    Ok(Json(Whole::of(&found(&call).await?)))
+}
+
+/// Why.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "BulkReason")]
+struct Why {
+    /// For whoever looks at it.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+async fn pause(call: Call<Named, Nothing, Why>) -> Result<Json<Changed>, Problem> {
+    let (call, why) = call.split();
+    let reason = super::reason(why.reason)?;
+    let id = found(&call).await?.parent.id;
+    let changed = bulks(&call).pause(id, &call.actor(), reason.as_deref()).await?;
+    Ok(Json(Changed { changed, id }))
+}
+
+async fn resume(call: Call<Named>) -> Result<Json<Changed>, Problem> {
+    let id = found(&call).await?.parent.id;
+    Ok(Json(Changed { changed: bulks(&call).resume(id).await?, id }))
+}
+
+async fn cancel(call: Call<Named, Nothing, Why>) -> Result<Json<Changed>, Problem> {
+    let (call, why) = call.split();
+    let reason = super::reason(why.reason)?;
+    let id = found(&call).await?.parent.id;
+    Ok(Json(Changed { changed: bulks(&call).cancel(id, call.actor(), reason).await?, id }))
+}
+
+async fn retry(call: Call<Named>) -> Result<Json<Retried>, Problem> {
+    let id = found(&call).await?.parent.id;
+    Ok(Json(Retried { id, retried: bulks(&call).retry(id, &call.actor()).await? }))
+}

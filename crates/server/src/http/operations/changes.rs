@@ -1,0 +1,267 @@
+//! `/api/v1/jobs/{id}/VERB` and `/api/v1/jobs/VERB`: what people do to jobs, to one and to many.
+
+use http::Method;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use taskwright_core::limit::PAGE_ROWS_MAX;
+use taskwright_core::time::parse_duration;
+use taskwright_core::{JobId, Priority, State, Timestamp};
+use taskwright_store::{Change, Changed, Page, Seen};
+
+use super::jobs::Named;
+use crate::answer::job::Became;
+use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::permission::Permission as P;
+use crate::http::problem::Problem;
+use crate::http::reply::{Items, Json};
+
+/// Jobs of one request that changes many.
+const CHANGE_JOBS_MAX: usize = PAGE_ROWS_MAX;
+
+/// Where somebody has seen a job who wants to change it only there.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "JobSeen")]
+pub(crate) struct SeenAt {
+    /// The job.
+    pub(crate) id: JobId,
+    /// Its state.
+    pub(crate) state: State,
+    /// Attempts used.
+    pub(crate) attempt: u32,
+    /// When it became, or becomes, available.
+    pub(crate) run_at: Timestamp,
+}
+
+/// What is to be done, with what has to be said about it.
+trait Ask: DeserializeOwned + JsonSchema + Send + 'static {
+    fn change(&self, now: Timestamp) -> Result<Change, Problem>;
+    fn reason(self) -> Option<String>;
+}
+
+/// The same for several jobs.
+trait AskMany: DeserializeOwned + JsonSchema + Send + 'static {
+    type One: Ask;
+    fn split(self) -> (Vec<JobId>, Vec<SeenAt>, Self::One);
+}
+
+/// A body for one job, and one for many that has the same fields.
+macro_rules! ask {
+    ($one:ident = $one_name:literal, $many:ident = $many_name:literal {
+        $($(#[$attribute:meta])* $field:ident: $type:ty,)*
+    }, |$ask:ident, $now:ident| $change:expr) => {
+        #[derive(Debug, Default, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        #[schemars(rename = $one_name)]
+        struct $one {
+            $($(#[$attribute])* $field: $type,)*
+            /// Why, for the timeline.
+            #[serde(default)]
+            reason: Option<String>,
+        }
+
+        #[derive(Debug, Default, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        #[schemars(rename = $many_name)]
+        struct $many {
+            /// The jobs, up to 1,000, wherever they are.
+            #[serde(default)]
+            ids: Vec<JobId>,
+            /// Instead of `ids`: the jobs, where they were seen; one that has moved on since is skipped.
+            #[serde(default)]
+            seen: Vec<SeenAt>,
+            $($(#[$attribute])* $field: $type,)*
+            /// Why, for the timelines.
+            #[serde(default)]
+            reason: Option<String>,
+        }
+
+        impl Ask for $one {
+            fn change(&self, $now: Timestamp) -> Result<Change, Problem> {
+                let $ask = self;
+                $change
+            }
+
+            fn reason(self) -> Option<String> {
+                self.reason
+            }
+        }
+
+        impl AskMany for $many {
+            type One = $one;
+
+            fn split(self) -> (Vec<JobId>, Vec<SeenAt>, $one) {
+                let Self { ids, seen, $($field,)* reason } = self;
+                (ids, seen, $one { $($field,)* reason })
+            }
+        }
+    };
+}
+
+macro_rules! plain_asks {
+    ($($one:ident = $one_name:literal, $many:ident = $many_name:literal: $change:expr;)*) => {
+        $(ask! { $one = $one_name, $many = $many_name {}, |_ask, _now| Ok($change) })*
+    };
+}
+
+plain_asks! {
+    Cancel = "JobCancel", CancelMany = "JobsCancel": Change::Cancel;
+    RunNow = "JobRunNow", RunNowMany = "JobsRunNow": Change::RunNow;
+    Awaken = "JobAwaken", AwakenMany = "JobsAwaken": Change::Awaken;
+    Release = "JobRelease", ReleaseMany = "JobsRelease": Change::Release;
+    Free = "JobFree", FreeMany = "JobsFree": Change::Free;
+    Delete = "JobDelete", DeleteMany = "JobsDelete": Change::Delete;
+}
+
+ask! { Retry = "JobRetry", RetryMany = "JobsRetry" {
+    /// Run it again even if it completed.
+    #[serde(default)]
+    repeat: bool,
+}, |ask, _now| Ok(Change::Redo { repeat: ask.repeat }) }
+
+ask! { Delay = "JobDelay", DelayMany = "JobsDelay" {
+    /// Not before this time.
+    #[serde(default)]
+    until: Option<Timestamp>,
+    /// Instead of `until`: not before this much time has passed, like `2h`.
+    #[serde(default, rename = "in")]
+    after: Option<String>,
+}, |ask, now| match (ask.until, &ask.after) {
+    (Some(until), None) => Ok(Change::Delay { until }),
+    (None, Some(after)) => Ok(Change::Delay { until: now.plus(parse_duration(after)?) }),
+    _ => {
+        let why = "it has to say until when, in one way";
+        Err(Problem::invalid("the delay", why, "write \"in\": \"2h\", or \"until\" with a time"))
+    }
+} }
+
+ask! { Reprioritise = "JobReprioritise", ReprioritiseMany = "JobsReprioritise" {
+    /// The new priority.
+    to: Option<Priority>,
+}, |ask, _now| match ask.to {
+    Some(priority) => Ok(Change::Reprioritise { priority }),
+    None => Err(Problem::invalid("the priority", "it is missing", "write \"to\": \"high\", or a number")),
+} }
+
+/// Each change for one job, and for many.
+pub(super) fn operations() -> Vec<Operation> {
+    macro_rules! both {
+        ($word:literal, $permission:ident, $one:ty, $many:ty, $about:literal) => {
+            [
+                Operation::new(
+                    concat!("jobs.", $word),
+                    Method::POST,
+                    concat!("/api/v1/jobs/{id}/", $word),
+                    Access::Needs(P::$permission),
+                    concat!($about, ": one job"),
+                    change_one::<$one>,
+                ),
+                Operation::new(
+                    concat!("jobs.", $word, "-many"),
+                    Method::POST,
+                    concat!("/api/v1/jobs/", $word),
+                    Access::Needs(P::$permission),
+                    concat!($about, ": each of these jobs"),
+                    change_many::<$many>,
+                ),
+            ]
+        };
+    }
+    [
+        both!("cancel", JobsCancel, Cancel, CancelMany, "End a waiting job, and ask a running one to stop"),
+        both!("retry", JobsChange, Retry, RetryMany, "Run a job that is over once more"),
+        both!(
+            "run-now",
+            JobsChange,
+            RunNow,
+            RunNowMany,
+            "Run a scheduled job, or one that waits for a retry, at once"
+        ),
+        both!("awaken", JobsChange, Awaken, AwakenMany, "Run a job at once that its handler snoozed"),
+        both!("release", JobsChange, Release, ReleaseMany, "Let a held job go"),
+        both!("delay", JobsChange, Delay, DelayMany, "Run a waiting job later"),
+        both!(
+            "reprioritise",
+            JobsChange,
+            Reprioritise,
+            ReprioritiseMany,
+            "Give a waiting job another priority"
+        ),
+        both!("free", JobsChange, Free, FreeMany, "Take a running job from its worker: it may run twice"),
+        both!("delete", JobsChange, Delete, DeleteMany, "Remove a job that is over, with its history"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+async fn change_one<A: Ask>(call: Call<Named, Nothing, A>) -> Result<Json<Became>, Problem> {
+    let (call, ask) = call.split();
+    let id = call.path.id;
+    call.job(id).await?;
+    let (now, actor) = (call.now(), call.actor());
+    let change = ask.change(now)?;
+    let reason = super::reason(ask.reason())?;
+    match call.store().change(now, vec![id], change, actor, reason).await?.pop() {
+        None | Some(Changed::Unknown) => Err(Problem::not_found("job")),
+        Some(changed) => Ok(Json(Became::of(id, changed))),
+    }
+}
+
+async fn change_many<A: AskMany>(call: Call<Nothing, Nothing, A>) -> Result<Json<Items<Became>>, Problem> {
+    let (call, asked) = call.split();
+    let (ids, seen, ask) = asked.split();
+    if ids.len().max(seen.len()) > CHANGE_JOBS_MAX || (!ids.is_empty() && !seen.is_empty()) {
+        let why = format!("it is either `ids` or `seen`, with at most {CHANGE_JOBS_MAX} jobs");
+        return Err(Problem::invalid("ids", why, "send several requests"));
+    }
+    let (now, actor) = (call.now(), call.actor());
+    let change = ask.change(now)?;
+    let reason = super::reason(ask.reason())?;
+    let asked: Vec<JobId> = ids.iter().copied().chain(seen.iter().map(|seen| seen.id)).collect();
+    let visible = visible(&call, &asked).await?;
+    let ours: Vec<JobId> = ids.iter().copied().filter(|id| visible.contains(id)).collect();
+    let places: Vec<Seen> = seen.iter().filter(|seen| visible.contains(&seen.id)).map(Seen::from).collect();
+    let answers = match (ours.is_empty(), places.is_empty()) {
+        (false, _) => call.store().change(now, ours.clone(), change, actor, reason).await?,
+        (true, false) => call.store().change_seen(now, places.clone(), change, actor, reason).await?,
+        (true, true) => Vec::new(),
+    };
+    let changed_ids = if ours.is_empty() { places.iter().map(|place| place.id).collect() } else { ours };
+    let mut became: std::collections::HashMap<JobId, Changed> =
+        changed_ids.into_iter().zip(answers).collect();
+    let mut told = |id: JobId| Became::of(id, became.remove(&id).unwrap_or(Changed::Unknown));
+    Ok(Items::all(asked.into_iter().map(&mut told).collect()))
+}
+
+/// Those of these jobs that the caller may do that with. What there is not, and what is somebody else's, look the same.
+async fn visible<P, Q, B>(
+    call: &Call<P, Q, B>,
+    ids: &[JobId],
+) -> Result<std::collections::HashSet<JobId>, Problem> {
+    let Some(namespace) = call.namespace() else { return Ok(ids.iter().copied().collect()) };
+    let filter = taskwright_store::Filter {
+        ids: ids.to_vec(),
+        namespace: Some(namespace.clone()),
+        ..taskwright_store::Filter::default()
+    };
+    let (mut visible, mut after) = (std::collections::HashSet::new(), None);
+    while !ids.is_empty() {
+        let page = Page { after, limit: PAGE_ROWS_MAX, oldest_first: true };
+        let page = call.store().list(filter.clone(), page).await?;
+        visible.extend(page.jobs.iter().map(|job| job.id));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(visible)
+}
+
+impl From<&SeenAt> for Seen {
+    fn from(seen: &SeenAt) -> Self {
+        let SeenAt { id, state, attempt, run_at } = *seen;
+        Self { id, state, attempt, run_at }
+    }
+}

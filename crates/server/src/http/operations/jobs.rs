@@ -1,0 +1,532 @@
+//! `/api/v1/jobs`: store jobs, look at them, change them, wait for them.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use taskwright_core::limit::ENQUEUE_JOBS_MAX;
+use taskwright_core::time::{parse_duration, parse_time_limit};
+use taskwright_core::{
+    Args, Backoff, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName, State,
+    Timestamp, UniqueKey, UniqueScope, WorkerId,
+};
+use taskwright_store::{Enqueued, JobView, Owners, Page, Pattern, Progress};
+
+use super::page_size;
+use crate::answer::job::{Piece, Stored, Whole};
+use crate::http::cursor;
+use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::permission::Permission as P;
+use crate::http::problem::{Problem, Sort};
+use crate::http::reply::{Created, Items, Json};
+use crate::http::watcher::Look;
+use crate::submit::{self, Asked};
+
+/// The header by which a request that was sent twice is recognised.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENCY: &[(&str, &str)] = &[(
+    "Idempotency-Key",
+    "A text of your own, 1 to 255 bytes: a request that is sent again with the same one stores nothing new, and is answered \
+     with the same id, for as long as the job is kept.",
+)];
+/// Bytes of a request that stores many jobs: 24 MiB, so that 16 MiB of arguments have room in it.
+const MANY_BYTES_MAX: usize = 24 << 20;
+/// The longest that one request waits for a job.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Pieces of a log in one answer, unless the request says otherwise.
+const PIECES: u32 = 200;
+
+/// The operations.
+pub(super) fn operations() -> Vec<Operation> {
+    use Method as M;
+    let view = Access::Needs(P::JobsView);
+    let enqueue = Access::Needs(P::JobsEnqueue);
+    vec![
+        Operation::new("jobs.enqueue", M::POST, "/api/v1/jobs", enqueue, "Store a new job", self::enqueue)
+            .headers(IDEMPOTENCY),
+        Operation::new(
+            "jobs.enqueue-many",
+            M::POST,
+            "/api/v1/jobs/batch",
+            enqueue,
+            "Store up to 10,000 new jobs, all or none",
+            enqueue_many,
+        )
+        .headers(IDEMPOTENCY)
+        .body_bytes_max(MANY_BYTES_MAX),
+        Operation::new("jobs.list", M::GET, "/api/v1/jobs", view, "List jobs, the newest first", list),
+        Operation::new(
+            "jobs.show",
+            M::GET,
+            "/api/v1/jobs/{id}",
+            view,
+            "Show everything about a job but its log",
+            show,
+        ),
+        Operation::new(
+            "jobs.result",
+            M::GET,
+            "/api/v1/jobs/{id}/result",
+            view,
+            "Give what a completed job returned",
+            result,
+        ),
+        Operation::new(
+            "jobs.progress",
+            M::GET,
+            "/api/v1/jobs/{id}/progress",
+            view,
+            "Tell how far a job is",
+            progress,
+        ),
+        Operation::new("jobs.logs", M::GET, "/api/v1/jobs/{id}/logs", view, "Give what a job wrote", logs),
+        Operation::new(
+            "jobs.wait",
+            M::GET,
+            "/api/v1/jobs/{id}/wait",
+            view,
+            "Wait until a job is over, or the time is up, and give the job as it is then",
+            wait,
+        )
+        .stream(),
+    ]
+}
+
+// -- storing
+
+/// A job that is to be stored. What it does not say comes from the server's `[tasks.KIND]`, and then from the defaults.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewJob")]
+pub(crate) struct Submission {
+    /// The task.
+    pub(crate) kind: Kind,
+    /// What its handler is given: any JSON up to 1 MiB, kept as its exact bytes.
+    #[serde(default)]
+    #[schemars(with = "serde_json::Value")]
+    pub(crate) args: Option<Box<RawValue>>,
+    /// The queue it waits in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) queue: Option<QueueName>,
+    /// How urgent it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) priority: Option<Priority>,
+    /// Not before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) run_at: Option<Timestamp>,
+    /// How often it is executed at most; `"none"` for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_attempts: Option<Text>,
+    /// Delays after failures, like `exponential:10s:1h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) backoff: Option<String>,
+    /// How long one attempt may take, like `90s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout: Option<Text>,
+    /// At most one job of this kind and key waits at a time: a second one is answered with the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unique: Option<String>,
+    /// The key is held until the job is over.
+    #[serde(default)]
+    pub(crate) unique_until_over: bool,
+    /// It waits for its release; for an hour, then it is dropped.
+    #[serde(default)]
+    pub(crate) hold: bool,
+    /// What happens when its worker is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) delivery: Option<Delivery>,
+    /// Whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<Owner>,
+    /// Accept a kind that this server does not know: another program runs it.
+    #[serde(default)]
+    pub(crate) any_kind: bool,
+}
+
+/// A number, or a text that says one.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Text {
+    /// A number.
+    Number(u64),
+    /// A text.
+    Text(String),
+}
+
+impl std::fmt::Display for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+impl Submission {
+    /// The job that is asked for.
+    fn job<P, Q, B>(self, call: &Call<P, Q, B>, id: JobId) -> Result<NewJob, Problem> {
+        let (app, config) = (&call.api.app, &call.api.config);
+        if !self.any_kind {
+            submit::check_kind(app, config, self.kind.as_str(), "\"any_kind\": true")?;
+        }
+        let args = match self.args {
+            Some(args) => Args::from_json(args.get())?,
+            None => Args::default(),
+        };
+        let scope = if self.unique_until_over { UniqueScope::Active } else { UniqueScope::Waiting };
+        let unique = self.unique.as_deref().map(UniqueKey::new).transpose()?;
+        let asked = Asked {
+            owner: self.owner,
+            queue: self.queue,
+            priority: self.priority,
+            run_at: self.run_at,
+            held: self.hold,
+            max_attempts: self
+                .max_attempts
+                .map(|text| text.to_string().parse::<MaxAttempts>())
+                .transpose()?,
+            backoff: self.backoff.map(|text| text.parse::<Backoff>()).transpose()?,
+            timeout: self.timeout.map(|text| parse_time_limit(&text.to_string())).transpose()?,
+            delivery: self.delivery,
+            unique: unique.map(|key| key.with_scope(scope)),
+        };
+        Ok(asked.job(config, id, call.namespace_or_default(), self.kind, args)?)
+    }
+}
+
+async fn enqueue(call: Call<Nothing, Nothing, Submission>) -> Result<Created<Stored>, Problem> {
+    let (call, submission) = call.split();
+    let key = idempotency_key(&call.headers)?;
+    let id = match &key {
+        Some(key) => derived_id(&call.namespace_or_default(), call.actor().as_str(), key, 0),
+        None => call.api.env.job_id(),
+    };
+    let job = submission.job(&call, id)?;
+    let (kind, args) = (job.kind.clone(), job.args.clone());
+    let stored = call.client().enqueue(job).await?;
+    if key.is_some() && stored.existing && stored.id == id {
+        check_same(&call, stored, &kind, &args).await?;
+    }
+    Ok(Created(stored.into()))
+}
+
+/// Refuses a key that stands for something else: whoever sends it would believe that this was stored.
+async fn check_same<P, Q, B>(
+    call: &Call<P, Q, B>,
+    stored: Enqueued,
+    kind: &Kind,
+    args: &Args,
+) -> Result<(), Problem> {
+    let known = call.store().job(stored.id).await?;
+    match known {
+        Some(known) if known.view.kind != *kind || known.args != *args => Err(Problem::new(
+            Sort::Conflict,
+            "the Idempotency-Key",
+            "another job was stored with it: its kind or its arguments are different",
+            "use a key of its own for each job, and the same one only to send the same request again",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The header, if it is there.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    /// Bytes of a key.
+    const BYTES_MAX: usize = 255;
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    match key.to_str() {
+        Ok(key) if (1..=BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => {
+            let why = format!("it is not 1 to {BYTES_MAX} characters of ASCII");
+            Err(Problem::invalid("the Idempotency-Key", why, "use a UUID, for instance"))
+        }
+    }
+}
+
+/// The id that a key stands for: always the same, and another one in each namespace and for each caller, so that nobody can
+/// name a job of somebody else's by it. A version 8 UUID (RFC 9562): its bits are a hash.
+fn derived_id(namespace: &Namespace, caller: &str, key: &str, index: u32) -> JobId {
+    let mut hasher = blake3::Hasher::new_derive_key("taskwright 2026 job id of an idempotency key");
+    for part in [namespace.as_str(), caller, key] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.update(&index.to_le_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    bytes[6] = (bytes[6] & 0x0f) | 0x80;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    JobId::from_bytes(bytes)
+}
+
+/// Jobs that are to be stored.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewJobs")]
+struct Submissions {
+    /// Each of them.
+    jobs: Vec<Submission>,
+}
+
+async fn enqueue_many(call: Call<Nothing, Nothing, Submissions>) -> Result<Created<Items<Stored>>, Problem> {
+    let (call, Submissions { jobs: submissions }) = call.split();
+    if submissions.len() > ENQUEUE_JOBS_MAX {
+        let why = format!("there are {}, {ENQUEUE_JOBS_MAX} are allowed", submissions.len());
+        return Err(Problem::invalid("jobs", why, "store them in several requests"));
+    }
+    let key = idempotency_key(&call.headers)?;
+    let (namespace, caller) = (call.namespace_or_default(), call.actor());
+    let mut jobs = Vec::with_capacity(submissions.len());
+    for (index, submission) in (0..).zip(submissions) {
+        let id = match &key {
+            Some(key) => derived_id(&namespace, caller.as_str(), key, index + 1),
+            None => call.api.env.job_id(),
+        };
+        jobs.push(submission.job(&call, id)?);
+    }
+    let stored = match jobs.is_empty() {
+        true => Vec::new(),
+        false => call.store().enqueue(call.now(), jobs).await?,
+    };
+    let items = stored.into_iter().map(Stored::from).collect();
+    Ok(Created(Items { items, next: None }))
+}
+
+// -- looking
+
+/// The job that is asked about.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Named {
+    /// Its id.
+    pub(super) id: JobId,
+}
+
+/// Which jobs: AND between the parameters, OR within one that is repeated. In names `*` stands for anything.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Filter {
+    /// These ids.
+    pub(crate) id: Vec<JobId>,
+    /// Of these tasks.
+    pub(crate) kind: Vec<String>,
+    /// In these queues.
+    pub(crate) queue: Vec<String>,
+    /// In these states.
+    pub(crate) state: Vec<State>,
+    /// That these workers run now.
+    pub(crate) worker: Vec<WorkerId>,
+    /// Of these owners.
+    pub(crate) owner: Vec<String>,
+    /// Without an owner.
+    pub(crate) no_owner: bool,
+    /// Created at this time or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<Timestamp>,
+    /// Created at this time or earlier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<Timestamp>,
+    /// Of this priority or a less urgent one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) min_priority: Option<Priority>,
+    /// Of this priority or a more urgent one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_priority: Option<Priority>,
+    /// That have failed this often or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) min_failures: Option<u32>,
+    /// That have failed this often or less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_failures: Option<u32>,
+    /// Whose owner has, or has not, read how they ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) consumed: Option<bool>,
+    /// The oldest first.
+    pub(crate) oldest_first: bool,
+    /// How many at most: 1 to 1,000, 100 unless it is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<u32>,
+    /// Where to go on: `next` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cursor: Option<String>,
+}
+
+impl Filter {
+    fn of(&self, namespace: Option<&Namespace>) -> Result<taskwright_store::Filter, Problem> {
+        let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
+        let owners = match (self.no_owner, self.owner.is_empty()) {
+            (true, true) => Owners::Nobody,
+            (true, false) => {
+                let why = "no job has an owner and none";
+                return Err(Problem::invalid("owner and no_owner", why, "leave one of them out"));
+            }
+            (false, true) => Owners::Any,
+            (false, false) => Owners::Of(patterns(&self.owner)),
+        };
+        Ok(taskwright_store::Filter {
+            ids: self.id.clone(),
+            namespace: namespace.cloned(),
+            kinds: patterns(&self.kind),
+            queues: patterns(&self.queue),
+            states: self.state.clone(),
+            workers: self.worker.clone(),
+            owners,
+            created_from: self.after,
+            created_to: self.before,
+            priority_from: self.min_priority,
+            priority_to: self.max_priority,
+            failures_from: self.min_failures,
+            failures_to: self.max_failures,
+            consumed: self.consumed,
+        })
+    }
+}
+
+async fn list(call: Call<Nothing, Filter>) -> Result<Json<Items<JobView>>, Problem> {
+    let filter = call.query.of(call.namespace())?;
+    let after = call.query.cursor.as_deref().map(cursor::read::<JobId>).transpose()?;
+    let (limit, oldest_first) = (page_size(call.query.limit)?, call.query.oldest_first);
+    let page = call.store().list(filter, Page { after, limit, oldest_first }).await?;
+    Ok(Json(Items { items: page.jobs, next: page.next.map(|next| cursor::write(&next)) }))
+}
+
+async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
+    let id = call.path.id;
+    let job = call.job(id).await?;
+    let origin = call.store().origins(vec![id]).await?.pop().flatten();
+    Ok(Json(Whole::of(job, origin)?))
+}
+
+/// What a completed job returned.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "JobResult")]
+struct Returned {
+    /// The job.
+    id: JobId,
+    /// Where it is in its life.
+    state: State,
+    /// What its handler returned; `null` if it returned nothing, or has not completed.
+    #[schemars(with = "serde_json::Value")]
+    result: Option<Box<RawValue>>,
+}
+
+async fn result(call: Call<Named>) -> Result<Json<Returned>, Problem> {
+    let job = call.job(call.path.id).await?;
+    let result = job.result.map(RawValue::from_string).transpose();
+    let result = result.map_err(|error| {
+        tracing::error!(job = %call.path.id, %error, "a stored result is not JSON");
+        let fix = "the store may be damaged: the operator can restore it from a backup";
+        Problem::new(Sort::Internal, "the result", "what the store keeps of it is not JSON", fix)
+    })?;
+    Ok(Json(Returned { id: call.path.id, state: job.view.state, result }))
+}
+
+/// How far a job is.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "JobProgress")]
+struct Far {
+    /// The job.
+    id: JobId,
+    /// Where it is in its life.
+    state: State,
+    /// How far the attempt is that runs.
+    progress: Option<Progress>,
+    /// Whether somebody asked for it to be cancelled.
+    cancel_requested: bool,
+}
+
+async fn progress(call: Call<Named>) -> Result<Json<Far>, Problem> {
+    let JobView { id, state, progress, cancel_requested, .. } = call.job(call.path.id).await?.view;
+    Ok(Json(Far { id, state, progress, cancel_requested }))
+}
+
+/// Which part of a log.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Part {
+    /// From this piece on.
+    from: u64,
+    /// How many pieces at most: 1 to 1,000, 200 unless it is said.
+    limit: Option<u32>,
+}
+
+/// A part of a log.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "JobLog")]
+pub(crate) struct Log {
+    /// The pieces.
+    pub(crate) items: Vec<Piece>,
+    /// Where to go on, as `from`, now or when it has written more.
+    pub(crate) next_from: u64,
+    /// Whether the job is over: what is written before its end is all there is.
+    pub(crate) is_over: bool,
+}
+
+async fn logs(call: Call<Named, Part>) -> Result<Json<Log>, Problem> {
+    let limit = page_size(Some(call.query.limit.unwrap_or(PIECES)))?;
+    // The state is read before the log: what was written before the end is then seen.
+    let job = call.job(call.path.id).await?;
+    let chunks = call.store().logs(call.path.id, call.query.from, limit).await?;
+    let next_from = chunks.last().map_or(call.query.from, |last| last.number + 1);
+    let items = chunks.into_iter().map(Piece::from).collect();
+    Ok(Json(Log { items, next_from, is_over: job.view.state.is_terminal() }))
+}
+
+/// How long to wait.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Patience {
+    /// At most so long, like `30s`: up to 60 s, which is also the default.
+    timeout: Option<String>,
+}
+
+async fn wait(call: Call<Named, Patience>) -> Result<Json<JobView>, Problem> {
+    let limit = call.query.timeout.as_deref().map(parse_duration).transpose()?;
+    let limit = limit.unwrap_or(WAIT_MAX).min(WAIT_MAX);
+    // Interest is registered before the first look.
+    let mut watched = call.api.watcher.job(call.path.id);
+    let mut view = call.job(call.path.id).await?.view;
+    let stopped = call.api.stopped();
+    let over = async {
+        while !view.state.is_terminal() {
+            if watched.changed().await.is_err() {
+                return;
+            }
+            match &*watched.borrow_and_update() {
+                Look::At(newest) => view = JobView::clone(newest),
+                Look::Gone => return,
+                Look::NotYet => {}
+            }
+        }
+    };
+    let over = call.api.env.timeout(limit, over);
+    tokio::select! {
+        _ = over => {}
+        () = stopped => {}
+    }
+    Ok(Json(view))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_stands_for_one_id_per_namespace_caller_and_place() {
+        let (a, b) = (Namespace::new("a").unwrap(), Namespace::new("b").unwrap());
+        let id = derived_id(&a, "me", "k", 0);
+        assert_eq!(id, derived_id(&a, "me", "k", 0));
+        for other in [
+            derived_id(&b, "me", "k", 0),
+            derived_id(&a, "you", "k", 0),
+            derived_id(&a, "me", "l", 0),
+            derived_id(&a, "me", "k", 1),
+            // What is put together must not be the same as what is cut elsewhere.
+            derived_id(&a, "m", "ek", 0),
+        ] {
+            assert_ne!(id, other);
+        }
+        assert_eq!(id.to_string().as_bytes()[14], b'8', "{id}");
+    }
+}

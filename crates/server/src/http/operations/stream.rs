@@ -1,0 +1,295 @@
+//! Live updates by server-sent events: one job, and the events of a namespace.
+//!
+//! A stream never queues for a slow reader: of a job it sends the newest there is to know, and events are read from their log as
+//! the reader takes them. Whoever leaves what was sent unread for too long is told so and cut off; they may go on from where
+//! they were, by `Last-Event-ID`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use axum::response::sse::Event;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use http::{HeaderMap, Method};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use taskwright_core::trigger::TopicPattern;
+use taskwright_core::webhook::Topics;
+use taskwright_core::{JobId, Namespace};
+use taskwright_store::{JobView, ReadLog, StoredEvent};
+use tokio::sync::watch;
+
+use crate::answer::event::Listed;
+use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::permission::Permission as P;
+use crate::http::problem::Problem;
+use crate::http::reply::Events;
+use crate::http::state::Api;
+use crate::http::watcher::Look;
+
+/// The header by which a reader says where it was.
+const LAST_EVENT_ID: &str = "last-event-id";
+const RESUMES: &[(&str, &str)] =
+    &[("Last-Event-ID", "The id of the last event that was read: the stream goes on behind it.")];
+
+/// Events that are read from the log at once.
+const PAGE: usize = 100;
+/// Positions of the log that are looked at in one question.
+const SCAN_MAX: usize = 5_000;
+
+/// The operations.
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new(
+            "jobs.events",
+            Method::GET,
+            "/api/v1/jobs/{id}/events",
+            Access::Needs(P::JobsView),
+            "Follow one job: an event `job` with the job each time it changes, and `end` after its end",
+            job,
+        )
+        .stream()
+        .headers(RESUMES),
+        Operation::new(
+            "events.stream",
+            Method::GET,
+            "/api/v1/events/stream",
+            Access::Needs(P::EventsView),
+            "Follow the events of a namespace as they are emitted, from now on or behind Last-Event-ID",
+            events,
+        )
+        .stream()
+        .headers(RESUMES),
+    ]
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Named {
+    /// The job.
+    id: JobId,
+}
+
+/// What a stream ends with, and why.
+#[derive(Serialize)]
+struct Why {
+    reason: &'static str,
+}
+
+fn last(event: &str, reason: &'static str) -> Event {
+    // A text: it can be written.
+    Event::default().event(event).data(serde_json::to_string(&Why { reason }).unwrap_or_default())
+}
+
+fn shutting_down() -> Event {
+    last("end", "the server is being stopped; connect again, to go on behind the last id")
+}
+
+fn cut_off() -> Event {
+    last("cut-off", "what was sent was left unread for too long; connect again, to go on behind the last id")
+}
+
+/// Since when the reader has had something to read.
+struct Pace {
+    api: Arc<Api>,
+    sent_us: Option<u64>,
+}
+
+impl Pace {
+    fn new(api: Arc<Api>) -> Self {
+        Self { api, sent_us: None }
+    }
+
+    fn sent(&mut self) {
+        self.sent_us = Some(self.api.env.monotonic_us());
+    }
+
+    /// Whether it took too long to come back for more.
+    fn is_too_slow(&mut self) -> bool {
+        let limit_us = crate::answer::micros(self.api.limits.unread_time);
+        let now_us = self.api.env.monotonic_us();
+        self.sent_us.take().is_some_and(|sent_us| now_us.saturating_sub(sent_us) > limit_us)
+    }
+}
+
+// -- one job
+
+struct OneJob {
+    pace: Pace,
+    watched: watch::Receiver<Look>,
+    /// What the reader has.
+    tag: Option<String>,
+    /// What comes after what was sent last.
+    then: Then,
+}
+
+enum Then {
+    Look,
+    End(Option<Event>),
+}
+
+async fn job(call: Call<Named>) -> Result<Events, Problem> {
+    // Interest is registered before the first look.
+    let watched = call.api.watcher.job(call.path.id);
+    call.job(call.path.id).await?;
+    let tag = call.headers.get(LAST_EVENT_ID).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+    let state = OneJob { pace: Pace::new(Arc::clone(&call.api)), watched, tag, then: Then::Look };
+    Ok(Events(stream::unfold(state, next_of_job).boxed()))
+}
+
+async fn next_of_job(mut state: OneJob) -> Option<(Event, OneJob)> {
+    if let Then::End(event) = &mut state.then {
+        let event = event.take()?;
+        return Some((event, state));
+    }
+    if state.pace.is_too_slow() {
+        state.then = Then::End(None);
+        return Some((cut_off(), state));
+    }
+    loop {
+        let look = state.watched.borrow_and_update().clone();
+        match look {
+            Look::Gone => {
+                state.then = Then::End(None);
+                return Some((last("end", "the job is gone"), state));
+            }
+            Look::At(view) => {
+                if let Some(event) = news(&mut state, &view) {
+                    state.pace.sent();
+                    return Some((event, state));
+                }
+                if view.state.is_terminal() {
+                    state.then = Then::End(None);
+                    return Some((last("end", "the job is over"), state));
+                }
+            }
+            Look::NotYet => {}
+        }
+        let stopped = state.pace.api.stopped();
+        tokio::select! {
+            changed = state.watched.changed() => changed.ok()?,
+            () = stopped => {
+                state.then = Then::End(None);
+                return Some((shutting_down(), state));
+            }
+        }
+    }
+}
+
+/// The job as an event, if the reader does not know it like that.
+fn news(state: &mut OneJob, view: &JobView) -> Option<Event> {
+    // Names, numbers and texts: it can be written.
+    let json = serde_json::to_string(view).unwrap_or_default();
+    let tag = blake3::hash(json.as_bytes()).to_hex()[..16].to_owned();
+    if state.tag.as_ref() == Some(&tag) {
+        return None;
+    }
+    if view.state.is_terminal() {
+        state.then = Then::End(Some(last("end", "the job is over")));
+    }
+    state.tag = Some(tag.clone());
+    Some(Event::default().event("job").id(tag).data(json))
+}
+
+// -- events
+
+/// Which events.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Which {
+    /// Of these topics, like `order.*`; all, if none is named, but the ends of jobs, which have to be named: `job.*`.
+    topic: Vec<TopicPattern>,
+}
+
+struct Log {
+    pace: Pace,
+    head: watch::Receiver<i64>,
+    namespace: Namespace,
+    topics: Topics,
+    /// Up to where the log was looked at.
+    position: i64,
+    /// Events that were read and not sent yet; at most a page.
+    read: VecDeque<(i64, StoredEvent)>,
+    is_over: bool,
+}
+
+async fn events(call: Call<Nothing, Which>) -> Result<Events, Problem> {
+    let head = call.api.watcher.head();
+    let position = match position_of(&call.headers)? {
+        Some(position) => position,
+        None => call.store().log_head().await?,
+    };
+    let topics = match &call.query.topic[..] {
+        [] => vec!["**".parse()?],
+        topics => topics.to_vec(),
+    };
+    let state = Log {
+        pace: Pace::new(Arc::clone(&call.api)),
+        head,
+        namespace: call.namespace_or_default(),
+        topics: Topics(topics),
+        position,
+        read: VecDeque::new(),
+        is_over: false,
+    };
+    Ok(Events(stream::unfold(state, next_of_log).boxed()))
+}
+
+fn position_of(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+    let Some(id) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
+    let position = id.to_str().ok().and_then(|id| id.parse::<i64>().ok()).filter(|position| *position >= 0);
+    let fix = "pass the id of the last event that was read, or leave it out";
+    position
+        .map(Some)
+        .ok_or_else(|| Problem::invalid("Last-Event-ID", "it is none that this stream gave", fix))
+}
+
+async fn next_of_log(mut state: Log) -> Option<(Event, Log)> {
+    if state.is_over {
+        return None;
+    }
+    if state.pace.is_too_slow() {
+        state.is_over = true;
+        return Some((cut_off(), state));
+    }
+    let api = Arc::clone(&state.pace.api);
+    loop {
+        if let Some((position, stored)) = state.read.pop_front() {
+            let Ok(listed) = Listed::of(&stored) else { continue };
+            // What was read from JSON can be written as such.
+            let json = serde_json::to_string(&listed).unwrap_or_default();
+            state.pace.sent();
+            return Some((Event::default().event("event").id(position.to_string()).data(json), state));
+        }
+        if api.is_stopping() {
+            state.is_over = true;
+            return Some((shutting_down(), state));
+        }
+        state.head.borrow_and_update();
+        let read = ReadLog {
+            namespace: state.namespace.clone(),
+            topics: state.topics.clone(),
+            after: state.position,
+            limit: PAGE,
+            scan_max: SCAN_MAX,
+        };
+        match api.client.store().read_log(read).await {
+            Ok(page) => {
+                state.position = page.scanned.max(state.position);
+                state.read = page.events.into();
+                if !state.read.is_empty() || !page.is_end {
+                    continue;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "reading the log of events for a stream");
+                state.is_over = true;
+                return Some((last("end", "the store is out of order; connect again"), state));
+            }
+        }
+        let stopped = api.stopped();
+        tokio::select! {
+            changed = state.head.changed() => changed.ok()?,
+            () = stopped => {}
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The API against a store in memory: in process where it can be, over real connections where it has to be.
+
+mod answers;
+mod connections;
+mod document;
+mod jobs;
+mod live;
+mod nobody_gets_in;
+mod resources;
+mod shutdown;
+mod tenants;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use taskwright::Env;
+use taskwright_core::attempt::{self, Facts, Outcome};
+use taskwright_core::{Actor, JobId, Kind, Namespace, WorkerId};
+use taskwright_store::memory::MemoryStore;
+use taskwright_store::{Claim, ClaimedJob, Finish, NewWorker, SharedStore, Store};
+use tower::ServiceExt as _;
+
+use super::hosts::Hosts;
+use super::permission::{Caller, Permission};
+use super::problem::{Problem, Sort};
+use super::state::{Api, Authenticate, Limits, Made};
+use crate::App;
+use crate::config::Config;
+
+/// A store and the API on it.
+pub(super) struct Site {
+    pub(super) store: MemoryStore,
+    pub(super) env: Env,
+    pub(super) api: Arc<Api>,
+    router: Router,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: http::HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The end of the type of the problem that it is.
+    pub(super) fn problem(&self) -> String {
+        assert_eq!(self.headers[CONTENT_TYPE], "application/problem+json", "{self:?}");
+        let json = self.json();
+        assert_eq!(json["status"], self.status.as_u16());
+        for field in ["title", "detail", "what", "why", "fix", "instance"] {
+            assert!(json[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {json}");
+        }
+        let kind = json["type"].as_str().unwrap();
+        kind.strip_prefix("urn:taskwright:problem:").unwrap().to_owned()
+    }
+
+    /// The answer, which must be good.
+    pub(super) fn good(self) -> Value {
+        assert!(self.status.is_success(), "{self:?}");
+        self.json()
+    }
+}
+
+pub(crate) fn made(store: &MemoryStore, env: &Env, authenticate: Authenticate, limits: Limits) -> Made {
+    let store: SharedStore = Arc::new(store.handle());
+    let (app, config) = (App::new().with_kinds(["mail".to_owned()]), Config::default());
+    let hosts = Hosts::of("127.0.0.1".parse().unwrap());
+    Made { store, env: env.clone(), app, config, limits, hosts, authenticate }
+}
+
+impl Site {
+    /// With the local user, who may do everything.
+    pub(super) fn new() -> Self {
+        Self::with(super::state::local_user(Actor::new("tester").unwrap()))
+    }
+
+    pub(super) fn with(authenticate: Authenticate) -> Self {
+        Self::limited(authenticate, Limits::default())
+    }
+
+    pub(super) fn limited(authenticate: Authenticate, limits: Limits) -> Self {
+        let (env, store) = (Env::system(), MemoryStore::new());
+        let api = Api::new(made(&store, &env, authenticate, limits));
+        let router = super::router(&api);
+        Self { store, env, api, router }
+    }
+
+    /// The same on a store that others look at, too.
+    fn on_memory(store: &MemoryStore) -> Self {
+        let env = Env::system();
+        let user = super::state::local_user(Actor::new("tester").unwrap());
+        let api = Api::new(made(store, &env, user, Limits::default()));
+        let router = super::router(&api);
+        Self { store: store.handle(), env, api, router }
+    }
+
+    /// The same on another store, for tests that look at it through the API alone.
+    pub(super) fn on(store: SharedStore) -> Self {
+        let mut site = Self::new();
+        let user = super::state::local_user(Actor::new("tester").unwrap());
+        let made = Made { store, ..made(&site.store, &site.env, user, Limits::default()) };
+        site.api = Api::new(made);
+        site.router = super::router(&site.api);
+        site
+    }
+
+    /// A request as a program of this machine sends it.
+    pub(super) fn request(method: Method, path: &str, body: Option<Value>) -> Request<Body> {
+        let request = Request::builder().method(method).uri(path).header(HOST, "127.0.0.1:7411");
+        match body {
+            None => request.body(Body::empty()).unwrap(),
+            Some(body) => {
+                let request = request.header(CONTENT_TYPE, "application/json");
+                request.body(Body::from(body.to_string())).unwrap()
+            }
+        }
+    }
+
+    pub(super) async fn raw(&self, request: Request<Body>) -> Response {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = self.raw(request).await.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(bytes.into()).unwrap(),
+        }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send(Self::request(Method::GET, path, None)).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Self::request(Method::POST, path, Some(body))).await
+    }
+
+    /// The same as somebody who has this token.
+    pub(super) async fn get_as(&self, token: &str, path: &str) -> Answer {
+        self.send(bearing(token, Self::request(Method::GET, path, None))).await
+    }
+
+    pub(super) async fn post_as(&self, token: &str, path: &str, body: Value) -> Answer {
+        self.send(bearing(token, Self::request(Method::POST, path, Some(body)))).await
+    }
+
+    /// Stores a job of the kind `mail`, and gives its id.
+    pub(super) async fn job(&self) -> JobId {
+        let stored = self.post("/api/v1/jobs", serde_json::json!({ "kind": "mail" })).await.good();
+        stored["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// A worker, with what it claims.
+    pub(super) async fn claim(&self, limit: usize) -> (WorkerId, Vec<ClaimedJob>) {
+        self.claim_of("mail", limit).await
+    }
+
+    async fn claim_of(&self, kind: &str, limit: usize) -> (WorkerId, Vec<ClaimedJob>) {
+        let worker = self.env.worker_id();
+        let new = NewWorker {
+            id: worker,
+            host: "here".to_owned(),
+            pid: 7,
+            concurrency: 4,
+            queues: Vec::new(),
+            lease: Duration::from_secs(3_600),
+        };
+        self.store.register(self.env.now(), self.env.monotonic_us(), new).await.unwrap();
+        let claim = Claim {
+            worker,
+            now: self.env.now(),
+            kinds: vec![Kind::new(kind).unwrap()],
+            queues: None,
+            namespace: None,
+            priority_max: None,
+            limit,
+        };
+        (worker, self.store.claim(claim).await.unwrap().jobs)
+    }
+
+    /// Has a worker claim the next job.
+    pub(super) async fn claim_next(&self) -> (WorkerId, ClaimedJob) {
+        let (worker, mut jobs) = self.claim(1).await;
+        (worker, jobs.pop().unwrap())
+    }
+
+    /// Ends what that worker runs, with this result.
+    pub(super) async fn complete(&self, (worker, job): (WorkerId, ClaimedJob), result: &str) {
+        let now = self.env.now();
+        let facts = Facts {
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+            backoff: taskwright_core::Backoff::default(),
+            delivery: taskwright_core::Delivery::default(),
+            cancel_requested: false,
+            now,
+            dice: 0.5,
+        };
+        let decision = attempt::decide(Outcome::Completed { result: Some(result.to_owned()) }, &facts);
+        let finish = Finish {
+            key: job.key,
+            attempt: job.attempt,
+            started_at: now,
+            ended_at: now,
+            decision,
+            usage: None,
+            follow_ups: Vec::new(),
+            snoozes_max: 0,
+        };
+        self.store.finish(now, worker, vec![finish]).await.unwrap();
+    }
+}
+
+pub(super) fn bearing(token: &str, mut request: Request<Body>) -> Request<Body> {
+    request.headers_mut().insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+/// Knows `root`, who may do everything; `NAMESPACE`, who may do everything there; `NAMESPACE:viewer`, who may look; `nobody`,
+/// who may do nothing; and lets nobody else in.
+pub(super) fn by_token() -> Authenticate {
+    Box::new(|parts| {
+        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = header.and_then(|header| header.strip_prefix("Bearer "));
+        let Some(token) = token.filter(|token| !token.starts_with("bad")) else {
+            let fix = "send Authorization: Bearer TOKEN";
+            return Err(Problem::new(
+                Sort::Unauthenticated,
+                "the request",
+                "it has no token that is known",
+                fix,
+            ));
+        };
+        let actor = Actor::new(token).unwrap();
+        let (namespace, role) = token.split_once(':').unwrap_or((token, "admin"));
+        let namespace = Namespace::new(namespace).unwrap();
+        let may = |permission: &&Permission| match role {
+            "viewer" => permission.as_str().ends_with(".view"),
+            _ => true,
+        };
+        let these: Vec<Permission> = Permission::ALL.iter().filter(may).copied().collect();
+        Ok(match token {
+            "root" => Caller::superuser(actor),
+            "nobody" => Caller::restricted(actor, []),
+            _ => Caller::restricted(actor, [(namespace, these)]),
+        })
+    })
+}
+
+/// Whether something is not ready, after it was begun.
+pub(super) fn is_pending(future: std::pin::Pin<&mut impl Future>) -> bool {
+    future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending()
+}
+
+/// As the user of this machine.
+pub(crate) fn local_user(actor: &Actor) -> Authenticate {
+    super::state::local_user(actor.clone())
+}
+
+/// Stores a job of this kind, and has a worker complete it.
+pub(crate) async fn run_one(store: &MemoryStore, kind: &str) {
+    let site = Site::on_memory(store);
+    let job = serde_json::json!({ "kind": kind, "any_kind": true });
+    site.post("/api/v1/jobs", job).await.good();
+    let (worker, mut jobs) = site.claim_of(kind, 1).await;
+    site.complete((worker, jobs.pop().unwrap()), "null").await;
+    site.store.unregister(site.env.now(), worker).await.unwrap();
+}

@@ -1,0 +1,145 @@
+//! Nothing of one namespace is seen or changed from another, on any path, and nobody can tell what is not there from what is
+//! not theirs.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Site, bearing, by_token};
+
+/// What stands in everything that belongs to the namespace `b`,
+const CANARY: &str = "canary-7f3a";
+/// and what it is called.
+const NAME: &str = "named-91c4";
+
+/// A job, a schedule, a webhook, an event, a bulk and a queue of `b`, all with the canary.
+async fn furnish(site: &Site) -> Vec<String> {
+    let job = site
+        .post_as(
+            "b",
+            "/api/v1/jobs",
+            json!({ "kind": "mail", "args": CANARY, "owner": CANARY, "queue": NAME, "hold": true }),
+        )
+        .await
+        .good();
+    let trigger = json!({ "type": "every", "period": "1h" });
+    let schedule = json!({ "name": NAME, "kind": "mail", "queue": CANARY, "triggers": [{ "id": "t", "trigger": trigger }] });
+    site.post_as("b", "/api/v1/schedules", schedule).await.good();
+    let hook = json!({ "name": NAME, "url": "https://example.org/", "topics": [CANARY] });
+    site.post_as("b", "/api/v1/webhooks", hook).await.good();
+    let event =
+        site.post_as("b", "/api/v1/events", json!({ "topic": CANARY, "payload": CANARY })).await.good();
+    let bulk = json!({ "type": "count", "params": { "kind": "mail", "size": 3, "args": CANARY } });
+    let bulk = site.post_as("b", "/api/v1/bulk", bulk).await.good();
+    [&job["id"], &event["id"], &bulk["id"]].map(|id| id.as_str().unwrap().to_owned()).to_vec()
+}
+
+#[tokio::test]
+async fn no_answer_to_another_namespace_has_anything_of_it() {
+    let site = Site::with(by_token());
+    let ids = furnish(&site).await;
+    let mut asked = 0;
+    for operation in crate::http::operations::table() {
+        if operation.is_stream {
+            continue;
+        }
+        for id in &ids {
+            let path = operation.path.replace("{id}", id).replace("{queue}", NAME).replace("{name}", NAME);
+            let of_many = operation.is_mutation().then(|| json!({ "ids": [id] }));
+            let nothing = operation.is_mutation().then(|| json!({}));
+            for body in [of_many, nothing, None] {
+                let request = Site::request(operation.method.clone(), &path, body);
+                let answer = site.send(bearing("a", request)).await;
+                // What the caller has said may come back: it tells nothing new.
+                let mut secrets: Vec<&str> = ids.iter().filter(|of| *of != id).map(String::as_str).collect();
+                secrets.push(CANARY);
+                secrets.extend((!path.contains(NAME)).then_some(NAME));
+                for secret in secrets {
+                    assert!(!answer.text.contains(secret), "{} {path}: {}", operation.id, answer.text);
+                }
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 500, "{asked}");
+    // All of it is as it was.
+    let job = site.get_as("b", &format!("/api/v1/jobs/{}", ids[0])).await.good();
+    assert_eq!((job["state"].as_str(), job["timeline"].as_array().unwrap().len()), (Some("held"), 1));
+    assert_eq!(site.get_as("b", "/api/v1/schedules").await.good()["items"][0]["state"], "on");
+    assert_eq!(site.get_as("b", "/api/v1/webhooks").await.good()["items"][0]["status"], "on");
+}
+
+#[tokio::test]
+async fn what_is_not_there_and_what_is_somebody_else_s_answer_the_same_bytes() {
+    let site = Site::with(by_token());
+    let ids = furnish(&site).await;
+    let (foreign, missing) = (&ids[0], site.env.job_id().to_string());
+    let places = ["", "/result", "/progress", "/logs", "/wait", "/events"];
+    let looks = places.map(|place| (Method::GET, place.to_owned()));
+    let verbs = ["cancel", "retry", "run-now", "awaken", "release", "free", "delete"];
+    let changes = verbs.map(|verb| (Method::POST, format!("/{verb}")));
+    for (method, place) in looks.into_iter().chain(changes) {
+        let ask = |id: &str| {
+            let body = (method == Method::POST).then(|| json!({}));
+            bearing("a", Site::request(method.clone(), &format!("/api/v1/jobs/{id}{place}"), body))
+        };
+        let of_foreign = site.send(ask(foreign)).await;
+        let of_missing = site.send(ask(&missing)).await;
+        assert_eq!(of_foreign.status, StatusCode::NOT_FOUND, "{place}");
+        assert_eq!(
+            of_foreign.text.replace(foreign.as_str(), "ID"),
+            of_missing.text.replace(&missing, "ID"),
+            "{place}"
+        );
+        assert_eq!(of_foreign.headers, of_missing.headers, "{place}");
+    }
+    let many = |id: &str| json!({ "ids": [id] });
+    let of_foreign = site.post_as("a", "/api/v1/jobs/cancel", many(foreign)).await;
+    let of_missing = site.post_as("a", "/api/v1/jobs/cancel", many(&missing)).await;
+    assert_eq!(of_foreign.text.replace(foreign.as_str(), "ID"), of_missing.text.replace(&missing, "ID"));
+    assert_eq!(of_foreign.json()["items"][0]["result"], "unknown");
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_not_theirs_is_refused_whether_there_is_one_or_not() {
+    let site = Site::with(by_token());
+    furnish(&site).await;
+    let of_foreign = site.get_as("a", "/api/v1/jobs?namespace=b").await;
+    let of_missing = site.get_as("a", "/api/v1/jobs?namespace=c").await;
+    assert_eq!(of_foreign.problem(), "forbidden");
+    assert_eq!(of_foreign.text, of_missing.text);
+    // One that nobody names is their own.
+    assert_eq!(site.get_as("a", "/api/v1/jobs").await.good()["items"], json!([]));
+    assert_eq!(site.get_as("root", "/api/v1/jobs").await.good()["items"].as_array().unwrap().len(), 2);
+    assert_eq!(site.get_as("root", "/api/v1/jobs?namespace=a").await.good()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_namespace_inside_a_request_does_not_lead_elsewhere() {
+    let site = Site::with(by_token());
+    let trigger = json!({ "type": "every", "period": "1h" });
+    let schedule = json!({ "name": "s", "namespace": "b", "kind": "mail", "triggers": [{ "id": "t", "trigger": trigger }] });
+    assert_eq!(site.post_as("a", "/api/v1/schedules", schedule).await.problem(), "invalid");
+    let job = json!({ "kind": "mail", "namespace": "b" });
+    assert_eq!(site.post_as("a", "/api/v1/jobs", job).await.problem(), "invalid");
+    // Nor to an address that is the operator's own.
+    let hook = json!({ "name": "h", "url": "http://127.0.0.1:1/", "allow_private": true });
+    assert_eq!(site.post_as("a", "/api/v1/webhooks", hook.clone()).await.problem(), "forbidden");
+    assert!(site.post_as("root", "/api/v1/webhooks", hook).await.good()["secret"].is_string());
+    // A key of one's own stands for one's own job, even when somebody else has the same.
+    let with_key = |token: &str| {
+        let mut request = Site::request(Method::POST, "/api/v1/jobs", Some(json!({ "kind": "mail" })));
+        request.headers_mut().insert("idempotency-key", "same".parse().unwrap());
+        bearing(token, request)
+    };
+    let stored: Vec<Value> =
+        [site.send(with_key("a")).await.good(), site.send(with_key("b")).await.good()].to_vec();
+    assert_ne!(stored[0]["id"], stored[1]["id"]);
+    assert_eq!(stored[1]["existing"], false);
+    // The cursor of a page says a place, and not whose.
+    let page = site.get_as("b", "/api/v1/jobs?limit=1").await.good();
+    let id: taskwright_core::JobId = stored[1]["id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(page["items"][0]["id"], stored[1]["id"]);
+    let cursor = crate::http::cursor::write(&id);
+    let page = site.get_as("a", &format!("/api/v1/jobs?oldest_first=true&cursor={cursor}")).await.good();
+    assert!(page["items"].as_array().unwrap().iter().all(|job| job["namespace"] == "a"), "{page}");
+}

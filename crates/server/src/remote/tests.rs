@@ -1,0 +1,416 @@
+//! A verb over HTTP does and says what it does and says on a store.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use taskwright::Env;
+use taskwright_store::Store;
+use taskwright_store::memory::MemoryStore;
+use tokio::sync::oneshot;
+
+use crate::config::Listen;
+use crate::http::{Limits, Server};
+use crate::output::Terminal;
+use crate::{App, Exit, Io};
+
+/// A store in memory, and a server on it.
+struct Site {
+    store: MemoryStore,
+    url: String,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Site {
+    fn new() -> Self {
+        let store = MemoryStore::new();
+        let served = store.handle();
+        let (stop, stopped) = oneshot::channel();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let server = Server::bind("127.0.0.1:0".parse::<Listen>().unwrap()).await.unwrap().unwrap();
+                tell.send(server.url()).unwrap();
+                let user = crate::http::tests::local_user(&crate::cli::local_actor());
+                let made = crate::http::tests::made(&served, &Env::system(), user, Limits::default());
+                let running = server.run(made);
+                // Dropping the other end is as good as saying so.
+                let _ = stopped.await;
+                running.close().await;
+            });
+        });
+        Self { store, url: told.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Has a job run to its end, and rolls that up.
+    fn end_one(&self) {
+        use taskwright_store::RollUpStore as _;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let worked = runtime.block_on(async {
+            crate::http::tests::run_one(&self.store, "probe").await;
+            self.store.roll_up(1_000).await.unwrap()
+        });
+        assert!(worked.executions > 0);
+    }
+
+    /// Runs a command on the store itself.
+    fn on_store(&self, words: &[&str]) -> Ran {
+        let store: Arc<dyn Store> = Arc::new(self.store.handle());
+        run(words, Some(store))
+    }
+
+    /// Runs a command over HTTP.
+    fn over_http(&self, words: &[&str]) -> Ran {
+        let words: Vec<&str> = ["--server", &self.url].iter().chain(words).copied().collect();
+        run(&words, None)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// What a command left behind.
+#[derive(Clone, Debug, PartialEq)]
+struct Ran {
+    exit: Exit,
+    out: String,
+    err: String,
+}
+
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+fn run(words: &[&str], store: Option<Arc<dyn Store>>) -> Ran {
+    let (out, err) = (Shared::default(), Shared::default());
+    let io = Io {
+        input: Box::new(std::io::empty()),
+        out: Box::new(out.clone()),
+        err: Box::new(err.clone()),
+        terminal: Terminal::default(),
+    };
+    let exit =
+        crate::cli::run(App::new(), std::iter::once("taskwright").chain(words.iter().copied()), io, store);
+    Ran { exit, out: out.text(), err: err.text() }
+}
+
+/// The ids in a text, in their order, once each.
+fn ids(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for word in text.split(|c: char| !(c.is_ascii_hexdigit() || c == '-')) {
+        if word.len() == 36 && word.matches('-').count() == 4 && !found.iter().any(|known| known == word) {
+            found.push(word.to_owned());
+        }
+    }
+    found
+}
+
+/// Text without what is another in each run: ids are numbered as they come, and times are gone.
+fn plain(ran: &Ran, known: &mut Vec<String>) -> Ran {
+    let mut clean = |text: &str| {
+        for id in ids(text) {
+            if !known.contains(&id) {
+                known.push(id);
+            }
+        }
+        let mut text = text.to_owned();
+        for (number, id) in known.iter().enumerate() {
+            text = text.replace(id, &format!("<{number}>"));
+        }
+        // Times have a digit, a colon and a digit; dates, two dashes: the digits of each word that has one go.
+        let timeless = |word: &str| match word.contains(':') && word.contains("20") {
+            true => word.chars().filter(|c| !c.is_ascii_digit()).collect(),
+            false => word.to_owned(),
+        };
+        text.split_inclusive([' ', ',', '\n', '}']).map(timeless).collect::<String>()
+    };
+    Ran { exit: ran.exit, out: clean(&ran.out), err: clean(&ran.err) }
+}
+
+/// What is typed, one after the other; `$N` is the N-th id that was printed so far.
+const SCRIPT: &[&str] = &[
+    "enqueue mail --any-kind --args {\"a\":1.50} --queue outbox --priority high --owner alice",
+    "enqueue mail --any-kind --in 2h --max-attempts none --backoff fixed:5s --timeout 90s --unique k --json",
+    "enqueue mail --any-kind --unique k",
+    "enqueue report --any-kind --hold --at-most-once",
+    "enqueue exec -- echo hello",
+    "enqueue mail",
+    "queues pause outbox other",
+    "queues pause outbox --json",
+    "queues resume other",
+    "queues resume other --json",
+    "jobs delay $0 --in 1h",
+    "jobs run-now $0 --json",
+    "jobs run-now $0",
+    "jobs reprioritise $0 --to realtime",
+    "jobs release $2 --reason because",
+    "jobs cancel $1 01890000-0000-7000-8000-000000000000",
+    "jobs cancel --kind report --yes --json",
+    "jobs cancel --kind nothing --yes",
+    "jobs retry $2",
+    "jobs awaken $2",
+    "jobs free $2",
+    "jobs delete $0",
+    "jobs cancel $0 --json",
+    "jobs delete $0 --json",
+    "jobs show $0",
+    "jobs cancel",
+    "events emit order.paid --payload {\"order\":7} --key 7",
+    "events emit order.paid --json",
+    "queues purge outbox --yes",
+    "queues purge default --yes --json",
+    "queues show nothing",
+    "workers stop 01890000-0000-7000-8000-000000000000",
+    "workers list",
+    "schedules add tick --every 1h --task mail --any-kind",
+    "schedules add tick --every 2h --task mail --any-kind --json",
+    "schedules add tick --every 2h --task mail --any-kind",
+    "schedules list --json",
+    "schedules fire tick --at 2026-01-05T07:00:00Z",
+    "schedules fire tick --at 2026-01-05T07:00:00Z --json",
+    "schedules fire nothing",
+    "schedules history tick --json",
+    "schedules pause tick nothing",
+    "schedules pause tick --json",
+    "schedules show tick --json",
+    "schedules resume tick",
+    "schedules remove tick nothing",
+    "schedules list",
+    "generators list",
+    "generators pause nothing",
+    "bulk create mail --size 3 --any-kind --on-failure 5%",
+    "bulk list --json",
+    "bulk pause $4 --reason later",
+    "bulk pause $4 --json",
+    "bulk resume $4",
+    "bulk cancel $4 --reason enough",
+    "bulk show $4 --json",
+    "bulk retry $4 --yes",
+    "bulk show 01890000-0000-7000-8000-000000000000",
+    "webhooks add billing https://example.org/hook --topic order.* --json --secret-file SECRET",
+    "webhooks add billing https://example.org/hook",
+    "webhooks list --json",
+    "webhooks disable billing nothing --reason moving",
+    "webhooks disable billing --drop --json",
+    "webhooks show billing --json",
+    "webhooks enable billing",
+    "webhooks enable billing --json",
+    "webhooks redeliver billing --after 1h",
+    "webhooks deliveries billing",
+    "webhooks rotate nothing",
+    "webhooks remove billing nothing",
+    "webhooks show billing",
+];
+
+#[test]
+fn what_is_changed_over_http_is_told_in_the_same_words() {
+    let (here, there) = (Site::new(), Site::new());
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    std::fs::write(&secret, "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    let (mut known_here, mut known_there) = (Vec::new(), Vec::new());
+    let (mut typed_here, mut typed_there) = (Vec::<String>::new(), Vec::<String>::new());
+    for line in SCRIPT {
+        let words = |typed: &[String]| -> Vec<String> {
+            let fill = |word: &str| match word.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
+                Some(number) => typed[number].clone(),
+                None => word.to_owned(),
+            };
+            line.split(' ')
+                .map(|word| if word == "SECRET" { secret.to_str().unwrap().to_owned() } else { fill(word) })
+                .collect()
+        };
+        let (mine, yours) = (words(&typed_here), words(&typed_there));
+        let on_store = here.on_store(&mine.iter().map(String::as_str).collect::<Vec<_>>());
+        let over_http = there.over_http(&yours.iter().map(String::as_str).collect::<Vec<_>>());
+        let (over_http_, on_store_) =
+            (plain(&over_http, &mut known_there), plain(&on_store, &mut known_here));
+        assert_eq!(ageless(&over_http_), ageless(&on_store_), "{line}");
+        if line.starts_with("enqueue") || line.starts_with("bulk create") {
+            for (typed, ran) in [(&mut typed_here, &on_store), (&mut typed_there, &over_http)] {
+                let new = ids(&ran.out).into_iter().filter(|id| !typed.contains(id)).collect::<Vec<_>>();
+                typed.extend(new);
+            }
+        }
+    }
+    // And nothing else was done than here.
+    let all = ["jobs", "list", "--oldest-first"];
+    let (on_store, of_server) = (here.on_store(&all), there.on_store(&all));
+    assert!(on_store.out.lines().count() > 2);
+    assert_eq!(ageless(&plain(&of_server, &mut known_there)), ageless(&plain(&on_store, &mut known_here)));
+}
+
+/// Text without how long ago something was, which is another at each look.
+fn ageless(ran: &Ran) -> Ran {
+    let is_unit = |word: &str| matches!(word, "us" | "ms" | "s" | "min" | "h" | "d");
+    let is_number = |word: &str| {
+        let word = word.trim_start_matches('(');
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_digit() || c == '.')
+    };
+    let line = |line: &str| {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        for at in (1..words.len()).rev() {
+            if is_unit(words[at].trim_end_matches([',', ':'])) && is_number(words[at - 1]) {
+                words[at - 1] = "AGE";
+                words.remove(at);
+            }
+        }
+        words.join(" ").replace("(now)", "AGE ago)").replace(" now", " AGE ago")
+    };
+    let clean = |text: &str| text.lines().map(line).collect::<Vec<_>>().join("\n");
+    Ran { exit: ran.exit, out: clean(&ran.out), err: clean(&ran.err) }
+}
+
+/// What looks, on a store that has something to see.
+const LOOKS: &[&str] = &[
+    "jobs list",
+    "jobs list --json",
+    "jobs list --json --oldest-first --limit 2",
+    "jobs list --kind MA* --state available,held --owner al*",
+    "jobs list --no-owner --json",
+    "jobs list --namespace other",
+    "jobs list --min-priority bulk --json",
+    "jobs show --kind mail",
+    "jobs show --kind mail --json",
+    "jobs show $0 --json",
+    "jobs show $0 --namespace other",
+    "jobs logs $0",
+    "jobs logs $0 --json",
+    "jobs wait $0 --timeout 0s",
+    "jobs wait 01890000-0000-7000-8000-000000000000",
+    "jobs watch $0 01890000-0000-7000-8000-000000000000 --timeout 0s",
+    "queues list",
+    "queues list --json",
+    "queues show outbox --json",
+    "events list",
+    "events list --json",
+    "events list --topic order.paid -n 1",
+    "workers list --all --json",
+    "schedules list",
+    "schedules list --json",
+    "schedules show tick",
+    "schedules show tick --json",
+    "schedules next tick -n 3 --json",
+    "schedules next tick --from 2099-01-01T00:00:00Z",
+    "schedules history tick",
+    "schedules history tick --json -n 1",
+    "schedules show nothing",
+    "generators list --json",
+    "generators show bulk:count:$1 --json",
+    "generators dead bulk:count:$1",
+    "bulk list",
+    "bulk list --json",
+    "bulk show $1",
+    "bulk show $1 --json",
+    "webhooks list",
+    "webhooks list --json",
+    "webhooks show billing",
+    "webhooks show billing --json",
+    "webhooks show nothing",
+    "webhooks deliveries billing --json",
+    "stats",
+    "stats --by queue --since 2h",
+    "stats --by kind --every hour --json",
+    "stats --kind nothing",
+    "stats --namespace other --json",
+];
+
+#[test]
+fn what_is_looked_at_over_http_looks_the_same() {
+    let site = Site::new();
+    for line in SCRIPT.iter().take(6).chain(&["events emit order.paid", "events emit order.sent --json"]) {
+        site.on_store(&line.split(' ').collect::<Vec<_>>());
+    }
+    site.on_store(&["queues", "pause", "outbox"]);
+    for line in [
+        "schedules add tick --every 1h --task mail --any-kind",
+        "schedules fire tick --at 2026-01-05T07:00:00Z",
+        "schedules fire tick --at 2026-01-06T07:00:00Z",
+        "schedules pause tick",
+        "webhooks add billing https://example.org/hook --topic order.*",
+        "webhooks disable billing --reason moving",
+        "schedules add daily --cron 0/5_*_*_*_* --timezone Europe/Berlin --task mail --any-kind",
+    ] {
+        let words: Vec<String> = line.split(' ').map(|word| word.replace('_', " ")).collect();
+        let ran = site.on_store(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+    }
+    let queue = site.on_store(&["jobs", "cancel", "--kind", "exec", "--yes"]);
+    assert_eq!(queue.exit, Exit::Ok);
+    site.end_one();
+    let bulk = site.on_store(&["bulk", "create", "mail", "--size", "3", "--any-kind"]).out;
+    let id = ids(&site.on_store(&["jobs", "list", "--oldest-first"]).out).remove(0);
+    let mut seen = 0;
+    for line in LOOKS {
+        let words: Vec<&str> = line.split(' ').collect();
+        let words: Vec<String> =
+            words.iter().map(|word| word.replace("$0", &id).replace("$1", bulk.trim())).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (on_store, over_http) = (site.on_store(&words), site.over_http(&words));
+        assert_eq!(ageless(&over_http), ageless(&on_store), "{line}");
+        seen += on_store.out.len();
+    }
+    assert!(seen > 5_000, "{seen}");
+}
+
+#[test]
+fn many_jobs_of_a_file_are_stored_over_http() {
+    let site = Site::new();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jobs.ndjson");
+    let line = |n: usize| format!("{{\"kind\": \"mail\", \"args\": {n}}}\n");
+    std::fs::write(&file, (0..2_500).map(line).collect::<String>()).unwrap();
+    let ran = site.over_http(&["enqueue", "--from-file", file.to_str().unwrap(), "--any-kind"]);
+    assert_eq!((ran.exit, ids(&ran.out).len()), (Exit::Ok, 2_500), "{}", ran.err);
+    let listed = site.over_http(&["jobs", "list", "--json"]);
+    assert_eq!(listed.out.lines().count(), 2_500);
+}
+
+#[test]
+fn what_needs_the_store_itself_is_refused_and_a_server_that_is_not_there_is_told() {
+    let site = Site::new();
+    for verb in ["up", "serve", "worker", "migrate", "doctor", "gc list"] {
+        let ran = site.over_http(&verb.split(' ').collect::<Vec<_>>());
+        assert_eq!(ran.exit, Exit::Usage, "{verb}: {}", ran.err);
+        assert!(ran.err.contains("needs the store itself"), "{verb}: {}", ran.err);
+    }
+    let url = site.url.clone();
+    drop(site);
+    let ran = run(&["--server", &url, "jobs", "list"], None);
+    assert_eq!(ran.exit, Exit::Operational);
+    assert!(ran.err.contains("cannot be reached: connection refused"), "{}", ran.err);
+    for (server, why) in [
+        ("nonsense", "it is no URL"),
+        ("ftp://localhost", "neither http:// nor https://"),
+        ("http://me:secret@localhost", "holds a name or a password"),
+        ("http://localhost/path", "has a path or a query"),
+    ] {
+        let ran = run(&["--server", server, "jobs", "list"], None);
+        assert_eq!(ran.exit, Exit::Usage, "{server}");
+        assert!(ran.err.contains(why) && !ran.err.contains("secret"), "{server}: {}", ran.err);
+    }
+    let open = run(&["--server", "http://example.org", "--token", "t", "jobs", "list"], None);
+    assert!(open.err.contains("for everybody to read"), "{}", open.err);
+}

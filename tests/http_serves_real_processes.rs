@@ -1,0 +1,163 @@
+//! The HTTP API of the real binary: where it listens, what it does, and how it ends.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use crate::support::{Site, lines_of, now, signal};
+
+/// A running `up` or `serve` that listens.
+struct Served {
+    child: Child,
+    lines: Receiver<String>,
+    address: String,
+}
+
+impl Served {
+    fn start<const N: usize>(site: &Site, args: [&str; N]) -> Self {
+        let mut command = site.taskwright(args);
+        command.env_remove("TASKWRIGHT_LISTEN").args(["--listen", "127.0.0.1:0"]);
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let lines = lines_of(child.stderr.take().unwrap());
+        let mut address = None;
+        loop {
+            let line = lines.recv_timeout(Duration::from_secs(30)).unwrap();
+            if let Some((_, found)) = line.split_once("http://") {
+                address = Some(found.to_owned());
+            }
+            if line.contains("Ctrl-C stops it") {
+                break;
+            }
+        }
+        Self { child, lines, address: address.unwrap() }
+    }
+
+    /// Asks, and gives status and body.
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        ask(&self.address, method, path, body).unwrap()
+    }
+
+    fn stop(mut self) -> (std::process::ExitStatus, Vec<String>) {
+        signal(self.child.id(), "TERM");
+        let status = self.child.wait().unwrap();
+        (status, std::mem::replace(&mut self.lines, std::sync::mpsc::channel().1).into_iter().collect())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ask(address: &str, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Ok((status, body.to_owned()))
+}
+
+fn id_of(stored: &str) -> String {
+    let from = stored.find("\"id\":\"").unwrap() + 6;
+    stored[from..from + 36].to_owned()
+}
+
+#[test]
+fn a_job_that_is_stored_over_http_runs_and_is_waited_for() {
+    let site = Site::new();
+    let up = Served::start(&site, ["up", "--workers", "1"]);
+    let (status, stored) =
+        up.ask("POST", "/api/v1/jobs", r#"{"kind":"exec","args":{"command":["echo","hello"]}}"#);
+    assert_eq!(status, 201, "{stored}");
+    let id = id_of(&stored);
+    let (status, job) = up.ask("GET", &format!("/api/v1/jobs/{id}/wait?timeout=30s"), "");
+    assert_eq!((status, job.contains("\"state\":\"completed\"")), (200, true), "{job}");
+    assert!(up.ask("GET", &format!("/api/v1/jobs/{id}/logs"), "").1.contains("hello\\n"));
+    assert!(up.ask("GET", "/metrics", "").1.contains("taskwright_workers{state=\"alive\"} 1"));
+    // The same with the command line, on another machine for all it knows.
+    let url = format!("http://{}", up.address);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut show = site.taskwright(["jobs", "wait", &id, "--server", &url]);
+    let shown = show.current_dir(elsewhere.path()).output().unwrap();
+    assert!(shown.status.success(), "{shown:?}");
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("completed"));
+    let (status, _) = up.stop();
+    assert!(status.success());
+}
+
+#[test]
+fn stopping_refuses_what_is_new_and_finishes_what_runs_and_what_waits_is_told() {
+    let site = Site::new();
+    let mut up = Served::start(&site, ["up", "--workers", "1", "--grace", "20s"]);
+    let script = "echo begun > begun; while [ ! -e go ]; do sleep 0.02; done; echo over";
+    let args = serde_json::json!({ "kind": "exec", "args": { "command": ["sh", "-c", script], "cwd": site.path() } });
+    let (_, stored) = up.ask("POST", "/api/v1/jobs", &args.to_string());
+    let id = id_of(&stored);
+    site.wait_until("the job to run", Duration::from_secs(20), || site.path().join("begun").exists());
+    let address = up.address.clone();
+    let path = format!("/api/v1/jobs/{id}/wait?timeout=60s");
+    let waiting = std::thread::spawn(move || ask(&address, "GET", &path, ""));
+    let mut following = TcpStream::connect(&up.address).unwrap();
+    write!(following, "GET /api/v1/jobs/{id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut following = BufReader::new(following).lines();
+    assert!(following.any(|line| line.unwrap() == "event: job"));
+
+    signal(up.child.id(), "TERM");
+    // Whoever follows is told, and what would change something is refused while the job goes on.
+    assert!(following.any(|line| line.is_ok_and(|line| line.contains("the server is being stopped"))));
+    let (status, problem) = up.ask("POST", "/api/v1/jobs", r#"{"kind":"exec","args":{"command":["true"]}}"#);
+    assert_eq!((status, problem.contains("urn:taskwright:problem:shutting-down")), (503, true), "{problem}");
+    let (status, job) = waiting.join().unwrap().unwrap();
+    assert_eq!((status, job.contains("\"state\":\"running\"")), (200, true), "{job}");
+    assert_eq!(up.ask("GET", "/readyz", "").0, 503);
+    assert_eq!(up.ask("GET", "/healthz", "").0, 200);
+    std::fs::write(site.path().join("go"), "").unwrap();
+    assert!(up.child.wait().unwrap().success());
+    assert_eq!(site.job(id.parse().unwrap()).view.state, taskwright::State::Completed);
+    assert!(ask(&up.address, "GET", "/healthz", "").is_err());
+}
+
+#[test]
+fn serve_stores_jobs_and_runs_none_and_ends_at_once() {
+    let site = Site::new();
+    let serve = Served::start(&site, ["serve"]);
+    let (status, stored) =
+        serve.ask("POST", "/api/v1/jobs", r#"{"kind":"exec","args":{"command":["true"]}}"#);
+    assert_eq!(status, 201);
+    let (_, job) = serve.ask("GET", &format!("/api/v1/jobs/{}/wait?timeout=0s", id_of(&stored)), "");
+    assert!(job.contains("\"state\":\"available\""), "{job}");
+    // A connection with nothing to say holds up nothing.
+    let _idle = TcpStream::connect(&serve.address).unwrap();
+    let began = now();
+    let (status, _) = serve.stop();
+    assert!(status.success());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_port_that_is_taken_and_an_address_that_is_open_are_refused_with_what_to_do() {
+    let site = Site::new();
+    let serve = Served::start(&site, ["serve"]);
+    let other = Site::new();
+    for verb in ["up", "serve"] {
+        let output = other.taskwright([verb, "--listen", &serve.address]).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{err}");
+        assert!(err.contains("listens there already") && err.contains("--listen none"), "{err}");
+        let output = other.taskwright([verb, "--listen", "0.0.0.0:7411"]).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{err}");
+        assert!(err.contains("others than this machine could reach it"), "{err}");
+    }
+}
