@@ -77,14 +77,16 @@ struct Global {
     /// The store [default: sqlite:.taskwright/taskwright.db]
     #[arg(long, global = true, value_name = "URL", env = context::STORE_VARIABLE, hide_env_values = true)]
     store: Option<String>,
-    /// A server to ask instead of a store, like `http://127.0.0.1:7411`
+    /// A server to ask instead
     #[arg(long, global = true, value_name = "URL", env = crate::remote::SERVER_VARIABLE, hide_env_values = true)]
     server: Option<String>,
     /// Who asks it; better in `TASKWRIGHT_TOKEN`, where nobody sees it
     #[arg(long, global = true, value_name = "T", env = crate::remote::TOKEN_VARIABLE, hide_env_values = true)]
+    #[arg(hide_short_help = true)]
     token: Option<String>,
     /// Where a PostgreSQL store's workers meet [default: see the guide]
     #[arg(long, global = true, value_name = "DIR", env = context::RUN_DIR_VARIABLE, hide_env_values = true)]
+    #[arg(hide_short_help = true)]
     run_dir: Option<PathBuf>,
     /// The config file [default: taskwright.toml, if there]
     #[arg(long, global = true, value_name = "FILE", env = "TASKWRIGHT_CONFIG", hide_env_values = true)]
