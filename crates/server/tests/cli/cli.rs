@@ -69,7 +69,7 @@ impl Cli {
     }
 
     /// The same, as another program.
-    pub(crate) fn as_app(mut self, app: App) -> Self {
+    pub(crate) fn of_app(mut self, app: App) -> Self {
         self.app = app;
         self
     }

@@ -77,7 +77,7 @@ impl TriggerRule for Hourly {
 #[test]
 fn the_program_that_brings_a_trigger_tells_when_it_fires_next() {
     let app = App::new().with_trigger("theirs".parse().unwrap(), |_| Ok(Arc::new(Hourly)));
-    let cli = Cli::new().as_app(app);
+    let cli = Cli::new().of_app(app);
     cli.put_foreign_schedule("theirs");
     let next = cli.run("schedules next theirs -n 3 --json");
     assert_eq!((next.exit, Cli::lines(&next)), (Exit::Ok, 3), "{}", next.err);

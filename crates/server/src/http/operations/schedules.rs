@@ -123,7 +123,10 @@ async fn list(call: Call<Nothing, Part>) -> Result<Json<Items<Listed>>, Problem>
     let now = call.now();
     // One that a newer program registered must not hide the others.
     let read = page.iter().filter_map(|stored| ScheduleView::read(stored).ok());
-    Ok(Json(Items { items: read.map(|view| Listed::of(&view, call.api.app.triggers(), now)).collect(), next }))
+    Ok(Json(Items {
+        items: read.map(|view| Listed::of(&view, call.api.app.triggers(), now)).collect(),
+        next,
+    }))
 }
 
 async fn found<Q, B>(call: &Call<Named, Q, B>) -> Result<ScheduleView, Problem> {
