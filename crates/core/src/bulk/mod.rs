@@ -69,6 +69,12 @@ pub fn generator_name(kind: &BulkTypeName, parent: JobId) -> Result<GeneratorNam
     GeneratorName::new(&format!("{GENERATOR_PREFIX}{kind}:{parent}"))
 }
 
+/// The parent of the bulk that a generator is of; `None` for one of no bulk.
+pub fn parent_of(generator: &GeneratorName) -> Option<JobId> {
+    let (_, parent) = generator.as_str().strip_prefix(GENERATOR_PREFIX)?.rsplit_once(':')?;
+    parent.parse().ok()
+}
+
 /// The kind of a parent.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{OnEvent, Trigger};
 use crate::cron::{Cron, Days, Fields, Span, bits};
+use crate::time::Timestamp;
 use crate::zone::{Zone, wall_datetime};
 
 impl Trigger {
@@ -17,7 +18,15 @@ impl Trigger {
                 let shown = wall_datetime(zone.wall(at.at()))
                     .map(|shown| shown.strftime("%Y-%m-%d %H:%M:%S").to_string());
                 let shown = shown.unwrap_or_else(|| at.at().to_string());
-                format!("once at {} {zone}", shown.strip_suffix(":00").unwrap_or(&shown))
+                let fraction = match at.at().as_micros().rem_euclid(1_000_000) {
+                    0 => String::new(),
+                    micros => format!(".{micros:06}").trim_end_matches('0').to_owned(),
+                };
+                let time = match fraction.is_empty() {
+                    true => shown.strip_suffix(":00").unwrap_or(&shown).to_owned(),
+                    false => shown + &fraction,
+                };
+                format!("once at {time} {zone}{}", which_time(zone, at.at()))
             }
             Self::After(after) => format!("once, {} after registration", span(after.delay())),
             Self::Daily(daily) => format!("every day at {} {}", daily.time(), daily.zone()),
@@ -36,6 +45,19 @@ impl Trigger {
     }
 }
 
+/// Which time that is, where the clock shows an hour, or half of one, twice.
+fn which_time(zone: &Zone, at: Timestamp) -> &'static str {
+    const SHIFTS: [Duration; 2] = [Duration::from_secs(1_800), Duration::from_secs(3_600)];
+    let shown = zone.wall(at);
+    if SHIFTS.iter().any(|shift| zone.wall(at.plus(*shift)) == shown) {
+        ", the first time that the clock shows it"
+    } else if SHIFTS.iter().any(|shift| zone.wall(at.minus(*shift)) == shown) {
+        ", the second time that the clock shows it"
+    } else {
+        ""
+    }
+}
+
 fn describe_event(event: &OnEvent) -> String {
     let mut words = format!("on event {}", event.topic);
     if !event.filter.is_empty() {
@@ -51,6 +73,8 @@ fn describe_event(event: &OnEvent) -> String {
 fn period(of: Duration) -> String {
     let text = span(of);
     match text.strip_prefix("1 ") {
+        // A day of the calendar may have 23.
+        Some("day") => "24 hours".to_owned(),
         Some(unit) if !unit.contains(' ') => unit.to_owned(),
         _ => text,
     }
@@ -163,21 +187,27 @@ fn describe_cron(cron: &Cron) -> String {
 /// Times that no clock shows in a row: `at seconds 10 and 40 of minute 5 of hours 9 to 17`.
 fn any_time(fields: &Fields) -> TimePart {
     let every_hour = fields.hours.is_all(0, 23);
+    let every_minute = fields.minutes.is_all(0, 59);
+    let every_second = fields.seconds.is_all(0, 59);
     let mut parts = Vec::new();
-    if fields.seconds.numbers() != [0] {
+    if every_second {
+        parts.push("every second".to_owned());
+    } else if fields.seconds.numbers() != [0] {
         parts.push(numbered(&fields.seconds.numbers(), "second"));
     }
-    parts.push(match fields.minutes.is_all(0, 59) {
-        true => "every minute".to_owned(),
-        false => numbered(&fields.minutes.numbers(), "minute"),
-    });
+    if !every_minute {
+        parts.push(numbered(&fields.minutes.numbers(), "minute"));
+    } else if !every_second {
+        parts.push("every minute".to_owned());
+    }
     if !every_hour {
         parts.push(numbered(&fields.hours.numbers(), "hour"));
-    } else if !fields.minutes.is_all(0, 59) {
+    } else if !every_minute {
         parts.push("every hour".to_owned());
     }
-    let words = format!("at {}", parts.join(" of "));
-    if every_hour { TimePart::Pace(words) } else { TimePart::PaceOfDay(words) }
+    let words = parts.join(" of ");
+    let at = if every_second || (every_minute && parts.len() < 3 && words.starts_with("every minute")) { "" } else { "at " };
+    TimePart::PaceOfDay(format!("{at}{words}"))
 }
 
 fn worded(time: &TimePart, day: &DayPart, months: &Span, zone: &Zone) -> String {
@@ -236,8 +266,8 @@ fn time_part(fields: &Fields) -> Option<TimePart> {
         [minute] => {
             let pace = if is_run { Some("every hour".to_owned()) } else { fields.hours.pace("hour", 24) }?;
             Some(match (every_hour, is_run, minute) {
-                (true, _, 0) => TimePart::Pace(pace),
-                (true, _, _) => TimePart::Pace(format!("{pace} at minute {minute}")),
+                (true, _, 0) => TimePart::PaceOfDay(pace),
+                (true, _, _) => TimePart::PaceOfDay(format!("{pace} at minute {minute}")),
                 (_, true, _) => TimePart::PaceOfDay(format!(
                     "{pace} from {first_hour:02}:{minute:02} to {last_hour:02}:{minute:02}"
                 )),
@@ -249,7 +279,11 @@ fn time_part(fields: &Fields) -> Option<TimePart> {
             let pace = fields.minutes.pace("minute", 60)?;
             let last_minute = minutes.last()?;
             match (every_hour, is_run) {
-                (true, _) => Some(TimePart::Pace(pace)),
+                // Zones differ by quarters of an hour: the clocks of all of them show such a pace at the same moments.
+                (true, _) if fields.minutes.step.is_none_or(|step| 15_u8.is_multiple_of(step)) => {
+                    Some(TimePart::Pace(pace))
+                }
+                (true, _) => Some(TimePart::PaceOfDay(pace)),
                 (_, true) => {
                     let to = format!("{last_hour:02}:{last_minute:02}");
                     Some(TimePart::PaceOfDay(format!("{pace} from {first_hour:02}:00 to {to}")))
@@ -276,9 +310,11 @@ fn day_part(days: &Days) -> Option<DayPart> {
             _ => None,
         },
         // A field with a star binds the other instead of adding to it.
+        (false, false) if days.of_week == 0x7f => of_month().map(DayPart::Month),
         (false, false) => match (of_month()?, of_week()?) {
-            (days, DayPart::Week(weekdays)) => Some(DayPart::Both(days, one_of(&weekdays))),
-            (days, DayPart::Month(weekdays)) => Some(DayPart::Both(days, weekdays.replace(" and ", " or "))),
+            (days, DayPart::Week(weekdays) | DayPart::Month(weekdays)) => {
+                Some(DayPart::Both(days, one_of(&weekdays)))
+            }
             _ => None,
         },
     }
@@ -286,7 +322,8 @@ fn day_part(days: &Days) -> Option<DayPart> {
 
 /// `every Monday and Thursday` as `a Monday or Thursday`.
 fn one_of(weekdays: &str) -> String {
-    format!("a {}", weekdays.trim_start_matches("every ").replace(" and ", " or "))
+    let article = if weekdays.starts_with("every ") { "a " } else { "" };
+    format!("{article}{}", weekdays.trim_start_matches("every ").replace(" and ", " or "))
 }
 
 /// `the 1st and 15th`, `the last day`.
@@ -333,6 +370,13 @@ fn week_days(days: &Days) -> Option<DayPart> {
         ([0, 6], []) => Some(DayPart::Week("every Saturday and Sunday".to_owned())),
         ([0, 1, 2, 3, 4, 5, 6], []) => Some(DayPart::Week("every day".to_owned())),
         (_, []) => {
+            // Sunday ends a week that has others.
+            let mut numbers = numbers;
+            if numbers.len() > 1 && numbers[0] == 0 {
+                numbers.rotate_left(1);
+                numbers.pop();
+                numbers.push(7);
+            }
             let names = ranged(&numbers, day_name);
             let day = if names.contains(" to ") { "day from " } else { "" };
             Some(DayPart::Week(format!("every {day}{names}")))
@@ -374,6 +418,9 @@ impl Span {
 
     /// `every minute`, `every 5 minutes`, when the step divides the circle; otherwise it is no pace.
     fn pace(&self, unit: &str, circle: u8) -> Option<String> {
+        if self.is_all(0, circle - 1) {
+            return Some(format!("every {unit}"));
+        }
         match self.step? {
             1 => Some(format!("every {unit}")),
             step if circle.is_multiple_of(step) => Some(format!("every {step} {unit}s")),

@@ -103,7 +103,7 @@ impl BulkGenerator {
         }
         let (cursor, made) = (state.cursor.clone(), state.made);
         let asked = BulkPoll { parent: self.parent, params, cursor, made, room: poll.room, env };
-        let Made { items, cursor, is_last, refused } = self.kind.items(asked).await?;
+        let Made { mut items, cursor, is_last, refused } = self.kind.items(asked).await?;
         let next = match (is_last, items.is_empty() && refused.is_none()) {
             (true, _) => Next::Notified,
             (false, true) => Next::Idle,
@@ -112,6 +112,9 @@ impl BulkGenerator {
         if let Some(Refused { count, trouble }) = refused {
             tracing::warn!(parent = %self.parent, count, trouble, "items of a bulk cannot be made, and count as failed");
             state.refuse(count, clipped(&trouble, TROUBLE_BYTES_MAX));
+            if state.stopped.is_some() {
+                items.clear();
+            }
         }
         let items: Vec<Item> =
             (made..).zip(items).map(|(index, item)| item.of_bulk(index, author.as_ref())).collect();

@@ -3,7 +3,7 @@
 //! The file is read a piece at a time by whichever node asks: it has to be at the same path on each of them, and stay as it is. Its
 //! size and the time of its last change are kept from the creation on, and a file that is another one makes no items.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -89,11 +89,13 @@ fn told(path: &std::path::Path, error: &io::Error) -> PollError {
 }
 
 fn open(path: &std::path::Path) -> Result<(File, Print), PollError> {
-    let opened = File::open(path).and_then(|file| file.metadata().map(|facts| (file, facts)));
-    let (file, facts) = opened.map_err(|error| told(path, &error))?;
-    if !facts.is_file() {
+    let is_file = |facts: &Metadata| facts.is_file();
+    // Looked at first: to open a pipe would wait for whoever writes into it.
+    if !std::fs::metadata(path).as_ref().is_ok_and(is_file) && path.exists() {
         return Err(format!("{} is no file", path.display()).into());
     }
+    let opened = File::open(path).and_then(|file| file.metadata().map(|facts| (file, facts)));
+    let (file, facts) = opened.map_err(|error| told(path, &error))?;
     let modified_ns = facts.mtime().saturating_mul(1_000_000_000).saturating_add(facts.mtime_nsec());
     Ok((file, Print { bytes: facts.len(), modified_ns }))
 }

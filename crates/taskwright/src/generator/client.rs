@@ -1,7 +1,7 @@
 //! What people do with generators.
 
 use taskwright_core::generator::{Definition, Record};
-use taskwright_core::{Actor, GeneratorName, JobId, Namespace, State, Timestamp};
+use taskwright_core::{Actor, GeneratorName, JobId, Namespace, State, Timestamp, bulk};
 use taskwright_store::{
     Error as StoreError, Filter, GeneratorWrite, JobView, NewGenerator, Page, Pattern, SharedStore,
     StoredGenerator,
@@ -161,7 +161,22 @@ impl Generators {
         reason: Option<&str>,
     ) -> Result<bool, Error> {
         let pause = |record: &mut Record, now| record.pause(now, by.clone(), reason.map(str::to_owned));
-        self.change(namespace, name, pause).await
+        let paused = self.change(namespace, name, pause).await?;
+        // A bulk that is over is wound up, and must not rest before that: its items would run on and nobody count them. Looked at
+        // only now, since it may have been cancelled meanwhile; whoever cancels it later wakes it.
+        if let Some(parent) = bulk::parent_of(name)
+            && let Some(job) = self.store.job(parent).await?
+            && job.view.state.is_terminal()
+        {
+            self.resume(namespace, name).await?;
+            return Err(taskwright_core::Error::invalid(
+                format!("the bulk {parent}"),
+                format!("it is {}, and what it made is being wound up", job.view.state),
+                "look at it with `taskwright bulk show`; nothing was changed",
+            )
+            .into());
+        }
+        Ok(paused)
     }
 
     /// Lets a generator go on: it is asked at once, and errors before that are forgiven. `false` when it did not rest.

@@ -174,7 +174,6 @@ impl Progress {
         self.ahead.len() >= AHEAD_MAX || bytes >= AHEAD_BYTES_MAX - CURSOR_BYTES_MAX
     }
 
-    /// Notes that a row was passed over which could not become an item.
     /// Notes a trouble that will be met again, and is told of and counted when it is another one than the last.
     pub(super) fn note_trouble_once(&mut self, what: &str) {
         if self.trouble.as_ref().is_none_or(|trouble| trouble.last != what) {
@@ -182,6 +181,7 @@ impl Progress {
         }
     }
 
+    /// Notes that a row was passed over which could not become an item.
     pub(super) fn note_trouble(&mut self, what: &str) {
         let trouble = self.trouble.get_or_insert_default();
         trouble.skipped += 1;

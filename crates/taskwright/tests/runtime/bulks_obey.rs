@@ -75,6 +75,29 @@ fn a_cancelled_bulk_makes_no_more_cancels_what_is_outstanding_and_keeps_its_coun
     });
 }
 
+/// A bulk that was cancelled and is not wound up yet must not rest: nobody would count what it made.
+#[test]
+fn a_bulk_that_was_cancelled_cannot_be_paused_before_it_is_wound_up() {
+    world(async |world| {
+        let kind = Numbers::default();
+        let bulks = world.bulks(&kind);
+        let id = bulks.create(numbers(1_000).window(30)).await.unwrap();
+        {
+            let _node = world.bulk_node(&kind);
+            world.sim.advance(seconds(5)).await;
+        }
+        assert_eq!(world.job_count().await, 31);
+        assert!(bulks.cancel(id, system(), None).await.unwrap());
+        // No node is up: it cannot have been wound up.
+        let refused = bulks.pause(id, &system(), None).await.unwrap_err();
+        assert!(refused.why().contains("cancelled"), "{refused}");
+        let _node = world.bulk_node(&kind);
+        world.sim.advance(seconds(10)).await;
+        let bulk = world.bulk(id).await;
+        assert_eq!((bulk.tally.cancelled, bulk.generator), (30, None));
+    });
+}
+
 /// Whoever cancels the parent as the job that it is has the same done, also while the bulk rests.
 #[test]
 fn a_bulk_that_rests_is_wound_up_when_its_parent_is_cancelled() {

@@ -148,6 +148,9 @@ fn a_line_that_is_no_json_is_an_item_that_failed_and_the_others_run() {
         assert_eq!(bulks.retry(id, &Actor::system()).await.unwrap(), 0, "there is nothing to run again");
         let id = bulks.create(lines().on_failure(OnFailure::StopAbove(0))).await.unwrap();
         assert_eq!(world.over(id).await.view.state, State::Failed);
+        let none = Tally { made: 1, failed: 1, refused: 1, ..Tally::default() };
+        let tally = Tally { size: None, ..world.bulk(id).await.tally };
+        assert_eq!(tally, none, "nothing is made any more");
     });
 }
 

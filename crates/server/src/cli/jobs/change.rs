@@ -409,13 +409,11 @@ pub(in crate::cli) fn confirm(context: &Context, verb: &str, noun: &str, count: 
         return Ok(());
     }
     let jobs = text::count(count, noun);
-    let refused = |why: &str| {
-        Error::usage(
-            format!("{verb} {jobs}"),
-            why,
-            "look at them with `taskwright jobs list`, and pass --yes",
-        )
+    let look = match noun {
+        "event" => "see how many with `taskwright webhooks show`, and pass --yes",
+        _ => "look at them with `taskwright jobs list`, and pass --yes",
     };
+    let refused = |why: &str| Error::usage(format!("{verb} {jobs}"), why, look);
     if !context.output.can_ask() {
         return Err(refused("more than 20 need a confirmation, and nobody is there to give it"));
     }
