@@ -77,6 +77,9 @@ there.")]
 pub(super) struct Remove {
     #[command(flatten)]
     named: Named,
+    /// Drop more than 20 events that were not delivered without a question
+    #[arg(long, short)]
+    yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -104,14 +107,7 @@ impl Disable {
         let by = context::actor(self.actor.as_ref());
         let backlog = if self.drop { Backlog::Drop } else { Backlog::Park };
         if self.drop && !self.yes {
-            let head = context.store().await?.log_head().await?;
-            let mut events = 0;
-            for name in &self.named.names {
-                // Those that are unknown are told of below.
-                let view = super::client(context).await?.get(&context.namespace_or_default(), name).await?;
-                events += view.map_or(0, |view| answer::backlog(&view, head));
-            }
-            confirm(context, "drop", "event", usize::try_from(events).unwrap_or(usize::MAX))?;
+            ask_to_drop(context, &self.named.names).await?;
         }
         change(context, &self.named.names, &What::Disable { by, reason: self.reason, backlog }).await
     }
@@ -119,6 +115,9 @@ impl Disable {
 
 impl Remove {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        if !self.yes {
+            ask_to_drop(context, &self.named.names).await?;
+        }
         change(context, &self.named.names, &What::Remove).await
     }
 }
@@ -155,6 +154,18 @@ impl Rotate {
         }
         Ok(Exit::Ok)
     }
+}
+
+/// Asks before a backlog of more than 20 events is dropped.
+async fn ask_to_drop(context: &Context, names: &[WebhookName]) -> Result<(), Error> {
+    let head = context.store().await?.log_head().await?;
+    let mut events = 0;
+    for name in names {
+        // Those that are unknown are told of when they are changed.
+        let view = super::client(context).await?.get(&context.namespace_or_default(), name).await?;
+        events += view.map_or(0, |view| answer::backlog(&view, head));
+    }
+    confirm(context, "drop", "event", usize::try_from(events).unwrap_or(usize::MAX))
 }
 
 /// Each for itself: one that is unknown does not keep the others from what was asked.
