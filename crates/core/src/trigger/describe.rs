@@ -206,7 +206,11 @@ fn any_time(fields: &Fields) -> TimePart {
         parts.push("every hour".to_owned());
     }
     let words = parts.join(" of ");
-    let at = if every_second || (every_minute && parts.len() < 3 && words.starts_with("every minute")) { "" } else { "at " };
+    let at = if every_second || (every_minute && parts.len() < 3 && words.starts_with("every minute")) {
+        ""
+    } else {
+        "at "
+    };
     TimePart::PaceOfDay(format!("{at}{words}"))
 }
 
