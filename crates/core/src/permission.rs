@@ -1,7 +1,7 @@
 //! Who may do what: the one permission table, and the decision that reads it.
 //!
 //! A [`Principal`] is whoever acts. It has a [`Role`] in each of some namespaces, or is superuser, which is everywhere and
-//! everything. [`right`] looks its role up in the [table](table); [`may`] says whether that is enough for one object. Nothing
+//! everything. [`right`] looks its role up in the [table]; [`may`] says whether that is enough for one object. Nothing
 //! else decides: the HTTP API, bulk jobs and schedules ask here, and the guide is generated from here.
 
 use std::collections::{BTreeMap, BTreeSet};
