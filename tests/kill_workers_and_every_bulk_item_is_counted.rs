@@ -33,13 +33,13 @@ impl Scale {
 }
 
 #[test]
-fn kill_workers_and_every_bulk_item_is_counted() {
+fn ph_x13_kill_workers_and_every_bulk_item_is_counted() {
     kill_on(&Site::new(), &Scale::asked());
 }
 
 #[cfg(feature = "postgres")]
 #[test]
-fn kill_workers_and_every_bulk_item_is_counted_on_postgresql() {
+fn ph_x13_kill_workers_and_every_bulk_item_is_counted_on_postgresql() {
     kill_on(&Site::on_postgres(), &Scale::asked());
 }
 
