@@ -106,7 +106,7 @@ pub(super) async fn write(session: &mut Session<'_>, now: Timestamp, write: &Bul
 }
 
 /// Locks the generators of those of these jobs that are parents.
-pub(super) async fn lock_generators(session: &mut Session<'_>, parents: &[Uuid]) -> Result<(), Error> {
+pub(super) async fn lock_generators(session: &mut Session<'_>, parents: &[i64]) -> Result<(), Error> {
     session.all(LOCK_GENERATORS, &[&parents]).await.map(drop)
 }
 
@@ -125,7 +125,10 @@ pub(super) async fn is_parent(session: &mut Session<'_>, seq: i64) -> Result<boo
 
 /// See [`BulkStore::bulk`](crate::BulkStore::bulk).
 pub(super) async fn find(session: &mut Session<'_>, parent: JobId) -> Result<Option<StoredBulk>, Error> {
-    let sql = format!("SELECT {COLUMNS} FROM job j JOIN bulk b ON b.seq = j.seq WHERE j.id = $1");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM (SELECT seq, id FROM job WHERE id = $1 LIMIT 1) j
+         CROSS JOIN LATERAL (SELECT * FROM bulk WHERE bulk.seq = j.seq LIMIT 1) b"
+    );
     let row = session.first(&sql, &[&Uuid::from(parent)]).await?;
     row.as_ref().map(read_bulk).transpose()
 }
@@ -176,7 +179,8 @@ pub(super) const WAITS: &str = "SELECT state FROM waiting WHERE seq = $1";
 pub(super) const TELL: &str = "UPDATE bulk SET tally = $2, progress = $3 WHERE seq = $1";
 pub(super) const IS_PARENT: &str = "SELECT FROM bulk WHERE seq = $1";
 pub(super) const LOCK_GENERATORS: &str = "SELECT FROM generator g WHERE g.generator = ANY(ARRAY(
-        SELECT b.generator FROM job j JOIN bulk b ON b.seq = j.seq WHERE j.id = ANY($1::uuid[])))
+        SELECT b.generator FROM unnest($1::bigint[]) AS t (seq)
+        CROSS JOIN LATERAL (SELECT generator FROM bulk WHERE bulk.seq = t.seq LIMIT 1) b))
     ORDER BY g.generator FOR UPDATE";
 pub(super) const WAKE: &str = "UPDATE generator
     SET notices = notices + 1, next = CASE WHEN lease_until > $2 THEN next ELSE $2 END

@@ -103,7 +103,7 @@ pub(super) async fn lock(
     let rows = session.all(FIND, &[&wanted]).await?;
     let seqs = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Error>>()?;
     if change == Change::Cancel {
-        bulk::lock_generators(session, &wanted).await?;
+        bulk::lock_generators(session, &seqs).await?;
     }
     if matches!(change, Change::Cancel | Change::Fail | Change::Free) {
         // A cancel is requested in a row of the job's own, and an attempt ended.
@@ -546,7 +546,7 @@ pub(super) const LAST_CAUSE: &str =
     "SELECT cause FROM move WHERE seq = $1 AND cause IS NOT NULL ORDER BY move DESC LIMIT 1";
 pub(super) const KEY_HOLDER: &str = "SELECT j.id FROM unique_past p
     LEFT JOIN unique_key u ON u.namespace = p.namespace AND u.kind = p.kind AND u.key = p.key
-    LEFT JOIN job j ON j.seq = u.seq WHERE p.seq = $1";
+    LEFT JOIN LATERAL (SELECT id FROM job WHERE job.seq = u.seq LIMIT 1) j ON true WHERE p.seq = $1";
 pub(super) const RETAKE_KEY: &str = "INSERT INTO unique_key (namespace, kind, key, seq, scope)
     SELECT namespace, kind, key, seq, scope FROM unique_past WHERE seq = $1
     ON CONFLICT (namespace, kind, key) DO NOTHING";

@@ -496,9 +496,10 @@ const PLAN_EACH: &str = "SET LOCAL plan_cache_mode = force_custom_plan";
 /// value of a setting knows no keywords.
 ///
 /// The last ones hold the planner to the indexes that every statement of ours is made for: neither whole tables nor sorts
-/// of what an index gives in order are considered where there is an index. Compiling and starting processes take longer
+/// of what an index gives in order are considered where there is an index, nor whole indexes, side by side (a merge join looks
+/// cheap to statistics that were taken before a large fill was committed). Compiling and starting processes take longer
 /// than our reads. See [`PLAN_EACH`], too.
-fn session_settings(schema: &str) -> [(&'static str, String); 10] {
+fn session_settings(schema: &str) -> [(&'static str, String); 11] {
     let millis = |limit: Duration| limit.as_millis().to_string();
     [
         ("search_path", schema.to_owned()),
@@ -509,6 +510,7 @@ fn session_settings(schema: &str) -> [(&'static str, String); 10] {
         ("TimeZone", "UTC".to_owned()),
         ("enable_seqscan", "off".to_owned()),
         ("enable_bitmapscan", "off".to_owned()),
+        ("enable_mergejoin", "off".to_owned()),
         ("jit", "off".to_owned()),
         ("max_parallel_workers_per_gather", "0".to_owned()),
     ]

@@ -382,5 +382,6 @@ pub(super) const INSERT: &str = "WITH new AS (
 pub(super) const TAKE_KEY: &str = "INSERT INTO unique_key (namespace, kind, key, scope, seq)
     VALUES ($1, $2, $3, $4, -nextval(pg_get_serial_sequence('job', 'seq')))
     ON CONFLICT (namespace, kind, key) DO NOTHING RETURNING seq";
-pub(super) const KEY_HOLDER: &str = "SELECT j.id FROM unique_key u JOIN job j ON j.seq = u.seq
+pub(super) const KEY_HOLDER: &str = "SELECT j.id FROM unique_key u
+    CROSS JOIN LATERAL (SELECT id FROM job WHERE job.seq = u.seq LIMIT 1) j
     WHERE u.namespace = $1 AND u.kind = $2 AND u.key = $3";

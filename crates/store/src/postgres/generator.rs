@@ -486,15 +486,18 @@ pub(super) const NOTIFY_KEYS: &str = "UPDATE generator
 /// Gives a notice to one that is being committed.
 pub(super) const NOTE: &str = "UPDATE generator SET notices = notices + 1 WHERE generator = $1";
 /// All outstanding items, and their jobs.
-const ITEMS: &str = "SELECT i.job, i.key, j.seq FROM item i LEFT JOIN job j ON j.id = i.job
+const ITEMS: &str = "SELECT i.job, i.key, j.seq FROM item i
+    LEFT JOIN LATERAL (SELECT seq FROM job WHERE job.id = i.job LIMIT 1) j ON true
     WHERE i.generator = $1 ORDER BY i.generator, i.job";
 const OUTSTANDING: &str = "SELECT job FROM item WHERE generator = $1 AND job = ANY($2::uuid[])";
 const INSERT_ITEMS: &str = "INSERT INTO item (generator, job, key)
     SELECT $1::bigint, t.job, t.key FROM unnest($2::uuid[], $3::text[]) AS t (job, key)
     ON CONFLICT (generator, job) DO NOTHING";
 /// What dead letters were called stays with their jobs.
-const KEEP_KEYS: &str = "UPDATE job SET item_key = i.key FROM item i
-    WHERE i.generator = $1 AND i.job = ANY($2::uuid[]) AND job.id = i.job AND i.key IS NOT NULL";
+const KEEP_KEYS: &str = "UPDATE job SET item_key = (
+        SELECT i.key FROM item i WHERE i.generator = $1 AND i.job = job.id)
+    WHERE id = ANY(ARRAY(
+        SELECT job FROM item WHERE generator = $1 AND job = ANY($2::uuid[]) AND key IS NOT NULL))";
 const FORGET_ITEMS: &str = "DELETE FROM item WHERE generator = $1 AND job = ANY($2::uuid[])";
 const FORGET_ALL_ITEMS: &str = "DELETE FROM item WHERE generator = $1";
 const REMOVE: &str = "DELETE FROM generator WHERE generator = $1 RETURNING namespace, name";

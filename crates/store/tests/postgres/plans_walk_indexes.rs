@@ -1,4 +1,4 @@
-//! Plans that sessions made while the tables were empty are right when these are full, before anybody analyses them.
+//! Plans that sessions made while the tables were empty are right when these are full, whatever the statistics say of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use taskwright_core::{EventId, Fingerprint, Garbage, Grain, Outcome, Timestamp, 
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::conformance::schedule::{definition, fires, registration, rewrite, stored};
 use taskwright_store::conformance::{bulk, generator};
+use taskwright_store::postgres::tokio_postgres::{self, NoTls};
 use taskwright_store::postgres::{PostgresStore, Settings};
 use taskwright_store::{
     Change, Collect, Effect, EventKey, FileMark, FileWrite, Filter, GeneratorCommit, ItemsEnded, NewEvent,
@@ -23,14 +24,72 @@ const EVENTS: u32 = 50_000;
 /// Rows of a table that a call may look at, per job that it is about.
 const ROWS_PER_JOB_MAX: u64 = 10;
 
+/// What the planner knows of the tables once they are full.
+#[derive(Clone, Copy)]
+enum Statistics {
+    /// Nothing: nobody has analysed them.
+    None,
+    /// That they are next to empty: they were analysed before the fill was committed, as autovacuum does in a long one.
+    Stale,
+    /// All.
+    Fresh,
+}
+
+/// Fills the tables, and forgets what was read so far.
+async fn fill(database: &Database<'_>, statistics: Statistics, rows: &str) {
+    let (client, connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    client.batch_execute(&format!("BEGIN; {rows}")).await.unwrap();
+    if let Statistics::Stale = statistics {
+        database.sql("ANALYZE");
+    }
+    client.batch_execute("COMMIT").await.unwrap();
+    if let Statistics::Fresh = statistics {
+        client.batch_execute("ANALYZE").await.unwrap();
+    }
+    drop(client);
+    connection.await.unwrap().unwrap();
+    database.sql("SELECT pg_stat_reset()");
+}
+
+macro_rules! whatever_is_known {
+    ($($name:ident)*) => {$(
+        mod $name {
+            use super::Statistics;
+
+            #[tokio::test]
+            async fn before_anybody_analyses() {
+                super::$name(Statistics::None).await;
+            }
+
+            #[tokio::test]
+            async fn analysed_while_they_were_filled() {
+                super::$name(Statistics::Stale).await;
+            }
+
+            #[tokio::test]
+            async fn analysed() {
+                super::$name(Statistics::Fresh).await;
+            }
+        }
+    )*};
+}
+
+whatever_is_known! {
+    a_claim_and_its_ends_read_what_they_are_about_and_no_more
+    schedules_and_events_are_found_by_what_they_are_asked_for
+    what_a_source_has_seen_is_found_by_path
+    generators_and_their_items_are_found_by_what_they_are_asked_for
+    roll_ups_and_garbage_are_found_by_what_they_are_asked_for
+}
+
 async fn open(database: &Database<'_>, run: &tempfile::TempDir) -> Process {
     let settings = Settings::parse(&format!("{}?pool=1", database.url())).unwrap();
     let store = PostgresStore::open(settings, run.path(), Timestamp::from_micros(0)).await.unwrap();
     Process::of(Arc::new(store))
 }
 
-#[tokio::test]
-async fn a_claim_and_its_ends_read_what_they_are_about_and_no_more() {
+async fn a_claim_and_its_ends_read_what_they_are_about_and_no_more(statistics: Statistics) {
     let database = Cluster::shared().database();
     let run = tempfile::tempdir().unwrap();
     let process = open(&database, &run).await;
@@ -41,15 +100,22 @@ async fn a_claim_and_its_ends_read_what_they_are_about_and_no_more() {
         worker.end(1, &job, completed()).await;
     }
     assert_eq!(process.list(Filter::default()).await.len(), 3);
-    database.sql(&format!(
+    let rows = format!(
         "INSERT INTO taskwright.job (id, lane, created_at, run_at, max_attempts, first_state, at_most_once, args)
          SELECT gen_random_uuid(), (SELECT lane FROM taskwright.lane), 0, 0, 5, 3, false, 'null'
-         FROM generate_series(1, {JOBS});
-         SELECT pg_stat_reset();"
-    ));
+         FROM generate_series(1, {JOBS});"
+    );
+    // The head passes a transaction that has not ended, so that every claim looks for what it may have left behind.
+    let (late, connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    late.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
+    fill(&database, statistics, &rows).await;
 
     let mut done = 0;
-    for _ in 0..20 {
+    for round in 0..20 {
+        if round == 1 {
+            late.batch_execute("COMMIT").await.unwrap();
+        }
         let claimed = worker.claim(worker.ask(2, 500)).await;
         done += claimed.len() as u64;
         let (fails, ends) = claimed.split_at(5);
@@ -62,6 +128,8 @@ async fn a_claim_and_its_ends_read_what_they_are_about_and_no_more() {
     process.store().close().await.unwrap();
     drop(worker);
     drop(process);
+    drop(late);
+    connection.await.unwrap().unwrap();
 
     for (table, scanned, walked) in crate::reads::reads(&database).await {
         // The tables of names, heads and workers have a handful of rows, whatever there is to do.
@@ -127,14 +195,13 @@ async fn use_schedules(process: &Process, now: u64, first: u32) -> u64 {
     due.len() as u64 + 100
 }
 
-#[tokio::test]
-async fn schedules_and_events_are_found_by_what_they_are_asked_for() {
+async fn schedules_and_events_are_found_by_what_they_are_asked_for(statistics: Statistics) {
     let database = Cluster::shared().database();
     let run = tempfile::tempdir().unwrap();
     let process = open(&database, &run).await;
     // Everything is planned here, by its only session, on tables that are next to empty.
     use_schedules(&process, 1, 1).await;
-    database.sql(&format!(
+    let rows = format!(
         "INSERT INTO taskwright.schedule (namespace, name, version, next, created_at, changed_at, listens, definition, state)
          SELECT 'many', 's' || n, 1, 4000000000000000 + n, 0, 0, false, '{{}}', '{{}}' FROM generate_series(1, {SCHEDULES}) n;
          INSERT INTO taskwright.schedule_due SELECT next, schedule FROM taskwright.schedule WHERE namespace = 'many';
@@ -147,9 +214,9 @@ async fn schedules_and_events_are_found_by_what_they_are_asked_for() {
          SELECT g, 'many/' || n, 1, 1, false FROM generate_series(1, 2) g, generate_series(1, {EVENTS}) n;
          INSERT INTO taskwright.job (id, lane, created_at, run_at, max_attempts, first_state, at_most_once, args)
          SELECT gen_random_uuid(), (SELECT min(lane) FROM taskwright.lane), 0, 0, 5, 3, false, 'null'
-         FROM generate_series(1, {JOBS});
-         SELECT pg_stat_reset();"
-    ));
+         FROM generate_series(1, {JOBS});"
+    );
+    fill(&database, statistics, &rows).await;
 
     let mut about = 0;
     for n in 1..=10 {
@@ -192,8 +259,7 @@ async fn use_source(process: &Process, source: SourceKey, first: u32) -> u64 {
     500
 }
 
-#[tokio::test]
-async fn what_a_source_has_seen_is_found_by_path() {
+async fn what_a_source_has_seen_is_found_by_path(statistics: Statistics) {
     let database = Cluster::shared().database();
     let run = tempfile::tempdir().unwrap();
     let process = open(&database, &run).await;
@@ -206,13 +272,13 @@ async fn what_a_source_has_seen_is_found_by_path() {
     let source = process.store().open_source(at(1), place).await.unwrap();
     // Everything is planned here, by its only session, on tables that are next to empty.
     use_source(&process, source, 1).await;
-    database.sql(&format!(
+    let rows = format!(
         "INSERT INTO taskwright.seen (source, path, print)
          SELECT s, 'many/' || n, decode(repeat('00', 33), 'hex')
-         FROM generate_series({0}, {0} + 1) s, generate_series(1, {EVENTS}) n;
-         SELECT pg_stat_reset();",
+         FROM generate_series({0}, {0} + 1) s, generate_series(1, {EVENTS}) n;",
         source.0
-    ));
+    );
+    fill(&database, statistics, &rows).await;
     let mut about = 0;
     for n in 1..=10 {
         about += use_source(&process, source, 1_000 * n).await;
@@ -264,14 +330,13 @@ async fn use_generators(process: &Process, now: u64, first: u32) -> u64 {
     620
 }
 
-#[tokio::test]
-async fn generators_and_their_items_are_found_by_what_they_are_asked_for() {
+async fn generators_and_their_items_are_found_by_what_they_are_asked_for(statistics: Statistics) {
     let database = Cluster::shared().database();
     let run = tempfile::tempdir().unwrap();
     let process = open(&database, &run).await;
     // Everything is planned here, by its only session, on tables that are next to empty.
     let mut about = use_generators(&process, 1, 1).await;
-    database.sql(&format!(
+    let rows = format!(
         "INSERT INTO taskwright.generator (namespace, name, version, fence, notices, paused, next, created_at, changed_at,
                                            definition, record, state, best, listens)
          SELECT 'many', 'g' || n, 1, 0, 0, false, 4000000000000000 + n, 0, 0, '{{}}', '{{}}', 'null', 2000, false
@@ -282,9 +347,9 @@ async fn generators_and_their_items_are_found_by_what_they_are_asked_for() {
          SELECT -n, -n, 'many', 'b', '{{}}', '{{}}', '{{}}' FROM generate_series(1, {SCHEDULES}) n;
          INSERT INTO taskwright.job (id, lane, created_at, run_at, max_attempts, first_state, at_most_once, args)
          SELECT gen_random_uuid(), (SELECT min(lane) FROM taskwright.lane), 0, 0, 5, 3, false, 'null'
-         FROM generate_series(1, {JOBS});
-         SELECT pg_stat_reset();"
-    ));
+         FROM generate_series(1, {JOBS});"
+    );
+    fill(&database, statistics, &rows).await;
     for n in 1..=10 {
         about += use_generators(&process, 2_000 * u64::from(n), 1_000 * n).await;
     }
@@ -354,15 +419,14 @@ async fn roll_up_and_collect(process: &Process, worker: &Worker<'_>, now: u64, f
     500
 }
 
-#[tokio::test]
-async fn roll_ups_and_garbage_are_found_by_what_they_are_asked_for() {
+async fn roll_ups_and_garbage_are_found_by_what_they_are_asked_for(statistics: Statistics) {
     let database = Cluster::shared().database();
     let run = tempfile::tempdir().unwrap();
     let process = open(&database, &run).await;
     let worker = process.worker(1).await;
     // Everything is planned here, by its only session, on tables that are next to empty.
     let mut about = roll_up_and_collect(&process, &worker, 1, 1).await;
-    database.sql(&format!(
+    let rows = format!(
         "INSERT INTO taskwright.rollup (grain, at, namespace, queue, kind, body)
          SELECT n % 2, 4000000000000000 + n, 'many', 'q', 'k', '{{}}' FROM generate_series(1, {EVENTS}) n;
          INSERT INTO taskwright.job (id, lane, created_at, run_at, max_attempts, first_state, at_most_once, args)
@@ -370,9 +434,9 @@ async fn roll_ups_and_garbage_are_found_by_what_they_are_asked_for() {
          FROM generate_series(1, {JOBS});
          INSERT INTO taskwright.over (seq, ended_at, state)
          SELECT seq, 4000000000000000, 7 + seq % 3 FROM taskwright.job WHERE created_at = 4000000000000000;
-         SELECT pg_stat_reset();"
-    ));
-    database.sql("UPDATE taskwright.job SET is_streamed = false WHERE created_at = 4000000000000000; SELECT pg_stat_reset();");
+         UPDATE taskwright.job SET is_streamed = false WHERE created_at = 4000000000000000;"
+    );
+    fill(&database, statistics, &rows).await;
     for n in 1..=10 {
         about += roll_up_and_collect(&process, &worker, 10 * u64::from(n), 1_000 * n).await;
     }

@@ -2,7 +2,9 @@
 -- a lane is locked for no longer than the server takes.
 --
 -- Their plans are generic ones, made once per session, and hold to the indexes: a session sets enable_seqscan and the like
--- (see connect.rs), so that a plan that was made while a table was empty is right when it is full.
+-- (see connect.rs), so that a plan that was made while a table was empty is right when it is full. Where two indexes could
+-- serve, the conditions are such that only the right one can: statistics that were taken during a large fill say that the
+-- other one is next to empty.
 
 -- The transactions that a snapshot sees, as the gaps between those that it does not: everything between lo and hi, both
 -- excluded, has ended. What lies beyond the last hi began after the snapshot.
@@ -48,7 +50,8 @@ CREATE VIEW stream AS
             WHERE job.is_streamed AND job.lane = l.lane AND (job.xid, job.seq) > (h.xid, h.seq)
             UNION ALL
             SELECT job.xid, job.seq, job.run_at FROM unnest(h.late_xid, h.late_seq) AS late (xid, seq) JOIN job
-                ON job.is_streamed AND job.lane = l.lane AND job.xid = late.xid AND job.seq > late.seq) j;
+                ON job.is_streamed AND job.lane = l.lane
+                    AND (job.xid, job.seq) > (late.xid, late.seq) AND job.xid <= late.xid) j;
 
 -- The next jobs of the stream of a lane, at most `most`, in order: those of late transactions that have ended, then those
 -- behind the head. Rows of transactions that have not ended are not even looked at, however many they are.
@@ -62,7 +65,8 @@ BEGIN
         (SELECT j.* FROM head CROSS JOIN LATERAL unnest(head.late_xid, head.late_seq) AS late (xid, seq)
             CROSS JOIN LATERAL (
                 SELECT * FROM job
-                WHERE job.is_streamed AND job.lane = in_lane AND job.xid = late.xid AND job.seq > late.seq
+                WHERE job.is_streamed AND job.lane = in_lane
+                    AND (job.xid, job.seq) > (late.xid, late.seq) AND job.xid <= late.xid
                 ORDER BY job.lane, job.xid, job.seq LIMIT most) j
          WHERE pg_visible_in_snapshot(late.xid, pg_current_snapshot()))
         UNION ALL
@@ -215,7 +219,8 @@ BEGIN
             (SELECT j.* FROM head CROSS JOIN LATERAL unnest(head.late_xid, head.late_seq) AS late (xid, seq)
                 CROSS JOIN LATERAL (
                     SELECT * FROM job
-                    WHERE job.is_streamed AND job.lane = in_lane AND job.xid = late.xid AND job.seq > late.seq
+                    WHERE job.is_streamed AND job.lane = in_lane
+                        AND (job.xid, job.seq) > (late.xid, late.seq) AND job.xid <= late.xid
                     ORDER BY job.lane, job.xid, job.seq LIMIT most) j
              WHERE pg_visible_in_snapshot(late.xid, pg_current_snapshot()))
             UNION ALL

@@ -37,7 +37,8 @@ BEGIN
                 VALUES (in_namespace, in_kind, job_key, key_scope, number)
                 ON CONFLICT (namespace, kind, key) DO NOTHING;
             IF NOT FOUND THEN
-                RETURN QUERY SELECT j.id, true FROM unique_key u JOIN job j ON j.seq = u.seq
+                RETURN QUERY SELECT j.id, true FROM unique_key u
+                    CROSS JOIN LATERAL (SELECT job.id FROM job WHERE job.seq = u.seq LIMIT 1) j
                     WHERE u.namespace = in_namespace AND u.kind = in_kind AND u.key = job_key;
                 IF FOUND THEN
                     RETURN;

@@ -16,7 +16,7 @@ LANGUAGE sql SET search_path FROM CURRENT SET enable_seqscan = off AS $$
                convert_to(jsonb_build_object('job', j.id, 'kind', l.kind, 'queue', q.name, 'state', e.state,
                                              'attempts', e.spent, 'schedule', made_by(j.id))::text, 'UTF8')
         FROM unnest(seqs, states, spent, ended_at) WITH ORDINALITY AS e (seq, state, spent, ended_at, place)
-        JOIN job j ON j.seq = e.seq
+        CROSS JOIN LATERAL (SELECT id, lane FROM job WHERE job.seq = e.seq LIMIT 1) j
         JOIN lane l ON l.lane = j.lane
         JOIN queue q ON q.queue = l.queue
         WHERE EXISTS (SELECT FROM interest i WHERE i.state = e.state AND i.namespace = q.namespace
