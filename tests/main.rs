@@ -40,6 +40,7 @@ mod postgres_outlives_its_machines;
 mod postgres_serves_many_ups;
 #[cfg(feature = "postgres")]
 mod postgres_verbs_work;
+mod programs_bring_their_triggers;
 mod schedules_next_agrees_with_an_oracle;
 mod schedules_obey_the_command_line;
 mod schedules_of_the_config_file_are_kept;

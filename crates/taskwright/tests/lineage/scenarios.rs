@@ -9,7 +9,8 @@ use taskwright::generator::{GeneratorSet, Table, TableOrder};
 use taskwright::store::{Filter, NewEvent, Page, Pattern, SharedStore};
 use taskwright::testing::VirtualClock;
 use taskwright::webhook::{Courier, Message, WebhookFamily};
-use taskwright::{Args, Client, DutyConfig, Env, Namespace, duty};
+use taskwright::{Args, Client, Context, DutyConfig, Env, Job, Namespace, Registry, TaskError, Worker, duty};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// A store, and a clock that stands still between looks.
 pub(crate) struct Hand {
@@ -116,4 +117,46 @@ pub(crate) async fn ph_x11(hand: &Hand) {
         hand.look_after(Duration::from_secs(20), &generators).await;
     }
     assert_eq!(count(), 11, "one event every 5 min");
+}
+
+/// PH-X15, adapted (its other test, in `worn_out_workers_are_recycled`, says how): given room for four and a backlog, four run at
+/// once from the start and never more, and when nothing is left none does.
+pub(crate) async fn ph_x15(store: &SharedStore) {
+    let env = Env::system();
+    let client = Client::new(store.clone(), env.clone());
+    for _ in 0..20 {
+        client.enqueue(Job::new("slow")).await.unwrap();
+    }
+    let (starts, mut started) = mpsc::unbounded_channel();
+    let (running, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let (count, held) = (Arc::clone(&running), Arc::clone(&gate));
+    let slow = move |_: Context| {
+        let (starts, running, gate) = (starts.clone(), Arc::clone(&count), Arc::clone(&held));
+        async move {
+            starts.send(running.fetch_add(1, Ordering::Relaxed) + 1).unwrap();
+            gate.acquire().await.unwrap().forget();
+            running.fetch_sub(1, Ordering::Relaxed);
+            Ok::<_, TaskError>(())
+        }
+    };
+    let registry = Registry::new().handler("slow", slow).unwrap();
+    let worker = Worker::builder(store.clone(), registry, env.clone()).concurrency(4).build();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let worker = env.spawn("worker", async move { worker.run(async { drop(stopped.await) }).await.unwrap() });
+    for _ in 0..4 {
+        started.recv().await.unwrap();
+    }
+    for _ in 4..20 {
+        assert_eq!(
+            (running.load(Ordering::Relaxed), started.is_empty()),
+            (4, true),
+            "all places, and no more"
+        );
+        gate.add_permits(1);
+        assert!(started.recv().await.unwrap() <= 4);
+    }
+    gate.add_permits(4);
+    stop.send(()).unwrap();
+    assert_eq!(worker.await.unwrap().completed, 20);
+    assert_eq!(running.load(Ordering::Relaxed), 0);
 }

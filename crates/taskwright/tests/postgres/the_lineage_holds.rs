@@ -20,6 +20,11 @@ async fn ph_x11_after_ten_failures_nothing_is_tried_for_five_minutes_and_then_on
 }
 
 #[tokio::test]
+async fn ph_x15_a_backlog_fills_all_places_at_once_and_an_idle_worker_runs_nothing() {
+    scenarios::ph_x15(&Site::new().await.store).await;
+}
+
+#[tokio::test]
 async fn a_row_that_is_committed_late_is_not_passed_over_by_its_key() {
     let site = Site::new().await;
     let hand = Hand::new(site.store.clone());

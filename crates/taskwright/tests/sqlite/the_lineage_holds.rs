@@ -47,3 +47,39 @@ async fn a_row_that_cannot_be_an_item_is_noted_and_passed_over() {
     let last = state["trouble"]["last"].as_str().unwrap();
     assert!(last.starts_with("the row 2: ") && last.contains("bytes"), "{last}");
 }
+
+#[tokio::test]
+async fn a_row_whose_key_cannot_be_remembered_is_noted_once_and_passed_over() {
+    let (_directory, conn, hand) = site();
+    conn.execute_batch("CREATE TABLE mail (id TEXT PRIMARY KEY)").unwrap();
+    let insert = |id: &str| conn.execute("INSERT INTO mail VALUES (?1)", [id]).unwrap();
+    insert("1");
+    insert(&format!("2{}", "0".repeat(20_000)));
+    let feed = hand.feed(TableOrder::Key("id".to_owned()));
+    let state = async || {
+        let found = hand.store.generator(Namespace::default(), "feed".parse().unwrap()).await;
+        serde_json::from_str::<serde_json::Value>(&found.unwrap().unwrap().state).unwrap()
+    };
+    for _ in 0..3 {
+        hand.look_after(Duration::from_secs(600), &feed).await;
+        let state = state().await;
+        assert_eq!(
+            (&state["after"]["key"], &state["trouble"]["skipped"]),
+            (&"1".into(), &1.into()),
+            "{state}"
+        );
+    }
+    insert("3");
+    hand.look_after(Duration::from_secs(600), &feed).await;
+    assert_eq!(hand.items().await, [1, 3]);
+    let state = state().await;
+    assert_eq!((&state["after"]["key"], &state["trouble"]["skipped"]), (&"3".into(), &1.into()), "{state}");
+    let last = state["trouble"]["last"].as_str().unwrap();
+    assert!(last.contains("key has more than"), "{last}");
+}
+
+#[tokio::test]
+async fn ph_x15_a_backlog_fills_all_places_at_once_and_an_idle_worker_runs_nothing() {
+    let (_directory, _conn, hand) = site();
+    scenarios::ph_x15(&hand.store).await;
+}
