@@ -13,6 +13,9 @@ processes = 1
 concurrency = 8
 budget = { cpu = 2, memory = "1GiB" }
 
+[exec]
+max_cpu_time = "400ms"
+
 [tasks.hoards]
 command = "sh"
 args = ["-c", "(head -c 200m /dev/zero; sleep 600) | tail > /dev/null"]
@@ -65,6 +68,9 @@ fn a_limit_that_was_passed_is_named_and_the_job_is_tried_again() {
     let spins = over(&site, &site.run(["enqueue", "spins"]));
     let error = spins.view.error.unwrap();
     assert!(error.starts_with("CPU time limit (0.3 s) exceeded (used "), "{error}");
+    let spins = ["enqueue", "exec", "--max-attempts", "1", "--", "sh", "-c", "while :; do :; done"];
+    let error = over(&site, &site.run(spins)).view.error.unwrap();
+    assert!(error.starts_with("CPU time limit (0.4 s) exceeded (used "), "{error}");
     assert!(up.stop().success());
 }
 
@@ -104,9 +110,14 @@ fn config_show_tells_limits_weights_and_the_budget() {
     let site = site();
     assert_eq!(site.run(["config", "check"]), "taskwright.toml: ok, 4 tasks\n");
     let shown = site.run(["config", "show"]);
-    for line in
-        ["budget     2 CPU, 1 GiB", "max RSS 64 MiB", "nice 19", "ionice idle", "weighs 0.75 CPU, 300 MiB"]
-    {
+    for line in [
+        "budget     2 CPU, 1 GiB",
+        "max CPU time 0.4 s",
+        "max RSS 64 MiB",
+        "nice 19",
+        "ionice idle",
+        "weighs 0.75 CPU, 300 MiB",
+    ] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     let json: serde_json::Value = serde_json::from_str(&site.run(["config", "show", "--json"])).unwrap();

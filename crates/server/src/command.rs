@@ -47,7 +47,13 @@ pub(crate) fn register(
     let base = config.file.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
     let exec = Exec { runner: runner.clone() };
     let registry = registry.register::<crate::flood::Flood>()?;
-    let mut registry = registry.add(Kind::new(exec::KIND)?, TaskOptions::default(), exec)?;
+    let of_exec = TaskOptions {
+        timeout: config.exec.timeout,
+        limits: config.exec.limits,
+        weight: config.exec.weight,
+        ..TaskOptions::default()
+    };
+    let mut registry = registry.add(Kind::new(exec::KIND)?, of_exec, exec)?;
     for (name, task) in &config.tasks {
         let options = TaskOptions {
             timeout: task.timeout,

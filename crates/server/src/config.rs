@@ -28,7 +28,7 @@ pub use generator::GeneratorConfig;
 use reader::{Document, Section};
 pub use server::{Listen, ServerConfig};
 pub use source::SourceConfig;
-pub use task::TaskConfig;
+pub use task::{ExecConfig, TaskConfig};
 pub use webhook::WebhookConfig;
 
 /// The file that is read when no other is named.
@@ -54,6 +54,9 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[workers]`.
     pub workers: WorkersConfig,
+    /// `[exec]`.
+    #[serde(skip_serializing_if = "ExecConfig::is_empty")]
+    pub exec: ExecConfig,
     /// `[tasks.NAME]`, by name.
     pub tasks: BTreeMap<String, TaskConfig>,
     /// `[sources.NAME]`, by name.
@@ -173,6 +176,7 @@ fn read(root: &Section<'_>) -> Config {
     let workers = root.section("workers").map(|section| workers(&section)).unwrap_or_default();
     let retention = root.section("retention").map(|section| retention(&section)).unwrap_or_default();
     root.not_supported("queues", "settings of queues");
+    let exec = root.section("exec").map(|section| task::read_exec(&section)).unwrap_or_default();
     let tasks: BTreeMap<String, TaskConfig> = root
         .named_sections("tasks")
         .into_iter()
@@ -205,6 +209,7 @@ fn read(root: &Section<'_>) -> Config {
         run_dir,
         server,
         workers,
+        exec,
         tasks,
         schedules,
         sources,

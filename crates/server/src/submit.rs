@@ -67,7 +67,7 @@ impl Asked {
 }
 
 /// Refuses arguments that the task could not run with, before they are stored.
-fn check_args(config: &Config, kind: &Kind, args: &Args) -> Result<(), Error> {
+pub(crate) fn check_args(config: &Config, kind: &Kind, args: &Args) -> Result<(), Error> {
     if kind.as_str() == crate::exec::KIND {
         return crate::exec::ExecArgs::read(args).map(drop);
     }

@@ -1,12 +1,14 @@
 //! `config`: check and print the config file.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde_json::json;
 use taskwright_core::size::Bytes;
-use taskwright_core::{Budget, Garbage};
+use taskwright_core::{Budget, Garbage, Limits, Weight};
 
 use super::Context;
-use crate::config::{DEFAULT_FILE, TaskConfig};
+use crate::config::DEFAULT_FILE;
 use crate::error::{Error, Exit};
 use crate::output::Paint;
 use crate::text;
@@ -81,17 +83,20 @@ fn check(context: &Context) -> Result<Exit, Error> {
 }
 
 /// What a task says about the machine, for people.
-fn resources(task: &TaskConfig) -> Vec<(&'static str, String)> {
-    let limits = task.limits;
+fn resources(
+    timeout: Option<Duration>,
+    limits: Limits,
+    weight: Weight,
+) -> impl Iterator<Item = (&'static str, String)> {
     let told = [
-        ("timeout", task.timeout.map(text::duration)),
+        ("timeout", timeout.map(text::duration)),
         ("max RSS", limits.max_rss.map(|bytes| Bytes(bytes).to_string())),
         ("max CPU time", limits.max_cpu_time.map(text::duration)),
         ("nice", limits.nice.map(|nice| nice.to_string())),
         ("ionice", limits.ionice.map(|class| class.to_string())),
-        ("weighs", (!task.weight.is_none()).then(|| task.weight.to_string())),
+        ("weighs", (!weight.is_none()).then(|| weight.to_string())),
     ];
-    told.into_iter().filter_map(|(what, value)| Some((what, value?))).collect()
+    told.into_iter().filter_map(|(what, value)| Some((what, value?)))
 }
 
 fn show(context: &Context) -> Result<Exit, Error> {
@@ -137,10 +142,13 @@ fn show(context: &Context) -> Result<Exit, Error> {
         let when = text::one_line(&schedule.triggers.describe());
         fact("schedule", format!("{name}: {} {when}", schedule.kind))?;
     }
+    for (what, value) in resources(config.exec.timeout, config.exec.limits, config.exec.weight) {
+        fact("exec", format!("{what} {value}"))?;
+    }
     for (name, task) in &config.tasks {
         let args = task.args.iter().map(|arg| format!(" {arg}")).collect::<String>();
         fact("task", format!("{name}: {}{}", text::one_line(&task.command), text::one_line(&args)))?;
-        for (what, value) in resources(task) {
+        for (what, value) in resources(task.timeout, task.limits, task.weight) {
             fact("", format!("  {what} {value}"))?;
         }
     }

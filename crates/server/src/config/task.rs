@@ -54,6 +54,36 @@ pub struct TaskConfig {
     pub log_bytes_max: Option<u32>,
 }
 
+/// `[exec]`: what the jobs of the built-in task `exec` may use, whatever they run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ExecConfig {
+    /// What the processes of one attempt may use, all together.
+    pub limits: Limits,
+    /// What a job counts in the budget of a worker.
+    pub weight: Weight,
+    /// How long one attempt may take, unless its job says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+}
+
+impl ExecConfig {
+    /// Whether nothing was said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Reads `[exec]`.
+pub(super) fn read_exec(section: &Section<'_>) -> ExecConfig {
+    let exec = ExecConfig {
+        limits: limits(section),
+        weight: weight(section),
+        timeout: section.time_limit("timeout"),
+    };
+    section.finish();
+    exec
+}
+
 /// Kinds that a config file cannot define, because the binary does.
 pub const BUILT_IN_KINDS: [&str; 2] = [crate::exec::KIND, crate::flood::KIND];
 

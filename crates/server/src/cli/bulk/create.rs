@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use taskwright::bulk::{Bulk, BulkSet, OnFailure};
 use taskwright_core::limit::{ARGS_BYTES_MAX, BULK_PARAMS_BYTES_MAX};
-use taskwright_core::{Kind, Owner, Priority};
+use taskwright_core::{Args as JobArgs, Kind, Owner, Priority};
 
 use crate::cli::Context;
 use crate::cli::enqueue::text_of_flag;
@@ -123,12 +123,14 @@ impl Create {
         }
         // One of the two is there, or clap would have refused the command.
         let kind = self.kind.as_deref().unwrap_or_default();
-        Kind::new(kind)?;
+        let checked = Kind::new(kind)?;
         if !self.any_kind {
             context.check_kind(kind)?;
         }
         let mut params = Map::from_iter([("kind".to_owned(), Value::from(kind))]);
         if let Some(args) = json_of(context, "--args", self.args.as_deref(), ARGS_BYTES_MAX)? {
+            // A placeholder is a text in a text: what could not run with it could not run with what fills it.
+            crate::submit::check_args(&context.config, &checked, &JobArgs::of(&args)?)?;
             params.insert("args".to_owned(), args);
         }
         if let Some(most) = self.max_attempts {
