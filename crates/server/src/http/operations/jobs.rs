@@ -6,19 +6,20 @@ use http::{HeaderMap, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use taskwright_core::Permission as P;
 use taskwright_core::limit::ENQUEUE_JOBS_MAX;
 use taskwright_core::time::{parse_duration, parse_time_limit};
 use taskwright_core::{
     Args, Backoff, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName, State,
     Timestamp, UniqueKey, UniqueScope, WorkerId,
 };
-use taskwright_store::{Enqueued, JobView, Owners, Page, Pattern, Progress};
+use taskwright_store::{Enqueued, JobDetail, JobView, Owners, Page, Pattern, Progress};
 
 use super::page_size;
 use crate::answer::job::{Piece, Stored, Whole};
+use crate::http::caller::Reach;
 use crate::http::cursor;
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::{Created, Items, Json};
 use crate::http::watcher::Look;
@@ -41,7 +42,7 @@ const PIECES: u32 = 200;
 /// The operations.
 pub(super) fn operations() -> Vec<Operation> {
     use Method as M;
-    let view = Access::Needs(P::JobsView);
+    let view = Access::NeedsOwn(P::JobsView);
     let enqueue = Access::Needs(P::JobsEnqueue);
     vec![
         Operation::new("jobs.enqueue", M::POST, "/api/v1/jobs", enqueue, "Store a new job", self::enqueue)
@@ -81,7 +82,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "Tell how far a job is",
             progress,
         ),
-        Operation::new("jobs.logs", M::GET, "/api/v1/jobs/{id}/logs", view, "Give what a job wrote", logs),
+        Operation::new("jobs.logs", M::GET, "/api/v1/jobs/{id}/logs", Access::NeedsOwn(P::JobsLogs), "Give what a job wrote", logs),
         Operation::new(
             "jobs.wait",
             M::GET,
@@ -137,7 +138,7 @@ pub(crate) struct Submission {
     /// What happens when its worker is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) delivery: Option<Delivery>,
-    /// Whose it is.
+    /// Whose it is. With a token or a session it is always the caller's, whatever this says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<Owner>,
     /// Accept a kind that this server does not know: another program runs it.
@@ -171,6 +172,8 @@ impl Submission {
         if !self.any_kind {
             submit::check_kind(app, config, self.kind.as_str(), "\"any_kind\": true")?;
         }
+        let kind = self.kind.as_str();
+        check_command(call, kind)?;
         let args = match self.args {
             Some(args) => Args::from_json(args.get())?,
             None => Args::default(),
@@ -178,7 +181,8 @@ impl Submission {
         let scope = if self.unique_until_over { UniqueScope::Active } else { UniqueScope::Waiting };
         let unique = self.unique.as_deref().map(UniqueKey::new).transpose()?;
         let asked = Asked {
-            owner: self.owner,
+            // Whoever is known owns what they submit.
+            owner: call.caller.owner().or(self.owner),
             queue: self.queue,
             priority: self.priority,
             run_at: self.run_at,
@@ -196,6 +200,19 @@ impl Submission {
     }
 }
 
+/// Refuses the task that runs any command to who may not: its commands run as the user of the workers, who serves everybody.
+pub(super) fn check_command<R, Q, B>(call: &Call<R, Q, B>, kind: &str) -> Result<(), Problem> {
+    if kind != crate::exec::KIND || call.caller.may_everywhere(P::CommandsRun) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Sort::Forbidden,
+        format!("the task {kind}"),
+        format!("it runs any command, which needs the permission {}", P::CommandsRun),
+        "have an operator put the command into the config file as a task of its own, [tasks.NAME], and enqueue that",
+    ))
+}
+
 async fn enqueue(call: Call<Nothing, Nothing, Submission>) -> Result<Created<Stored>, Problem> {
     let (call, submission) = call.split();
     let key = idempotency_key(&call.headers)?;
@@ -205,7 +222,8 @@ async fn enqueue(call: Call<Nothing, Nothing, Submission>) -> Result<Created<Sto
     };
     let job = submission.job(&call, id)?;
     let (kind, args) = (job.kind.clone(), job.args.clone());
-    let stored = call.client().enqueue(job).await?;
+    let acting = call.acting(Some(&job.namespace), &job.kind);
+    let stored = acting.enqueue(job).await?;
     if key.is_some() && stored.existing && stored.id == id {
         check_same(&call, stored, &kind, &args).await?;
     }
@@ -288,7 +306,10 @@ async fn enqueue_many(call: Call<Nothing, Nothing, Submissions>) -> Result<Creat
     }
     let stored = match jobs.is_empty() {
         true => Vec::new(),
-        false => call.store().enqueue(call.now(), jobs).await?,
+        false => {
+            let acting = call.acting(Some(&namespace), format_args!("{} jobs", jobs.len()));
+            acting.store().enqueue(call.now(), jobs).await?
+        }
     };
     let items = stored.into_iter().map(Stored::from).collect();
     Ok(Created(Items { items, next: None }))
@@ -353,7 +374,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    fn of(&self, namespace: Option<&Namespace>) -> Result<taskwright_store::Filter, Problem> {
+    fn of(&self, reach: &Reach) -> Result<taskwright_store::Filter, Problem> {
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
         let owners = match (self.no_owner, self.owner.is_empty()) {
             (true, true) => Owners::Nobody,
@@ -366,7 +387,10 @@ impl Filter {
         };
         Ok(taskwright_store::Filter {
             ids: self.id.clone(),
-            namespace: namespace.cloned(),
+            namespace: match reach {
+                Reach::In(namespace) => Some(namespace.clone()),
+                Reach::Everywhere | Reach::Seen(_) => None,
+            },
             kinds: patterns(&self.kind),
             queues: patterns(&self.queue),
             states: self.state.clone(),
@@ -379,12 +403,14 @@ impl Filter {
             failures_from: self.min_failures,
             failures_to: self.max_failures,
             consumed: self.consumed,
+            sight: None,
         })
     }
 }
 
 async fn list(call: Call<Nothing, Filter>) -> Result<Json<Items<JobView>>, Problem> {
-    let filter = call.query.of(call.namespace())?;
+    let mut filter = call.query.of(call.reach())?;
+    filter.sight = call.sight();
     let after = call.query.cursor.as_deref().map(cursor::read::<JobId>).transpose()?;
     let (limit, oldest_first) = (page_size(call.query.limit)?, call.query.oldest_first);
     let page = call.store().list(filter, Page { after, limit, oldest_first }).await?;
@@ -393,7 +419,7 @@ async fn list(call: Call<Nothing, Filter>) -> Result<Json<Items<JobView>>, Probl
 
 async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
     let id = call.path.id;
-    let job = call.job(id).await?;
+    let job = call.job_to_read(id).await?;
     let origin = call.store().origins(vec![id]).await?.pop().flatten();
     Ok(Json(Whole::of(job, origin)?))
 }
@@ -412,7 +438,7 @@ struct Returned {
 }
 
 async fn result(call: Call<Named>) -> Result<Json<Returned>, Problem> {
-    let job = call.job(call.path.id).await?;
+    let job = call.job_to_read(call.path.id).await?;
     let result = job.result.map(RawValue::from_string).transpose();
     let result = result.map_err(|error| {
         tracing::error!(job = %call.path.id, %error, "a stored result is not JSON");
@@ -486,7 +512,8 @@ async fn wait(call: Call<Named, Patience>) -> Result<Json<JobView>, Problem> {
     let limit = limit.unwrap_or(WAIT_MAX).min(WAIT_MAX);
     // Interest is registered before the first look.
     let mut watched = call.api.watcher.job(call.path.id);
-    let mut view = call.job(call.path.id).await?.view;
+    let detail = call.job(call.path.id).await?;
+    let mut view = detail.view.clone();
     let stopped = call.api.stopped();
     let over = async {
         while !view.state.is_terminal() {
@@ -505,7 +532,8 @@ async fn wait(call: Call<Named, Patience>) -> Result<Json<JobView>, Problem> {
         _ = over => {}
         () = stopped => {}
     }
-    Ok(Json(view))
+    let job = JobDetail { view, ..detail };
+    Ok(Json(call.read(job).await?.view))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use taskwright::webhook::WebhookView;
+use taskwright::webhook::{WebhookView, Webhooks};
+use taskwright_core::Permission as P;
 use taskwright_core::time::parse_time_limit;
 use taskwright_core::trigger::TopicPattern;
 use taskwright_core::webhook::{Backlog, Endpoint, Order, Secret as Key, Topics};
@@ -14,7 +15,6 @@ use super::page_size;
 use crate::answer::webhook::{Changed, Facts, Listed, Redelivered, Secret, Whole};
 use crate::http::cursor;
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::{Created, Items, Json};
 
@@ -160,7 +160,9 @@ async fn create(call: Call<Nothing, Nothing, NewEndpoint>) -> Result<Created<Sec
     }
     (endpoint.order, endpoint.allow_private) = (new.order, new.allow_private);
     let endpoint = endpoint.checked()?;
-    if !webhooks.add(&call.namespace_or_default(), &new.name, &endpoint).await? {
+    let namespace = call.namespace_or_default();
+    let acting = call.acting(Some(&namespace), &new.name).webhooks();
+    if !acting.add(&namespace, &new.name, &endpoint).await? {
         let name = &new.name;
         return Err(Problem::new(
             Sort::Conflict,
@@ -175,7 +177,12 @@ async fn create(call: Call<Nothing, Nothing, NewEndpoint>) -> Result<Created<Sec
 
 async fn found<Q, B>(call: &Call<Named, Q, B>) -> Result<WebhookView, Problem> {
     let view = call.client().webhooks().get(&call.namespace_or_default(), &call.path.name).await?;
-    view.ok_or_else(|| Problem::not_found("webhook"))
+    view.ok_or_else(|| call.unknown("webhook"))
+}
+
+/// The endpoints, to change the one that is named.
+fn changing<Q, B>(call: &Call<Named, Q, B>) -> Webhooks {
+    call.acting(Some(&call.namespace_or_default()), &call.path.name).webhooks()
 }
 
 async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
@@ -186,7 +193,7 @@ async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
 
 async fn enable(call: Call<Named>) -> Result<Json<Changed>, Problem> {
     let (namespace, name) = (call.namespace_or_default(), call.path.name.clone());
-    let changed = call.client().webhooks().enable(&namespace, &name).await?;
+    let changed = changing(&call).enable(&namespace, &name).await?;
     Ok(Json(Changed { changed, enabled: true, name }))
 }
 
@@ -208,13 +215,13 @@ async fn disable(call: Call<Named, Nothing, Manner>) -> Result<Json<Changed>, Pr
     let reason = super::reason(reason)?;
     let (namespace, name, by) = (call.namespace_or_default(), call.path.name.clone(), call.actor());
     let changed =
-        call.client().webhooks().disable(&namespace, &name, &by, reason.as_deref(), backlog).await?;
+        changing(&call).disable(&namespace, &name, &by, reason.as_deref(), backlog).await?;
     Ok(Json(Changed { changed, enabled: false, name }))
 }
 
 async fn rotate(call: Call<Named>) -> Result<Json<Secret>, Problem> {
     let name = call.path.name.clone();
-    let secret = call.client().webhooks().rotate(&call.namespace_or_default(), &name).await?;
+    let secret = changing(&call).rotate(&call.namespace_or_default(), &name).await?;
     Ok(Json(Secret { name, secret: Some(secret.reveal()) }))
 }
 
@@ -250,15 +257,15 @@ async fn redeliver(call: Call<Named, Nothing, Again>) -> Result<Json<Redelivered
     let (call, Again { events }) = call.split();
     let name = call.path.name.clone();
     let found =
-        call.client().webhooks().redeliver(&call.namespace_or_default(), &name, events.clone()).await?;
+        changing(&call).redeliver(&call.namespace_or_default(), &name, events.clone()).await?;
     let unknown = events.iter().zip(&found).filter(|(_, found)| !**found).map(|(id, _)| *id).collect();
     Ok(Json(Redelivered { events: found.iter().filter(|found| **found).count(), name, unknown }))
 }
 
 async fn remove(call: Call<Named>) -> Result<Json<Changed>, Problem> {
     let name = call.path.name.clone();
-    match call.client().webhooks().remove(&call.namespace_or_default(), &name).await? {
+    match changing(&call).remove(&call.namespace_or_default(), &name).await? {
         true => Ok(Json(Changed { changed: true, enabled: false, name })),
-        false => Err(Problem::not_found("webhook")),
+        false => Err(call.unknown("webhook")),
     }
 }
