@@ -88,6 +88,7 @@ impl Behalf {
 
 /// One mutation.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Entry {
     /// When it was asked for.
     pub at: Timestamp,

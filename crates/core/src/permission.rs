@@ -129,6 +129,7 @@ impl FromStr for Permission {
 /// What a principal is in a namespace. Each may do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Role {
     /// Looks.
     Viewer,
@@ -188,6 +189,7 @@ impl FromStr for Role {
 
 /// What a principal was given: everything, or a role in each of some namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Grants {
     /// Whether it may do everything everywhere.
     #[serde(default)]
@@ -292,6 +294,7 @@ impl serde::Serialize for Scopes {
 /// What sort of principal it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum PrincipalKind {
     /// A person with a password.
     User,
@@ -341,6 +344,7 @@ impl Principal {
 /// Who may cancel jobs in a namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum CancelPolicy {
     /// Whoever submitted the job, and admins. The default.
     #[default]
@@ -479,7 +483,8 @@ pub fn sight(principal: &Principal, permission: Permission) -> Option<Sight> {
         return None;
     }
     let rights = || principal.grants.roles.keys().map(|namespace| (namespace, of(Some(namespace))));
-    let namespaces = rights().filter(|(_, right)| *right == Right::All).map(|(namespace, _)| namespace.clone());
+    let namespaces =
+        rights().filter(|(_, right)| *right == Right::All).map(|(namespace, _)| namespace.clone());
     let [without_role, ..] = permission.row();
     let is_own_anywhere = without_role == Right::Own || rights().any(|(_, right)| right == Right::Own);
     let own = (is_own_anywhere && principal.scopes.include(permission)).then(|| principal.owner());
@@ -633,7 +638,8 @@ mod tests {
                             let seen = sight.as_ref().is_none_or(|sight| sight.includes(namespace, owner));
                             // What one submitted where one lost the role since is seen; whether it may be changed is asked again.
                             assert!(seen || !may, "{who:?} {permission} {namespace} {owner:?}");
-                            let is_exact = permission.row()[0] != Right::None || permission.row()[2] != Right::Own;
+                            let is_exact =
+                                permission.row()[0] != Right::None || permission.row()[2] != Right::Own;
                             assert!(!is_exact || seen == may, "{who:?} {permission} {namespace} {owner:?}");
                         }
                     }

@@ -96,7 +96,9 @@ mod tests {
         assert_eq!(bucket.take(pace, at + 99_999), Err(Duration::from_micros(1)));
         assert_eq!(bucket.take(pace, at + 100_000), Ok(()));
         assert!(!bucket.is_full(at + 100_000) && bucket.is_full(at + SECOND_US));
-        let taken = (0..10 * SECOND_US).step_by(1_000).filter(|us| bucket.take(pace, at + 2 * SECOND_US + us).is_ok());
+        let taken = (0..10 * SECOND_US)
+            .step_by(1_000)
+            .filter(|us| bucket.take(pace, at + 2 * SECOND_US + us).is_ok());
         assert_eq!(taken.count(), 104);
     }
 

@@ -90,7 +90,8 @@ pub struct AuditPage {
 }
 
 /// An entry of the audit.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditView {
     /// Its position in the chain, from 1.
     pub position: u64,

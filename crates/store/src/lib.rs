@@ -79,8 +79,8 @@ pub use history::{
     Execution, ExecutionFilter, ExecutionPage, ExecutionPlace, Executions, Group, HistoryStore, Statistics,
 };
 pub use identity::{
-    IdentityStore, Kept, NewSession, NewToken, NewUser, Rank, StoredSession, StoredToken, StoredUser,
-    UserWrite,
+    IdentityStore, Kept, NewSession, NewToken, NewUser, Rank, SessionView, StoredSession, StoredToken,
+    StoredUser, UserWrite,
 };
 pub use lead::Fence;
 pub use query::{

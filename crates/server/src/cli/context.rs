@@ -118,7 +118,9 @@ impl Context {
         }
         if let Some(server) = &self.server {
             self.output.detail(format!("asking {}", server.url()));
-            return Ok(self.store.get_or_init(|| Arc::new(RemoteStore::new(server.clone()))));
+            return Ok(self
+                .store
+                .get_or_init(|| Arc::new(RemoteStore::new(server.clone(), self.namespace.clone()))));
         }
         self.output.detail(format!("opening {}", self.store_url));
         if let Some(weakness) = self.store_url.weakness() {

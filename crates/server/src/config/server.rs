@@ -71,7 +71,8 @@ pub(super) fn read(section: &Section<'_>) -> ServerConfig {
 /// A name of this server: without a port, and no pattern.
 fn host(text: &str) -> Result<String, Error> {
     let is_part = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     if text.len() <= 253 && text.split('.').all(is_part) {
         return Ok(text.to_owned());

@@ -173,7 +173,9 @@ impl Known {
         now_us: u64,
     ) -> bool {
         let key = match Credential::of(&parts.headers) {
-            Credential::Token(secret) | Credential::Session(secret) => *blake3::hash(secret.as_bytes()).as_bytes(),
+            Credential::Token(secret) | Credential::Session(secret) => {
+                *blake3::hash(secret.as_bytes()).as_bytes()
+            }
             Credential::Nothing | Credential::Nonsense => [0; 32],
         };
         let known_for_us = crate::answer::micros(KNOWN_FOR);

@@ -3,7 +3,9 @@
 
 use taskwright::identity;
 use taskwright_core::permission::{self, Scope, Sight};
-use taskwright_core::{Actor, CancelPolicy, Namespace, Owner, Permission, Principal, PrincipalKind, Right, TokenId};
+use taskwright_core::{
+    Actor, CancelPolicy, Namespace, Owner, Permission, Principal, PrincipalKind, Right, Timestamp, TokenId,
+};
 
 use super::operation::Access;
 use super::problem::Problem;
@@ -14,6 +16,8 @@ pub(crate) struct Caller {
     principal: Principal,
     /// With which token; `None` with a session, and for the local user.
     token: Option<TokenId>,
+    /// From when on they are nobody any more.
+    expires_at: Option<Timestamp>,
 }
 
 impl Caller {
@@ -24,7 +28,7 @@ impl Caller {
 
     /// A principal, without a token.
     pub(crate) fn of(principal: Principal) -> Self {
-        Self { principal, token: None }
+        Self { principal, token: None, expires_at: None }
     }
 
     /// As which principal.
@@ -35,6 +39,11 @@ impl Caller {
     /// With which token.
     pub(crate) fn token(&self) -> Option<TokenId> {
         self.token
+    }
+
+    /// From when on they are nobody any more; `None` is never.
+    pub(crate) fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
     }
 
     /// Who it is, for timelines.
@@ -70,7 +79,8 @@ impl Caller {
 
 impl From<identity::Caller> for Caller {
     fn from(caller: identity::Caller) -> Self {
-        Self { principal: caller.principal, token: caller.token }
+        let identity::Caller { principal, token, expires_at } = caller;
+        Self { principal, token, expires_at }
     }
 }
 
@@ -150,7 +160,10 @@ fn unnamed(caller: &Caller, access: Access, permission: Permission) -> Result<Re
             let names: Vec<&str> = several.iter().map(Namespace::as_str).collect();
             Err(Problem::invalid(
                 "the namespace",
-                format!("it is not said which one is meant, and you may do that in several: {}", names.join(", ")),
+                format!(
+                    "it is not said which one is meant, and you may do that in several: {}",
+                    names.join(", ")
+                ),
                 "name one as the parameter `namespace`",
             ))
         }

@@ -24,7 +24,9 @@ impl Hosts {
     /// somebody forwards theirs.
     pub(crate) fn has(&self, host: &str) -> bool {
         let name = without_port(host);
-        if name.eq_ignore_ascii_case("localhost") || self.names.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+        if name.eq_ignore_ascii_case("localhost")
+            || self.names.iter().any(|ours| name.eq_ignore_ascii_case(ours))
+        {
             return true;
         }
         let literal = name.trim_start_matches('[').trim_end_matches(']');
@@ -97,7 +99,9 @@ mod tests {
     #[test]
     fn a_server_for_others_has_the_names_that_it_was_given_and_its_addresses() {
         let hosts = Hosts::of("0.0.0.0".parse().unwrap(), &["jobs.example.org".to_owned()]);
-        for ours in ["Jobs.Example.org", "jobs.example.org:443", "10.0.0.7:7411", "[fd00::7]:7411", "localhost"] {
+        for ours in
+            ["Jobs.Example.org", "jobs.example.org:443", "10.0.0.7:7411", "[fd00::7]:7411", "localhost"]
+        {
             assert!(hosts.has(ours), "{ours}");
         }
         for foreign in ["evil.example", "jobs.example.org.evil.example", "example.org", ""] {

@@ -13,16 +13,16 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path};
 use axum::response::Response;
+use futures_util::StreamExt as _;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
-use futures_util::StreamExt as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use taskwright::Client;
-use taskwright_core::limit::ARGS_BYTES_MAX;
 use taskwright_core::audit::Behalf;
+use taskwright_core::limit::ARGS_BYTES_MAX;
 use taskwright_core::permission::{self, Sight};
 use taskwright_core::{Actor, CancelPolicy, JobId, Namespace, Owner, Permission, Right, Timestamp};
 use taskwright_store::{JobDetail, JobView, Store};
@@ -425,8 +425,12 @@ fn is_over_limit(error: &axum::Error) -> bool {
 impl<P, Q, B> Call<P, Q, B> {
     /// The call, and apart from it what the body says.
     pub(crate) fn split(self) -> (Call<P, Q, ()>, B) {
-        let Self { api, caller, path, query, body, headers, operation, permission, reach, from, request } = self;
-        (Call { api, caller, path, query, body: (), headers, operation, permission, reach, from, request }, body)
+        let Self { api, caller, path, query, body, headers, operation, permission, reach, from, request } =
+            self;
+        (
+            Call { api, caller, path, query, body: (), headers, operation, permission, reach, from, request },
+            body,
+        )
     }
 
     /// The store, to look at. What changes something goes through [`acting`](Self::acting).
@@ -576,7 +580,9 @@ impl<P, Q, B> Call<P, Q, B> {
         match &self.reach {
             Reach::Everywhere => None,
             Reach::In(namespace) if self.caller.right(permission, Some(namespace)) == Right::All => None,
-            Reach::In(_) => Some(Sight { namespaces: Vec::new(), own: Some(self.caller.principal().owner()) }),
+            Reach::In(_) => {
+                Some(Sight { namespaces: Vec::new(), own: Some(self.caller.principal().owner()) })
+            }
             Reach::Seen(sight) => Some(sight.clone()),
         }
     }

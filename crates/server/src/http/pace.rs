@@ -86,7 +86,8 @@ impl Paces {
         let bucket = strangers.entry(from).or_insert(Bucket::FULL);
         bucket.take(STRANGERS, now_us).map_err(|wait| {
             let why = "too many came from your address with credentials that are good for nothing";
-            Problem::new(Sort::TooMany, "the request", why, "send a token that is good").retry_after(seconds(wait))
+            Problem::new(Sort::TooMany, "the request", why, "send a token that is good")
+                .retry_after(seconds(wait))
         })
     }
 

@@ -18,10 +18,11 @@ use taskwright::store::{
     LogPage, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order,
     Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet,
     RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore,
-    ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
-    SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator,
-    StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore,
-    TableRows, TakeGenerators, TakenGenerators, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
+    ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
+    SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk, StoredEvent,
+    StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook,
+    SubmitterStore, TableRows, TakeGenerators, TakenGenerators, UserWrite, WebhookStore, WebhookWrite,
+    WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName,
@@ -401,6 +402,10 @@ impl IdentityStore for CountingStore {
 
     fn touch_session(&self, _: Timestamp, _: SecretHash) -> Reply<'_, ()> {
         reply(())
+    }
+
+    fn sessions(&self, _: UserName) -> Reply<'_, Vec<SessionView>> {
+        reply(Vec::new())
     }
 
     fn end_session(&self, _: SecretHash) -> Reply<'_, bool> {

@@ -20,10 +20,11 @@ use taskwright_store::{
     LogPage, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order,
     Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet,
     RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore,
-    ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
-    SourceView, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry,
-    StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows,
-    TakeGenerators, TakenGenerators, Takers, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
+    ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
+    SourceStore, SourceView, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator,
+    StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore,
+    TableRows, TakeGenerators, TakenGenerators, Takers, UserWrite, WebhookStore, WebhookWrite, WorkerView,
+    Written,
 };
 use tokio::sync::watch;
 
@@ -514,6 +515,10 @@ impl IdentityStore for FaultyStore {
 
     fn touch_session(&self, now: Timestamp, hash: SecretHash) -> Reply<'_, ()> {
         self.run(Call::TouchSession, move || self.store.touch_session(now, hash))
+    }
+
+    fn sessions(&self, user: UserName) -> Reply<'_, Vec<SessionView>> {
+        self.store.sessions(user)
     }
 
     fn end_session(&self, hash: SecretHash) -> Reply<'_, bool> {

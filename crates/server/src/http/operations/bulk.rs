@@ -147,7 +147,13 @@ async fn create(call: Call<Nothing, Nothing, NewBulk>) -> Result<Created<Made>, 
         super::jobs::check_command(&call, kind)?;
     }
     let namespace = match call.reach() {
-        Reach::Seen(_) => return Err(Problem::invalid("the namespace", "it is missing", "name it as the parameter `namespace`")),
+        Reach::Seen(_) => {
+            return Err(Problem::invalid(
+                "the namespace",
+                "it is missing",
+                "name it as the parameter `namespace`",
+            ));
+        }
         _ => call.namespace_or_default(),
     };
     let mut bulk = Bulk::new(new.kind.as_str()).params(&new.params)?.namespace(namespace.clone());
@@ -175,7 +181,8 @@ async fn create(call: Call<Nothing, Nothing, NewBulk>) -> Result<Created<Made>, 
 async fn found<Q, B>(call: &Call<Named, Q, B>) -> Result<BulkView, Problem> {
     let view = bulks(call).get(call.path.id).await?;
     let parent = |view: &BulkView| (view.parent.namespace.clone(), view.parent.owner.clone());
-    let is_seen = |(namespace, owner): (Namespace, Option<Owner>)| call.sees(P::BulkView, &namespace, owner.as_ref());
+    let is_seen =
+        |(namespace, owner): (Namespace, Option<Owner>)| call.sees(P::BulkView, &namespace, owner.as_ref());
     let view = view.filter(|view| is_seen(parent(view))).ok_or_else(|| call.unknown("bulk"))?;
     let (namespace, owner) = parent(&view);
     match call.may(&namespace, owner.as_ref(), &mut HashMap::new()).await? {

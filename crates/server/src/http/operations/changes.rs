@@ -226,11 +226,13 @@ async fn change_many<A: AskMany>(call: Call<Nothing, Nothing, A>) -> Result<Json
     let mut became = HashMap::with_capacity(asked.len());
     for (namespace, allowed) in sort_out(&call, &asked, &mut became).await? {
         let ours: Vec<JobId> = ids.iter().copied().filter(|id| allowed.contains(id)).collect();
-        let places: Vec<Seen> = seen.iter().filter(|seen| allowed.contains(&seen.id)).map(Seen::from).collect();
+        let places: Vec<Seen> =
+            seen.iter().filter(|seen| allowed.contains(&seen.id)).map(Seen::from).collect();
         let count = ours.len() + places.len();
         let acting = call.acting(Some(&namespace), described(&ours, &places, count));
         let (actor, reason) = (actor.clone(), reason.clone());
-        let changed_ids: Vec<JobId> = ours.iter().copied().chain(places.iter().map(|place| place.id)).collect();
+        let changed_ids: Vec<JobId> =
+            ours.iter().copied().chain(places.iter().map(|place| place.id)).collect();
         let answers = match places.is_empty() {
             true => acting.store().change(now, ours, change, actor, reason).await?,
             false => acting.store().change_seen(now, places, change, actor, reason).await?,

@@ -16,7 +16,7 @@ use taskwright_core::{
 use taskwright_store::{Enqueued, JobDetail, JobView, Owners, Page, Pattern, Progress};
 
 use super::page_size;
-use crate::answer::job::{Piece, Stored, Whole};
+use crate::answer::job::{Commented, Piece, Stored, Whole};
 use crate::http::caller::Reach;
 use crate::http::cursor;
 use crate::http::operation::{Access, Call, Nothing, Operation};
@@ -82,7 +82,22 @@ pub(super) fn operations() -> Vec<Operation> {
             "Tell how far a job is",
             progress,
         ),
-        Operation::new("jobs.logs", M::GET, "/api/v1/jobs/{id}/logs", Access::NeedsOwn(P::JobsLogs), "Give what a job wrote", logs),
+        Operation::new(
+            "jobs.logs",
+            M::GET,
+            "/api/v1/jobs/{id}/logs",
+            Access::NeedsOwn(P::JobsLogs),
+            "Give what a job wrote",
+            logs,
+        ),
+        Operation::new(
+            "jobs.comment",
+            M::POST,
+            "/api/v1/jobs/{id}/comments",
+            Access::NeedsOwn(P::JobsComment),
+            "Put a comment on a job",
+            comment,
+        ),
         Operation::new(
             "jobs.wait",
             M::GET,
@@ -497,6 +512,25 @@ async fn logs(call: Call<Named, Part>) -> Result<Json<Log>, Problem> {
     let next_from = chunks.last().map_or(call.query.from, |last| last.number + 1);
     let items = chunks.into_iter().map(Piece::from).collect();
     Ok(Json(Log { items, next_from, is_over: job.view.state.is_terminal() }))
+}
+
+/// What somebody says about a job.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewComment")]
+struct Comment {
+    /// The text: up to 4 KiB.
+    text: String,
+}
+
+async fn comment(call: Call<Named, Nothing, Comment>) -> Result<Created<Commented>, Problem> {
+    let id = call.path.id;
+    let job = call.job(id).await?;
+    let acting = call.acting(Some(&job.view.namespace), id);
+    match acting.comment(id, call.actor(), &call.body.text).await? {
+        true => Ok(Created(Commented { commented: true, id })),
+        false => Err(call.unknown("job")),
+    }
 }
 
 /// How long to wait.

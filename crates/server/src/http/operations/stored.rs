@@ -102,7 +102,9 @@ async fn generators(
 
 async fn bulks(call: Call<Nothing, Which<JobId>>) -> Result<Json<Items<StoredBulk>>, Problem> {
     if let Some(id) = call.query.name {
-        let found = call.store().bulk(id).await?.filter(|bulk| call.reach().includes(&bulk.namespace) && call.caller.may(P::BulkView, &bulk.namespace, None));
+        let found = call.store().bulk(id).await?.filter(|bulk| {
+            call.reach().includes(&bulk.namespace) && call.caller.may(P::BulkView, &bulk.namespace, None)
+        });
         return Ok(Items::all(found.into_iter().collect()));
     }
     let (after, limit) = (call.query.after()?.map(JobKey), page_size(call.query.limit)?);

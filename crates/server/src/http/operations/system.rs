@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use taskwright_core::Permission as P;
 use taskwright_core::Namespace;
+use taskwright_core::Permission as P;
 
 use crate::http::caller::Reach;
 use crate::http::metrics;

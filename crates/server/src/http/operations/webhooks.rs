@@ -8,11 +8,11 @@ use taskwright_core::Permission as P;
 use taskwright_core::time::parse_time_limit;
 use taskwright_core::trigger::TopicPattern;
 use taskwright_core::webhook::{Backlog, Endpoint, Order, Secret as Key, Topics};
-use taskwright_core::{EventId, WebhookName};
+use taskwright_core::{EventId, Topic, WebhookName};
 use taskwright_store::DeliveryView;
 
 use super::page_size;
-use crate::answer::webhook::{Changed, Facts, Listed, Redelivered, Secret, Whole};
+use crate::answer::webhook::{Changed, Facts, Listed, Redelivered, Secret, TEST_TOPIC, Tested, Whole};
 use crate::http::cursor;
 use crate::http::operation::{Access, Call, Nothing, Operation};
 use crate::http::problem::{Problem, Sort};
@@ -79,6 +79,14 @@ pub(super) fn operations() -> Vec<Operation> {
             change,
             "Deliver events again, or for the first time",
             redeliver,
+        ),
+        Operation::new(
+            "webhooks.test",
+            M::POST,
+            "/api/v1/webhooks/{name}/test",
+            change,
+            "Send an endpoint a message now, also when it is disabled; it is signed like all, and no part of the history",
+            test,
         ),
         Operation::new(
             "webhooks.remove",
@@ -214,8 +222,7 @@ async fn disable(call: Call<Named, Nothing, Manner>) -> Result<Json<Changed>, Pr
     let (call, Manner { backlog, reason }) = call.split();
     let reason = super::reason(reason)?;
     let (namespace, name, by) = (call.namespace_or_default(), call.path.name.clone(), call.actor());
-    let changed =
-        changing(&call).disable(&namespace, &name, &by, reason.as_deref(), backlog).await?;
+    let changed = changing(&call).disable(&namespace, &name, &by, reason.as_deref(), backlog).await?;
     Ok(Json(Changed { changed, enabled: false, name }))
 }
 
@@ -256,10 +263,30 @@ pub(crate) struct Again {
 async fn redeliver(call: Call<Named, Nothing, Again>) -> Result<Json<Redelivered>, Problem> {
     let (call, Again { events }) = call.split();
     let name = call.path.name.clone();
-    let found =
-        changing(&call).redeliver(&call.namespace_or_default(), &name, events.clone()).await?;
+    let found = changing(&call).redeliver(&call.namespace_or_default(), &name, events.clone()).await?;
     let unknown = events.iter().zip(&found).filter(|(_, found)| !**found).map(|(id, _)| *id).collect();
     Ok(Json(Redelivered { events: found.iter().filter(|found| **found).count(), name, unknown }))
+}
+
+/// What the message is about.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "WebhookTest")]
+pub(crate) struct Trial {
+    /// The topic; `webhook.test` unless it is said.
+    #[serde(default)]
+    pub(crate) topic: Option<Topic>,
+}
+
+async fn test(call: Call<Named, Nothing, Trial>) -> Result<Json<Tested>, Problem> {
+    let view = found(&call).await?;
+    let topic = call.body.topic.as_ref().map_or(TEST_TOPIC, Topic::as_str);
+    let tested = Tested::send(&call.api.env, &view, topic).await?;
+    let outcome = if tested.delivered { "delivered" } else { "not delivered" };
+    let entry = call.behalf(Some(&view.namespace), &call.path.name).entry(outcome);
+    call.client().audit().note(entry).await?;
+    // What it answered is for nobody who could name an address that only this server reaches.
+    Ok(Json(Tested { answer: None, ..tested }))
 }
 
 async fn remove(call: Call<Named>) -> Result<Json<Changed>, Problem> {

@@ -14,7 +14,8 @@ use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
 use crate::audit::{AuditEnds, AuditFilter, AuditPage, AuditStore, Filling};
 use crate::identity::{
-    IdentityStore, Kept, NewSession, NewToken, NewUser, StoredSession, StoredToken, StoredUser, UserWrite,
+    IdentityStore, Kept, NewSession, NewToken, NewUser, SessionView, StoredSession, StoredToken, StoredUser,
+    UserWrite,
 };
 use crate::submitter::SubmitterStore;
 
@@ -102,6 +103,13 @@ impl IdentityStore for PostgresStore {
             let hash = hash.as_bytes().as_slice();
             let rows = self.look(&identity::session_by_hash(), &[(&hash, Type::BYTEA)]).await?;
             rows.first().map(identity::read_session).transpose()
+        })
+    }
+
+    fn sessions(&self, user: UserName) -> Reply<'_, Vec<SessionView>> {
+        Box::pin(async move {
+            let rows = self.look(identity::SESSIONS_OF, &[(&user.as_str(), Type::TEXT)]).await?;
+            rows.iter().map(identity::read_session_view).collect()
         })
     }
 
