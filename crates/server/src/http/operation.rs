@@ -466,6 +466,11 @@ impl<P, Q, B> Call<P, Q, B> {
         self.api.env.now()
     }
 
+    /// The operation that is asked for.
+    pub(crate) fn operation(&self) -> &'static str {
+        self.operation
+    }
+
     /// From where it is asked; `None` when it came over no network.
     pub(crate) fn from(&self) -> Option<IpAddr> {
         self.from

@@ -7,7 +7,7 @@ use taskwright_core::audit::{Entry, Link};
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::permission::CancelPolicy;
 use taskwright_core::token::SecretHash;
-use taskwright_core::{Actor, Grants, JobId, Namespace, Owner, Timestamp, TokenId, UserName};
+use taskwright_core::{Actor, Grants, JobId, Namespace, NewJob, Owner, Timestamp, TokenId, UserName};
 use taskwright_store::*;
 
 use super::http::{NO_BODY, NOTHING, items};
@@ -30,6 +30,10 @@ impl SubmitterStore for RemoteStore {
     /// The server does, when it shows a job to its owner.
     fn consume(&self, _: Timestamp, jobs: Vec<JobId>, _: Owner) -> Reply<'_, Vec<bool>> {
         Box::pin(std::future::ready(Ok(vec![false; jobs.len()])))
+    }
+
+    refused! {
+        enqueue_once(now: Timestamp, request: RequestKey, jobs: Vec<NewJob>) -> Requested;
     }
 }
 

@@ -6,14 +6,15 @@ use http::{HeaderMap, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use taskwright::Client;
 use taskwright_core::Permission as P;
 use taskwright_core::limit::ENQUEUE_JOBS_MAX;
 use taskwright_core::time::{parse_duration, parse_time_limit};
 use taskwright_core::{
-    Args, Backoff, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName, State,
+    Args, Backoff, Delivery, JobId, Kind, MaxAttempts, NewJob, Owner, Priority, QueueName, State,
     Timestamp, UniqueKey, UniqueScope, WorkerId,
 };
-use taskwright_store::{Enqueued, JobDetail, JobView, Owners, Page, Pattern, Progress};
+use taskwright_store::{JobDetail, JobView, Owners, Page, Pattern, Progress, RequestKey, Requested};
 
 use super::page_size;
 use crate::answer::job::{Commented, Piece, Stored, Whole};
@@ -30,7 +31,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY: &[(&str, &str)] = &[(
     "Idempotency-Key",
     "A text of your own, 1 to 255 bytes: a request that is sent again with the same one stores nothing new, and is answered \
-     with the same id, for as long as the job is kept.",
+     with the same id, for 24 h. The same key with another request is refused.",
 )];
 /// Bytes of a request that stores many jobs: 24 MiB, so that 16 MiB of arguments have room in it.
 const MANY_BYTES_MAX: usize = 24 << 20;
@@ -230,38 +231,61 @@ pub(super) fn check_command<R, Q, B>(call: &Call<R, Q, B>, kind: &str) -> Result
 
 async fn enqueue(call: Call<Nothing, Nothing, Submission>) -> Result<Created<Stored>, Problem> {
     let (call, submission) = call.split();
-    let key = idempotency_key(&call.headers)?;
-    let id = match &key {
-        Some(key) => derived_id(&call.namespace_or_default(), call.actor().as_str(), key, 0),
-        None => call.api.env.job_id(),
-    };
-    let job = submission.job(&call, id)?;
-    let (kind, args) = (job.kind.clone(), job.args.clone());
+    let request = request_key(&call, &submission)?;
+    let job = submission.job(&call, call.api.env.job_id())?;
     let acting = call.acting(Some(&job.namespace), &job.kind);
-    let stored = acting.enqueue(job).await?;
-    if key.is_some() && stored.existing && stored.id == id {
-        check_same(&call, stored, &kind, &args).await?;
-    }
-    Ok(Created(stored.into()))
+    let Some(request) = request else { return Ok(Created(acting.enqueue(job).await?.into())) };
+    // A request has one answer.
+    store_once(&acting, call.now(), request, vec![job]).await?.pop().map(Created).ok_or_else(other_request)
 }
 
-/// Refuses a key that stands for something else: whoever sends it would believe that this was stored.
-async fn check_same<P, Q, B>(
-    call: &Call<P, Q, B>,
-    stored: Enqueued,
-    kind: &Kind,
-    args: &Args,
-) -> Result<(), Problem> {
-    let known = call.store().job(stored.id).await?;
-    match known {
-        Some(known) if known.view.kind != *kind || known.args != *args => Err(Problem::new(
-            Sort::Conflict,
-            "the Idempotency-Key",
-            "another job was stored with it: its kind or its arguments are different",
-            "use a key of its own for each job, and the same one only to send the same request again",
-        )),
-        _ => Ok(()),
+/// Stores the jobs of a request, unless it was there before.
+async fn store_once(
+    acting: &Client,
+    now: Timestamp,
+    request: RequestKey,
+    jobs: Vec<NewJob>,
+) -> Result<Vec<Stored>, Problem> {
+    match acting.store().enqueue_once(now, request, jobs).await? {
+        Requested::Stored(stored) => Ok(stored.into_iter().map(Stored::from).collect()),
+        Requested::Again(ids) => Ok(ids.into_iter().map(|id| Stored { existing: true, id }).collect()),
+        Requested::Other => Err(other_request()),
     }
+}
+
+/// A key stands for another request: whoever sends it would believe that this was stored.
+fn other_request() -> Problem {
+    Problem::new(
+        Sort::OtherRequest,
+        "the Idempotency-Key",
+        "within the last 24 h it came with a request that asked for something else",
+        "use a key of its own for each request, and the same one only to send the same request again",
+    )
+}
+
+/// What the request is known by, if it has a key: another one in each namespace and for each caller, so that nobody can name a job of
+/// somebody else's by it.
+fn request_key<B>(call: &Call<Nothing, Nothing, ()>, body: &B) -> Result<Option<RequestKey>, Problem>
+where
+    B: Serialize,
+{
+    let Some(key) = idempotency_key(&call.headers)? else { return Ok(None) };
+    let hash = |context: &str, parts: &[&[u8]]| {
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        *hasher.finalize().as_bytes()
+    };
+    // What was read from JSON can be written as such.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let (namespace, caller) = (call.namespace_or_default(), call.actor());
+    let who = [namespace.as_str().as_bytes(), caller.as_str().as_bytes(), key.as_bytes()];
+    Ok(Some(RequestKey {
+        key: hash("taskwright 2026 key of a request", &who),
+        body: hash("taskwright 2026 body of a request", &[call.operation().as_bytes(), &body]),
+    }))
 }
 
 /// The header, if it is there.
@@ -276,22 +300,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
             Err(Problem::invalid("the Idempotency-Key", why, "use a UUID, for instance"))
         }
     }
-}
-
-/// The id that a key stands for: always the same, and another one in each namespace and for each caller, so that nobody can
-/// name a job of somebody else's by it. A version 8 UUID (RFC 9562): its bits are a hash.
-fn derived_id(namespace: &Namespace, caller: &str, key: &str, index: u32) -> JobId {
-    let mut hasher = blake3::Hasher::new_derive_key("taskwright 2026 job id of an idempotency key");
-    for part in [namespace.as_str(), caller, key] {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part.as_bytes());
-    }
-    hasher.update(&index.to_le_bytes());
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    bytes[6] = (bytes[6] & 0x0f) | 0x80;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    JobId::from_bytes(bytes)
 }
 
 /// Jobs that are to be stored.
@@ -309,24 +317,19 @@ async fn enqueue_many(call: Call<Nothing, Nothing, Submissions>) -> Result<Creat
         let why = format!("there are {}, {ENQUEUE_JOBS_MAX} are allowed", submissions.len());
         return Err(Problem::invalid("jobs", why, "store them in several requests"));
     }
-    let key = idempotency_key(&call.headers)?;
-    let (namespace, caller) = (call.namespace_or_default(), call.actor());
-    let mut jobs = Vec::with_capacity(submissions.len());
-    for (index, submission) in (0..).zip(submissions) {
-        let id = match &key {
-            Some(key) => derived_id(&namespace, caller.as_str(), key, index + 1),
-            None => call.api.env.job_id(),
-        };
-        jobs.push(submission.job(&call, id)?);
-    }
-    let stored = match jobs.is_empty() {
-        true => Vec::new(),
-        false => {
-            let acting = call.acting(Some(&namespace), format_args!("{} jobs", jobs.len()));
-            acting.store().enqueue(call.now(), jobs).await?
+    let request = request_key(&call, &submissions)?;
+    let namespace = call.namespace_or_default();
+    let jobs = submissions.into_iter().map(|one| one.job(&call, call.api.env.job_id()));
+    let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
+    let acting = call.acting(Some(&namespace), format_args!("{} jobs", jobs.len()));
+    let items = match request {
+        _ if jobs.is_empty() => Vec::new(),
+        Some(request) => store_once(&acting, call.now(), request, jobs).await?,
+        None => {
+            let stored = acting.store().enqueue(call.now(), jobs).await?;
+            stored.into_iter().map(Stored::from).collect()
         }
     };
-    let items = stored.into_iter().map(Stored::from).collect();
     Ok(Created(Items { items, next: None }))
 }
 
@@ -568,27 +571,4 @@ async fn wait(call: Call<Named, Patience>) -> Result<Json<JobView>, Problem> {
     }
     let job = JobDetail { view, ..detail };
     Ok(Json(call.read(job).await?.view))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_stands_for_one_id_per_namespace_caller_and_place() {
-        let (a, b) = (Namespace::new("a").unwrap(), Namespace::new("b").unwrap());
-        let id = derived_id(&a, "me", "k", 0);
-        assert_eq!(id, derived_id(&a, "me", "k", 0));
-        for other in [
-            derived_id(&b, "me", "k", 0),
-            derived_id(&a, "you", "k", 0),
-            derived_id(&a, "me", "l", 0),
-            derived_id(&a, "me", "k", 1),
-            // What is put together must not be the same as what is cut elsewhere.
-            derived_id(&a, "m", "ek", 0),
-        ] {
-            assert_ne!(id, other);
-        }
-        assert_eq!(id.to_string().as_bytes()[14], b'8', "{id}");
-    }
 }

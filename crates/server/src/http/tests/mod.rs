@@ -5,6 +5,7 @@ mod connections;
 mod document;
 mod jobs;
 mod live;
+mod matrix;
 mod nobody_gets_in;
 mod resources;
 mod shutdown;

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use taskwright_core::audit::{Entry, Link};
 use taskwright_core::token::SecretHash;
-use taskwright_core::{Actor, CancelPolicy, JobId, Namespace, Owner, Timestamp, TokenId, UserName};
+use taskwright_core::{Actor, CancelPolicy, JobId, Namespace, NewJob, Owner, Timestamp, TokenId, UserName};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::super::schedule::page;
@@ -17,7 +17,7 @@ use crate::identity::{
     IdentityStore, Kept, NewSession, NewToken, NewUser, SessionView, StoredSession, StoredToken, StoredUser,
     UserWrite,
 };
-use crate::submitter::SubmitterStore;
+use crate::submitter::{RequestKey, Requested, SubmitterStore};
 
 impl IdentityStore for PostgresStore {
     fn has_principals(&self) -> Reply<'_, bool> {
@@ -178,5 +178,11 @@ impl SubmitterStore for PostgresStore {
 
     fn consume(&self, now: Timestamp, jobs: Vec<JobId>, owner: Owner) -> Reply<'_, Vec<bool>> {
         Box::pin(async move { transact!(self, session => submitter::consume(session, now, &jobs, &owner)) })
+    }
+
+    fn enqueue_once(&self, now: Timestamp, request: RequestKey, jobs: Vec<NewJob>) -> Reply<'_, Requested> {
+        Box::pin(
+            async move { transact!(self, session => submitter::enqueue_once(session, now, &request, &jobs)) },
+        )
     }
 }
