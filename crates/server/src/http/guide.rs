@@ -60,8 +60,9 @@ fn each_permission_is_needed_by_some_operation() {
     let needed = |permission: &Permission| {
         table().iter().any(|operation| operation.access.permission() == Some(*permission))
     };
-    // Which commands a job may run is held against each job.
-    let needed = |permission: &Permission| *permission == Permission::CommandsRun || needed(permission);
+    // Which commands a job may run is held against each job, and which generators are the system's against each of them.
+    let of_objects = [Permission::CommandsRun, Permission::SystemChange];
+    let needed = |permission: &Permission| of_objects.contains(permission) || needed(permission);
     let idle: Vec<_> = Permission::ALL.iter().filter(|permission| !needed(permission)).collect();
     assert!(idle.is_empty(), "{idle:?}");
 }

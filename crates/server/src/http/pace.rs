@@ -20,8 +20,6 @@ const REMEMBERED_MAX: usize = 20_000;
 const FREE_BY_NAME: u32 = 10;
 /// Tries of one address at any name that cost nothing.
 const FREE_BY_ADDRESS: u32 = 30;
-/// Credentials that are good for nothing, by address: a program with an old token is told so, and one that guesses is slow.
-const STRANGERS: Pace = Pace { per_second: 50, burst: 200 };
 
 /// What is counted.
 #[derive(Default)]
@@ -79,12 +77,12 @@ impl Paces {
     /// # Errors
     ///
     /// When there were too many.
-    pub(crate) fn stranger(&self, from: Option<IpAddr>, now_us: u64) -> Result<(), Problem> {
+    pub(crate) fn stranger(&self, from: Option<IpAddr>, limits: &Limits, now_us: u64) -> Result<(), Problem> {
         let Some(from) = from else { return Ok(()) };
         let mut strangers = lock(&self.strangers);
         bound(&mut strangers, |bucket| !bucket.is_full(now_us));
         let bucket = strangers.entry(from).or_insert(Bucket::FULL);
-        bucket.take(STRANGERS, now_us).map_err(|wait| {
+        bucket.take(limits.strangers, now_us).map_err(|wait| {
             let why = "too many came from your address with credentials that are good for nothing";
             Problem::new(Sort::TooMany, "the request", why, "send a token that is good")
                 .retry_after(seconds(wait))

@@ -43,6 +43,9 @@ pub(crate) struct Limits {
     pub(crate) streams_each_max: u32,
     /// Requests of one principal.
     pub(crate) pace: Pace,
+    /// Requests from one address with credentials that are good for nothing: a program with an old token is told so, and one that
+    /// guesses is slow.
+    pub(crate) strangers: Pace,
     /// How long it takes at least to say that there is no such thing, or that nobody is known: as long for what is somebody else's.
     pub(crate) unknown_time: Duration,
 }
@@ -59,6 +62,7 @@ impl Default for Limits {
             streams_max: 2_000,
             streams_each_max: 1_000,
             pace: Pace { per_second: 10_000, burst: 20_000 },
+            strangers: Pace { per_second: 50, burst: 200 },
             unknown_time: Duration::from_millis(5),
         }
     }
@@ -129,7 +133,7 @@ impl Api {
         let now_us = self.env.monotonic_us();
         let caller = match self.authenticate.who(parts).await {
             Err(problem) if problem.sort() == Sort::Unauthenticated => {
-                self.paces.stranger(Peer::of(parts), now_us)?;
+                self.paces.stranger(Peer::of(parts), &self.limits, now_us)?;
                 return Err(problem);
             }
             found => found?,

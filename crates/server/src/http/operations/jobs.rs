@@ -11,8 +11,8 @@ use taskwright_core::Permission as P;
 use taskwright_core::limit::ENQUEUE_JOBS_MAX;
 use taskwright_core::time::{parse_duration, parse_time_limit};
 use taskwright_core::{
-    Args, Backoff, Delivery, JobId, Kind, MaxAttempts, NewJob, Owner, Priority, QueueName, State,
-    Timestamp, UniqueKey, UniqueScope, WorkerId,
+    Args, Backoff, Delivery, JobId, Kind, MaxAttempts, NewJob, Owner, Priority, QueueName, State, Timestamp,
+    UniqueKey, UniqueScope, WorkerId,
 };
 use taskwright_store::{JobDetail, JobView, Owners, Page, Pattern, Progress, RequestKey, Requested};
 
@@ -281,10 +281,10 @@ where
     // What was read from JSON can be written as such.
     let body = serde_json::to_vec(body).unwrap_or_default();
     let (namespace, caller) = (call.namespace_or_default(), call.actor());
-    let who = [namespace.as_str().as_bytes(), caller.as_str().as_bytes(), key.as_bytes()];
+    let who = [call.operation(), namespace.as_str(), caller.as_str(), &key].map(str::as_bytes);
     Ok(Some(RequestKey {
         key: hash("taskwright 2026 key of a request", &who),
-        body: hash("taskwright 2026 body of a request", &[call.operation().as_bytes(), &body]),
+        body: hash("taskwright 2026 body of a request", &[&body]),
     }))
 }
 

@@ -8,6 +8,7 @@ mod live;
 mod matrix;
 mod nobody_gets_in;
 mod resources;
+mod security;
 mod shutdown;
 mod tenants;
 
@@ -218,7 +219,12 @@ impl Site {
     }
 
     /// Ends what that worker runs, with this result.
-    pub(super) async fn complete(&self, (worker, job): (WorkerId, ClaimedJob), result: &str) {
+    pub(super) async fn complete(&self, claimed: (WorkerId, ClaimedJob), result: &str) {
+        self.end(claimed, Outcome::Completed { result: Some(result.to_owned()) }).await;
+    }
+
+    /// Ends what that worker runs.
+    pub(super) async fn end(&self, (worker, job): (WorkerId, ClaimedJob), outcome: Outcome) {
         let now = self.env.now();
         let facts = Facts {
             attempt: job.attempt,
@@ -229,7 +235,7 @@ impl Site {
             now,
             dice: 0.5,
         };
-        let decision = attempt::decide(Outcome::Completed { result: Some(result.to_owned()) }, &facts);
+        let decision = attempt::decide(outcome, &facts);
         let finish = Finish {
             key: job.key,
             attempt: job.attempt,
