@@ -21,9 +21,7 @@ pub(super) async fn see_to(context: &Context, listen: Listen) -> Result<(), Erro
         return Ok(());
     }
     if address.ip().is_loopback() {
-        out.note(format!(
-            "there are no tokens and users: whoever reaches {address} on this machine may do everything"
-        ));
+        out.note("there are no tokens and no users yet: whoever reaches this address of the machine may do everything");
         return Ok(());
     }
     let made = identities.bootstrap().await.map_err(|error| {

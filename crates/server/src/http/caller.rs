@@ -169,3 +169,73 @@ fn unnamed(caller: &Caller, access: Access, permission: Permission) -> Result<Re
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use taskwright_core::{Grants, Role, Scopes};
+
+    use super::*;
+
+    fn namespace(name: &str) -> Namespace {
+        Namespace::new(name).unwrap()
+    }
+
+    /// A user with these roles.
+    fn user(roles: &[(&str, Role)]) -> Caller {
+        let roles = roles.iter().map(|(name, role)| (namespace(name), *role)).collect();
+        let grants = Grants { superuser: false, roles };
+        let name = Actor::new("alice").unwrap();
+        Caller::of(Principal { name, kind: PrincipalKind::User, grants, scopes: Scopes::all() })
+    }
+
+    fn root() -> Caller {
+        Caller::of(Principal { grants: Grants::superuser(), ..user(&[]).principal })
+    }
+
+    fn reach(caller: &Caller, access: Access, named: Option<&str>) -> Result<Reach, u16> {
+        admit(caller, access, named.map(namespace)).map_err(|problem| problem.sort().status().as_u16())
+    }
+
+    #[test]
+    fn whoever_has_one_namespace_means_that_and_whoever_has_several_names_one() {
+        let queues = Access::Needs(Permission::QueuesView);
+        let (one, two) = (user(&[("a", Role::Viewer)]), user(&[("a", Role::Viewer), ("b", Role::Admin)]));
+        assert_eq!(reach(&one, queues, None), Ok(Reach::In(namespace("a"))));
+        assert_eq!(reach(&two, queues, None), Err(422));
+        assert_eq!(reach(&two, queues, Some("b")), Ok(Reach::In(namespace("b"))));
+        assert_eq!((reach(&two, queues, Some("c")), reach(&user(&[]), queues, None)), (Err(403), Err(403)));
+        assert_eq!(reach(&root(), queues, None), Ok(Reach::Everywhere));
+        // Where only one of them will do, that is meant.
+        let change = Access::Needs(Permission::QueuesChange);
+        assert_eq!(reach(&two, change, None), Ok(Reach::In(namespace("b"))));
+    }
+
+    #[test]
+    fn of_jobs_everybody_means_all_that_they_see() {
+        let jobs = Access::NeedsOwn(Permission::JobsView);
+        let own = Some(Owner::new("alice").unwrap());
+        let several = user(&[("a", Role::Viewer), ("b", Role::Admin)]);
+        let namespaces = vec![namespace("a"), namespace("b")];
+        assert_eq!(reach(&several, jobs, None), Ok(Reach::Seen(Sight { namespaces, own: own.clone() })));
+        let nobody = Sight { namespaces: Vec::new(), own };
+        assert_eq!(reach(&user(&[]), jobs, None), Ok(Reach::Seen(nobody)));
+        assert_eq!(reach(&user(&[]), jobs, Some("a")), Ok(Reach::In(namespace("a"))));
+        assert_eq!(
+            reach(&user(&[("a", Role::Viewer)]), Access::NeedsOwn(Permission::JobsCancel), None),
+            Err(403)
+        );
+    }
+
+    #[test]
+    fn what_belongs_to_no_namespace_is_for_who_has_a_role_or_for_superusers() {
+        let (workers, users) =
+            (Access::Needs(Permission::WorkersView), Access::Needs(Permission::UsersManage));
+        let viewer = user(&[("a", Role::Viewer)]);
+        let seen = Sight { namespaces: vec![namespace("a")], own: None };
+        assert_eq!(reach(&viewer, workers, None), Ok(Reach::Seen(seen)));
+        assert_eq!(reach(&viewer, workers, Some("b")), Err(403));
+        assert_eq!(reach(&user(&[]), workers, None), Err(403));
+        assert_eq!(reach(&user(&[("a", Role::Admin)]), users, None), Err(403));
+        assert_eq!(reach(&root(), users, None), Ok(Reach::Everywhere));
+    }
+}

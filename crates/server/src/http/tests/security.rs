@@ -519,6 +519,68 @@ async fn s25_no_tenant_sends_requests_to_what_only_the_server_reaches() {
     }
 }
 
+/// Who may cancel is for each namespace to say, and holds for one job as for many.
+#[tokio::test]
+async fn a_cancel_policy_holds_over_http() {
+    let guarded = Guarded::new(Limits::default()).await;
+    let (member, admin) =
+        (guarded.token("member", "a", Role::Member).await, guarded.token("admin", "a", Role::Admin).await);
+    let other = guarded.token("other", "a", Role::Member).await;
+    let cancel = async |token: &str| {
+        let body = json!({ "kind": "mail" });
+        let job = guarded.call(&member, Method::POST, "/api/v1/jobs", Some(body)).await.good()["id"].clone();
+        let many =
+            guarded.call(token, Method::POST, "/api/v1/jobs/cancel", Some(json!({ "ids": [job] }))).await;
+        let told = many.good()["items"][0]["result"].as_str().unwrap().to_owned();
+        let path = format!("/api/v1/jobs/{}/cancel", job.as_str().unwrap());
+        (told, guarded.call(token, Method::POST, &path, None).await.status.as_u16())
+    };
+    let expected = [
+        ("owner", [("done", 200), ("skipped", 403), ("done", 200), ("done", 200)]),
+        ("admin", [("skipped", 403), ("skipped", 403), ("done", 200), ("done", 200)]),
+        ("superuser", [("skipped", 403), ("skipped", 403), ("skipped", 403), ("done", 200)]),
+    ];
+    for (policy, answers) in expected {
+        let path = "/api/v1/namespaces/a/cancel-policy";
+        guarded.call(&guarded.root, Method::PUT, path, Some(json!({ "policy": policy }))).await.good();
+        for (token, (told, status)) in [&member, &other, &admin, &guarded.root].into_iter().zip(answers) {
+            assert_eq!(cancel(token).await, (told.to_owned(), status), "{policy}");
+        }
+    }
+}
+
+/// Of jobs somebody sees what is theirs, wherever it is, also when a role is gone; and reading how it ended is noted.
+#[tokio::test]
+async fn a_submitter_keeps_its_jobs_without_a_role() {
+    let guarded = Guarded::new(Limits::default()).await;
+    guarded.user("alice", Grants::of(Namespace::new("a").unwrap(), Role::Member)).await;
+    let cookie = Guarded::cookie(&guarded.log_in("10.0.0.1", "alice", PASSWORD).await);
+    let mut request =
+        Site::request(Method::POST, "/api/v1/jobs", Some(json!({ "kind": "mail", "owner": "bob" })));
+    request.headers_mut().insert(COOKIE, HeaderValue::from_str(&cookie).unwrap());
+    let id = guarded.site.send(request).await.good()["id"].as_str().unwrap().to_owned();
+    guarded
+        .call(&guarded.root, Method::POST, "/api/v1/jobs?namespace=a", Some(json!({ "kind": "mail" })))
+        .await
+        .good();
+    let path = "/api/v1/users/alice/grants";
+    guarded.call(&guarded.root, Method::PUT, path, Some(json!({}))).await.good();
+    for listing in ["/api/v1/jobs", "/api/v1/jobs?namespace=a"] {
+        let listed = guarded.with_cookie(&cookie, Method::GET, listing).await.good();
+        let ids: Vec<&Value> = listed["items"].as_array().unwrap().iter().map(|job| &job["id"]).collect();
+        assert_eq!(ids, [&json!(id)], "{listing}");
+        assert_eq!(listed["items"][0]["owner"], "alice", "whatever it said");
+    }
+    let job = format!("/api/v1/jobs/{id}");
+    assert_eq!(
+        guarded.with_cookie(&cookie, Method::POST, &format!("{job}/cancel")).await.problem(),
+        "forbidden"
+    );
+    guarded.call(&guarded.root, Method::POST, &format!("{job}/cancel"), None).await.good();
+    assert_eq!(guarded.site.get_as(&guarded.root, &job).await.good()["consumed_at"], Value::Null);
+    assert!(guarded.with_cookie(&cookie, Method::GET, &job).await.good()["consumed_at"].is_string());
+}
+
 /// S27: whatever a principal changes is told with who, with what, from where and by which request.
 #[tokio::test]
 async fn s27_a_change_is_told_with_who_from_where_and_by_which_request() {
