@@ -82,7 +82,8 @@ mod tests {
         assert_eq!(told("queues pause mail"), pair("queues.pause", "mail"));
         assert_eq!(told("--json schedules remove a b"), pair("schedules.remove", "a b"));
         assert_eq!(told("jobs cancel --kind x --yes"), pair("jobs.cancel", ""));
-        assert!(deed("up").is_none() && deed("worker").is_none() && deed("bench").is_none());
+        assert!(deed("up").is_none() && deed("worker").is_none() && deed("doctor").is_none());
+        assert!(deed("enqueue --from-file jobs.ndjson").is_none());
         let by = deed("jobs cancel --kind x --yes --actor alice").unwrap();
         assert_eq!(by.actor.unwrap().as_str(), "alice");
     }
@@ -94,7 +95,7 @@ mod tests {
             "enqueue mail --args SECRET",
             "events emit order.paid --payload SECRET",
             "jobs cancel --kind x --reason SECRET --yes",
-            "webhooks add billing https://example.org --secret SECRET",
+            "webhooks add billing https://example.org --secret-file SECRET",
         ] {
             let told = deed(words).unwrap();
             assert!(!format!("{told:?}").contains("SECRET"), "{told:?}");

