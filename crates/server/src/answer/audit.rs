@@ -42,7 +42,7 @@ impl Verified {
                 removed: anchor.position,
                 head: head.to_string(),
             },
-            Err(Broken { position, why }) => Self::Broken { whole: false, position, why: why.to_string() },
+            Err(Broken { position, why }) => Self::Broken { whole: false, position, why },
         }
     }
 }
