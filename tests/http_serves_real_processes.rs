@@ -236,7 +236,7 @@ fn serve_stores_jobs_and_runs_none_and_ends_at_once() {
 }
 
 #[test]
-fn a_port_that_is_taken_and_an_address_that_is_open_are_refused_with_what_to_do() {
+fn a_port_that_is_taken_is_refused_with_what_to_do() {
     let site = Site::new();
     let serve = Served::start(&site, ["serve"]);
     let other = Site::new();
@@ -245,9 +245,5 @@ fn a_port_that_is_taken_and_an_address_that_is_open_are_refused_with_what_to_do(
         let err = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{err}");
         assert!(err.contains("listens there already") && err.contains("--listen none"), "{err}");
-        let output = other.taskwright([verb, "--listen", "0.0.0.0:7411"]).output().unwrap();
-        let err = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{err}");
-        assert!(err.contains("others than this machine could reach it"), "{err}");
     }
 }
