@@ -1,9 +1,10 @@
 //! Who may reach a server: nobody without a credential, unless only this machine does.
 
+use std::net::SocketAddr;
+
 use taskwright::Client;
 
 use crate::cli::Context;
-use crate::config::Listen;
 use crate::error::Error;
 
 /// Sees to it that somebody is known before others than this machine can reach the server: where nobody is, a first token is made, a
@@ -12,8 +13,7 @@ use crate::error::Error;
 /// # Errors
 ///
 /// When the first token cannot be made: nothing is listened at then.
-pub(super) async fn see_to(context: &Context, listen: Listen) -> Result<(), Error> {
-    let Listen::At(address) = listen else { return Ok(()) };
+pub(super) async fn see_to(context: &Context, address: SocketAddr) -> Result<(), Error> {
     let client = Client::new(context.store_or_new().await?.clone(), context.env.clone());
     let identities = client.identities();
     let out = &context.output;

@@ -69,6 +69,6 @@ pub(super) async fn start(context: &Context, listen: Listen) -> Result<Option<(R
         ..defaults
     };
     let store = Arc::clone(context.store_or_new().await?);
-    super::principals::see_to(context, listen).await?;
+    super::principals::see_to(context, server.address()).await?;
     Ok(Some((server.start(context, store, limits), url)))
 }

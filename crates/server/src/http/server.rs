@@ -65,6 +65,11 @@ impl Server {
         Ok(Some(Self { listener, address }))
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where it is, for a browser.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
