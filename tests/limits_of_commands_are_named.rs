@@ -125,3 +125,19 @@ fn config_show_tells_limits_weights_and_the_budget() {
     assert_eq!(task["limits"]["max_rss"], 64 << 20);
     assert_eq!(json["config"]["workers"]["budget"]["cpu_milli"], 2_000);
 }
+
+/// S23: what a worker starts gets no more rights than it has, if the config says so.
+#[test]
+fn with_no_new_privs_nothing_is_to_be_had_by_sudo() {
+    for (config, expected) in [("[workers]\nprocesses = 1\nno_new_privs = true\n", "1"), ("", "0")] {
+        let site = Site::new();
+        std::fs::write(site.path().join("taskwright.toml"), config).unwrap();
+        let up = site.up(["--workers", "1"]);
+        let script = "grep NoNewPrivs: /proc/self/status > privs";
+        let job = over(&site, &site.run(["enqueue", "exec", "--", "sh", "-c", script]));
+        assert_eq!(job.view.state, State::Completed);
+        let told = std::fs::read_to_string(site.path().join("privs")).unwrap();
+        assert_eq!(told.split_whitespace().last(), Some(expected), "{told}");
+        up.stop();
+    }
+}

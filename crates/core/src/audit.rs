@@ -10,6 +10,7 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
+use crate::id::TokenId;
 use crate::limit::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::name::{Actor, Namespace, clipped, shown};
 use crate::permission::{Principal, PrincipalKind};
@@ -24,8 +25,12 @@ pub struct Behalf {
     pub who: Actor,
     /// What sort of principal that is.
     pub kind: PrincipalKind,
+    /// With which token, if with one.
+    pub token: Option<TokenId>,
     /// From where: an address, or `None` for the machine itself.
     pub from: Option<String>,
+    /// By which request of a server, if by one: what its log and its answer call it.
+    pub request: Option<String>,
     /// What: a noun and a verb, such as `jobs.cancel`.
     pub action: String,
     /// On what: a name or an id, or more of them in words.
@@ -41,7 +46,9 @@ impl Behalf {
             at,
             who: principal.name.clone(),
             kind: principal.kind,
+            token: None,
             from: None,
+            request: None,
             action: clipped(action, NAME_BYTES_MAX),
             object: clipped(object, TEXT_BYTES_MAX),
             namespace: None,
@@ -60,15 +67,28 @@ impl Behalf {
         Self { from: Some(clipped(address, NAME_BYTES_MAX)), ..self }
     }
 
+    /// With this token.
+    #[must_use]
+    pub fn with_token(self, token: Option<TokenId>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// By this request.
+    #[must_use]
+    pub fn by_request(self, request: &str) -> Self {
+        Self { request: Some(clipped(request, NAME_BYTES_MAX)), ..self }
+    }
+
     /// The entry, once it is known how it went.
     pub fn entry(&self, outcome: impl Into<String>) -> Entry {
-        let Self { at, who, kind, from, action, object, namespace } = self.clone();
-        Entry { at, who, kind, from, action, object, namespace, outcome: outcome.into() }
+        let Self { at, who, kind, token, from, request, action, object, namespace } = self.clone();
+        Entry { at, who, kind, token, from, request, action, object, namespace, outcome: outcome.into() }
     }
 }
 
 /// One mutation.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Entry {
     /// When it was asked for.
     pub at: Timestamp,
@@ -76,9 +96,15 @@ pub struct Entry {
     pub who: Actor,
     /// What sort of principal that is.
     pub kind: PrincipalKind,
+    /// With which token, if with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenId>,
     /// From where; `None` for the machine itself.
     #[serde(default)]
     pub from: Option<String>,
+    /// By which request of a server, if by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
     /// What: a noun and a verb.
     pub action: String,
     /// On what.

@@ -62,6 +62,7 @@ pub mod source;
 pub mod state;
 pub mod statistics;
 mod text;
+pub mod throttle;
 pub mod time;
 pub mod token;
 pub mod trigger;

@@ -27,6 +27,8 @@ pub const COMMENTS_MAX: usize = 1_000;
 pub const PASSWORD_BYTES_MIN: usize = 10;
 /// and at most so many: 1,024.
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
+/// How long a request that stored jobs is known by its key: 24 h.
+pub const REQUEST_KEPT: Duration = Duration::from_secs(24 * 3_600);
 /// Jobs that one call marks as consumed: 1,000.
 pub const CONSUME_JOBS_MAX: usize = 1_000;
 /// Unique key: 512 bytes.

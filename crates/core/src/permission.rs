@@ -35,7 +35,7 @@ macro_rules! permissions {
             }
 
             /// What it is about.
-            const fn scope(self) -> Scope {
+            pub const fn scope(self) -> Scope {
                 match self { $(Self::$name => Scope::$scope,)* }
             }
 
@@ -53,6 +53,7 @@ permissions! {
     JobsView "jobs.view" Namespaced [Own All All All] "List jobs and read all about them, their arguments and results included";
     JobsLogs "jobs.logs" Namespaced [Own All All All] "Read what jobs wrote";
     JobsEnqueue "jobs.enqueue" Namespaced [None None All All] "Store jobs, release held ones";
+    CommandsRun "commands.run" System [None None None None] "Store jobs of the task `exec`, which run any command, and schedules and bulks of them";
     JobsComment "jobs.comment" Namespaced [None None All All] "Comment on jobs";
     JobsCancel "jobs.cancel" Namespaced [None None Own All] "Cancel jobs (see the cancel policy below)";
     JobsChange "jobs.change" Namespaced [None None Own All] "Retry, run now, delay, reprioritise and free jobs";
@@ -84,7 +85,7 @@ permissions! {
 
 /// What a permission is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
+pub enum Scope {
     /// Something of one namespace: the role there counts.
     Namespaced,
     /// Something that belongs to no namespace: the best role that one has anywhere counts.
@@ -128,6 +129,7 @@ impl FromStr for Permission {
 /// What a principal is in a namespace. Each may do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Role {
     /// Looks.
     Viewer,
@@ -187,6 +189,7 @@ impl FromStr for Role {
 
 /// What a principal was given: everything, or a role in each of some namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Grants {
     /// Whether it may do everything everywhere.
     #[serde(default)]
@@ -291,6 +294,7 @@ impl serde::Serialize for Scopes {
 /// What sort of principal it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum PrincipalKind {
     /// A person with a password.
     User,
@@ -340,6 +344,7 @@ impl Principal {
 /// Who may cancel jobs in a namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum CancelPolicy {
     /// Whoever submitted the job, and admins. The default.
     #[default]
@@ -447,6 +452,43 @@ pub fn may(
         Right::Own => owner.is_some_and(|owner| owner.as_str() == principal.name.as_str()),
         Right::None => false,
     }
+}
+
+/// Which objects of all namespaces a principal sees, for listings that name no namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// All of these namespaces.
+    pub namespaces: Vec<Namespace>,
+    /// Elsewhere, what this one has submitted; `None` is nothing.
+    pub own: Option<Owner>,
+}
+
+impl Sight {
+    /// Whether an object of this namespace and owner is among them.
+    pub fn includes(&self, namespace: &Namespace, owner: Option<&Owner>) -> bool {
+        self.namespaces.contains(namespace) || (self.own.is_some() && self.own.as_ref() == owner)
+    }
+
+    /// Whether nothing is.
+    pub fn is_empty(&self) -> bool {
+        self.namespaces.is_empty() && self.own.is_none()
+    }
+}
+
+/// All objects that a principal may do this to, whatever their namespace; `None` is every one there is. Cancel policies are those of
+/// each namespace, and are to be asked for each object besides.
+pub fn sight(principal: &Principal, permission: Permission) -> Option<Sight> {
+    let of = |namespace: Option<&Namespace>| right(principal, permission, namespace, CancelPolicy::Owner);
+    if principal.grants.superuser && of(None) == Right::All {
+        return None;
+    }
+    let rights = || principal.grants.roles.keys().map(|namespace| (namespace, of(Some(namespace))));
+    let namespaces =
+        rights().filter(|(_, right)| *right == Right::All).map(|(namespace, _)| namespace.clone());
+    let [without_role, ..] = permission.row();
+    let is_own_anywhere = without_role == Right::Own || rights().any(|(_, right)| right == Right::Own);
+    let own = (is_own_anywhere && principal.scopes.include(permission)).then(|| principal.owner());
+    Some(Sight { namespaces: namespaces.collect(), own })
 }
 
 /// Whether a principal may give these rights to another: nobody gives more than it has.
@@ -572,6 +614,38 @@ mod tests {
         assert_eq!(right(Permission::WorkersView, None), Right::All);
         assert_eq!(right(Permission::WorkersChange, Some(&a)), Right::None);
         assert_eq!(right(Permission::UsersManage, Some(&a)), Right::None);
+    }
+
+    #[test]
+    fn a_sight_is_what_may_be_seen_of_each() {
+        let (a, b) = (namespace("a"), namespace("b"));
+        let (ours, theirs) = (Owner::new("alice").unwrap(), Owner::new("bob").unwrap());
+        let everybody = [
+            Grants::default(),
+            Grants::of(a.clone(), Role::Viewer),
+            Grants::of(a.clone(), Role::Member),
+            Grants::of(a.clone(), Role::Admin),
+            Grants::superuser(),
+        ];
+        for grants in everybody {
+            for scopes in [Scopes::all(), Scopes::only([Permission::JobsView]), Scopes::only([])] {
+                let who = Principal { scopes, ..principal(grants.clone()) };
+                for permission in Permission::ALL.iter().filter(|one| one.scope() == Scope::Namespaced) {
+                    let sight = sight(&who, *permission);
+                    for namespace in [&a, &b] {
+                        for owner in [None, Some(&ours), Some(&theirs)] {
+                            let may = may(&who, *permission, Some(namespace), owner, CancelPolicy::Owner);
+                            let seen = sight.as_ref().is_none_or(|sight| sight.includes(namespace, owner));
+                            // What one submitted where one lost the role since is seen; whether it may be changed is asked again.
+                            assert!(seen || !may, "{who:?} {permission} {namespace} {owner:?}");
+                            let is_exact =
+                                permission.row()[0] != Right::None || permission.row()[2] != Right::Own;
+                            assert!(!is_exact || seen == may, "{who:?} {permission} {namespace} {owner:?}");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]

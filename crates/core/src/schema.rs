@@ -6,11 +6,11 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::bulk::OnFailure;
-use crate::id::{EventId, JobId, WorkerId};
+use crate::id::{EventId, JobId, TokenId, WorkerId};
 use crate::limit::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::name::{
-    Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, ScheduleName, SourceName, Topic,
-    TriggerId, WebhookName,
+    Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, ScheduleName, SourceName,
+    TokenName, Topic, TriggerId, UserName, WebhookName,
 };
 use crate::priority::Priority;
 use crate::schedule::ArgsTemplate;
@@ -40,6 +40,9 @@ inline! {
     JobId: id("the id of a job");
     EventId: id("the id of an event");
     WorkerId: id("the id of a worker");
+    TokenId: id("the id of a token");
+    TokenName: name("the name of a token");
+    UserName: name("the name of a user");
     Kind: name("the name of a task");
     QueueName: name("the name of a queue");
     Namespace: name("the name of a namespace");

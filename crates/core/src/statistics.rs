@@ -36,8 +36,9 @@ pub fn available_at(run_at: Timestamp, previous_end: Option<Timestamp>, end: Tim
     (available <= end).then_some(available)
 }
 
-/// Executions added up.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Executions added up. Written as JSON with all that it keeps, so that what is read back gives the same answers.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(from = "Parts", into = "Parts")]
 pub struct Tally {
     ends: BTreeMap<&'static str, u64>,
     executions: u64,
@@ -55,6 +56,75 @@ pub struct Share {
     pub executions: u64,
     /// How long they ran, all together.
     pub run: Duration,
+}
+
+/// A [`Tally`] as it is written.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct Parts {
+    /// How many ended in which way.
+    ends: Vec<(AttemptEnd, u64)>,
+    /// How many there were.
+    executions: u64,
+    /// How long each of their handlers ran, where that is known.
+    runs_us: Vec<u64>,
+    /// How long each of them waited, where that is known.
+    waits_us: Vec<u64>,
+    /// What was used, all together.
+    usage: Usage,
+    /// Of how many that was measured.
+    measured: u64,
+    /// Each worker, how many it executed, and how long they ran.
+    workers: Vec<(WorkerId, u64, u64)>,
+}
+
+impl From<Tally> for Parts {
+    fn from(tally: Tally) -> Self {
+        let Tally { ends, executions, runs_us, waits_us, usage, measured, workers } = tally;
+        let count = |end: AttemptEnd| ends.get(end.as_str()).map(|count| (end, *count));
+        Self {
+            ends: AttemptEnd::ALL.into_iter().filter_map(count).collect(),
+            executions,
+            runs_us,
+            waits_us,
+            usage,
+            measured,
+            workers: workers
+                .into_iter()
+                .map(|(id, share)| (id, share.executions, micros(share.run)))
+                .collect(),
+        }
+    }
+}
+
+impl From<Parts> for Tally {
+    fn from(parts: Parts) -> Self {
+        let Parts { ends, executions, runs_us, waits_us, usage, measured, workers } = parts;
+        let share = |executions, run_us| Share { executions, run: Duration::from_micros(run_us) };
+        Self {
+            ends: ends.into_iter().map(|(end, count)| (end.as_str(), count)).collect(),
+            executions,
+            runs_us,
+            waits_us,
+            usage,
+            measured,
+            workers: workers
+                .into_iter()
+                .map(|(id, executions, run_us)| (id, share(executions, run_us)))
+                .collect(),
+        }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Tally {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Tally".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Parts::json_schema(generator)
+    }
 }
 
 impl Tally {

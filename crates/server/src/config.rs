@@ -99,6 +99,9 @@ pub struct WorkersConfig {
     /// Above how much memory, in bytes, a worker process is replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recycle_above_rss: Option<u64>,
+    /// Whether workers and what they start can get no more rights than they have: by `sudo`, or any file that runs as its owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_new_privs: Option<bool>,
     /// How much the jobs of one worker process may weigh together.
     pub budget: Budget,
 }
@@ -228,6 +231,7 @@ fn workers(section: &Section<'_>) -> WorkersConfig {
         grace: section.duration("grace"),
         recycle_after_jobs: section.whole("recycle_after_jobs", 1, u32::MAX),
         recycle_above_rss: section.memory("recycle_above_rss"),
+        no_new_privs: section.flag("no_new_privs"),
         budget: section.section("budget").map(|budget| self::budget(&budget)).unwrap_or_default(),
     };
     section.finish();

@@ -9,7 +9,8 @@ use taskwright::generator::{
     DeadlineGenerator, Directory, DirectoryGenerator, FoundFile, GeneratorSet, Item,
 };
 use taskwright::store::{Filter, Pattern, SharedStore};
-use taskwright_core::generator::Definition;
+use taskwright_core::generator::{Definition, is_reserved};
+use taskwright_core::{GeneratorName, Namespace, bulk, webhook};
 
 use crate::config::generator::{DeadlineConfig, DirectoryConfig, GeneratorOf, Work};
 use crate::config::{Config, GeneratorConfig, TaskConfig};
@@ -120,4 +121,39 @@ fn deadline(
         ..Filter::default()
     };
     Ok(DeadlineGenerator::new(name, of.rule, store)?.only(filter).topics(&generator.topics))
+}
+
+/// Refuses one that something else takes care of, which says how it is removed.
+///
+/// # Errors
+///
+/// When it is one: with what to do instead.
+pub(crate) fn check_removable(
+    config: &Config,
+    namespace: &Namespace,
+    name: &GeneratorName,
+) -> Result<(), Error> {
+    let refused = |why: &str, fix: String| Err(Error::usage(format!("generators remove {name}"), why, fix));
+    if is_reserved(name) {
+        let why = "it is one of Taskwright's own, which every node brings and would register anew";
+        return refused(why, format!("let it rest instead: taskwright generators pause {name}"));
+    }
+    if let Some(endpoint) = name.as_str().strip_prefix(webhook::GENERATOR_PREFIX) {
+        let why = "it is that of an endpoint of webhooks, and goes with it";
+        return refused(why, format!("remove that: taskwright webhooks remove {endpoint}"));
+    }
+    if name.as_str().starts_with(bulk::GENERATOR_PREFIX) {
+        let why = "it is that of a bulk, and goes when that is over";
+        return refused(
+            why,
+            "end that: taskwright bulk cancel ID, which `taskwright bulk list` tells".into(),
+        );
+    }
+    match (&config.file, config.generators.get(name.as_str())) {
+        (Some(file), Some(generator)) if generator.namespace == *namespace => {
+            let why = format!("{} has it, and would register it anew, from its beginning", file.display());
+            refused(&why, format!("remove [generators.{name}] there first, and restart what runs with it"))
+        }
+        _ => Ok(()),
+    }
 }

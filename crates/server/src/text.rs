@@ -156,6 +156,7 @@ mod tests {
         assert_eq!(measured(Duration::from_micros(12_345)), "12.3 ms");
     }
 
+    /// S11.
     #[test]
     fn foreign_text_cannot_command_the_terminal() {
         assert_eq!(one_line("a\u{1b}[31m\nb\u{202e}c\u{7}"), "a^[[31m b\\u{202e}c^G");

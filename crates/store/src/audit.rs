@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::identity::Kept;
 use crate::query::Pattern;
 use crate::schedule::Written;
+use crate::submitter::Requested;
 use crate::{Enqueued, Reply};
 
 /// What a store does for the audit. Part of [`Store`](crate::Store).
@@ -90,7 +91,8 @@ pub struct AuditPage {
 }
 
 /// An entry of the audit.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditView {
     /// Its position in the chain, from 1.
     pub position: u64,
@@ -149,6 +151,12 @@ pub(crate) fn outcome(answer: &dyn Any) -> Option<String> {
     }
     if let Some(stored) = answer.downcast_ref::<Option<Vec<Enqueued>>>() {
         return stored.as_deref().and_then(stored_jobs);
+    }
+    if let Some(requested) = answer.downcast_ref::<Requested>() {
+        return match requested {
+            Requested::Stored(stored) => stored_jobs(stored),
+            Requested::Again(_) | Requested::Other => None,
+        };
     }
     if let Some((stored, _)) = answer.downcast_ref::<(Enqueued, Claimed)>() {
         return stored_jobs(std::slice::from_ref(stored));
@@ -221,7 +229,7 @@ mod tests {
     #[test]
     fn what_changed_nothing_leaves_no_entry() {
         let existing = Enqueued { id: id(1), existing: true };
-        let nothing: [&dyn Any; 8] = [
+        let nothing: [&dyn Any; 10] = [
             &vec![existing],
             &existing,
             &vec![Changed::Unknown, Changed::Skipped("it is running".to_owned())],
@@ -230,6 +238,8 @@ mod tests {
             &0_usize,
             &Kept::Unknown,
             &Collected::default(),
+            &Requested::Again(vec![id(1)]),
+            &Requested::Other,
         ];
         for answer in nothing {
             assert_eq!(outcome(answer), None);
@@ -239,8 +249,9 @@ mod tests {
     #[test]
     fn what_changed_something_is_told() {
         let new = |n| Enqueued { id: id(n), existing: false };
-        let told: [(&dyn Any, String); 8] = [
+        let told: [(&dyn Any, String); 9] = [
             (&vec![new(1)], format!("stored {}", id(1))),
+            (&Requested::Stored(vec![new(1)]), format!("stored {}", id(1))),
             (&Some(vec![new(1), new(2)]), format!("stored {} and 1 more", id(1))),
             (&vec![Changed::Done, Changed::Done, Changed::Unknown], "2 done, 1 skipped".to_owned()),
             (&vec![Changed::Requested], "1 requested".to_owned()),

@@ -107,7 +107,7 @@ pub struct ExecutionPage {
 }
 
 /// Where an execution stands among all: by its end, then its job, then its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct ExecutionPlace {
     /// When it ended.
     pub ended_at: Timestamp,
@@ -177,7 +177,8 @@ fn run(record: &AttemptRecord) -> Option<Duration> {
 }
 
 /// What executions took.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Statistics {
     /// By namespace, queue and kind, in that order.
     pub groups: Vec<Group>,
@@ -190,7 +191,8 @@ pub struct Statistics {
 }
 
 /// What the executions of one kind took in one queue.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Group {
     /// The tenant.
     pub namespace: Namespace,

@@ -62,6 +62,9 @@ pub trait IdentityStore: Send + Sync + 'static {
     /// A session with its user: one lookup by index. What is over may still be there.
     fn session(&self, hash: SecretHash) -> Reply<'_, Option<StoredSession>>;
 
+    /// The sessions of a user, the one that began last first. What is over may still be there.
+    fn sessions(&self, user: UserName) -> Reply<'_, Vec<SessionView>>;
+
     /// Notes that a session was used.
     fn touch_session(&self, now: Timestamp, hash: SecretHash) -> Reply<'_, ()>;
 
@@ -288,6 +291,19 @@ pub struct NewSession {
 pub struct StoredSession {
     /// Whose it is.
     pub user: StoredUser,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it was used last, up to a minute earlier.
+    pub seen_at: Timestamp,
+    /// When it is over however much it is used.
+    pub expires_at: Timestamp,
+}
+
+/// A session as its user sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// What its secret is known by.
+    pub hash: SecretHash,
     /// When it began.
     pub created_at: Timestamp,
     /// When it was used last, up to a minute earlier.

@@ -79,8 +79,8 @@ pub use history::{
     Execution, ExecutionFilter, ExecutionPage, ExecutionPlace, Executions, Group, HistoryStore, Statistics,
 };
 pub use identity::{
-    IdentityStore, Kept, NewSession, NewToken, NewUser, Rank, StoredSession, StoredToken, StoredUser,
-    UserWrite,
+    IdentityStore, Kept, NewSession, NewToken, NewUser, Rank, SessionView, StoredSession, StoredToken,
+    StoredUser, UserWrite,
 };
 pub use lead::Fence;
 pub use query::{
@@ -92,7 +92,7 @@ pub use schedule::{
     ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
 };
 pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
-pub use submitter::{Comment, SubmitterStore};
+pub use submitter::{Comment, RequestKey, Requested, SubmitterStore};
 pub use sweep::{LostWorker, Promoted, Reclaimed};
 pub use table::{RowCursor, RowMark, RowOrder, RowsAfter, TableRow, TableRows};
 pub use takers::{Offer, Taker, Takers};

@@ -1,5 +1,6 @@
 //! What can be asked, and what comes back.
 
+use taskwright_core::permission::Sight;
 use taskwright_core::{
     Actor, Args, AttemptRecord, Backoff, Cause, Delivery, GeneratorName, JobId, Kind, MaxAttempts, Namespace,
     Owner, Priority, QueueName, State, Timestamp, WorkerId,
@@ -40,13 +41,16 @@ pub struct Filter {
     pub failures_to: Option<u32>,
     /// Whether whoever submitted it has read how it ended; `None` is either.
     pub consumed: Option<bool>,
+    /// What whoever asks may see; `None` is everything.
+    pub sight: Option<Sight>,
 }
 
 impl Filter {
-    /// Whether priority and failures of a job match, and whether its end was read.
+    /// Whether whoever asks may see a job, whether its priority and failures match, and whether its end was read.
     pub(crate) fn includes_rank(&self, job: &JobView) -> bool {
         let (priority, failures) = (job.priority, job.failures());
-        self.priority_from.is_none_or(|from| priority >= from)
+        self.sight.as_ref().is_none_or(|sight| sight.includes(&job.namespace, job.owner.as_ref()))
+            && self.priority_from.is_none_or(|from| priority >= from)
             && self.priority_to.is_none_or(|to| priority <= to)
             && self.failures_from.is_none_or(|from| failures >= from)
             && self.failures_to.is_none_or(|to| failures <= to)

@@ -1,8 +1,8 @@
 //! What those who submit jobs do with them besides.
 
-use taskwright_core::{Actor, JobId, Owner, Timestamp};
+use taskwright_core::{Actor, JobId, NewJob, Owner, Timestamp};
 
-use crate::Reply;
+use crate::{Enqueued, Reply};
 
 /// What a store does for submitters. Part of [`Store`](crate::Store).
 ///
@@ -22,6 +22,54 @@ pub trait SubmitterStore: Send + Sync + 'static {
     /// is not over, that is somebody else's, or of which it was noted before. At most
     /// [`CONSUME_JOBS_MAX`](taskwright_core::limit::CONSUME_JOBS_MAX).
     fn consume(&self, now: Timestamp, jobs: Vec<JobId>, owner: Owner) -> Reply<'_, Vec<bool>>;
+
+    /// Stores the jobs of a request, unless one with its key was there within the last
+    /// [`REQUEST_KEPT`](taskwright_core::limit::REQUEST_KEPT): then its jobs are told, or that it asked for something else. Of several
+    /// with the same key that come at once, one stores its jobs. What is known of the request is written in the transaction of its
+    /// jobs.
+    fn enqueue_once(&self, now: Timestamp, request: RequestKey, jobs: Vec<NewJob>) -> Reply<'_, Requested>;
+}
+
+/// What a request is known by that may be sent twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestKey {
+    /// A hash of who sends it, where, and of what they call it.
+    pub key: [u8; 32],
+    /// A hash of what it asks for.
+    pub body: [u8; 32],
+}
+
+/// What became of a request that may be sent twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requested {
+    /// It is the first: each of its jobs, in their order.
+    Stored(Vec<Enqueued>),
+    /// It was there before: the jobs that it was answered with then. They may be gone by now.
+    Again(Vec<JobId>),
+    /// Another one was there with its key, that asked for something else. Nothing was stored.
+    Other,
+}
+
+impl Requested {
+    /// For one that was there before.
+    pub(crate) fn again(request: &RequestKey, body: &[u8], jobs: &[u8]) -> Self {
+        if body != request.body {
+            return Self::Other;
+        }
+        let (jobs, _) = jobs.as_chunks::<16>();
+        Self::Again(jobs.iter().map(|id| JobId::from_bytes(*id)).collect())
+    }
+}
+
+/// The jobs of a request, as they are kept with it.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn ids(stored: &[Enqueued]) -> Vec<u8> {
+    stored.iter().flat_map(|one| *one.id.as_bytes()).collect()
+}
+
+/// From when on requests are known, at that moment.
+pub(crate) fn known_since(now: Timestamp) -> Timestamp {
+    now.minus(taskwright_core::limit::REQUEST_KEPT)
 }
 
 /// What somebody said about a job.

@@ -144,3 +144,13 @@ pub(crate) struct Changed {
     /// Whether it rests now.
     pub(crate) paused: bool,
 }
+
+/// What became of a generator that was to be removed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GeneratorRemoved")]
+pub(crate) struct Removed {
+    /// The generator.
+    pub(crate) name: GeneratorName,
+    /// Whether this call removed it.
+    pub(crate) removed: bool,
+}

@@ -65,7 +65,7 @@ pub(crate) struct Attempt {
 }
 
 /// What was used of the machine, with `null` for a peak that was not measured.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize, serde::Deserialize, JsonSchema)]
 pub(crate) struct Used {
     /// CPU time in user mode, microseconds.
     cpu_user_us: u64,
@@ -131,6 +131,14 @@ impl From<Usage> for Used {
     fn from(usage: Usage) -> Self {
         let Usage { cpu_user_us, cpu_system_us, rss_peak_bytes, read_bytes, written_bytes } = usage;
         let rss_peak_bytes = Some(rss_peak_bytes).filter(|bytes| *bytes > 0);
+        Self { cpu_user_us, cpu_system_us, rss_peak_bytes, read_bytes, written_bytes }
+    }
+}
+
+impl From<Used> for Usage {
+    fn from(used: Used) -> Self {
+        let Used { cpu_user_us, cpu_system_us, rss_peak_bytes, read_bytes, written_bytes } = used;
+        let rss_peak_bytes = rss_peak_bytes.unwrap_or(0);
         Self { cpu_user_us, cpu_system_us, rss_peak_bytes, read_bytes, written_bytes }
     }
 }
@@ -201,6 +209,15 @@ impl Became {
         };
         Self { id, reason, result }
     }
+}
+
+/// That a comment was put on a job.
+#[derive(Clone, Copy, Debug, Serialize, serde::Deserialize, JsonSchema)]
+pub(crate) struct Commented {
+    /// `true`.
+    pub(crate) commented: bool,
+    /// The job.
+    pub(crate) id: JobId,
 }
 
 /// A piece of the log of a job.

@@ -3,10 +3,13 @@
 //! One file a noun. Each type is made from what the store or a client of it gives, has its JSON schema, and knows neither
 //! flags nor requests.
 
+pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod event;
 pub(crate) mod generator;
+pub(crate) mod history;
 pub(crate) mod job;
+pub(crate) mod principal;
 pub(crate) mod queue;
 pub(crate) mod schedule;
 pub(crate) mod stats;

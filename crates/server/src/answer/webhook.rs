@@ -4,15 +4,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use taskwright::generator::Paused;
-use taskwright::webhook::WebhookView;
+use taskwright::webhook::{Courier, Message, WebhookView};
+use taskwright::{Env, Event};
 use taskwright_core::trigger::TopicPattern;
 use taskwright_core::webhook::{
-    Backlog, Disabled, Endpoint, OldSecret, Order, Origin, RETRIES_MAX, Secret as Key, Topics,
+    Backlog, Disabled, Endpoint, OldSecret, Order, Origin, RETRIES_MAX, Secret as Key, Topics, Verdict,
+    verdict,
 };
 use taskwright_core::{EventId, Namespace, Timestamp, WebhookName};
 use taskwright_store::{DeliveryView, Store};
 
 use super::millis;
+use crate::courier::HttpCourier;
+use crate::error::Error;
 
 /// Retries that are counted: ten times as many as there are without redeliveries.
 pub(crate) const RETRIES_SEEN: usize = 10 * RETRIES_MAX;
@@ -230,4 +234,52 @@ pub(crate) struct Redelivered {
     pub(crate) name: WebhookName,
     /// Those that there are not, in the namespace of the endpoint.
     pub(crate) unknown: Vec<EventId>,
+}
+
+/// What a message for a test is about unless it is said.
+pub(crate) const TEST_TOPIC: &str = "webhook.test";
+
+/// What became of a message for a test.
+#[derive(Clone, Debug, Serialize, serde::Deserialize, JsonSchema)]
+#[schemars(rename = "WebhookTested")]
+pub(crate) struct Tested {
+    /// The endpoint.
+    pub(crate) name: WebhookName,
+    /// The id of the event that it carried.
+    pub(crate) event: EventId,
+    /// Whether it was taken.
+    pub(crate) delivered: bool,
+    /// The status that was answered.
+    pub(crate) status: Option<u16>,
+    /// How long that took, in milliseconds.
+    pub(crate) took_ms: u64,
+    /// What went wrong.
+    pub(crate) error: Option<String>,
+    /// What was answered, cut; not told over HTTP.
+    pub(crate) answer: Option<String>,
+}
+
+impl Tested {
+    /// Sends a message to an endpoint now.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub(crate) async fn send(env: &Env, view: &WebhookView, topic: &str) -> Result<Self, Error> {
+        let event = Event::new(topic).namespace(view.namespace.as_str());
+        let event = event.payload(&serde_json::json!({ "test": true }))?.into_new(env)?;
+        let now = env.now();
+        let message = Message::of(&view.endpoint, &event, now, now);
+        let began_us = env.monotonic_us();
+        let answer = HttpCourier::new()?.send(message).await;
+        Ok(Self {
+            name: view.name.clone(),
+            event: event.id,
+            delivered: verdict(&answer) == Verdict::Delivered,
+            status: answer.status,
+            took_ms: env.monotonic_us().saturating_sub(began_us) / 1_000,
+            error: answer.error,
+            answer: answer.body,
+        })
+    }
 }

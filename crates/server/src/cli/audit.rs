@@ -1,13 +1,15 @@
 //! `audit`: who did what to what, and whether that was changed since.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use http::Method;
 use taskwright_core::audit::Place;
 use taskwright_store::{AuditFilter, AuditView, Pattern};
 
 use super::{Context, value};
+use crate::answer::audit::Verified;
 use crate::error::{Error, Exit};
 use crate::output::{Column, Paint, Table};
+use crate::remote::NO_BODY;
 use crate::text;
 
 /// Entries of a page.
@@ -167,33 +169,32 @@ fn row(view: &AuditView) -> Vec<(String, Paint)> {
 
 impl Verify {
     async fn run(self, context: &Context) -> Result<Exit, Error> {
-        let verified = context.client().await?.audit().verify(self.expect).await?;
+        let verified = match context.server() {
+            Some(server) => {
+                let query: Vec<(&str, String)> =
+                    self.expect.iter().map(|place| ("expect", place.to_string())).collect();
+                let path = "/api/v1/audit/verify";
+                let told = server.ask(Method::GET, path, None, &query, NO_BODY, &[]).await?;
+                told.ok_or_else(|| server.lacks(path))?
+            }
+            None => Verified::of(context.client().await?.audit().verify(self.expect).await?),
+        };
+        if context.output.is_json() {
+            context.output.json(&verified)?;
+        }
         match verified {
-            Ok(whole) => {
-                let entries = whole.head.position - whole.anchor.position;
-                if context.output.is_json() {
-                    context.output.json(&json!({
-                        "whole": true, "entries": entries, "removed": whole.anchor.position,
-                        "head": whole.head.to_string(),
-                    }))?;
-                } else {
-                    context.output.line(whole.head.to_string())?;
+            Verified::Whole { entries, head, .. } => {
+                if !context.output.is_json() {
+                    context.output.line(head)?;
                     context.output.note(format!("the chain is whole; entries in it: {entries}"));
                 }
                 Ok(Exit::Ok)
             }
-            Err(broken) => {
-                if context.output.is_json() {
-                    context
-                        .output
-                        .json(&json!({ "whole": false, "position": broken.position, "why": broken.why }))?;
-                }
-                Err(Error::operational(
-                    format!("entry {} of the audit", broken.position),
-                    broken.why,
-                    "compare the store with a backup: what is before it is as it was written",
-                ))
-            }
+            Verified::Broken { position, why, .. } => Err(Error::operational(
+                format!("entry {position} of the audit"),
+                why,
+                "compare the store with a backup: what is before it is as it was written",
+            )),
         }
     }
 }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use taskwright_core::{Actor, Namespace};
+use taskwright_core::{Actor, Namespace, Timestamp};
 use taskwright_store::Store;
 
+use super::deed::Deed;
 use crate::App;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::error::{Error, nearest};
@@ -32,6 +33,8 @@ pub(super) struct Settings {
     pub(crate) config: Option<PathBuf>,
     pub(crate) namespace: Option<Namespace>,
     pub open_store: Option<Arc<dyn Store>>,
+    /// What the command does.
+    pub(super) deed: Option<Deed>,
 }
 
 /// What every verb has at hand.
@@ -52,6 +55,8 @@ pub(crate) struct Context {
     pub(crate) env: Env,
     input: Mutex<Box<dyn BufRead + Send>>,
     store: OnceLock<Arc<dyn Store>>,
+    /// What the command does: whatever it changes in the store is told in the audit.
+    deed: Option<Deed>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -74,10 +79,11 @@ impl Context {
             Ok(server) => server,
             Err(error) => return Err((error, output)),
         };
-        let store = OnceLock::new();
+        let (env, store) = (Env::system(), OnceLock::new());
+        let deed = settings.deed;
         if let Some(open) = settings.open_store {
             // A fresh cell takes its first value.
-            let _ = store.set(open);
+            let _ = store.set(told(open, deed.as_ref(), env.now(), settings.namespace.as_ref()));
         }
         let run_dir = settings.run_dir.or_else(|| config.run_dir.clone());
         Ok(Self {
@@ -88,9 +94,10 @@ impl Context {
             store_url,
             namespace: settings.namespace,
             output,
-            env: Env::system(),
+            env,
             input: Mutex::new(input),
             store,
+            deed,
             runtime,
         })
     }
@@ -118,7 +125,9 @@ impl Context {
         }
         if let Some(server) = &self.server {
             self.output.detail(format!("asking {}", server.url()));
-            return Ok(self.store.get_or_init(|| Arc::new(RemoteStore::new(server.clone()))));
+            return Ok(self
+                .store
+                .get_or_init(|| Arc::new(RemoteStore::new(server.clone(), self.namespace.clone()))));
         }
         self.output.detail(format!("opening {}", self.store_url));
         if let Some(weakness) = self.store_url.weakness() {
@@ -126,7 +135,8 @@ impl Context {
         }
         let store = self.store_url.open(self.env.now(), self.run_dir.as_deref()).await?;
         self.env.follow(&*store).await?;
-        Ok(self.store.get_or_init(|| store))
+        let (deed, now) = (self.deed.as_ref(), self.env.now());
+        Ok(self.store.get_or_init(|| told(store, deed, now, self.namespace.as_ref())))
     }
 
     /// Whether the store exists.
@@ -275,6 +285,19 @@ impl Context {
         {
             self.output.detail(format!("closing the store: {error}"));
         }
+    }
+}
+
+/// A handle on a store through which whatever is changed is told in the audit, for a command that does something.
+fn told(
+    store: Arc<dyn Store>,
+    deed: Option<&Deed>,
+    now: Timestamp,
+    namespace: Option<&Namespace>,
+) -> Arc<dyn Store> {
+    match deed {
+        Some(deed) => store.on_behalf_of(deed.behalf(now, namespace)),
+        None => store,
     }
 }
 

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use taskwright_core::Namespace;
 use taskwright_store::Store;
 
@@ -21,6 +21,7 @@ mod bulk;
 mod completions;
 mod config;
 mod context;
+mod deed;
 mod doctor;
 mod enqueue;
 mod events;
@@ -176,8 +177,8 @@ pub(crate) fn run(
 ) -> Exit {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let Io { input, out, err, terminal } = io;
-    let cli = match Cli::try_parse_from(&args) {
-        Ok(cli) => cli,
+    let (cli, deed) = match parse(&args) {
+        Ok(parsed) => parsed,
         Err(error) => {
             return usage::explain(&error, &args, &Output::new(out, err, terminal, manner_of(&args)));
         }
@@ -193,6 +194,7 @@ pub(crate) fn run(
         config: cli.global.config,
         namespace: cli.global.namespace,
         open_store: store,
+        deed,
     };
     let context = match Context::new(settings, input, output) {
         Ok(context) => context,
@@ -202,6 +204,14 @@ pub(crate) fn run(
     let exit = end(&context.output, done);
     context.close();
     exit
+}
+
+/// Reads a command line, and what it does.
+fn parse(args: &[OsString]) -> Result<(Cli, Option<deed::Deed>), clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok((cli, deed::Deed::of(&command, &matches)))
 }
 
 impl Verb {

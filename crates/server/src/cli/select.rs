@@ -168,6 +168,7 @@ impl Selectors {
             failures_from: self.min_failures,
             failures_to: self.max_failures,
             consumed: self.consumed,
+            sight: None,
         })
     }
 

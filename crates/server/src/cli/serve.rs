@@ -14,7 +14,7 @@ Examples:
 Jobs are stored, and run by the workers of others. TERM or INT ends it in good
 order.")]
 pub(crate) struct Serve {
-    /// Where to listen, on this machine [default: 127.0.0.1:7411]
+    /// Where to listen [default: 127.0.0.1:7411]
     #[arg(long, value_name = "ADDRESS:PORT", env = super::up::LISTEN_VARIABLE, hide_env_values = true)]
     pub(crate) listen: Option<Listen>,
 }

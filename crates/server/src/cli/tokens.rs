@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 use taskwright::identity::{Identities, TokenRequest};
 use taskwright_core::audit::Behalf;
 use taskwright_core::{Actor, Namespace, Principal, Role, Scopes, Timestamp, TokenId, TokenName};
 use taskwright_store::{Kept, Rank, StoredToken};
 
 use super::{Context, context, value};
+use crate::answer::principal::{TokenListed, TokenMade, TokenState};
 use crate::error::{Error, Exit};
+use crate::http::NewToken;
 use crate::output::{Column, Paint, Table};
 use crate::text;
 
@@ -167,6 +168,18 @@ impl Create {
             ));
         }
         let scopes = Scopes::parse(self.scopes.iter().map(String::as_str))?;
+        if let Some(server) = context.server() {
+            let request = NewToken {
+                name: self.name.clone(),
+                role: rank.role(),
+                superuser: rank == Rank::Superuser,
+                scopes: self.scopes.clone(),
+                expires: self.expires.map(|span| format!("{}us", span.as_micros())),
+            };
+            let path = "/api/v1/tokens";
+            let made = server.create(path, rank.namespace(), &request).await?;
+            return self.tell(context, &made);
+        }
         let namespace = rank.namespace().cloned();
         let (by, identities) =
             acting(context, self.actor.as_ref(), "tokens.create", self.name.as_str(), namespace).await?;
@@ -179,17 +192,14 @@ impl Create {
                 "choose another name, or revoke that one with `taskwright tokens revoke NAME`",
             ));
         };
-        let secret = made.secret.reveal();
+        self.tell(context, &TokenMade::of(made, context.env.now()))
+    }
+
+    fn tell(&self, context: &Context, made: &TokenMade) -> Result<Exit, Error> {
         if context.output.is_json() {
-            let stored = StoredToken {
-                token: made.token,
-                created_at: context.env.now(),
-                used_at: None,
-                revoked_at: None,
-            };
-            context.output.json(&Made { token: &secret, listed: Listed::of(&stored, context.env.now()) })?;
+            context.output.json(made)?;
         } else {
-            context.output.line(secret)?;
+            context.output.line(&made.token)?;
             context.output.note("keep it in a safe place: it is shown this once");
         }
         Ok(Exit::Ok)
@@ -207,12 +217,12 @@ impl List {
         let mut table = Table::new(&COLUMNS);
         for stored in &tokens {
             if context.output.is_json() {
-                context.output.json(&Listed::of(stored, now))?;
+                context.output.json(&TokenListed::of(stored, now))?;
                 continue;
             }
             let token = &stored.token;
             let plain = |text: String| (text, Paint::Plain);
-            let (state, paint) = state(stored, now);
+            let state = TokenState::of(stored, now);
             let name = match token.rank.namespace() {
                 Some(namespace) if *namespace != Namespace::default() => {
                     format!("{namespace}/{}", token.name)
@@ -228,7 +238,7 @@ impl List {
             };
             table.row(vec![
                 plain(name),
-                (state.to_owned(), paint),
+                (state.as_str().to_owned(), paint(state)),
                 plain(role),
                 (format!("{}…", token.hint), Paint::Faint),
                 plain(at(stored.used_at, "never")),
@@ -322,58 +332,11 @@ pub(super) fn last_superuser(what: String) -> Error {
     )
 }
 
-/// How a token is, in a word, and its colour.
-fn state(stored: &StoredToken, now: Timestamp) -> (&'static str, Paint) {
-    match stored.revoked_at {
-        Some(_) => ("revoked", Paint::Bad),
-        None if stored.is_good(now) => ("good", Paint::Good),
-        None => ("expired", Paint::Warn),
-    }
-}
-
-/// A new token as JSON: the only time that it is told.
-#[derive(Serialize)]
-struct Made<'a> {
-    token: &'a str,
-    #[serde(flatten)]
-    listed: Listed<'a>,
-}
-
-/// A token as JSON, without its secret.
-#[derive(Serialize)]
-struct Listed<'a> {
-    id: TokenId,
-    name: &'a TokenName,
-    namespace: Option<&'a Namespace>,
-    role: Option<Role>,
-    superuser: bool,
-    scopes: &'a Scopes,
-    hint: &'a str,
-    state: &'static str,
-    created_by: &'a Actor,
-    created_at: Timestamp,
-    expires_at: Option<Timestamp>,
-    used_at: Option<Timestamp>,
-    revoked_at: Option<Timestamp>,
-}
-
-impl<'a> Listed<'a> {
-    fn of(stored: &'a StoredToken, now: Timestamp) -> Self {
-        let token = &stored.token;
-        Self {
-            id: token.id,
-            name: &token.name,
-            namespace: token.rank.namespace(),
-            role: token.rank.role(),
-            superuser: token.rank == Rank::Superuser,
-            scopes: &token.scopes,
-            hint: &token.hint,
-            state: state(stored, now).0,
-            created_by: &token.created_by,
-            created_at: stored.created_at,
-            expires_at: token.expires_at,
-            used_at: stored.used_at,
-            revoked_at: stored.revoked_at,
-        }
+/// The colour of how a token is.
+const fn paint(state: TokenState) -> Paint {
+    match state {
+        TokenState::Good => Paint::Good,
+        TokenState::Expired => Paint::Warn,
+        TokenState::Revoked => Paint::Bad,
     }
 }

@@ -21,7 +21,7 @@ Examples:
 TERM or INT ends it in good order: it claims nothing more, tells what runs,
 waits for the grace, and hands back the rest. A second signal ends it at once.")]
 pub(crate) struct Up {
-    /// Where the HTTP API listens, on this machine, or `none` [default: 127.0.0.1:7411]
+    /// Where the HTTP API listens, or `none` [default: 127.0.0.1:7411]
     #[arg(long, value_name = "ADDRESS:PORT", env = LISTEN_VARIABLE, hide_env_values = true)]
     pub(crate) listen: Option<Listen>,
     /// Worker processes [default: one per CPU]

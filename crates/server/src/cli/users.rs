@@ -3,16 +3,18 @@
 use std::io::Read as _;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 use taskwright::identity::Identities;
 use taskwright_core::limit::PASSWORD_BYTES_MAX;
-use taskwright_core::{Actor, Grants, Namespace, Principal, Role, Timestamp, UserName};
+use taskwright_core::{Actor, Grants, Namespace, Principal, Role, UserName};
 use taskwright_store::{Kept, StoredUser};
 
 use super::Context;
 use super::tokens::{acting, last_superuser};
+use crate::answer::principal::{Changed, UserListed};
 use crate::error::{Error, Exit};
+use crate::http::{NewPassword, NewUser};
 use crate::output::{Column, Paint, Table};
+use crate::remote::segment;
 use crate::text;
 
 /// Users of a page.
@@ -220,6 +222,12 @@ impl Add {
         };
         let namespace = self.role.map(|_| context.namespace_or_default());
         let password = read_password(context, &self.name)?;
+        if let Some(server) = context.server() {
+            let Grants { superuser, roles } = grants.clone();
+            let request = NewUser { name: self.name.clone(), password, superuser, roles };
+            let _: UserListed = server.create("/api/v1/users", None, &request).await?;
+            return tell_added(context, &self.name, &grants);
+        }
         let (by, identities) = self.by.acting(context, "users.add", &self.name, namespace).await?;
         if !identities.add_user(&by, self.name.clone(), &password, grants.clone()).await? {
             return Err(Error::operational(
@@ -228,11 +236,15 @@ impl Add {
                 "choose another name; `taskwright users password` and `users grant` change that one",
             ));
         }
-        if grants == Grants::default() {
-            context.output.note("it may do nothing yet: give it a role with `taskwright users grant`");
-        }
-        tell(context, &self.name, "added")
+        tell_added(context, &self.name, &grants)
     }
+}
+
+fn tell_added(context: &Context, name: &UserName, grants: &Grants) -> Result<Exit, Error> {
+    if *grants == Grants::default() {
+        context.output.note("it may do nothing yet: give it a role with `taskwright users grant`");
+    }
+    tell(context, name, "added")
 }
 
 impl List {
@@ -248,7 +260,7 @@ impl List {
             for stored in page.iter().filter(|stored| is_of(stored, context.namespace.as_ref())) {
                 count += 1;
                 if context.output.is_json() {
-                    context.output.json(&Listed::of(stored))?;
+                    context.output.json(&UserListed::of(stored))?;
                     continue;
                 }
                 let (state, paint) =
@@ -306,6 +318,11 @@ impl Password {
             return Err(unknown(&self.name));
         }
         let password = read_password(context, &self.name)?;
+        if let Some(server) = context.server() {
+            let path = format!("/api/v1/users/{}/password", segment(self.name.as_str()));
+            let _: Changed = server.create(&path, None, &NewPassword { password }).await?;
+            return tell(context, &self.name, "has another password, and no session");
+        }
         kept(&self.name, identities.set_password(self.name.clone(), &password).await?)?;
         tell(context, &self.name, "has another password, and no session")
     }
@@ -398,31 +415,4 @@ fn first_line(context: &Context) -> Result<String, Error> {
     let end = line.trim_end_matches(['\n', '\r']).len();
     line.truncate(end);
     Ok(line)
-}
-
-/// A user as JSON, without its password.
-#[derive(Serialize)]
-struct Listed<'a> {
-    name: &'a UserName,
-    superuser: bool,
-    roles: &'a std::collections::BTreeMap<Namespace, Role>,
-    disabled: bool,
-    created_by: &'a Actor,
-    created_at: Timestamp,
-    changed_at: Timestamp,
-}
-
-impl<'a> Listed<'a> {
-    fn of(stored: &'a StoredUser) -> Self {
-        let user = &stored.user;
-        Self {
-            name: &user.name,
-            superuser: user.grants.superuser,
-            roles: &user.grants.roles,
-            disabled: stored.disabled,
-            created_by: &user.created_by,
-            created_at: stored.created_at,
-            changed_at: stored.changed_at,
-        }
-    }
 }

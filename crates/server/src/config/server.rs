@@ -22,9 +22,21 @@ pub struct ServerConfig {
     /// Streams and long polls at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streams_max: Option<u32>,
+    /// Streams and long polls of one principal at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streams_each_max: Option<u32>,
+    /// Requests a second of one principal, on average.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
+    /// Requests of one principal at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_burst: Option<u32>,
     /// How long one request may take that is no stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_timeout: Option<Duration>,
+    /// Names of this server besides its addresses: requests for others are refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
 }
 
 impl ServerConfig {
@@ -36,6 +48,8 @@ impl ServerConfig {
 
 /// Connections and streams that may be allowed.
 const MAX: u32 = 100_000;
+/// Requests that may be allowed.
+const PACE_MAX: u32 = 1_000_000;
 /// How long one request may be allowed to take.
 const REQUEST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
@@ -44,10 +58,30 @@ pub(super) fn read(section: &Section<'_>) -> ServerConfig {
         listen: section.parsed("listen", "an address like \"127.0.0.1:7411\", or \"none\"", str::parse),
         connections_max: section.whole("connections_max", 1, MAX),
         streams_max: section.whole("streams_max", 1, MAX),
+        streams_each_max: section.whole("streams_each_max", 1, MAX),
+        requests_per_second: section.whole("requests_per_second", 1, PACE_MAX),
+        requests_burst: section.whole("requests_burst", 1, PACE_MAX),
+        hosts: section.list("hosts", "a list of names like [\"jobs.example.org\"]", host).unwrap_or_default(),
         request_timeout: section.span("request_timeout", REQUEST.0, REQUEST.1),
     };
     section.finish();
     config
+}
+
+/// A name of this server: without a port, and no pattern.
+fn host(text: &str) -> Result<String, Error> {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    if text.len() <= 253 && text.split('.').all(is_part) {
+        return Ok(text.to_owned());
+    }
+    Err(Error::usage(
+        format!("the host {:?}", taskwright_core::name::shown(text)),
+        "it is no name of a host",
+        "write it like jobs.example.org, without a scheme and a port",
+    ))
 }
 
 /// Where the server listens unless somebody says otherwise.
@@ -87,16 +121,6 @@ impl FromStr for Listen {
                 "write it like 127.0.0.1:7411, with port 0 for one that is free, or `none`",
             )
         })?;
-        if !address.ip().is_loopback() {
-            let port = address.port();
-            return Err(Error::usage(
-                format!("listening at {address}"),
-                "others than this machine could reach it, and it asks nobody who they are: they could run any command",
-                format!(
-                    "listen at 127.0.0.1:{port}, and let others in by ssh -L or a reverse proxy that asks them"
-                ),
-            ));
-        }
         Ok(Self::At(address))
     }
 }
@@ -121,18 +145,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_addresses_of_this_machine_are_accepted() {
-        for local in ["127.0.0.1:7411", "127.1.2.3:1", "[::1]:0", "localhost:80"] {
-            assert!(
-                matches!(local.parse(), Ok(Listen::At(address)) if address.ip().is_loopback()),
-                "{local}"
-            );
+    fn an_address_has_a_port_and_is_none_of_a_name_service() {
+        for good in ["127.0.0.1:7411", "[::1]:0", "localhost:80", "0.0.0.0:7411", "192.168.1.1:80"] {
+            assert!(matches!(good.parse(), Ok(Listen::At(_))), "{good}");
         }
         assert_eq!("none".parse::<Listen>().unwrap(), Listen::Nowhere);
-        for open in ["0.0.0.0:7411", "[::]:7411", "192.168.1.1:80", "[::ffff:127.0.0.1]:80", "8.8.8.8:1"] {
-            let error = open.parse::<Listen>().unwrap_err().to_string();
-            assert!(error.contains("asks nobody who they are"), "{open}: {error}");
-        }
         for no_address in ["", "7411", "127.0.0.1", "localhost", "localhost:http", "example.org:80", ":7411"]
         {
             let error = no_address.parse::<Listen>().unwrap_err().to_string();

@@ -2,6 +2,7 @@
 
 mod lock;
 mod log;
+mod principals;
 mod schedules;
 mod serve;
 mod signals;

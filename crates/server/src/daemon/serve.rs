@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright_core::throttle::Pace;
+
 use super::signals::Signals;
 use crate::cli::Context;
 use crate::cli::serve::Serve;
@@ -59,8 +61,14 @@ pub(super) async fn start(context: &Context, listen: Listen) -> Result<Option<(R
         request_time: config.request_timeout.unwrap_or(defaults.request_time),
         connections_max: config.connections_max.unwrap_or(defaults.connections_max),
         streams_max: config.streams_max.unwrap_or(defaults.streams_max),
+        streams_each_max: config.streams_each_max.unwrap_or(defaults.streams_each_max),
+        pace: Pace {
+            per_second: config.requests_per_second.unwrap_or(defaults.pace.per_second),
+            burst: config.requests_burst.unwrap_or(defaults.pace.burst),
+        },
         ..defaults
     };
     let store = Arc::clone(context.store_or_new().await?);
+    super::principals::see_to(context, server.address()).await?;
     Ok(Some((server.start(context, store, limits), url)))
 }

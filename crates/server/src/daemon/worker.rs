@@ -29,6 +29,9 @@ const OPEN_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::
 /// When the store cannot be opened, or refuses the worker.
 pub(crate) fn worker(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     super::log::start(context);
+    if context.config.workers.no_new_privs.unwrap_or(false) {
+        give_up_new_rights()?;
+    }
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
@@ -42,6 +45,22 @@ pub(crate) fn worker(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     // Blocking handlers that outlived the grace must not hold up the end.
     runtime.shutdown_background();
     exit
+}
+
+/// Sees to it that nothing that is started from here on gets more rights than this process has. Threads and processes inherit it, so
+/// that it comes before the first of them.
+fn give_up_new_rights() -> Result<(), Error> {
+    let refused = |why: String| {
+        let fix = "remove no_new_privs from [workers], or start it on Linux";
+        Err(Error::operational("no_new_privs of [workers]", why, fix))
+    };
+    #[cfg(target_os = "linux")]
+    return match rustix::thread::set_no_new_privs(true) {
+        Ok(()) => Ok(()),
+        Err(error) => refused(in_words(&error.into())),
+    };
+    #[cfg(not(target_os = "linux"))]
+    refused("this system has nothing like it".to_owned())
 }
 
 async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {

@@ -1,5 +1,6 @@
 //! What every request passes before its operation is asked, and every answer on its way back.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -16,6 +17,24 @@ use http::request::Parts;
 use super::hosts;
 use super::problem::{Problem, Sort};
 use super::state::Api;
+
+/// From where a connection comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+impl Peer {
+    /// That of a request; `None` when it came over no network.
+    pub(crate) fn of(parts: &Parts) -> Option<IpAddr> {
+        parts.extensions.get::<Self>().map(|peer| peer.0)
+    }
+}
+
+/// What a request is called in the log, in the audit and in its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) String);
+
+/// The header that says it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Which operation gave an answer; for metrics.
 #[derive(Clone, Copy)]
@@ -37,7 +56,9 @@ const HEADERS: [(HeaderName, &str); 6] = [
 /// Passes a request on, unless it is not for us, comes from another site, or comes too late.
 pub(crate) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let began_us = api.env.monotonic_us();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let id = api.env.event_id().to_string();
+    parts.extensions.insert(RequestId(id.clone()));
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     let under_way = api.enter();
     let mut response = match check(&api, &parts) {
@@ -48,6 +69,9 @@ pub(crate) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
     if api.is_stopping() {
         // Whoever asks on has to find another server.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -55,7 +79,7 @@ pub(crate) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
     let operation = response.extensions().get::<Answered>().map_or("none", |answered| answered.0);
     let took_us = api.env.monotonic_us().saturating_sub(began_us);
     api.metrics.answered(operation, response.status(), took_us);
-    tracing::debug!(%method, path, status = response.status().as_u16(), operation, took_us, "http");
+    tracing::debug!(%method, path, status = response.status().as_u16(), operation, took_us, request = id, "http");
     response
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::operation::Access;
 use super::operations::table;
-use super::permission::Permission;
 use super::problem::Sort;
+use taskwright_core::Permission;
 
 /// What the page is, from the root of the repository.
 const PAGE: &str = "docs/guide/http.md";
@@ -18,8 +18,8 @@ fn operations() -> String {
         let needs = match operation.access {
             Access::Anyone => "nothing".to_owned(),
             Access::Known => "to be known".to_owned(),
-            Access::Needs(permission) => format!("`{}`", permission.as_str()),
-            Access::NeedsEverywhere(permission) => format!("`{}` everywhere", permission.as_str()),
+            Access::Needs(permission) => format!("`{permission}`"),
+            Access::NeedsOwn(permission) => format!("`{permission}`, own"),
         };
         let (id, method, path, about) = (operation.id, &operation.method, operation.path, operation.about);
         writeln!(text, "| {id} | `{method} {path}` | {needs} | {about} |").unwrap();
@@ -58,10 +58,11 @@ fn the_guide_says_what_the_table_says() {
 #[test]
 fn each_permission_is_needed_by_some_operation() {
     let needed = |permission: &Permission| {
-        table().iter().any(|operation| {
-            matches!(operation.access, Access::Needs(of) | Access::NeedsEverywhere(of) if of == *permission)
-        })
+        table().iter().any(|operation| operation.access.permission() == Some(*permission))
     };
+    // Which commands a job may run is held against each job, and which generators are the system's against each of them.
+    let of_objects = [Permission::CommandsRun, Permission::SystemChange];
+    let needed = |permission: &Permission| of_objects.contains(permission) || needed(permission);
     let idle: Vec<_> = Permission::ALL.iter().filter(|permission| !needed(permission)).collect();
     assert!(idle.is_empty(), "{idle:?}");
 }

@@ -10,23 +10,29 @@ use http::request::Parts;
 #[derive(Clone, Debug)]
 pub(crate) struct Hosts {
     address: IpAddr,
+    /// Names that the operator gave it.
+    names: Vec<String>,
 }
 
 impl Hosts {
-    /// Those of a server that listens on this address.
-    pub(crate) fn of(address: IpAddr) -> Self {
-        Self { address }
+    /// Those of a server that listens on this address, and has these names besides.
+    pub(crate) fn of(address: IpAddr, names: &[String]) -> Self {
+        Self { address, names: names.to_vec() }
     }
 
     /// Whether a request for this host, with or without a port, is for us. The port may be another one: it is when
     /// somebody forwards theirs.
     pub(crate) fn has(&self, host: &str) -> bool {
         let name = without_port(host);
-        if name.eq_ignore_ascii_case("localhost") {
+        if name.eq_ignore_ascii_case("localhost")
+            || self.names.iter().any(|ours| name.eq_ignore_ascii_case(ours))
+        {
             return true;
         }
         let literal = name.trim_start_matches('[').trim_end_matches(']');
-        literal.parse::<IpAddr>().is_ok_and(|ip| ip == self.address || ip.is_loopback())
+        // Whoever listens at all addresses of a machine is asked by any of them; a page of another site has a name.
+        let is_any = self.address.is_unspecified();
+        literal.parse::<IpAddr>().is_ok_and(|ip| ip == self.address || ip.is_loopback() || is_any)
     }
 }
 
@@ -63,7 +69,7 @@ mod tests {
 
     #[test]
     fn only_this_machine_s_own_names_are_taken() {
-        let hosts = Hosts::of("127.0.0.1".parse().unwrap());
+        let hosts = Hosts::of("127.0.0.1".parse().unwrap(), &[]);
         for ours in [
             "localhost",
             "LOCALHOST:7411",
@@ -88,5 +94,20 @@ mod tests {
         ] {
             assert!(!hosts.has(foreign), "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_server_for_others_has_the_names_that_it_was_given_and_its_addresses() {
+        let hosts = Hosts::of("0.0.0.0".parse().unwrap(), &["jobs.example.org".to_owned()]);
+        for ours in
+            ["Jobs.Example.org", "jobs.example.org:443", "10.0.0.7:7411", "[fd00::7]:7411", "localhost"]
+        {
+            assert!(hosts.has(ours), "{ours}");
+        }
+        for foreign in ["evil.example", "jobs.example.org.evil.example", "example.org", ""] {
+            assert!(!hosts.has(foreign), "{foreign}");
+        }
+        let one = Hosts::of("10.0.0.7".parse().unwrap(), &[]);
+        assert!(one.has("10.0.0.7:7411") && !one.has("10.0.0.8:7411"));
     }
 }

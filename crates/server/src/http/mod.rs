@@ -3,7 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | `operation.rs`, `operations/` | the one table of operations, and what each does |
-//! | `permission.rs` | what callers may do |
+//! | `authenticate.rs`, `caller.rs` | who asks, and of what their request may be |
+//! | `pace.rs` | how much each may ask |
 //! | `problem.rs`, `reply.rs` | what is answered when it did not go well, and when it did |
 //! | `guard.rs`, `hosts.rs` | what every request passes first |
 //! | `state.rs` | what all operations share |
@@ -15,6 +16,8 @@
 //! No rule and no SQL lives here: an operation reads a request, asks the store, and tells the answer in the words of
 //! [`answer`](crate::answer).
 
+mod authenticate;
+mod caller;
 pub(crate) mod cursor;
 mod guard;
 #[cfg(test)]
@@ -24,7 +27,7 @@ mod metrics;
 mod openapi;
 mod operation;
 mod operations;
-mod permission;
+mod pace;
 mod problem;
 mod reply;
 mod server;
@@ -44,7 +47,8 @@ use axum::routing::{MethodFilter, on};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use self::operations::{
-    BulkRequest, Emission, JobFilter, JobLog, NewEndpoint, SeenAt, Stored, Submission, Text,
+    AuditQuery, BulkRequest, Emission, HistoryQuery, JobFilter, JobLog, NewEndpoint, NewGrants, NewPassword,
+    NewToken, NewUser, SeenAt, Stored, Submission, Text, Trial,
 };
 pub(crate) use self::problem::Details;
 pub(crate) use self::reply::Items;

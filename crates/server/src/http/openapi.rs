@@ -6,6 +6,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use taskwright_core::Namespace;
 
+use super::authenticate::SESSION_COOKIE;
 use super::operation::{Access, Described, NAMESPACE, Operation};
 use super::problem::{Details, MEDIA_TYPE, Sort};
 
@@ -59,9 +60,12 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
                 "description": "What went wrong: what, why, and what to do.",
                 "content": { MEDIA_TYPE: { "schema": problem } },
             } },
-            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer" },
+                "session": { "type": "apiKey", "in": "cookie", "name": SESSION_COOKIE },
+            },
         },
-        "security": [{ "token": [] }, {}],
+        "security": [{ "token": [] }, { "session": [] }],
     })
 }
 
@@ -69,10 +73,10 @@ fn of(operation: &Operation, described: Described, namespace: &Schema) -> Value 
     let Described { path, query, body, answer: (status, media, schema) } = described;
     let mut parameters = parameters(&path, "path");
     parameters.extend(self::parameters(&query, "query"));
-    if matches!(operation.access, Access::Needs(_)) {
+    if operation.access.permission().is_some() {
         parameters.push(json!({
             "name": NAMESPACE, "in": "query",
-            "description": "The namespace; without it, all that the caller may see when looking, and `default` when storing.",
+            "description": "The namespace. It may be left out by superusers, who then look at all and store in `default`, and by who has a role in one only.",
             "schema": namespace,
         }));
     }
@@ -103,7 +107,8 @@ fn of(operation: &Operation, described: Described, namespace: &Schema) -> Value 
         told["security"] = json!([]);
     }
     if let Some(permission) = operation.access.permission() {
-        told["description"] = format!("Needs the permission `{}`.", permission.as_str()).into();
+        let own = if operation.access.is_of_own() { ", at least on what one has submitted" } else { "" };
+        told["description"] = format!("Needs the permission `{permission}`{own}.").into();
     }
     if let Some((schema, is_optional)) = body {
         told["requestBody"] = json!({
@@ -125,13 +130,10 @@ fn problems(operation: &Operation) -> Vec<StatusCode> {
         Sort::Slow,
     ];
     if operation.access != Access::Anyone {
-        sorts.extend([Sort::Unauthenticated, Sort::Forbidden, Sort::NotFound]);
+        sorts.extend([Sort::Unauthenticated, Sort::Forbidden, Sort::NotFound, Sort::TooMany]);
     }
     if operation.is_mutation() {
         sorts.extend([Sort::NotJson, Sort::TooLarge, Sort::SlowRequest, Sort::Conflict]);
-    }
-    if operation.is_stream {
-        sorts.push(Sort::TooMany);
     }
     let mut statuses: Vec<StatusCode> = sorts.into_iter().map(Sort::status).collect();
     statuses.sort_unstable();

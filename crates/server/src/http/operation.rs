@@ -6,26 +6,30 @@
 
 use std::any::TypeId;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path};
 use axum::response::Response;
+use futures_util::StreamExt as _;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
-use http_body_util::BodyExt as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use taskwright::Client;
+use taskwright_core::audit::Behalf;
 use taskwright_core::limit::ARGS_BYTES_MAX;
-use taskwright_core::{Actor, JobId, Namespace, Timestamp};
-use taskwright_store::{JobDetail, Store};
+use taskwright_core::permission::{self, Sight};
+use taskwright_core::{Actor, CancelPolicy, JobId, Namespace, Owner, Permission, Right, Timestamp};
+use taskwright_store::{JobDetail, JobView, Store};
 
+use super::caller::{Caller, Reach, admit};
+use super::guard::{Peer, RequestId};
 use super::openapi::Schemas;
-use super::permission::{Caller, Permission};
 use super::problem::{Problem, Sort};
 use super::reply::Reply;
 use super::state::Api;
@@ -43,10 +47,10 @@ pub(crate) enum Access {
     Anyone,
     /// Whoever is known.
     Known,
-    /// Whoever has this permission: in the namespace that is named, or where the thing is that is asked about.
+    /// Whoever has this permission on all objects of the namespace that is named, or where the thing is that is asked about.
     Needs(Permission),
-    /// Whoever has this permission in every namespace: what is asked about belongs to none.
-    NeedsEverywhere(Permission),
+    /// Whoever has it on what they have submitted themselves at least: the operation holds it against each object.
+    NeedsOwn(Permission),
 }
 
 impl Access {
@@ -54,8 +58,13 @@ impl Access {
     pub(crate) const fn permission(self) -> Option<Permission> {
         match self {
             Self::Anyone | Self::Known => None,
-            Self::Needs(permission) | Self::NeedsEverywhere(permission) => Some(permission),
+            Self::Needs(permission) | Self::NeedsOwn(permission) => Some(permission),
         }
+    }
+
+    /// Whether it is enough to have it on what is one's own.
+    pub(crate) const fn is_of_own(self) -> bool {
+        matches!(self, Self::NeedsOwn(_))
     }
 }
 
@@ -102,6 +111,8 @@ pub(crate) struct Asked {
     pub(crate) parts: Parts,
     pub(crate) body: Body,
     body_bytes_max: usize,
+    operation: &'static str,
+    caller: Caller,
 }
 
 /// Nothing: for operations without path parameters, query or body.
@@ -120,8 +131,11 @@ pub(crate) struct Call<P = Nothing, Q = Nothing, B = Nothing> {
     /// What the body says.
     pub(crate) body: B,
     pub(crate) headers: HeaderMap,
+    operation: &'static str,
     permission: Option<Permission>,
-    namespace: Option<Namespace>,
+    reach: Reach,
+    from: Option<IpAddr>,
+    request: String,
 }
 
 impl Operation {
@@ -146,7 +160,7 @@ impl Operation {
         let run: Run = Box::new(move |asked: Asked| {
             let handler = Arc::clone(&handler);
             Box::pin(async move {
-                let call = Call::<P, Q, B>::read(asked, access).await?;
+                let call = Call::<P, Q, B>::of(asked, access).await?;
                 handler(call).await.map(Reply::into_response)
             })
         });
@@ -191,18 +205,26 @@ impl Operation {
 
     /// Does it.
     pub(crate) async fn run(&self, api: Arc<Api>, parts: Parts, body: Body) -> Result<Response, Problem> {
-        let asked = Asked { api: Arc::clone(&api), parts, body, body_bytes_max: self.body_bytes_max };
+        let began_us = api.env.monotonic_us();
+        let answer = self.answer(&api, parts, body).await;
+        if answer.as_ref().is_err_and(Problem::is_uniform) {
+            let unknown_us = crate::answer::micros(api.limits.unknown_time);
+            api.env.sleep_until_us(began_us.saturating_add(unknown_us)).await;
+        }
+        answer
+    }
+
+    async fn answer(&self, api: &Arc<Api>, parts: Parts, body: Body) -> Result<Response, Problem> {
+        let caller = match self.access {
+            Access::Anyone => Caller::local(Actor::system()),
+            _ => api.authenticate(&parts).await?,
+        };
+        let head = parts.clone();
+        let (operation, body_bytes_max) = (self.id, self.body_bytes_max);
+        let asked =
+            Asked { api: Arc::clone(api), parts, body, body_bytes_max, operation, caller: caller.clone() };
         if self.is_stream {
-            let permit = api.stream_permit()?;
-            let response = (self.run)(asked).await?;
-            // It is held for as long as the answer is written.
-            let holding = |body: Body| {
-                Body::new(body.map_frame(move |frame| {
-                    let _held = &permit;
-                    frame
-                }))
-            };
-            return Ok(response.map(holding));
+            return self.follow(api, head, caller, asked).await;
         }
         let limit = api.limits.request_time;
         match api.env.timeout(limit, (self.run)(asked)).await {
@@ -214,6 +236,34 @@ impl Operation {
                 "ask for less at a time, or later; what was asked may have taken place",
             )),
         }
+    }
+
+    /// Does what may take long, for as long as who asks may ask for it.
+    async fn follow(
+        &self,
+        api: &Arc<Api>,
+        head: Parts,
+        caller: Caller,
+        asked: Asked,
+    ) -> Result<Response, Problem> {
+        let permit = api.stream_permit()?;
+        let held = api.paces.stream(&caller, &api.limits)?;
+        let response = tokio::select! {
+            response = (self.run)(asked) => response?,
+            () = api.until_unknown(&head, &caller) => return Err(super::authenticate::unknown()),
+        };
+        let ends = {
+            let api = Arc::clone(api);
+            async move { api.until_unknown(&head, &caller).await }
+        };
+        // Both are held for as long as the answer is written.
+        let frames = |body: Body| {
+            Body::from_stream(body.into_data_stream().take_until(Box::pin(ends)).map(move |frame| {
+                let _held = (&permit, &held);
+                frame
+            }))
+        };
+        Ok(response.map(frames))
     }
 }
 
@@ -239,16 +289,15 @@ where
     Q: DeserializeOwned,
     B: DeserializeOwned + 'static,
 {
-    /// Finds out who asks, whether they may, and what they say; in that order, so that nobody learns from a message what
-    /// they may not know.
-    async fn read(asked: Asked, access: Access) -> Result<Self, Problem> {
-        let Asked { api, mut parts, body, body_bytes_max } = asked;
-        let caller = match access {
-            Access::Anyone => Caller::superuser(Actor::system()),
-            _ => api.authenticate(&parts)?,
-        };
+    /// Finds out whether who asks may, and what they say; in that order, so that nobody learns from a message what they may not
+    /// know.
+    async fn of(asked: Asked, access: Access) -> Result<Self, Problem> {
+        let Asked { api, mut parts, body, body_bytes_max, operation, caller } = asked;
         let (namespace, query) = split_query(parts.uri.query().unwrap_or_default())?;
-        let (permission, namespace) = admit(&caller, access, namespace)?;
+        let reach = admit(&caller, access, namespace)?;
+        let permission = access.permission();
+        let from = Peer::of(&parts);
+        let request = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
         let Path(path) = Path::<P>::from_request_parts(&mut parts, &()).await.map_err(|error| {
             let why = error.body_text();
             Problem::invalid("the path", why, "look the path up in the OpenAPI document")
@@ -258,7 +307,8 @@ where
             Problem::invalid("the query", error.to_string(), fix)
         })?;
         let body = read_body(&api, &parts, body, body_bytes_max).await?;
-        Ok(Self { api, caller, path, query, body, headers: parts.headers, permission, namespace })
+        let headers = parts.headers;
+        Ok(Self { api, caller, path, query, body, headers, operation, permission, reach, from, request })
     }
 }
 
@@ -283,36 +333,6 @@ fn split_query(query: &str) -> Result<(Option<Namespace>, String), Problem> {
         Problem::invalid("the namespace", error.to_string(), "name one as `taskwright` prints them")
     })?;
     Ok((named.map(|named| named.namespace), rest.join("&")))
-}
-
-/// Whether the caller may, and in which namespace the request is meant: `None` is in all, for those who may there.
-fn admit(
-    caller: &Caller,
-    access: Access,
-    named: Option<Namespace>,
-) -> Result<(Option<Permission>, Option<Namespace>), Problem> {
-    let permission = match access {
-        Access::Anyone | Access::Known => return Ok((None, named)),
-        Access::Needs(permission) => permission,
-        Access::NeedsEverywhere(permission) => {
-            let may = caller.may_everywhere(permission);
-            return if may {
-                Ok((Some(permission), named))
-            } else {
-                Err(Problem::forbidden(permission.as_str()))
-            };
-        }
-    };
-    let namespace = match named {
-        Some(named) if caller.may(permission, &named) => Some(named),
-        None if caller.may_everywhere(permission) => None,
-        None => {
-            Some(caller.home(permission).cloned().ok_or_else(|| Problem::forbidden(permission.as_str()))?)
-        }
-        // Whether there is such a namespace makes no difference.
-        Some(_) => return Err(Problem::forbidden(permission.as_str())),
-    };
-    Ok((Some(permission), namespace))
 }
 
 async fn read_body<B: DeserializeOwned + 'static>(
@@ -405,18 +425,40 @@ fn is_over_limit(error: &axum::Error) -> bool {
 impl<P, Q, B> Call<P, Q, B> {
     /// The call, and apart from it what the body says.
     pub(crate) fn split(self) -> (Call<P, Q, ()>, B) {
-        let Self { api, caller, path, query, body, headers, permission, namespace } = self;
-        (Call { api, caller, path, query, body: (), headers, permission, namespace }, body)
+        let Self { api, caller, path, query, body, headers, operation, permission, reach, from, request } =
+            self;
+        (
+            Call { api, caller, path, query, body: (), headers, operation, permission, reach, from, request },
+            body,
+        )
     }
 
-    /// The store.
+    /// The store, to look at. What changes something goes through [`acting`](Self::acting).
     pub(crate) fn store(&self) -> &dyn Store {
         &**self.api.client.store()
     }
 
-    /// A client of the store.
+    /// A client of the store, to look at. What changes something goes through [`acting`](Self::acting).
     pub(crate) fn client(&self) -> &Client {
         &self.api.client
+    }
+
+    /// A client that does something on behalf of who asks: whatever it changes leaves an entry of the audit with it. `object` is what
+    /// it is done to, in words, and `namespace` where that is.
+    pub(crate) fn acting(&self, namespace: Option<&Namespace>, object: impl std::fmt::Display) -> Client {
+        self.api.client.on_behalf_of(self.behalf(namespace, object))
+    }
+
+    /// Who does what to that: all that an entry of the audit says but how it went.
+    pub(crate) fn behalf(&self, namespace: Option<&Namespace>, object: impl std::fmt::Display) -> Behalf {
+        let principal = self.caller.principal();
+        let behalf = Behalf::of(principal, self.now(), self.operation, &object.to_string());
+        let mut behalf = behalf.with_token(self.caller.token()).by_request(&self.request);
+        behalf.namespace = namespace.cloned();
+        match self.from {
+            Some(from) => behalf.from(&from.to_string()),
+            None => behalf,
+        }
     }
 
     /// Now.
@@ -424,14 +466,33 @@ impl<P, Q, B> Call<P, Q, B> {
         self.api.env.now()
     }
 
-    /// The namespace that is looked at; `None` is all, and the caller may see all.
+    /// The operation that is asked for.
+    pub(crate) fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// From where it is asked; `None` when it came over no network.
+    pub(crate) fn from(&self) -> Option<IpAddr> {
+        self.from
+    }
+
+    /// Of what the request may be.
+    pub(crate) fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// The namespace that is looked at; `None` is all, and the caller may see all. For operations that need the permission on all of
+    /// a namespace.
     pub(crate) fn namespace(&self) -> Option<&Namespace> {
-        self.namespace.as_ref()
+        match &self.reach {
+            Reach::In(namespace) => Some(namespace),
+            Reach::Everywhere | Reach::Seen(_) => None,
+        }
     }
 
     /// The namespace of what is stored or changed by name.
     pub(crate) fn namespace_or_default(&self) -> Namespace {
-        self.namespace.clone().unwrap_or_default()
+        self.namespace().cloned().unwrap_or_default()
     }
 
     /// Who acts.
@@ -444,19 +505,90 @@ impl<P, Q, B> Call<P, Q, B> {
         self.permission.is_none_or(|permission| self.caller.may_everywhere(permission))
     }
 
-    /// Whether something of this namespace is to be seen by this call.
-    pub(crate) fn sees(&self, namespace: &Namespace) -> bool {
-        self.namespace.as_ref().is_none_or(|ours| ours == namespace)
-            && self.permission.is_none_or(|permission| self.caller.may(permission, namespace))
+    /// That there is no such thing, or that the caller may not see it: nobody can tell which, not by the time that it takes either.
+    pub(crate) fn unknown(&self, noun: &str) -> Problem {
+        let problem = Problem::not_found(noun);
+        if self.caller.is_superuser() { problem } else { problem.uniform() }
     }
 
-    /// A job that the caller may do this with; one that there is not, and one of somebody else's, look the same.
+    /// Whether something of this namespace and owner is to be seen by this call: by what it needs, or by the permission to look.
+    pub(crate) fn sees(&self, look: Permission, namespace: &Namespace, owner: Option<&Owner>) -> bool {
+        let may = |permission| self.caller.may(permission, namespace, owner);
+        self.reach.includes(namespace) && (may(look) || self.permission.is_none_or(may))
+    }
+
+    /// Whether the caller may do what is asked for to an object that they see, as the namespace has it. Who may cancel is asked of
+    /// the store once for each namespace, and remembered in `policies`.
     ///
     /// # Errors
     ///
-    /// When there is none, or the store is out of order.
+    /// When the store is out of order.
+    pub(crate) async fn may(
+        &self,
+        namespace: &Namespace,
+        owner: Option<&Owner>,
+        policies: &mut std::collections::HashMap<Namespace, CancelPolicy>,
+    ) -> Result<bool, Problem> {
+        let Some(permission) = self.permission else { return Ok(true) };
+        let policy = match (permission, policies.get(namespace)) {
+            (Permission::JobsCancel, None) if !self.caller.is_superuser() => {
+                let policy = self.store().cancel_policy(namespace.clone()).await?;
+                policies.insert(namespace.clone(), policy);
+                policy
+            }
+            (_, known) => known.copied().unwrap_or_default(),
+        };
+        Ok(permission::may(self.caller.principal(), permission, Some(namespace), owner, policy))
+    }
+
+    /// A job that the caller may do this with; one that there is not, and one that they may not see, look the same.
+    ///
+    /// # Errors
+    ///
+    /// When there is none; when the caller sees it, but may not do that to it; when the store is out of order.
     pub(crate) async fn job(&self, id: JobId) -> Result<JobDetail, Problem> {
         let job = self.store().job(id).await?;
-        job.filter(|job| self.sees(&job.view.namespace)).ok_or_else(|| Problem::not_found("job"))
+        let is_seen = |view: &JobView| self.sees(Permission::JobsView, &view.namespace, view.owner.as_ref());
+        let job = job.filter(|job| is_seen(&job.view)).ok_or_else(|| self.unknown("job"))?;
+        let (namespace, owner) = (&job.view.namespace, job.view.owner.as_ref());
+        if self.may(namespace, owner, &mut std::collections::HashMap::new()).await? {
+            return Ok(job);
+        }
+        Err(self.permission.map_or_else(|| self.unknown("job"), |one| Problem::forbidden(one.as_str())))
+    }
+
+    /// The same for whoever reads how it ended: when its owner does, that is noted. Listing is not reading in this sense.
+    ///
+    /// # Errors
+    ///
+    /// As for [`job`](Self::job).
+    pub(crate) async fn job_to_read(&self, id: JobId) -> Result<JobDetail, Problem> {
+        let job = self.job(id).await?;
+        self.read(job).await
+    }
+
+    /// Notes that a job was read, if it is its owner who reads it and it is over.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    pub(crate) async fn read(&self, job: JobDetail) -> Result<JobDetail, Problem> {
+        match self.caller.owner() {
+            Some(reader) => Ok(self.client().consumed(job, &reader).await?),
+            None => Ok(job),
+        }
+    }
+
+    /// What of all jobs the caller may do this with, where a listing would hold others, too; `None` when it does not.
+    pub(crate) fn sight(&self) -> Option<Sight> {
+        let permission = self.permission?;
+        match &self.reach {
+            Reach::Everywhere => None,
+            Reach::In(namespace) if self.caller.right(permission, Some(namespace)) == Right::All => None,
+            Reach::In(_) => {
+                Some(Sight { namespaces: Vec::new(), own: Some(self.caller.principal().owner()) })
+            }
+            Reach::Seen(sight) => Some(sight.clone()),
+        }
     }
 }

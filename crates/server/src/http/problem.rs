@@ -71,6 +71,8 @@ sorts! {
     NotJson = "not-json", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON";
     /// The request is for another host.
     Misdirected = "misdirected", MISDIRECTED_REQUEST, "The request is for another host";
+    /// An Idempotency-Key stands for another request.
+    OtherRequest = "other-request", UNPROCESSABLE_ENTITY, "The Idempotency-Key stands for another request";
     /// A value breaks a rule.
     Invalid = "invalid", UNPROCESSABLE_ENTITY, "A value is not accepted";
     /// The caller has as much of something as they may.
@@ -104,6 +106,8 @@ struct Inner {
     fix: String,
     instance: Option<String>,
     retry_after_s: Option<u32>,
+    /// Whether it takes as long whatever the reason is.
+    is_uniform: bool,
     /// What the operator is told, and the caller is not.
     inside: Option<String>,
     error_id: Option<String>,
@@ -152,6 +156,7 @@ impl Problem {
             fix: fix.into(),
             instance: None,
             retry_after_s: None,
+            is_uniform: false,
             inside: None,
             error_id: None,
         }))
@@ -194,6 +199,22 @@ impl Problem {
             "send it again in a few seconds, to another server or when this one is back",
         )
         .retry_after(AGAIN_S)
+    }
+
+    /// What sort of problem it is.
+    pub(crate) fn sort(&self) -> Sort {
+        self.0.sort
+    }
+
+    /// The same, told after a while that is always as long: nobody is to learn from the time what the text keeps to itself.
+    pub(crate) fn uniform(mut self) -> Self {
+        self.0.is_uniform = true;
+        self
+    }
+
+    /// Whether it is told after a while that is always as long.
+    pub(crate) fn is_uniform(&self) -> bool {
+        self.0.is_uniform
     }
 
     /// The same, with how many seconds to wait before asking again.

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::BoxStream;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderValue, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
@@ -46,6 +46,26 @@ impl<T: Serialize + JsonSchema + Send> Reply for Created<T> {
 
     fn into_response(self) -> Response {
         json(StatusCode::CREATED, &self.0)
+    }
+}
+
+/// JSON, with a cookie, and the status 200.
+pub(crate) struct WithCookie<T> {
+    /// The JSON.
+    pub(crate) body: T,
+    /// The cookie that is set.
+    pub(crate) cookie: HeaderValue,
+}
+
+impl<T: Serialize + JsonSchema + Send> Reply for WithCookie<T> {
+    fn describe(schemas: &mut SchemaGenerator) -> (StatusCode, &'static str, Option<Schema>) {
+        Json::<T>::describe(schemas)
+    }
+
+    fn into_response(self) -> Response {
+        let mut response = json(StatusCode::OK, &self.body);
+        response.headers_mut().insert(SET_COOKIE, self.cookie);
+        response
     }
 }
 

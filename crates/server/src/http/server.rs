@@ -8,11 +8,15 @@ use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use taskwright::Client;
 use taskwright::env::Spawned;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tower_http::add_extension::AddExtension;
 
+use super::authenticate::Principals;
+use super::guard::Peer;
 use super::hosts::Hosts;
 use super::stall::Stall;
 use super::state::{Api, Limits, Made};
@@ -61,6 +65,11 @@ impl Server {
         Ok(Some(Self { listener, address }))
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where it is, for a browser.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -73,15 +82,17 @@ impl Server {
         store: taskwright_store::SharedStore,
         limits: Limits,
     ) -> Running {
-        let actor = crate::cli::local_actor();
+        let ip = self.address.ip();
+        let local = ip.is_loopback().then(crate::cli::local_actor);
+        let identities = Client::new(Arc::clone(&store), context.env.clone()).identities();
         let made = Made {
             store,
             env: context.env.clone(),
             app: context.app.clone(),
             config: context.config.clone(),
             limits,
-            hosts: Hosts::of(self.address.ip()),
-            authenticate: super::state::local_user(actor),
+            hosts: Hosts::of(ip, &context.config.server.hosts),
+            authenticate: Box::new(Principals::new(identities, local)),
         };
         self.run(made)
     }
@@ -139,15 +150,15 @@ async fn accept(listener: TcpListener, api: Arc<Api>, mut closed: watch::Receive
             stream = listener.accept() => stream,
             _ = closed.wait_for(|closed| *closed) => break,
         };
-        let stream = match stream {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match stream {
+            Ok((stream, peer)) => (stream, Peer(peer.ip())),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken");
                 api.env.sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let connection = serve(stream, &api, router.clone(), &graceful);
+        let connection = serve(stream, peer, &api, router.clone(), &graceful);
         connections.spawn(async move {
             let _held = permit;
             connection.await;
@@ -160,9 +171,15 @@ async fn accept(listener: TcpListener, api: Arc<Api>, mut closed: watch::Receive
     }
 }
 
+/// Notes on each request from where its connection comes.
+fn from(router: axum::Router, peer: Peer) -> AddExtension<axum::Router, Peer> {
+    AddExtension::new(router, peer)
+}
+
 /// One connection, to its end.
 fn serve(
     stream: TcpStream,
+    peer: Peer,
     api: &Api,
     router: axum::Router,
     graceful: &GracefulShutdown,
@@ -172,7 +189,7 @@ fn serve(
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(api.limits.head_time).max_buf_size(HEAD_BYTES_MAX);
     let io = TokioIo::new(Stall::new(stream, api.env.clone(), api.limits.unread_time));
-    let connection = builder.serve_connection(io, TowerToHyperService::new(router));
+    let connection = builder.serve_connection(io, TowerToHyperService::new(from(router, peer)));
     let connection = graceful.watch(connection);
     async move {
         if let Err(error) = connection.await {

@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
+use taskwright::identity::Identities;
 use taskwright::{Client, Env};
-use taskwright_core::Actor;
+use taskwright_core::throttle::Pace;
 use taskwright_store::SharedStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::authenticate::{Authenticate, Known};
+use super::caller::Caller;
+use super::guard::Peer;
 use super::hosts::Hosts;
 use super::metrics::Metrics;
-use super::permission::Caller;
+use super::pace::Paces;
 use super::problem::{Problem, Sort};
 use super::watcher::Watcher;
 use crate::App;
@@ -35,6 +39,15 @@ pub(crate) struct Limits {
     pub(crate) connections_max: u32,
     /// Streams and long polls at a time.
     pub(crate) streams_max: u32,
+    /// Streams and long polls of one principal at a time.
+    pub(crate) streams_each_max: u32,
+    /// Requests of one principal.
+    pub(crate) pace: Pace,
+    /// Requests from one address with credentials that are good for nothing: a program with an old token is told so, and one that
+    /// guesses is slow.
+    pub(crate) strangers: Pace,
+    /// How long it takes at least to say that there is no such thing, or that nobody is known: as long for what is somebody else's.
+    pub(crate) unknown_time: Duration,
 }
 
 impl Default for Limits {
@@ -47,12 +60,13 @@ impl Default for Limits {
             ready_time: Duration::from_secs(2),
             connections_max: 12_000,
             streams_max: 2_000,
+            streams_each_max: 1_000,
+            pace: Pace { per_second: 10_000, burst: 20_000 },
+            strangers: Pace { per_second: 50, burst: 200 },
+            unknown_time: Duration::from_millis(5),
         }
     }
 }
-
-/// Says who asks, by the head of a request.
-pub(crate) type Authenticate = Box<dyn Fn(&Parts) -> Result<Caller, Problem> + Send + Sync>;
 
 /// What all operations share.
 pub(crate) struct Api {
@@ -67,7 +81,9 @@ pub(crate) struct Api {
     pub(crate) metrics: Metrics,
     /// The OpenAPI document.
     pub(crate) document: Bytes,
-    authenticate: Authenticate,
+    pub(crate) paces: Paces,
+    authenticate: Box<dyn Authenticate>,
+    known: Known,
     streams: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
     /// Requests that are under way, streams not counted.
@@ -82,7 +98,7 @@ pub(crate) struct Made {
     pub(crate) config: Config,
     pub(crate) limits: Limits,
     pub(crate) hosts: Hosts,
-    pub(crate) authenticate: Authenticate,
+    pub(crate) authenticate: Box<dyn Authenticate>,
 }
 
 impl Api {
@@ -102,7 +118,9 @@ impl Api {
             config,
             limits,
             hosts,
+            paces: Paces::default(),
             authenticate,
+            known: Known::default(),
         })
     }
 
@@ -110,9 +128,35 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// When nobody is known by what the request says.
-    pub(crate) fn authenticate(&self, parts: &Parts) -> Result<Caller, Problem> {
-        (self.authenticate)(parts)
+    /// When nobody is known by what the request says, or they ask too often.
+    pub(crate) async fn authenticate(&self, parts: &Parts) -> Result<Caller, Problem> {
+        let now_us = self.env.monotonic_us();
+        let caller = match self.authenticate.who(parts).await {
+            Err(problem) if problem.sort() == Sort::Unauthenticated => {
+                self.paces.stranger(Peer::of(parts), &self.limits, now_us)?;
+                return Err(problem);
+            }
+            found => found?,
+        };
+        self.paces.request(&caller, &self.limits, now_us)?;
+        Ok(caller)
+    }
+
+    /// Is ready once who asked is nobody any more, or somebody with other rights: what they follow is then to end.
+    pub(crate) async fn until_unknown(&self, parts: &Parts, caller: &Caller) {
+        const EVERY: Duration = Duration::from_millis(400);
+        loop {
+            self.env.sleep(EVERY).await;
+            let now_us = self.env.monotonic_us();
+            if !self.known.is_still(&*self.authenticate, parts, caller, now_us).await {
+                return;
+            }
+        }
+    }
+
+    /// The principals of the store.
+    pub(crate) fn identities(&self) -> Identities {
+        self.client.identities()
     }
 
     /// Room for one more stream.
@@ -179,9 +223,4 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
     }
-}
-
-/// The local user is everybody who can reach this machine's own address, and may do everything: it is their machine.
-pub(crate) fn local_user(actor: Actor) -> Authenticate {
-    Box::new(move |_| Ok(Caller::superuser(actor.clone())))
 }

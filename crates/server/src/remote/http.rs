@@ -127,6 +127,23 @@ impl Remote {
         self.ask(Method::POST, path, Some(namespace), &NOTHING, body, &[]).await
     }
 
+    /// Has something made.
+    pub(crate) async fn create<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        namespace: Option<&Namespace>,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, StoreError> {
+        let made = self.ask(Method::POST, path, namespace, &NOTHING, Some(body), &[]).await?;
+        made.ok_or_else(|| self.lacks(path))
+    }
+
+    /// What a server of another version may not have.
+    pub(crate) fn lacks(&self, path: &str) -> StoreError {
+        let fix = "check --server, and that it is of the same version; or what was named is gone";
+        Refused::unknown("the request", format!("{} has no {path}", self.subject()), fix).into()
+    }
+
     /// The same without reading the answer.
     pub(crate) async fn text(
         &self,

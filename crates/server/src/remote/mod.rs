@@ -15,6 +15,7 @@ macro_rules! refused {
 
 mod http;
 mod named;
+mod principals;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -17,8 +17,9 @@ use taskwright_store::*;
 
 use super::http::{NO_BODY, NOTHING, items};
 use super::store::{RemoteStore, segment, unwritable};
+use crate::answer::history::{Executed, Part};
 use crate::answer::webhook::{Listed as WebhookListed, Redelivered};
-use crate::http::{Stored as Which, cursor};
+use crate::http::{HistoryQuery, Stored as Which, cursor};
 
 impl RemoteStore {
     /// A page of what is stored.
@@ -172,7 +173,10 @@ impl ScheduleStore for RemoteStore {
         Box::pin(async move {
             let mut origins = Vec::with_capacity(jobs.len());
             for id in jobs {
-                origins.push(self.read_job(id).await?.and_then(|(_, origin)| origin));
+                origins.push(match self.known_origin(id) {
+                    Some(known) => known,
+                    None => self.read_job(id).await?.and_then(|(_, origin)| origin),
+                });
             }
             Ok(origins)
         })
@@ -202,7 +206,6 @@ impl GeneratorStore for RemoteStore {
         files(generator: GeneratorKey, after: Option<String>, limit: usize) -> Vec<(String, KnownFile)>;
         rows_after(rows: RowsAfter) -> TableRows;
         listening_generators() -> Vec<ListeningGenerator>;
-        remove_generator(generator: GeneratorKey) -> bool;
     }
 
     fn write_generator(&self, _: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
@@ -216,6 +219,16 @@ impl GeneratorStore for RemoteStore {
             let path = format!("/api/v1/generators/{}/{verb}", segment(known.name.as_str()));
             let asked =
                 self.remote.text(Method::POST, &path, Some(&known.namespace), &NOTHING, body.as_ref(), &[]);
+            Ok(asked.await?.is_some())
+        })
+    }
+
+    fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
+        Box::pin(async move {
+            let known = self.known_generator(generator)?;
+            let path = format!("/api/v1/generators/{}", segment(known.name.as_str()));
+            let asked =
+                self.remote.text(Method::DELETE, &path, Some(&known.namespace), &NOTHING, NO_BODY, &[]);
             Ok(asked.await?.is_some())
         })
     }
@@ -366,10 +379,64 @@ impl BulkStore for RemoteStore {
     }
 }
 
+impl RemoteStore {
+    fn remember_origins(&self, of: impl IntoIterator<Item = (JobId, Option<JobOrigin>)>) {
+        /// Jobs whose makers are remembered.
+        const MOST: usize = 10_000;
+        let mut known = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() > MOST {
+            known.clear();
+        }
+        known.extend(of);
+    }
+
+    pub(super) fn known_origin(&self, job: JobId) -> Option<Option<JobOrigin>> {
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner).get(&job).cloned()
+    }
+}
+
+fn history_query(filter: &ExecutionFilter) -> HistoryQuery {
+    let texts = |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect();
+    HistoryQuery {
+        id: filter.ids.clone(),
+        kind: texts(&filter.kinds),
+        queue: texts(&filter.queues),
+        outcome: filter.ends.clone(),
+        worker: filter.workers.clone(),
+        since: filter.ended_from,
+        until: filter.ended_to,
+        limit: None,
+        cursor: None,
+    }
+}
+
 impl HistoryStore for RemoteStore {
-    refused! {
-        executions(filter: ExecutionFilter, page: ExecutionPage) -> Executions;
-        statistics(filter: ExecutionFilter, sample_max: usize) -> Statistics;
+    fn executions(&self, filter: ExecutionFilter, page: ExecutionPage) -> Reply<'_, Executions> {
+        Box::pin(async move {
+            let query = HistoryQuery {
+                limit: u32::try_from(page.limit.clamp(1, PAGE_ROWS_MAX)).ok(),
+                cursor: page.after.map(|after| cursor::write(&after)),
+                ..history_query(&filter)
+            };
+            let path = "/api/v1/jobs/history";
+            let part: Option<Part> = self.get(path, filter.namespace.as_ref(), &query).await?;
+            let Part { items, next, is_cut } = part.ok_or_else(|| self.gone(path))?;
+            self.remember_origins(items.iter().map(|one| (one.job, one.made_by.clone())));
+            let next = next.map(|next| cursor::read(&next)).transpose().map_err(|_| self.gone(path))?;
+            Ok(Executions {
+                executions: items.into_iter().map(Executed::into_execution).collect(),
+                next,
+                is_cut,
+            })
+        })
+    }
+
+    fn statistics(&self, filter: ExecutionFilter, _: usize) -> Reply<'_, Statistics> {
+        Box::pin(async move {
+            let path = "/api/v1/stored/statistics";
+            let found = self.get(path, filter.namespace.as_ref(), &history_query(&filter)).await?;
+            found.ok_or_else(|| self.gone(path))
+        })
     }
 }
 
@@ -383,49 +450,5 @@ impl RollUpStore for RemoteStore {
 impl CollectStore for RemoteStore {
     refused! {
         collect(collect: Collect) -> Collected;
-    }
-}
-
-impl SubmitterStore for RemoteStore {
-    refused! {
-        comment(now: Timestamp, job: JobId, actor: taskwright_core::Actor, text: String) -> bool;
-        consume(now: Timestamp, jobs: Vec<JobId>, owner: taskwright_core::Owner) -> Vec<bool>;
-    }
-}
-
-impl AuditStore for RemoteStore {
-    refused! {
-        note_audit(entry: taskwright_core::audit::Entry) -> ();
-        seal_audit(limit: usize) -> usize;
-        audit_ends() -> AuditEnds;
-        audit_links(after: u64, limit: usize) -> Vec<taskwright_core::audit::Link>;
-        audit_page(filter: AuditFilter, before: Option<u64>, limit: usize) -> AuditPage;
-    }
-}
-
-impl IdentityStore for RemoteStore {
-    refused! {
-        has_principals() -> bool;
-        bootstrap(now: Timestamp, token: NewToken) -> bool;
-        add_token(now: Timestamp, token: NewToken) -> bool;
-        token(hash: taskwright_core::token::SecretHash) -> Option<StoredToken>;
-        tokens(before: Option<taskwright_core::TokenId>, limit: usize) -> Vec<StoredToken>;
-        revoke_token(now: Timestamp, token: taskwright_core::TokenId) -> Kept;
-        touch_token(now: Timestamp, token: taskwright_core::TokenId) -> ();
-        add_user(now: Timestamp, user: NewUser) -> bool;
-        user(name: taskwright_core::UserName) -> Option<StoredUser>;
-        users(after: Option<taskwright_core::UserName>, limit: usize) -> Vec<StoredUser>;
-        write_user(now: Timestamp, name: taskwright_core::UserName, write: UserWrite) -> Kept;
-        remove_user(now: Timestamp, name: taskwright_core::UserName) -> Kept;
-        open_session(now: Timestamp, session: NewSession) -> bool;
-        session(hash: taskwright_core::token::SecretHash) -> Option<StoredSession>;
-        touch_session(now: Timestamp, hash: taskwright_core::token::SecretHash) -> ();
-        end_session(hash: taskwright_core::token::SecretHash) -> bool;
-        cancel_policy(namespace: Namespace) -> taskwright_core::permission::CancelPolicy;
-        set_cancel_policy(
-            now: Timestamp,
-            namespace: Namespace,
-            policy: taskwright_core::permission::CancelPolicy
-        ) -> bool;
     }
 }

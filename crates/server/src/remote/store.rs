@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::http::{NO_BODY, NOTHING, Remote, items};
 use crate::answer::event::Listed as EventListed;
-use crate::answer::job::{Became, Outcome, Piece, Stored};
+use crate::answer::job::{Became, Outcome, Piece, Stored, Used};
 use crate::answer::queue::{Purged, Switched};
 use crate::answer::worker::Told;
 use crate::http::{Emission, Items, JobFilter, JobLog, SeenAt, Submission, Text, cursor};
@@ -37,13 +37,17 @@ pub(crate) struct RemoteStore {
     /// What the keys stand for that were read: over HTTP things are called by their names.
     pub(super) schedules: Mutex<HashMap<ScheduleKey, StoredSchedule>>,
     pub(super) generators: Mutex<HashMap<GeneratorKey, StoredGenerator>>,
+    /// What made the jobs whose executions were read last.
+    pub(super) origins: Mutex<HashMap<JobId, Option<JobOrigin>>>,
+    /// The namespace that the command line names, for what a store is not asked by it.
+    pub(super) namespace: Option<Namespace>,
 }
 
 impl RemoteStore {
     /// This server.
-    pub(crate) fn new(remote: Remote) -> Self {
-        let (schedules, generators) = Default::default();
-        Self { remote, hints: watch::Sender::new(0), schedules, generators }
+    pub(crate) fn new(remote: Remote, namespace: Option<Namespace>) -> Self {
+        let (schedules, generators, origins) = Default::default();
+        Self { remote, hints: watch::Sender::new(0), schedules, generators, origins, namespace }
     }
 
     pub(super) fn refuse<T: Send + 'static>(&self, what: &'static str) -> Reply<'_, T> {
@@ -214,15 +218,6 @@ struct Attempt {
     usage: Option<Used>,
 }
 
-#[derive(Deserialize)]
-struct Used {
-    cpu_user_us: u64,
-    cpu_system_us: u64,
-    rss_peak_bytes: Option<u64>,
-    read_bytes: u64,
-    written_bytes: u64,
-}
-
 impl From<Attempt> for AttemptRecord {
     fn from(attempt: Attempt) -> Self {
         Self {
@@ -233,13 +228,7 @@ impl From<Attempt> for AttemptRecord {
             ended_at: attempt.ended_at,
             end: attempt.end,
             error: attempt.error,
-            usage: attempt.usage.map(|used| Usage {
-                cpu_user_us: used.cpu_user_us,
-                cpu_system_us: used.cpu_system_us,
-                rss_peak_bytes: used.rss_peak_bytes.unwrap_or(0),
-                read_bytes: used.read_bytes,
-                written_bytes: used.written_bytes,
-            }),
+            usage: attempt.usage.map(Usage::from),
         }
     }
 }
@@ -316,7 +305,7 @@ impl Store for RemoteStore {
 
     /// Who acts is whoever the server knows by the credentials of the request.
     fn on_behalf_of(&self, _: Behalf) -> SharedStore {
-        std::sync::Arc::new(Self::new(self.remote.clone()))
+        std::sync::Arc::new(Self::new(self.remote.clone(), self.namespace.clone()))
     }
 
     fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {

@@ -104,6 +104,7 @@ fn a_terminal_sees_ids_whole_and_states_in_colour() {
     assert!(!cli.run("--color never jobs list").out.contains('\u{1b}'));
 }
 
+/// S11.
 #[test]
 fn foreign_text_cannot_command_the_terminal() {
     let cli = Cli::new().seen(160);
@@ -130,6 +131,7 @@ fn a_terminal_shows_the_newest_jobs_and_says_that_there_are_more() {
     assert_eq!(Cli::lines(&cli.run("jobs list --limit 60")), 61);
 }
 
+/// S11.
 #[test]
 fn logs_are_raw_in_a_pipe_and_harmless_on_a_terminal() {
     let bytes = b"\x1b[31mred\xff\xc3\xa4\n\x07".as_slice();

@@ -334,7 +334,7 @@ fn configs() -> Vec<Case> {
         check("list with a number in it", "[workers]\nqueues = [\"mail\", 3]\n"),
         check("bad queue in a list", "[workers]\nqueues = [\"mail\", \"a b\"]\n"),
         check("config with a bad address", "[server]\nlisten = \"localhost\"\n"),
-        check("config with an open address", "[server]\nlisten = \"0.0.0.0:7411\"\nstreams_max = 0\n"),
+        check("config with a bad host", "[server]\nhosts = [\"https://x.org\"]\nstreams_max = 0\n"),
         check("config with a bad store", "[store]\nurl = \"mysql://x\"\n"),
         check("config with a bad duration", "[workers]\ngrace = \"soon\"\n"),
         check("config with a bad retention", "[retention]\ncompleted = \"never\"\n"),
@@ -404,14 +404,13 @@ fn stores() -> Vec<Case> {
             .file("a.txt", "This is a letter and no database. ".repeat(100)),
         Case::new("store of a newer version", 1, "jobs list").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
-            conn.execute("INSERT INTO taskwright_migration VALUES (10, 'later', 'x', 0, 10)", []).unwrap();
+            conn.execute("INSERT INTO taskwright_migration VALUES (11, 'later', 'x', 0, 11)", []).unwrap();
         }),
         Case::new("store of an edited migration", 1, "jobs list").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
             conn.execute("UPDATE taskwright_migration SET checksum = 'x'", []).unwrap();
         }),
         Case::new("up at a bad address", 2, "up --listen localhost"),
-        Case::new("up at an open address", 2, "up --listen 0.0.0.0:7411"),
         Case::new("serve at none", 2, "serve --listen none"),
         Case::new("up over HTTP", 2, "up --server http://127.0.0.1:1"),
         Case::new("no server there", 1, "jobs list --server http://127.0.0.1:1"),
@@ -455,7 +454,7 @@ fn stores() -> Vec<Case> {
         }),
         Case::new("check of a newer store", 1, "migrate --check").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
-            conn.execute("INSERT INTO taskwright_migration VALUES (10, 'later', 'x', 0, 10)", []).unwrap();
+            conn.execute("INSERT INTO taskwright_migration VALUES (11, 'later', 'x', 0, 11)", []).unwrap();
         }),
         Case::new("no space for the output", 1, "jobs list").after("enqueue exec -- ls").on_a_full_device(),
     ]

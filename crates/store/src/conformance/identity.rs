@@ -266,7 +266,15 @@ pub async fn a_session_is_found_with_its_user_as_that_is_now(harness: &impl Harn
     let change = UserWrite { grants: Some(Grants::default()), ..UserWrite::default() };
     write(&process, 8, "alice", change).await;
     assert_eq!(found().await.user.user.grants, Grants::default());
+    assert!(open(&process, 9, 2, "alice", "hashed-alice", 200).await);
+    let alice = UserName::new("alice").expect("a name");
+    let own = process.store().sessions(alice.clone()).await.expect("they are listed");
+    let shown: Vec<_> = own.iter().map(|one| (one.hash, one.created_at, one.seen_at, one.expires_at)).collect();
+    assert_eq!(shown, [(hash(2), at(9), at(9), at(200)), (hash(1), at(2), at(7), at(100))]);
+    let nobody = UserName::new("bob").expect("a name");
+    assert!(process.store().sessions(nobody).await.expect("they are listed").is_empty());
     assert!(process.store().end_session(hash(1)).await.expect("answered"));
+    assert_eq!(process.store().sessions(alice).await.expect("they are listed").len(), 1);
     assert!(!has_session(&process, 1).await);
     assert!(!process.store().end_session(hash(1)).await.expect("answered"));
 }

@@ -377,6 +377,7 @@ macro_rules! conformance {
                 a_dry_run_tells_what_would_go_and_removes_nothing,
             ]
             query: [
+                who_asks_sees_whole_namespaces_and_elsewhere_what_is_its_own,
                 an_unknown_job_is_not_there,
                 a_listing_shows_what_the_job_shows,
                 each_state_is_found,
@@ -479,6 +480,11 @@ macro_rules! conformance {
                 what_a_source_tells_is_heard_of,
             ]
             submitter: [
+                a_request_that_is_sent_again_stores_nothing,
+                a_request_is_known_by_the_job_that_holds_its_unique_key,
+                a_request_is_known_for_a_day,
+                of_requests_that_come_at_once_one_stores_its_jobs,
+                a_request_that_is_refused_is_not_known,
                 comments_are_shown_with_the_job_in_their_order,
                 comments_go_with_their_job,
                 too_many_comments_and_bad_ones_are_refused,

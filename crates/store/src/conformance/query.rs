@@ -1,7 +1,8 @@
 //! Listings: filters and pages.
 
 use taskwright_core::attempt::Outcome;
-use taskwright_core::{NewJob, Owner, Priority, State};
+use taskwright_core::permission::Sight;
+use taskwright_core::{Namespace, NewJob, Owner, Priority, State};
 
 use super::Harness;
 use super::fixture::*;
@@ -347,4 +348,32 @@ pub async fn priorities_and_failures_match_between_bounds(harness: &impl Harness
     assert_eq!(process.list(failed(None, Some(0))).await, [1, 3, 4]);
     let kinds = vec![Pattern::new("mail")];
     assert_eq!(process.list(Filter { kinds, ..failed(None, Some(1)) }).await, [1, 3, 4]);
+}
+
+pub async fn who_asks_sees_whole_namespaces_and_elsewhere_what_is_its_own(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let of = |n: u32, namespace: &str, owner: Option<&str>| NewJob {
+        namespace: Namespace::new(namespace).expect("a name"),
+        owner: owner.map(|name| Owner::new(name).expect("a name")),
+        ..job(n)
+    };
+    let jobs = [of(1, "a", None), of(2, "a", Some("bob")), of(3, "b", Some("bob")), of(4, "b", Some("alice")), of(5, "c", None)];
+    process.enqueue(0, jobs).await;
+    process.change(1, 3, Change::Cancel).await;
+    let seen = async |namespaces: &[&str], own: Option<&str>, filter: Filter| {
+        let names = namespaces.iter().map(|name| Namespace::new(name).expect("a name"));
+        let own = own.map(|name| Owner::new(name).expect("a name"));
+        process.list(Filter { sight: Some(Sight { namespaces: names.collect(), own }), ..filter }).await
+    };
+    assert_eq!(seen(&["a"], None, Filter::default()).await, [1, 2]);
+    assert_eq!(seen(&["a"], Some("alice"), Filter::default()).await, [1, 2, 4]);
+    assert_eq!(seen(&[], Some("bob"), Filter::default()).await, [2, 3]);
+    assert_eq!(seen(&["a", "c"], None, Filter::default()).await, [1, 2, 5]);
+    assert_eq!(seen(&[], None, Filter::default()).await, [0_u32; 0]);
+    // Whatever else it asks for, and by whichever index it is found.
+    assert_eq!(seen(&[], Some("bob"), in_states(&[State::Cancelled])).await, [3]);
+    assert_eq!(seen(&[], Some("alice"), in_states(&[State::Cancelled])).await, [0_u32; 0]);
+    assert_eq!(seen(&["a"], None, Filter { ids: vec![id(2), id(3), id(5)], ..Filter::default() }).await, [2]);
+    let in_b = Filter { namespace: Some(Namespace::new("b").expect("a name")), ..Filter::default() };
+    assert_eq!(seen(&["a"], Some("alice"), in_b).await, [4]);
 }

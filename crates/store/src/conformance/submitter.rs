@@ -1,11 +1,11 @@
 //! What those who submit jobs do with them besides.
 
-use taskwright_core::limit::COMMENTS_MAX;
-use taskwright_core::{Garbage, NewJob, Owner, State};
+use taskwright_core::limit::{COMMENTS_MAX, REQUEST_KEPT};
+use taskwright_core::{Garbage, NewJob, Owner, State, UniqueScope};
 
 use super::Harness;
 use super::fixture::*;
-use crate::{Change, Changed, Collect, Filter};
+use crate::{Change, Changed, Collect, Enqueued, Filter, RequestKey, Requested};
 
 fn owner(name: &str) -> Owner {
     Owner::new(name).expect("scenarios name owners well")
@@ -162,4 +162,73 @@ pub async fn a_held_job_that_nobody_released_is_dropped_and_can_be_read(harness:
     assert_eq!((view.state, view.error.as_deref()), (State::Dropped, Some("hold expired: never released")));
     assert!(!view.cancel_requested);
     assert_eq!(consume(&process, 4_000, &[1], "bob").await, [true]);
+}
+
+fn request(key: u8, body: u8) -> RequestKey {
+    RequestKey { key: [key; 32], body: [body; 32] }
+}
+
+async fn once(process: &Process, now: u64, request: RequestKey, jobs: Vec<NewJob>) -> Requested {
+    process.store().enqueue_once(at(now), request, jobs).await.expect("it is answered")
+}
+
+pub async fn a_request_that_is_sent_again_stores_nothing(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let stored = once(&process, 0, request(1, 1), vec![job(1), job(2)]).await;
+    let new = |n| Enqueued { id: id(n), existing: false };
+    assert_eq!(stored, Requested::Stored(vec![new(1), new(2)]));
+    // Whoever sends it again does not know the ids, and makes new ones.
+    let again = once(&process, 5, request(1, 1), vec![job(3), job(4)]).await;
+    assert_eq!(again, Requested::Again(vec![id(1), id(2)]));
+    assert_eq!(once(&process, 6, request(1, 2), vec![job(5)]).await, Requested::Other);
+    assert_eq!(process.list(Filter::default()).await, [1, 2]);
+    let other = once(&process, 7, request(2, 1), vec![job(6)]).await;
+    assert_eq!(other, Requested::Stored(vec![new(6)]));
+    // What it stored may be gone by now.
+    process.change(8, 1, Change::Cancel).await;
+    process.change(9, 1, Change::Delete).await;
+    let again = once(&process, 10, request(1, 1), vec![job(7)]).await;
+    assert_eq!(again, Requested::Again(vec![id(1), id(2)]));
+    assert_eq!(process.list(Filter::default()).await, [2, 6]);
+}
+
+pub async fn a_request_is_known_by_the_job_that_holds_its_unique_key(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let keyed = |n| NewJob { unique: unique("invoice", UniqueScope::Active), ..job(n) };
+    process.enqueue(0, [keyed(1)]).await;
+    let held = Requested::Stored(vec![Enqueued { id: id(1), existing: true }]);
+    assert_eq!(once(&process, 1, request(1, 1), vec![keyed(2)]).await, held);
+    assert_eq!(once(&process, 2, request(1, 1), vec![keyed(3)]).await, Requested::Again(vec![id(1)]));
+}
+
+pub async fn a_request_is_known_for_a_day(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let day = REQUEST_KEPT.as_secs();
+    once(&process, 0, request(1, 1), vec![job(1)]).await;
+    let again = once(&process, day - 1, request(1, 1), vec![job(2)]).await;
+    assert_eq!(again, Requested::Again(vec![id(1)]));
+    let new = once(&process, day, request(1, 2), vec![job(3)]).await;
+    assert_eq!(new, Requested::Stored(vec![Enqueued { id: id(3), existing: false }]));
+    assert_eq!(once(&process, day + 1, request(1, 2), vec![job(4)]).await, Requested::Again(vec![id(3)]));
+}
+
+pub async fn of_requests_that_come_at_once_one_stores_its_jobs(harness: &impl Harness) {
+    let processes = [Process::start(harness).await, Process::start(harness).await];
+    let (one, other) = tokio::join!(
+        once(&processes[0], 0, request(1, 1), vec![job(1)]),
+        once(&processes[1], 0, request(1, 1), vec![job(2)])
+    );
+    let listed = processes[0].list(Filter::default()).await;
+    assert_eq!(listed.len(), 1, "{one:?} {other:?}");
+    let first = Requested::Stored(vec![Enqueued { id: id(listed[0]), existing: false }]);
+    let second = Requested::Again(vec![id(listed[0])]);
+    assert!((one == first && other == second) || (one == second && other == first), "{one:?} {other:?}");
+}
+
+pub async fn a_request_that_is_refused_is_not_known(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let too_many = vec![job(1); taskwright_core::limit::ENQUEUE_JOBS_MAX + 1];
+    assert!(process.store().enqueue_once(at(0), request(1, 1), too_many).await.is_err());
+    let stored = once(&process, 1, request(1, 2), vec![job(1)]).await;
+    assert_eq!(stored, Requested::Stored(vec![Enqueued { id: id(1), existing: false }]));
 }

@@ -9,8 +9,8 @@ use taskwright_core::{CancelPolicy, Namespace, Timestamp, TokenId, UserName};
 use super::MemoryStore;
 use crate::Reply;
 use crate::identity::{
-    IdentityStore, Kept, NewSession, NewToken, NewUser, Rank, StoredSession, StoredToken, StoredUser,
-    UserWrite, gives_up,
+    IdentityStore, Kept, NewSession, NewToken, NewUser, Rank, SessionView, StoredSession, StoredToken,
+    StoredUser, UserWrite, gives_up,
 };
 
 /// All principals.
@@ -122,6 +122,22 @@ impl IdentityStore for MemoryStore {
             let user = world.identities.users.get(&session.user).cloned();
             let Session { created_at, seen_at, expires_at, .. } = *session;
             Ok(user.map(|user| StoredSession { user, created_at, seen_at, expires_at }))
+        })
+    }
+
+    fn sessions(&self, user: UserName) -> Reply<'_, Vec<SessionView>> {
+        self.ask(|world| {
+            let sessions = world.identities.sessions.iter().filter(|(_, session)| session.user == user);
+            let mut views: Vec<SessionView> = sessions
+                .map(|(hash, session)| SessionView {
+                    hash: *hash,
+                    created_at: session.created_at,
+                    seen_at: session.seen_at,
+                    expires_at: session.expires_at,
+                })
+                .collect();
+            views.sort_by_key(|view| (std::cmp::Reverse(view.created_at), *view.hash.as_bytes()));
+            Ok(views)
         })
     }
 

@@ -1,12 +1,14 @@
 //! Comments, and jobs whose end was read.
 
 use taskwright_core::limit::check_comment;
-use taskwright_core::{Actor, JobId, Owner, Timestamp};
+use taskwright_core::{Actor, JobId, NewJob, Owner, Timestamp};
 
 use super::MemoryStore;
 use super::world::World;
 use crate::Reply;
-use crate::submitter::{Comment, SubmitterStore, check_consume, check_count};
+use crate::submitter::{
+    Comment, RequestKey, Requested, SubmitterStore, check_consume, check_count, known_since,
+};
 
 impl SubmitterStore for MemoryStore {
     fn comment(&self, now: Timestamp, job: JobId, actor: Actor, text: String) -> Reply<'_, bool> {
@@ -25,6 +27,31 @@ impl SubmitterStore for MemoryStore {
             Ok(jobs.into_iter().map(|job| world.consume(now, job, &owner)).collect())
         })
     }
+
+    fn enqueue_once(&self, now: Timestamp, request: RequestKey, jobs: Vec<NewJob>) -> Reply<'_, Requested> {
+        self.act(|world| {
+            let since = known_since(now);
+            world.requests.retain(|_, known| known.at > since);
+            if let Some(known) = world.requests.get(&request.key) {
+                return Ok(match known.body == request.body {
+                    true => Requested::Again(known.jobs.clone()),
+                    false => Requested::Other,
+                });
+            }
+            let stored = world.enqueue(now, jobs)?;
+            let jobs = stored.iter().map(|one| one.id).collect();
+            world.requests.insert(request.key, Request { body: request.body, jobs, at: now });
+            Ok(Requested::Stored(stored))
+        })
+    }
+}
+
+/// A request that stored jobs, by the key that it is known by.
+#[derive(Debug)]
+pub(super) struct Request {
+    body: [u8; 32],
+    jobs: Vec<JobId>,
+    at: Timestamp,
 }
 
 impl World {

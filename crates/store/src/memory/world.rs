@@ -52,6 +52,7 @@ pub(super) struct World {
     pub(super) roll_ups: RollUps,
     pub(super) webhooks: Webhooks,
     pub(super) identities: Identities,
+    pub(super) requests: std::collections::HashMap<[u8; 32], super::submitter::Request>,
     pub(super) audit: Audit,
     /// The processes that live.
     processes: BTreeSet<ProcessId>,

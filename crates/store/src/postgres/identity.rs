@@ -12,7 +12,8 @@ use tokio_postgres::Row;
 use super::session::{Session, Uuid, code, code_if_any, get, name, sql_code, vanished};
 use crate::error::Error;
 use crate::identity::{
-    Kept, NewSession, NewToken, NewUser, Rank, StoredSession, StoredToken, StoredUser, UserWrite, gives_up,
+    Kept, NewSession, NewToken, NewUser, Rank, SessionView, StoredSession, StoredToken, StoredUser,
+    UserWrite, gives_up,
 };
 
 pub(super) async fn bootstrap(
@@ -262,6 +263,16 @@ pub(super) fn read_session(row: &Row) -> Result<StoredSession, Error> {
     })
 }
 
+/// Reads a row of [`SESSIONS_OF`].
+pub(super) fn read_session_view(row: &Row) -> Result<SessionView, Error> {
+    Ok(SessionView {
+        hash: read_hash(row, 0)?,
+        created_at: Timestamp::from_micros(get(row, 1)?),
+        seen_at: Timestamp::from_micros(get(row, 2)?),
+        expires_at: Timestamp::from_micros(get(row, 3)?),
+    })
+}
+
 pub(super) fn by_hash() -> String {
     format!("SELECT {TOKEN_COLUMNS} FROM token WHERE hash = $1")
 }
@@ -310,6 +321,8 @@ const WRITE_USER: &str = "UPDATE account
     SET password = $2, superuser = $3, roles = $4, disabled = $5, changed_at = $6 WHERE name = $1";
 const REMOVE_USER: &str = "DELETE FROM account WHERE name = $1";
 const LOCK_USER: &str = "SELECT FROM account WHERE name = $1 AND password = $2 AND NOT disabled FOR SHARE";
+pub(super) const SESSIONS_OF: &str = "SELECT hash, created_at, seen_at, expires_at FROM session
+    WHERE name = $1 ORDER BY created_at DESC, hash";
 const END_SESSIONS: &str = "DELETE FROM session WHERE name = $1";
 const REMOVE_SESSIONS: &str = "DELETE FROM session WHERE expires_at <= $1";
 const OPEN_SESSION: &str =

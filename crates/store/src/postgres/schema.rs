@@ -71,6 +71,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0012_identities.sql"),
     },
+    Migration {
+        version: 13,
+        name: "requests",
+        usable_from: 3,
+        sql: include_str!("migrations/0013_requests.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use taskwright_core::limit::check_comment;
-use taskwright_core::{Actor, JobId, Owner, Timestamp};
+use taskwright_core::{Actor, JobId, NewJob, Owner, Timestamp};
 
 use super::change::LOCK_JOBS;
-use super::place;
-use super::session::{Session, Uuid, get, name};
+use super::session::{Session, Uuid, get, name, vanished};
+use super::{enqueue, place};
 use crate::error::Error;
-use crate::submitter::{Comment, check_consume, check_count};
+use crate::submitter::{Comment, RequestKey, Requested, check_consume, check_count, ids, known_since};
 
 /// See [`SubmitterStore::comment`](crate::SubmitterStore::comment).
 pub(super) async fn comment(
@@ -88,3 +88,33 @@ const CONSUME: &str =
 /// A job that runs again has another end to be read.
 pub(super) const FORGET_CONSUMED: &str = "DELETE FROM consumed WHERE seq = $1";
 pub(super) const CONSUMED: &str = "SELECT seq, at FROM consumed WHERE seq > $1 ORDER BY seq LIMIT $2";
+
+/// See [`SubmitterStore::enqueue_once`](crate::SubmitterStore::enqueue_once). Whoever comes with the same key waits at the insert until
+/// this transaction is over.
+pub(super) async fn enqueue_once(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    request: &RequestKey,
+    jobs: &[NewJob],
+) -> Result<Requested, Error> {
+    let (key, body) = (request.key.as_slice(), request.body.as_slice());
+    let since = known_since(now).as_micros();
+    session.execute(FORGET_REQUESTS, &[&since]).await?;
+    // One that is too old, of which there may be more than were forgotten.
+    session.execute(FORGET_REQUEST, &[&key, &since]).await?;
+    if session.execute(NOTE_REQUEST, &[&key, &body, &now.as_micros()]).await? == 0 {
+        let row = session.first(KNOWN_REQUEST, &[&key]).await?.ok_or_else(|| vanished("a request"))?;
+        return Ok(Requested::again(request, get(&row, 0)?, get(&row, 1)?));
+    }
+    let stored = enqueue::enqueue(session, now, jobs).await?;
+    session.execute(NOTE_JOBS, &[&key, &ids(&stored)]).await?;
+    Ok(Requested::Stored(stored))
+}
+
+const FORGET_REQUESTS: &str = "DELETE FROM request WHERE key IN
+    (SELECT key FROM request WHERE created_at <= $1 ORDER BY created_at LIMIT 100 FOR UPDATE SKIP LOCKED)";
+const FORGET_REQUEST: &str = "DELETE FROM request WHERE key = $1 AND created_at <= $2";
+const NOTE_REQUEST: &str =
+    "INSERT INTO request (key, body, created_at) VALUES ($1, $2, $3) ON CONFLICT (key) DO NOTHING";
+const KNOWN_REQUEST: &str = "SELECT body, coalesce(jobs, ''::bytea) FROM request WHERE key = $1";
+const NOTE_JOBS: &str = "UPDATE request SET jobs = $2 WHERE key = $1";

@@ -16,8 +16,8 @@ use super::session::{Session, name};
 use crate::Reply;
 use crate::error::Error;
 use crate::identity::{
-    IdentityStore, Kept, NewSession, NewToken, NewUser, Rank, StoredSession, StoredToken, StoredUser,
-    UserWrite, gives_up,
+    IdentityStore, Kept, NewSession, NewToken, NewUser, Rank, SessionView, StoredSession, StoredToken,
+    StoredUser, UserWrite, gives_up,
 };
 
 impl IdentityStore for SqliteStore {
@@ -126,6 +126,10 @@ impl IdentityStore for SqliteStore {
 
     fn session(&self, hash: SecretHash) -> Reply<'_, Option<StoredSession>> {
         self.readers.read(move |conn| first(conn, &session_by_hash(), [hash.as_bytes()], read_session))
+    }
+
+    fn sessions(&self, user: UserName) -> Reply<'_, Vec<SessionView>> {
+        self.readers.read(move |conn| rows(conn, SESSIONS_OF, [user.as_str()], read_session_view))
     }
 
     fn touch_session(&self, now: Timestamp, hash: SecretHash) -> Reply<'_, ()> {
@@ -282,6 +286,15 @@ fn read_session(row: &Row<'_>) -> rusqlite::Result<StoredSession> {
     })
 }
 
+fn read_session_view(row: &Row<'_>) -> rusqlite::Result<SessionView> {
+    Ok(SessionView {
+        hash: SecretHash::from_bytes(row.get(0)?),
+        created_at: Timestamp::from_micros(row.get(1)?),
+        seen_at: Timestamp::from_micros(row.get(2)?),
+        expires_at: Timestamp::from_micros(row.get(3)?),
+    })
+}
+
 pub(super) fn by_hash() -> String {
     format!("SELECT {TOKEN_COLUMNS} FROM taskwright_token WHERE hash = ?1")
 }
@@ -329,6 +342,8 @@ const INSERT_USER: &str = "INSERT INTO taskwright_user
 const WRITE_USER: &str = "UPDATE taskwright_user
      SET password = ?2, superuser = ?3, roles = ?4, disabled = ?5, changed_at = ?6 WHERE name = ?1";
 const REMOVE_USER: &str = "DELETE FROM taskwright_user WHERE name = ?1";
+pub(super) const SESSIONS_OF: &str = "SELECT hash, created_at, seen_at, expires_at FROM taskwright_session
+     WHERE name = ?1 ORDER BY created_at DESC, hash";
 const END_SESSIONS: &str = "DELETE FROM taskwright_session WHERE name = ?1";
 pub(super) const REMOVE_SESSIONS: &str = "DELETE FROM taskwright_session WHERE expires_at <= ?1";
 const OPEN_SESSION: &str = "INSERT INTO taskwright_session (hash, name, created_at, seen_at, expires_at)

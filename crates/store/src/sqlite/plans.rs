@@ -175,6 +175,8 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("audit: forget", audit::REMOVE),
     ("principals: any", identity::ARE_SOME),
     ("principals: forget sessions", identity::REMOVE_SESSIONS),
+    ("requests: known", submitter::KNOWN_REQUEST),
+    ("requests: forget", submitter::FORGET_REQUESTS),
     ("comment: job", submitter::COUNT),
     ("comment: of a job", submitter::COMMENTS),
     ("consumed: forget", submitter::FORGET_CONSUMED),

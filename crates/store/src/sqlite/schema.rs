@@ -55,6 +55,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0009_identities.sql"),
     },
+    Migration {
+        version: 10,
+        name: "requests",
+        usable_from: 1,
+        sql: include_str!("migrations/0010_requests.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

@@ -2,14 +2,17 @@
 
 use rusqlite::{Connection, Row, params};
 use taskwright_core::limit::check_comment;
-use taskwright_core::{Actor, JobId, Owner, Timestamp};
+use taskwright_core::{Actor, JobId, NewJob, Owner, Timestamp};
 
 use super::SqliteStore;
+use super::enqueue;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::{Session, name};
 use crate::Reply;
 use crate::error::Error;
-use crate::submitter::{Comment, SubmitterStore, check_consume, check_count};
+use crate::submitter::{
+    Comment, RequestKey, Requested, SubmitterStore, check_consume, check_count, ids, known_since,
+};
 
 impl SubmitterStore for SqliteStore {
     fn comment(&self, now: Timestamp, job: JobId, actor: Actor, text: String) -> Reply<'_, bool> {
@@ -27,6 +30,23 @@ impl SubmitterStore for SqliteStore {
         self.writer.write(move |session| {
             check_consume(&jobs)?;
             jobs.iter().map(|job| consume(session, now, *job, &owner)).collect()
+        })
+    }
+
+    fn enqueue_once(&self, now: Timestamp, request: RequestKey, jobs: Vec<NewJob>) -> Reply<'_, Requested> {
+        self.writer.write(move |session| {
+            let since = known_since(now).as_micros();
+            session.execute(FORGET_REQUESTS, [since])?;
+            let known = session.first(KNOWN_REQUEST, (request.key, since), |row| {
+                Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?))
+            })?;
+            if let Some((body, jobs)) = known {
+                return Ok(Requested::again(&request, &body, &jobs));
+            }
+            let stored = enqueue::enqueue(session, now, &jobs)?;
+            session
+                .execute(NOTE_REQUEST, params![request.key, request.body, ids(&stored), now.as_micros()])?;
+            Ok(Requested::Stored(stored))
         })
     }
 }
@@ -79,3 +99,12 @@ pub(super) fn consumed() -> String {
          WHERE c.seq > ?1 ORDER BY c.seq LIMIT ?2"
     )
 }
+/// A hundred at a time, of which each is one that somebody stored before: there are never many too many.
+pub(super) const FORGET_REQUESTS: &str = "DELETE FROM taskwright_request WHERE key IN
+     (SELECT key FROM taskwright_request WHERE created_at <= ?1 ORDER BY created_at LIMIT 100)";
+pub(super) const KNOWN_REQUEST: &str =
+    "SELECT body, jobs FROM taskwright_request WHERE key = ?1 AND created_at > ?2";
+const NOTE_REQUEST: &str =
+    "INSERT INTO taskwright_request (key, body, jobs, created_at) VALUES (?1, ?2, ?3, ?4)
+     ON CONFLICT (key) DO UPDATE
+     SET body = excluded.body, jobs = excluded.jobs, created_at = excluded.created_at";

@@ -178,6 +178,7 @@ impl IdentityStore for Broken {
         session(hash: SecretHash) -> Option<StoredSession>;
         touch_session(now: Timestamp, hash: SecretHash) -> ();
         end_session(hash: SecretHash) -> bool;
+        sessions(user: UserName) -> Vec<SessionView>;
         cancel_policy(of: Namespace) -> CancelPolicy;
         set_cancel_policy(now: Timestamp, of: Namespace, policy: CancelPolicy) -> bool;
     }
@@ -197,6 +198,7 @@ impl SubmitterStore for Broken {
     sound! {
         comment(now: Timestamp, job: JobId, actor: Actor, text: String) -> bool;
         consume(now: Timestamp, jobs: Vec<JobId>, owner: Owner) -> Vec<bool>;
+        enqueue_once(now: Timestamp, request: RequestKey, jobs: Vec<NewJob>) -> Requested;
     }
 }
 

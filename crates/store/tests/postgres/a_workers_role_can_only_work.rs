@@ -1,4 +1,4 @@
-//! The role of a worker reads and writes what is there, and makes or drops nothing.
+//! S20. The role of a worker reads and writes what is there, and makes or drops nothing.
 
 use taskwright_core::Timestamp;
 use taskwright_store::Error;

@@ -16,12 +16,13 @@ use taskwright::store::{
     GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, IdentityStore, ItemsEnded,
     JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator, LogChunk, LogEntry,
     LogPage, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order,
-    Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet,
-    RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore,
-    ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
-    SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator,
-    StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore,
-    TableRows, TakeGenerators, TakenGenerators, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
+    Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey,
+    Requested, RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter,
+    ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey,
+    SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk,
+    StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser,
+    StoredWebhook, SubmitterStore, TableRows, TakeGenerators, TakenGenerators, UserWrite, WebhookStore,
+    WebhookWrite, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName,
@@ -403,6 +404,10 @@ impl IdentityStore for CountingStore {
         reply(())
     }
 
+    fn sessions(&self, _: UserName) -> Reply<'_, Vec<SessionView>> {
+        reply(Vec::new())
+    }
+
     fn end_session(&self, _: SecretHash) -> Reply<'_, bool> {
         reply(false)
     }
@@ -445,6 +450,10 @@ impl SubmitterStore for CountingStore {
 
     fn consume(&self, _: Timestamp, jobs: Vec<JobId>, _: Owner) -> Reply<'_, Vec<bool>> {
         reply(vec![false; jobs.len()])
+    }
+
+    fn enqueue_once(&self, _: Timestamp, _: RequestKey, _: Vec<NewJob>) -> Reply<'_, Requested> {
+        reply(Requested::Other)
     }
 }
 

@@ -13,7 +13,7 @@ use taskwright_core::{
     Actor, CancelPolicy, Grants, Namespace, Principal, Scopes, Timestamp, TokenId, TokenName, UserName,
 };
 use taskwright_store::{
-    Kept, NewSession, NewToken, NewUser, Rank, SharedStore, StoredToken, StoredUser, UserWrite,
+    Kept, NewSession, NewToken, NewUser, Rank, SessionView, SharedStore, StoredToken, StoredUser, UserWrite,
 };
 
 use crate::client::Client;
@@ -354,6 +354,18 @@ impl Identities {
         }
         let expires_at = Some(session.expires_at);
         Ok(Some(Caller { principal: session.user.principal(), token: None, expires_at }))
+    }
+
+    /// The sessions of a user that are not over, the one that began last first.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    pub async fn sessions(&self, user: UserName) -> Result<Vec<SessionView>, Error> {
+        let now = self.env.now();
+        let mut sessions = self.store.sessions(user).await?;
+        sessions.retain(|session| now < session.expires_at.min(session.seen_at.plus(SESSION_IDLE_MAX)));
+        Ok(sessions)
     }
 
     /// Ends a session; `false` when it was over.

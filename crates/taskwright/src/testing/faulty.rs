@@ -18,12 +18,13 @@ use taskwright_store::{
     GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, IdentityStore, ItemsEnded,
     JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator, LogChunk, LogEntry,
     LogPage, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order,
-    Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RetrySet,
-    RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore,
-    ScheduleWrite, Seen, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
-    SourceView, Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry,
-    StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows,
-    TakeGenerators, TakenGenerators, Takers, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
+    Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey,
+    Requested, RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter,
+    ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey,
+    SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store, StoreInfo, StoredBulk, StoredEvent,
+    StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook,
+    SubmitterStore, TableRows, TakeGenerators, TakenGenerators, Takers, UserWrite, WebhookStore,
+    WebhookWrite, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -516,6 +517,10 @@ impl IdentityStore for FaultyStore {
         self.run(Call::TouchSession, move || self.store.touch_session(now, hash))
     }
 
+    fn sessions(&self, user: UserName) -> Reply<'_, Vec<SessionView>> {
+        self.store.sessions(user)
+    }
+
     fn end_session(&self, hash: SecretHash) -> Reply<'_, bool> {
         self.store.end_session(hash)
     }
@@ -563,6 +568,10 @@ impl SubmitterStore for FaultyStore {
 
     fn consume(&self, now: Timestamp, jobs: Vec<JobId>, owner: Owner) -> Reply<'_, Vec<bool>> {
         self.store.consume(now, jobs, owner)
+    }
+
+    fn enqueue_once(&self, now: Timestamp, request: RequestKey, jobs: Vec<NewJob>) -> Reply<'_, Requested> {
+        self.store.enqueue_once(now, request, jobs)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Fault 71: whatever an argument looks like, the program gets exactly that, and nothing in it is executed.
+//! S22. Fault 71: whatever an argument looks like, the program gets exactly that, and nothing in it is executed.
 
 use taskwright::process::Command;
 

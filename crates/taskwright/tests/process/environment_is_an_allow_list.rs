@@ -1,4 +1,4 @@
-//! S22: a command sees the variables that were allowed and given, and no others.
+//! S22. S22: a command sees the variables that were allowed and given, and no others.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! S22: a command gets its three streams and the progress pipe, whatever this process has open.
+//! S22. S22: a command gets its three streams and the progress pipe, whatever this process has open.
 
 use taskwright::process::Stop;
 

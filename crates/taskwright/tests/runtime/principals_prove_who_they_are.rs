@@ -41,6 +41,7 @@ async fn with_alice(client: &Client) -> Identities {
     identities
 }
 
+/// S13.
 #[test]
 fn a_token_is_good_until_it_expires_and_another_until_it_is_revoked() {
     world(async |world| {
@@ -59,6 +60,7 @@ fn a_token_is_good_until_it_expires_and_another_until_it_is_revoked() {
     });
 }
 
+/// S13.
 #[test]
 fn a_use_is_written_down_once_a_minute() {
     world(async |world| {
@@ -74,6 +76,7 @@ fn a_use_is_written_down_once_a_minute() {
     });
 }
 
+/// S5.
 #[test]
 fn a_token_may_do_no_more_than_whoever_makes_it() {
     world(async |world| {
@@ -87,6 +90,7 @@ fn a_token_may_do_no_more_than_whoever_makes_it() {
     });
 }
 
+/// S17.
 #[test]
 fn the_first_token_is_a_superusers_and_is_made_once() {
     world(async |world| {
@@ -99,6 +103,7 @@ fn the_first_token_is_a_superusers_and_is_made_once() {
     });
 }
 
+/// S14.
 #[test]
 fn a_password_opens_a_session_and_a_wrong_one_does_not() {
     world(async |world| {
@@ -124,6 +129,7 @@ fn a_password_opens_a_session_and_a_wrong_one_does_not() {
     });
 }
 
+/// S16.
 #[test]
 fn a_session_is_over_when_it_is_not_used_and_in_any_case_after_a_week() {
     // Without duties, which would have much to do in a week.
@@ -149,6 +155,7 @@ fn a_session_is_over_when_it_is_not_used_and_in_any_case_after_a_week() {
     });
 }
 
+/// S5.
 #[test]
 fn what_is_changed_about_a_user_holds_at_once() {
     world(async |world| {
@@ -168,6 +175,7 @@ fn what_is_changed_about_a_user_holds_at_once() {
     });
 }
 
+/// S27.
 #[test]
 fn jobs_belong_to_whoever_they_are_stored_on_behalf_of_and_leave_an_entry() {
     world(async |world| {

@@ -2,8 +2,7 @@
 
 use clap::Args;
 use serde_json::json;
-use taskwright_core::generator::is_reserved;
-use taskwright_core::{GeneratorName, bulk, webhook};
+use taskwright_core::GeneratorName;
 
 use crate::cli::Context;
 use crate::error::{Error, Exit};
@@ -33,7 +32,7 @@ impl Remove {
     /// before anything is.
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         for name in &self.names {
-            check(context, name)?;
+            crate::generator::check_removable(&context.config, &context.namespace_or_default(), name)?;
         }
         let (generators, namespace) = (super::client(context).await?, context.namespace_or_default());
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
@@ -62,34 +61,6 @@ impl Remove {
         }
         let reports = unknown.iter().flat_map(|error| error.reports().to_vec()).collect();
         Err(Error::several(Exit::Operational, reports))
-    }
-}
-
-/// Refuses one that something else takes care of, which says how it is removed.
-fn check(context: &Context, name: &GeneratorName) -> Result<(), Error> {
-    let refused = |why: &str, fix: String| Err(Error::usage(format!("generators remove {name}"), why, fix));
-    if is_reserved(name) {
-        let why = "it is one of Taskwright's own, which every node brings and would register anew";
-        return refused(why, format!("let it rest instead: taskwright generators pause {name}"));
-    }
-    if let Some(endpoint) = name.as_str().strip_prefix(webhook::GENERATOR_PREFIX) {
-        let why = "it is that of an endpoint of webhooks, and goes with it";
-        return refused(why, format!("remove that: taskwright webhooks remove {endpoint}"));
-    }
-    if name.as_str().starts_with(bulk::GENERATOR_PREFIX) {
-        let why = "it is that of a bulk, and goes when that is over";
-        return refused(
-            why,
-            "end that: taskwright bulk cancel ID, which `taskwright bulk list` tells".into(),
-        );
-    }
-    let is_ours = |namespace| namespace == &context.namespace_or_default();
-    match (&context.config.file, context.config.generators.get(name.as_str())) {
-        (Some(file), Some(generator)) if is_ours(&generator.namespace) => {
-            let why = format!("{} has it, and would register it anew, from its beginning", file.display());
-            refused(&why, format!("remove [generators.{name}] there first, and restart what runs with it"))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -1,13 +1,13 @@
 //! `jobs history`.
 
 use clap::Args;
-use serde::Serialize;
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::name::shown;
-use taskwright_core::{JobId, Kind, Namespace, QueueName, Timestamp, WorkerId};
+use taskwright_core::{JobId, WorkerId};
 use taskwright_store::{Execution, ExecutionFilter, ExecutionPage, JobOrigin};
 
-use super::window::{Used, Window, micros, time_or_dash, usage_in_words};
+use super::window::{Window, time_or_dash, usage_in_words};
+use crate::answer::history::Executed;
 use crate::cli::Context;
 use crate::cli::value::Limit;
 use crate::error::{Error, Exit, nearest};
@@ -119,52 +119,6 @@ fn outcome(word: &str) -> Result<AttemptEnd, Error> {
     })
 }
 
-#[derive(Serialize)]
-struct Row<'a> {
-    job: JobId,
-    kind: &'a Kind,
-    queue: &'a QueueName,
-    namespace: &'a Namespace,
-    attempt: u32,
-    outcome: AttemptEnd,
-    worker: WorkerId,
-    available_at: Option<Timestamp>,
-    claimed_at: Timestamp,
-    started_at: Option<Timestamp>,
-    ended_at: Timestamp,
-    wait_us: Option<u64>,
-    run_us: Option<u64>,
-    error: Option<&'a str>,
-    result: Option<&'a str>,
-    usage: Option<Used>,
-    made_by: Option<&'a JobOrigin>,
-}
-
-impl<'a> Row<'a> {
-    fn of(execution: &'a Execution, made_by: Option<&'a JobOrigin>) -> Self {
-        let record = &execution.record;
-        Self {
-            job: execution.job,
-            kind: &execution.kind,
-            queue: &execution.queue,
-            namespace: &execution.namespace,
-            attempt: record.attempt,
-            outcome: record.end,
-            worker: record.worker,
-            available_at: execution.available_at,
-            claimed_at: record.claimed_at,
-            started_at: record.started_at,
-            ended_at: record.ended_at,
-            wait_us: execution.wait().map(micros),
-            run_us: execution.run().map(micros),
-            error: record.error.as_deref(),
-            result: execution.result.as_deref(),
-            usage: record.usage.map(Used::from),
-            made_by,
-        }
-    }
-}
-
 fn print(
     context: &Context,
     table: &mut Table,
@@ -172,7 +126,7 @@ fn print(
     origins: &[Option<JobOrigin>],
 ) -> Result<(), Error> {
     if context.output.is_json() {
-        let rows = executions.iter().zip(origins).map(|(one, made_by)| Row::of(one, made_by.as_ref()));
+        let rows = executions.iter().zip(origins).map(|(one, made_by)| Executed::of(one, made_by.clone()));
         rows.into_iter().try_for_each(|row| context.output.json(&row))?;
         return context.output.flush();
     }

@@ -1,15 +1,13 @@
 //! `webhooks test`.
 
 use clap::Args;
-use serde_json::json;
-use taskwright::Event;
-use taskwright::webhook::{Courier, Message};
-use taskwright_core::webhook::{Verdict, verdict};
 use taskwright_core::{Topic, WebhookName};
 
+use crate::answer::webhook::Tested;
 use crate::cli::Context;
-use crate::courier::HttpCourier;
 use crate::error::{Error, Exit};
+use crate::http::Trial;
+use crate::remote::segment;
 use crate::text;
 
 /// Sends one message now.
@@ -31,35 +29,30 @@ pub(super) struct Test {
 
 impl Test {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
-        if let Some(server) = context.server() {
-            // It is signed here, and the secret is told to nobody.
-            return Err(server.not_offered("sending a message for a test").into());
-        }
-        let view = super::found(context, &self.name).await?;
-        let event = Event::new(self.topic.as_str()).namespace(view.namespace.as_str());
-        let event = event.payload(&json!({ "test": true }))?.into_new(&context.env)?;
-        let now = context.env.now();
-        let message = Message::of(&view.endpoint, &event, now, now);
-        let began_us = context.env.monotonic_us();
-        let answer = HttpCourier::new()?.send(message).await;
-        let took_ms = (context.env.monotonic_us() - began_us) / 1_000;
-        let delivered = verdict(&answer) == Verdict::Delivered;
+        let tested = match context.server() {
+            Some(server) => {
+                let path = format!("/api/v1/webhooks/{}/test", segment(self.name.as_str()));
+                let trial = Trial { topic: Some(self.topic) };
+                server.create(&path, Some(&context.namespace_or_default()), &trial).await?
+            }
+            None => {
+                let view = super::found(context, &self.name).await?;
+                Tested::send(&context.env, &view, self.topic.as_str()).await?
+            }
+        };
+        let Tested { delivered, took_ms, status, .. } = tested;
+        let said = tested.answer.as_deref().map(|body| format!(": {}", text::one_line(body)));
+        let said = said.unwrap_or_default();
         if context.output.is_json() {
-            context.output.json(&json!({
-                "name": self.name, "event": event.id, "delivered": delivered, "status": answer.status,
-                "took_ms": took_ms, "error": answer.error, "answer": answer.body,
-            }))?;
+            context.output.json(&tested)?;
         } else if delivered {
-            let said =
-                answer.body.as_deref().map(|body| format!(": {}", text::one_line(body))).unwrap_or_default();
-            let status = answer.status.unwrap_or_default();
+            let status = status.unwrap_or_default();
             context.output.line(format!("{}  delivered in {took_ms} ms, {status}{said}", self.name))?;
         }
         if delivered {
             return Ok(Exit::Ok);
         }
-        let why = answer.error.unwrap_or_else(|| "it did not take it".to_owned());
-        let said = answer.body.map(|body| format!(": {}", text::one_line(&body))).unwrap_or_default();
+        let why = tested.error.unwrap_or_else(|| "it did not take it".to_owned());
         let fix = "look at the receiver, and at the URL with `taskwright webhooks show`";
         Err(Error::operational(format!("the webhook {}", self.name), format!("{why}{said}"), fix))
     }

@@ -1,18 +1,21 @@
 //! `/api/v1/bulk`: create bulk jobs, look at them, pause, resume and cancel them, and run again what failed.
 
+use std::collections::HashMap;
+
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use taskwright::bulk::{Bulk, BulkSet, BulkView, Bulks, OnFailure};
+use taskwright_core::Permission as P;
 use taskwright_core::name::BulkTypeName;
-use taskwright_core::{JobId, Owner, Priority};
+use taskwright_core::{JobId, Namespace, Owner, Priority};
 use taskwright_store::JobKey;
 
 use super::page_size;
 use crate::answer::bulk::{Changed, Created as Made, Listed, Retried, Whole};
+use crate::http::caller::Reach;
 use crate::http::cursor;
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::{Created, Items, Json};
 
@@ -24,7 +27,8 @@ const WINDOW_MAX: u32 = 10_000;
 /// The operations.
 pub(super) fn operations() -> Vec<Operation> {
     use Method as M;
-    let (view, change) = (Access::Needs(P::BulkView), Access::Needs(P::BulkChange));
+    let view = Access::Needs(P::BulkView);
+    let (view_own, change) = (Access::NeedsOwn(P::BulkView), Access::NeedsOwn(P::BulkChange));
     vec![
         Operation::new("bulk.list", M::GET, "/api/v1/bulk", view, "List the bulks, the newest first", list),
         Operation::new("bulk.create", M::POST, "/api/v1/bulk", change, "Create a bulk", create),
@@ -32,7 +36,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "bulk.show",
             M::GET,
             "/api/v1/bulk/{id}",
-            view,
+            view_own,
             "Show how far a bulk is, and how its items ended",
             show,
         ),
@@ -91,6 +95,11 @@ fn bulks<P, Q, B>(call: &Call<P, Q, B>) -> Bulks {
     call.client().bulks(&BulkSet::built_in())
 }
 
+/// The same, to change one.
+fn changing<Q, B>(call: &Call<Named, Q, B>, view: &BulkView) -> Bulks {
+    call.acting(Some(&view.parent.namespace), call.path.id).bulks(&BulkSet::built_in())
+}
+
 async fn list(call: Call<Nothing, Part>) -> Result<Json<Items<Listed>>, Problem> {
     let after = call.query.cursor.as_deref().map(cursor::read::<i64>).transpose()?.map(JobKey);
     let (views, next) = bulks(&call).list(call.namespace(), after, page_size(call.query.limit)?).await?;
@@ -134,7 +143,20 @@ async fn create(call: Call<Nothing, Nothing, NewBulk>) -> Result<Created<Made>, 
             "create it with the command line on that machine, or store the jobs with POST /api/v1/jobs/batch",
         ));
     }
-    let mut bulk = Bulk::new(new.kind.as_str()).params(&new.params)?.namespace(call.namespace_or_default());
+    if let Some(kind) = new.params.get("kind").and_then(serde_json::Value::as_str) {
+        super::jobs::check_command(&call, kind)?;
+    }
+    let namespace = match call.reach() {
+        Reach::Seen(_) => {
+            return Err(Problem::invalid(
+                "the namespace",
+                "it is missing",
+                "name it as the parameter `namespace`",
+            ));
+        }
+        _ => call.namespace_or_default(),
+    };
+    let mut bulk = Bulk::new(new.kind.as_str()).params(&new.params)?.namespace(namespace.clone());
     if let Some(priority) = new.priority {
         bulk = bulk.priority(priority);
     }
@@ -148,16 +170,25 @@ async fn create(call: Call<Nothing, Nothing, NewBulk>) -> Result<Created<Made>, 
     if let Some(policy) = new.on_failure {
         bulk = bulk.on_failure(policy);
     }
-    if let Some(owner) = new.owner {
+    if let Some(owner) = call.caller.owner().or(new.owner) {
         bulk = bulk.author(owner);
     }
-    Ok(Created(Made { id: bulks(&call).create(bulk).await? }))
+    let bulks = call.acting(Some(&namespace), &new.kind).bulks(&BulkSet::built_in());
+    Ok(Created(Made { id: bulks.create(bulk).await? }))
 }
 
 /// A bulk that the caller may do that with.
 async fn found<Q, B>(call: &Call<Named, Q, B>) -> Result<BulkView, Problem> {
     let view = bulks(call).get(call.path.id).await?;
-    view.filter(|view| call.sees(&view.parent.namespace)).ok_or_else(|| Problem::not_found("bulk"))
+    let parent = |view: &BulkView| (view.parent.namespace.clone(), view.parent.owner.clone());
+    let is_seen =
+        |(namespace, owner): (Namespace, Option<Owner>)| call.sees(P::BulkView, &namespace, owner.as_ref());
+    let view = view.filter(|view| is_seen(parent(view))).ok_or_else(|| call.unknown("bulk"))?;
+    let (namespace, owner) = parent(&view);
+    match call.may(&namespace, owner.as_ref(), &mut HashMap::new()).await? {
+        true => Ok(view),
+        false => Err(Problem::forbidden(P::BulkChange.as_str())),
+    }
 }
 
 async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
@@ -177,24 +208,28 @@ struct Why {
 async fn pause(call: Call<Named, Nothing, Why>) -> Result<Json<Changed>, Problem> {
     let (call, why) = call.split();
     let reason = super::reason(why.reason)?;
-    let id = found(&call).await?.parent.id;
-    let changed = bulks(&call).pause(id, &call.actor(), reason.as_deref()).await?;
+    let view = found(&call).await?;
+    let id = view.parent.id;
+    let changed = changing(&call, &view).pause(id, &call.actor(), reason.as_deref()).await?;
     Ok(Json(Changed { changed, id }))
 }
 
 async fn resume(call: Call<Named>) -> Result<Json<Changed>, Problem> {
-    let id = found(&call).await?.parent.id;
-    Ok(Json(Changed { changed: bulks(&call).resume(id).await?, id }))
+    let view = found(&call).await?;
+    let id = view.parent.id;
+    Ok(Json(Changed { changed: changing(&call, &view).resume(id).await?, id }))
 }
 
 async fn cancel(call: Call<Named, Nothing, Why>) -> Result<Json<Changed>, Problem> {
     let (call, why) = call.split();
     let reason = super::reason(why.reason)?;
-    let id = found(&call).await?.parent.id;
-    Ok(Json(Changed { changed: bulks(&call).cancel(id, call.actor(), reason).await?, id }))
+    let view = found(&call).await?;
+    let id = view.parent.id;
+    Ok(Json(Changed { changed: changing(&call, &view).cancel(id, call.actor(), reason).await?, id }))
 }
 
 async fn retry(call: Call<Named>) -> Result<Json<Retried>, Problem> {
-    let id = found(&call).await?.parent.id;
-    Ok(Json(Retried { id, retried: bulks(&call).retry(id, &call.actor()).await? }))
+    let view = found(&call).await?;
+    let id = view.parent.id;
+    Ok(Json(Retried { id, retried: changing(&call, &view).retry(id, &call.actor()).await? }))
 }

@@ -1,18 +1,20 @@
 //! `/api/v1/jobs/{id}/VERB` and `/api/v1/jobs/VERB`: what people do to jobs, to one and to many.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use http::Method;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use taskwright_core::Permission as P;
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::time::parse_duration;
-use taskwright_core::{JobId, Priority, State, Timestamp};
+use taskwright_core::{JobId, Namespace, Priority, State, Timestamp};
 use taskwright_store::{Change, Changed, Page, Seen};
 
 use super::jobs::Named;
 use crate::answer::job::Became;
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 
@@ -153,7 +155,7 @@ pub(super) fn operations() -> Vec<Operation> {
                     concat!("jobs.", $word),
                     Method::POST,
                     concat!("/api/v1/jobs/{id}/", $word),
-                    Access::Needs(P::$permission),
+                    Access::NeedsOwn(P::$permission),
                     concat!($about, ": one job"),
                     change_one::<$one>,
                 ),
@@ -161,7 +163,7 @@ pub(super) fn operations() -> Vec<Operation> {
                     concat!("jobs.", $word, "-many"),
                     Method::POST,
                     concat!("/api/v1/jobs/", $word),
-                    Access::Needs(P::$permission),
+                    Access::NeedsOwn(P::$permission),
                     concat!($about, ": each of these jobs"),
                     change_many::<$many>,
                 ),
@@ -179,7 +181,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "Run a scheduled job, or one that waits for a retry, at once"
         ),
         both!("awaken", JobsChange, Awaken, AwakenMany, "Run a job at once that its handler snoozed"),
-        both!("release", JobsChange, Release, ReleaseMany, "Let a held job go"),
+        both!("release", JobsEnqueue, Release, ReleaseMany, "Let a held job go"),
         both!("delay", JobsChange, Delay, DelayMany, "Run a waiting job later"),
         both!(
             "reprioritise",
@@ -189,7 +191,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "Give a waiting job another priority"
         ),
         both!("free", JobsChange, Free, FreeMany, "Take a running job from its worker: it may run twice"),
-        both!("delete", JobsChange, Delete, DeleteMany, "Remove a job that is over, with its history"),
+        both!("delete", JobsDelete, Delete, DeleteMany, "Remove a job that is over, with its history"),
     ]
     .into_iter()
     .flatten()
@@ -199,12 +201,13 @@ pub(super) fn operations() -> Vec<Operation> {
 async fn change_one<A: Ask>(call: Call<Named, Nothing, A>) -> Result<Json<Became>, Problem> {
     let (call, ask) = call.split();
     let id = call.path.id;
-    call.job(id).await?;
+    let job = call.job(id).await?.view;
     let (now, actor) = (call.now(), call.actor());
     let change = ask.change(now)?;
     let reason = super::reason(ask.reason())?;
-    match call.store().change(now, vec![id], change, actor, reason).await?.pop() {
-        None | Some(Changed::Unknown) => Err(Problem::not_found("job")),
+    let acting = call.acting(Some(&job.namespace), id);
+    match acting.store().change(now, vec![id], change, actor, reason).await?.pop() {
+        None | Some(Changed::Unknown) => Err(call.unknown("job")),
         Some(changed) => Ok(Json(Became::of(id, changed))),
     }
 }
@@ -220,43 +223,66 @@ async fn change_many<A: AskMany>(call: Call<Nothing, Nothing, A>) -> Result<Json
     let change = ask.change(now)?;
     let reason = super::reason(ask.reason())?;
     let asked: Vec<JobId> = ids.iter().copied().chain(seen.iter().map(|seen| seen.id)).collect();
-    let visible = visible(&call, &asked).await?;
-    let ours: Vec<JobId> = ids.iter().copied().filter(|id| visible.contains(id)).collect();
-    let places: Vec<Seen> = seen.iter().filter(|seen| visible.contains(&seen.id)).map(Seen::from).collect();
-    let answers = match (ours.is_empty(), places.is_empty()) {
-        (false, _) => call.store().change(now, ours.clone(), change, actor, reason).await?,
-        (true, false) => call.store().change_seen(now, places.clone(), change, actor, reason).await?,
-        (true, true) => Vec::new(),
-    };
-    let changed_ids = if ours.is_empty() { places.iter().map(|place| place.id).collect() } else { ours };
-    let mut became: std::collections::HashMap<JobId, Changed> =
-        changed_ids.into_iter().zip(answers).collect();
+    let mut became = HashMap::with_capacity(asked.len());
+    for (namespace, allowed) in sort_out(&call, &asked, &mut became).await? {
+        let ours: Vec<JobId> = ids.iter().copied().filter(|id| allowed.contains(id)).collect();
+        let places: Vec<Seen> =
+            seen.iter().filter(|seen| allowed.contains(&seen.id)).map(Seen::from).collect();
+        let count = ours.len() + places.len();
+        let acting = call.acting(Some(&namespace), described(&ours, &places, count));
+        let (actor, reason) = (actor.clone(), reason.clone());
+        let changed_ids: Vec<JobId> =
+            ours.iter().copied().chain(places.iter().map(|place| place.id)).collect();
+        let answers = match places.is_empty() {
+            true => acting.store().change(now, ours, change, actor, reason).await?,
+            false => acting.store().change_seen(now, places, change, actor, reason).await?,
+        };
+        became.extend(changed_ids.into_iter().zip(answers));
+    }
     let mut told = |id: JobId| Became::of(id, became.remove(&id).unwrap_or(Changed::Unknown));
     Ok(Items::all(asked.into_iter().map(&mut told).collect()))
 }
 
-/// Those of these jobs that the caller may do that with. What there is not, and what is somebody else's, look the same.
-async fn visible<P, Q, B>(
-    call: &Call<P, Q, B>,
+/// What is changed, for the audit: the job, or how many.
+fn described(ours: &[JobId], places: &[Seen], count: usize) -> String {
+    let first = ours.first().copied().or_else(|| places.first().map(|place| place.id));
+    match first {
+        Some(first) if count == 1 => first.to_string(),
+        Some(first) => format!("{count} jobs, {first} the first"),
+        None => String::new(),
+    }
+}
+
+/// Those of these jobs that the caller may do that with, by their namespaces. Of those that they only see it is noted why nothing is
+/// done; what there is not, and what they may not see, look the same.
+async fn sort_out<R, Q, B>(
+    call: &Call<R, Q, B>,
     ids: &[JobId],
-) -> Result<std::collections::HashSet<JobId>, Problem> {
-    let Some(namespace) = call.namespace() else { return Ok(ids.iter().copied().collect()) };
-    let filter = taskwright_store::Filter {
-        ids: ids.to_vec(),
-        namespace: Some(namespace.clone()),
-        ..taskwright_store::Filter::default()
-    };
-    let (mut visible, mut after) = (std::collections::HashSet::new(), None);
+    became: &mut HashMap<JobId, Changed>,
+) -> Result<BTreeMap<Namespace, HashSet<JobId>>, Problem> {
+    let (mut allowed, mut policies) = (BTreeMap::<_, HashSet<JobId>>::new(), HashMap::new());
+    let filter = taskwright_store::Filter { ids: ids.to_vec(), ..taskwright_store::Filter::default() };
+    let mut after = None;
     while !ids.is_empty() {
         let page = Page { after, limit: PAGE_ROWS_MAX, oldest_first: true };
         let page = call.store().list(filter.clone(), page).await?;
-        visible.extend(page.jobs.iter().map(|job| job.id));
+        for job in page.jobs {
+            let owner = job.owner.as_ref();
+            if !call.sees(P::JobsView, &job.namespace, owner) {
+                continue;
+            }
+            if call.may(&job.namespace, owner, &mut policies).await? {
+                allowed.entry(job.namespace).or_default().insert(job.id);
+            } else {
+                became.insert(job.id, Changed::Skipped("you may not do that with it".to_owned()));
+            }
+        }
         after = page.next;
         if after.is_none() {
             break;
         }
     }
-    Ok(visible)
+    Ok(allowed)
 }
 
 impl From<&SeenAt> for Seen {

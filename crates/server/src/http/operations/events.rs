@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use taskwright::Event;
+use taskwright_core::Permission as P;
 use taskwright_core::{Args, EventId, Topic};
 use taskwright_store::EventKey;
 
@@ -12,7 +13,6 @@ use super::page_size;
 use crate::answer::event::{Emitted, Listed};
 use crate::http::cursor;
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::Problem;
 use crate::http::reply::{Created, Items, Json};
 
@@ -81,7 +81,8 @@ pub(crate) struct Emission {
 
 async fn emit(call: Call<Nothing, Nothing, Emission>) -> Result<Created<Emitted>, Problem> {
     let (call, emission) = call.split();
-    let mut event = Event::new(emission.topic.as_str()).namespace(call.namespace_or_default().as_str());
+    let (namespace, topic) = (call.namespace_or_default(), emission.topic);
+    let mut event = Event::new(topic.as_str()).namespace(namespace.as_str());
     if let Some(payload) = emission.payload {
         event = event.raw_payload(Args::from_json(payload.get())?);
     }
@@ -91,5 +92,5 @@ async fn emit(call: Call<Nothing, Nothing, Emission>) -> Result<Created<Emitted>
     if let Some(id) = emission.id {
         event = event.id(id);
     }
-    Ok(Created(Emitted { id: call.client().emit(event).await? }))
+    Ok(Created(Emitted { id: call.acting(Some(&namespace), &topic).emit(event).await? }))
 }

@@ -3,15 +3,18 @@
 use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use taskwright::generator::GeneratorView;
+use taskwright::generator::{GeneratorView, Generators};
+use taskwright_core::Permission as P;
 use taskwright_core::{GeneratorName, JobId};
 use taskwright_store::{GeneratorKey, JobView};
 
+use taskwright_core::generator::is_reserved;
+
 use super::page_size;
-use crate::answer::generator::{Changed, Listed, Whole};
+use crate::answer::generator::{Changed, Listed, Removed, Whole};
+use crate::generator::check_removable;
 use crate::http::cursor;
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 
@@ -61,6 +64,14 @@ pub(super) fn operations() -> Vec<Operation> {
             "Have a generator asked at once, whatever it said",
             poll,
         ),
+        Operation::new(
+            "generators.remove",
+            M::DELETE,
+            "/api/v1/generators/{name}",
+            change,
+            "Remove a generator with what it remembers; its dead letters stay",
+            remove,
+        ),
     ]
 }
 
@@ -92,7 +103,21 @@ async fn list(call: Call<Nothing, Part>) -> Result<Json<Items<Listed>>, Problem>
 
 async fn found<Q, B>(call: &Call<Named, Q, B>) -> Result<GeneratorView, Problem> {
     let view = call.client().generators().get(&call.namespace_or_default(), &call.path.name).await?;
-    view.ok_or_else(|| Problem::not_found("generator"))
+    view.ok_or_else(|| call.unknown("generator"))
+}
+
+/// The generators, to change the one that is named.
+fn changing<Q, B>(call: &Call<Named, Q, B>) -> Generators {
+    call.acting(Some(&call.namespace_or_default()), &call.path.name).generators()
+}
+
+/// Taskwright's own generators collect garbage, roll up and seal the audit, for all namespaces: resting them is for whoever may
+/// change the system.
+fn check_changeable<Q, B>(call: &Call<Named, Q, B>) -> Result<(), Problem> {
+    match is_reserved(&call.path.name) && !call.caller.may_everywhere(P::SystemChange) {
+        true => Err(Problem::forbidden(P::SystemChange.as_str())),
+        false => Ok(()),
+    }
 }
 
 async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
@@ -122,20 +147,32 @@ struct Why {
 async fn pause(call: Call<Named, Nothing, Why>) -> Result<Json<Changed>, Problem> {
     let (call, why) = call.split();
     let reason = super::reason(why.reason)?;
+    check_changeable(&call)?;
     let (namespace, name, actor) = (call.namespace_or_default(), call.path.name.clone(), call.actor());
-    let changed = call.client().generators().pause(&namespace, &name, &actor, reason.as_deref()).await?;
+    let changed = changing(&call).pause(&namespace, &name, &actor, reason.as_deref()).await?;
     Ok(Json(Changed { changed, name, paused: true }))
 }
 
 async fn resume(call: Call<Named>) -> Result<Json<Changed>, Problem> {
+    check_changeable(&call)?;
     let (namespace, name) = (call.namespace_or_default(), call.path.name.clone());
-    let changed = call.client().generators().resume(&namespace, &name).await?;
+    let changed = changing(&call).resume(&namespace, &name).await?;
     Ok(Json(Changed { changed, name, paused: false }))
 }
 
 async fn poll(call: Call<Named>) -> Result<Json<Changed>, Problem> {
+    check_changeable(&call)?;
     let (namespace, name) = (call.namespace_or_default(), call.path.name.clone());
-    call.client().generators().notify(&namespace, &name).await?;
+    changing(&call).notify(&namespace, &name).await?;
     let paused = found(&call).await?.record.paused.is_some();
     Ok(Json(Changed { changed: true, name, paused }))
+}
+
+async fn remove(call: Call<Named>) -> Result<Json<Removed>, Problem> {
+    let (namespace, name) = (call.namespace_or_default(), call.path.name.clone());
+    check_removable(&call.api.config, &namespace, &name)?;
+    match changing(&call).remove(&namespace, &name).await? {
+        true => Ok(Json(Removed { name, removed: true })),
+        false => Err(call.unknown("generator")),
+    }
 }

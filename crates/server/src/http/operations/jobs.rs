@@ -6,19 +6,21 @@ use http::{HeaderMap, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use taskwright::Client;
+use taskwright_core::Permission as P;
 use taskwright_core::limit::ENQUEUE_JOBS_MAX;
 use taskwright_core::time::{parse_duration, parse_time_limit};
 use taskwright_core::{
-    Args, Backoff, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName, State,
-    Timestamp, UniqueKey, UniqueScope, WorkerId,
+    Args, Backoff, Delivery, JobId, Kind, MaxAttempts, NewJob, Owner, Priority, QueueName, State, Timestamp,
+    UniqueKey, UniqueScope, WorkerId,
 };
-use taskwright_store::{Enqueued, JobView, Owners, Page, Pattern, Progress};
+use taskwright_store::{JobDetail, JobView, Owners, Page, Pattern, Progress, RequestKey, Requested};
 
 use super::page_size;
-use crate::answer::job::{Piece, Stored, Whole};
+use crate::answer::job::{Commented, Piece, Stored, Whole};
+use crate::http::caller::Reach;
 use crate::http::cursor;
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::{Created, Items, Json};
 use crate::http::watcher::Look;
@@ -29,7 +31,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY: &[(&str, &str)] = &[(
     "Idempotency-Key",
     "A text of your own, 1 to 255 bytes: a request that is sent again with the same one stores nothing new, and is answered \
-     with the same id, for as long as the job is kept.",
+     with the same id, for 24 h. The same key with another request is refused.",
 )];
 /// Bytes of a request that stores many jobs: 24 MiB, so that 16 MiB of arguments have room in it.
 const MANY_BYTES_MAX: usize = 24 << 20;
@@ -41,7 +43,7 @@ const PIECES: u32 = 200;
 /// The operations.
 pub(super) fn operations() -> Vec<Operation> {
     use Method as M;
-    let view = Access::Needs(P::JobsView);
+    let view = Access::NeedsOwn(P::JobsView);
     let enqueue = Access::Needs(P::JobsEnqueue);
     vec![
         Operation::new("jobs.enqueue", M::POST, "/api/v1/jobs", enqueue, "Store a new job", self::enqueue)
@@ -81,7 +83,22 @@ pub(super) fn operations() -> Vec<Operation> {
             "Tell how far a job is",
             progress,
         ),
-        Operation::new("jobs.logs", M::GET, "/api/v1/jobs/{id}/logs", view, "Give what a job wrote", logs),
+        Operation::new(
+            "jobs.logs",
+            M::GET,
+            "/api/v1/jobs/{id}/logs",
+            Access::NeedsOwn(P::JobsLogs),
+            "Give what a job wrote",
+            logs,
+        ),
+        Operation::new(
+            "jobs.comment",
+            M::POST,
+            "/api/v1/jobs/{id}/comments",
+            Access::NeedsOwn(P::JobsComment),
+            "Put a comment on a job",
+            comment,
+        ),
         Operation::new(
             "jobs.wait",
             M::GET,
@@ -137,7 +154,7 @@ pub(crate) struct Submission {
     /// What happens when its worker is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) delivery: Option<Delivery>,
-    /// Whose it is.
+    /// Whose it is. With a token or a session it is always the caller's, whatever this says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<Owner>,
     /// Accept a kind that this server does not know: another program runs it.
@@ -171,6 +188,8 @@ impl Submission {
         if !self.any_kind {
             submit::check_kind(app, config, self.kind.as_str(), "\"any_kind\": true")?;
         }
+        let kind = self.kind.as_str();
+        check_command(call, kind)?;
         let args = match self.args {
             Some(args) => Args::from_json(args.get())?,
             None => Args::default(),
@@ -178,7 +197,8 @@ impl Submission {
         let scope = if self.unique_until_over { UniqueScope::Active } else { UniqueScope::Waiting };
         let unique = self.unique.as_deref().map(UniqueKey::new).transpose()?;
         let asked = Asked {
-            owner: self.owner,
+            // Whoever is known owns what they submit.
+            owner: call.caller.owner().or(self.owner),
             queue: self.queue,
             priority: self.priority,
             run_at: self.run_at,
@@ -196,39 +216,76 @@ impl Submission {
     }
 }
 
-async fn enqueue(call: Call<Nothing, Nothing, Submission>) -> Result<Created<Stored>, Problem> {
-    let (call, submission) = call.split();
-    let key = idempotency_key(&call.headers)?;
-    let id = match &key {
-        Some(key) => derived_id(&call.namespace_or_default(), call.actor().as_str(), key, 0),
-        None => call.api.env.job_id(),
-    };
-    let job = submission.job(&call, id)?;
-    let (kind, args) = (job.kind.clone(), job.args.clone());
-    let stored = call.client().enqueue(job).await?;
-    if key.is_some() && stored.existing && stored.id == id {
-        check_same(&call, stored, &kind, &args).await?;
+/// Refuses the task that runs any command to who may not: its commands run as the user of the workers, who serves everybody.
+pub(super) fn check_command<R, Q, B>(call: &Call<R, Q, B>, kind: &str) -> Result<(), Problem> {
+    if kind != crate::exec::KIND || call.caller.may_everywhere(P::CommandsRun) {
+        return Ok(());
     }
-    Ok(Created(stored.into()))
+    Err(Problem::new(
+        Sort::Forbidden,
+        format!("the task {kind}"),
+        format!("it runs any command, which needs the permission {}", P::CommandsRun),
+        "have an operator put the command into the config file as a task of its own, [tasks.NAME], and enqueue that",
+    ))
 }
 
-/// Refuses a key that stands for something else: whoever sends it would believe that this was stored.
-async fn check_same<P, Q, B>(
-    call: &Call<P, Q, B>,
-    stored: Enqueued,
-    kind: &Kind,
-    args: &Args,
-) -> Result<(), Problem> {
-    let known = call.store().job(stored.id).await?;
-    match known {
-        Some(known) if known.view.kind != *kind || known.args != *args => Err(Problem::new(
-            Sort::Conflict,
-            "the Idempotency-Key",
-            "another job was stored with it: its kind or its arguments are different",
-            "use a key of its own for each job, and the same one only to send the same request again",
-        )),
-        _ => Ok(()),
+async fn enqueue(call: Call<Nothing, Nothing, Submission>) -> Result<Created<Stored>, Problem> {
+    let (call, submission) = call.split();
+    let request = request_key(&call, &submission)?;
+    let job = submission.job(&call, call.api.env.job_id())?;
+    let acting = call.acting(Some(&job.namespace), &job.kind);
+    let Some(request) = request else { return Ok(Created(acting.enqueue(job).await?.into())) };
+    // A request has one answer.
+    store_once(&acting, call.now(), request, vec![job]).await?.pop().map(Created).ok_or_else(other_request)
+}
+
+/// Stores the jobs of a request, unless it was there before.
+async fn store_once(
+    acting: &Client,
+    now: Timestamp,
+    request: RequestKey,
+    jobs: Vec<NewJob>,
+) -> Result<Vec<Stored>, Problem> {
+    match acting.store().enqueue_once(now, request, jobs).await? {
+        Requested::Stored(stored) => Ok(stored.into_iter().map(Stored::from).collect()),
+        Requested::Again(ids) => Ok(ids.into_iter().map(|id| Stored { existing: true, id }).collect()),
+        Requested::Other => Err(other_request()),
     }
+}
+
+/// A key stands for another request: whoever sends it would believe that this was stored.
+fn other_request() -> Problem {
+    Problem::new(
+        Sort::OtherRequest,
+        "the Idempotency-Key",
+        "within the last 24 h it came with a request that asked for something else",
+        "use a key of its own for each request, and the same one only to send the same request again",
+    )
+}
+
+/// What the request is known by, if it has a key: another one in each namespace and for each caller, so that nobody can name a job of
+/// somebody else's by it.
+fn request_key<B>(call: &Call<Nothing, Nothing, ()>, body: &B) -> Result<Option<RequestKey>, Problem>
+where
+    B: Serialize,
+{
+    let Some(key) = idempotency_key(&call.headers)? else { return Ok(None) };
+    let hash = |context: &str, parts: &[&[u8]]| {
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        *hasher.finalize().as_bytes()
+    };
+    // What was read from JSON can be written as such.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let (namespace, caller) = (call.namespace_or_default(), call.actor());
+    let who = [call.operation(), namespace.as_str(), caller.as_str(), &key].map(str::as_bytes);
+    Ok(Some(RequestKey {
+        key: hash("taskwright 2026 key of a request", &who),
+        body: hash("taskwright 2026 body of a request", &[&body]),
+    }))
 }
 
 /// The header, if it is there.
@@ -243,22 +300,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
             Err(Problem::invalid("the Idempotency-Key", why, "use a UUID, for instance"))
         }
     }
-}
-
-/// The id that a key stands for: always the same, and another one in each namespace and for each caller, so that nobody can
-/// name a job of somebody else's by it. A version 8 UUID (RFC 9562): its bits are a hash.
-fn derived_id(namespace: &Namespace, caller: &str, key: &str, index: u32) -> JobId {
-    let mut hasher = blake3::Hasher::new_derive_key("taskwright 2026 job id of an idempotency key");
-    for part in [namespace.as_str(), caller, key] {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part.as_bytes());
-    }
-    hasher.update(&index.to_le_bytes());
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    bytes[6] = (bytes[6] & 0x0f) | 0x80;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    JobId::from_bytes(bytes)
 }
 
 /// Jobs that are to be stored.
@@ -276,21 +317,19 @@ async fn enqueue_many(call: Call<Nothing, Nothing, Submissions>) -> Result<Creat
         let why = format!("there are {}, {ENQUEUE_JOBS_MAX} are allowed", submissions.len());
         return Err(Problem::invalid("jobs", why, "store them in several requests"));
     }
-    let key = idempotency_key(&call.headers)?;
-    let (namespace, caller) = (call.namespace_or_default(), call.actor());
-    let mut jobs = Vec::with_capacity(submissions.len());
-    for (index, submission) in (0..).zip(submissions) {
-        let id = match &key {
-            Some(key) => derived_id(&namespace, caller.as_str(), key, index + 1),
-            None => call.api.env.job_id(),
-        };
-        jobs.push(submission.job(&call, id)?);
-    }
-    let stored = match jobs.is_empty() {
-        true => Vec::new(),
-        false => call.store().enqueue(call.now(), jobs).await?,
+    let request = request_key(&call, &submissions)?;
+    let namespace = call.namespace_or_default();
+    let jobs = submissions.into_iter().map(|one| one.job(&call, call.api.env.job_id()));
+    let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
+    let acting = call.acting(Some(&namespace), format_args!("{} jobs", jobs.len()));
+    let items = match request {
+        _ if jobs.is_empty() => Vec::new(),
+        Some(request) => store_once(&acting, call.now(), request, jobs).await?,
+        None => {
+            let stored = acting.store().enqueue(call.now(), jobs).await?;
+            stored.into_iter().map(Stored::from).collect()
+        }
     };
-    let items = stored.into_iter().map(Stored::from).collect();
     Ok(Created(Items { items, next: None }))
 }
 
@@ -353,7 +392,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    fn of(&self, namespace: Option<&Namespace>) -> Result<taskwright_store::Filter, Problem> {
+    fn of(&self, reach: &Reach) -> Result<taskwright_store::Filter, Problem> {
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
         let owners = match (self.no_owner, self.owner.is_empty()) {
             (true, true) => Owners::Nobody,
@@ -366,7 +405,10 @@ impl Filter {
         };
         Ok(taskwright_store::Filter {
             ids: self.id.clone(),
-            namespace: namespace.cloned(),
+            namespace: match reach {
+                Reach::In(namespace) => Some(namespace.clone()),
+                Reach::Everywhere | Reach::Seen(_) => None,
+            },
             kinds: patterns(&self.kind),
             queues: patterns(&self.queue),
             states: self.state.clone(),
@@ -379,12 +421,14 @@ impl Filter {
             failures_from: self.min_failures,
             failures_to: self.max_failures,
             consumed: self.consumed,
+            sight: None,
         })
     }
 }
 
 async fn list(call: Call<Nothing, Filter>) -> Result<Json<Items<JobView>>, Problem> {
-    let filter = call.query.of(call.namespace())?;
+    let mut filter = call.query.of(call.reach())?;
+    filter.sight = call.sight();
     let after = call.query.cursor.as_deref().map(cursor::read::<JobId>).transpose()?;
     let (limit, oldest_first) = (page_size(call.query.limit)?, call.query.oldest_first);
     let page = call.store().list(filter, Page { after, limit, oldest_first }).await?;
@@ -393,7 +437,7 @@ async fn list(call: Call<Nothing, Filter>) -> Result<Json<Items<JobView>>, Probl
 
 async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
     let id = call.path.id;
-    let job = call.job(id).await?;
+    let job = call.job_to_read(id).await?;
     let origin = call.store().origins(vec![id]).await?.pop().flatten();
     Ok(Json(Whole::of(job, origin)?))
 }
@@ -412,7 +456,7 @@ struct Returned {
 }
 
 async fn result(call: Call<Named>) -> Result<Json<Returned>, Problem> {
-    let job = call.job(call.path.id).await?;
+    let job = call.job_to_read(call.path.id).await?;
     let result = job.result.map(RawValue::from_string).transpose();
     let result = result.map_err(|error| {
         tracing::error!(job = %call.path.id, %error, "a stored result is not JSON");
@@ -473,6 +517,25 @@ async fn logs(call: Call<Named, Part>) -> Result<Json<Log>, Problem> {
     Ok(Json(Log { items, next_from, is_over: job.view.state.is_terminal() }))
 }
 
+/// What somebody says about a job.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewComment")]
+struct Comment {
+    /// The text: up to 4 KiB.
+    text: String,
+}
+
+async fn comment(call: Call<Named, Nothing, Comment>) -> Result<Created<Commented>, Problem> {
+    let id = call.path.id;
+    let job = call.job(id).await?;
+    let acting = call.acting(Some(&job.view.namespace), id);
+    match acting.comment(id, call.actor(), &call.body.text).await? {
+        true => Ok(Created(Commented { commented: true, id })),
+        false => Err(call.unknown("job")),
+    }
+}
+
 /// How long to wait.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -486,7 +549,8 @@ async fn wait(call: Call<Named, Patience>) -> Result<Json<JobView>, Problem> {
     let limit = limit.unwrap_or(WAIT_MAX).min(WAIT_MAX);
     // Interest is registered before the first look.
     let mut watched = call.api.watcher.job(call.path.id);
-    let mut view = call.job(call.path.id).await?.view;
+    let detail = call.job(call.path.id).await?;
+    let mut view = detail.view.clone();
     let stopped = call.api.stopped();
     let over = async {
         while !view.state.is_terminal() {
@@ -505,28 +569,6 @@ async fn wait(call: Call<Named, Patience>) -> Result<Json<JobView>, Problem> {
         _ = over => {}
         () = stopped => {}
     }
-    Ok(Json(view))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_stands_for_one_id_per_namespace_caller_and_place() {
-        let (a, b) = (Namespace::new("a").unwrap(), Namespace::new("b").unwrap());
-        let id = derived_id(&a, "me", "k", 0);
-        assert_eq!(id, derived_id(&a, "me", "k", 0));
-        for other in [
-            derived_id(&b, "me", "k", 0),
-            derived_id(&a, "you", "k", 0),
-            derived_id(&a, "me", "l", 0),
-            derived_id(&a, "me", "k", 1),
-            // What is put together must not be the same as what is cut elsewhere.
-            derived_id(&a, "m", "ek", 0),
-        ] {
-            assert_ne!(id, other);
-        }
-        assert_eq!(id.to_string().as_bytes()[14], b'8', "{id}");
-    }
+    let job = JobDetail { view, ..detail };
+    Ok(Json(call.read(job).await?.view))
 }

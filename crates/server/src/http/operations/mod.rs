@@ -1,25 +1,34 @@
 //! The operations, one file a resource. What they do is what the verb of the same name does.
 
+mod audit;
 mod bulk;
 mod changes;
 mod events;
 mod generators;
+mod history;
 mod jobs;
 mod queues;
 mod schedules;
+mod sessions;
 mod stats;
 mod stored;
 mod stream;
 mod system;
+mod tokens;
+mod users;
 mod webhooks;
 mod workers;
 
+pub(crate) use self::audit::Which as AuditQuery;
 pub(crate) use self::bulk::NewBulk as BulkRequest;
 pub(crate) use self::changes::SeenAt;
 pub(crate) use self::events::Emission;
+pub(crate) use self::history::Which as HistoryQuery;
 pub(crate) use self::jobs::{Filter as JobFilter, Log as JobLog, Submission, Text};
 pub(crate) use self::stored::Which as Stored;
-pub(crate) use self::webhooks::NewEndpoint;
+pub(crate) use self::tokens::NewToken;
+pub(crate) use self::users::{NewGrants, NewPassword, NewUser};
+pub(crate) use self::webhooks::{NewEndpoint, Trial};
 
 use super::operation::Operation;
 use super::problem::Problem;
@@ -39,6 +48,11 @@ pub(crate) fn table() -> Vec<Operation> {
         workers::operations(),
         stats::operations(),
         stored::operations(),
+        history::operations(),
+        tokens::operations(),
+        users::operations(),
+        sessions::operations(),
+        audit::operations(),
         system::operations(),
     ]
     .into_iter()

@@ -3,12 +3,12 @@
 use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use taskwright_core::Permission as P;
 use taskwright_core::QueueName;
 use taskwright_store::QueueView;
 
 use crate::answer::queue::{Purged, Switched};
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 
@@ -62,7 +62,7 @@ async fn list(call: Call) -> Result<Json<Items<QueueView>>, Problem> {
 async fn show(call: Call<Named>) -> Result<Json<QueueView>, Problem> {
     let queues = call.store().queues(call.now(), Some(call.namespace_or_default())).await?;
     let found = queues.into_iter().find(|queue| queue.name == call.path.queue);
-    found.map(Json).ok_or_else(|| Problem::not_found("queue"))
+    found.map(Json).ok_or_else(|| call.unknown("queue"))
 }
 
 async fn pause(call: Call<Named>) -> Result<Json<Switched>, Problem> {
@@ -76,7 +76,8 @@ async fn resume(call: Call<Named>) -> Result<Json<Switched>, Problem> {
 async fn switch(call: &Call<Named>, paused: bool) -> Result<Json<Switched>, Problem> {
     let queue = call.path.queue.clone();
     let (now, namespace, actor) = (call.now(), call.namespace_or_default(), call.actor());
-    let changed = call.store().pause(now, namespace, queue.clone(), paused, actor).await?;
+    let acting = call.acting(Some(&namespace), &queue);
+    let changed = acting.store().pause(now, namespace, queue.clone(), paused, actor).await?;
     Ok(Json(Switched { changed, paused, queue }))
 }
 
@@ -97,7 +98,8 @@ async fn purge(call: Call<Named, Nothing, Most>) -> Result<Json<Purged>, Problem
     while left > 0 {
         let wanted = left.min(PURGE_JOBS);
         let (now, namespace, actor) = (call.now(), call.namespace_or_default(), call.actor());
-        let batch = call.store().purge(now, namespace, queue.clone(), actor, wanted).await?;
+        let acting = call.acting(Some(&namespace), &queue);
+        let batch = acting.store().purge(now, namespace, queue.clone(), actor, wanted).await?;
         cancelled += batch;
         left -= batch;
         if batch < wanted {

@@ -3,7 +3,8 @@
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use taskwright::schedule::ScheduleView;
+use taskwright::schedule::{ScheduleView, Schedules};
+use taskwright_core::Permission as P;
 use taskwright_core::schedule::Origin;
 use taskwright_core::trigger::read_moment;
 use taskwright_core::{Schedule, ScheduleName, State, Timestamp};
@@ -13,7 +14,6 @@ use super::page_size;
 use crate::answer::schedule::{Due, FIRINGS, Fired, Listed, Made, Registered, Removed, Switched, Whole};
 use crate::http::cursor;
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::Problem;
 use crate::http::reply::{Created, Items, Json};
 use crate::schedule::check_args;
@@ -131,7 +131,12 @@ async fn list(call: Call<Nothing, Part>) -> Result<Json<Items<Listed>>, Problem>
 
 async fn found<Q, B>(call: &Call<Named, Q, B>) -> Result<ScheduleView, Problem> {
     let view = call.client().schedules().get(&call.namespace_or_default(), &call.path.name).await?;
-    view.ok_or_else(|| Problem::not_found("schedule"))
+    view.ok_or_else(|| call.unknown("schedule"))
+}
+
+/// The schedules, to change the one that is named.
+fn changing<Q, B>(call: &Call<Named, Q, B>) -> Schedules {
+    call.acting(Some(&call.namespace_or_default()), &call.path.name).schedules()
 }
 
 async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
@@ -208,23 +213,24 @@ async fn put(call: Call<Nothing, Manner, Schedule>) -> Result<Created<Registered
         return Err(Problem::invalid("the schedule's origin", "only `up` says that of its own file", fix));
     }
     let kind = schedule.kind.as_str();
+    super::jobs::check_command(&call, kind)?;
     if !call.query.any_kind {
         submit::check_kind(&call.api.app, &call.api.config, kind, "any_kind=true")?;
     }
     check_args(kind, schedule.args.as_str(), call.api.config.tasks.get(kind))?;
-    let put = call.client().schedules().put(&schedule).await?;
+    let put = call.acting(Some(&schedule.namespace), &schedule.name).schedules().put(&schedule).await?;
     Ok(Created(Registered::of(&schedule, put)))
 }
 
 async fn pause(call: Call<Named>) -> Result<Json<Switched>, Problem> {
     let (namespace, name) = (call.namespace_or_default(), call.path.name.clone());
-    let changed = call.client().schedules().pause(&namespace, &name).await?;
+    let changed = changing(&call).pause(&namespace, &name).await?;
     Ok(Json(Switched { changed, name, paused: true }))
 }
 
 async fn resume(call: Call<Named>) -> Result<Json<Switched>, Problem> {
     let (namespace, name) = (call.namespace_or_default(), call.path.name.clone());
-    let changed = call.client().schedules().resume(&namespace, &name).await?;
+    let changed = changing(&call).resume(&namespace, &name).await?;
     Ok(Json(Switched { changed, name, paused: false }))
 }
 
@@ -243,14 +249,14 @@ async fn fire(call: Call<Named, Nothing, ByHand>) -> Result<Created<Made>, Probl
     let zone = view.schedule.triggers.iter().find_map(|named| named.trigger.zone());
     let at = call.body.at.as_deref().map(|text| read_moment(text, zone)).transpose()?;
     let schedule = call.path.name.clone();
-    let id = call.client().schedules().fire(&view.schedule.namespace, &schedule, at).await?;
+    let id = changing(&call).fire(&view.schedule.namespace, &schedule, at).await?;
     Ok(Created(Made { id, schedule }))
 }
 
 async fn remove(call: Call<Named>) -> Result<Json<Removed>, Problem> {
     let name = call.path.name.clone();
-    match call.client().schedules().remove(&call.namespace_or_default(), &name).await? {
+    match changing(&call).remove(&call.namespace_or_default(), &name).await? {
         true => Ok(Json(Removed { name, removed: true })),
-        false => Err(Problem::not_found("schedule")),
+        false => Err(call.unknown("schedule")),
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use taskwright_core::Permission as P;
 use taskwright_core::Timestamp;
 use taskwright_core::rollup::Grain;
 use taskwright_store::{Pattern, RollUpFilter};
 
 use crate::answer::stats::{By, Line, MINUTES_MAX, lines};
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 

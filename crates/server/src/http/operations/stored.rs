@@ -5,13 +5,13 @@
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use taskwright_core::Permission as P;
 use taskwright_core::{GeneratorName, JobId, ScheduleName};
 use taskwright_store::{GeneratorKey, JobKey, ScheduleKey, StoredBulk, StoredGenerator, StoredSchedule};
 
 use super::page_size;
 use crate::http::cursor;
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 
@@ -102,7 +102,9 @@ async fn generators(
 
 async fn bulks(call: Call<Nothing, Which<JobId>>) -> Result<Json<Items<StoredBulk>>, Problem> {
     if let Some(id) = call.query.name {
-        let found = call.store().bulk(id).await?.filter(|bulk| call.sees(&bulk.namespace));
+        let found = call.store().bulk(id).await?.filter(|bulk| {
+            call.reach().includes(&bulk.namespace) && call.caller.may(P::BulkView, &bulk.namespace, None)
+        });
         return Ok(Items::all(found.into_iter().collect()));
     }
     let (after, limit) = (call.query.after()?.map(JobKey), page_size(call.query.limit)?);

@@ -13,6 +13,7 @@ use futures_util::stream;
 use http::{HeaderMap, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use taskwright_core::Permission as P;
 use taskwright_core::trigger::TopicPattern;
 use taskwright_core::webhook::Topics;
 use taskwright_core::{JobId, Namespace};
@@ -21,7 +22,6 @@ use tokio::sync::watch;
 
 use crate::answer::event::Listed;
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::Problem;
 use crate::http::reply::Events;
 use crate::http::state::Api;
@@ -44,7 +44,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "jobs.events",
             Method::GET,
             "/api/v1/jobs/{id}/events",
-            Access::Needs(P::JobsView),
+            Access::NeedsOwn(P::JobsView),
             "Follow one job: an event `job` with the job each time it changes, and `end` after its end",
             job,
         )

@@ -3,18 +3,18 @@
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use taskwright::webhook::WebhookView;
+use taskwright::webhook::{WebhookView, Webhooks};
+use taskwright_core::Permission as P;
 use taskwright_core::time::parse_time_limit;
 use taskwright_core::trigger::TopicPattern;
 use taskwright_core::webhook::{Backlog, Endpoint, Order, Secret as Key, Topics};
-use taskwright_core::{EventId, WebhookName};
+use taskwright_core::{EventId, Topic, WebhookName};
 use taskwright_store::DeliveryView;
 
 use super::page_size;
-use crate::answer::webhook::{Changed, Facts, Listed, Redelivered, Secret, Whole};
+use crate::answer::webhook::{Changed, Facts, Listed, Redelivered, Secret, TEST_TOPIC, Tested, Whole};
 use crate::http::cursor;
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::{Created, Items, Json};
 
@@ -79,6 +79,14 @@ pub(super) fn operations() -> Vec<Operation> {
             change,
             "Deliver events again, or for the first time",
             redeliver,
+        ),
+        Operation::new(
+            "webhooks.test",
+            M::POST,
+            "/api/v1/webhooks/{name}/test",
+            change,
+            "Send an endpoint a message now, also when it is disabled; it is signed like all, and no part of the history",
+            test,
         ),
         Operation::new(
             "webhooks.remove",
@@ -160,7 +168,9 @@ async fn create(call: Call<Nothing, Nothing, NewEndpoint>) -> Result<Created<Sec
     }
     (endpoint.order, endpoint.allow_private) = (new.order, new.allow_private);
     let endpoint = endpoint.checked()?;
-    if !webhooks.add(&call.namespace_or_default(), &new.name, &endpoint).await? {
+    let namespace = call.namespace_or_default();
+    let acting = call.acting(Some(&namespace), &new.name).webhooks();
+    if !acting.add(&namespace, &new.name, &endpoint).await? {
         let name = &new.name;
         return Err(Problem::new(
             Sort::Conflict,
@@ -175,7 +185,12 @@ async fn create(call: Call<Nothing, Nothing, NewEndpoint>) -> Result<Created<Sec
 
 async fn found<Q, B>(call: &Call<Named, Q, B>) -> Result<WebhookView, Problem> {
     let view = call.client().webhooks().get(&call.namespace_or_default(), &call.path.name).await?;
-    view.ok_or_else(|| Problem::not_found("webhook"))
+    view.ok_or_else(|| call.unknown("webhook"))
+}
+
+/// The endpoints, to change the one that is named.
+fn changing<Q, B>(call: &Call<Named, Q, B>) -> Webhooks {
+    call.acting(Some(&call.namespace_or_default()), &call.path.name).webhooks()
 }
 
 async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
@@ -186,7 +201,7 @@ async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
 
 async fn enable(call: Call<Named>) -> Result<Json<Changed>, Problem> {
     let (namespace, name) = (call.namespace_or_default(), call.path.name.clone());
-    let changed = call.client().webhooks().enable(&namespace, &name).await?;
+    let changed = changing(&call).enable(&namespace, &name).await?;
     Ok(Json(Changed { changed, enabled: true, name }))
 }
 
@@ -207,14 +222,13 @@ async fn disable(call: Call<Named, Nothing, Manner>) -> Result<Json<Changed>, Pr
     let (call, Manner { backlog, reason }) = call.split();
     let reason = super::reason(reason)?;
     let (namespace, name, by) = (call.namespace_or_default(), call.path.name.clone(), call.actor());
-    let changed =
-        call.client().webhooks().disable(&namespace, &name, &by, reason.as_deref(), backlog).await?;
+    let changed = changing(&call).disable(&namespace, &name, &by, reason.as_deref(), backlog).await?;
     Ok(Json(Changed { changed, enabled: false, name }))
 }
 
 async fn rotate(call: Call<Named>) -> Result<Json<Secret>, Problem> {
     let name = call.path.name.clone();
-    let secret = call.client().webhooks().rotate(&call.namespace_or_default(), &name).await?;
+    let secret = changing(&call).rotate(&call.namespace_or_default(), &name).await?;
     Ok(Json(Secret { name, secret: Some(secret.reveal()) }))
 }
 
@@ -249,16 +263,36 @@ pub(crate) struct Again {
 async fn redeliver(call: Call<Named, Nothing, Again>) -> Result<Json<Redelivered>, Problem> {
     let (call, Again { events }) = call.split();
     let name = call.path.name.clone();
-    let found =
-        call.client().webhooks().redeliver(&call.namespace_or_default(), &name, events.clone()).await?;
+    let found = changing(&call).redeliver(&call.namespace_or_default(), &name, events.clone()).await?;
     let unknown = events.iter().zip(&found).filter(|(_, found)| !**found).map(|(id, _)| *id).collect();
     Ok(Json(Redelivered { events: found.iter().filter(|found| **found).count(), name, unknown }))
 }
 
+/// What the message is about.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "WebhookTest")]
+pub(crate) struct Trial {
+    /// The topic; `webhook.test` unless it is said.
+    #[serde(default)]
+    pub(crate) topic: Option<Topic>,
+}
+
+async fn test(call: Call<Named, Nothing, Trial>) -> Result<Json<Tested>, Problem> {
+    let view = found(&call).await?;
+    let topic = call.body.topic.as_ref().map_or(TEST_TOPIC, Topic::as_str);
+    let tested = Tested::send(&call.api.env, &view, topic).await?;
+    let outcome = if tested.delivered { "delivered" } else { "not delivered" };
+    let entry = call.behalf(Some(&view.namespace), &call.path.name).entry(outcome);
+    call.client().audit().note(entry).await?;
+    // What it answered is for nobody who could name an address that only this server reaches.
+    Ok(Json(Tested { answer: None, ..tested }))
+}
+
 async fn remove(call: Call<Named>) -> Result<Json<Changed>, Problem> {
     let name = call.path.name.clone();
-    match call.client().webhooks().remove(&call.namespace_or_default(), &name).await? {
+    match changing(&call).remove(&call.namespace_or_default(), &name).await? {
         true => Ok(Json(Changed { changed: true, enabled: false, name })),
-        false => Err(Problem::not_found("webhook")),
+        false => Err(call.unknown("webhook")),
     }
 }

@@ -1,26 +1,29 @@
 //! `/api/v1/workers`: look at workers, quiet and stop them. Workers serve all namespaces.
 
+use std::collections::HashSet;
+
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use taskwright_core::Permission as P;
 use taskwright_core::WorkerId;
 use taskwright_store::{Order, WorkerState, WorkerView};
 
 use crate::answer::worker::Told;
+use crate::http::caller::Reach;
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::permission::Permission as P;
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 
 /// The operations.
 pub(super) fn operations() -> Vec<Operation> {
-    let change = Access::NeedsEverywhere(P::WorkersChange);
+    let change = Access::Needs(P::WorkersChange);
     vec![
         Operation::new(
             "workers.list",
             Method::GET,
             "/api/v1/workers",
-            Access::NeedsEverywhere(P::WorkersView),
+            Access::Needs(P::WorkersView),
             "List the workers, the living first",
             list,
         ),
@@ -54,7 +57,35 @@ struct Which {
 async fn list(call: Call<Nothing, Which>) -> Result<Json<Items<WorkerView>>, Problem> {
     let mut workers = call.store().workers().await?;
     workers.retain(|worker| call.query.all || worker.state == WorkerState::Alive);
+    if !matches!(call.reach(), Reach::Everywhere) {
+        let theirs = theirs(&call).await?;
+        workers.retain_mut(|worker| is_for(worker, &theirs));
+    }
     Ok(Items::all(workers))
+}
+
+/// The queues of the namespaces that the caller may see.
+async fn theirs(call: &Call<Nothing, Which>) -> Result<HashSet<String>, Problem> {
+    let namespaces = match call.reach() {
+        Reach::In(namespace) => std::slice::from_ref(namespace),
+        Reach::Seen(sight) => &sight.namespaces,
+        Reach::Everywhere => &[],
+    };
+    let mut names = HashSet::new();
+    for namespace in namespaces {
+        let queues = call.store().queues(call.now(), Some(namespace.clone())).await?;
+        names.extend(queues.into_iter().map(|queue| queue.name.to_string()));
+    }
+    Ok(names)
+}
+
+/// Whether a worker may run something of these queues, with the names of others taken out: those are of other namespaces, and so may
+/// be what it remarked.
+fn is_for(worker: &mut WorkerView, theirs: &HashSet<String>) -> bool {
+    let is_for_all = worker.queues.is_empty();
+    worker.queues.retain(|queue| theirs.contains(queue));
+    worker.remark = None;
+    is_for_all || !worker.queues.is_empty()
 }
 
 /// The workers that are told.
@@ -76,6 +107,7 @@ async fn stop(call: Call<Nothing, Nothing, These>) -> Result<Json<Items<Told>>, 
 
 async fn tell(call: &Call<Nothing, Nothing, These>, order: Order) -> Result<Json<Items<Told>>, Problem> {
     let ids = &call.body.ids;
-    let told = call.store().order(ids.clone(), order).await?;
+    let named = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let told = call.acting(None, named).store().order(ids.clone(), order).await?;
     Ok(Items::all(ids.iter().zip(told).map(|(id, told)| Told { id: *id, order, told }).collect()))
 }

@@ -93,6 +93,7 @@ async fn a_body_that_is_no_json_or_too_large_is_refused() {
     assert_eq!(site.send(with(most, json)).await.status, StatusCode::CREATED);
 }
 
+/// S34.
 #[tokio::test]
 async fn a_store_that_is_out_of_order_is_told_as_such_and_nothing_of_its_inside() {
     use taskwright_store::Store as _;

@@ -8,15 +8,16 @@ use taskwright_store::memory::MemoryStore;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::local_user;
 use super::made;
 use crate::config::Listen;
 use crate::http::server::{Running, Server};
-use crate::http::state::{Limits, local_user};
+use crate::http::state::Limits;
 
 async fn serve(limits: Limits) -> (Running, SocketAddr) {
     let server = Server::bind("127.0.0.1:0".parse::<Listen>().unwrap()).await.unwrap().unwrap();
     let address = server.url().strip_prefix("http://").unwrap().parse().unwrap();
-    let user = local_user("me".parse().unwrap());
+    let user = local_user(&"me".parse().unwrap());
     (server.run(made(&MemoryStore::new(), &Env::system(), user, limits)), address)
 }
 

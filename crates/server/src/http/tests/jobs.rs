@@ -53,7 +53,7 @@ async fn a_request_that_is_sent_twice_stores_one_job() {
     assert_eq!(first["id"], second["id"]);
     assert_eq!((&first["existing"], &second["existing"]), (&json!(false), &json!(true)));
     let other = json!({ "kind": "mail", "args": 2 });
-    assert_eq!(site.send(with_key("a", other.clone(), "/api/v1/jobs")).await.problem(), "conflict");
+    assert_eq!(site.send(with_key("a", other.clone(), "/api/v1/jobs")).await.problem(), "other-request");
     assert_ne!(site.send(with_key("b", other, "/api/v1/jobs")).await.good()["id"], first["id"]);
     assert_eq!(
         site.send(with_key(&"x".repeat(256), json!({ "kind": "mail" }), "/api/v1/jobs")).await.problem(),

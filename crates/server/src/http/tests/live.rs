@@ -140,7 +140,7 @@ async fn events_are_followed_from_now_on_and_nothing_is_missed_between_two_conne
 #[tokio::test]
 async fn a_reader_that_leaves_things_unread_is_told_so_and_cut_off() {
     let limits = Limits { unread_time: Duration::ZERO, ..Limits::default() };
-    let site = Site::limited(crate::http::state::local_user("me".parse().unwrap()), limits);
+    let site = Site::limited(super::local_user(&"me".parse().unwrap()), limits);
     for n in 0..3 {
         site.post("/api/v1/events", json!({ "topic": "t", "payload": n })).await.good();
     }
@@ -153,7 +153,7 @@ async fn a_reader_that_leaves_things_unread_is_told_so_and_cut_off() {
 #[tokio::test]
 async fn there_are_no_more_streams_than_may_be_and_a_closed_one_makes_room() {
     let limits = Limits { streams_max: 2, ..Limits::default() };
-    let site = Site::limited(crate::http::state::local_user("me".parse().unwrap()), limits);
+    let site = Site::limited(super::local_user(&"me".parse().unwrap()), limits);
     let id = site.job().await;
     let path = format!("/api/v1/jobs/{id}/events");
     let first = Stream::open(&site, &path, None).await;

@@ -5,8 +5,10 @@ mod connections;
 mod document;
 mod jobs;
 mod live;
+mod matrix;
 mod nobody_gets_in;
 mod resources;
+mod security;
 mod shutdown;
 mod tenants;
 
@@ -16,21 +18,25 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
+use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use taskwright::Env;
 use taskwright_core::attempt::{self, Facts, Outcome};
-use taskwright_core::{Actor, JobId, Kind, Namespace, WorkerId};
+use taskwright_core::{
+    Actor, Grants, JobId, Kind, Namespace, Principal, PrincipalKind, Role, Scopes, WorkerId,
+};
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::{Claim, ClaimedJob, Finish, NewWorker, SharedStore, Store};
 use tower::ServiceExt as _;
 
+use super::authenticate::{Authenticate, Local, unknown};
+use super::caller::Caller;
 use super::hosts::Hosts;
-use super::permission::{Caller, Permission};
-use super::problem::{Problem, Sort};
-use super::state::{Api, Authenticate, Limits, Made};
+use super::problem::Problem;
+use super::state::{Api, Limits, Made};
 use crate::App;
 use crate::config::Config;
 
@@ -55,6 +61,13 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
+    /// The headers, without what the request is called.
+    pub(super) fn headers_but_id(&self) -> http::HeaderMap {
+        let mut headers = self.headers.clone();
+        assert!(headers.remove("x-request-id").is_some());
+        headers
+    }
+
     /// The end of the type of the problem that it is.
     pub(super) fn problem(&self) -> String {
         assert_eq!(self.headers[CONTENT_TYPE], "application/problem+json", "{self:?}");
@@ -74,24 +87,29 @@ impl Answer {
     }
 }
 
-pub(crate) fn made(store: &MemoryStore, env: &Env, authenticate: Authenticate, limits: Limits) -> Made {
+pub(crate) fn made(
+    store: &MemoryStore,
+    env: &Env,
+    authenticate: Box<dyn Authenticate>,
+    limits: Limits,
+) -> Made {
     let store: SharedStore = Arc::new(store.handle());
     let (app, config) = (App::new().with_kinds(["mail".to_owned()]), Config::default());
-    let hosts = Hosts::of("127.0.0.1".parse().unwrap());
+    let hosts = Hosts::of("127.0.0.1".parse().unwrap(), &[]);
     Made { store, env: env.clone(), app, config, limits, hosts, authenticate }
 }
 
 impl Site {
     /// With the local user, who may do everything.
     pub(super) fn new() -> Self {
-        Self::with(super::state::local_user(Actor::new("tester").unwrap()))
+        Self::with(local_user(&Actor::new("tester").unwrap()))
     }
 
-    pub(super) fn with(authenticate: Authenticate) -> Self {
+    pub(super) fn with(authenticate: Box<dyn Authenticate>) -> Self {
         Self::limited(authenticate, Limits::default())
     }
 
-    pub(super) fn limited(authenticate: Authenticate, limits: Limits) -> Self {
+    pub(super) fn limited(authenticate: Box<dyn Authenticate>, limits: Limits) -> Self {
         let (env, store) = (Env::system(), MemoryStore::new());
         let api = Api::new(made(&store, &env, authenticate, limits));
         let router = super::router(&api);
@@ -101,7 +119,7 @@ impl Site {
     /// The same on a store that others look at, too.
     fn on_memory(store: &MemoryStore) -> Self {
         let env = Env::system();
-        let user = super::state::local_user(Actor::new("tester").unwrap());
+        let user = local_user(&Actor::new("tester").unwrap());
         let api = Api::new(made(store, &env, user, Limits::default()));
         let router = super::router(&api);
         Self { store: store.handle(), env, api, router }
@@ -110,7 +128,7 @@ impl Site {
     /// The same on another store, for tests that look at it through the API alone.
     pub(super) fn on(store: SharedStore) -> Self {
         let mut site = Self::new();
-        let user = super::state::local_user(Actor::new("tester").unwrap());
+        let user = local_user(&Actor::new("tester").unwrap());
         let made = Made { store, ..made(&site.store, &site.env, user, Limits::default()) };
         site.api = Api::new(made);
         site.router = super::router(&site.api);
@@ -201,7 +219,12 @@ impl Site {
     }
 
     /// Ends what that worker runs, with this result.
-    pub(super) async fn complete(&self, (worker, job): (WorkerId, ClaimedJob), result: &str) {
+    pub(super) async fn complete(&self, claimed: (WorkerId, ClaimedJob), result: &str) {
+        self.end(claimed, Outcome::Completed { result: Some(result.to_owned()) }).await;
+    }
+
+    /// Ends what that worker runs.
+    pub(super) async fn end(&self, (worker, job): (WorkerId, ClaimedJob), outcome: Outcome) {
         let now = self.env.now();
         let facts = Facts {
             attempt: job.attempt,
@@ -212,7 +235,7 @@ impl Site {
             now,
             dice: 0.5,
         };
-        let decision = attempt::decide(Outcome::Completed { result: Some(result.to_owned()) }, &facts);
+        let decision = attempt::decide(outcome, &facts);
         let finish = Finish {
             key: job.key,
             attempt: job.attempt,
@@ -232,35 +255,34 @@ pub(super) fn bearing(token: &str, mut request: Request<Body>) -> Request<Body> 
     request
 }
 
-/// Knows `root`, who may do everything; `NAMESPACE`, who may do everything there; `NAMESPACE:viewer`, who may look; `nobody`,
-/// who may do nothing; and lets nobody else in.
-pub(super) fn by_token() -> Authenticate {
-    Box::new(|parts| {
+/// Knows `root`, who may do everything; `NAMESPACE`, who is admin there; `NAMESPACE:ROLE`; `nobody`, whose token is held to nothing;
+/// and lets nobody else in.
+struct ByToken;
+
+pub(super) fn by_token() -> Box<dyn Authenticate> {
+    Box::new(ByToken)
+}
+
+impl Authenticate for ByToken {
+    fn who<'a>(&'a self, parts: &'a http::request::Parts) -> BoxFuture<'a, Result<Caller, Problem>> {
         let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|header| header.strip_prefix("Bearer "));
-        let Some(token) = token.filter(|token| !token.starts_with("bad")) else {
-            let fix = "send Authorization: Bearer TOKEN";
-            return Err(Problem::new(
-                Sort::Unauthenticated,
-                "the request",
-                "it has no token that is known",
-                fix,
-            ));
-        };
-        let actor = Actor::new(token).unwrap();
-        let (namespace, role) = token.split_once(':').unwrap_or((token, "admin"));
-        let namespace = Namespace::new(namespace).unwrap();
-        let may = |permission: &&Permission| match role {
-            "viewer" => permission.as_str().ends_with(".view"),
-            _ => true,
-        };
-        let these: Vec<Permission> = Permission::ALL.iter().filter(may).copied().collect();
-        Ok(match token {
-            "root" => Caller::superuser(actor),
-            "nobody" => Caller::restricted(actor, []),
-            _ => Caller::restricted(actor, [(namespace, these)]),
-        })
-    })
+        let known = token.filter(|token| !token.starts_with("bad")).map(principal);
+        Box::pin(std::future::ready(known.map(Caller::of).ok_or_else(unknown)))
+    }
+}
+
+fn principal(token: &str) -> Principal {
+    let (namespace, role) = token.split_once(':').unwrap_or((token, "admin"));
+    let (grants, scopes) = match token {
+        "root" => (Grants::superuser(), Scopes::all()),
+        "nobody" => (Grants::default(), Scopes::only([])),
+        _ => {
+            let role: Role = role.parse().unwrap();
+            (Grants::of(Namespace::new(namespace).unwrap(), role), Scopes::all())
+        }
+    };
+    Principal { name: Actor::new(token).unwrap(), kind: PrincipalKind::Token, grants, scopes }
 }
 
 /// Whether something is not ready, after it was begun.
@@ -269,8 +291,8 @@ pub(super) fn is_pending(future: std::pin::Pin<&mut impl Future>) -> bool {
 }
 
 /// As the user of this machine.
-pub(crate) fn local_user(actor: &Actor) -> Authenticate {
-    super::state::local_user(actor.clone())
+pub(crate) fn local_user(actor: &Actor) -> Box<dyn Authenticate> {
+    Box::new(Local(actor.clone()))
 }
 
 /// Stores a job of this kind, and has a worker complete it.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use taskwright_core::audit::{Entry, Link};
 use taskwright_core::token::SecretHash;
-use taskwright_core::{Actor, CancelPolicy, JobId, Namespace, Owner, Timestamp, TokenId, UserName};
+use taskwright_core::{Actor, CancelPolicy, JobId, Namespace, NewJob, Owner, Timestamp, TokenId, UserName};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::super::schedule::page;
@@ -14,9 +14,10 @@ use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
 use crate::audit::{AuditEnds, AuditFilter, AuditPage, AuditStore, Filling};
 use crate::identity::{
-    IdentityStore, Kept, NewSession, NewToken, NewUser, StoredSession, StoredToken, StoredUser, UserWrite,
+    IdentityStore, Kept, NewSession, NewToken, NewUser, SessionView, StoredSession, StoredToken, StoredUser,
+    UserWrite,
 };
-use crate::submitter::SubmitterStore;
+use crate::submitter::{RequestKey, Requested, SubmitterStore};
 
 impl IdentityStore for PostgresStore {
     fn has_principals(&self) -> Reply<'_, bool> {
@@ -105,6 +106,13 @@ impl IdentityStore for PostgresStore {
         })
     }
 
+    fn sessions(&self, user: UserName) -> Reply<'_, Vec<SessionView>> {
+        Box::pin(async move {
+            let rows = self.look(identity::SESSIONS_OF, &[(&user.as_str(), Type::TEXT)]).await?;
+            rows.iter().map(identity::read_session_view).collect()
+        })
+    }
+
     fn touch_session(&self, now: Timestamp, hash: SecretHash) -> Reply<'_, ()> {
         Box::pin(async move {
             let store = &self.without_behalf();
@@ -170,5 +178,11 @@ impl SubmitterStore for PostgresStore {
 
     fn consume(&self, now: Timestamp, jobs: Vec<JobId>, owner: Owner) -> Reply<'_, Vec<bool>> {
         Box::pin(async move { transact!(self, session => submitter::consume(session, now, &jobs, &owner)) })
+    }
+
+    fn enqueue_once(&self, now: Timestamp, request: RequestKey, jobs: Vec<NewJob>) -> Reply<'_, Requested> {
+        Box::pin(
+            async move { transact!(self, session => submitter::enqueue_once(session, now, &request, &jobs)) },
+        )
     }
 }

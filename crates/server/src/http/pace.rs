@@ -1,0 +1,161 @@
+//! How much one principal may ask, so that nobody takes it all: requests, streams, and tries to log in. Counted in this process, and
+//! in bounded room.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use taskwright_core::Actor;
+use taskwright_core::throttle::{Bucket, Failures, Pace};
+
+use super::caller::Caller;
+use super::problem::{Problem, Sort};
+use super::state::Limits;
+
+/// Names and addresses that are remembered at a time. Beyond, those are forgotten that need not be remembered, and then all.
+const REMEMBERED_MAX: usize = 20_000;
+/// Tries of one address at one name that cost nothing.
+const FREE_BY_NAME: u32 = 10;
+/// Tries of one address at any name that cost nothing.
+const FREE_BY_ADDRESS: u32 = 30;
+
+/// What is counted.
+#[derive(Default)]
+pub(crate) struct Paces {
+    requests: Mutex<HashMap<Actor, Bucket>>,
+    strangers: Mutex<HashMap<IpAddr, Bucket>>,
+    streams: Arc<Mutex<HashMap<Actor, u32>>>,
+    by_name: Mutex<HashMap<(Option<IpAddr>, String), Failures>>,
+    by_address: Mutex<HashMap<Option<IpAddr>, Failures>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes room in a map that is full.
+fn bound<K: Eq + Hash, V>(map: &mut HashMap<K, V>, is_needed: impl Fn(&V) -> bool) {
+    if map.len() >= REMEMBERED_MAX {
+        map.retain(|_, value| is_needed(value));
+    }
+    if map.len() >= REMEMBERED_MAX {
+        map.clear();
+    }
+}
+
+/// Whole seconds, at least one.
+fn seconds(wait: Duration) -> u32 {
+    let whole = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    u32::try_from(whole).unwrap_or(u32::MAX).max(1)
+}
+
+impl Paces {
+    /// One request more of a caller. The local user has no limit: nobody else could be kept waiting.
+    ///
+    /// # Errors
+    ///
+    /// When there were too many.
+    pub(crate) fn request(&self, caller: &Caller, limits: &Limits, now_us: u64) -> Result<(), Problem> {
+        if caller.owner().is_none() {
+            return Ok(());
+        }
+        let mut requests = lock(&self.requests);
+        bound(&mut requests, |bucket| !bucket.is_full(now_us));
+        let bucket = requests.entry(caller.actor().clone()).or_insert(Bucket::FULL);
+        bucket.take(limits.pace, now_us).map_err(|wait| {
+            let Pace { per_second, burst } = limits.pace;
+            let why = format!("you may send {per_second} requests a second, and {burst} at once");
+            Problem::new(Sort::TooMany, "the request", why, "send fewer; many jobs go into one request")
+                .retry_after(seconds(wait))
+        })
+    }
+
+    /// One request more from an address whose credentials are good for nothing.
+    ///
+    /// # Errors
+    ///
+    /// When there were too many.
+    pub(crate) fn stranger(&self, from: Option<IpAddr>, limits: &Limits, now_us: u64) -> Result<(), Problem> {
+        let Some(from) = from else { return Ok(()) };
+        let mut strangers = lock(&self.strangers);
+        bound(&mut strangers, |bucket| !bucket.is_full(now_us));
+        let bucket = strangers.entry(from).or_insert(Bucket::FULL);
+        bucket.take(limits.strangers, now_us).map_err(|wait| {
+            let why = "too many came from your address with credentials that are good for nothing";
+            Problem::new(Sort::TooMany, "the request", why, "send a token that is good")
+                .retry_after(seconds(wait))
+        })
+    }
+
+    /// One stream more of a caller, until what this gives is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When there are as many as may be.
+    pub(crate) fn stream(&self, caller: &Caller, limits: &Limits) -> Result<Held, Problem> {
+        const AGAIN_S: u32 = 10;
+        let most = limits.streams_each_max;
+        let mut streams = lock(&self.streams);
+        let count = streams.entry(caller.actor().clone()).or_insert(0);
+        if *count >= most && caller.owner().is_some() {
+            let why = format!("you have {most} streams and long polls already, as many as may be");
+            let fix = "close those that nobody reads, or ask now and then instead";
+            return Err(Problem::new(Sort::TooMany, "the stream", why, fix).retry_after(AGAIN_S));
+        }
+        *count += 1;
+        Ok(Held { streams: Arc::clone(&self.streams), who: caller.actor().clone() })
+    }
+
+    /// Whether a try to log in is looked at.
+    ///
+    /// # Errors
+    ///
+    /// When there were too many that failed, from this address at this name or at all.
+    pub(crate) fn may_try(&self, from: Option<IpAddr>, name: &str, now_us: u64) -> Result<(), Problem> {
+        let by_name = lock(&self.by_name).get(&(from, name.to_owned())).and_then(|one| one.wait(now_us));
+        let by_address = lock(&self.by_address).get(&from).and_then(|one| one.wait(now_us));
+        match by_name.max(by_address) {
+            None => Ok(()),
+            Some(wait) => Err(Problem::new(
+                Sort::TooMany,
+                "the login",
+                "too many have failed, from your address, so that this one was not looked at",
+                "wait; whoever has lost a password asks an operator for `taskwright users password`",
+            )
+            .retry_after(seconds(wait))),
+        }
+    }
+
+    /// How a try to log in went.
+    pub(crate) fn tried(&self, from: Option<IpAddr>, name: &str, is_right: bool, now_us: u64) {
+        let (mut by_name, mut by_address) = (lock(&self.by_name), lock(&self.by_address));
+        if is_right {
+            by_name.remove(&(from, name.to_owned()));
+            return;
+        }
+        bound(&mut by_name, |one| !one.is_past(now_us));
+        bound(&mut by_address, |one| !one.is_past(now_us));
+        by_name.entry((from, name.to_owned())).or_default().add(FREE_BY_NAME, now_us);
+        by_address.entry(from).or_default().add(FREE_BY_ADDRESS, now_us);
+    }
+}
+
+/// A stream that counts.
+pub(crate) struct Held {
+    streams: Arc<Mutex<HashMap<Actor, u32>>>,
+    who: Actor,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut streams = lock(&self.streams);
+        if let Some(count) = streams.get_mut(&self.who) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                streams.remove(&self.who);
+            }
+        }
+    }
+}
