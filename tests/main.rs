@@ -9,10 +9,12 @@ mod receiver;
 mod support;
 
 mod a_full_disk_stops_nothing_for_ever;
+mod a_stop_leaves_everything_where_policy_says;
 mod an_older_program_works_on_a_newer_schema;
 mod documents;
 mod every_file_becomes_an_item_once;
 mod http_serves_real_processes;
+mod hup_reloads_the_config_file;
 mod jobs_top_tells_who_uses_the_machine;
 mod kill_a_submitter_and_nothing_acknowledged_is_missing;
 mod kill_anything_and_every_file_is_done;
@@ -40,6 +42,7 @@ mod postgres_outlives_its_machines;
 mod postgres_serves_many_ups;
 #[cfg(feature = "postgres")]
 mod postgres_verbs_work;
+mod rolling_restarts_lose_nothing;
 mod schedules_next_agrees_with_an_oracle;
 mod schedules_obey_the_command_line;
 mod schedules_of_the_config_file_are_kept;

@@ -92,10 +92,15 @@ impl Site {
 
     /// The same, by this command.
     pub fn start(&self, up: &mut Command) -> Up {
+        self.start_until(up, "Ctrl-C stops it")
+    }
+
+    /// The same, until it has said this.
+    pub fn start_until(&self, up: &mut Command, line: &str) -> Up {
         let mut child = up.process_group(0).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let lines = lines_of(child.stderr.take().unwrap());
         let up = Up { child, lines };
-        up.wait_for_line("Ctrl-C stops it");
+        up.wait_for_line(line);
         up
     }
 
@@ -221,6 +226,11 @@ impl Up {
         signal(self.pid(), "TERM");
         assert!(self.child.wait().unwrap().success());
         std::mem::replace(&mut self.lines, channel().1).into_iter().collect()
+    }
+
+    /// Waits for it to end by itself; how it did.
+    pub fn wait(mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// A signal, and how it ended.

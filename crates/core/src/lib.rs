@@ -73,7 +73,7 @@ pub use admission::{Budget, Weight};
 pub use attempt::{AttemptRecord, Decision, Fence, Outcome, Usage, Verdict};
 pub use error::Error;
 pub use id::{EventId, JobId, TokenId, WorkerId};
-pub use job::{Args, Delivery, NewJob};
+pub use job::{Args, Delivery, NewJob, OnShutdown};
 pub use name::{
     Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName,
     SourceName, TokenName, Topic, TriggerId, UserName, WebhookName,

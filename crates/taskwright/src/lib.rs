@@ -79,8 +79,8 @@ pub use taskwright_store as store;
 
 pub use taskwright_core::{
     Actor, Args, Backoff, Budget, Delivery, IoNice, JobId, Kind, Limits, MaxAttempts, Namespace, NewJob,
-    Outcome, Owner, Priority, QueueName, Retention, Schedule, State, Timestamp, Trigger, UniqueKey,
-    UniqueScope, Usage, Weight, WorkerId,
+    OnShutdown, Outcome, Owner, Priority, QueueName, Retention, Schedule, State, Timestamp, Trigger,
+    UniqueKey, UniqueScope, Usage, Weight, WorkerId,
 };
 
 pub use self::cancel::StopCause;

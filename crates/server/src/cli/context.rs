@@ -187,8 +187,13 @@ impl Context {
     /// Warns of schedules in the config file whose task nobody here runs: their jobs would wait. Another program may run
     /// them, so this is no error.
     pub(crate) fn warn_of_unknown_tasks(&self) {
-        let known = self.kinds();
-        for (name, schedule) in &self.config.schedules {
+        self.warn_of_unknown_tasks_in(&self.config);
+    }
+
+    /// The same of another file.
+    pub(crate) fn warn_of_unknown_tasks_in(&self, config: &Config) {
+        let known = crate::submit::kinds(&self.app, config);
+        for (name, schedule) in &config.schedules {
             let kind = schedule.kind.as_str();
             if known.contains(kind) {
                 continue;
@@ -218,13 +223,14 @@ impl Context {
     /// [environment](Self::store_environment).
     pub(crate) fn worker_arguments(
         &self,
+        file: Option<&Path>,
         concurrency: u32,
         reserve: u32,
         grace: Duration,
         lease: Option<Duration>,
     ) -> Vec<OsString> {
         let mut args: Vec<OsString> = Vec::new();
-        if let Some(file) = &self.config.file {
+        if let Some(file) = file {
             args.extend(["--config".into(), file.into()]);
         }
         if let Some(namespace) = &self.namespace {

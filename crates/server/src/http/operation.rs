@@ -204,7 +204,7 @@ impl Operation {
             };
             return Ok(response.map(holding));
         }
-        let limit = api.limits.request_time;
+        let limit = api.limits().request_time;
         match api.env.timeout(limit, (self.run)(asked)).await {
             Some(done) => done,
             None => Err(Problem::new(
@@ -344,7 +344,7 @@ async fn read_body<B: DeserializeOwned + 'static>(
         ));
     }
     let read = axum::body::to_bytes(body, bytes_max);
-    let bytes = match api.env.timeout(api.limits.body_time, read).await {
+    let bytes = match api.env.timeout(api.limits().body_time, read).await {
         Some(Ok(bytes)) => bytes,
         Some(Err(error)) if is_over_limit(&error) => return Err(too_large()),
         Some(Err(_)) => {
@@ -354,7 +354,7 @@ async fn read_body<B: DeserializeOwned + 'static>(
             return Err(Problem::new(
                 Sort::SlowRequest,
                 "the body",
-                format!("it did not come within {} s", api.limits.body_time.as_secs()),
+                format!("it did not come within {} s", api.limits().body_time.as_secs()),
                 "send it faster, or less at a time",
             ));
         }
