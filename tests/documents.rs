@@ -274,6 +274,7 @@ fn type_in(directory: &Path, steps: &[Step], variables: &[(&str, &str)]) -> Stri
         .current_dir(directory)
         .env("USER", "alice")
         .env_remove("TASKWRIGHT_STORE")
+        .env("XDG_CONFIG_HOME", directory.join("config"))
         .env_remove("TASKWRIGHT_CONFIG")
         .env_remove("TASKWRIGHT_RUN_DIR")
         // Several documents are followed at the same time, and a port is there once.

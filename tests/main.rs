@@ -42,12 +42,14 @@ mod postgres_outlives_its_machines;
 mod postgres_serves_many_ups;
 #[cfg(feature = "postgres")]
 mod postgres_verbs_work;
+mod profiles_name_servers;
 mod rolling_restarts_lose_nothing;
 mod schedules_next_agrees_with_an_oracle;
 mod schedules_obey_the_command_line;
 mod schedules_of_the_config_file_are_kept;
 mod stop_of_a_worker_blocks_nobody_for_long;
 mod stop_of_up_is_polite_then_final;
+mod tls_is_spoken_and_renewed;
 mod webhooks_are_a_firehose;
 mod webhooks_follow_the_config_file;
 mod webhooks_prove_who_sends;

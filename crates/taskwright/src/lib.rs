@@ -71,6 +71,7 @@ mod task;
 pub mod testing;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod transaction;
+pub mod waiting;
 pub mod webhook;
 pub mod worker;
 

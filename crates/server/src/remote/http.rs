@@ -1,6 +1,7 @@
 //! Asks a server, and reads its answers.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use ::http::{Method, StatusCode};
@@ -46,12 +47,12 @@ impl std::fmt::Debug for Remote {
 pub(crate) type Header<'a> = (HeaderName, &'a str);
 
 impl Remote {
-    /// The server at this URL.
+    /// The server at this URL. Its certificate is signed by who this machine believes, or by `ca`, a file in PEM, and by nobody else.
     ///
     /// # Errors
     ///
-    /// When it is no URL of a server, or a token would go over the network for everybody to read.
-    pub(crate) fn new(url: &str, token: Option<String>) -> Result<Self, Error> {
+    /// When it is no URL of a server, the authority's file cannot be used, or a token would go over the network for everybody to read.
+    pub(crate) fn new(url: &str, token: Option<String>, ca: Option<&Path>) -> Result<Self, Error> {
         let shown = crate::text::without_secrets(url);
         let refuse = |why: &str, fix: &str| Err(Error::usage(format!("the server {shown}"), why, fix));
         let form = "write it like http://127.0.0.1:7411";
@@ -72,9 +73,7 @@ impl Remote {
             let why = "the token would go over the network for everybody to read";
             return refuse(why, "use https://, or reach the server by ssh -L");
         }
-        let client = crate::courier::client_of_this_machine().map_err(|error| {
-            Error::operational("setting up HTTP", error, "please report this with the message")
-        })?;
+        let client = crate::courier::client_of_this_machine(ca)?;
         Ok(Self { client, url: parsed, token })
     }
 
