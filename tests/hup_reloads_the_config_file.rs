@@ -30,7 +30,11 @@ fn what_can_be_is_put_into_effect_while_jobs_run_and_the_rest_is_named_on(site: 
     )
     .unwrap();
     let up = site.up(["--workers", "1", "--grace", "1s"]);
-    let before = up.worker_pids();
+    let mut before = Vec::new();
+    site.wait_until("the worker", Duration::from_secs(10), || {
+        before = up.worker_pids();
+        before.len() == 1
+    });
     let script = "touch begun; until [ -e go ]; do sleep 0.05; done";
     let long = id_of(&site.run(["enqueue", "exec", "--", "sh", "-c", script]));
     site.wait_until("it to run", Duration::from_secs(10), || site.path().join("begun").exists());

@@ -1,5 +1,7 @@
 //! The whole binary, as its users meet it, with real stores, real children and real kills: one promise a file.
 
+#[path = "support/caller.rs"]
+mod caller;
 #[path = "support/disk.rs"]
 mod disk;
 #[path = "support/oracle.rs"]
@@ -11,6 +13,7 @@ mod support;
 mod a_full_disk_stops_nothing_for_ever;
 mod a_stop_leaves_everything_where_policy_says;
 mod an_older_program_works_on_a_newer_schema;
+mod codechecker_scenarios;
 mod documents;
 mod every_file_becomes_an_item_once;
 mod http_serves_real_processes;

@@ -2,8 +2,6 @@
 //! `TASKWRIGHT_TEST_FULL=1`.)
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,61 +9,8 @@ use std::time::Duration;
 
 use taskwright::{JobId, State};
 
+use crate::caller::Caller;
 use crate::support::{Site, Up, now, signal, spread};
-
-/// A client that believes what it is told, and tries nothing twice: whatever goes wrong is an error.
-struct Caller {
-    address: String,
-    keeps: bool,
-    connection: Option<BufReader<TcpStream>>,
-}
-
-impl Caller {
-    fn new(address: &str, keeps: bool) -> Self {
-        Self { address: address.to_owned(), keeps, connection: None }
-    }
-
-    fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<(u16, String), String> {
-        let words = |error: std::io::Error| format!("{method} {path}: {error}");
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let stream = TcpStream::connect(&self.address).map_err(words)?;
-                stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(words)?;
-                BufReader::new(stream)
-            }
-        };
-        let (address, length) = (&self.address, body.len());
-        let close = if self.keeps { "" } else { "Connection: close\r\n" };
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{close}\r\n{body}"
-        );
-        connection.get_mut().write_all(request.as_bytes()).map_err(words)?;
-        let (mut status, mut length, mut closes) = (0, 0, !self.keeps);
-        for number in 0.. {
-            let mut line = String::new();
-            if connection.read_line(&mut line).map_err(words)? == 0 {
-                return Err(format!("{method} {path}: the connection ended before an answer"));
-            }
-            let line = line.trim_end().to_ascii_lowercase();
-            if number == 0 {
-                status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-            } else if let Some(value) = line.strip_prefix("content-length: ") {
-                length = value.parse().unwrap();
-            } else if line == "connection: close" {
-                closes = true;
-            } else if line.is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        connection.read_exact(&mut body).map_err(words)?;
-        if !closes {
-            self.connection = Some(connection);
-        }
-        Ok((status, String::from_utf8(body).unwrap()))
-    }
-}
 
 fn replace(site: &Site, verb: &str, address: &str) -> Up {
     let mut command = site.taskwright([verb, "--replace"]);
@@ -213,7 +158,8 @@ fn a_socket_of_the_service_manager_lets_callers_wait_while_the_program_is_replac
     let activate = || {
         let binary = site.taskwright([]);
         let script = format!("export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" up --workers 1 3<&{number}");
-        let mut command = Command::new("sh");
+        // Not every sh knows descriptors of two digits.
+        let mut command = Command::new("bash");
         command.args(["-c", &script]).arg(binary.get_program()).current_dir(site.path());
         command.env_remove("TASKWRIGHT_LISTEN").env_remove("RUST_LOG").env_remove("TASKWRIGHT_STORE");
         site.start(&mut command)

@@ -153,7 +153,7 @@ fn a_certificate_that_cannot_be_used_stops_the_start_with_what_to_do() {
     let site = Site::new();
     Authority::new("ours").write(site.path(), &["127.0.0.1"]);
     for (cert, key, why) in [
-        ("none.pem", "key.pem", "there is no such file"),
+        ("none.pem", "key.pem", "it does not exist"),
         ("key.pem", "key.pem", "there is no certificate in it"),
         ("cert.pem", "cert.pem", "there is no private key in it"),
     ] {
