@@ -172,12 +172,9 @@ fn a_socket_of_the_service_manager_lets_callers_wait_while_the_program_is_replac
     assert_eq!(kept.ask("GET", "/healthz", "").unwrap().0, 200);
     assert!(first.wait().success());
     // Nobody listens now, and nobody is refused.
-    let waiting = thread::spawn({
-        let address = address.clone();
-        move || {
-            let body = r#"{"kind":"exec","args":{"command":["true"]}}"#;
-            Caller::new(&address, false).ask("POST", "/api/v1/jobs", body)
-        }
+    let waiting = thread::spawn(move || {
+        let body = r#"{"kind":"exec","args":{"command":["true"]}}"#;
+        Caller::new(&address, false).ask("POST", "/api/v1/jobs", body)
     });
     let second = activate();
     assert_eq!(waiting.join().unwrap().unwrap().0, 201);

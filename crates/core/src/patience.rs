@@ -1,6 +1,6 @@
 //! Waiting for jobs of others: when to look again, and when to give up.
 //!
-//! Pure: whoever waits tells what it saw and when, and is told what to do next. The rules are CodeChecker's (`lineage.md` 2.1), made
+//! Pure: whoever waits tells what it saw and when, and is told what to do next. The rules are those of `lineage.md` 2.1, made
 //! whole: whoever can be told of news listens; who cannot looks every 5 s to 2 min, more often while something moves. What
 //! runs and does not move for an hour has stalled; that counts only from the start of a job, so that a long queue is no stall. A server
 //! that does not answer is asked again, ten times in a row.

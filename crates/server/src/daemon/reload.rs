@@ -75,13 +75,11 @@ impl Reloader<'_> {
     pub(super) fn tell(&self, config: &Config, difference: &Difference) {
         let out = &self.context.output;
         let file = config.file.as_deref().unwrap_or(Path::new("no config file")).display();
-        match difference.sections[..] {
-            [] if difference.fixed.is_empty() => {
-                out.note(format!("reloaded {file}: it says what it said before"))
-            }
-            [] => out.note(format!("reloaded {file}:")),
-            _ => out.note(format!("reloaded {file}: {}", difference.sections.join(", "))),
-        }
+        out.note(match difference.sections[..] {
+            [] if difference.fixed.is_empty() => format!("reloaded {file}: it says what it said before"),
+            [] => format!("reloaded {file}:"),
+            _ => format!("reloaded {file}: {}", difference.sections.join(", ")),
+        });
         for (key, before) in &difference.fixed {
             out.note(format!("  {key} stays {before} until a restart"));
         }

@@ -71,20 +71,22 @@ async fn run(context: &Context, logging: &Logging, verb: &Serve) -> Result<Exit,
     };
     let otherwise = async {
         tokio::select! {
-            () = super::taken(offer.as_ref()) => asked.set(Some(HandedOver)),
-            () = reloads => {}
+            () = super::taken(offer.as_ref()) => Asked::HandedOver,
+            () = reloads => Asked::TerminalGone,
         }
     };
     let work = async {
         stop.notified().await;
-        match asked.get().is_some() || is_kept {
-            true => server.leave(),
-            false => server.drain().await,
+        match asked.get() {
+            // Nobody is refused: whoever asks does so elsewhere, or waits.
+            Some(Asked::HandedOver) => server.leave(),
+            _ if is_kept => server.leave(),
+            _ => server.drain().await,
         }
         server.close().await;
     };
     let tell = |why| {
-        let _: Asked = why;
+        asked.set(Some(why));
         stop.notify_one();
     };
     let ended = signals.around(&env, work, otherwise, tell, || Duration::ZERO).await;
@@ -93,10 +95,6 @@ async fn run(context: &Context, logging: &Logging, verb: &Serve) -> Result<Exit,
         Err(signal) => Ok(Exit::Signal(signal)),
     }
 }
-
-/// Another process has taken over.
-#[derive(Clone, Copy)]
-pub(super) struct HandedOver;
 
 /// Asks whoever is at this place to hand over, if that is wanted.
 pub(super) async fn take_over(
@@ -116,14 +114,10 @@ pub(super) async fn take_over(
 pub(super) fn took_over(context: &Context, taken: Option<Taken>) {
     if let Some(taken) = taken {
         let pid = taken.pid;
-        match taken.ready() {
-            Ok(()) => context
-                .output
-                .note(format!("process {pid} takes nothing more, and ends when its work is done")),
-            Err(error) => {
-                context.output.note(format!("process {pid} has ended already: {}", in_words(&error)))
-            }
-        }
+        context.output.note(match taken.ready() {
+            Ok(()) => format!("process {pid} takes nothing more, and ends when its work is done"),
+            Err(error) => format!("process {pid} has ended already: {}", in_words(&error)),
+        });
     }
 }
 
@@ -166,7 +160,7 @@ pub(super) async fn start(
     Ok(Some(Started { server, url, socket: Some(socket), is_kept }))
 }
 
-/// The socket that systemd, or who speaks as it does, has opened for this process (`LISTEN_FDS`, sd_listen_fds(3)).
+/// The socket that systemd, or who speaks as it does, has opened for this process (`LISTEN_FDS`, `sd_listen_fds(3)`).
 fn of_service_manager() -> Result<Option<TcpListener>, Error> {
     let refuse = |why: String| {
         Error::operational(

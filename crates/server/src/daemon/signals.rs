@@ -24,8 +24,10 @@ pub(super) struct Signals {
 pub(super) enum Asked {
     /// A signal says so.
     Signal,
-    /// Another process has taken over, or the terminal is gone.
-    Otherwise,
+    /// Another process has taken over.
+    HandedOver,
+    /// The terminal is gone in which it was started.
+    TerminalGone,
 }
 
 fn listen(kind: SignalKind) -> Result<Signal, Error> {
@@ -59,13 +61,13 @@ impl Signals {
         }
     }
 
-    /// Runs `work`, which ends in good order once `asked` was called: at a signal, or when `otherwise` is ready. A second
+    /// Runs `work`, which ends in good order once `asked` was called: at a signal, or for what `otherwise` says. A second
     /// signal that is meant calls `at_once`, gives the work as much more time as that says, and is the result.
     pub(super) async fn around<T>(
         mut self,
         env: &Env,
         work: impl Future<Output = T>,
-        otherwise: impl Future<Output = ()>,
+        otherwise: impl Future<Output = Asked>,
         asked: impl FnOnce(Asked),
         at_once: impl FnOnce() -> Duration,
     ) -> Result<T, i32> {
@@ -73,7 +75,7 @@ impl Signals {
         let why = tokio::select! {
             biased;
             _ = self.next() => Asked::Signal,
-            () = otherwise => Asked::Otherwise,
+            why = otherwise => why,
             done = work.as_mut() => return Ok(done),
         };
         let first_us = env.monotonic_us();

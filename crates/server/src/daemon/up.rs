@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright::env::Spawned;
 use taskwright::store::{SharedStore, Store, WorkerState};
 use taskwright::supervisor::{End, Event, Renewal, Supervisor};
 use taskwright::{Duties, DutyConfig, Env};
@@ -91,54 +92,32 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
     });
     let current = RefCell::new(context.config.clone());
     let reloader = Reloader { context, logging, store: Arc::clone(&store), server: http.as_ref(), current };
-    let handed_over = Cell::new(false);
-    let otherwise = async {
-        let reloads = async {
-            while hang_ups.next().await == HangUp::Reload {
-                match reloader.read(true) {
-                    Err(error) => reloader.refuse(&error),
-                    Ok((config, difference)) => {
-                        apply(&reloader, verb, &config, &difference, &under_way, &duties, &renew).await;
-                        reloader.current.replace(config);
-                    }
+    let reloads = async {
+        while hang_ups.next().await == HangUp::Reload {
+            match reloader.read(true) {
+                Err(error) => reloader.refuse(&error),
+                Ok((config, difference)) => {
+                    apply(&reloader, verb, &config, &difference, &under_way, &duties, &renew).await;
+                    reloader.current.replace(config);
                 }
             }
-        };
+        }
+    };
+    let otherwise = async {
         tokio::select! {
-            () = super::taken(offer.as_ref()) => handed_over.set(true),
-            () = reloads => {}
+            () = super::taken(offer.as_ref()) => Asked::HandedOver,
+            () = reloads => Asked::TerminalGone,
         }
     };
     let at_once = ends.clone();
     let draining = Cell::new(None);
-    let (asked, serving, draining) = (&env, &http, &draining);
+    let letting_go = LetGo { context, server: http.as_ref(), is_kept, ends };
     let ended = signals
         .around(
             &env,
             workers,
             otherwise,
-            |why| {
-                context.output.note(match why {
-                    Asked::Signal => "stopping: waiting for what runs (a second signal ends it at once)",
-                    Asked::Otherwise if handed_over.get() => "stopping: another process has taken over",
-                    Asked::Otherwise => "stopping: the terminal is gone",
-                });
-                // First nothing is taken in any more, then the workers end.
-                let drained = match serving {
-                    Some(server) if handed_over.get() || is_kept => {
-                        server.leave();
-                        None
-                    }
-                    serving => serving.as_ref().map(Running::drain),
-                };
-                draining.set(Some(asked.spawn("drain", async move {
-                    if let Some(drained) = drained {
-                        drained.await;
-                    }
-                    // The supervisor may have ended by itself meanwhile.
-                    let _ = ends.send(End::Gracefully);
-                })));
-            },
+            |why| draining.set(Some(letting_go.begin(why))),
             move || {
                 let _ = at_once.send(End::AtOnce);
                 KILL_TIME
@@ -161,6 +140,42 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
     match ended {
         Ok(ended) => ended.map(|()| Exit::Ok),
         Err(signal) => Ok(Exit::Signal(signal)),
+    }
+}
+
+/// How the end begins: first nothing is taken in any more, then the workers end.
+struct LetGo<'a> {
+    context: &'a Context,
+    server: Option<&'a Running>,
+    /// Whether a service manager keeps the socket open.
+    is_kept: bool,
+    ends: mpsc::UnboundedSender<End>,
+}
+
+impl LetGo<'_> {
+    /// Begins; what this gives has to be kept until the workers have ended.
+    fn begin(self, why: Asked) -> Spawned<()> {
+        let Self { context, server, is_kept, ends } = self;
+        context.output.note(match why {
+            Asked::Signal => "stopping: waiting for what runs (a second signal ends it at once)",
+            Asked::HandedOver => "stopping: another process has taken over",
+            Asked::TerminalGone => "stopping: the terminal is gone",
+        });
+        let drained = match server {
+            // Nobody is refused: whoever asks does so elsewhere, or waits.
+            Some(server) if is_kept || why == Asked::HandedOver => {
+                server.leave();
+                None
+            }
+            server => server.map(Running::drain),
+        };
+        context.env.spawn("drain", async move {
+            if let Some(drained) = drained {
+                drained.await;
+            }
+            // The supervisor may have ended by itself meanwhile.
+            let _ = ends.send(End::Gracefully);
+        })
     }
 }
 
@@ -209,7 +224,10 @@ async fn apply(
     }
     if ["workers", "tasks", "log"].iter().any(|section| difference.has(section)) {
         let plan = Plan::of(config, verb);
-        let count = text::count(plan.processes, "worker process");
+        let count = match plan.processes {
+            1 => "1 worker process".to_owned(),
+            n => format!("{n} worker processes"),
+        };
         match worker_command(context, config, &plan) {
             Ok(command) => {
                 let _ =

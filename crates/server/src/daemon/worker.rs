@@ -8,7 +8,7 @@ use taskwright::supervisor::Parent;
 use taskwright::{Duties, Env, Registry, Worker as JobWorker, duty};
 use tokio::sync::{Notify, watch};
 
-use super::signals::{HangUp, HangUps, Signals};
+use super::signals::{Asked, HangUp, HangUps, Signals};
 use super::{CONCURRENCY_DEFAULT, GRACE_DEFAULT};
 use crate::cli::Context;
 use crate::cli::worker::Worker;
@@ -120,6 +120,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
                     .note("nothing was reloaded: restart a `worker` to have it read its config again");
             }
         }
+        Asked::TerminalGone
     };
     let stop = Arc::new(Notify::new());
     let stopped = stopped(Arc::clone(&stop), parent);

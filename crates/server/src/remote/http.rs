@@ -199,12 +199,38 @@ impl Remote {
 
     fn not_reached(&self, error: &reqwest::Error) -> StoreError {
         let first: &(dyn std::error::Error + 'static) = error;
+        if let Some(error) = std::iter::successors(Some(first), |error| error.source()).find_map(of_tls) {
+            return self.not_believed(error);
+        }
         let last = std::iter::successors(Some(first), |error| error.source()).last();
         let why = match last.and_then(|last| last.downcast_ref::<std::io::Error>()) {
             Some(error) => crate::error::in_words(error),
             None => last.map_or_else(String::new, ToString::to_string),
         };
         StoreError::unavailable(self.subject(), format!("it cannot be reached: {why}"))
+    }
+
+    /// Trying again would not make its certificate another one.
+    fn not_believed(&self, error: &rustls::Error) -> StoreError {
+        use rustls::CertificateError as C;
+        let (why, fix) = match error {
+            rustls::Error::InvalidCertificate(C::UnknownIssuer) => (
+                "nobody whom we believe has signed its certificate".to_owned(),
+                "name who has with --ca FILE, if you know that it is the right one",
+            ),
+            rustls::Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => (
+                "its certificate is for other names".to_owned(),
+                "ask it by a name that is in its certificate",
+            ),
+            rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
+                ("its certificate has expired".to_owned(), "have the certificate renewed")
+            }
+            error => (
+                format!("TLS does not come about: {error}"),
+                "check that the server speaks TLS, and its certificate",
+            ),
+        };
+        Refused::invalid(self.subject(), why, fix).into()
     }
 
     fn not_understood(&self, error: &serde_json::Error) -> StoreError {
@@ -226,6 +252,12 @@ impl Remote {
         )
         .into()
     }
+}
+
+/// What TLS says, if the error is one of it.
+fn of_tls<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()))
 }
 
 /// All items of an answer, of which there must be one.
