@@ -111,3 +111,25 @@ fn a_worker_of_its_own_says_that_it_does_not_reload() {
     worker.wait_for_line("nothing was reloaded");
     assert!(worker.stop().success());
 }
+
+#[test]
+fn a_terminal_that_goes_away_ends_what_was_started_in_it_in_good_order() {
+    let site = Site::new();
+    let binary = site.taskwright([]).get_program().to_str().unwrap().to_owned();
+    let inside = format!("exec {binary} up --workers 1 2> log");
+    // `script` makes a terminal, which goes with it.
+    let mut script = std::process::Command::new("script");
+    script.args(["-q", "-e", "-c", &inside, "/dev/null"]).current_dir(site.path());
+    script.env("TASKWRIGHT_LISTEN", "none").env_remove("TASKWRIGHT_STORE").env_remove("RUST_LOG");
+    script.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+    let mut terminal = script.spawn().unwrap();
+    let log = || std::fs::read_to_string(site.path().join("log")).unwrap_or_default();
+    site.wait_until("it to be up", Duration::from_secs(20), || log().contains("Ctrl-C stops it"));
+    let lock = site.path().join(".taskwright/taskwright.db-run/up.lock");
+    let pid: u32 = std::fs::read_to_string(lock).unwrap().trim().parse().unwrap();
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    site.wait_until("it to end", Duration::from_secs(20), || !lives(pid));
+    assert!(log().contains("stopping: the terminal is gone"), "{}", log());
+    assert!(site.workers().is_empty());
+}
