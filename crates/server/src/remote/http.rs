@@ -256,8 +256,9 @@ impl Remote {
 
 /// What TLS says, if the error is one of it.
 fn of_tls<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
-    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    error.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()))
+    let inner = || error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    // One may be within another, which its chain of sources does not show.
+    error.downcast_ref().or_else(|| of_tls(inner()?))
 }
 
 /// All items of an answer, of which there must be one.
