@@ -260,7 +260,7 @@ fn type_in(directory: &Path, steps: &[Step], variables: &[(&str, &str)]) -> Stri
             // Up when it says so, as a person would wait for it.
             let command = step.command.trim_end_matches('&');
             script.push_str(&format!(
-                "{command} > background.log 2>&1 &\n\
+                ": > background.log; {command} >> background.log 2>&1 &\n\
                  until grep -q Ctrl-C background.log; do sleep 0.05; done\n"
             ));
         } else {
@@ -274,6 +274,7 @@ fn type_in(directory: &Path, steps: &[Step], variables: &[(&str, &str)]) -> Stri
         .current_dir(directory)
         .env("USER", "alice")
         .env_remove("TASKWRIGHT_STORE")
+        .env("XDG_CONFIG_HOME", directory.join("config"))
         .env_remove("TASKWRIGHT_CONFIG")
         .env_remove("TASKWRIGHT_RUN_DIR")
         // Several documents are followed at the same time, and a port is there once.

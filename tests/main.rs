@@ -1,5 +1,7 @@
 //! The whole binary, as its users meet it, with real stores, real children and real kills: one promise a file.
 
+#[path = "support/caller.rs"]
+mod caller;
 #[path = "support/disk.rs"]
 mod disk;
 #[path = "support/oracle.rs"]
@@ -9,10 +11,13 @@ mod receiver;
 mod support;
 
 mod a_full_disk_stops_nothing_for_ever;
+mod a_stop_leaves_everything_where_policy_says;
 mod an_older_program_works_on_a_newer_schema;
+mod codechecker_scenarios;
 mod documents;
 mod every_file_becomes_an_item_once;
 mod http_serves_real_processes;
+mod hup_reloads_the_config_file;
 mod jobs_top_tells_who_uses_the_machine;
 mod kill_a_submitter_and_nothing_acknowledged_is_missing;
 mod kill_anything_and_every_file_is_done;
@@ -40,12 +45,15 @@ mod postgres_outlives_its_machines;
 mod postgres_serves_many_ups;
 #[cfg(feature = "postgres")]
 mod postgres_verbs_work;
+mod profiles_name_servers;
 mod programs_bring_their_triggers;
+mod rolling_restarts_lose_nothing;
 mod schedules_next_agrees_with_an_oracle;
 mod schedules_obey_the_command_line;
 mod schedules_of_the_config_file_are_kept;
 mod stop_of_a_worker_blocks_nobody_for_long;
 mod stop_of_up_is_polite_then_final;
+mod tls_is_spoken_and_renewed;
 mod webhooks_are_a_firehose;
 mod webhooks_follow_the_config_file;
 mod webhooks_prove_who_sends;

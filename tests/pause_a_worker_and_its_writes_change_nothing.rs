@@ -61,6 +61,7 @@ fn write_as(site: &Site, zombie: WorkerId, id: JobId) -> usize {
         max_attempts: MaxAttempts::default(),
         backoff: Backoff::default(),
         delivery: taskwright::Delivery::default(),
+        on_shutdown: taskwright::OnShutdown::default(),
         cancel_requested: false,
         now,
         dice: 0.5,

@@ -1,5 +1,5 @@
 //! TERM lets what runs finish within the grace and hands back the rest, unspent; a second signal within two seconds is the
-//! same wish; a later one ends everything at once, and the exit code names the signal.
+//! same wish; a later one ends everything at once, and the exit code names the signal. (CC-X6)
 
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;

@@ -71,6 +71,8 @@ impl Site {
         for name in ["TASKWRIGHT_STORE", "TASKWRIGHT_RUN_DIR", "TASKWRIGHT_CONFIG", "RUST_LOG"] {
             command.env_remove(name);
         }
+        // Whatever profiles the user of this machine has.
+        command.env("XDG_CONFIG_HOME", self.path().join("config"));
         // Many are tested at the same time, and one port is there once.
         command.env("TASKWRIGHT_LISTEN", "none");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -92,10 +94,15 @@ impl Site {
 
     /// The same, by this command.
     pub fn start(&self, up: &mut Command) -> Up {
+        self.start_until(up, "Ctrl-C stops it")
+    }
+
+    /// The same, until it has said this.
+    pub fn start_until(&self, up: &mut Command, line: &str) -> Up {
         let mut child = up.process_group(0).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let lines = lines_of(child.stderr.take().unwrap());
-        let up = Up { child, lines };
-        up.wait_for_line("Ctrl-C stops it");
+        let up = Up { child, lines, last_line: Default::default() };
+        up.wait_for_line(line);
         up
     }
 
@@ -174,6 +181,7 @@ fn runtime() -> tokio::runtime::Runtime {
 pub struct Up {
     child: Child,
     lines: Receiver<String>,
+    last_line: std::cell::RefCell<String>,
 }
 
 impl Up {
@@ -190,11 +198,19 @@ impl Up {
         let mut seen = Vec::new();
         loop {
             match self.lines.recv_timeout(Duration::from_secs(30)) {
-                Ok(line) if line.contains(part) => return line,
+                Ok(line) if line.contains(part) => {
+                    self.last_line.replace(line.clone());
+                    return line;
+                }
                 Ok(line) => seen.push(line),
                 Err(error) => panic!("no line with {part:?} ({error}); there was {seen:#?}"),
             }
         }
+    }
+
+    /// The line that was waited for last.
+    pub fn last_line(&self) -> String {
+        self.last_line.borrow().clone()
     }
 
     /// `kill -9` of the parent alone.
@@ -221,6 +237,11 @@ impl Up {
         signal(self.pid(), "TERM");
         assert!(self.child.wait().unwrap().success());
         std::mem::replace(&mut self.lines, channel().1).into_iter().collect()
+    }
+
+    /// Waits for it to end by itself; how it did.
+    pub fn wait(mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// A signal, and how it ended.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::id::WorkerId;
-use crate::job::Delivery;
+use crate::job::{Delivery, OnShutdown};
 use crate::limit::{ERROR_BYTES_MAX, LOST_IN_A_ROW_MAX, RESULT_BYTES_MAX, SNOOZE_MIN};
 use crate::name::clipped;
 use crate::retry::{Backoff, MaxAttempts};
@@ -196,6 +196,8 @@ pub struct Facts {
     pub backoff: Backoff,
     /// What the task promises.
     pub delivery: Delivery,
+    /// What becomes of it when the worker stops before it has ended.
+    pub on_shutdown: OnShutdown,
     /// Whether somebody asked for the job to be cancelled.
     pub cancel_requested: bool,
     /// Now.
@@ -210,7 +212,7 @@ pub struct Facts {
 /// - After a cancel request anything else ends it as cancelled.
 /// - A failure is retried as long as an attempt is left, after the handler's own delay or else the back-off.
 /// - A snooze and a give-back do not count as an attempt; but a started job that must not run twice is dropped instead of
-///   given back.
+///   given back, and so is one whose [policy](OnShutdown) says so.
 pub fn decide(outcome: Outcome, facts: &Facts) -> Decision {
     let ended = |cause, to, end, reason: Option<String>| Decision {
         cause,
@@ -256,6 +258,10 @@ pub fn decide(outcome: Outcome, facts: &Facts) -> Decision {
         }
         Outcome::GiveBack { reason } if facts.delivery == Delivery::AtMostOnce => {
             let reason = format!("{reason}; it was started, and must not run twice");
+            ended(Cause::Drop, State::Dropped, AttemptEnd::Cancelled, Some(reason))
+        }
+        Outcome::GiveBack { reason } if facts.on_shutdown == OnShutdown::Drop => {
+            let reason = format!("{reason}; it was started, and on_shutdown is drop");
             ended(Cause::Drop, State::Dropped, AttemptEnd::Cancelled, Some(reason))
         }
         Outcome::GiveBack { reason } => give_back(reason),
@@ -424,6 +430,7 @@ mod tests {
             max_attempts: MaxAttempts::default(),
             backoff: Backoff::default(),
             delivery: Delivery::AtLeastOnce,
+            on_shutdown: OnShutdown::default(),
             cancel_requested: false,
             now: Timestamp::from_micros(0),
             dice: 0.5,
@@ -466,6 +473,19 @@ mod tests {
         let dropped = decide(Outcome::GiveBack { reason: "shutdown".to_owned() }, &facts);
         assert_eq!((dropped.to, dropped.end), (State::Dropped, Some(AttemptEnd::Cancelled)));
         crate::state::check(State::Running, dropped.cause, dropped.to).unwrap();
+    }
+
+    #[test]
+    fn what_a_shutdown_finds_running_is_dropped_where_the_policy_says_so_and_a_failure_is_still_one() {
+        let facts = Facts { on_shutdown: OnShutdown::Drop, ..facts(1) };
+        let dropped = decide(Outcome::GiveBack { reason: "shutdown".to_owned() }, &facts);
+        assert_eq!((dropped.to, dropped.end), (State::Dropped, Some(AttemptEnd::Cancelled)));
+        assert!(dropped.reason.unwrap().contains("on_shutdown is drop"));
+        assert_eq!(decide(failure(), &facts).to, State::Retryable);
+        for policy in [OnShutdown::GiveBack, OnShutdown::Drop] {
+            assert_eq!(policy.to_string().parse::<OnShutdown>().unwrap(), policy);
+        }
+        assert!("keep".parse::<OnShutdown>().unwrap_err().to_string().contains("give-back"));
     }
 
     #[test]

@@ -79,6 +79,48 @@ pub enum Delivery {
     AtMostOnce,
 }
 
+/// What becomes of a job that a worker has started, and that does not end within the grace when the worker is shut down. One whose
+/// delivery is [`AtMostOnce`](Delivery::AtMostOnce) is dropped in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnShutdown {
+    /// It is available again, its attempt unspent, and another worker runs it.
+    #[default]
+    GiveBack,
+    /// It ends as [`Dropped`](crate::State::Dropped).
+    Drop,
+}
+
+impl OnShutdown {
+    /// The word for it, in every surface.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GiveBack => "give-back",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+impl fmt::Display for OnShutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for OnShutdown {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        [Self::GiveBack, Self::Drop].into_iter().find(|policy| policy.as_str() == text).ok_or_else(|| {
+            Error::invalid(
+                format!("the policy {:?}", crate::name::shown(text)),
+                "it is neither `give-back` nor `drop`",
+                "write \"give-back\" to run such jobs again elsewhere, or \"drop\" to end them as dropped",
+            )
+        })
+    }
+}
+
 /// The arguments of a job: one JSON value, kept as the exact bytes that were given.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Args(Box<[u8]>);

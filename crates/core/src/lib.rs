@@ -32,6 +32,7 @@
 //! | [`limit`] | how large anything may be |
 //! | [`resource`] | what an attempt may use of the machine |
 //! | [`admission`] | which jobs a worker has room for |
+//! | [`patience`] | when somebody who waits looks again, and gives up |
 //! | [`size`] | what an amount of bytes looks like |
 #![forbid(unsafe_code)]
 
@@ -48,6 +49,7 @@ pub mod job;
 pub mod limit;
 pub mod name;
 pub mod outcome;
+pub mod patience;
 pub mod permission;
 pub mod priority;
 pub mod resource;
@@ -74,7 +76,7 @@ pub use admission::{Budget, Weight};
 pub use attempt::{AttemptRecord, Decision, Fence, Outcome, Usage, Verdict};
 pub use error::Error;
 pub use id::{EventId, JobId, TokenId, WorkerId};
-pub use job::{Args, Delivery, NewJob};
+pub use job::{Args, Delivery, NewJob, OnShutdown};
 pub use name::{
     Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName,
     SourceName, TokenName, Topic, TriggerId, UserName, WebhookName,

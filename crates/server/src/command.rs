@@ -62,6 +62,7 @@ pub(crate) fn register(
             cancel_grace: TaskOptions::CANCEL_GRACE.max(task.grace.unwrap_or_default() + STOP_EARLIER),
             limits: task.limits,
             weight: task.weight,
+            on_shutdown: task.on_shutdown,
             ..TaskOptions::default()
         };
         let handler = Configured { runner: runner.clone(), task: Arc::new(task.clone()), base: base.clone() };

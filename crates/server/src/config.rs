@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use taskwright_core::schedule::Origin;
-use taskwright_core::{Budget, Garbage, QueueName, Retention, Schedule};
+use taskwright_core::{Budget, Garbage, OnShutdown, QueueName, Retention, Schedule};
 
 use crate::error::{Error, Exit, Report, in_words};
 use crate::store_url::StoreUrl;
@@ -49,6 +49,9 @@ pub struct Config {
     /// `[store] run_dir`: where the workers of this machine show their presence, if the store is not a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_dir: Option<PathBuf>,
+    /// `[log] level`: what is logged, if neither `RUST_LOG` nor a flag says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<LogLevel>,
     /// `[server]`.
     #[serde(skip_serializing_if = "ServerConfig::is_empty")]
     pub server: ServerConfig,
@@ -75,6 +78,43 @@ pub struct Config {
     pub retention: Retention,
 }
 
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What did not work.
+    Error,
+    /// And what may not work soon.
+    Warn,
+    /// And how attempts ended that failed.
+    Info,
+    /// And what is done.
+    Debug,
+    /// And everything else.
+    Trace,
+}
+
+impl std::str::FromStr for LogLevel {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Ok(match text {
+            "error" => Self::Error,
+            "warn" => Self::Warn,
+            "info" => Self::Info,
+            "debug" => Self::Debug,
+            "trace" => Self::Trace,
+            _ => {
+                return Err(Error::usage(
+                    format!("the level {:?}", taskwright_core::name::shown(text)),
+                    "there is no such level",
+                    "write \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
+                ));
+            }
+        })
+    }
+}
+
 /// `[workers]`: how `up` runs its workers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct WorkersConfig {
@@ -93,6 +133,9 @@ pub struct WorkersConfig {
     /// How long a shutdown waits for what runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grace: Option<Duration>,
+    /// What becomes of jobs that a shutdown finds running and that do not end within the grace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_shutdown: Option<OnShutdown>,
     /// After how many jobs a worker process is replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recycle_after_jobs: Option<u32>,
@@ -175,6 +218,11 @@ fn read(root: &Section<'_>) -> Config {
         store.finish();
         (url, run_dir)
     });
+    let log_level = root.section("log").and_then(|log| {
+        let level = log.parsed("level", "a level like \"info\"", str::parse);
+        log.finish();
+        level
+    });
     let server = root.section("server").map(|section| server::read(&section)).unwrap_or_default();
     let workers = root.section("workers").map(|section| workers(&section)).unwrap_or_default();
     let retention = root.section("retention").map(|section| retention(&section)).unwrap_or_default();
@@ -210,6 +258,7 @@ fn read(root: &Section<'_>) -> Config {
         file: None,
         store_url,
         run_dir,
+        log_level,
         server,
         workers,
         exec,
@@ -229,6 +278,7 @@ fn workers(section: &Section<'_>) -> WorkersConfig {
         reserve: section.whole("reserve", 0, CONCURRENCY_MAX - 1),
         queues: section.list("queues", "a list of queue names", |text| Ok(QueueName::new(text)?)),
         grace: section.duration("grace"),
+        on_shutdown: on_shutdown(section),
         recycle_after_jobs: section.whole("recycle_after_jobs", 1, u32::MAX),
         recycle_above_rss: section.memory("recycle_above_rss"),
         no_new_privs: section.flag("no_new_privs"),
@@ -236,6 +286,11 @@ fn workers(section: &Section<'_>) -> WorkersConfig {
     };
     section.finish();
     config
+}
+
+/// What becomes of jobs that a shutdown finds running.
+fn on_shutdown(section: &Section<'_>) -> Option<OnShutdown> {
+    section.parsed("on_shutdown", "\"give-back\" or \"drop\"", |text| Ok(text.parse()?))
 }
 
 fn budget(section: &Section<'_>) -> Budget {
@@ -298,9 +353,12 @@ mod tests {
             concurrency = 8
             queues = ["default", "mail"]
             grace = "40s"
+            on_shutdown = "drop"
             recycle_after_jobs = 1000
             recycle_above_rss = "400MiB"
             budget = { cpu = 2.5, memory = "4GiB" }
+            [log]
+            level = "info"
             [retention]
             completed = "1d"
             failed = "forever"
@@ -311,6 +369,7 @@ mod tests {
             max_attempts = "none"
             timeout = 90
             max_rss = "512MiB"
+            on_shutdown = "give-back"
             max_cpu_time = "10s"
             nice = 10
             ionice = "best-effort:7"
@@ -322,6 +381,7 @@ mod tests {
         assert_eq!(config.run_dir.as_deref(), Some(Path::new("/run/taskwright")));
         assert_eq!(config.workers.processes, Some(2));
         assert_eq!(config.workers.grace, Some(Duration::from_secs(40)));
+        assert_eq!(config.workers.on_shutdown, Some(OnShutdown::Drop));
         assert_eq!(config.retention.of(Garbage::Completed), Some(Duration::from_secs(86_400)));
         assert_eq!(config.retention.of(Garbage::Failed), None);
         assert_eq!(config.retention.of(Garbage::Dropped), Retention::default().of(Garbage::Dropped));
@@ -329,6 +389,7 @@ mod tests {
         assert_eq!(task.timeout, Some(Duration::from_secs(90)));
         assert_eq!(task.max_attempts, Some(taskwright_core::MaxAttempts::Unlimited));
         assert_eq!(task.args.len(), 4);
+        assert_eq!((task.on_shutdown, config.log_level), (Some(OnShutdown::GiveBack), Some(LogLevel::Info)));
         assert_eq!(config.workers.recycle_after_jobs, Some(1_000));
         assert_eq!(config.workers.recycle_above_rss, Some(400 << 20));
         let budget = Budget { cpu_milli: Some(2_500), memory_bytes: Some(4 << 30) };

@@ -5,6 +5,7 @@
 
 use std::error::Error as StdError;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig, RootCertStore};
 use taskwright::webhook::{Courier, Message};
 use taskwright_core::webhook::{Answer, is_public};
@@ -49,7 +52,7 @@ impl HttpCourier {
 
     fn with(is_public: IsPublic) -> Result<Self, Error> {
         let client = |guard| {
-            client(guard).map_err(|error| {
+            client(guard, machines_authorities()).map_err(|error| {
                 let fix = "please report this with the message";
                 Error::operational("setting up HTTP for webhooks", in_words(&*error), fix)
             })
@@ -122,10 +125,41 @@ impl Courier for HttpCourier {
     }
 }
 
-fn client(guard: Option<Guard>) -> Result<Client, Box<dyn StdError + Send + Sync>> {
+/// Whom this machine believes.
+fn machines_authorities() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     // One broken file among many is no reason to believe nobody.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+/// Whom a file names.
+fn authorities_of(file: &Path) -> Result<RootCertStore, Error> {
+    let refuse = |why: String| {
+        Error::operational(
+            format!("the authority's file {}", file.display()),
+            why,
+            "name a file in PEM with the certificate that has signed the server's, or is the server's",
+        )
+    };
+    let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = certificates.map_err(|error| match error {
+        pem::Error::Io(error) => refuse(crate::error::in_words(&error)),
+        error => refuse(format!("it is no PEM file: {error}")),
+    })?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots
+            .add(certificate)
+            .map_err(|error| refuse(format!("a certificate in it cannot be used: {error}")))?;
+    }
+    match roots.is_empty() {
+        true => Err(refuse("there is no certificate in it".to_owned())),
+        false => Ok(roots),
+    }
+}
+
+fn client(guard: Option<Guard>, roots: RootCertStore) -> Result<Client, Box<dyn StdError + Send + Sync>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -148,13 +182,16 @@ fn client(guard: Option<Guard>) -> Result<Client, Box<dyn StdError + Send + Sync
     .build()?)
 }
 
-/// A client for the API of a server, wherever that is.
+/// A client for the API of a server, wherever that is; `ca` is whom to believe in the place of whom the machine believes.
 ///
 /// # Errors
 ///
-/// When TLS cannot be set up.
-pub(crate) fn client_of_this_machine() -> Result<Client, String> {
-    client(None).map_err(|error| in_words(&*error))
+/// When TLS cannot be set up, or that file cannot be used.
+pub(crate) fn client_of_this_machine(ca: Option<&Path>) -> Result<Client, Error> {
+    let roots = ca.map_or_else(|| Ok(machines_authorities()), authorities_of)?;
+    client(None, roots).map_err(|error| {
+        Error::operational("setting up HTTP", in_words(&*error), "please report this with the message")
+    })
 }
 
 /// Gives of what a name resolves to only what is public.

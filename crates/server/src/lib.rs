@@ -37,6 +37,7 @@ pub mod flood;
 mod generator;
 mod http;
 pub mod output;
+mod profile;
 mod remote;
 #[cfg(feature = "postgres")]
 mod run_dir;

@@ -324,6 +324,13 @@ pub trait Store:
         Box::pin(async { Ok(None) })
     }
 
+    /// Is ready when this job is over, or after so long, where whoever has the job tells so: a server. `None` where nobody
+    /// does: look at the job then, at [hints](Self::hints).
+    fn follow(&self, id: JobId, at_most: Duration) -> Option<Reply<'_, ()>> {
+        let _ = (id, at_most);
+        None
+    }
+
     /// What kind of store it is and where.
     fn info(&self) -> StoreInfo;
 

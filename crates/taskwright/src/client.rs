@@ -291,6 +291,30 @@ impl Client {
         }
     }
 
+    /// Waits for jobs, with all that there is to say while they are not over: which have ended, that one has stalled, that the store
+    /// does not answer.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use taskwright::core::patience::Patience;
+    /// use taskwright::waiting::Waited;
+    /// # async fn example(client: taskwright::Client, ids: Vec<taskwright::JobId>) -> Result<(), taskwright::Error> {
+    /// let mut waiting = client.wait_for(ids, Patience::default());
+    /// while let Waited::Ended(jobs) = waiting.next().await? {
+    ///     jobs.iter().for_each(|job| println!("{} {}", job.id, job.state));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait_for(
+        &self,
+        ids: Vec<JobId>,
+        patience: taskwright_core::patience::Patience,
+    ) -> crate::waiting::Waiting {
+        crate::waiting::Waiting::new(&self.store, &self.env, ids, patience)
+    }
+
     /// Asks for a job to be cancelled: a waiting one ends at once, a running one when its handler does. `true` only
     /// for the call that set the request.
     ///

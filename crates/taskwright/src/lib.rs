@@ -71,6 +71,7 @@ mod task;
 pub mod testing;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod transaction;
+pub mod waiting;
 pub mod webhook;
 pub mod worker;
 
@@ -79,8 +80,8 @@ pub use taskwright_store as store;
 
 pub use taskwright_core::{
     Actor, Args, Backoff, Budget, Delivery, IoNice, JobId, Kind, Limits, MaxAttempts, Namespace, NewJob,
-    Outcome, Owner, Priority, QueueName, Retention, Schedule, State, Timestamp, Trigger, UniqueKey,
-    UniqueScope, Usage, Weight, WorkerId,
+    OnShutdown, Outcome, Owner, Priority, QueueName, Retention, Schedule, State, Timestamp, Trigger,
+    UniqueKey, UniqueScope, Usage, Weight, WorkerId,
 };
 
 pub use self::cancel::StopCause;

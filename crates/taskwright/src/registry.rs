@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use taskwright_core::limit::SNOOZES_MAX;
-use taskwright_core::{Backoff, Error, Kind, Limits, Weight};
+use taskwright_core::{Backoff, Error, Kind, Limits, OnShutdown, Weight};
 
 use crate::context::Context;
 use crate::handler::{FnHandler, Handler, TaskHandler};
@@ -63,6 +63,9 @@ pub struct TaskOptions {
     pub weight: Weight,
     /// How often a job may be [snoozed](TaskError::snooze); the next time it fails. Default 1,000.
     pub snoozes_max: u32,
+    /// What becomes of a job that a shutdown finds running, and that does not end within the grace; `None` leaves it to the
+    /// [worker](crate::worker::Builder::on_shutdown).
+    pub on_shutdown: Option<OnShutdown>,
 }
 
 impl TaskOptions {
@@ -78,6 +81,7 @@ impl TaskOptions {
             limits: Limits::default(),
             weight: T::WEIGHT,
             snoozes_max: T::SNOOZES_MAX,
+            on_shutdown: T::ON_SHUTDOWN,
         }
     }
 }
@@ -91,6 +95,7 @@ impl Default for TaskOptions {
             limits: Limits::default(),
             weight: Weight::NONE,
             snoozes_max: SNOOZES_MAX,
+            on_shutdown: None,
         }
     }
 }

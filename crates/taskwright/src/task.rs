@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::limit::SNOOZES_MAX;
-use taskwright_core::{Backoff, Delivery, MaxAttempts, Outcome, Priority, Weight};
+use taskwright_core::{Backoff, Delivery, MaxAttempts, OnShutdown, Outcome, Priority, Weight};
 
 use crate::cancel::StopCause;
 use crate::context::Context;
@@ -34,6 +34,9 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     const WEIGHT: Weight = Weight::NONE;
     /// How often one job may be [snoozed](TaskError::snooze), since it was last run again on request; the next time it fails.
     const SNOOZES_MAX: u32 = SNOOZES_MAX;
+    /// What becomes of a job that a shutdown finds running, and that does not end within the grace; `None` leaves it to the
+    /// [worker](crate::worker::Builder::on_shutdown).
+    const ON_SHUTDOWN: Option<OnShutdown> = None;
 
     /// What the task gives back: kept with the job as JSON, at most 1 MiB. `()` keeps nothing.
     type Output: Serialize;

@@ -10,11 +10,13 @@ use std::time::Duration;
 use taskwright_core::{Actor, Namespace, Timestamp};
 use taskwright_store::Store;
 
+use super::Typed;
 use super::deed::Deed;
 use crate::App;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::error::{Error, nearest};
 use crate::output::Output;
+use crate::profile::{self, Profile, Profiles};
 use crate::remote::{Remote, RemoteStore};
 use crate::store_url::{self, StoreUrl};
 use taskwright::{Client, Env};
@@ -26,19 +28,91 @@ pub(super) const RUN_DIR_VARIABLE: &str = "TASKWRIGHT_RUN_DIR";
 /// What a command was started with, before anything was looked at.
 pub(super) struct Settings {
     pub(crate) app: App,
-    pub(crate) store_url: Option<String>,
-    pub(crate) server: Option<String>,
-    pub(crate) token: Option<String>,
+    pub(crate) given: Given,
     pub(crate) run_dir: Option<PathBuf>,
     pub(crate) config: Option<PathBuf>,
     pub(crate) namespace: Option<Namespace>,
     pub open_store: Option<Arc<dyn Store>>,
     /// What the command does.
     pub(super) deed: Option<Deed>,
+    /// Whether the verb looks after profiles, and asks no server.
+    pub(crate) is_about_profiles: bool,
+}
+
+/// Where to look, as flags and the environment say.
+#[derive(Clone, Default)]
+pub(crate) struct Given {
+    pub(crate) typed: Typed,
+    pub(crate) store_url: Option<String>,
+    pub(crate) server: Option<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) profile: Option<String>,
+    /// Whether the verb is about no server.
+    pub(crate) asks_none: bool,
+}
+
+/// The server that is asked in the place of a store.
+struct Asked {
+    server: Remote,
+    namespace: Option<Namespace>,
+}
+
+impl Given {
+    /// The server that is meant, if one is: one that was typed, then a profile that was, then those of the environment, then a
+    /// store that was named, and then the profile in use.
+    fn server(&self) -> Result<Option<Asked>, Error> {
+        let is_typed = self.typed.server || self.typed.profile;
+        if self.typed.store && !is_typed {
+            return Ok(None);
+        }
+        let profile_first = self.typed.profile && !self.typed.server;
+        match (&self.server, &self.profile) {
+            (Some(server), None) => Ok(Some(self.of_url(server, None)?)),
+            (Some(server), Some(_)) if !profile_first => {
+                Ok(Some(self.of_url(server, self.find(&self.profile)?)?))
+            }
+            (_, Some(_)) => {
+                Ok(self.find(&self.profile)?.map(|profile| self.of_profile(&profile)).transpose()?)
+            }
+            (None, None) if self.store_url.is_some() || self.asks_none => Ok(None),
+            (None, None) => {
+                let Some(path) = profile::path() else { return Ok(None) };
+                let profiles = Profiles::load(&path)?;
+                let Some(name) = &profiles.in_use else { return Ok(None) };
+                Ok(Some(self.of_profile(profiles.get(name)?)?))
+            }
+        }
+    }
+
+    fn find(&self, name: &Option<String>) -> Result<Option<Profile>, Error> {
+        let Some(name) = name else { return Ok(None) };
+        let profiles = profile::path().map(|path| Profiles::load(&path)).transpose()?.unwrap_or_default();
+        profiles.get(name).cloned().map(Some)
+    }
+
+    /// A profile's token is for its own server, and for no other.
+    fn of_url(&self, server: &str, profile: Option<Profile>) -> Result<Asked, Error> {
+        match profile.filter(|profile| profile.server.trim_end_matches('/') == server.trim_end_matches('/')) {
+            Some(profile) => self.of_profile(&profile),
+            None => {
+                let server = Remote::new(server, self.token.clone(), self.ca.as_deref())?;
+                Ok(Asked { server, namespace: None })
+            }
+        }
+    }
+
+    fn of_profile(&self, profile: &Profile) -> Result<Asked, Error> {
+        let token = self.token.clone().or_else(|| profile.token.clone());
+        let ca = self.ca.as_deref().or(profile.ca.as_deref());
+        Ok(Asked { server: Remote::new(&profile.server, token, ca)?, namespace: profile.namespace.clone() })
+    }
 }
 
 /// What every verb has at hand.
 pub(crate) struct Context {
+    /// Where to look, as it was said.
+    pub(super) given: Given,
     /// The program's own tasks.
     pub(crate) app: App,
     /// The config file, or the defaults when there is none.
@@ -67,16 +141,17 @@ impl Context {
         input: Box<dyn BufRead + Send>,
         output: Output,
     ) -> Result<Self, (Error, Output)> {
-        let prepared = prepare(&settings.config, settings.store_url.as_deref());
+        let prepared = prepare(&settings.config, settings.given.store_url.as_deref());
         let (config, store_url, runtime) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Err((error, output)),
         };
-        let remote = |url: &String| Remote::new(url, settings.token.clone());
-        // A program that brings its own store means that one, whatever the environment says.
-        let named = settings.server.as_ref().filter(|_| settings.open_store.is_none());
-        let server = match named.map(remote).transpose() {
-            Ok(server) => server,
+        // A program that brings its own store means that one, whatever the environment says; and what is about profiles is
+        // about no server yet.
+        let is_meant = settings.open_store.is_none() && !settings.is_about_profiles;
+        let asked = if is_meant { settings.given.server() } else { Ok(None) };
+        let (server, namespace) = match asked {
+            Ok(asked) => asked.map_or((None, None), |asked| (Some(asked.server), asked.namespace)),
             Err(error) => return Err((error, output)),
         };
         let (env, store) = (Env::system(), OnceLock::new());
@@ -87,12 +162,13 @@ impl Context {
         }
         let run_dir = settings.run_dir.or_else(|| config.run_dir.clone());
         Ok(Self {
+            given: settings.given,
             app: settings.app,
             config,
             run_dir,
             server,
             store_url,
-            namespace: settings.namespace,
+            namespace: settings.namespace.or(namespace),
             output,
             env,
             input: Mutex::new(input),
@@ -197,8 +273,13 @@ impl Context {
     /// Warns of schedules in the config file whose task nobody here runs: their jobs would wait. Another program may run
     /// them, so this is no error.
     pub(crate) fn warn_of_unknown_tasks(&self) {
-        let known = self.kinds();
-        for (name, schedule) in &self.config.schedules {
+        self.warn_of_unknown_tasks_in(&self.config);
+    }
+
+    /// The same of another file.
+    pub(crate) fn warn_of_unknown_tasks_in(&self, config: &Config) {
+        let known = crate::submit::kinds(&self.app, config);
+        for (name, schedule) in &config.schedules {
             let kind = schedule.kind.as_str();
             if known.contains(kind) {
                 continue;
@@ -228,13 +309,14 @@ impl Context {
     /// [environment](Self::store_environment).
     pub(crate) fn worker_arguments(
         &self,
+        file: Option<&Path>,
         concurrency: u32,
         reserve: u32,
         grace: Duration,
         lease: Option<Duration>,
     ) -> Vec<OsString> {
         let mut args: Vec<OsString> = Vec::new();
-        if let Some(file) = &self.config.file {
+        if let Some(file) = file {
             args.extend(["--config".into(), file.into()]);
         }
         if let Some(namespace) = &self.namespace {

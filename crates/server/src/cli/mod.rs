@@ -31,6 +31,7 @@ mod generators;
 mod jobs;
 mod look;
 mod migrate;
+mod profiles;
 mod queues;
 mod schedules;
 mod select;
@@ -85,6 +86,14 @@ struct Global {
     #[arg(long, global = true, value_name = "T", env = crate::remote::TOKEN_VARIABLE, hide_env_values = true)]
     #[arg(hide_short_help = true)]
     token: Option<String>,
+    /// Whom to believe that the server is the one that is meant: a file in PEM
+    #[arg(long, global = true, value_name = "FILE", env = "TASKWRIGHT_CA", hide_env_values = true)]
+    #[arg(hide_short_help = true)]
+    ca: Option<PathBuf>,
+    /// The server of this name, as `profiles` keeps it
+    #[arg(long, global = true, value_name = "NAME", env = "TASKWRIGHT_PROFILE", hide_env_values = true)]
+    #[arg(hide_short_help = true)]
+    profile: Option<String>,
     /// Where a PostgreSQL store's workers meet [default: see the guide]
     #[arg(long, global = true, value_name = "DIR", env = context::RUN_DIR_VARIABLE, hide_env_values = true)]
     #[arg(hide_short_help = true)]
@@ -154,6 +163,8 @@ enum Verb {
     Users(users::Users),
     /// Tell who did what, and verify that nobody has changed that
     Audit(audit::Audit),
+    /// Keep servers to ask by name, with their tokens
+    Profiles(profiles::ProfilesOf),
     /// Create the store, or bring it to this version
     Migrate(migrate::Migrate),
     /// Check or print the config file
@@ -185,16 +196,26 @@ pub(crate) fn run(
     };
     let Global { json, quiet, verbose, color, .. } = cli.global;
     let output = Output::new(out, err, terminal, Manner { json, quiet, verbose, color });
-    let settings = context::Settings {
-        app,
+    let given = context::Given {
+        typed: Typed::of(&args),
         store_url: cli.global.store,
         server: cli.global.server,
         token: cli.global.token,
+        ca: cli.global.ca,
+        profile: cli.global.profile,
+        // What needs the store itself means that one, and what is about neither asks none.
+        asks_none: cli.verb.of_a_store().is_some()
+            || matches!(cli.verb, Verb::Config(_) | Verb::Completions(_)),
+    };
+    let settings = context::Settings {
+        app,
+        given,
         run_dir: cli.global.run_dir,
         config: cli.global.config,
         namespace: cli.global.namespace,
         open_store: store,
         deed,
+        is_about_profiles: matches!(cli.verb, Verb::Profiles(_)),
     };
     let context = match Context::new(settings, input, output) {
         Ok(context) => context,
@@ -245,6 +266,7 @@ impl Verb {
             Self::Worker(verb) => crate::daemon::worker(context, &verb),
             Self::Bench(verb) => crate::bench::run(context, &verb),
             Self::Completions(verb) => verb.run(context),
+            Self::Profiles(noun) => noun.run(context),
             Self::Config(verb) => verb.run(context),
             Self::Enqueue(verb) => context.block_on(verb.run(context)),
             Self::Jobs(noun) => context.block_on(noun.run(context)),
@@ -273,6 +295,27 @@ fn end(output: &Output, done: Result<Exit, Error>) -> Exit {
         output.error(&error);
         error.exit()
     })
+}
+
+/// Which of the flags that name a place were typed, and are not from the environment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Typed {
+    server: bool,
+    profile: bool,
+    store: bool,
+}
+
+impl Typed {
+    fn of(args: &[OsString]) -> Self {
+        let ours: Vec<&str> =
+            args.iter().take_while(|arg| *arg != "--").filter_map(|arg| arg.to_str()).collect();
+        let has = |flag: &str| {
+            ours.iter().any(|arg| {
+                arg.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+            })
+        };
+        Self { server: has("--server"), profile: has("--profile"), store: has("--store") }
+    }
 }
 
 /// How to tell a usage error, when the flags that would say so could not be parsed.

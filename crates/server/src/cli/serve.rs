@@ -17,4 +17,7 @@ pub(crate) struct Serve {
     /// Where to listen [default: 127.0.0.1:7411]
     #[arg(long, value_name = "ADDRESS:PORT", env = super::up::LISTEN_VARIABLE, hide_env_values = true)]
     pub(crate) listen: Option<Listen>,
+    /// Take the place of the `serve` that listens there, without refusing a request
+    #[arg(long)]
+    pub(crate) replace: bool,
 }

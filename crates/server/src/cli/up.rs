@@ -17,9 +17,11 @@ Examples:
   taskwright up
   taskwright up --workers 2 --concurrency 8
   taskwright up --workers 0                      accept jobs and run none
+  taskwright up --replace                        restart it without a gap
 
 TERM or INT ends it in good order: it claims nothing more, tells what runs,
-waits for the grace, and hands back the rest. A second signal ends it at once.")]
+waits for the grace, and hands back the rest. A second signal ends it at once.
+HUP reads the config file again.")]
 pub(crate) struct Up {
     /// Where the HTTP API listens, or `none` [default: 127.0.0.1:7411]
     #[arg(long, value_name = "ADDRESS:PORT", env = LISTEN_VARIABLE, hide_env_values = true)]
@@ -36,6 +38,10 @@ pub(crate) struct Up {
     /// How long a shutdown waits for what runs [default: 25s]
     #[arg(long, value_name = "D", value_parser = value::duration, allow_hyphen_values = true)]
     pub(crate) grace: Option<Duration>,
+    /// Take the place of the `up` that runs here: its socket goes on
+    /// listening, and no request is refused
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// How long a worker may be silent before its jobs go to others; at least 5 s
     /// [default: 15s]
     #[arg(long, value_name = "D", value_parser = value::lease, allow_hyphen_values = true)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -37,6 +38,18 @@ pub struct ServerConfig {
     /// Names of this server besides its addresses: requests for others are refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// The certificate that the server shows, and its key; `None` is HTTP without TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
+}
+
+/// Where a certificate and its key are, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TlsFiles {
+    /// The certificate, then those of the authorities between it and the root.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 impl ServerConfig {
@@ -63,6 +76,7 @@ pub(super) fn read(section: &Section<'_>) -> ServerConfig {
         requests_burst: section.whole("requests_burst", 1, PACE_MAX),
         hosts: section.list("hosts", "a list of names like [\"jobs.example.org\"]", host).unwrap_or_default(),
         request_timeout: section.span("request_timeout", REQUEST.0, REQUEST.1),
+        tls: tls(section),
     };
     section.finish();
     config
@@ -82,6 +96,25 @@ fn host(text: &str) -> Result<String, Error> {
         "it is no name of a host",
         "write it like jobs.example.org, without a scheme and a port",
     ))
+}
+
+fn tls(section: &Section<'_>) -> Option<TlsFiles> {
+    let path = |key| section.parsed(key, "the path of a file in PEM", |text| Ok(PathBuf::from(text)));
+    match (path("tls_cert"), path("tls_key")) {
+        (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+        (None, None) => None,
+        (cert, _) => {
+            let (there, missing) =
+                if cert.is_some() { ("tls_cert", "tls_key") } else { ("tls_key", "tls_cert") };
+            section.tell_at(
+                there,
+                format!("`{there}` in [server] without `{missing}`"),
+                "a certificate is of use with its key only",
+                "name both files, or none",
+            );
+            None
+        }
+    }
 }
 
 /// Where the server listens unless somebody says otherwise.

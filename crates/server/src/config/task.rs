@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use taskwright_core::limit::LOG_BYTES_MAX;
 use taskwright_core::resource::NICE_MAX;
-use taskwright_core::{Backoff, Kind, Limits, MaxAttempts, Priority, QueueName, Weight};
+use taskwright_core::{Backoff, Kind, Limits, MaxAttempts, OnShutdown, Priority, QueueName, Weight};
 
 use super::reader::Section;
 use super::template::Template;
@@ -38,6 +38,9 @@ pub struct TaskConfig {
     pub weight: Weight,
     /// How long it may take to end after it was asked to.
     pub grace: Option<Duration>,
+    /// What becomes of a job that a shutdown finds running and that does not end in time; `None` leaves it to `[workers]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_shutdown: Option<OnShutdown>,
     /// The queue of its jobs.
     pub queue: Option<QueueName>,
     /// The priority of its jobs.
@@ -153,6 +156,7 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<TaskConfig> {
         limits: limits(section),
         weight: weight(section),
         grace: section.duration("grace"),
+        on_shutdown: super::on_shutdown(section),
         queue: job.queue,
         priority: job.priority,
         max_attempts: job.max_attempts,

@@ -12,7 +12,31 @@ use crate::store_url::StoreUrl;
 
 /// Held for as long as the daemon runs; the kernel gives it back when the process ends, however it ends.
 pub(super) struct Lock {
-    _file: Option<File>,
+    file: Option<File>,
+}
+
+impl Lock {
+    /// Another handle of it, to be handed on: the lock is held for as long as anybody has one.
+    ///
+    /// # Errors
+    ///
+    /// When the process has as many files as it may.
+    pub(super) fn handle(&self) -> std::io::Result<Option<std::os::fd::OwnedFd>> {
+        self.file.as_ref().map(|file| file.try_clone().map(Into::into)).transpose()
+    }
+}
+
+/// Goes on with the lock of a process whose place this one takes.
+pub(super) fn adopt(file: File) -> Lock {
+    // Who holds it is a help and no more.
+    let _ = sign(&file);
+    Lock { file: Some(file) }
+}
+
+fn sign(mut file: &File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
 }
 
 /// Takes the lock.
@@ -21,7 +45,7 @@ pub(super) struct Lock {
 ///
 /// When another `up` has it; its process is named.
 pub(super) fn take(store: &StoreUrl) -> Result<Lock, Error> {
-    let StoreUrl::Sqlite(path) = store else { return Ok(Lock { _file: None }) };
+    let StoreUrl::Sqlite(path) = store else { return Ok(Lock { file: None }) };
     let mut beside = path.clone().into_os_string();
     beside.push("-run/up.lock");
     let beside = Path::new(&beside);
@@ -49,12 +73,11 @@ pub(super) fn take(store: &StoreUrl) -> Result<Lock, Error> {
         return Err(Error::operational(
             format!("`up` on {store}"),
             format!("another `up` runs on it already (process {pid})"),
-            format!("use that one, stop it with `kill {pid}`, or add workers with `taskwright worker`"),
+            format!(
+                "use that one, take its place with --replace, stop it with `kill {pid}`, or add workers with `taskwright worker`"
+            ),
         ));
     }
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(cannot)?;
-    Ok(Lock { _file: Some(file) })
+    sign(&file).map_err(cannot)?;
+    Ok(Lock { file: Some(file) })
 }

@@ -1,8 +1,10 @@
 //! What `up` and `worker` do: put the store, the duties, the supervisor and the worker together, and listen to signals.
 
+mod handover;
 mod lock;
 mod log;
 mod principals;
+mod reload;
 mod schedules;
 mod serve;
 mod signals;
@@ -25,6 +27,7 @@ use taskwright::webhook::WebhookFamily;
 use taskwright::{Duties, DutyConfig, Env};
 
 use crate::cli::Context;
+use crate::config::Config;
 use crate::courier::HttpCourier;
 use crate::error::Error;
 
@@ -39,21 +42,34 @@ pub(crate) const GRACE_DEFAULT: Duration = Duration::from_secs(25);
 const RESIGN_TIME: Duration = Duration::from_secs(4);
 
 /// What the duties of this process are, with or without delivering to webhooks.
-fn duties(context: &Context, store: &SharedStore, delivers: bool) -> Result<DutyConfig, Error> {
-    let sources = crate::source::sources(&context.config, &context.store_url)?;
-    let generators = crate::generator::generators(&context.config, store, &context.env)?;
+fn duties(
+    context: &Context,
+    config: &Config,
+    store: &SharedStore,
+    delivers: bool,
+) -> Result<DutyConfig, Error> {
+    let sources = crate::source::sources(config, &context.store_url)?;
+    let generators = crate::generator::generators(config, store, &context.env)?;
     let mut generators = generators.with_bulks(&BulkSet::built_in())?;
     if delivers {
         let webhooks = WebhookFamily::new(Arc::clone(store), context.env.clone(), HttpCourier::new()?);
         generators = generators.with_family(webhooks)?;
     }
     Ok(DutyConfig {
-        retention: context.config.retention,
+        retention: config.retention,
         triggers: Arc::new(context.app.triggers().clone()),
         sources,
         generators,
         ..DutyConfig::default()
     })
+}
+
+/// Is ready once another process has taken over; never where none can.
+async fn taken(offer: Option<&handover::Offer>) {
+    match offer {
+        Some(offer) => offer.taken().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Ends the duties, so that another node can do them at once.

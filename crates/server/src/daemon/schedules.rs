@@ -5,6 +5,7 @@ use taskwright::schedule::Registration;
 use taskwright_core::ScheduleName;
 
 use crate::cli::Context;
+use crate::config::Config;
 use crate::error::Error;
 use crate::text;
 
@@ -13,23 +14,23 @@ use crate::text;
 /// # Errors
 ///
 /// When the store is out of order, or a newer program has registered one of them.
-pub(super) async fn register(context: &Context) -> Result<(), Error> {
-    let Some(origin) = context.config.origin() else { return Ok(()) };
-    let schedules = context.config.schedules.values().cloned();
+pub(super) async fn register(context: &Context, config: &Config) -> Result<(), Error> {
+    let Some(origin) = config.origin() else { return Ok(()) };
+    let schedules = config.schedules.values().cloned();
     let client: Client = context.client_or_new().await?;
     let namespace = context.namespace_or_default();
     let done = client.schedules().register(&namespace, &origin, schedules).await?;
     for (name, what) in &done {
-        tell(context, name, what);
+        tell(context, config, name, what);
     }
-    context.warn_of_unknown_tasks();
+    context.warn_of_unknown_tasks_in(config);
     Ok(())
 }
 
-fn tell(context: &Context, name: &ScheduleName, what: &Registration) {
-    let when = context.config.schedules.get(name.as_str());
+fn tell(context: &Context, config: &Config, name: &ScheduleName, what: &Registration) {
+    let when = config.schedules.get(name.as_str());
     let when = when.map(|schedule| text::one_line(&schedule.triggers.describe())).unwrap_or_default();
-    let ours = context.config.origin();
+    let ours = config.origin();
     match what {
         Registration::Registered => context.output.note(format!("schedule {name} registered: {when}")),
         Registration::Changed { before } if ours.as_ref() == Some(before) => {

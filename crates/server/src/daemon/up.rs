@@ -2,25 +2,35 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright::env::Spawned;
 use taskwright::store::{SharedStore, Store, WorkerState};
-use taskwright::supervisor::{End, Event, Supervisor};
-use taskwright::{Duties, Env};
+use taskwright::supervisor::{End, Event, Renewal, Supervisor};
+use taskwright::{Duties, DutyConfig, Env};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::signals::Signals;
-use super::watchdog;
-use super::{CONCURRENCY_DEFAULT, GRACE_DEFAULT};
+use super::handover::{self, Hands, Offer, Place};
+use super::lock::{self, Lock};
+use super::log::Logging;
+use super::reload::{Difference, Reloader};
+use super::signals::{Asked, HangUp, HangUps, Signals};
+use super::{CONCURRENCY_DEFAULT, GRACE_DEFAULT, serve, watchdog};
 use crate::cli::Context;
 use crate::cli::up::Up;
+use crate::config::Config;
 use crate::error::{Error, Exit, in_words};
+use crate::http::Running;
 use crate::text;
 
 /// How long killed workers may take to be gone.
 const KILL_TIME: Duration = Duration::from_secs(2);
+
+/// How much longer than it gives its jobs a worker has: it needs a moment to write down how they ended.
+const WRITE_TIME: Duration = Duration::from_secs(2);
 
 /// How long the end may take to look for what killed workers left running.
 const CLEAN_TIME: Duration = Duration::from_secs(2);
@@ -31,56 +41,83 @@ const CLEAN_TIME: Duration = Duration::from_secs(2);
 ///
 /// When the store cannot be opened, or another `up` runs on it.
 pub(crate) fn up(context: &Context, verb: &Up) -> Result<Exit, Error> {
-    super::log::start(context);
-    context.block_on(run(context, verb))
+    let logging = super::log::start(context);
+    context.block_on(run(context, &logging, verb))
 }
 
-async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
+async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Error> {
     let env = context.env.clone();
     let store = Arc::clone(context.store_or_new().await?);
-    let duty_config = super::duties(context, &store, true)?;
-    let lock = super::lock::take(&context.store_url)?;
-    let signals = Signals::listen()?;
-    let plan = Plan::of(context, verb);
+    let duty_config = super::duties(context, &context.config, &store, true)?;
     let listen = verb.listen.or(context.config.server.listen).unwrap_or_default();
-    let http = super::serve::start(context, listen).await?;
-    super::schedules::register(context).await?;
-    super::webhooks::register(context).await?;
-    greet(context, &*store, &plan, http.as_ref().map(|(_, url)| url.as_str()));
+    let place = Place::of(context, "up", listen)?;
+    let mut taken = serve::take_over(context, place.as_ref(), verb.replace).await?;
+    let lock = match taken.as_mut().and_then(|taken| taken.lock.take()) {
+        Some(file) => lock::adopt(file),
+        None => lock::take(&context.store_url)?,
+    };
+    let signals = Signals::listen()?;
+    let mut hang_ups = HangUps::listen()?;
+    let plan = Plan::of(&context.config, verb);
+    let (mut url, mut socket, mut is_kept) = (None, None, false);
+    let http = serve::start(context, listen, taken.as_mut()).await?.map(|started| {
+        (url, socket, is_kept) = (Some(started.url), started.socket, started.is_kept);
+        started.server
+    });
+    super::schedules::register(context, &context.config).await?;
+    super::webhooks::register(context, &context.config).await?;
+    let offer = place.map(|place| offer(&env, &place, socket, &lock)).transpose()?;
+    greet(context, &*store, &plan, url.as_deref());
+    serve::took_over(context, taken);
 
-    let duties = Duties::start_with(&store, &env, &duty_config, crate::command::orphan_killer(&store));
+    let duties =
+        |config: &DutyConfig| Duties::start_with(&store, &env, config, crate::command::orphan_killer(&store));
+    let under_way = RefCell::new(Some(duties(&duty_config)));
     let (ends, end) = mpsc::unbounded_channel();
+    let (renew, renewals) = mpsc::unbounded_channel();
     let blocked = Arc::new(Notify::new());
     // A server rids itself of a client that holds it up.
     let watches = !context.store_url.is_elsewhere();
     let watch = watches.then(|| watchdog::start(&env, &store, Arc::clone(&blocked)));
     let dead = Dead::default();
-    let workers = supervise(context, &env, &plan, end, blocked, store.unannounced(), |event| {
+    let orders = Orders { end, renewals, blocked, news: store.unannounced() };
+    let workers = supervise(context, &env, &plan, orders, |event| {
         tell(context, event);
         if let Event::Died { slot, pid, .. } = *event {
             dead.borrow_mut().insert(slot, pid);
-            duties.reclaim_now();
+            if let Some(duties) = &*under_way.borrow() {
+                duties.reclaim_now();
+            }
         }
     });
+    let current = RefCell::new(context.config.clone());
+    let reloader = Reloader { context, logging, store: Arc::clone(&store), server: http.as_ref(), current };
+    let reloads = async {
+        while hang_ups.next().await == HangUp::Reload {
+            match reloader.read(true) {
+                Err(error) => reloader.refuse(&error),
+                Ok((config, difference)) => {
+                    apply(&reloader, verb, &config, &difference, &under_way, &duties, &renew).await;
+                    reloader.current.replace(config);
+                }
+            }
+        }
+    };
+    let otherwise = async {
+        tokio::select! {
+            () = super::taken(offer.as_ref()) => Asked::HandedOver,
+            () = reloads => Asked::TerminalGone,
+        }
+    };
     let at_once = ends.clone();
     let draining = Cell::new(None);
-    let (asked, serving, draining) = (&env, &http, &draining);
+    let letting_go = LetGo { context, server: http.as_ref(), is_kept, ends };
     let ended = signals
         .around(
             &env,
             workers,
-            move || {
-                context.output.note("stopping: waiting for what runs (a second signal ends it at once)");
-                // First nothing is taken in any more, then the workers end.
-                let drained = serving.as_ref().map(|(server, _)| server.drain());
-                draining.set(Some(asked.spawn("drain", async move {
-                    if let Some(drained) = drained {
-                        drained.await;
-                    }
-                    // The supervisor may have ended by itself meanwhile.
-                    let _ = ends.send(End::Gracefully);
-                })));
-            },
+            otherwise,
+            |why| draining.set(Some(letting_go.begin(why))),
             move || {
                 let _ = at_once.send(End::AtOnce);
                 KILL_TIME
@@ -88,10 +125,13 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
         )
         .await;
     drop(watch);
-    if let Some((server, _)) = http {
+    if let Some(server) = &http {
         server.close().await;
     }
-    super::end(duties, &env).await;
+    let duties = under_way.take();
+    if let Some(duties) = duties {
+        super::end(duties, &env).await;
+    }
     let dead = dead.into_inner();
     if !dead.is_empty() && env.timeout(CLEAN_TIME, clean_up(&env, &store, &dead)).await.is_none() {
         context.output.note("the store does not answer: commands of killed workers may still run");
@@ -100,6 +140,104 @@ async fn run(context: &Context, verb: &Up) -> Result<Exit, Error> {
     match ended {
         Ok(ended) => ended.map(|()| Exit::Ok),
         Err(signal) => Ok(Exit::Signal(signal)),
+    }
+}
+
+/// How the end begins: first nothing is taken in any more, then the workers end.
+struct LetGo<'a> {
+    context: &'a Context,
+    server: Option<&'a Running>,
+    /// Whether a service manager keeps the socket open.
+    is_kept: bool,
+    ends: mpsc::UnboundedSender<End>,
+}
+
+impl LetGo<'_> {
+    /// Begins; what this gives has to be kept until the workers have ended.
+    fn begin(self, why: Asked) -> Spawned<()> {
+        let Self { context, server, is_kept, ends } = self;
+        context.output.note(match why {
+            Asked::Signal => "stopping: waiting for what runs (a second signal ends it at once)",
+            Asked::HandedOver => "stopping: another process has taken over",
+            Asked::TerminalGone => "stopping: the terminal is gone",
+        });
+        let drained = match server {
+            // Nobody is refused: whoever asks does so elsewhere, or waits.
+            Some(server) if is_kept || why == Asked::HandedOver => {
+                server.leave();
+                None
+            }
+            server => server.map(Running::drain),
+        };
+        context.env.spawn("drain", async move {
+            if let Some(drained) = drained {
+                drained.await;
+            }
+            // The supervisor may have ended by itself meanwhile.
+            let _ = ends.send(End::Gracefully);
+        })
+    }
+}
+
+/// Stands ready to hand over to another `up`.
+fn offer(env: &Env, place: &Place, listener: Option<OwnedFd>, lock: &Lock) -> Result<Offer, Error> {
+    let lock = lock.handle().map_err(|error| {
+        Error::operational("keeping the lock", in_words(&error), "look at this user's limits: ulimit -n")
+    })?;
+    handover::offer(env, place, Hands { listener, lock })
+}
+
+/// Puts another config file into effect, as far as that can be while everything runs, and tells.
+async fn apply(
+    reloader: &Reloader<'_>,
+    verb: &Up,
+    config: &Config,
+    difference: &Difference,
+    under_way: &RefCell<Option<Duties>>,
+    duties: &impl Fn(&DutyConfig) -> Duties,
+    renew: &mpsc::UnboundedSender<Renewal>,
+) {
+    let context = reloader.context;
+    reloader.tell(config, difference);
+    reloader.apply_server(config, difference);
+    let registered = async {
+        super::schedules::register(context, config).await?;
+        super::webhooks::register(context, config).await
+    };
+    if let Err(error) = registered.await {
+        context.output.error(&error);
+        context
+            .output
+            .note("  schedules and webhooks: not all of them are as the file says; HUP tries again");
+    }
+    if ["sources", "generators", "retention"].iter().any(|section| difference.has(section)) {
+        match super::duties(context, config, &reloader.store, true) {
+            Ok(config) => {
+                let before = under_way.take();
+                if let Some(before) = before {
+                    super::end(before, &context.env).await;
+                }
+                under_way.replace(Some(duties(&config)));
+            }
+            Err(error) => context.output.error(&error),
+        }
+    }
+    if ["workers", "tasks", "log"].iter().any(|section| difference.has(section)) {
+        let plan = Plan::of(config, verb);
+        let count = match plan.processes {
+            1 => "1 worker process".to_owned(),
+            n => format!("{n} worker processes"),
+        };
+        match worker_command(context, config, &plan) {
+            Ok(command) => {
+                let _ =
+                    renew.send(Renewal { count: plan.processes, command, grace: plan.grace + WRITE_TIME });
+                context
+                    .output
+                    .note(format!("  {count} started; those before end when what they run has ended"));
+            }
+            Err(error) => context.output.error(&error),
+        }
     }
 }
 
@@ -134,8 +272,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(context: &Context, verb: &Up) -> Self {
-        let config = &context.config.workers;
+    fn of(config: &Config, verb: &Up) -> Self {
+        let config = &config.workers;
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             processes: verb.workers.or(config.processes).map_or(cpus, |count| count as usize),
@@ -186,41 +324,51 @@ fn own_name() -> String {
     }
 }
 
+/// What the supervisor is told while it runs.
+struct Orders {
+    end: mpsc::UnboundedReceiver<End>,
+    renewals: mpsc::UnboundedReceiver<Renewal>,
+    blocked: Arc<Notify>,
+    news: Option<watch::Receiver<u64>>,
+}
+
 /// Keeps the worker processes alive until the end.
 async fn supervise(
     context: &Context,
     env: &Env,
     plan: &Plan,
-    end: mpsc::UnboundedReceiver<End>,
-    blocked: Arc<Notify>,
-    news: Option<watch::Receiver<u64>>,
+    orders: Orders,
     on_event: impl FnMut(&Event),
 ) -> Result<(), Error> {
-    if plan.processes == 0 {
-        let mut end = end;
-        // Whatever is asked, there is nothing to wait for.
-        end.recv().await;
-        return Ok(());
-    }
+    let command = worker_command(context, &context.config, plan)?;
+    let supervisor = Supervisor::new(env.clone(), plan.processes, command)
+        .nudge_on(orders.news)
+        .grace(plan.grace + WRITE_TIME)
+        .replace_on(Exit::Recycled.code().into())
+        .kill_paused_on(orders.blocked)
+        .renew_on(orders.renewals);
+    supervisor.run(orders.end, on_event).await.map_err(|error| {
+        Error::operational("starting workers", in_words(&error), "look at this user's limits: ulimit -a")
+    })
+}
+
+/// How a worker process is started.
+fn worker_command(
+    context: &Context,
+    config: &Config,
+    plan: &Plan,
+) -> Result<Box<dyn Fn() -> Command + Send>, Error> {
     let exe = std::env::current_exe().map_err(|error| {
         Error::operational("finding this program's own file", in_words(&error), "start it by its full path")
     })?;
-    let args = context.worker_arguments(plan.concurrency, plan.reserve, plan.grace, plan.lease);
+    let file = config.file.as_deref();
+    let args = context.worker_arguments(file, plan.concurrency, plan.reserve, plan.grace, plan.lease);
     let variables = context.store_environment();
-    let command = move || {
+    Ok(Box::new(move || {
         let mut command = Command::new(&exe);
         command.args(&args).envs(variables.iter().map(|(name, value)| (name, value)));
         command
-    };
-    // Two seconds more than a worker gives its jobs: it needs a moment to write down how they ended.
-    let supervisor = Supervisor::new(env.clone(), plan.processes, command)
-        .nudge_on(news)
-        .grace(plan.grace + Duration::from_secs(2))
-        .replace_on(Exit::Recycled.code().into())
-        .kill_paused_on(blocked);
-    supervisor.run(end, on_event).await.map_err(|error| {
-        Error::operational("starting workers", in_words(&error), "look at this user's limits: ulimit -a")
-    })
+    }))
 }
 
 fn tell(context: &Context, event: &Event) {

@@ -8,7 +8,7 @@ use taskwright_core::webhook::{Backlog, Disabled, Endpoint, Origin};
 use taskwright_core::{Actor, Namespace, WebhookName};
 
 use crate::cli::Context;
-use crate::config::WebhookConfig;
+use crate::config::{Config, WebhookConfig};
 use crate::error::Error;
 
 /// Registers what the config file says, disables what it said before, and tells what that changed.
@@ -16,15 +16,15 @@ use crate::error::Error;
 /// # Errors
 ///
 /// When the store is out of order.
-pub(super) async fn register(context: &Context) -> Result<(), Error> {
-    let Some(Source::Config { file }) = context.config.origin() else { return Ok(()) };
+pub(super) async fn register(context: &Context, config: &Config) -> Result<(), Error> {
+    let Some(Source::Config { file }) = config.origin() else { return Ok(()) };
     let webhooks = context.client_or_new().await?.webhooks();
     let namespace = context.namespace_or_default();
     let ours = Origin::Config { file: file.clone() };
     let mut named = BTreeSet::new();
-    for (name, config) in &context.config.webhooks {
+    for (name, webhook) in &config.webhooks {
         let name = WebhookName::new(name)?;
-        put(context, &webhooks, &namespace, &name, (config, &file)).await?;
+        put(context, &webhooks, &namespace, &name, (webhook, &file)).await?;
         named.insert(name);
     }
     for view in webhooks.list(Some(&namespace)).await? {

@@ -8,7 +8,7 @@ use taskwright::supervisor::Parent;
 use taskwright::{Duties, Env, Registry, Worker as JobWorker, duty};
 use tokio::sync::{Notify, watch};
 
-use super::signals::Signals;
+use super::signals::{Asked, HangUp, HangUps, Signals};
 use super::{CONCURRENCY_DEFAULT, GRACE_DEFAULT};
 use crate::cli::Context;
 use crate::cli::worker::Worker;
@@ -77,13 +77,14 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let _rousing =
         parent.as_ref().map(|parent| env.spawn("rouse", rouse(Arc::clone(&store), parent.nudges())));
     let signals = Signals::listen()?;
+    let mut hang_ups = HangUps::listen()?;
     let config = &context.config;
     let grace = verb.grace.or(config.workers.grace).unwrap_or(GRACE_DEFAULT);
     let registry = command::register(Registry::new(), config, &store, &env, grace)?;
 
     // Who drains a store is not to wait for the receivers of webhooks.
     let delivers = !verb.supervised && !verb.until_empty;
-    let mut duty_config = super::duties(context, &store, delivers)?;
+    let mut duty_config = super::duties(context, config, &store, delivers)?;
     if let Some(worst) = verb.max_priority {
         // It would not run what they make.
         duty_config.generators = duty_config.generators.up_to(worst);
@@ -92,15 +93,16 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let duties = if verb.supervised {
         None
     } else {
-        super::schedules::register(context).await?;
-        super::webhooks::register(context).await?;
+        super::schedules::register(context, config).await?;
+        super::webhooks::register(context, config).await?;
         Some(Duties::start_with(&store, &env, &duty_config, command::orphan_killer(&store)))
     };
     let mut builder = JobWorker::builder(Arc::clone(&store), registry, env.clone())
         .concurrency(verb.concurrency.or(config.workers.concurrency).unwrap_or(CONCURRENCY_DEFAULT) as usize)
         .reserve(verb.reserve.or(config.workers.reserve).unwrap_or(0) as usize)
         .grace(grace)
-        .budget(config.workers.budget);
+        .budget(config.workers.budget)
+        .on_shutdown(config.workers.on_shutdown.unwrap_or_default());
     if let Some(jobs) = config.workers.recycle_after_jobs {
         builder = builder.recycle_after_jobs(jobs.into());
     }
@@ -124,10 +126,25 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
         duty::run_once(&store, &env, &duty_config, command::orphan_killer(&store)).await?;
         builder = builder.until_empty();
     }
+    let (ask, asked) = watch::channel(false);
+    builder = builder.recycle_on(asked);
+    let otherwise = async {
+        while hang_ups.next().await == HangUp::Reload {
+            if verb.supervised {
+                // Whoever started it has started another.
+                ask.send_replace(true);
+            } else {
+                context
+                    .output
+                    .note("nothing was reloaded: restart a `worker` to have it read its config again");
+            }
+        }
+        Asked::TerminalGone
+    };
     let stop = Arc::new(Notify::new());
     let stopped = stopped(Arc::clone(&stop), parent);
     let ended =
-        signals.around(&env, builder.run(stopped), move || stop.notify_one(), || Duration::ZERO).await;
+        signals.around(&env, builder.run(stopped), otherwise, |_| stop.notify_one(), || Duration::ZERO).await;
     if let Some(duties) = duties {
         super::end(duties, &env).await;
     }

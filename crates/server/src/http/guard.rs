@@ -72,7 +72,7 @@ pub(crate) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    if api.is_stopping() {
+    if api.is_ending() {
         // Whoever asks on has to find another server.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -94,7 +94,8 @@ pub(crate) fn answer(api: &Api, problem: Problem, path: &str) -> Response {
 
 fn check(api: &Api, parts: &Parts) -> Result<(), Problem> {
     let host = hosts::of_request(parts);
-    if !host.as_deref().is_some_and(|host| api.hosts.has(host)) {
+    let is_ours = |host: &str| api.hosts.has(host) || api.tls.as_ref().is_some_and(|tls| tls.is_for(host));
+    if !host.as_deref().is_some_and(is_ours) {
         return Err(Problem::new(
             Sort::Misdirected,
             "the request",

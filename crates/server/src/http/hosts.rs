@@ -47,7 +47,7 @@ pub(crate) fn of_request(parts: &Parts) -> Option<String> {
     }
 }
 
-fn without_port(host: &str) -> &str {
+pub(super) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port))
             if port.bytes().all(|byte| byte.is_ascii_digit()) && !ends_in_literal(name, host) =>

@@ -11,7 +11,7 @@
 //! | `watcher.rs` | looks at jobs for everybody who waits |
 //! | `openapi.rs`, `guide.rs` | what is documented, from the table |
 //! | `metrics.rs` | what is measured |
-//! | `server.rs`, `stall.rs` | connections, their limits, and their end |
+//! | `server.rs`, `stall.rs`, `tls.rs` | connections, their limits, their certificate, and their end |
 //!
 //! No rule and no SQL lives here: an operation reads a request, asks the store, and tells the answer in the words of
 //! [`answer`](crate::answer).
@@ -35,6 +35,7 @@ mod stall;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tls;
 mod watcher;
 
 use std::sync::Arc;

@@ -208,7 +208,7 @@ impl Operation {
         let began_us = api.env.monotonic_us();
         let answer = self.answer(&api, parts, body).await;
         if answer.as_ref().is_err_and(Problem::is_uniform) {
-            let unknown_us = crate::answer::micros(api.limits.unknown_time);
+            let unknown_us = crate::answer::micros(api.limits().unknown_time);
             api.env.sleep_until_us(began_us.saturating_add(unknown_us)).await;
         }
         answer
@@ -226,7 +226,7 @@ impl Operation {
         if self.is_stream {
             return self.follow(api, head, caller, asked).await;
         }
-        let limit = api.limits.request_time;
+        let limit = api.limits().request_time;
         match api.env.timeout(limit, (self.run)(asked)).await {
             Some(done) => done,
             None => Err(Problem::new(
@@ -247,7 +247,7 @@ impl Operation {
         asked: Asked,
     ) -> Result<Response, Problem> {
         let permit = api.stream_permit()?;
-        let held = api.paces.stream(&caller, &api.limits)?;
+        let held = api.paces.stream(&caller, &api.limits())?;
         let response = tokio::select! {
             response = (self.run)(asked) => response?,
             () = api.until_unknown(&head, &caller) => return Err(super::authenticate::unknown()),
@@ -364,7 +364,7 @@ async fn read_body<B: DeserializeOwned + 'static>(
         ));
     }
     let read = axum::body::to_bytes(body, bytes_max);
-    let bytes = match api.env.timeout(api.limits.body_time, read).await {
+    let bytes = match api.env.timeout(api.limits().body_time, read).await {
         Some(Ok(bytes)) => bytes,
         Some(Err(error)) if is_over_limit(&error) => return Err(too_large()),
         Some(Err(_)) => {
@@ -374,7 +374,7 @@ async fn read_body<B: DeserializeOwned + 'static>(
             return Err(Problem::new(
                 Sort::SlowRequest,
                 "the body",
-                format!("it did not come within {} s", api.limits.body_time.as_secs()),
+                format!("it did not come within {} s", api.limits().body_time.as_secs()),
                 "send it faster, or less at a time",
             ));
         }

@@ -1,10 +1,11 @@
 //! What all operations share: the store, who is known, limits, and whether the server is being stopped.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
+use taskwright::env::Spawned;
 use taskwright::identity::Identities;
 use taskwright::{Client, Env};
 use taskwright_core::throttle::Pace;
@@ -18,6 +19,7 @@ use super::hosts::Hosts;
 use super::metrics::Metrics;
 use super::pace::Paces;
 use super::problem::{Problem, Sort};
+use super::tls::Tls;
 use super::watcher::Watcher;
 use crate::App;
 use crate::config::Config;
@@ -73,10 +75,12 @@ pub(crate) struct Api {
     pub(crate) client: Client,
     pub(crate) env: Env,
     pub(crate) app: App,
-    pub(crate) config: Config,
-    pub(crate) limits: Limits,
+    /// The config file and the limits, which may change while the server runs.
+    live: RwLock<Live>,
     /// The hosts that requests may be for.
     pub(crate) hosts: Hosts,
+    /// The certificate, if the server speaks TLS.
+    pub(crate) tls: Option<Tls>,
     pub(crate) watcher: Watcher,
     pub(crate) metrics: Metrics,
     /// The OpenAPI document.
@@ -85,9 +89,31 @@ pub(crate) struct Api {
     authenticate: Box<dyn Authenticate>,
     known: Known,
     streams: Arc<Semaphore>,
-    stopping: watch::Sender<bool>,
+    /// Room for connections.
+    pub(super) connections: Arc<Semaphore>,
+    /// Take room away as it becomes free.
+    shrinking: Mutex<Vec<Spawned<()>>>,
+    stage: watch::Sender<Stage>,
     /// Requests that are under way, streams not counted.
     under_way: watch::Sender<usize>,
+}
+
+/// What may change while the server runs.
+#[derive(Clone)]
+struct Live {
+    config: Arc<Config>,
+    limits: Limits,
+}
+
+/// How far a server is in its life. It only goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// It answers.
+    Serving,
+    /// Another process answers at the same address: what still comes here is answered, and told to ask again there.
+    Leaving,
+    /// It is being stopped: what would change something is refused.
+    Stopping,
 }
 
 /// What a server is made of.
@@ -98,26 +124,29 @@ pub(crate) struct Made {
     pub(crate) config: Config,
     pub(crate) limits: Limits,
     pub(crate) hosts: Hosts,
+    pub(crate) tls: Option<Tls>,
     pub(crate) authenticate: Box<dyn Authenticate>,
 }
 
 impl Api {
     /// Puts it together. Must be called within a runtime.
     pub(crate) fn new(parts: Made) -> Arc<Self> {
-        let Made { store, env, app, config, limits, hosts, authenticate } = parts;
+        let Made { store, env, app, config, limits, hosts, tls, authenticate } = parts;
         Arc::new(Self {
             client: Client::new(Arc::clone(&store), env.clone()),
             watcher: Watcher::start(store, env.clone()),
             metrics: Metrics::new(env.monotonic_us()),
             document: super::openapi::document(&super::operations::table()).to_string().into(),
             streams: Arc::new(Semaphore::new(limits.streams_max as usize)),
-            stopping: watch::Sender::new(false),
+            connections: Arc::new(Semaphore::new(limits.connections_max as usize)),
+            shrinking: Mutex::default(),
+            stage: watch::Sender::new(Stage::Serving),
             under_way: watch::Sender::new(0),
             env,
             app,
-            config,
-            limits,
+            live: RwLock::new(Live { config: Arc::new(config), limits }),
             hosts,
+            tls,
             paces: Paces::default(),
             authenticate,
             known: Known::default(),
@@ -133,12 +162,12 @@ impl Api {
         let now_us = self.env.monotonic_us();
         let caller = match self.authenticate.who(parts).await {
             Err(problem) if problem.sort() == Sort::Unauthenticated => {
-                self.paces.stranger(Peer::of(parts), &self.limits, now_us)?;
+                self.paces.stranger(Peer::of(parts), &self.limits(), now_us)?;
                 return Err(problem);
             }
             found => found?,
         };
-        self.paces.request(&caller, &self.limits, now_us)?;
+        self.paces.request(&caller, &self.limits(), now_us)?;
         Ok(caller)
     }
 
@@ -172,7 +201,7 @@ impl Api {
                 "the stream",
                 format!(
                     "there are {} streams and long polls already, as many as may be",
-                    self.limits.streams_max
+                    self.limits().streams_max
                 ),
                 "close those that nobody reads, or ask now and then instead",
             )
@@ -182,25 +211,82 @@ impl Api {
 
     /// Streams and long polls that are open.
     pub(crate) fn open_streams(&self) -> usize {
-        (self.limits.streams_max as usize).saturating_sub(self.streams.available_permits())
+        (self.limits().streams_max as usize).saturating_sub(self.streams.available_permits())
+    }
+
+    /// The config file, as it was read last.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.live().config)
+    }
+
+    /// How much the server takes now.
+    pub(crate) fn limits(&self) -> Limits {
+        self.live().limits
+    }
+
+    fn live(&self) -> Live {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes by another config file and other limits from now on. Must be called within a runtime.
+    pub(crate) fn reload(&self, config: Config, limits: Limits) {
+        let live = Live { config: Arc::new(config), limits };
+        let before = std::mem::replace(&mut *self.live.write().unwrap_or_else(PoisonError::into_inner), live);
+        self.resize(&self.streams, before.limits.streams_max, limits.streams_max);
+        self.resize(&self.connections, before.limits.connections_max, limits.connections_max);
+    }
+
+    /// More room at once, or less as it becomes free.
+    fn resize(&self, room: &Arc<Semaphore>, before: u32, now: u32) {
+        if now >= before {
+            return room.add_permits((now - before) as usize);
+        }
+        let room = Arc::clone(room);
+        // It ends when it has what it wants, or with the server.
+        let shrink = async move {
+            if let Ok(taken) = room.acquire_many(before - now).await {
+                taken.forget();
+            }
+        };
+        let mut shrinking = self.shrinking.lock().unwrap_or_else(PoisonError::into_inner);
+        shrinking.retain(|task| !task.is_finished());
+        shrinking.push(self.env.spawn("less room", shrink));
     }
 
     /// Takes nothing in from now on: what would change something is refused, and streams end.
     pub(crate) fn stop(&self) {
-        self.stopping.send_replace(true);
+        self.go_on(Stage::Stopping);
     }
 
-    /// Whether it is being stopped.
+    /// Sends everybody to the process that has taken over: streams end, and each answer is the last one of its connection.
+    pub(crate) fn leave(&self) {
+        self.go_on(Stage::Leaving);
+    }
+
+    fn go_on(&self, to: Stage) {
+        self.stage.send_if_modified(|stage| {
+            let is_later = *stage < to;
+            *stage = to.max(*stage);
+            is_later
+        });
+    }
+
+    /// Whether it is being stopped, and nobody has taken over.
     pub(crate) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        *self.stage.borrow() == Stage::Stopping
     }
 
-    /// Is ready once it is being stopped.
+    /// Whether whoever asks on is to do so elsewhere.
+    pub(crate) fn is_ending(&self) -> bool {
+        *self.stage.borrow() > Stage::Serving
+    }
+
+    /// Is ready once it is to end.
     pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut stopping = self.stopping.subscribe();
+        let mut stage = self.stage.subscribe();
         async move {
             // The sender goes with the server: whoever waits then waits no more.
-            let _ = stopping.wait_for(|stopping| *stopping).await;
+            let _ = stage.wait_for(|stage| *stage > Stage::Serving).await;
         }
     }
 

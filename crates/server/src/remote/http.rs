@@ -1,6 +1,7 @@
 //! Asks a server, and reads its answers.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use ::http::{Method, StatusCode};
@@ -46,12 +47,12 @@ impl std::fmt::Debug for Remote {
 pub(crate) type Header<'a> = (HeaderName, &'a str);
 
 impl Remote {
-    /// The server at this URL.
+    /// The server at this URL. Its certificate is signed by who this machine believes, or by `ca`, a file in PEM, and by nobody else.
     ///
     /// # Errors
     ///
-    /// When it is no URL of a server, or a token would go over the network for everybody to read.
-    pub(crate) fn new(url: &str, token: Option<String>) -> Result<Self, Error> {
+    /// When it is no URL of a server, the authority's file cannot be used, or a token would go over the network for everybody to read.
+    pub(crate) fn new(url: &str, token: Option<String>, ca: Option<&Path>) -> Result<Self, Error> {
         let shown = crate::text::without_secrets(url);
         let refuse = |why: &str, fix: &str| Err(Error::usage(format!("the server {shown}"), why, fix));
         let form = "write it like http://127.0.0.1:7411";
@@ -72,9 +73,7 @@ impl Remote {
             let why = "the token would go over the network for everybody to read";
             return refuse(why, "use https://, or reach the server by ssh -L");
         }
-        let client = crate::courier::client_of_this_machine().map_err(|error| {
-            Error::operational("setting up HTTP", error, "please report this with the message")
-        })?;
+        let client = crate::courier::client_of_this_machine(ca)?;
         Ok(Self { client, url: parsed, token })
     }
 
@@ -217,12 +216,38 @@ impl Remote {
 
     fn not_reached(&self, error: &reqwest::Error) -> StoreError {
         let first: &(dyn std::error::Error + 'static) = error;
+        if let Some(error) = std::iter::successors(Some(first), |error| error.source()).find_map(of_tls) {
+            return self.not_believed(error);
+        }
         let last = std::iter::successors(Some(first), |error| error.source()).last();
         let why = match last.and_then(|last| last.downcast_ref::<std::io::Error>()) {
             Some(error) => crate::error::in_words(error),
             None => last.map_or_else(String::new, ToString::to_string),
         };
         StoreError::unavailable(self.subject(), format!("it cannot be reached: {why}"))
+    }
+
+    /// Trying again would not make its certificate another one.
+    fn not_believed(&self, error: &rustls::Error) -> StoreError {
+        use rustls::CertificateError as C;
+        let (why, fix) = match error {
+            rustls::Error::InvalidCertificate(C::UnknownIssuer) => (
+                "nobody whom we believe has signed its certificate".to_owned(),
+                "name who has with --ca FILE, if you know that it is the right one",
+            ),
+            rustls::Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => (
+                "its certificate is for other names".to_owned(),
+                "ask it by a name that is in its certificate",
+            ),
+            rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
+                ("its certificate has expired".to_owned(), "have the certificate renewed")
+            }
+            error => (
+                format!("TLS does not come about: {error}"),
+                "check that the server speaks TLS, and its certificate",
+            ),
+        };
+        Refused::invalid(self.subject(), why, fix).into()
     }
 
     fn not_understood(&self, error: &serde_json::Error) -> StoreError {
@@ -244,6 +269,13 @@ impl Remote {
         )
         .into()
     }
+}
+
+/// What TLS says, if the error is one of it.
+fn of_tls<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    let inner = || error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    // One may be within another, which its chain of sources does not show.
+    error.downcast_ref().or_else(|| of_tls(inner()?))
 }
 
 /// All items of an answer, of which there must be one.

@@ -308,6 +308,14 @@ impl Store for RemoteStore {
         std::sync::Arc::new(Self::new(self.remote.clone(), self.namespace.clone()))
     }
 
+    fn follow(&self, id: JobId, at_most: Duration) -> Option<Reply<'_, ()>> {
+        Some(Box::pin(async move {
+            let path = format!("/api/v1/jobs/{id}/wait");
+            let timeout = [("timeout", format!("{}ms", at_most.as_millis()))];
+            self.remote.text(Method::GET, &path, None, &timeout, NO_BODY, &[]).await.map(drop)
+        }))
+    }
+
     fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {
         Box::pin(async move {
             let verb = match order {

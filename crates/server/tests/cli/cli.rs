@@ -203,6 +203,7 @@ impl Cli {
             max_attempts: job.max_attempts,
             backoff: taskwright::Backoff::default(),
             delivery: taskwright_core::Delivery::default(),
+            on_shutdown: taskwright_core::OnShutdown::default(),
             cancel_requested: false,
             now,
             dice: 0.5,

@@ -363,6 +363,7 @@ pub fn ending(now: u64, job: &ClaimedJob, outcome: Outcome) -> Finish {
         max_attempts: job.max_attempts,
         backoff: job.backoff.unwrap_or_default(),
         delivery: taskwright_core::Delivery::default(),
+        on_shutdown: taskwright_core::OnShutdown::default(),
         cancel_requested: false,
         now: at(now),
         dice: 0.5,

@@ -237,6 +237,7 @@ impl<S: Subject> Both<S> {
                 max_attempts: job.max_attempts,
                 backoff: Backoff::default(),
                 delivery: taskwright_core::Delivery::default(),
+                on_shutdown: taskwright_core::OnShutdown::default(),
                 cancel_requested,
                 now: at(self.now),
                 dice: 0.5,

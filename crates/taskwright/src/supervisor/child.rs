@@ -88,6 +88,11 @@ impl Child {
         self.signal(Signal::TERM);
     }
 
+    /// Tells it that another takes its place: it is to end when what it does is done.
+    pub(super) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Ends it.
     pub(super) fn kill(&self) {
         self.signal(Signal::KILL);

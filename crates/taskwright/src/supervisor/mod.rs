@@ -9,10 +9,12 @@
 mod child;
 mod restart;
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::sync::{Notify, mpsc, watch};
 
 pub use self::child::Parent;
@@ -29,6 +31,17 @@ pub struct Supervisor {
     replace_on: Option<i32>,
     paused_are_in_the_way: Arc<Notify>,
     nudges: Option<watch::Receiver<u64>>,
+    renewals: Option<mpsc::UnboundedReceiver<Renewal>>,
+}
+
+/// Other children in the place of those that run.
+pub struct Renewal {
+    /// How many.
+    pub count: usize,
+    /// How each is started.
+    pub command: Box<dyn Fn() -> Command + Send>,
+    /// How long they may take to stop when asked.
+    pub grace: Duration,
 }
 
 /// What happened to a child.
@@ -103,12 +116,27 @@ struct Slot {
     start_at_us: Option<u64>,
 }
 
+impl Slot {
+    fn due(now_us: u64) -> Self {
+        Self { child: None, restarts: Restarts::default(), start_at_us: Some(now_us) }
+    }
+}
+
 impl Supervisor {
     /// Keeps `count` children that `command` makes. Their standard input is the supervisor's.
     pub fn new(env: Env, count: usize, command: impl Fn() -> Command + Send + 'static) -> Self {
         let paused_are_in_the_way = Arc::default();
         let (command, grace) = (Box::new(command), Duration::from_secs(27));
-        Self { env, count, command, grace, replace_on: None, paused_are_in_the_way, nudges: None }
+        Self {
+            env,
+            count,
+            command,
+            grace,
+            replace_on: None,
+            paused_are_in_the_way,
+            nudges: None,
+            renewals: None,
+        }
     }
 
     /// How long children may take to stop when asked; then they are killed. Default 27 s, two more than a worker gives
@@ -137,6 +165,13 @@ impl Supervisor {
         Self { nudges, ..self }
     }
 
+    /// For each of these, children as it says are started at once, and those that run are sent HUP: they are to end when what
+    /// they do is done, however long that takes. Until then there are more of them than asked for.
+    #[must_use]
+    pub fn renew_on(self, renewals: mpsc::UnboundedReceiver<Renewal>) -> Self {
+        Self { renewals: Some(renewals), ..self }
+    }
+
     /// Runs until `end` says so and every child is gone. Children that all leave by themselves do not end it: what
     /// their parent does besides goes on.
     ///
@@ -147,19 +182,20 @@ impl Supervisor {
         mut on_event: impl FnMut(&Event),
     ) -> std::io::Result<()> {
         let mut nudges = self.nudges.take();
+        let mut renewals = self.renewals.take();
         let (deaths, mut dead) = mpsc::unbounded_channel();
         let now = self.env.monotonic_us();
-        let mut slots: Vec<Slot> = (0..self.count)
-            .map(|_| Slot { child: None, restarts: Restarts::default(), start_at_us: Some(now) })
-            .collect();
+        let mut slots: Vec<Slot> = (0..self.count).map(|_| Slot::due(now)).collect();
+        // Those in whose place others are.
+        let mut leaving: Vec<Child> = Vec::new();
         let mut kill_at_us = None;
-        let mut is_anybody_due = true;
+        let mut is_anybody_due = self.count > 0;
         let mut may_be_asked = true;
         loop {
             if kill_at_us.is_none() {
                 self.start_due(&mut slots, &deaths, &mut on_event);
             }
-            let idle = slots.iter().all(|slot| slot.child.is_none());
+            let idle = leaving.is_empty() && slots.iter().all(|slot| slot.child.is_none());
             if idle && kill_at_us.is_some() {
                 return Ok(());
             }
@@ -173,17 +209,27 @@ impl Supervisor {
                 asked = end.recv(), if may_be_asked => {
                     may_be_asked = asked.is_some();
                     // When whoever could end it is gone: end.
-                    self.obey(asked.unwrap_or(End::AtOnce), &slots, &mut kill_at_us);
+                    self.obey(asked.unwrap_or(End::AtOnce), (&slots, &leaving), &mut kill_at_us);
                 }
                 Some(death) = dead.recv() => {
-                    let event = self.bury(&mut slots[death.slot], &death, kill_at_us.is_some());
+                    let event = match leaving.iter().position(|child| child.pid() == death.pid) {
+                        Some(index) => {
+                            drop(leaving.swap_remove(index));
+                            bury_leaving(&death, self.replace_on)
+                        }
+                        None => self.bury(&mut slots[death.slot], &death, kill_at_us.is_some()),
+                    };
                     on_event(&event);
                 }
-                () = moved(&mut nudges) => tell_all(&slots, Child::nudge),
+                renewal = next_of(&mut renewals), if kill_at_us.is_none() => {
+                    is_anybody_due = renewal.count > 0;
+                    self.renew(renewal, &mut slots, &mut leaving);
+                }
+                () = moved(&mut nudges) => tell_all((&slots, &leaving), Child::nudge),
                 () = self.paused_are_in_the_way.notified() => kill_paused(&slots, &mut on_event),
                 () = self.sleep_until(next) => {
                     if kill_at_us.is_some_and(|at| at <= self.env.monotonic_us()) {
-                        tell_all(&slots, Child::kill);
+                        tell_all((&slots, &leaving), Child::kill);
                         kill_at_us = Some(u64::MAX);
                     }
                 }
@@ -191,16 +237,25 @@ impl Supervisor {
         }
     }
 
-    fn obey(&self, asked: End, slots: &[Slot], kill_at_us: &mut Option<u64>) {
+    fn renew(&mut self, renewal: Renewal, slots: &mut Vec<Slot>, leaving: &mut Vec<Child>) {
+        let Renewal { count, command, grace } = renewal;
+        (self.command, self.grace) = (command, grace);
+        let old = slots.drain(..).filter_map(|slot| slot.child);
+        leaving.extend(old.inspect(Child::hang_up));
+        let now = self.env.monotonic_us();
+        slots.extend((0..count).map(|_| Slot::due(now)));
+    }
+
+    fn obey(&self, asked: End, all: (&[Slot], &[Child]), kill_at_us: &mut Option<u64>) {
         match asked {
             End::Gracefully if kill_at_us.is_none() => {
                 *kill_at_us = Some(self.env.monotonic_us().saturating_add(micros(self.grace)));
-                tell_all(slots, Child::terminate);
+                tell_all(all, Child::terminate);
             }
             End::Gracefully => {}
             End::AtOnce => {
                 *kill_at_us = Some(u64::MAX);
-                tell_all(slots, Child::kill);
+                tell_all(all, Child::kill);
             }
         }
     }
@@ -271,8 +326,28 @@ async fn moved(number: &mut Option<watch::Receiver<u64>>) {
     std::future::pending::<()>().await;
 }
 
-fn tell_all(slots: &[Slot], tell: impl Fn(&Child)) {
-    slots.iter().filter_map(|slot| slot.child.as_ref()).for_each(tell);
+/// The next one; never if there can be none.
+async fn next_of<T>(queue: &mut Option<mpsc::UnboundedReceiver<T>>) -> T {
+    if let Some(waiting) = queue
+        && let Some(next) = waiting.recv().await
+    {
+        return next;
+    }
+    *queue = None;
+    std::future::pending().await
+}
+
+/// The death of a child that was on its way out. One that had not begun to listen dies of being told so.
+fn bury_leaving(death: &Death, replace_on: Option<i32>) -> Event {
+    let is_told = death.status.success() || death.status.signal() == Some(Signal::HUP.as_raw());
+    match is_told || (replace_on.is_some() && death.status.code() == replace_on) {
+        true => Event::Left { slot: death.slot, pid: death.pid },
+        false => Event::Died { slot: death.slot, pid: death.pid, status: death.status, restart_in: None },
+    }
+}
+
+fn tell_all((slots, leaving): (&[Slot], &[Child]), tell: impl Fn(&Child)) {
+    slots.iter().filter_map(|slot| slot.child.as_ref()).chain(leaving).for_each(tell);
 }
 
 fn kill_paused(slots: &[Slot], on_event: &mut impl FnMut(&Event)) {

@@ -46,6 +46,7 @@ pub enum Call {
     Signals,
     Unregister,
     Change,
+    List,
     Lead,
     Promote,
     Reclaim,
@@ -718,7 +719,7 @@ impl Store for FaultyStore {
     }
 
     fn list(&self, filter: Filter, page: Page) -> Reply<'_, Paged> {
-        self.store.list(filter, page)
+        self.run(Call::List, move || self.store.list(filter, page))
     }
 
     fn logs(&self, id: JobId, from: u64, limit: usize) -> Reply<'_, Vec<LogChunk>> {

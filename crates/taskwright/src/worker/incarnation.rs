@@ -74,6 +74,7 @@ struct Tasks {
     _signals: Spawned<()>,
     _ended: Spawned<()>,
     _memory: Option<Spawned<()>>,
+    _asked: Option<Spawned<()>>,
 }
 
 impl Incarnation {
@@ -162,6 +163,11 @@ impl Incarnation {
                 .wear
                 .rss_max_bytes
                 .map(|limit| env.spawn("memory", recycle::watch_memory(Arc::clone(self), limit))),
+            _asked: self
+                .wear
+                .asked
+                .clone()
+                .map(|asked| env.spawn("asked", recycle::wait_until_asked(Arc::clone(self), asked))),
         }
     }
 

@@ -37,9 +37,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use taskwright_core::{Budget, Namespace, Priority, QueueName, WorkerId};
+use taskwright_core::{Budget, Namespace, OnShutdown, Priority, QueueName, WorkerId};
 use taskwright_store::{NewWorker, Registration, SharedStore};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use self::buffer::Buffer;
 use self::ended::ItemEnds;
@@ -74,6 +74,7 @@ pub(crate) struct Config {
     pub(crate) heartbeat: Duration,
     pub(crate) until_empty: bool,
     pub(crate) budget: Budget,
+    pub(crate) on_shutdown: OnShutdown,
 }
 
 /// Runs jobs.
@@ -109,6 +110,7 @@ pub struct Builder {
     serves: Serves,
     recycle_after_jobs: Option<u64>,
     recycle_above_rss: Option<u64>,
+    recycle_on: Option<watch::Receiver<bool>>,
 }
 
 /// What became of the jobs that a worker ran.
@@ -154,9 +156,11 @@ impl Worker {
                 heartbeat: Duration::from_secs(5),
                 until_empty: false,
                 budget: Budget::default(),
+                on_shutdown: OnShutdown::default(),
             },
             recycle_after_jobs: None,
             recycle_above_rss: None,
+            recycle_on: None,
         }
     }
 
@@ -385,6 +389,21 @@ impl Builder {
         self
     }
 
+    /// The same once this is `true`, also when it was told to be quiet. Default: never.
+    #[must_use]
+    pub fn recycle_on(mut self, asked: watch::Receiver<bool>) -> Self {
+        self.recycle_on = Some(asked);
+        self
+    }
+
+    /// What becomes of jobs that a shutdown finds running, and that do not end within the [grace](Self::grace), unless their
+    /// [task](crate::Task::ON_SHUTDOWN) says otherwise. Default: they are given back, their attempt unspent.
+    #[must_use]
+    pub fn on_shutdown(mut self, policy: OnShutdown) -> Self {
+        self.config.on_shutdown = policy;
+        self
+    }
+
     /// The worker.
     pub fn build(mut self) -> Worker {
         self.config.reserve = self.config.reserve.min(self.config.concurrency - 1);
@@ -395,7 +414,7 @@ impl Builder {
             config: Arc::new(self.config),
             serves: Arc::new(self.serves),
             counts: Arc::default(),
-            wear: Arc::new(Wear::new(self.recycle_after_jobs, self.recycle_above_rss)),
+            wear: Arc::new(Wear::new(self.recycle_after_jobs, self.recycle_above_rss, self.recycle_on)),
         }
     }
 

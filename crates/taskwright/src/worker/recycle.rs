@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use taskwright_core::size::Bytes;
+use tokio::sync::watch;
 
 use super::incarnation::Incarnation;
 use super::phase::Phase;
@@ -36,6 +37,8 @@ pub enum Recycled {
         /// What was allowed.
         limit_bytes: u64,
     },
+    /// Somebody asked for another in its place.
+    Asked,
 }
 
 impl fmt::Display for Recycled {
@@ -46,6 +49,7 @@ impl fmt::Display for Recycled {
             Self::Memory { rss_bytes, limit_bytes } => {
                 write!(f, "RSS {} above {}", Bytes(*rss_bytes), Bytes(*limit_bytes))
             }
+            Self::Asked => f.write_str("another takes its place"),
         }
     }
 }
@@ -55,6 +59,8 @@ impl fmt::Display for Recycled {
 pub(crate) struct Wear {
     pub(super) jobs_max: Option<u64>,
     pub(super) rss_max_bytes: Option<u64>,
+    /// Is `true` when somebody has asked.
+    pub(super) asked: Option<watch::Receiver<bool>>,
     started: AtomicU64,
     /// Some job has ended: whatever the limits are, each process does some work.
     has_worked: AtomicBool,
@@ -62,8 +68,12 @@ pub(crate) struct Wear {
 }
 
 impl Wear {
-    pub(crate) fn new(jobs_max: Option<u64>, rss_max_bytes: Option<u64>) -> Self {
-        Self { jobs_max, rss_max_bytes, ..Self::default() }
+    pub(crate) fn new(
+        jobs_max: Option<u64>,
+        rss_max_bytes: Option<u64>,
+        asked: Option<watch::Receiver<bool>>,
+    ) -> Self {
+        Self { jobs_max, rss_max_bytes, asked, ..Self::default() }
     }
 
     /// Why the worker is to be recycled, if it is.
@@ -97,6 +107,18 @@ impl Incarnation {
             let _ = self.wear.reason.set(reason);
         });
     }
+}
+
+/// Waits until somebody asks for another worker in the place of this one.
+pub(super) async fn wait_until_asked(worker: Arc<Incarnation>, mut asked: watch::Receiver<bool>) {
+    if asked.wait_for(|asked| *asked).await.is_err() {
+        // Nobody can ask any more.
+        return;
+    }
+    // The first reason stands.
+    let _ = worker.wear.reason.set(Recycled::Asked);
+    // Also one that is quiet: whoever takes its place is not.
+    worker.phase.raise(Phase::Recycling);
 }
 
 /// Looks at the memory of the process until it is too much.

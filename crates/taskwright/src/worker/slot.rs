@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context as Cx, Poll};
 
 use taskwright_core::attempt::{AttemptEnd, Facts, decide};
-use taskwright_core::{Outcome, State, Timestamp};
+use taskwright_core::{OnShutdown, Outcome, State, Timestamp};
 use taskwright_store::{ClaimedJob, Finish};
 
 use super::buffer::Taken;
@@ -79,7 +79,7 @@ async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> O
         worker.settled(1);
     }
     let in_transaction = attempt.in_transaction.load(Ordering::Relaxed);
-    let finish = finish(&attempt, &entry.options, outcome?);
+    let finish = finish(&attempt, &entry.options, worker.config.on_shutdown, outcome?);
     let item_of = ended_item(&finish, &attempt.job.namespace, &attempt.job.queue);
     Some(End { finish, in_transaction, item_of, is_last_chance: false })
 }
@@ -191,7 +191,7 @@ fn judge(attempt: &Attempt, ran: Ran) -> Option<Outcome> {
     })
 }
 
-fn finish(attempt: &Attempt, options: &TaskOptions, outcome: Outcome) -> Finish {
+fn finish(attempt: &Attempt, options: &TaskOptions, on_shutdown: OnShutdown, outcome: Outcome) -> Finish {
     let job = &attempt.job;
     let env = &attempt.host.env;
     let now = env.now();
@@ -202,6 +202,7 @@ fn finish(attempt: &Attempt, options: &TaskOptions, outcome: Outcome) -> Finish 
             max_attempts: job.max_attempts,
             backoff: job.backoff.unwrap_or(options.backoff),
             delivery: job.delivery,
+            on_shutdown: options.on_shutdown.unwrap_or(on_shutdown),
             cancel_requested: attempt.cancel_requested.load(Ordering::Relaxed),
             now,
             dice: env.dice(),

@@ -46,6 +46,7 @@ mod state_is_shared_by_type;
 mod store_outages_are_survived;
 mod support;
 mod time_limits_are_kept;
+mod waiting_is_patient;
 mod webhooks;
 mod webhooks_can_be_disabled;
 mod webhooks_keep_their_bounds;

@@ -132,6 +132,24 @@ fn a_started_job_that_must_not_run_twice_is_dropped_instead() {
 }
 
 #[test]
+fn the_policy_of_the_worker_drops_what_is_left_and_that_of_a_task_comes_first() {
+    world(async |world| {
+        let worker = world
+            .worker(handles(|_| async { std::future::pending::<Result<(), TaskError>>().await }))
+            .on_shutdown(taskwright::OnShutdown::Drop);
+        let worker = world.start(worker);
+        let id = world.enqueue(job()).await;
+        world.sim.advance(seconds(3)).await;
+        assert_eq!(worker.stop().await.given_back, 0);
+        let job = world.job(id).await;
+        assert_eq!((job.view.state, job.attempts.len()), (State::Dropped, 1));
+        assert!(!job.view.cancel_requested, "dropping is not cancelling");
+        let reason = job.timeline.last().and_then(|entry| entry.reason.clone()).unwrap_or_default();
+        assert!(reason.contains("the worker stops") && reason.contains("on_shutdown"), "{reason}");
+    });
+}
+
+#[test]
 fn a_worker_that_is_lost_while_it_shuts_down_ends_all_the_same() {
     world(async |world| {
         let started = Notes::new();

@@ -4,6 +4,7 @@ use taskwright::{Context, State};
 
 use crate::support::{Notes, handles, job, seconds, world};
 
+// CC-X5
 #[test]
 fn a_final_status_write_that_meets_a_broken_store_is_retried_and_the_worker_does_not_exit() {
     world(async |world| {

@@ -146,3 +146,25 @@ fn ph_x15_a_backlog_fills_all_places_at_once_and_an_idle_worker_runs_nothing() {
         assert_eq!(worker.stop().await.completed, 41);
     });
 }
+
+#[test]
+fn a_worker_that_is_asked_ends_what_it_runs_and_says_so_also_when_it_was_quiet() {
+    for is_quiet in [false, true] {
+        world(async move |world| {
+            let ids = enqueue(&world, &[600_000; 3]).await;
+            let (ask, asked) = tokio::sync::watch::channel(false);
+            let worker = world.worker(sleeps()).concurrency(2).grace(seconds(1)).recycle_on(asked);
+            let (summary, ()) = tokio::join!(to_the_end(worker), async {
+                world.sim.advance(seconds(5)).await;
+                if is_quiet {
+                    let id = world.store().workers().await.unwrap()[0].id;
+                    world.store().order(vec![id], taskwright::store::Order::Quiet).await.unwrap();
+                    world.sim.advance(seconds(30)).await;
+                }
+                ask.send_replace(true);
+            });
+            assert_eq!((summary.completed, summary.recycled), (2, Some(Recycled::Asked)));
+            assert_eq!(world.job(ids[2]).await.view.attempt, 0);
+        });
+    }
+}

@@ -170,7 +170,7 @@ async fn poll(call: Call<Named>) -> Result<Json<Changed>, Problem> {
 
 async fn remove(call: Call<Named>) -> Result<Json<Removed>, Problem> {
     let (namespace, name) = (call.namespace_or_default(), call.path.name.clone());
-    check_removable(&call.api.config, &namespace, &name)?;
+    check_removable(&call.api.config(), &namespace, &name)?;
     match changing(&call).remove(&namespace, &name).await? {
         true => Ok(Json(Removed { name, removed: true })),
         false => Err(call.unknown("generator")),

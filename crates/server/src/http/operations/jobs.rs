@@ -184,7 +184,7 @@ impl std::fmt::Display for Text {
 impl Submission {
     /// The job that is asked for.
     fn job<P, Q, B>(self, call: &Call<P, Q, B>, id: JobId) -> Result<NewJob, Problem> {
-        let (app, config) = (&call.api.app, &call.api.config);
+        let (app, config) = (&call.api.app, &call.api.config());
         if !self.any_kind {
             submit::check_kind(app, config, self.kind.as_str(), "\"any_kind\": true")?;
         }

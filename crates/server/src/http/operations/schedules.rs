@@ -215,9 +215,9 @@ async fn put(call: Call<Nothing, Manner, Schedule>) -> Result<Created<Registered
     let kind = schedule.kind.as_str();
     super::jobs::check_command(&call, kind)?;
     if !call.query.any_kind {
-        submit::check_kind(&call.api.app, &call.api.config, kind, "any_kind=true")?;
+        submit::check_kind(&call.api.app, &call.api.config(), kind, "any_kind=true")?;
     }
-    check_args(kind, schedule.args.as_str(), call.api.config.tasks.get(kind))?;
+    check_args(kind, schedule.args.as_str(), call.api.config().tasks.get(kind))?;
     let put = call.acting(Some(&schedule.namespace), &schedule.name).schedules().put(&schedule).await?;
     Ok(Created(Registered::of(&schedule, put)))
 }

@@ -105,7 +105,7 @@ impl Pace {
 
     /// Whether it took too long to come back for more.
     fn is_too_slow(&mut self) -> bool {
-        let limit_us = crate::answer::micros(self.api.limits.unread_time);
+        let limit_us = crate::answer::micros(self.api.limits().unread_time);
         let now_us = self.api.env.monotonic_us();
         self.sent_us.take().is_some_and(|sent_us| now_us.saturating_sub(sent_us) > limit_us)
     }
@@ -260,7 +260,7 @@ async fn next_of_log(mut state: Log) -> Option<(Event, Log)> {
             state.pace.sent();
             return Some((Event::default().event("event").id(position.to_string()).data(json), state));
         }
-        if api.is_stopping() {
+        if api.is_ending() {
             state.is_over = true;
             return Some((shutting_down(), state));
         }

@@ -72,7 +72,7 @@ async fn ready(call: Call) -> Result<Text, Problem> {
     if call.api.is_stopping() {
         return Err(Problem::shutting_down());
     }
-    let asked = call.api.env.timeout(call.api.limits.ready_time, call.store().log_head()).await;
+    let asked = call.api.env.timeout(call.api.limits().ready_time, call.store().log_head()).await;
     match asked {
         Some(Ok(_)) => Ok(Text("ok\n".to_owned())),
         Some(Err(error)) => {

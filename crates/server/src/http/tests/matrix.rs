@@ -150,13 +150,14 @@ impl World {
             config: Config::default(),
             limits,
             hosts: Hosts::of("127.0.0.1".parse().unwrap(), &[]),
+            tls: None,
             authenticate: Box::new(Principals::new(client.identities(), Some(local))),
         });
         let mut world = Self {
             client,
             running: Some(running),
             url,
-            http: crate::courier::client_of_this_machine().unwrap(),
+            http: crate::courier::client_of_this_machine(None).unwrap(),
             who: BTreeMap::new(),
             tokens: 0.into(),
             _directory: directory,

@@ -96,7 +96,7 @@ pub(crate) fn made(
     let store: SharedStore = Arc::new(store.handle());
     let (app, config) = (App::new().with_kinds(["mail".to_owned()]), Config::default());
     let hosts = Hosts::of("127.0.0.1".parse().unwrap(), &[]);
-    Made { store, env: env.clone(), app, config, limits, hosts, authenticate }
+    Made { store, env: env.clone(), app, config, limits, hosts, tls: None, authenticate }
 }
 
 impl Site {
@@ -231,6 +231,7 @@ impl Site {
             max_attempts: job.max_attempts,
             backoff: taskwright_core::Backoff::default(),
             delivery: taskwright_core::Delivery::default(),
+            on_shutdown: taskwright_core::OnShutdown::default(),
             cancel_requested: false,
             now,
             dice: 0.5,
