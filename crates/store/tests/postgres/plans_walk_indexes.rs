@@ -8,13 +8,14 @@ use taskwright_core::{EventId, Fingerprint, Garbage, Grain, Outcome, Timestamp, 
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::conformance::schedule::{definition, fires, registration, rewrite, stored};
 use taskwright_store::conformance::{bulk, generator};
-use taskwright_store::postgres::tokio_postgres::{self, NoTls};
+use taskwright_store::postgres::tokio_postgres::{self, Client, NoTls};
 use taskwright_store::postgres::{PostgresStore, Settings};
 use taskwright_store::{
     Change, Collect, Effect, EventKey, FileMark, FileWrite, Filter, GeneratorCommit, ItemsEnded, NewEvent,
     NewFiring, Page, RollUpFilter, ScheduleWrite, SettledItem, Sighting, SourceKey, SourcePlace,
     StoredSchedule,
 };
+use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, Database, Flavour};
 
@@ -35,10 +36,17 @@ enum Statistics {
     Fresh,
 }
 
+/// A session of somebody else, which ends with the value.
+async fn session(database: &Database<'_>, sessions: &mut JoinSet<()>) -> Client {
+    let (client, connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
+    sessions.spawn(async move { drop(connection.await) });
+    client
+}
+
 /// Fills the tables, and forgets what was read so far.
 async fn fill(database: &Database<'_>, statistics: Statistics, rows: &str) {
-    let (client, connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
-    let connection = tokio::spawn(connection);
+    let mut sessions = JoinSet::new();
+    let client = session(database, &mut sessions).await;
     client.batch_execute(&format!("BEGIN; {rows}")).await.unwrap();
     if let Statistics::Stale = statistics {
         database.sql("ANALYZE");
@@ -48,7 +56,7 @@ async fn fill(database: &Database<'_>, statistics: Statistics, rows: &str) {
         client.batch_execute("ANALYZE").await.unwrap();
     }
     drop(client);
-    connection.await.unwrap().unwrap();
+    sessions.join_all().await;
     database.sql("SELECT pg_stat_reset()");
 }
 
@@ -106,8 +114,8 @@ async fn a_claim_and_its_ends_read_what_they_are_about_and_no_more(statistics: S
          FROM generate_series(1, {JOBS});"
     );
     // The head passes a transaction that has not ended, so that every claim looks for what it may have left behind.
-    let (late, connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
-    let connection = tokio::spawn(connection);
+    let mut sessions = JoinSet::new();
+    let late = session(&database, &mut sessions).await;
     late.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
     fill(&database, statistics, &rows).await;
 
@@ -129,7 +137,7 @@ async fn a_claim_and_its_ends_read_what_they_are_about_and_no_more(statistics: S
     drop(worker);
     drop(process);
     drop(late);
-    connection.await.unwrap().unwrap();
+    sessions.join_all().await;
 
     for (table, scanned, walked) in crate::reads::reads(&database).await {
         // The tables of names, heads and workers have a handful of rows, whatever there is to do.
