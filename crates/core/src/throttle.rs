@@ -52,6 +52,8 @@ impl Bucket {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
     count: u32,
+    /// When the last one was, in microseconds of the caller's clock.
+    last_us: u64,
     /// From when on the next try is looked at, in microseconds of the caller's clock.
     open_at_us: u64,
 }
@@ -66,17 +68,30 @@ impl Failures {
     }
 
     /// One more. The first `free` cost nothing; then 1 s, and twice as much each time, up to [`FAILURE_COST_MAX`].
+    /// Those that are past count no more.
     pub fn add(&mut self, free: u32, now_us: u64) {
+        if self.is_past(now_us) {
+            *self = Self::default();
+        }
         self.count = self.count.saturating_add(1);
+        self.last_us = now_us;
         if let Some(beyond) = self.count.checked_sub(free.saturating_add(1)) {
             let cost = Duration::from_secs(1).saturating_mul(1 << beyond.min(20)).min(FAILURE_COST_MAX);
             self.open_at_us = now_us.saturating_add(cost.as_micros() as u64);
         }
     }
 
+    /// Takes back one that turned out to be none: `before` and `after` are what was known around it. What others did since stays.
+    pub fn take_back(&mut self, before: Self, after: Self) {
+        match *self == after {
+            true => *self = before,
+            false => self.count = self.count.saturating_sub(1),
+        }
+    }
+
     /// Whether they are so long ago that they can be forgotten.
     pub fn is_past(&self, now_us: u64) -> bool {
-        now_us >= self.open_at_us.saturating_add(FAILURE_COST_MAX.as_micros() as u64)
+        now_us >= self.open_at_us.max(self.last_us).saturating_add(FAILURE_COST_MAX.as_micros() as u64)
     }
 }
 
@@ -115,6 +130,28 @@ mod tests {
         }
         assert_eq!(failures.wait(900 * SECOND_US), None);
         assert!(!failures.is_past(1_799 * SECOND_US) && failures.is_past(1_800 * SECOND_US));
+    }
+
+    #[test]
+    fn what_is_taken_back_costs_nothing_and_what_is_long_ago_counts_no_more() {
+        let mut failures = Failures::default();
+        for second in 0..100 {
+            let before = failures;
+            failures.add(3, second * SECOND_US);
+            failures.take_back(before, failures);
+        }
+        assert_eq!(failures, Failures::default());
+        (0..3).for_each(|_| failures.add(3, 0));
+        let (before, mut after) = (failures, failures);
+        after.add(3, 0);
+        failures = after;
+        failures.add(3, 0);
+        failures.take_back(before, after);
+        assert_eq!(failures.wait(0), Some(Duration::from_secs(2)), "what another did meanwhile");
+        failures.add(3, 0);
+        assert_eq!(failures.wait(0), Some(Duration::from_secs(2)), "the second of them that cost something");
+        failures.add(3, 1_802 * SECOND_US);
+        assert_eq!(failures.wait(1_802 * SECOND_US), None, "the first, after a while");
     }
 
     #[test]

@@ -313,7 +313,7 @@ impl Remove {
 
 impl Password {
     async fn run(self, context: &Context) -> Result<Exit, Error> {
-        let (_, identities) = self.by.acting(context, "users.password", &self.name, None).await?;
+        let (by, identities) = self.by.acting(context, "users.password", &self.name, None).await?;
         if identities.user(self.name.clone()).await?.is_none() {
             return Err(unknown(&self.name));
         }
@@ -323,7 +323,7 @@ impl Password {
             let _: Changed = server.create(&path, None, &NewPassword { password }).await?;
             return tell(context, &self.name, "has another password, and no session");
         }
-        kept(&self.name, identities.set_password(self.name.clone(), &password).await?)?;
+        kept(&self.name, identities.set_password(&by, self.name.clone(), &password).await?)?;
         tell(context, &self.name, "has another password, and no session")
     }
 }
@@ -339,7 +339,7 @@ impl Grant {
             ));
         }
         let within = (!self.what.superuser).then(|| namespace.clone());
-        let (_, identities) = self.by.acting(context, "users.grant", &self.name, within).await?;
+        let (by, identities) = self.by.acting(context, "users.grant", &self.name, within).await?;
         let stored = identities.user(self.name.clone()).await?.ok_or_else(|| unknown(&self.name))?;
         let mut grants = Grants { superuser: self.what.superuser, ..stored.user.grants };
         if let Some(role) = self.what.role {
@@ -347,7 +347,7 @@ impl Grant {
         } else if self.what.none {
             grants.roles.remove(&namespace);
         }
-        kept(&self.name, identities.set_grants(self.name.clone(), grants.clone()).await?)?;
+        kept(&self.name, identities.set_grants(&by, self.name.clone(), grants.clone()).await?)?;
         tell(context, &self.name, &roles(&grants))
     }
 }
@@ -355,8 +355,8 @@ impl Grant {
 async fn set_disabled(context: &Context, named: Named, disabled: bool) -> Result<Exit, Error> {
     let (action, told) = if disabled { ("users.disable", "disabled") } else { ("users.enable", "enabled") };
     for name in &named.names {
-        let (_, identities) = named.by.acting(context, action, name, None).await?;
-        kept(name, identities.set_disabled(name.clone(), disabled).await?)?;
+        let (by, identities) = named.by.acting(context, action, name, None).await?;
+        kept(name, identities.set_disabled(&by, name.clone(), disabled).await?)?;
         tell(context, name, told)?;
     }
     Ok(Exit::Ok)

@@ -44,8 +44,8 @@ async fn run(context: &Context, logging: &Logging, verb: &Serve) -> Result<Exit,
     let mut hang_ups = HangUps::listen()?;
     let place = Place::of(context, "serve", listen)?;
     let mut taken = take_over(context, place.as_ref(), verb.replace).await?;
-    let Some(started) = start(context, listen, taken.as_mut()).await? else { return Ok(Exit::Ok) };
-    let Started { server, url, socket, is_kept } = started;
+    let Some(bound) = bind(context, listen, taken.as_mut()).await? else { return Ok(Exit::Ok) };
+    let Started { server, url, socket, is_kept } = bound.answer(context).await?;
     let offer = place.map(|place| handover::offer(&env, &place, Hands { listener: socket, lock: None }));
     let offer = offer.transpose()?;
     context.output.note(format!("taskwright {} serves {url}", env!("CARGO_PKG_VERSION")));
@@ -132,17 +132,43 @@ pub(super) struct Started {
     pub(super) is_kept: bool,
 }
 
-/// Listens, and answers from then on; `None` when it is not wanted. A socket that was handed over comes first, then one of the
-/// service manager's.
-pub(super) async fn start(
+/// A server that listens, and does not answer yet.
+pub(super) struct Bound {
+    server: Server,
+    socket: std::os::fd::OwnedFd,
+    is_kept: bool,
+}
+
+impl Bound {
+    /// Answers from now on, once it is known who may ask.
+    pub(super) async fn answer(self, context: &Context) -> Result<Started, Error> {
+        let Self { server, socket, is_kept } = self;
+        let (url, address) = (server.url(), server.address());
+        let store = Arc::clone(context.store_or_new().await?);
+        super::principals::see_to(context, address).await?;
+        if !address.ip().is_loopback() && context.config.server.tls.is_none() {
+            context.output.note(format!(
+                "warning: what is said to {address} crosses the network in the clear, tokens and passwords too; name tls_cert and \
+                 tls_key in [server], or let only a proxy that speaks TLS reach it"
+            ));
+        }
+        let server = server.start(context, store, limits(&context.config));
+        Ok(Started { server, url, socket: Some(socket), is_kept })
+    }
+}
+
+/// Listens; `None` when it is not wanted. A socket that was handed over comes first, then one of the service manager's.
+pub(super) async fn bind(
     context: &Context,
     listen: Listen,
     taken: Option<&mut Taken>,
-) -> Result<Option<Started>, Error> {
+) -> Result<Option<Bound>, Error> {
     let handed = taken.and_then(|taken| taken.listener.take());
     let activated = if handed.is_some() { None } else { of_service_manager()? };
     let is_kept = activated.is_some();
     let server = match handed.or(activated) {
+        // The one before listened where this one is not to: that ends when it does.
+        Some(listener) if !is_kept && !is_at(&listener, listen) => Server::bind(listen).await?,
         Some(listener) => Some(Server::of(listener)?),
         None => Server::bind(listen).await?,
     };
@@ -151,11 +177,14 @@ pub(super) async fn start(
     let socket = server.socket().map_err(|error| {
         Error::operational("keeping the socket", in_words(&error), "look at this user's limits: ulimit -n")
     })?;
-    let url = server.url();
-    let store = Arc::clone(context.store_or_new().await?);
-    super::principals::see_to(context, server.address()).await?;
-    let server = server.start(context, store, limits(&context.config));
-    Ok(Some(Started { server, url, socket: Some(socket), is_kept }))
+    Ok(Some(Bound { server, socket, is_kept }))
+}
+
+/// Whether a socket is where this process is to listen.
+fn is_at(listener: &TcpListener, listen: Listen) -> bool {
+    let Listen::At(wanted) = listen else { return false };
+    let is_port = |port: u16| wanted.port() == 0 || wanted.port() == port;
+    listener.local_addr().is_ok_and(|there| there.ip() == wanted.ip() && is_port(there.port()))
 }
 
 /// The socket that systemd, or who speaks as it does, has opened for this process (`LISTEN_FDS`, `sd_listen_fds(3)`).

@@ -59,13 +59,16 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
     let signals = Signals::listen()?;
     let mut hang_ups = HangUps::listen()?;
     let plan = Plan::of(&context.config, verb);
-    let (mut url, mut socket, mut is_kept) = (None, None, false);
-    let http = serve::start(context, listen, taken.as_mut()).await?.map(|started| {
-        (url, socket, is_kept) = (Some(started.url), started.socket, started.is_kept);
-        started.server
-    });
+    let bound = serve::bind(context, listen, taken.as_mut()).await?;
     super::schedules::register(context, &context.config).await?;
     super::webhooks::register(context, &context.config).await?;
+    // Whoever is answered from here on is not cut off by a mistake in what was registered.
+    let (mut url, mut socket, mut is_kept, mut http) = (None, None, false, None);
+    if let Some(bound) = bound {
+        let started = bound.answer(context).await?;
+        (url, socket, is_kept) = (Some(started.url), started.socket, started.is_kept);
+        http = Some(started.server);
+    }
     let offer = place.map(|place| offer(&env, &place, socket, &lock)).transpose()?;
     greet(context, &*store, &plan, url.as_deref());
     serve::took_over(context, taken);
@@ -125,7 +128,8 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
         )
         .await;
     drop(watch);
-    if let Some(server) = &http {
+    // After a second signal nobody is waited for.
+    if let (Some(server), Ok(_)) = (&http, &ended) {
         server.close().await;
     }
     let duties = under_way.take();
@@ -143,7 +147,7 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
     }
 }
 
-/// How the end begins: first nothing is taken in any more, then the workers end.
+/// How the end begins: nothing is taken in any more, and the workers end what runs; meanwhile who has asked is answered.
 struct LetGo<'a> {
     context: &'a Context,
     server: Option<&'a Running>,
@@ -169,12 +173,12 @@ impl LetGo<'_> {
             }
             server => server.map(Running::drain),
         };
+        // The supervisor may have ended by itself.
+        let _ = ends.send(End::Gracefully);
         context.env.spawn("drain", async move {
             if let Some(drained) = drained {
                 drained.await;
             }
-            // The supervisor may have ended by itself meanwhile.
-            let _ = ends.send(End::Gracefully);
         })
     }
 }

@@ -128,12 +128,17 @@ fn problems(operation: &Operation) -> Vec<StatusCode> {
         Sort::Internal,
         Sort::Unavailable,
         Sort::Slow,
+        // A body may come with any request, and credentials that are good for nothing.
+        Sort::TooLarge,
+        Sort::SlowRequest,
+        Sort::Unauthenticated,
+        Sort::TooMany,
     ];
     if operation.access != Access::Anyone {
-        sorts.extend([Sort::Unauthenticated, Sort::Forbidden, Sort::NotFound, Sort::TooMany]);
+        sorts.extend([Sort::Forbidden, Sort::NotFound]);
     }
     if operation.is_mutation() {
-        sorts.extend([Sort::NotJson, Sort::TooLarge, Sort::SlowRequest, Sort::Conflict]);
+        sorts.extend([Sort::NotJson, Sort::Forbidden, Sort::Conflict]);
     }
     let mut statuses: Vec<StatusCode> = sorts.into_iter().map(Sort::status).collect();
     statuses.sort_unstable();

@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Path};
 use axum::response::Response;
 use futures_util::StreamExt as _;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use schemars::JsonSchema;
@@ -219,6 +219,8 @@ impl Operation {
             Access::Anyone => Caller::local(Actor::system()),
             _ => api.authenticate(&parts).await?,
         };
+        // Until the answer is there: what a body says is in memory as long.
+        let _room = api.paces.body(&caller, &api.limits(), bytes_of_body(&parts, self.body_bytes_max))?;
         let head = parts.clone();
         let (operation, body_bytes_max) = (self.id, self.body_bytes_max);
         let asked =
@@ -335,6 +337,19 @@ fn split_query(query: &str) -> Result<(Option<Namespace>, String), Problem> {
     Ok((named.map(|named| named.namespace), rest.join("&")))
 }
 
+/// How many bytes a body may turn out to have.
+fn bytes_of_body(parts: &Parts, bytes_max: usize) -> u64 {
+    let told = content_length(parts);
+    match parts.headers.contains_key(TRANSFER_ENCODING) {
+        true => bytes_max as u64,
+        false => told.unwrap_or(0).min(bytes_max as u64),
+    }
+}
+
+fn content_length(parts: &Parts) -> Option<u64> {
+    parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 async fn read_body<B: DeserializeOwned + 'static>(
     api: &Api,
     parts: &Parts,
@@ -349,9 +364,7 @@ async fn read_body<B: DeserializeOwned + 'static>(
             "send less at a time; store what is large elsewhere and pass a reference to it",
         )
     };
-    let length =
-        parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > bytes_max as u64) {
+    if content_length(parts).is_some_and(|length| length > bytes_max as u64) {
         return Err(too_large());
     }
     let kind = parts.headers.get(CONTENT_TYPE);

@@ -21,12 +21,20 @@ const FREE_BY_NAME: u32 = 10;
 /// Tries of one address at any name that cost nothing.
 const FREE_BY_ADDRESS: u32 = 30;
 
+/// Bytes of bodies that are read or worked on: of all, and of each principal.
+#[derive(Default)]
+struct Bodies {
+    all: u64,
+    each: HashMap<Actor, u64>,
+}
+
 /// What is counted.
 #[derive(Default)]
 pub(crate) struct Paces {
     requests: Mutex<HashMap<Actor, Bucket>>,
     strangers: Mutex<HashMap<IpAddr, Bucket>>,
     streams: Arc<Mutex<HashMap<Actor, u32>>>,
+    bodies: Arc<Mutex<Bodies>>,
     by_name: Mutex<HashMap<(Option<IpAddr>, String), Failures>>,
     by_address: Mutex<HashMap<Option<IpAddr>, Failures>>,
 }
@@ -108,12 +116,36 @@ impl Paces {
         Ok(Held { streams: Arc::clone(&self.streams), who: caller.actor().clone() })
     }
 
+    /// Room for a body of so many bytes, until what this gives is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, for this caller or at all.
+    pub(crate) fn body(&self, caller: &Caller, limits: &Limits, bytes: u64) -> Result<Room, Problem> {
+        let mut bodies = lock(&self.bodies);
+        let mine = bodies.each.get(caller.actor()).copied().unwrap_or_default();
+        let is_mine_full = caller.owner().is_some() && mine + bytes > limits.bodies_each_bytes_max;
+        if is_mine_full || bodies.all + bytes > limits.bodies_bytes_max {
+            let most = if is_mine_full { limits.bodies_each_bytes_max } else { limits.bodies_bytes_max };
+            let whose = if is_mine_full { "your" } else { "all" };
+            let why =
+                format!("{whose} bodies that are being worked on would have more than {most} bytes together");
+            let fix = "wait for the answers of those before, or send less at a time";
+            return Err(Problem::new(Sort::TooMany, "the body", why, fix).retry_after(1));
+        }
+        bodies.all += bytes;
+        if bytes > 0 {
+            *bodies.each.entry(caller.actor().clone()).or_insert(0) += bytes;
+        }
+        Ok(Room { bodies: Arc::clone(&self.bodies), who: caller.actor().clone(), bytes })
+    }
+
     /// Whether a try to log in is looked at.
     ///
     /// # Errors
     ///
     /// When there were too many that failed, from this address at this name or at all.
-    pub(crate) fn may_try(&self, from: Option<IpAddr>, name: &str, now_us: u64) -> Result<(), Problem> {
+    fn may_try(&self, from: Option<IpAddr>, name: &str, now_us: u64) -> Result<(), Problem> {
         let by_name = lock(&self.by_name).get(&(from, name.to_owned())).and_then(|one| one.wait(now_us));
         let by_address = lock(&self.by_address).get(&from).and_then(|one| one.wait(now_us));
         match by_name.max(by_address) {
@@ -128,17 +160,65 @@ impl Paces {
         }
     }
 
-    /// How a try to log in went.
-    pub(crate) fn tried(&self, from: Option<IpAddr>, name: &str, is_right: bool, now_us: u64) {
+    /// A try to log in, which counts as one that failed until it is known to be right: many at once are not looked at for one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`may_try`](Self::may_try).
+    pub(crate) fn begin(&self, from: Option<IpAddr>, name: &str, now_us: u64) -> Result<Try<'_>, Problem> {
+        self.may_try(from, name, now_us)?;
         let (mut by_name, mut by_address) = (lock(&self.by_name), lock(&self.by_address));
-        if is_right {
-            by_name.remove(&(from, name.to_owned()));
-            return;
-        }
         bound(&mut by_name, |one| !one.is_past(now_us));
         bound(&mut by_address, |one| !one.is_past(now_us));
-        by_name.entry((from, name.to_owned())).or_default().add(FREE_BY_NAME, now_us);
-        by_address.entry(from).or_default().add(FREE_BY_ADDRESS, now_us);
+        let key = (from, name.to_owned());
+        by_name.entry(key.clone()).or_default().add(FREE_BY_NAME, now_us);
+        let of_address = by_address.entry(from).or_default();
+        let before = *of_address;
+        of_address.add(FREE_BY_ADDRESS, now_us);
+        Ok(Try { paces: self, key, before, after: *of_address })
+    }
+}
+
+/// A try to log in that is under way.
+#[must_use = "it counts as one that failed until it is right"]
+pub(crate) struct Try<'a> {
+    paces: &'a Paces,
+    key: (Option<IpAddr>, String),
+    before: Failures,
+    after: Failures,
+}
+
+impl Try<'_> {
+    /// It was right: it counts for nothing, and the failures at this name are forgotten. Those of the address at other names are
+    /// not, or whoever knows one password could try others for ever.
+    pub(crate) fn is_right(self) {
+        if let Some(failures) = lock(&self.paces.by_address).get_mut(&self.key.0) {
+            failures.take_back(self.before, self.after);
+        }
+        lock(&self.paces.by_name).remove(&self.key);
+    }
+}
+
+/// Room that a body has.
+pub(crate) struct Room {
+    bodies: Arc<Mutex<Bodies>>,
+    who: Actor,
+    bytes: u64,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
+        let mut bodies = lock(&self.bodies);
+        bodies.all = bodies.all.saturating_sub(self.bytes);
+        if let Some(mine) = bodies.each.get_mut(&self.who) {
+            *mine = mine.saturating_sub(self.bytes);
+            if *mine == 0 {
+                bodies.each.remove(&self.who);
+            }
+        }
     }
 }
 

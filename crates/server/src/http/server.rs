@@ -224,7 +224,7 @@ impl Running {
     /// When the certificate cannot be used; the one that was there stays.
     pub(crate) fn reload(&self, config: Config, limits: Limits) -> Result<bool, Error> {
         self.api.reload(config, limits);
-        self.api.tls.as_ref().map_or(Ok(false), Tls::refresh)
+        self.api.tls.as_ref().map_or(Ok(false), Tls::reread)
     }
 }
 
@@ -276,7 +276,10 @@ async fn accept(listener: TcpListener, api: Arc<Api>, mut gate: watch::Receiver<
         _ = gate.wait_for(|gate| *gate == Gate::Closed) => {}
         _ = api.env.timeout(LINGER_TIME, moved) => {}
     }
-    if api.env.timeout(DRAIN_TIME, graceful.shutdown()).await.is_none() {
+    // Where another process goes on, whoever was heard by this one is answered here.
+    let is_ending = *gate.borrow() == Gate::Closed;
+    let patience = if is_ending { DRAIN_TIME } else { api.limits().request_time.max(DRAIN_TIME) };
+    if api.env.timeout(patience, graceful.shutdown()).await.is_none() {
         tracing::debug!("connections are cut that did not end");
     }
 }

@@ -43,6 +43,10 @@ pub(crate) struct Limits {
     pub(crate) streams_max: u32,
     /// Streams and long polls of one principal at a time.
     pub(crate) streams_each_max: u32,
+    /// Bytes of bodies that are read or worked on at a time.
+    pub(crate) bodies_bytes_max: u64,
+    /// Those of one principal.
+    pub(crate) bodies_each_bytes_max: u64,
     /// Requests of one principal.
     pub(crate) pace: Pace,
     /// Requests from one address with credentials that are good for nothing: a program with an old token is told so, and one that
@@ -63,6 +67,8 @@ impl Default for Limits {
             connections_max: 12_000,
             streams_max: 2_000,
             streams_each_max: 1_000,
+            bodies_bytes_max: 256 << 20,
+            bodies_each_bytes_max: 64 << 20,
             pace: Pace { per_second: 10_000, burst: 20_000 },
             strangers: Pace { per_second: 50, burst: 200 },
             unknown_time: Duration::from_millis(5),

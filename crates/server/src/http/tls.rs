@@ -73,9 +73,15 @@ impl Tls {
     pub(crate) fn refresh(&self) -> Result<bool, Error> {
         let now = stamp(&self.files);
         let before = std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), now);
-        if before == now {
-            return Ok(false);
-        }
+        if before == now { Ok(false) } else { self.reread() }
+    }
+
+    /// Reads the files again, whether or not they look changed; whether the certificate is another one.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); the certificate stays as it was.
+    pub(crate) fn reread(&self) -> Result<bool, Error> {
         let read = Arc::new(read(&self.files, &self.shown.provider)?);
         let mut current = self.shown.current.write().unwrap_or_else(PoisonError::into_inner);
         let is_news = current.cert != read.cert;

@@ -190,14 +190,14 @@ impl Remote {
         if status.is_success() {
             return Ok(Some(text));
         }
-        if status == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
         let Ok(told) = serde_json::from_slice::<Details>(&text) else {
             let why = format!("it answered {status}, and not as a Taskwright server does");
             let fix = "check --server: is it a `taskwright up` or `serve`?";
             return Err(Refused::unknown(self.subject(), why, fix).into());
         };
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
         Err(match status {
             _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 StoreError::unavailable(format!("{} of {}", told.what, self.subject()), told.why)

@@ -221,7 +221,7 @@ impl Identities {
     ///
     /// # Errors
     ///
-    /// When the password is too short or too long, or the store is out of order.
+    /// When `by` is held to some permissions, when the password is too short or too long, or when the store is out of order.
     pub async fn add_user(
         &self,
         by: &Principal,
@@ -229,6 +229,7 @@ impl Identities {
         password: &str,
         grants: Grants,
     ) -> Result<bool, Error> {
+        unheld(by, &name)?;
         taskwright_core::limit::check_password(password)?;
         let password = password::hash(&self.env, password).await?;
         let user = NewUser { name, password, grants, created_by: by.name.clone() };
@@ -257,8 +258,9 @@ impl Identities {
     ///
     /// # Errors
     ///
-    /// When the password is too short or too long, or the store is out of order.
-    pub async fn set_password(&self, name: UserName, password: &str) -> Result<Kept, Error> {
+    /// When `by` is held to some permissions, when the password is too short or too long, or when the store is out of order.
+    pub async fn set_password(&self, by: &Principal, name: UserName, password: &str) -> Result<Kept, Error> {
+        unheld(by, &name)?;
         taskwright_core::limit::check_password(password)?;
         let password = Some(password::hash(&self.env, password).await?);
         self.write_user(name, UserWrite { password, ..UserWrite::default() }).await
@@ -268,8 +270,9 @@ impl Identities {
     ///
     /// # Errors
     ///
-    /// When the store is out of order.
-    pub async fn set_grants(&self, name: UserName, grants: Grants) -> Result<Kept, Error> {
+    /// When `by` is held to some permissions, or the store is out of order.
+    pub async fn set_grants(&self, by: &Principal, name: UserName, grants: Grants) -> Result<Kept, Error> {
+        unheld(by, &name)?;
         self.write_user(name, UserWrite { grants: Some(grants), ..UserWrite::default() }).await
     }
 
@@ -277,8 +280,9 @@ impl Identities {
     ///
     /// # Errors
     ///
-    /// When the store is out of order.
-    pub async fn set_disabled(&self, name: UserName, disabled: bool) -> Result<Kept, Error> {
+    /// When `by` is held to some permissions, or the store is out of order.
+    pub async fn set_disabled(&self, by: &Principal, name: UserName, disabled: bool) -> Result<Kept, Error> {
+        unheld(by, &name)?;
         self.write_user(name, UserWrite { disabled: Some(disabled), ..UserWrite::default() }).await
     }
 
@@ -400,6 +404,11 @@ impl Identities {
 /// Whether a use is to be noted, after one that was.
 fn is_news(noted: Option<Timestamp>, now: Timestamp) -> bool {
     noted.is_none_or(|noted| now >= noted.plus(NOTE_EVERY))
+}
+
+/// A user has no scopes: whoever makes one, or may log in as one, could do more than a token that is held to some permissions.
+fn unheld(by: &Principal, name: &UserName) -> Result<(), Error> {
+    if by.scopes.cover(&Scopes::all()) { Ok(()) } else { Err(too_much(format!("the user {name}"))) }
 }
 
 fn too_much(what: String) -> Error {

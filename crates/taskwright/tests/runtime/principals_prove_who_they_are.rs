@@ -124,7 +124,7 @@ fn a_password_opens_a_session_and_a_wrong_one_does_not() {
         assert!(identities.session(&secret).await.unwrap().is_none());
         assert!(identities.session(&again.secret.reveal()).await.unwrap().is_some());
         assert!(!identities.log_out(&secret).await.unwrap());
-        let short = identities.set_password(alice(), "hunter2").await.unwrap_err();
+        let short = identities.set_password(&me(), alice(), "hunter2").await.unwrap_err();
         assert!(short.is_domain() && !short.to_string().contains("hunter2"), "{short}");
     });
 }
@@ -161,15 +161,15 @@ fn what_is_changed_about_a_user_holds_at_once() {
     world(async |world| {
         let identities = with_alice(&world.client).await;
         let secret = identities.log_in("alice", PASSWORD).await.unwrap().unwrap().secret.reveal();
-        identities.set_grants(alice(), Grants::of(Namespace::default(), Role::Admin)).await.unwrap();
+        identities.set_grants(&me(), alice(), Grants::of(Namespace::default(), Role::Admin)).await.unwrap();
         let caller = identities.session(&secret).await.unwrap().unwrap();
         assert_eq!(caller.principal.grants.role(&Namespace::default()), Some(Role::Admin));
         assert_eq!(caller.principal.scopes, Scopes::all());
-        identities.set_password(alice(), "battery staple").await.unwrap();
+        identities.set_password(&me(), alice(), "battery staple").await.unwrap();
         assert!(identities.session(&secret).await.unwrap().is_none());
         assert!(identities.log_in("alice", PASSWORD).await.unwrap().is_none());
         let secret = identities.log_in("alice", "battery staple").await.unwrap().unwrap().secret.reveal();
-        identities.set_disabled(alice(), true).await.unwrap();
+        identities.set_disabled(&me(), alice(), true).await.unwrap();
         assert!(identities.session(&secret).await.unwrap().is_none());
         assert!(identities.log_in("alice", "battery staple").await.unwrap().is_none());
     });

@@ -222,6 +222,11 @@ async fn change_many<A: AskMany>(call: Call<Nothing, Nothing, A>) -> Result<Json
     let (now, actor) = (call.now(), call.actor());
     let change = ask.change(now)?;
     let reason = super::reason(ask.reason())?;
+    // One that is named twice is changed once, and told of once.
+    let mut named = HashSet::new();
+    let (mut ids, mut seen) = (ids, seen);
+    ids.retain(|id| named.insert(*id));
+    seen.retain(|seen| named.insert(seen.id));
     let asked: Vec<JobId> = ids.iter().copied().chain(seen.iter().map(|seen| seen.id)).collect();
     let mut became = HashMap::with_capacity(asked.len());
     for (namespace, allowed) in sort_out(&call, &asked, &mut became).await? {

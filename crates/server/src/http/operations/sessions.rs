@@ -28,7 +28,8 @@ pub(super) fn operations() -> Vec<Operation> {
             Access::Anyone,
             "Log in with a password: the answer sets the cookie of a new session",
             log_in,
-        ),
+        )
+        .body_bytes_max(LOGIN_BYTES_MAX),
         Operation::new(
             "sessions.list",
             Method::GET,
@@ -75,16 +76,15 @@ struct Login {
     password: String,
 }
 
+/// Bytes of a body that logs in: whoever sends it is nobody yet.
+const LOGIN_BYTES_MAX: usize = 8 << 10;
 /// Bytes of a name that is looked at: more than a name can have.
 const NAME_BYTES_MAX: usize = 256;
 
 async fn log_in(call: Call<Nothing, Nothing, Login>) -> Result<WithCookie<WhoAmI>, Problem> {
     let (call, Login { mut name, password }) = call.split();
     name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
-    let began_us = call.api.env.monotonic_us();
-    call.api.paces.may_try(call.from(), &name, began_us)?;
-    // Counted as a failure until it is none, so that many at once are not looked at for one.
-    call.api.paces.tried(call.from(), &name, false, began_us);
+    let attempt = call.api.paces.begin(call.from(), &name, call.api.env.monotonic_us())?;
     let opened = call.api.identities().log_in(&name, &password).await?;
     let Some(opened) = opened else {
         note(&call, &name, "refused").await?;
@@ -96,7 +96,7 @@ async fn log_in(call: Call<Nothing, Nothing, Login>) -> Result<WithCookie<WhoAmI
             fix,
         ));
     };
-    call.api.paces.tried(call.from(), &name, true, call.api.env.monotonic_us());
+    attempt.is_right();
     note(&call, &name, "logged in").await?;
     let who = WhoAmI::of(&opened.principal, Some(opened.expires_at));
     Ok(WithCookie { body: who, cookie: cookie(&opened.secret.reveal(), SESSION_AGE_MAX.as_secs()) })
@@ -177,15 +177,13 @@ struct OtherPassword {
 async fn change_password(call: Call<Nothing, Nothing, OtherPassword>) -> Result<Json<Changed>, Problem> {
     let (call, OtherPassword { current, new }) = call.split();
     let name = user(&call)?;
-    let now_us = call.api.env.monotonic_us();
-    call.api.paces.may_try(call.from(), name.as_str(), now_us)?;
-    call.api.paces.tried(call.from(), name.as_str(), false, now_us);
+    let attempt = call.api.paces.begin(call.from(), name.as_str(), call.api.env.monotonic_us())?;
     let identities = call.acting(None, &name).identities();
     if call.api.identities().log_in(name.as_str(), &current).await?.is_none() {
         let fix = "write the password that you logged in with";
         return Err(Problem::invalid("the current password", "it is another one", fix));
     }
-    call.api.paces.tried(call.from(), name.as_str(), true, now_us);
-    let kept = identities.set_password(name, &new.password).await?;
+    attempt.is_right();
+    let kept = identities.set_password(call.caller.principal(), name, &new.password).await?;
     changed(kept, || call.unknown("user"))
 }

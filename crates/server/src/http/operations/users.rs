@@ -166,7 +166,9 @@ pub(crate) struct NewGrants {
 
 async fn grant(call: Call<Named, Nothing, NewGrants>) -> Result<Json<Changed>, Problem> {
     let (call, NewGrants { superuser, roles }) = call.split();
-    let kept = changing(&call).set_grants(call.path.name.clone(), Grants { superuser, roles }).await?;
+    let kept = changing(&call)
+        .set_grants(call.caller.principal(), call.path.name.clone(), Grants { superuser, roles })
+        .await?;
     changed(kept, || call.unknown("user"))
 }
 
@@ -181,17 +183,18 @@ pub(crate) struct NewPassword {
 
 async fn password(call: Call<Named, Nothing, NewPassword>) -> Result<Json<Changed>, Problem> {
     let (call, NewPassword { password }) = call.split();
-    let kept = changing(&call).set_password(call.path.name.clone(), &password).await?;
+    let kept =
+        changing(&call).set_password(call.caller.principal(), call.path.name.clone(), &password).await?;
     changed(kept, || call.unknown("user"))
 }
 
 async fn disable(call: Call<Named>) -> Result<Json<Changed>, Problem> {
-    let kept = changing(&call).set_disabled(call.path.name.clone(), true).await?;
+    let kept = changing(&call).set_disabled(call.caller.principal(), call.path.name.clone(), true).await?;
     changed(kept, || call.unknown("user"))
 }
 
 async fn enable(call: Call<Named>) -> Result<Json<Changed>, Problem> {
-    let kept = changing(&call).set_disabled(call.path.name.clone(), false).await?;
+    let kept = changing(&call).set_disabled(call.caller.principal(), call.path.name.clone(), false).await?;
     changed(kept, || call.unknown("user"))
 }
 

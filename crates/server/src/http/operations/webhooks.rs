@@ -246,7 +246,9 @@ async fn deliveries(call: Call<Named, Part>) -> Result<Json<Items<DeliveryView>>
     let before = call.query.cursor.as_deref().map(cursor::read::<u64>).transpose()?;
     let limit = page_size(call.query.limit)?;
     let view = found(&call).await?;
-    let items = call.store().deliveries(view.generator, before, limit).await?;
+    let mut items = call.store().deliveries(view.generator, before, limit).await?;
+    // What a receiver says may be for the inside alone, where its address is.
+    items.iter_mut().for_each(|view| view.delivery.answer = None);
     let next = items.last().filter(|_| items.len() == limit).map(|oldest| cursor::write(&oldest.number));
     Ok(Json(Items { items, next }))
 }
