@@ -159,7 +159,7 @@ async fn several_jobs_are_changed_each_for_itself_and_only_where_they_were_seen(
     let site = Site::new();
     let (a, b, missing) = (site.job().await, site.job().await, site.env.job_id());
     site.post(&format!("/api/v1/jobs/{b}/cancel"), json!({})).await.good();
-    let answer = site.post("/api/v1/jobs/cancel", json!({ "ids": [a, b, missing] })).await.good();
+    let answer = site.post("/api/v1/jobs/cancel", json!({ "ids": [a, b, a, missing] })).await.good();
     let words: Vec<&str> =
         answer["items"].as_array().unwrap().iter().map(|one| one["result"].as_str().unwrap()).collect();
     assert_eq!(words, ["done", "skipped", "unknown"]);
