@@ -112,7 +112,7 @@ fn config_show_tells_limits_weights_and_the_budget() {
     let shown = site.run(["config", "show"]);
     for line in [
         "budget     2 CPU, 1 GiB",
-        "max CPU time 0.4 s",
+        "max CPU time 400 ms",
         "max RSS 64 MiB",
         "nice 19",
         "ionice idle",
