@@ -10,11 +10,11 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequestParts, Path};
 use axum::response::Response;
 use futures_util::StreamExt as _;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use schemars::JsonSchema;
@@ -220,7 +220,7 @@ impl Operation {
             _ => api.authenticate(&parts).await?,
         };
         // Until the answer is there: what a body says is in memory as long.
-        let _room = api.paces.body(&caller, &api.limits(), bytes_of_body(&parts, self.body_bytes_max))?;
+        let _room = api.paces.body(&caller, &api.limits(), bytes_of_body(&body, self.body_bytes_max))?;
         let head = parts.clone();
         let (operation, body_bytes_max) = (self.id, self.body_bytes_max);
         let asked =
@@ -338,12 +338,9 @@ fn split_query(query: &str) -> Result<(Option<Namespace>, String), Problem> {
 }
 
 /// How many bytes a body may turn out to have.
-fn bytes_of_body(parts: &Parts, bytes_max: usize) -> u64 {
-    let told = content_length(parts);
-    match parts.headers.contains_key(TRANSFER_ENCODING) {
-        true => bytes_max as u64,
-        false => told.unwrap_or(0).min(bytes_max as u64),
-    }
+fn bytes_of_body(body: &Body, bytes_max: usize) -> u64 {
+    let bytes_max = bytes_max as u64;
+    body.size_hint().upper().unwrap_or(bytes_max).min(bytes_max)
 }
 
 fn content_length(parts: &Parts) -> Option<u64> {
