@@ -191,7 +191,7 @@ pub(crate) struct Try<'a> {
 impl Try<'_> {
     /// It was right: it counts for nothing, and the failures at this name are forgotten. Those of the address at other names are
     /// not, or whoever knows one password could try others for ever.
-    pub(crate) fn is_right(self) {
+    pub(crate) fn forgive(self) {
         if let Some(failures) = lock(&self.paces.by_address).get_mut(&self.key.0) {
             failures.take_back(self.before, self.after);
         }

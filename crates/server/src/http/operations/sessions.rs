@@ -96,7 +96,7 @@ async fn log_in(call: Call<Nothing, Nothing, Login>) -> Result<WithCookie<WhoAmI
             fix,
         ));
     };
-    attempt.is_right();
+    attempt.forgive();
     note(&call, &name, "logged in").await?;
     let who = WhoAmI::of(&opened.principal, Some(opened.expires_at));
     Ok(WithCookie { body: who, cookie: cookie(&opened.secret.reveal(), SESSION_AGE_MAX.as_secs()) })
@@ -183,7 +183,7 @@ async fn change_password(call: Call<Nothing, Nothing, OtherPassword>) -> Result<
         let fix = "write the password that you logged in with";
         return Err(Problem::invalid("the current password", "it is another one", fix));
     }
-    attempt.is_right();
+    attempt.forgive();
     let kept = identities.set_password(call.caller.principal(), name, &new.password).await?;
     changed(kept, || call.unknown("user"))
 }
