@@ -44,6 +44,8 @@ pub(crate) async fn run(worker: Arc<Incarnation>) {
                 tracing::warn!(worker = %worker.host.worker, "the lease could not be renewed; the jobs are let go");
                 return worker.lose(lease_end(&worker, ABORT));
             }
+            // Its own end has reached the store, and the answer not yet this process.
+            Beat::Lost if worker.leaving.load(Ordering::SeqCst) => return,
             Beat::Lost => {
                 tracing::warn!(worker = %worker.host.worker, "this worker was declared lost; its jobs run elsewhere");
                 return worker.lose(env.monotonic_us());

@@ -4,7 +4,7 @@
 //! incarnation with another id: the fence of the old one is worth nothing any more.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub(crate) struct Incarnation {
     pub(crate) open: AtomicUsize,
     /// Told when nothing is open any more.
     pub(crate) all_settled: Notify,
+    /// Whether the store is being told that the worker is over: it may know before this process hears so.
+    pub(crate) leaving: AtomicBool,
 }
 
 /// How an incarnation ended.
@@ -190,6 +192,7 @@ impl Incarnation {
     /// Tells the store that the worker is over; tries again for as long as the lease holds.
     async fn unregister(&self) {
         let env = &self.host.env;
+        self.leaving.store(true, Ordering::SeqCst);
         while let Err(error) = self.store.unregister(env.now(), self.host.worker).await {
             tracing::warn!(worker = %self.host.worker, %error, "the worker could not be unregistered");
             if !error.is_transient() {

@@ -33,7 +33,7 @@ mod taker;
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -274,6 +274,7 @@ impl Worker {
             running: (0..self.config.concurrency).map(|_| Mutex::default()).collect(),
             open: AtomicUsize::new(0),
             all_settled: Notify::new(),
+            leaving: AtomicBool::new(false),
         })
     }
 
