@@ -16,6 +16,9 @@ use crate::support::{Dice, Site, Up, now, spread};
 /// Fewer would be done before the last kill.
 const FILES_PER_KILL: usize = 100;
 
+/// What took longer is told with what happened meanwhile.
+const NOTABLE: Duration = Duration::from_millis(500);
+
 /// How many files there are, and how many kills.
 #[derive(Clone, Copy)]
 struct Scale {
@@ -129,6 +132,10 @@ fn kill_at_random(site: &Site, wanted: usize) -> Again {
         site.wait_until("the jobs of the killed to go on", Duration::from_secs(20), || {
             held().all(|(id, attempt)| has_gone_on(site, *id, *attempt))
         });
+        if began.elapsed() > NOTABLE {
+            println!("{:?} until these went on:", began.elapsed());
+            held().for_each(|(id, attempt)| println!("{attempt}: {:#?}", site.job(*id).timeline));
+        }
         let what = strikes.iter().map(|strike| strike.what).max().unwrap();
         if what == What::Parent {
             // The workers of a killed parent finish what they run; the new parent's own have to take over.
