@@ -39,6 +39,7 @@
 pub mod admission;
 pub mod attempt;
 pub mod audit;
+pub mod authority;
 pub mod bulk;
 pub mod cron;
 pub mod deadline;
@@ -74,6 +75,7 @@ pub mod zone;
 
 pub use admission::{Budget, Weight};
 pub use attempt::{AttemptRecord, Decision, Fence, Outcome, Usage, Verdict};
+pub use authority::Authority;
 pub use error::Error;
 pub use id::{EventId, JobId, TokenId, WorkerId};
 pub use job::{Args, Delivery, NewJob, OnShutdown};
