@@ -3,6 +3,17 @@
 //! The right to do so was asked for when it was made, and is [asked for again](may_go_on) whenever it makes jobs: somebody who left
 //! must not be able to leave something behind that works on. What the local user made is nobody's to take away, and has no
 //! authority.
+//!
+//! # Example
+//!
+//! ```
+//! use taskwright_core::authority::Authority;
+//!
+//! let ci = Authority::Token { name: "ci".parse()?, namespace: Some("billing".parse()?) };
+//! assert_eq!(ci.to_string(), "token:ci@billing");
+//! assert_eq!(Authority::read(&ci.actor()), Some(ci));
+//! # Ok::<(), taskwright_core::Error>(())
+//! ```
 
 use std::fmt;
 
@@ -18,17 +29,6 @@ const TOKEN_PREFIX: &str = "token:";
 /// A principal whose rights can be taken away.
 ///
 /// A token is meant by its name and not by its secret: one that replaces it under the same name, in the same namespace, is the same.
-///
-/// # Example
-///
-/// ```
-/// use taskwright_core::authority::Authority;
-///
-/// let ci = Authority::Token { name: "ci".parse()?, namespace: Some("billing".parse()?) };
-/// assert_eq!(ci.to_string(), "token:ci@billing");
-/// assert_eq!(Authority::read(&ci.actor()), Some(ci));
-/// # Ok::<(), taskwright_core::Error>(())
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

@@ -23,6 +23,7 @@
 //! | [`source`] | which event a look at a file makes |
 //! | [`outcome`] | how the end of a job is told as an event |
 //! | [`permission`] | who may do what |
+//! | [`authority`] | by whose rights something goes on that makes jobs by itself |
 //! | [`token`] | what a secret looks like, and what is kept of it |
 //! | [`audit`] | how it is kept who did what, so that nothing can be changed in it without a trace |
 //! | [`unique`] | which jobs count as the same |
