@@ -261,7 +261,8 @@ fn bench_measures_the_api_and_leaves_nothing() {
 
 /// What `bench http` printed has everything in it, and nobody was left out.
 pub(crate) fn assert_measured(said: &str) {
-    let lines: Vec<serde_json::Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of = |bench: &str| lines.iter().filter(|line| line["bench"] == bench).collect::<Vec<_>>();
     assert!(of("http")[0]["percent_of_store"]["median"].as_f64().unwrap() > 0.0, "{said}");
     let pages = of("http.pages");

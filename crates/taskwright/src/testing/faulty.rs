@@ -62,6 +62,7 @@ pub enum Call {
     EndedItems,
     CommitGenerator,
     Collect,
+    ReadHead,
     ReadLog,
     RollUp,
     WakeWebhooks,
@@ -375,7 +376,7 @@ impl WebhookStore for FaultyStore {
     }
 
     fn log_head(&self) -> Reply<'_, i64> {
-        self.store.log_head()
+        self.run(Call::ReadHead, move || self.store.log_head())
     }
 
     fn read_log(&self, read: ReadLog) -> Reply<'_, LogPage> {

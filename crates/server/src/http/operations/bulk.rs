@@ -231,6 +231,9 @@ async fn cancel(call: Call<Named, Nothing, Why>) -> Result<Json<Changed>, Proble
 
 async fn retry(call: Call<Named>) -> Result<Json<Retried>, Problem> {
     let view = found(&call).await?;
+    if let Some(kind) = view.definition.making(&view.parent.namespace).kind {
+        super::jobs::check_command(&call, kind)?;
+    }
     let id = view.parent.id;
     Ok(Json(Retried { id, retried: changing(&call, &view).retry(id, &call.actor()).await? }))
 }

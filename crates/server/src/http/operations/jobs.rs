@@ -482,7 +482,7 @@ struct Far {
 }
 
 async fn progress(call: Call<Named>) -> Result<Json<Far>, Problem> {
-    let JobView { id, state, progress, cancel_requested, .. } = call.job(call.path.id).await?.view;
+    let JobView { id, state, progress, cancel_requested, .. } = call.job_to_read(call.path.id).await?.view;
     Ok(Json(Far { id, state, progress, cancel_requested }))
 }
 

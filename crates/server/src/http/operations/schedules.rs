@@ -249,6 +249,7 @@ struct ByHand {
 
 async fn fire(call: Call<Named, Nothing, ByHand>) -> Result<Created<Made>, Problem> {
     let view = found(&call).await?;
+    super::jobs::check_command(&call, view.schedule.kind.as_str())?;
     let zone = view.schedule.triggers.iter().find_map(|named| named.trigger.zone());
     let at = call.body.at.as_deref().map(|text| read_moment(text, zone)).transpose()?;
     let schedule = call.path.name.clone();
