@@ -435,10 +435,9 @@ const WAKE: &str = "UPDATE webhook SET listens = false WHERE generator = ANY($1:
 const LISTEN: &str = "UPDATE webhook SET listens = $2 WHERE generator = $1 AND listens <> $2";
 pub(super) const HEAD: &str = "SELECT position FROM event_head WHERE single";
 const HOLD_HEAD: &str = "SELECT position FROM event_head WHERE single FOR UPDATE";
-/// Puts delivered events into the log, if there is anybody who reads it.
+/// Puts delivered events into the log, which webhooks and streams read.
 pub(super) const APPEND: &str = "WITH moved AS (
-        UPDATE event_head SET position = position + cardinality($1::bigint[])
-        WHERE single AND EXISTS (SELECT FROM webhook w WHERE w.generator > 0 LIMIT 1) RETURNING position)
+        UPDATE event_head SET position = position + cardinality($1::bigint[]) WHERE single RETURNING position)
     INSERT INTO event_log (position, event, at)
     SELECT m.position - cardinality($1::bigint[]) + g.place, g.event, $2::bigint
     FROM moved m, unnest($1::bigint[]) WITH ORDINALITY AS g (event, place)";

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 
-use taskwright::Client;
 use taskwright::core::throttle::Pace;
 use taskwright::supervisor::Parent;
+use taskwright::{Client, Duties, DutyConfig};
 
 use crate::bench::scene::{Scene, open_as_server};
 use crate::cli::Context;
@@ -100,8 +100,11 @@ pub(in crate::bench) async fn serve(context: &Context, verb: &Bench) -> Result<E
     let mut out = std::io::stdout();
     // A parent that is gone ends what follows.
     let _ = writeln!(out, "{address} {}", made.secret.reveal()).and_then(|()| out.flush());
+    // Where numbers are given to events by whoever leads, somebody has to.
+    let duties = Duties::start(&store, &context.env, &DutyConfig::default());
     Parent::listen().gone().await;
     running.close().await;
+    duties.stop().await;
     store.close().await?;
     Ok(Exit::Ok)
 }
