@@ -15,7 +15,7 @@ use crate::claim::Claimed;
 use crate::collect::Collected;
 use crate::error::Error;
 use crate::identity::Kept;
-use crate::query::Pattern;
+use taskwright_core::Pattern;
 use crate::schedule::Written;
 use crate::submitter::Requested;
 use crate::{Enqueued, Reply};

@@ -41,6 +41,8 @@ mod presence;
 mod query;
 mod rollup;
 mod schedule;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod seal;
 mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -84,8 +86,9 @@ pub use identity::{
 };
 pub use lead::Fence;
 pub use query::{
-    Filter, JobDetail, JobView, LogChunk, Owners, Page, Paged, Pattern, QueueView, TimelineEntry, WorkerView,
+    Filter, JobDetail, JobView, LogChunk, Namespaces, Owners, Page, Paged, QueueView, TimelineEntry, WorkerView,
 };
+pub use taskwright_core::Pattern;
 pub use rollup::{RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp};
 pub use schedule::{
     Definition, DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Previous, ScheduleKey,

@@ -101,9 +101,9 @@ struct Global {
     /// The config file [default: taskwright.toml, if there]
     #[arg(long, global = true, value_name = "FILE", env = "TASKWRIGHT_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
-    /// The namespace [default for new jobs: default]
+    /// The namespace [default for new jobs: default]; of `jobs list`, and of what changes jobs, several
     #[arg(long, global = true, value_name = "NAME")]
-    namespace: Option<Namespace>,
+    namespace: Vec<Namespace>,
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     json: bool,
@@ -212,7 +212,7 @@ pub(crate) fn run(
         given,
         run_dir: cli.global.run_dir,
         config: cli.global.config,
-        namespace: cli.global.namespace,
+        namespaces: cli.global.namespace,
         open_store: store,
         deed,
         is_about_profiles: matches!(cli.verb, Verb::Profiles(_)),
@@ -258,6 +258,13 @@ impl Verb {
                 format!("`{verb}` with --server {}", server.url()),
                 "it needs the store itself",
                 "leave out --server, and unset TASKWRIGHT_SERVER; name the store with --store",
+            ));
+        }
+        if context.namespaces_are_several() && !matches!(&self, Self::Jobs(noun) if noun.takes_namespaces()) {
+            return Err(Error::usage(
+                "several namespaces",
+                "only `jobs list`, and what changes jobs, looks at more than one",
+                "pass --namespace once",
             ));
         }
         match self {
