@@ -166,7 +166,7 @@ impl ArgsSearch {
     /// When there are more than [`SEARCH_CONDITIONS_MAX`].
     pub fn new(conditions: Vec<ArgsMatch>) -> Result<Self, Error> {
         if conditions.len() > SEARCH_CONDITIONS_MAX {
-            return Err(Error::too_large(
+            return Err(Error::invalid(
                 "the search in the arguments",
                 format!("it has {} conditions, {SEARCH_CONDITIONS_MAX} are allowed", conditions.len()),
                 "search by those that leave the fewest jobs, and look through what is found",
