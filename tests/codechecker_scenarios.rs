@@ -199,7 +199,9 @@ fn cc_1_to_17(site: &Site, &[manager, unprivileged, privileged]: &[&Node; 3]) {
 
     // CC-12: bounds are inclusive.
     let now = site.env.now();
-    for (what, job) in [("", &done["created_at"]), ("claimed_", &done["claimed_at"]), ("ended_", &done["ended_at"])] {
+    for (what, job) in
+        [("", &done["created_at"]), ("claimed_", &done["claimed_at"]), ("ended_", &done["ended_at"])]
+    {
         let count = |query: String| manager.count(&query);
         let (until, since) = (count(format!("{what}before={now}")), count(format!("{what}after={now}")));
         assert_eq!((until, since), (3, 0), "{what}");
@@ -244,9 +246,13 @@ fn cc_1_to_17(site: &Site, &[manager, unprivileged, privileged]: &[&Node; 3]) {
     for id in &more {
         site.wait_until("it to end", SOON, || site.job(*id).view.state.is_terminal());
     }
-    for (filter, count) in
-        [("", 4), ("state=completed", 2), ("state=failed", 2), ("cancel_requested=true", 0), ("consumed=true", 0)]
-    {
+    for (filter, count) in [
+        ("", 4),
+        ("state=completed", 2),
+        ("state=failed", 2),
+        ("cancel_requested=true", 0),
+        ("consumed=true", 0),
+    ] {
         assert_eq!(manager.count(&format!("{ended}&{filter}")), count, "{filter}");
     }
     // CC-14: each of the two has run two of them.
@@ -380,7 +386,10 @@ fn cc_x3_and_x4(site: &Site) {
     let was_asked = timeline.iter().any(|entry| entry.reason.as_deref() == Some("cancel requested"));
     assert!(was_asked, "that it was asked stays to be seen: {timeline:?}");
     assert_eq!(node.get(&format!("/api/v1/jobs/{ignores}"))["cancel_requested"], true);
-    assert_eq!((node.count("cancel_requested=true&state=completed"), node.count("cancel_requested=true")), (1, 2));
+    assert_eq!(
+        (node.count("cancel_requested=true&state=completed"), node.count("cancel_requested=true")),
+        (1, 2)
+    );
     assert!(!site.path().join("ran").exists(), "what was cancelled before its start never ran");
     assert!(site.job(waits).attempts.is_empty());
     assert!(node.up.stop().success());

@@ -70,7 +70,10 @@ impl Wanted {
         match (self.integer, self.number) {
             (Some(wanted), _) => wanted == found,
             // Written as 42.0 or 4.2e1.
-            #[expect(clippy::cast_precision_loss, reason = "whoever writes a fraction compares as fractions do")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "whoever writes a fraction compares as fractions do"
+            )]
             (None, Some(wanted)) => wanted == found as f64,
             (None, None) => self.is_anything(),
         }
@@ -109,7 +112,10 @@ impl FromStr for ArgsMatch {
             return Err(refused("it has no = between the path and the value".to_owned()));
         };
         if path.len() > SEARCH_STEPS_MAX {
-            return Err(refused(format!("its path has {} steps, {SEARCH_STEPS_MAX} are allowed", path.len())));
+            return Err(refused(format!(
+                "its path has {} steps, {SEARCH_STEPS_MAX} are allowed",
+                path.len()
+            )));
         }
         if path.contains(&Step::Named(String::new())) {
             return Err(refused("a step of its path is empty".to_owned()));

@@ -86,9 +86,9 @@ pub use identity::{
 };
 pub use lead::Fence;
 pub use query::{
-    Filter, JobDetail, JobView, LogChunk, Namespaces, Owners, Page, Paged, QueueView, TimelineEntry, WorkerView,
+    Filter, JobDetail, JobView, LogChunk, Namespaces, Owners, Page, Paged, QueueView, TimelineEntry,
+    WorkerView,
 };
-pub use taskwright_core::Pattern;
 pub use rollup::{RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp};
 pub use schedule::{
     Definition, DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Previous, ScheduleKey,
@@ -99,6 +99,7 @@ pub use submitter::{Comment, RequestKey, Requested, SubmitterStore};
 pub use sweep::{LostWorker, Promoted, Reclaimed};
 pub use table::{RowCursor, RowMark, RowOrder, RowsAfter, TableRow, TableRows};
 pub use takers::{Offer, Taker, Takers};
+pub use taskwright_core::Pattern;
 pub use webhook::{
     DeliveryView, Listening, LogPage, NewDelivery, NewWebhook, ReadLog, RetrySet, RetryWrite, SeenRetry,
     Shape, StoredRetry, StoredWebhook, WebhookStore, WebhookTurn, WebhookWrite,

@@ -3,8 +3,8 @@
 use taskwright_core::limit::{SEARCH_BYTES_MAX, SEARCH_JOBS_MAX};
 use taskwright_core::permission::Sight;
 use taskwright_core::{
-    Actor, Args, ArgsSearch, AttemptRecord, Backoff, Cause, Delivery, GeneratorName, JobId, Kind, MaxAttempts,
-    Namespace, Owner, Pattern, Priority, QueueName, State, Timestamp, WorkerId,
+    Actor, Args, ArgsSearch, AttemptRecord, Backoff, Cause, Delivery, GeneratorName, JobId, Kind,
+    MaxAttempts, Namespace, Owner, Pattern, Priority, QueueName, State, Timestamp, WorkerId,
 };
 
 use crate::finish::{LogStream, Progress};
@@ -89,7 +89,8 @@ impl Filter {
             |workers: &[WorkerId]| workers.is_empty() || job.worker.is_some_and(|id| workers.contains(&id));
         (self.workers.is_empty() || (job.state == State::Running && is_of(&self.workers)))
             && is_of(&self.last_workers)
-            && (self.hosts.is_empty() || job.host.as_ref().is_some_and(|host| Pattern::any(&self.hosts, host)))
+            && (self.hosts.is_empty()
+                || job.host.as_ref().is_some_and(|host| Pattern::any(&self.hosts, host)))
     }
 
     fn includes_times(&self, job: &JobView) -> bool {

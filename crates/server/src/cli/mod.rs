@@ -101,7 +101,9 @@ struct Global {
     /// The config file [default: taskwright.toml, if there]
     #[arg(long, global = true, value_name = "FILE", env = "TASKWRIGHT_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
-    /// The namespace [default for new jobs: default]; of `jobs list`, and of what changes jobs, several
+    /// The namespace [default for new jobs: default]
+    ///
+    /// `jobs list`, and what changes jobs, takes several.
     #[arg(long, global = true, value_name = "NAME")]
     namespace: Vec<Namespace>,
     /// Print JSON, one object a line

@@ -40,6 +40,7 @@ pub(super) struct Selectors {
     worker: Vec<WorkerId>,
     /// Jobs that run on this worker, or ran on it last
     #[arg(long, value_name = "ID")]
+    #[arg(hide_short_help = true)]
     last_worker: Vec<WorkerId>,
     /// Jobs that run on this machine, or ran on it last
     #[arg(long, value_name = "HOST")]
@@ -55,8 +56,11 @@ pub(super) struct Selectors {
     consumed: Option<bool>,
     /// Jobs for which somebody has asked that they be cancelled, or has not
     #[arg(long, value_name = "yes|no", value_parser = value::yes_or_no)]
+    #[arg(hide_short_help = true)]
     cancel_requested: Option<bool>,
-    /// Jobs with this in their arguments, like `customer.id=42` or `items.*.name=blue*`
+    /// Jobs with this in their arguments, like customer.id=42
+    ///
+    /// The path into the arguments, and what has to be at its end: also items.*.name=blue*
     #[arg(long, value_name = "PATH=VALUE")]
     args: Vec<ArgsMatch>,
     /// Jobs of this priority or a less urgent one: a number, or a name such as `bulk`
@@ -79,15 +83,19 @@ pub(super) struct Selectors {
     before: Option<Moment>,
     /// Claimed by a worker at or after this time, the newest attempt
     #[arg(long, value_name = "TIME")]
+    #[arg(hide_short_help = true)]
     claimed_after: Option<Moment>,
     /// Claimed at or before this time
     #[arg(long, value_name = "TIME")]
+    #[arg(hide_short_help = true)]
     claimed_before: Option<Moment>,
     /// Over since this time or a later one
     #[arg(long, value_name = "TIME")]
+    #[arg(hide_short_help = true)]
     ended_after: Option<Moment>,
     /// Over since this time or an earlier one
     #[arg(long, value_name = "TIME")]
+    #[arg(hide_short_help = true)]
     ended_before: Option<Moment>,
     /// At most this many, or `all`
     #[arg(long, short = 'n', value_name = "N")]

@@ -177,7 +177,7 @@ mod tests {
     #[should_panic(expected = "the timeline ends elsewhere")]
     async fn a_move_that_nothing_tells_of_is_noticed() {
         let mut detail = completed_job().await;
-        detail.view.state = State::Cancelled;
+        (detail.view.state, detail.view.cancel_requested) = (State::Cancelled, true);
         Oracle::default().look_at(&detail);
     }
 

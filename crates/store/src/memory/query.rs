@@ -5,9 +5,7 @@ use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::{JobId, Namespace, QueueName, State};
 
 use crate::claim::JobKey;
-use crate::query::{
-    Filter, JobDetail, JobView, LogChunk, Page, Paged, QueueView, Searched, WorkerView,
-};
+use crate::query::{Filter, JobDetail, JobView, LogChunk, Page, Paged, QueueView, Searched, WorkerView};
 use crate::worker::WorkerState;
 
 use super::job::Job;

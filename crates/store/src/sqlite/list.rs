@@ -71,12 +71,7 @@ fn list_page(conn: &Connection, filter: &Filter, page: &Page) -> rusqlite::Resul
 }
 
 /// Whether the arguments of a job, which matches otherwise, are those that are looked for.
-fn has_args(
-    conn: &Connection,
-    filter: &Filter,
-    seq: i64,
-    searched: &mut Searched,
-) -> rusqlite::Result<bool> {
+fn has_args(conn: &Connection, filter: &Filter, seq: i64, searched: &mut Searched) -> rusqlite::Result<bool> {
     if filter.args.is_empty() {
         return Ok(true);
     }

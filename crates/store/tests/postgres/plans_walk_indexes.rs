@@ -529,7 +529,8 @@ async fn jobs_are_found_by_a_bounded_number_of_them(statistics: Statistics) {
     let fetched = |table: &str| reads.iter().find(|(name, ..)| name == table).map_or(0, |read| read.2);
     assert!(["over", "job", "cancel_asked"].iter().all(|table| fetched(table) > 0), "{reads:?}");
     for (table, scanned, walked) in reads {
-        let small = ["lane", "queue", "store", "migration", "worker", "tether", "source", "seal", "running", "ready"];
+        let small =
+            ["lane", "queue", "store", "migration", "worker", "tether", "source", "seal", "running", "ready"];
         assert!(small.contains(&table.as_str()) || scanned == 0, "{table}: {scanned} rows were scanned");
         assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
     }

@@ -11,8 +11,8 @@ use taskwright_core::Permission as P;
 use taskwright_core::limit::ENQUEUE_JOBS_MAX;
 use taskwright_core::time::{parse_duration, parse_time_limit};
 use taskwright_core::{
-    Args, ArgsMatch, ArgsSearch, Backoff, Delivery, JobId, Kind, MaxAttempts, NewJob, Owner, Priority, QueueName, State, Timestamp,
-    UniqueKey, UniqueScope, WorkerId,
+    Args, ArgsMatch, ArgsSearch, Backoff, Delivery, JobId, Kind, MaxAttempts, NewJob, Owner, Priority,
+    QueueName, State, Timestamp, UniqueKey, UniqueScope, WorkerId,
 };
 use taskwright_store::{
     JobDetail, JobView, Namespaces, Owners, Page, Pattern, Progress, RequestKey, Requested,

@@ -24,7 +24,10 @@ async fn each_mistake_has_its_problem() {
         ("/api/v1/jobs?owner=me&no_owner=true".to_owned(), "invalid"),
         ("/api/v1/jobs?after=yesterday".to_owned(), "invalid"),
         ("/api/v1/queues?namespace=a&namespace=b".to_owned(), "invalid"),
-        (format!("/api/v1/jobs?{}", (0..101).map(|n| format!("namespace=n{n}&")).collect::<String>()), "invalid"),
+        (
+            format!("/api/v1/jobs?{}", (0..101).map(|n| format!("namespace=n{n}&")).collect::<String>()),
+            "invalid",
+        ),
         ("/api/v1/jobs?args=customer".to_owned(), "invalid"),
         ("/api/v1/jobs?args=a..b=1".to_owned(), "invalid"),
         (format!("/api/v1/jobs?{}", "args=a=1&".repeat(9)), "invalid"),
