@@ -414,7 +414,8 @@ fn stores() -> Vec<Case> {
             .file("a.txt", "This is a letter and no database. ".repeat(100)),
         Case::new("store of a newer version", 1, "jobs list").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
-            conn.execute("INSERT INTO taskwright_migration VALUES (9999, 'later', 'x', 0, 9999)", []).unwrap();
+            conn.execute("INSERT INTO taskwright_migration VALUES (9999, 'later', 'x', 0, 9999)", [])
+                .unwrap();
         }),
         Case::new("store of an edited migration", 1, "jobs list").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
