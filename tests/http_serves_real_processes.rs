@@ -247,3 +247,29 @@ fn a_port_that_is_taken_is_refused_with_what_to_do() {
         assert!(err.contains("listens there already") && err.contains("--listen none"), "{err}");
     }
 }
+
+#[test]
+fn bench_measures_the_api_and_leaves_nothing() {
+    let site = Site::new();
+    let words = "http --jobs 60 --clients 4 --backlog 250 --streams 3 --idle 5 --rate 50 --rounds 1 --json";
+    let mut command = site.taskwright(["bench"]);
+    let output = command.args(words.split(' ')).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_measured(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!(std::fs::read_dir(site.path().join(".taskwright")).unwrap().count(), 0);
+}
+
+/// What `bench http` printed has everything in it, and nobody was left out.
+pub(crate) fn assert_measured(said: &str) {
+    let lines: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |bench: &str| lines.iter().filter(|line| line["bench"] == bench).collect::<Vec<_>>();
+    assert!(of("http")[0]["percent_of_store"]["median"].as_f64().unwrap() > 0.0, "{said}");
+    let pages = of("http.pages");
+    assert_eq!(pages.len(), 5, "{said}");
+    assert!(pages.iter().all(|page| page["first"]["p99_us"].as_u64().unwrap() > 0), "{said}");
+    let load = of("http.load")[0];
+    assert!(load["read"]["p99_us"].as_u64().unwrap() > 0, "{said}");
+    let emitted = load["emitted"].as_u64().unwrap();
+    assert!(emitted > 0 && load["heard"].as_u64() == Some(3 * emitted), "{said}");
+}

@@ -13,8 +13,8 @@ use taskwright::{JobId, State};
 
 use crate::support::{Dice, Site, Up, now, spread};
 
-/// Fewer would be done before the last kill.
-const FILES_PER_KILL: usize = 100;
+/// With fewer left there would be nothing to kill any more: so many more come then.
+const FILES_LEAST: usize = 500;
 
 /// What took longer is told with what happened meanwhile.
 const NOTABLE: Duration = Duration::from_millis(500);
@@ -27,11 +27,12 @@ struct Scale {
 }
 
 impl Scale {
-    /// So many, unless the environment asks for another number of kills: with more of them there are more files.
+    /// So many, unless the environment asks for another number of kills. A fast machine has more files done between two of them:
+    /// there may be more files in the end.
     fn asked(files: usize, kills: usize) -> Self {
         let asked = std::env::var("TASKWRIGHT_TEST_KILLS");
         let asked = asked.map_or(kills, |count| count.parse().expect("TASKWRIGHT_TEST_KILLS is a number"));
-        Self { files: files.max(FILES_PER_KILL * asked), kills: asked }
+        Self { files, kills: asked }
     }
 }
 
@@ -57,22 +58,20 @@ fn kill_anything_and_every_file_is_done_on_postgresql() {
 
 fn kill_on(site: &Site, scale: Scale) {
     std::fs::create_dir(site.path().join("results")).unwrap();
-    let files = real_files(scale.files);
-    write_jobs(site, &files);
-    let printed = site.run(["enqueue", "--from-file", "jobs.ndjson", "--any-kind"]);
-    let ids: Vec<JobId> = printed.lines().map(|line| line.parse().unwrap()).collect();
-    assert_eq!(ids.len(), scale.files);
+    let mut work = Work { site, files: real_files(), ids: Vec::new() };
+    work.enqueue(scale.files);
 
-    let again = kill_at_random(site, scale.kills);
+    let again = kill_at_random(site, scale.kills, &mut work);
+    let ids = work.ids;
     let up = start(site);
     let began = now();
-    let limit = Duration::from_secs(240).max(Duration::from_millis(50 * scale.files as u64));
+    let limit = Duration::from_secs(240);
     site.wait_until("every job to end", limit, || site.jobs(&UNFINISHED).is_empty());
     println!("drained in {:?} after the last kill", began.elapsed());
     assert!(up.stop().success());
 
     check_jobs(site, &ids);
-    check_results(site, &files);
+    check_results(site, &work.files[..ids.len()]);
     site.check_integrity();
     for (what, durations) in
         [("worker", again.worker), ("parent", again.parent), ("everything", again.everything)]
@@ -100,7 +99,7 @@ fn start(site: &Site) -> Up {
     site.up(["--workers", "2", "--concurrency", "2"])
 }
 
-fn kill_at_random(site: &Site, wanted: usize) -> Again {
+fn kill_at_random(site: &Site, wanted: usize, work: &mut Work<'_>) -> Again {
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     let mut dice = Dice::new(seed);
@@ -111,7 +110,9 @@ fn kill_at_random(site: &Site, wanted: usize) -> Again {
         // In a long run it should be seen how far it is; and with no file left nothing can be killed.
         let left = site.jobs(&UNFINISHED).len();
         println!("{kills} kills, {left} files left");
-        assert!(left > 0, "{wanted} kills need more files");
+        if left < FILES_LEAST {
+            work.enqueue(FILES_LEAST);
+        }
         site.wait_until("something to run", Duration::from_secs(20), || {
             !site.jobs(&[State::Running]).is_empty()
         });
@@ -277,7 +278,26 @@ fn sha256(file: &Path, compressed: bool) -> String {
 }
 
 /// Real files of this machine: documentation, and what else there is until there are enough.
-fn real_files(count: usize) -> Vec<PathBuf> {
+/// Files, and the jobs that have been made of the first of them.
+struct Work<'a> {
+    site: &'a Site,
+    files: Vec<PathBuf>,
+    ids: Vec<JobId>,
+}
+
+impl Work<'_> {
+    /// Makes jobs of so many more files.
+    fn enqueue(&mut self, count: usize) {
+        let from = self.ids.len();
+        let files = self.files.get(from..from + count).expect("this machine has enough files");
+        write_jobs(self.site, from, files);
+        let printed = self.site.run(["enqueue", "--from-file", "jobs.ndjson", "--any-kind"]);
+        self.ids.extend(printed.lines().map(|line| line.parse::<JobId>().unwrap()));
+        assert_eq!(self.ids.len(), from + count);
+    }
+}
+
+fn real_files() -> Vec<PathBuf> {
     let found = Command::new("find")
         .args(["/usr/share/doc", "/usr/share", "/usr/lib", "-type", "f", "-size", "-64k", "-readable"])
         .stderr(Stdio::null())
@@ -286,14 +306,13 @@ fn real_files(count: usize) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = String::from_utf8_lossy(&found.stdout).lines().map(PathBuf::from).collect();
     files.sort();
     files.dedup();
-    files.truncate(count);
-    assert_eq!(files.len(), count, "this machine has too few files");
     files
 }
 
-fn write_jobs(site: &Site, files: &[PathBuf]) {
+/// Writes down what is to be enqueued of files, the first of which is the one of number `from`.
+fn write_jobs(site: &Site, from: usize, files: &[PathBuf]) {
     let mut lines = String::new();
-    for (number, file) in files.iter().enumerate() {
+    for (number, file) in (from..).zip(files) {
         let job = serde_json::json!({
             "kind": "exec",
             "args": {

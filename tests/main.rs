@@ -47,6 +47,7 @@ mod postgres_serves_many_ups;
 mod postgres_verbs_work;
 mod profiles_name_servers;
 mod programs_bring_their_triggers;
+mod revoked_means_revoked;
 mod rolling_restarts_lose_nothing;
 mod schedules_next_agrees_with_an_oracle;
 mod schedules_obey_the_command_line;

@@ -161,6 +161,11 @@ fn bench_measures_in_a_schema_of_its_own_and_leaves_everything_as_it_was() {
             assert!(result["flow"]["p50_us"]["median"].as_f64().unwrap() > 1.0, "{said}");
         }
     }
+    let words =
+        "bench http --jobs 60 --clients 4 --backlog 250 --streams 3 --idle 5 --rate 50 --rounds 1 --json";
+    let (code, said, errors) = desk.said(&url, &words.split(' ').collect::<Vec<_>>());
+    assert_eq!(code, 0, "{errors}");
+    super::http_serves_real_processes::assert_measured(&said);
     let schemas = "SELECT string_agg(nspname, ' ') FROM pg_namespace WHERE nspname LIKE 'taskwright%'";
     assert_eq!(desk.database.sql(schemas), "taskwright");
     assert_eq!(desk.said(&url, &["jobs", "list", "--json"]).1.lines().count(), 1);

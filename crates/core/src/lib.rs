@@ -23,6 +23,7 @@
 //! | [`source`] | which event a look at a file makes |
 //! | [`outcome`] | how the end of a job is told as an event |
 //! | [`permission`] | who may do what |
+//! | [`authority`] | by whose rights something goes on that makes jobs by itself |
 //! | [`token`] | what a secret looks like, and what is kept of it |
 //! | [`audit`] | how it is kept who did what, so that nothing can be changed in it without a trace |
 //! | [`unique`] | which jobs count as the same |
@@ -41,6 +42,7 @@
 pub mod admission;
 pub mod attempt;
 pub mod audit;
+pub mod authority;
 pub mod bulk;
 pub mod cron;
 pub mod deadline;
@@ -78,6 +80,7 @@ pub mod zone;
 
 pub use admission::{Budget, Weight};
 pub use attempt::{AttemptRecord, Decision, Fence, Outcome, Usage, Verdict};
+pub use authority::Authority;
 pub use error::Error;
 pub use id::{EventId, JobId, TokenId, WorkerId};
 pub use job::{Args, Delivery, NewJob, OnShutdown};

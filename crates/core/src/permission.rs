@@ -318,8 +318,7 @@ impl PrincipalKind {
 /// Who acts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// What it is called, in timelines and as the owner of what it submits: that of a user is the user's, a token's is
-    /// `token:NAME@NAMESPACE` (without `@NAMESPACE` for a superuser's), so that no two are the same.
+    /// What it is called, in timelines and as the owner of what it submits: see [`Authority::actor`](crate::Authority::actor).
     pub name: Actor,
     /// What sort it is.
     pub kind: PrincipalKind,

@@ -9,7 +9,7 @@ use taskwright_core::Args;
 use crate::error::Error;
 
 /// The name of the task.
-pub const KIND: &str = "exec";
+pub const KIND: &str = taskwright_core::authority::COMMAND_KIND;
 
 /// What a job of the task says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

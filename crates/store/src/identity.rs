@@ -5,8 +5,8 @@
 
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
-    Actor, CancelPolicy, Grants, Namespace, Principal, PrincipalKind, Role, Scopes, Timestamp, TokenId,
-    TokenName, UserName,
+    Actor, Authority, CancelPolicy, Grants, Namespace, Principal, PrincipalKind, Role, Scopes, Timestamp,
+    TokenId, TokenName, UserName,
 };
 
 use crate::Reply;
@@ -30,6 +30,9 @@ pub trait IdentityStore: Send + Sync + 'static {
 
     /// The token with that secret, whatever became of it: one lookup by index.
     fn token(&self, hash: SecretHash) -> Reply<'_, Option<StoredToken>>;
+
+    /// The token that has this name now: the one that is not revoked. One that has expired may still have it.
+    fn token_named(&self, namespace: Option<Namespace>, name: TokenName) -> Reply<'_, Option<StoredToken>>;
 
     /// Tokens, the newest first, before one of them, at most `limit`.
     fn tokens(&self, before: Option<TokenId>, limit: usize) -> Reply<'_, Vec<StoredToken>>;
@@ -174,13 +177,9 @@ impl StoredToken {
     /// Who acts with it.
     pub fn principal(&self) -> Principal {
         let NewToken { name, rank, scopes, .. } = &self.token;
-        let text = match rank.namespace() {
-            Some(namespace) => format!("token:{name}@{namespace}"),
-            None => format!("token:{name}"),
-        };
+        let (name, namespace) = (name.clone(), rank.namespace().cloned());
         Principal {
-            // Two names of 128 bytes, and a few.
-            name: Actor::new(&text).expect("names are printable and short"),
+            name: Authority::Token { name, namespace }.actor(),
             kind: PrincipalKind::Token,
             grants: rank.grants(),
             scopes: scopes.clone(),
@@ -226,7 +225,7 @@ impl StoredUser {
     /// Who acts.
     pub fn principal(&self) -> Principal {
         Principal {
-            name: Actor::new(self.user.name.as_str()).expect("a name is printable and short"),
+            name: Authority::User(self.user.name.clone()).actor(),
             kind: PrincipalKind::User,
             grants: self.user.grants.clone(),
             scopes: Scopes::all(),

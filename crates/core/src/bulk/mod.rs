@@ -11,11 +11,13 @@ use serde_json::Value;
 
 pub use self::policy::OnFailure;
 pub use self::template::fill;
+use crate::authority::{Authority, Making};
 use crate::error::Error;
 use crate::generator::{Counts, ItemEnd};
 use crate::id::JobId;
 use crate::limit::BULK_PARAMS_BYTES_MAX;
-use crate::name::{BulkTypeName, GeneratorName, Kind, Owner};
+use crate::name::{BulkTypeName, GeneratorName, Kind, Namespace, Owner};
+use crate::permission::Permission;
 use crate::state::State as JobState;
 
 /// The kind of the jobs that are parents of bulks. No worker runs them.
@@ -38,9 +40,18 @@ pub struct Definition {
     pub author: Option<Owner>,
     /// What happens when items fail.
     pub on_failure: OnFailure,
+    /// By whose rights items are made; `None` for those of whoever runs Taskwright.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<Authority>,
 }
 
 impl Definition {
+    /// What somebody has to be allowed to have its items made.
+    pub fn making<'a>(&'a self, namespace: &'a Namespace) -> Making<'a> {
+        let kind = self.params.get("kind").and_then(Value::as_str);
+        Making { permission: Permission::BulkChange, namespace, owner: self.author.as_ref(), kind }
+    }
+
     /// The same, if it makes sense.
     ///
     /// # Errors
@@ -166,6 +177,13 @@ impl State {
         self.cancelled |= parent.is_none_or(JobState::is_terminal);
     }
 
+    /// Takes in that its authority may not have items made any more.
+    pub fn forbid(&mut self, authority: &Authority) {
+        if self.goes_on() {
+            self.stopped = Some(format!("{authority} created it, and may not have this done any more"));
+        }
+    }
+
     /// Whether more items are to be made.
     pub fn goes_on(&self) -> bool {
         !self.is_last && self.stopped.is_none() && !self.cancelled
@@ -229,7 +247,7 @@ mod tests {
 
     fn definition(on_failure: OnFailure) -> Definition {
         let kind = BulkTypeName::new("count").unwrap();
-        Definition { kind, params: Value::Null, size: Some(10), author: None, on_failure }
+        Definition { kind, params: Value::Null, size: Some(10), author: None, on_failure, authority: None }
     }
 
     fn counts(made: u64, completed: u64, failed: u64) -> Counts {

@@ -6,10 +6,12 @@ use std::time::Duration;
 use super::origin::Origin;
 use super::policy::{Misfire, Overlap};
 use super::template::ArgsTemplate;
+use crate::authority::Making;
 use crate::error::Error;
 use crate::job::Delivery;
 use crate::limit::{SCHEDULE_SPAN_MAX, TRIGGERS_MAX};
 use crate::name::{Kind, Namespace, Owner, QueueName, ScheduleName, TriggerId};
+use crate::permission::Permission;
 use crate::priority::Priority;
 use crate::retry::{Backoff, MaxAttempts};
 use crate::text;
@@ -118,6 +120,13 @@ impl Schedule {
     /// A schedule of this name that makes jobs of this task.
     pub fn builder(name: ScheduleName, kind: Kind) -> ScheduleBuilder {
         ScheduleBuilder::new(name, kind)
+    }
+
+    /// What somebody has to be allowed to have it fire.
+    pub fn making(&self) -> Making<'_> {
+        let Self { namespace, owner, kind, .. } = self;
+        let (permission, kind) = (Permission::SchedulesChange, Some(kind.as_str()));
+        Making { permission, namespace, owner: owner.as_ref(), kind }
     }
 
     /// Whether any trigger is fired by events.

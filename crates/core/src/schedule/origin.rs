@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use crate::authority::Authority;
+
 /// Who registered a schedule, and so who may remove it when it is no longer wanted.
 ///
-/// It prints as `code`, `cli` or `config FILE`; in JSON it is `{"from": "config", "file": "/etc/taskwright.toml"}`.
+/// It prints as `code`, `cli`, `config FILE` or `principal NAME`; in JSON it is `{"from": "config", "file": "/etc/taskwright.toml"}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "from", rename_all = "snake_case", deny_unknown_fields)]
@@ -19,9 +21,22 @@ pub enum Origin {
         /// Its whole path. Another file does not remove what this one brought.
         file: String,
     },
+    /// A principal, through a server. Whenever the schedule is to fire it is asked again whether that one may have it so.
+    Principal {
+        /// Which.
+        by: Authority,
+    },
 }
 
 impl Origin {
+    /// By whose rights the schedule fires; `None` for those of whoever runs Taskwright.
+    pub fn authority(&self) -> Option<&Authority> {
+        match self {
+            Self::Principal { by } => Some(by),
+            Self::Code | Self::Cli | Self::Config { .. } => None,
+        }
+    }
+
     pub(super) fn is_code(&self) -> bool {
         *self == Self::Code
     }
@@ -33,6 +48,7 @@ impl fmt::Display for Origin {
             Self::Code => f.pad("code"),
             Self::Cli => f.pad("cli"),
             Self::Config { file } => write!(f, "config {file}"),
+            Self::Principal { by } => write!(f, "principal {by}"),
         }
     }
 }
@@ -52,6 +68,10 @@ mod tests {
             (
                 Origin::Config { file: "/t.toml".into() },
                 Some(r#""origin":{"from":"config","file":"/t.toml"}"#),
+            ),
+            (
+                Origin::Principal { by: Authority::User("alice".parse().unwrap()) },
+                Some(r#""origin":{"from":"principal","by":{"user":"alice"}}"#),
             ),
         ] {
             let schedule = schedule.clone().origin(origin).build().unwrap();

@@ -128,6 +128,8 @@ pub enum SkipReason {
     Ended,
     /// What the job was to be given is not allowed: the values of an event may be too long.
     Refused,
+    /// Whoever registered the schedule may not have it fire any more.
+    Forbidden,
 }
 
 /// A trigger that cannot say when it is next due.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use taskwright::bulk::{BulkView, OnFailure, Tally};
 use taskwright::generator::Paused;
 use taskwright_core::name::BulkTypeName;
-use taskwright_core::{GeneratorName, JobId, Namespace, Owner, State, Timestamp};
+use taskwright_core::{Actor, Authority, GeneratorName, JobId, Namespace, Owner, State, Timestamp};
 
 /// A bulk.
 #[derive(Serialize, JsonSchema)]
@@ -52,6 +52,8 @@ pub(crate) struct Whole {
     paused: Option<Paused>,
     /// What went wrong last in making items.
     last_error: Option<String>,
+    /// By whose rights its items are made, asked again as it goes; none for those of whoever runs the server.
+    authority: Option<Actor>,
     /// What it was created with.
     params: serde_json::Value,
 }
@@ -87,6 +89,7 @@ impl Whole {
             window: generator.map(|generator| generator.definition.window),
             paused: generator.and_then(|generator| generator.record.paused.clone()),
             last_error: generator.and_then(|generator| generator.record.last_error.clone()),
+            authority: view.definition.authority.as_ref().map(Authority::actor),
             params: view.definition.params.clone(),
         }
     }

@@ -5,6 +5,7 @@ mod drain;
 mod enqueue;
 mod flow;
 mod generator;
+mod http;
 mod latency;
 mod report;
 mod scene;
@@ -13,7 +14,7 @@ mod workers;
 use scene::Scene;
 
 use crate::cli::Context;
-use crate::cli::bench::{Bench, What};
+use crate::cli::bench::{Bench, Serve, What};
 use crate::error::{Error, Exit, in_words};
 
 /// Measures, and prints what came out.
@@ -28,7 +29,8 @@ pub(crate) fn run(context: &Context, verb: &Bench) -> Result<Exit, Error> {
         )?;
     runtime.block_on(async {
         match verb.serve {
-            Some(how) => workers::serve(context, verb, how).await,
+            Some(Serve::Http) => http::serve(context, verb).await,
+            Some(how) => workers::serve(context, verb, how == Serve::Drain).await,
             None => measure(context, verb).await,
         }
     })
@@ -43,6 +45,7 @@ async fn measure(context: &Context, verb: &Bench) -> Result<Exit, Error> {
                 What::Enqueue => enqueue::run(context, verb, &scene).await,
                 What::Drain => drain::run(context, verb, &scene).await,
                 What::Generator => generator::run(context, verb, &scene).await,
+                What::Http => http::run(context, verb, &scene).await,
                 What::Latency => latency::run(context, verb, &scene).await,
             }
         } => done.map(|()| Exit::Ok),

@@ -147,14 +147,14 @@ struct Flowed {
 
 /// The median of the rounds, with the smallest and the largest.
 #[derive(Clone, Copy, Serialize)]
-struct Spread {
+pub(super) struct Spread {
     median: f64,
     min: f64,
     max: f64,
 }
 
 impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Self {
+    pub(super) fn of(values: impl Iterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = values.collect();
         sorted.sort_by(f64::total_cmp);
         let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
@@ -164,13 +164,13 @@ impl Spread {
         Self { median, min: at(0), max: at(sorted.len().saturating_sub(1)) }
     }
 
-    fn show(self) -> String {
+    pub(super) fn show(self) -> String {
         format!("{} [{} - {}]", grouped(self.median), grouped(self.min), grouped(self.max))
     }
 }
 
 /// A number with its thousands set apart.
-fn grouped(value: f64) -> String {
+pub(super) fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut shown = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -183,7 +183,7 @@ fn grouped(value: f64) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are far below 2^53")]
-fn number(count: u64) -> f64 {
+pub(super) fn number(count: u64) -> f64 {
     count as f64
 }
 
@@ -279,7 +279,7 @@ fn show(context: &Context, result: &Throughput<'_>) -> Result<(), Error> {
     )
 }
 
-fn percent(part: Duration, of: Duration) -> f64 {
+pub(super) fn percent(part: Duration, of: Duration) -> f64 {
     100.0 * part.as_secs_f64() / of.as_secs_f64()
 }
 

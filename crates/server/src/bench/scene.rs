@@ -139,6 +139,7 @@ impl Scene {
         command.arg(match serve {
             Serve::Stay => "stay",
             Serve::Drain => "drain",
+            Serve::Http => "http",
         });
         match &self.place {
             Place::File(directory) => directory.name_in(&mut command),

@@ -182,8 +182,9 @@ pub(super) fn worker_of(
     Ok(Worker::builder(Arc::clone(store), registry, env.clone()).concurrency(concurrency as usize))
 }
 
-/// What a worker process of `bench` does.
-pub(super) async fn serve(context: &Context, verb: &Bench, how: Serve) -> Result<Exit, Error> {
+/// What a worker process of `bench` does: runs jobs until its standard input ends; one that drains waits for a line first, and ends
+/// when there are none.
+pub(super) async fn serve(context: &Context, verb: &Bench, drains: bool) -> Result<Exit, Error> {
     let store = open_as_server(context, verb).await?;
     let run = Arc::new(AtomicU64::new(0));
     let counted = run.clone();
@@ -196,17 +197,17 @@ pub(super) async fn serve(context: &Context, verb: &Bench, how: Serve) -> Result
     })?;
     // A parent that is gone ends what follows.
     let _ = say(READY);
-    match how {
-        Serve::Stay => worker.run(Parent::listen().gone()).await?,
-        Serve::Drain => {
-            let mut go = String::new();
-            let read = std::io::stdin().read_line(&mut go);
-            if !read.is_ok_and(|bytes| bytes > 0) {
-                return Ok(Exit::Ok);
-            }
-            worker.until_empty().run(Parent::listen().gone()).await?
+    let worker = if drains {
+        let mut go = String::new();
+        let read = std::io::stdin().read_line(&mut go);
+        if !read.is_ok_and(|bytes| bytes > 0) {
+            return Ok(Exit::Ok);
         }
+        worker.until_empty()
+    } else {
+        worker
     };
+    worker.run(Parent::listen().gone()).await?;
     let _ = say(&(run.load(Ordering::Relaxed) % TOLD_EVERY).to_string());
     let _ = say(&noted.line());
     let _ = say(END);

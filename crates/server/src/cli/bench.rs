@@ -14,6 +14,8 @@ Examples:
   taskwright bench drain --history 10000000 --scheduled 1000000
   taskwright bench latency --rate 5000 --json
   taskwright bench generator --window 10000
+  taskwright bench http --clients 32 --backlog 1000000
+  taskwright bench http --clients 32 --streams 1000 --idle 10000 --rate 5
   taskwright bench drain --hold-snapshot --jobs 1000000
   taskwright bench enqueue --batch 1 --clients 4 --nodes 4 --compare-hints
 
@@ -22,7 +24,7 @@ and removes it. What lies around (--history, --scheduled, --backlog) is measured
 as a bulk fill leaves it: PostgreSQL has not analysed it, nor does until the
 round is over; --settled measures what autovacuum makes of it in time.")]
 pub(crate) struct Bench {
-    /// What to measure: enqueue, drain, generator or latency
+    /// What to measure: enqueue, drain, generator, latency or http
     #[arg(hide_possible_values = true)]
     pub(crate) what: What,
     /// Jobs of a round [default: 100000; one by one: 10000; latency: 1000]
@@ -40,7 +42,7 @@ pub(crate) struct Bench {
     /// Jobs that are enqueued together
     #[arg(long, value_name = "B", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000))]
     pub(crate) batch: u32,
-    /// Clients that enqueue at once, each with a store of its own
+    /// Clients that enqueue at once, each with a store of its own; http: connections
     #[arg(long, value_name = "N", default_value_t = 1, hide_short_help = true, value_parser = value_parser!(u32).range(1..=64))]
     pub(crate) clients: u32,
     /// generator: items that are made and not settled at any time
@@ -61,7 +63,13 @@ pub(crate) struct Bench {
     /// Vacuum and analyse what lies around before it is measured (PostgreSQL)
     #[arg(long, hide_short_help = true)]
     pub(crate) settled: bool,
-    /// latency: other jobs a second that flow through the same workers, and are measured, too
+    /// http: those who listen to events while requests are measured
+    #[arg(long, value_name = "N", default_value_t = 0, hide_short_help = true, value_parser = value_parser!(u32).range(0..=1_000))]
+    pub(crate) streams: u32,
+    /// http: connections that say nothing meanwhile
+    #[arg(long, value_name = "N", default_value_t = 0, hide_short_help = true, value_parser = value_parser!(u32).range(0..=10_500))]
+    pub(crate) idle: u32,
+    /// latency: other jobs a second that flow through the same workers, and are measured, too; http: events a second for who listens
     #[arg(long, value_name = "R", default_value_t = 0, value_parser = value_parser!(u64).range(0..=1_000_000))]
     pub(crate) rate: u64,
     /// drain: once more, while another session holds an old snapshot (PostgreSQL)
@@ -101,6 +109,8 @@ pub(crate) enum What {
     Generator,
     /// From the enqueue to the call of the handler.
     Latency,
+    /// Requests to the HTTP API.
+    Http,
 }
 
 /// What a worker process of `bench` does.
@@ -110,4 +120,6 @@ pub(crate) enum Serve {
     Stay,
     /// Waits for a line, and runs jobs until none is left or standard input ends.
     Drain,
+    /// Answers HTTP requests until standard input ends.
+    Http,
 }

@@ -29,6 +29,7 @@ mod operation;
 mod operations;
 mod pace;
 mod problem;
+mod readiness;
 mod reply;
 mod server;
 mod stall;

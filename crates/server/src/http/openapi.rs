@@ -46,7 +46,7 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
         debug_assert!(definitions.get(&name).is_none_or(|known| *known == schema), "two forms of {name}");
         definitions.insert(name, schema);
     }
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Taskwright",
@@ -67,7 +67,9 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
             },
         },
         "security": [{ "token": [] }, { "session": [] }],
-    })
+    });
+    in_plain_words(&mut document);
+    document
 }
 
 fn of(operation: &Operation, described: Described, namespace: &Schema) -> Value {
@@ -199,4 +201,49 @@ fn without_null(mut schema: Value) -> Value {
         schema.remove("default");
     }
     schema
+}
+
+/// Descriptions are what the code says of its types. Who reads the document has no use for examples in Rust, nor for links into it.
+fn in_plain_words(part: &mut Value) {
+    match part {
+        Value::Array(parts) => parts.iter_mut().for_each(in_plain_words),
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match field {
+                    Value::String(text) if name == "description" => *text = plain(text),
+                    field => in_plain_words(field),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn plain(text: &str) -> String {
+    let text = text.split("\n\n# ").next().unwrap_or_default();
+    let mut parts = text.split("[`");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once("`]").unwrap_or((part, ""));
+        let rest =
+            rest.strip_prefix('(').and_then(|rest| rest.split_once(')')).map_or(rest, |(_, rest)| rest);
+        plain.extend(["`", name, "`", rest]);
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_have_no_links_and_no_examples_in_them() {
+        let text = "A [`Tally`](taskwright_core::bulk::Tally), or [`None`] (of [two](x)).\n\nMore.\n\n# Example\n\n```\n```";
+        assert_eq!(plain(text), "A `Tally`, or `None` (of [two](x)).\n\nMore.");
+        let mut schema =
+            json!({"anyOf": [{"description": "[`A`]"}], "properties": {"description": {"type": "string"}}});
+        in_plain_words(&mut schema);
+        assert_eq!(schema["anyOf"][0]["description"], "`A`");
+        assert_eq!(schema["properties"]["description"]["type"], "string");
+    }
 }

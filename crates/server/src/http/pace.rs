@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,14 @@ pub(crate) struct Paces {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is counted of an address: of IPv6, where one machine has as many as it likes, the first 64 bits.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
 }
 
 /// Makes room in a map that is full.
@@ -86,7 +94,7 @@ impl Paces {
     ///
     /// When there were too many.
     pub(crate) fn stranger(&self, from: Option<IpAddr>, limits: &Limits, now_us: u64) -> Result<(), Problem> {
-        let Some(from) = from else { return Ok(()) };
+        let Some(from) = from.map(network) else { return Ok(()) };
         let mut strangers = lock(&self.strangers);
         bound(&mut strangers, |bucket| !bucket.is_full(now_us));
         let bucket = strangers.entry(from).or_insert(Bucket::FULL);
@@ -166,6 +174,7 @@ impl Paces {
     ///
     /// As for [`may_try`](Self::may_try).
     pub(crate) fn begin(&self, from: Option<IpAddr>, name: &str, now_us: u64) -> Result<Try<'_>, Problem> {
+        let from = from.map(network);
         self.may_try(from, name, now_us)?;
         let (mut by_name, mut by_address) = (lock(&self.by_name), lock(&self.by_address));
         bound(&mut by_name, |one| !one.is_past(now_us));
@@ -237,5 +246,22 @@ impl Drop for Held {
                 streams.remove(&self.who);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_ipv6_network_count_as_one() {
+        let paces = Paces::default();
+        let try_from = |text: &str| paces.begin(Some(text.parse().unwrap()), "alice", 0).is_ok();
+        let tries = (0..FREE_BY_NAME + 10).filter(|n| try_from(&format!("2001:db8::{n:x}"))).count();
+        assert!((1..=FREE_BY_NAME as usize + 1).contains(&tries), "{tries}");
+        assert!(!try_from("2001:db8::ffff:ffff:ffff:ffff"));
+        assert!(try_from("2001:db8:0:1::1"));
+        assert!(try_from("192.0.2.1"));
+        assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()), network("192.0.2.1".parse().unwrap()));
     }
 }

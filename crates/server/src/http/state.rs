@@ -19,6 +19,7 @@ use super::hosts::Hosts;
 use super::metrics::Metrics;
 use super::pace::Paces;
 use super::problem::{Problem, Sort};
+use super::readiness::Readiness;
 use super::tls::Tls;
 use super::watcher::Watcher;
 use crate::App;
@@ -94,6 +95,7 @@ pub(crate) struct Api {
     pub(crate) paces: Paces,
     authenticate: Box<dyn Authenticate>,
     known: Known,
+    readiness: Readiness,
     streams: Arc<Semaphore>,
     /// Room for connections.
     pub(super) connections: Arc<Semaphore>,
@@ -156,6 +158,7 @@ impl Api {
             paces: Paces::default(),
             authenticate,
             known: Known::default(),
+            readiness: Readiness::default(),
         })
     }
 
@@ -187,6 +190,11 @@ impl Api {
                 return;
             }
         }
+    }
+
+    /// Whether the store answers.
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.readiness.ask(&self.env, self.client.store(), self.limits().ready_time).await
     }
 
     /// The principals of the store.

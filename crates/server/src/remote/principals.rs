@@ -7,7 +7,9 @@ use taskwright_core::audit::{Entry, Link};
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::permission::CancelPolicy;
 use taskwright_core::token::SecretHash;
-use taskwright_core::{Actor, Grants, JobId, Namespace, NewJob, Owner, Timestamp, TokenId, UserName};
+use taskwright_core::{
+    Actor, Grants, JobId, Namespace, NewJob, Owner, Timestamp, TokenId, TokenName, UserName,
+};
 use taskwright_store::*;
 
 use super::http::{NO_BODY, NOTHING, items};
@@ -105,6 +107,7 @@ impl IdentityStore for RemoteStore {
         bootstrap(now: Timestamp, token: NewToken) -> bool;
         add_token(now: Timestamp, token: NewToken) -> bool;
         token(hash: SecretHash) -> Option<StoredToken>;
+        token_named(namespace: Option<Namespace>, name: TokenName) -> Option<StoredToken>;
         touch_token(now: Timestamp, token: TokenId) -> ();
         add_user(now: Timestamp, user: NewUser) -> bool;
         open_session(now: Timestamp, session: NewSession) -> bool;

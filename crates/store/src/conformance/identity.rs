@@ -137,6 +137,28 @@ pub async fn a_name_is_taken_once_in_its_namespace_until_it_is_revoked(harness: 
     assert!(add(&process, named(5, in_a())).await);
 }
 
+pub async fn the_token_of_a_name_is_the_one_that_is_not_revoked(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let ci = TokenName::new("ci").expect("a name");
+    let named = |n, rank: Rank| NewToken { name: ci.clone(), rank, ..token(n) };
+    let in_a = || Rank::In(namespace("a"), Role::Member);
+    let find = async |namespace: Option<&str>| {
+        let namespace = namespace.map(super::fixture::namespace);
+        let found = process.store().token_named(namespace, ci.clone()).await.expect("it is looked for");
+        found.map(|found| found.token.id)
+    };
+    add(&process, named(1, in_a())).await;
+    add(&process, NewToken { expires_at: Some(at(2)), ..named(2, Rank::Superuser) }).await;
+    assert_eq!(find(Some("a")).await, Some(token_id(1)));
+    assert_eq!(find(None).await, Some(token_id(2)), "a superuser's is of no namespace, and expired ones are told");
+    assert_eq!(find(Some("b")).await, None);
+
+    revoke(&process, 3, 1).await;
+    assert_eq!(find(Some("a")).await, None);
+    add(&process, named(3, in_a())).await;
+    assert_eq!(find(Some("a")).await, Some(token_id(3)), "the one that took its place");
+}
+
 pub async fn tokens_are_listed_newest_first_page_by_page(harness: &impl Harness) {
     let process = Process::start(harness).await;
     for n in 1..=5 {

@@ -305,6 +305,7 @@ macro_rules! conformance {
                 a_token_is_found_by_its_secret_as_it_was_made,
                 a_token_is_good_until_it_expires_or_is_revoked,
                 a_name_is_taken_once_in_its_namespace_until_it_is_revoked,
+                the_token_of_a_name_is_the_one_that_is_not_revoked,
                 tokens_are_listed_newest_first_page_by_page,
                 a_use_is_noted_and_an_earlier_one_is_not,
                 the_first_token_is_made_once_by_whoever_comes_first,

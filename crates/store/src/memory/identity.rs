@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::token::SecretHash;
-use taskwright_core::{CancelPolicy, Namespace, Timestamp, TokenId, UserName};
+use taskwright_core::{CancelPolicy, Namespace, Timestamp, TokenId, TokenName, UserName};
 
 use super::MemoryStore;
 use crate::Reply;
@@ -46,6 +46,18 @@ impl IdentityStore for MemoryStore {
     fn token(&self, hash: SecretHash) -> Reply<'_, Option<StoredToken>> {
         self.ask(|world| {
             Ok(world.identities.tokens.values().find(|stored| stored.token.hash == hash).cloned())
+        })
+    }
+
+    fn token_named(&self, namespace: Option<Namespace>, name: TokenName) -> Reply<'_, Option<StoredToken>> {
+        self.ask(move |world| {
+            let has_name = |stored: &&StoredToken| {
+                let token = &stored.token;
+                stored.revoked_at.is_none()
+                    && token.name == name
+                    && token.rank.namespace() == namespace.as_ref()
+            };
+            Ok(world.identities.tokens.values().find(has_name).cloned())
         })
     }
 

@@ -277,6 +277,10 @@ pub(super) fn by_hash() -> String {
     format!("SELECT {TOKEN_COLUMNS} FROM token WHERE hash = $1")
 }
 
+pub(super) fn named() -> String {
+    format!("SELECT {TOKEN_COLUMNS} FROM token WHERE namespace = $1 AND name = $2 AND revoked_at IS NULL")
+}
+
 pub(super) fn newest_tokens() -> String {
     format!("SELECT {TOKEN_COLUMNS} FROM token WHERE id < $1 ORDER BY id DESC LIMIT $2")
 }

@@ -44,6 +44,13 @@ impl IdentityStore for SqliteStore {
         self.readers.read(move |conn| first(conn, &by_hash(), [hash.as_bytes()], read_token))
     }
 
+    fn token_named(&self, namespace: Option<Namespace>, name: TokenName) -> Reply<'_, Option<StoredToken>> {
+        self.readers.read(move |conn| {
+            let namespace = namespace.as_ref().map_or("", Namespace::as_str);
+            first(conn, &named(), [namespace, name.as_str()], read_token)
+        })
+    }
+
     fn tokens(&self, before: Option<TokenId>, limit: usize) -> Reply<'_, Vec<StoredToken>> {
         self.readers.read(move |conn| {
             let before = before.map_or([0xff; 16], |before| *before.as_bytes());
@@ -297,6 +304,12 @@ fn read_session_view(row: &Row<'_>) -> rusqlite::Result<SessionView> {
 
 pub(super) fn by_hash() -> String {
     format!("SELECT {TOKEN_COLUMNS} FROM taskwright_token WHERE hash = ?1")
+}
+
+pub(super) fn named() -> String {
+    format!(
+        "SELECT {TOKEN_COLUMNS} FROM taskwright_token WHERE namespace = ?1 AND name = ?2 AND revoked_at IS NULL"
+    )
 }
 
 pub(super) fn newest_tokens() -> String {

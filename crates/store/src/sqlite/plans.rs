@@ -279,6 +279,7 @@ fn listings(conn: &Connection) -> Vec<(&'static str, String)> {
     all.push(("one job by id", format!("{} WHERE j.id = ?1", query::view_query())));
     all.push(("collect: consumed", submitter::consumed()));
     all.push(("principals: token", identity::by_hash()));
+    all.push(("principals: token of a name", identity::named()));
     all.push(("principals: tokens", identity::newest_tokens()));
     all.push(("principals: user", identity::by_name()));
     all.push(("principals: users", identity::users_after()));

@@ -7,7 +7,7 @@ use taskwright_core::audit::{Behalf, Entry, Link};
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
     Actor, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, Owner, QueueName,
-    ScheduleName, State, Timestamp, TokenId, Topic, UserName, Verdict, WorkerId,
+    ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName, Verdict, WorkerId,
 };
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::*;
@@ -166,6 +166,7 @@ impl IdentityStore for Broken {
         bootstrap(now: Timestamp, token: NewToken) -> bool;
         add_token(now: Timestamp, token: NewToken) -> bool;
         token(hash: SecretHash) -> Option<StoredToken>;
+        token_named(namespace: Option<Namespace>, name: TokenName) -> Option<StoredToken>;
         tokens(before: Option<TokenId>, limit: usize) -> Vec<StoredToken>;
         revoke_token(now: Timestamp, token: TokenId) -> Kept;
         touch_token(now: Timestamp, token: TokenId) -> ();

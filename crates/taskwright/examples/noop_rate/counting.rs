@@ -7,7 +7,8 @@ use std::time::Duration;
 use taskwright::core::audit::{Behalf, Entry, Link};
 use taskwright::core::token::SecretHash;
 use taskwright::core::{
-    CancelPolicy, EventId, Fingerprint, GeneratorName, ScheduleName, State, TokenId, Topic, UserName, Verdict,
+    CancelPolicy, EventId, Fingerprint, GeneratorName, ScheduleName, State, TokenId, TokenName, Topic,
+    UserName, Verdict,
 };
 use taskwright::store::{
     AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore, Change, Changed, Claim, Claimed, ClaimedJob,
@@ -357,6 +358,10 @@ impl IdentityStore for CountingStore {
     }
 
     fn token(&self, _: SecretHash) -> Reply<'_, Option<StoredToken>> {
+        reply(None)
+    }
+
+    fn token_named(&self, _: Option<Namespace>, _: TokenName) -> Reply<'_, Option<StoredToken>> {
         reply(None)
     }
 

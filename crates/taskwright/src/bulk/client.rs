@@ -5,7 +5,9 @@ use serde_json::Value;
 use taskwright_core::bulk::{self, OnFailure, State, Tally};
 use taskwright_core::generator::{Definition, Record};
 use taskwright_core::name::BulkTypeName;
-use taskwright_core::{Actor, Args, Error as Refused, JobId, Namespace, NewJob, Owner, Priority, QueueName};
+use taskwright_core::{
+    Actor, Args, Authority, Error as Refused, JobId, Namespace, NewJob, Owner, Priority, QueueName,
+};
 use taskwright_store::{
     Change, Changed, Filter, JobKey, JobView, NewBulk, NewGenerator, Page, Seen, StoredBulk,
 };
@@ -31,6 +33,7 @@ pub struct Bulk {
     id: Option<JobId>,
     namespace: Namespace,
     author: Option<Owner>,
+    authority: Option<Authority>,
     priority: Priority,
     window: u32,
     on_failure: OnFailure,
@@ -45,6 +48,7 @@ impl Bulk {
             id: None,
             namespace: Namespace::default(),
             author: None,
+            authority: None,
             priority: Priority::BULK,
             window: 1_000,
             on_failure: OnFailure::Continue,
@@ -85,6 +89,14 @@ impl Bulk {
     #[must_use]
     pub fn author(mut self, author: Owner) -> Self {
         self.author = Some(author);
+        self
+    }
+
+    /// By whose rights items are made: before each part of them it is asked again whether this one may create such a bulk, and once it
+    /// may not, the bulk stops and fails. For programs that create bulks for others. Default: those of the program itself.
+    #[must_use]
+    pub fn authority(mut self, authority: Option<Authority>) -> Self {
+        self.authority = authority;
         self
     }
 
@@ -181,6 +193,7 @@ impl Bulks {
             size: prepared.size,
             author: bulk.author.clone(),
             on_failure: bulk.on_failure,
+            authority: bulk.authority.clone(),
         };
         let new = self.new_bulk(bulk, definition.checked()?)?;
         let id = new.parent.id;

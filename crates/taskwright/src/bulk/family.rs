@@ -17,6 +17,7 @@ use crate::env::Env;
 use crate::generator::{
     AnyFamily, AnyGenerator, Item, Known, Looked, Looking, Poll, PollError, Polled, Polling, Settled,
 };
+use crate::identity::Authorities;
 
 /// Items that are cancelled by one call.
 const CANCELS: usize = 500;
@@ -70,6 +71,7 @@ impl AnyGenerator for BulkGenerator {
                     tracing::debug!(parent = %self.parent, %error, "the parent of a bulk was not looked at");
                 }
             }
+            self.ask_again(&mut state, &looking).await?;
             if state.cancelled && looking.record.counts.outstanding() > 0 {
                 let cancelling = cancel_items(looking.store, looking.env, looking.definition);
                 if let Some(Err(error)) = looking.env.timeout(CANCELLING_MAX, cancelling).await {
@@ -91,6 +93,20 @@ impl AnyGenerator for BulkGenerator {
 }
 
 impl BulkGenerator {
+    /// Asks whether whoever created the bulk may have its items made now. When that cannot be told, none are.
+    async fn ask_again(&self, state: &mut State, looking: &Looking<'_>) -> Result<(), PollError> {
+        let Some(authority) = state.definition.authority.clone().filter(|_| state.goes_on()) else {
+            return Ok(());
+        };
+        let Looking { store, env, definition, .. } = looking;
+        let authorities = Authorities::read(store, env.now(), [authority.clone()]).await?;
+        if !authorities.allow(Some(&authority), state.definition.making(&definition.namespace)) {
+            tracing::warn!(parent = %self.parent, %authority, "a bulk stops: who created it may not have this any more");
+            state.forbid(&authority);
+        }
+        Ok(())
+    }
+
     async fn make(&self, poll: Poll, env: Env) -> Result<Polled, PollError> {
         let mut state = read(poll.state.clone())?;
         if !state.goes_on() {

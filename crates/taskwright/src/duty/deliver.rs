@@ -13,11 +13,11 @@ use taskwright_core::{GeneratorName, Namespace, Topic};
 use taskwright_store::{Error, Listening, Reply, ScheduleWrite, SharedStore, StoredEvent};
 use tokio::sync::Mutex;
 
-use super::fire::{behind, states};
+use super::fire::behind;
 use super::lead::Terms;
 use super::runner::{Duty, Next};
 use crate::env::{Env, micros};
-use crate::schedule::{Decider, Listener, open_ids};
+use crate::schedule::{Decider, Facts, Listener};
 
 /// Events of one call.
 const EVENTS_MAX: usize = 200;
@@ -73,12 +73,12 @@ impl Deliver {
     async fn deliver(&self, env: &Env, events: &[StoredEvent]) -> Result<Option<usize>, Error> {
         // After the events: whoever was registered before one of them was emitted is among these.
         let listeners = self.store.listeners().await?;
-        let states = states(&self.store, listeners.iter().flat_map(open_ids).collect()).await?;
+        let facts = Facts::read(&self.store, env.now(), &listeners).await?;
         let mut listeners: Vec<Listener> =
-            listeners.into_iter().filter_map(|stored| Listener::new(stored, &states)).collect();
+            listeners.into_iter().filter_map(|stored| Listener::new(stored, &facts)).collect();
         let waits = listeners.iter().filter(|listener| listener.is_alarm());
         let alarms = waits.map(|listener| listener.stored.name.to_string()).collect();
-        let decider = Decider { env, now: env.now(), custom: &self.custom, alarms: &alarms };
+        let decider = Decider { env, now: env.now(), custom: &self.custom, alarms: &alarms, facts: &facts };
         let (mut fired, mut delivered) = (0, 0);
         for event in events {
             if fired >= FIRINGS_MAX {

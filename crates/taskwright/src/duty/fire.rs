@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use taskwright_core::Timestamp;
 use taskwright_core::trigger::CustomTriggers;
-use taskwright_core::{JobId, State, Timestamp};
 use taskwright_store::{DueSchedules, Error, Reply, ScheduleKey, SharedStore, StoredSchedule, Written};
 
 use super::lead::Terms;
 use super::runner::{Duty, Next};
 use crate::attempt::lock;
 use crate::env::Env;
-use crate::schedule::{Decider, Due, open_ids};
+use crate::schedule::{Decider, Due, Facts};
 
 /// Schedules that are written by one call.
 const SCHEDULES_MAX: usize = 500;
@@ -66,9 +66,9 @@ impl Fire {
 
     /// Fires what is due as far as it is known here; when to look again, `None` when nobody here can say.
     async fn fire(&self, env: &Env, due: &DueSchedules) -> Result<Option<Timestamp>, Error> {
-        let states = states(&self.store, due.schedules.iter().flat_map(open_ids).collect()).await?;
+        let facts = Facts::read(&self.store, env.now(), &due.schedules).await?;
         let now = env.now();
-        let decider = Decider { env, now, custom: &self.custom, alarms: &HashSet::new() };
+        let decider = Decider { env, now, custom: &self.custom, alarms: &HashSet::new(), facts: &facts };
         let mut writes = Vec::with_capacity(due.schedules.len());
         let mut soonest = due.next;
         let mut passed = 0;
@@ -78,7 +78,7 @@ impl Fire {
                 soonest = earlier(soonest, stored.next);
                 break;
             }
-            let write = match decider.due(stored, &states) {
+            let write = match decider.due(stored) {
                 Due::Write(write) => write,
                 Due::Leave(why) => {
                     self.leave(stored, &why);
@@ -138,18 +138,6 @@ pub(super) fn behind(terms: Option<&Terms>, env: &Env) -> Duration {
         }
         _ => Duration::ZERO,
     }
-}
-
-/// The states of jobs, by id.
-pub(super) async fn states(
-    store: &SharedStore,
-    jobs: Vec<JobId>,
-) -> Result<HashMap<JobId, Option<State>>, Error> {
-    if jobs.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let states = store.states(jobs.clone()).await?;
-    Ok(jobs.into_iter().zip(states).collect())
 }
 
 fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {

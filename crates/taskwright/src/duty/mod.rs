@@ -36,14 +36,13 @@ use std::time::Duration;
 use taskwright_core::trigger::CustomTriggers;
 use taskwright_core::{Retention, WorkerId};
 use taskwright_store::{LostWorker, SharedStore};
-use tokio::sync::Notify;
 
 use self::deliver::Deliver;
 use self::fire::Fire;
 use self::generate::Generate;
 use self::lead::{Lead, Led, Terms};
 use self::promote::Promote;
-use self::reclaim::Reclaim;
+use self::reclaim::{Haste, Reclaim};
 use self::turns::Turns;
 use crate::env::{Env, Spawned};
 use crate::generator::GeneratorSet;
@@ -85,7 +84,7 @@ impl Default for DutyConfig {
 pub struct Duties {
     store: SharedStore,
     node: WorkerId,
-    reclaim: Arc<Notify>,
+    haste: Arc<Haste>,
     runners: Vec<Spawned<()>>,
     turns: Arc<Turns>,
     env: Env,
@@ -114,7 +113,8 @@ impl Duties {
         on_lost: impl Fn(&LostWorker) + Send + Sync + 'static,
     ) -> Self {
         let store = || Arc::clone(store);
-        let reclaim = Arc::new(Notify::new());
+        let reclaim = Reclaim::new(store(), config.reclaim_every, Box::new(on_lost));
+        let (haste, hurried) = (reclaim.haste(), reclaim.haste().asked());
         let node = env.worker_id();
         let (lead, terms) = Lead::new(store(), node);
         let promote = Led::new(Promote::new(store()), terms.clone());
@@ -123,12 +123,7 @@ impl Duties {
         let mut runners = vec![
             runner::spawn(env, store(), lead, None),
             runner::spawn(env, store(), promote, None),
-            runner::spawn(
-                env,
-                store(),
-                Reclaim::new(store(), config.reclaim_every, Box::new(on_lost)),
-                Some(Arc::clone(&reclaim)),
-            ),
+            runner::spawn(env, store(), reclaim, Some(hurried)),
             runner::spawn(env, store(), fire, None),
             runner::spawn(env, store(), deliver, None),
         ];
@@ -137,12 +132,12 @@ impl Duties {
         let turns = generate.turns();
         runners.push(runner::spawn(env, store(), generate, Some(over)));
         runners.extend(config.sources.iter().map(|source| run_source(&store(), env, source, &terms)));
-        Self { store: store(), node, reclaim, runners, turns, env: env.clone() }
+        Self { store: store(), node, haste, runners, turns, env: env.clone() }
     }
 
-    /// Looks for lost workers at once: for whoever has just seen one die.
+    /// Looks for lost workers at once, and again soon: for whoever has just seen one die.
     pub fn reclaim_now(&self) {
-        self.reclaim.notify_one();
+        self.haste.hurry();
     }
 
     /// Ends the duties in good order: if this node led, another can do so at once, and ask the generators that this one was asking.

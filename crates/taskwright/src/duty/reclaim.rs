@@ -1,16 +1,60 @@
 //! Finds workers that are gone, and hands their jobs on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use taskwright_store::{LostWorker, Reply, SharedStore};
+use tokio::sync::Notify;
 
 use super::runner::{Duty, Next};
 use crate::env::Env;
+
+/// How soon it looks again after somebody has seen a worker die, and after its own start: 10 ms, 20 ms and so on.
+///
+/// A process that is killed just when it starts a command leaves a copy of itself behind, until that has become the command; and
+/// for so long the copy holds what the worker was seen by.
+const SOON: [Duration; 5] = [
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(40),
+    Duration::from_millis(80),
+    Duration::from_millis(160),
+];
 
 pub(super) struct Reclaim {
     store: SharedStore,
     every: Duration,
     on_lost: OnLost,
+    haste: Arc<Haste>,
+}
+
+/// Makes it look at once, and again soon.
+#[derive(Default)]
+pub(super) struct Haste {
+    asked: Arc<Notify>,
+    /// How many of the soon looks were made.
+    made: AtomicUsize,
+}
+
+impl Haste {
+    /// Somebody has seen a worker die.
+    pub(super) fn hurry(&self) {
+        self.made.store(0, Ordering::Relaxed);
+        self.asked.notify_one();
+    }
+
+    /// What asks for a look at once.
+    pub(super) fn asked(&self) -> Arc<Notify> {
+        Arc::clone(&self.asked)
+    }
+
+    /// When to look again, if that is soon.
+    fn next(&self) -> Option<Duration> {
+        let soon = SOON.get(self.made.load(Ordering::Relaxed))?;
+        self.made.fetch_add(1, Ordering::Relaxed);
+        Some(*soon)
+    }
 }
 
 /// What is called for each worker that was found gone.
@@ -18,7 +62,12 @@ pub(super) type OnLost = Box<dyn Fn(&LostWorker) + Send + Sync>;
 
 impl Reclaim {
     pub(super) fn new(store: SharedStore, every: Duration, on_lost: OnLost) -> Self {
-        Self { store, every, on_lost }
+        Self { store, every, on_lost, haste: Arc::default() }
+    }
+
+    /// What makes it hurry.
+    pub(super) fn haste(&self) -> Arc<Haste> {
+        Arc::clone(&self.haste)
     }
 }
 
@@ -42,20 +91,41 @@ impl Duty for Reclaim {
                 );
                 (self.on_lost)(&lost);
             }
-            Ok(Next::After(reclaimed.look_again_in.map_or(self.every, |soon| soon.min(self.every))))
+            let soonest = reclaimed.look_again_in.into_iter().chain(self.haste.next()).min();
+            Ok(Next::After(soonest.map_or(self.every, |soon| soon.min(self.every))))
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use taskwright_store::memory::MemoryStore;
     use taskwright_store::{NewWorker, WorkerState};
 
     use super::*;
     use crate::testing::simulate;
+
+    #[test]
+    fn after_a_death_it_looks_again_soon_for_a_process_that_is_not_quite_gone() {
+        simulate(1, async |sim| {
+            let (env, every) = (sim.env(), Duration::from_millis(500));
+            let duty = Reclaim::new(Arc::new(MemoryStore::new()), every, Box::new(|_| ()));
+            let look = async || match duty.run_once(&env).await.unwrap() {
+                Next::After(pause) => pause.as_millis(),
+                next => panic!("{next:?}"),
+            };
+            let (mut at_first, mut after_a_death) = (Vec::new(), Vec::new());
+            for _ in 0..7 {
+                at_first.push(look().await);
+            }
+            duty.haste().hurry();
+            for _ in 0..7 {
+                after_a_death.push(look().await);
+            }
+            assert_eq!(at_first, [10, 20, 40, 80, 160, 500, 500]);
+            assert_eq!(after_a_death, at_first);
+        });
+    }
 
     #[test]
     fn a_worker_whose_lease_ran_out_is_found_once() {
@@ -76,7 +146,7 @@ mod tests {
             let state = async || store.workers().await.unwrap()[0].state;
 
             sim.advance(lease).await;
-            assert_eq!(duty.run_once(&env).await.unwrap(), Next::After(Duration::from_millis(500)));
+            duty.run_once(&env).await.unwrap();
             assert_eq!(state().await, WorkerState::Alive);
             sim.advance(Duration::from_micros(1)).await;
             duty.run_once(&env).await.unwrap();

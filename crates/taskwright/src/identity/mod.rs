@@ -3,6 +3,7 @@
 //! Made by [`Client::identities`]. What somebody *may* do is said by [`taskwright_core::permission`]; here is who it is. Nothing here
 //! says why somebody was not let in: an unknown token, one that has expired and one that was revoked are answered the same.
 
+mod authority;
 mod password;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::client::Client;
 use crate::env::Env;
 use crate::error::Error;
 
+pub(crate) use self::authority::Authorities;
 pub use self::password::HASHES_AT_ONCE_MAX;
 
 /// A session that is not used for so long is over: 12 h.

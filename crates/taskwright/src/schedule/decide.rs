@@ -1,19 +1,18 @@
 //! From what is due to what is written: the plan of the domain, with the jobs that it makes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use taskwright_core::schedule::{
     EventValues, Firing, FiringValues, OpenJobs, Plan, PlanLimits, SkipReason, Skipped, fire_for_event, plan,
 };
 use taskwright_core::trigger::CustomTriggers;
-use taskwright_core::{
-    Error as Refused, EventId, JobId, NewJob, Schedule, State, Timestamp, Trigger, TriggerId,
-};
+use taskwright_core::{Error as Refused, EventId, JobId, NewJob, Schedule, Timestamp, Trigger, TriggerId};
 use taskwright_store::{
     Fires, NewEvent, NewFiring, Previous, ScheduleWrite, SkippedRun, StoredEvent, StoredSchedule,
 };
 
+use super::facts::Facts;
 use super::view::ScheduleView;
 use super::{target, written};
 use crate::env::Env;
@@ -36,6 +35,8 @@ pub(crate) struct Decider<'a> {
     pub(crate) custom: &'a CustomTriggers,
     /// The names of the schedules that wait for ends of jobs, of all namespaces.
     pub(crate) alarms: &'a HashSet<String>,
+    /// What was read for them.
+    pub(crate) facts: &'a Facts,
 }
 
 /// The event that fires a schedule.
@@ -47,16 +48,16 @@ pub(super) struct Fired<'a> {
 }
 
 impl Decider<'_> {
-    /// What a schedule that is due does; `states` are those of its open jobs.
+    /// What a schedule that is due does.
     ///
     /// What this program does not know, a newer definition or somebody else's trigger rule, is left as it is, and stays due: a
     /// node that knows it finds it so.
-    pub(crate) fn due(&self, stored: &StoredSchedule, states: &HashMap<JobId, Option<State>>) -> Due {
+    pub(crate) fn due(&self, stored: &StoredSchedule) -> Due {
         let mut view = match ScheduleView::read(stored) {
             Ok(view) => view,
             Err(error) => return Due::Leave(error.to_string()),
         };
-        drop_ended(&mut view, states);
+        drop_ended(&mut view, self.facts);
         let planned = plan(&view.schedule, &view.state, self.now, &PlanLimits::new(self.custom));
         let mut unknown = None;
         for fault in &planned.faults {
@@ -135,18 +136,28 @@ impl Decider<'_> {
         let mut state = planned.new_state;
         let mut firings: Vec<NewFiring> = planned.skipped.iter().map(skipped).collect();
         let mut cancel = Vec::new();
+        let event_id = event.as_ref().map(|event| event.stored.event.id);
+        let is_allowed = planned.firings.is_empty() || self.facts.allow(&view.schedule);
+        if !is_allowed {
+            let origin = &view.schedule.origin;
+            tracing::warn!(schedule = %stored.name, %origin, "a schedule does not fire: who registered it may not have that any more");
+        }
         for firing in planned.firings {
+            if !is_allowed {
+                firings.push(not_made(&firing, event_id, SkipReason::Forbidden));
+                continue;
+            }
             if firing.cancel_previous {
                 cancel.append(&mut state.open.clone());
             }
             match job(self.env, self.now, &view.schedule, &firing, event.as_ref()) {
                 Ok(job) => {
                     state.opened(&view.schedule, job.id);
-                    firings.push(new_firing(firing, event.as_ref().map(|event| event.stored.event.id), job));
+                    firings.push(new_firing(firing, event_id, job));
                 }
                 Err(error) => {
                     tracing::error!(schedule = %stored.name, %error, "a schedule cannot make its job");
-                    firings.push(refused(&firing, event.as_ref().map(|event| event.stored.event.id)));
+                    firings.push(not_made(&firing, event_id, SkipReason::Refused));
                 }
             }
         }
@@ -180,10 +191,10 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// A schedule as it was read; `None`, with a warning, when it is not understood here.
-    pub(crate) fn new(stored: StoredSchedule, states: &HashMap<JobId, Option<State>>) -> Option<Self> {
+    pub(crate) fn new(stored: StoredSchedule, facts: &Facts) -> Option<Self> {
         match ScheduleView::read(&stored) {
             Ok(mut view) => {
-                drop_ended(&mut view, states);
+                drop_ended(&mut view, facts);
                 Some(Self { stored, view, write: None })
             }
             Err(error) => {
@@ -220,21 +231,8 @@ impl Listener {
     }
 }
 
-/// The jobs of a schedule of which its next firing depends.
-pub(crate) fn open_ids(stored: &StoredSchedule) -> Vec<JobId> {
-    match ScheduleView::read(stored) {
-        Ok(view) if view.schedule.minds_open_jobs() => view.state.open,
-        _ => Vec::new(),
-    }
-}
-
-fn drop_ended(view: &mut ScheduleView, states: &HashMap<JobId, Option<State>>) {
-    let is_open = |id: &JobId| match states.get(id) {
-        Some(Some(state)) => !state.is_terminal(),
-        Some(None) => false,
-        None => true,
-    };
-    view.state.open.retain(is_open);
+fn drop_ended(view: &mut ScheduleView, facts: &Facts) {
+    view.state.open.retain(|id| facts.is_open(*id));
 }
 
 fn open_jobs(view: &ScheduleView) -> OpenJobs {
@@ -301,8 +299,9 @@ fn new_firing(firing: Firing, event: Option<EventId>, job: NewJob) -> NewFiring 
     }
 }
 
-fn refused(firing: &Firing, event: Option<EventId>) -> NewFiring {
-    let run = SkippedRun { to: firing.due, count: 1, exact: true, reason: SkipReason::Refused };
+/// An occurrence of which nothing is made, for this reason.
+fn not_made(firing: &Firing, event: Option<EventId>, reason: SkipReason) -> NewFiring {
+    let run = SkippedRun { to: firing.due, count: 1, exact: true, reason };
     NewFiring {
         trigger: firing.trigger.clone(),
         due: firing.due,

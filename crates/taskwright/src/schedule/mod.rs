@@ -4,6 +4,7 @@
 //! node may, and one is heard. Its jobs are jobs like any other.
 
 mod decide;
+mod facts;
 mod register;
 mod view;
 
@@ -15,7 +16,8 @@ use taskwright_store::{
     StoredSchedule, Target, Written,
 };
 
-pub(crate) use self::decide::{Decider, Due, Listener, open_ids};
+pub(crate) use self::decide::{Decider, Due, Listener};
+pub(crate) use self::facts::Facts;
 pub use self::register::Registration;
 pub use self::view::{ScheduleStatus, ScheduleView};
 use crate::client::Client;

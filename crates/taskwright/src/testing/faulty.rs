@@ -9,7 +9,7 @@ use taskwright_core::audit::{Behalf, Entry, Link};
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
     Actor, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, Owner, QueueName,
-    ScheduleName, State, Timestamp, TokenId, Topic, UserName, Verdict, WorkerId,
+    ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName, Verdict, WorkerId,
 };
 use taskwright_store::{
     AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore, Change, Changed, Claim, Claimed, Collect,
@@ -62,9 +62,11 @@ pub enum Call {
     EndedItems,
     CommitGenerator,
     Collect,
+    ReadHead,
     ReadLog,
     RollUp,
     WakeWebhooks,
+    ReadUser,
     TouchToken,
     TouchSession,
     SealAudit,
@@ -374,7 +376,7 @@ impl WebhookStore for FaultyStore {
     }
 
     fn log_head(&self) -> Reply<'_, i64> {
-        self.store.log_head()
+        self.run(Call::ReadHead, move || self.store.log_head())
     }
 
     fn read_log(&self, read: ReadLog) -> Reply<'_, LogPage> {
@@ -474,6 +476,10 @@ impl IdentityStore for FaultyStore {
         self.store.token(hash)
     }
 
+    fn token_named(&self, namespace: Option<Namespace>, name: TokenName) -> Reply<'_, Option<StoredToken>> {
+        self.store.token_named(namespace, name)
+    }
+
     fn tokens(&self, before: Option<TokenId>, limit: usize) -> Reply<'_, Vec<StoredToken>> {
         self.store.tokens(before, limit)
     }
@@ -491,7 +497,7 @@ impl IdentityStore for FaultyStore {
     }
 
     fn user(&self, name: UserName) -> Reply<'_, Option<StoredUser>> {
-        self.store.user(name)
+        self.run(Call::ReadUser, move || self.store.user(name))
     }
 
     fn users(&self, after: Option<UserName>, limit: usize) -> Reply<'_, Vec<StoredUser>> {

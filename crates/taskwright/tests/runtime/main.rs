@@ -36,6 +36,7 @@ mod order_follows_priority;
 mod orders_are_obeyed;
 mod panics_stay_in_their_attempt;
 mod principals_prove_who_they_are;
+mod rights_are_asked_again;
 mod schedules_fire;
 mod schedules_follow_their_policies;
 mod schedules_survive_nodes_and_clocks;

@@ -70,6 +70,9 @@ fn facts(output: &Output, view: &BulkView, now: Timestamp) -> Result<(), Error> 
     if let Some(author) = &definition.author {
         fact(output, "author", text::one_line(author.as_str()))?;
     }
+    if let Some(authority) = &definition.authority {
+        fact(output, "by rights of", format!("{authority}, asked again before each part"))?;
+    }
     if let Some(generator) = &view.generator {
         let record = &generator.record;
         if let Some(paused) = &record.paused {

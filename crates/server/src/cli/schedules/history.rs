@@ -195,6 +195,7 @@ fn skipped(run: &SkippedRun) -> String {
         SkipReason::Overlap => "the job before it was not over",
         SkipReason::Ended => "outside its window, or after its last firing",
         SkipReason::Refused => "its arguments were refused",
+        SkipReason::Forbidden => "who registered it may not have it any more",
     };
     match run.count {
         1 => why.to_owned(),

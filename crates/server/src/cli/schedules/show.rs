@@ -180,6 +180,7 @@ fn definition(output: &Output, schedule: &Schedule, now: Timestamp) -> Result<()
             Origin::Code => "a program".to_owned(),
             Origin::Cli => "the command line".to_owned(),
             Origin::Config { file } => text::one_line(file),
+            Origin::Principal { by } => format!("{by}, as long as it may"),
         },
     )
 }

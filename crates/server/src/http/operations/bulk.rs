@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use taskwright::bulk::{Bulk, BulkSet, BulkView, Bulks, OnFailure};
 use taskwright_core::Permission as P;
 use taskwright_core::name::BulkTypeName;
-use taskwright_core::{JobId, Namespace, Owner, Priority};
+use taskwright_core::{Authority, JobId, Namespace, Owner, Priority};
 use taskwright_store::JobKey;
 
 use super::page_size;
@@ -173,6 +173,7 @@ async fn create(call: Call<Nothing, Nothing, NewBulk>) -> Result<Created<Made>, 
     if let Some(owner) = call.caller.owner().or(new.owner) {
         bulk = bulk.author(owner);
     }
+    bulk = bulk.authority(Authority::of(call.caller.principal()));
     let bulks = call.acting(Some(&namespace), &new.kind).bulks(&BulkSet::built_in());
     Ok(Created(Made { id: bulks.create(bulk).await? }))
 }
@@ -230,6 +231,9 @@ async fn cancel(call: Call<Named, Nothing, Why>) -> Result<Json<Changed>, Proble
 
 async fn retry(call: Call<Named>) -> Result<Json<Retried>, Problem> {
     let view = found(&call).await?;
+    if let Some(kind) = view.definition.making(&view.parent.namespace).kind {
+        super::jobs::check_command(&call, kind)?;
+    }
     let id = view.parent.id;
     Ok(Json(Retried { id, retried: changing(&call, &view).retry(id, &call.actor()).await? }))
 }

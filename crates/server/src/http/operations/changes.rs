@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use taskwright_core::Permission as P;
+use taskwright_core::authority::may_run;
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::time::parse_duration;
 use taskwright_core::{JobId, Namespace, Priority, State, Timestamp};
@@ -204,6 +205,9 @@ async fn change_one<A: Ask>(call: Call<Named, Nothing, A>) -> Result<Json<Became
     let job = call.job(id).await?.view;
     let (now, actor) = (call.now(), call.actor());
     let change = ask.change(now)?;
+    if has_run(&change) {
+        super::jobs::check_command(&call, job.kind.as_str())?;
+    }
     let reason = super::reason(ask.reason())?;
     let acting = call.acting(Some(&job.namespace), id);
     match acting.store().change(now, vec![id], change, actor, reason).await?.pop() {
@@ -229,7 +233,7 @@ async fn change_many<A: AskMany>(call: Call<Nothing, Nothing, A>) -> Result<Json
     seen.retain(|seen| named.insert(seen.id));
     let asked: Vec<JobId> = ids.iter().copied().chain(seen.iter().map(|seen| seen.id)).collect();
     let mut became = HashMap::with_capacity(asked.len());
-    for (namespace, allowed) in sort_out(&call, &asked, &mut became).await? {
+    for (namespace, allowed) in sort_out(&call, &change, &asked, &mut became).await? {
         let ours: Vec<JobId> = ids.iter().copied().filter(|id| allowed.contains(id)).collect();
         let places: Vec<Seen> =
             seen.iter().filter(|seen| allowed.contains(&seen.id)).map(Seen::from).collect();
@@ -248,6 +252,11 @@ async fn change_many<A: AskMany>(call: Call<Nothing, Nothing, A>) -> Result<Json
     Ok(Items::all(asked.into_iter().map(&mut told).collect()))
 }
 
+/// Whether a job is run by that which would not be otherwise: then whoever asks must have the right to have such a job at all.
+fn has_run(change: &Change) -> bool {
+    matches!(change, Change::Redo { .. } | Change::Release | Change::Free)
+}
+
 /// What is changed, for the audit: the job, or how many.
 fn described(ours: &[JobId], places: &[Seen], count: usize) -> String {
     let first = ours.first().copied().or_else(|| places.first().map(|place| place.id));
@@ -262,6 +271,7 @@ fn described(ours: &[JobId], places: &[Seen], count: usize) -> String {
 /// done; what there is not, and what they may not see, look the same.
 async fn sort_out<R, Q, B>(
     call: &Call<R, Q, B>,
+    change: &Change,
     ids: &[JobId],
     became: &mut HashMap<JobId, Changed>,
 ) -> Result<BTreeMap<Namespace, HashSet<JobId>>, Problem> {
@@ -276,7 +286,8 @@ async fn sort_out<R, Q, B>(
             if !call.sees(P::JobsView, &job.namespace, owner) {
                 continue;
             }
-            if call.may(&job.namespace, owner, &mut policies).await? {
+            let is_runnable = !has_run(change) || may_run(call.caller.principal(), job.kind.as_str());
+            if is_runnable && call.may(&job.namespace, owner, &mut policies).await? {
                 allowed.entry(job.namespace).or_default().insert(job.id);
             } else {
                 became.insert(job.id, Changed::Skipped("you may not do that with it".to_owned()));

@@ -7,7 +7,7 @@ use taskwright::schedule::{ScheduleView, Schedules};
 use taskwright_core::Permission as P;
 use taskwright_core::schedule::Origin;
 use taskwright_core::trigger::read_moment;
-use taskwright_core::{Schedule, ScheduleName, State, Timestamp};
+use taskwright_core::{Authority, Schedule, ScheduleName, State, Timestamp};
 use taskwright_store::ScheduleKey;
 
 use super::page_size;
@@ -208,9 +208,12 @@ async fn put(call: Call<Nothing, Manner, Schedule>) -> Result<Created<Registered
         ));
     }
     schedule.namespace = namespace;
-    if matches!(schedule.origin, Origin::Config { .. }) {
-        let fix = "leave `origin` out";
-        return Err(Problem::invalid("the schedule's origin", "only `up` says that of its own file", fix));
+    if !matches!(schedule.origin, Origin::Code | Origin::Cli) {
+        let why = "the server says itself who registers it, and `up` what its config file brings";
+        return Err(Problem::invalid("the schedule's origin", why, "leave `origin` out"));
+    }
+    if let Some(by) = Authority::of(call.caller.principal()) {
+        schedule.origin = Origin::Principal { by };
     }
     let kind = schedule.kind.as_str();
     super::jobs::check_command(&call, kind)?;
@@ -246,6 +249,7 @@ struct ByHand {
 
 async fn fire(call: Call<Named, Nothing, ByHand>) -> Result<Created<Made>, Problem> {
     let view = found(&call).await?;
+    super::jobs::check_command(&call, view.schedule.kind.as_str())?;
     let zone = view.schedule.triggers.iter().find_map(|named| named.trigger.zone());
     let at = call.body.at.as_deref().map(|text| read_moment(text, zone)).transpose()?;
     let schedule = call.path.name.clone();

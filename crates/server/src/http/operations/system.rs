@@ -72,14 +72,9 @@ async fn ready(call: Call) -> Result<Text, Problem> {
     if call.api.is_stopping() {
         return Err(Problem::shutting_down());
     }
-    let asked = call.api.env.timeout(call.api.limits().ready_time, call.store().log_head()).await;
-    match asked {
-        Some(Ok(_)) => Ok(Text("ok\n".to_owned())),
-        Some(Err(error)) => {
-            tracing::warn!(%error, "the store does not answer");
-            Err(not_ready())
-        }
-        None => Err(not_ready()),
+    match call.api.is_ready().await {
+        true => Ok(Text("ok\n".to_owned())),
+        false => Err(not_ready()),
     }
 }
 

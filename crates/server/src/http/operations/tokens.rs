@@ -1,5 +1,7 @@
 //! `/api/v1/tokens`: make tokens, list and revoke them. A secret is told once, by the answer to whoever had it made.
 
+use std::time::Duration;
+
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -135,6 +137,7 @@ async fn create(call: Call<Nothing, Nothing, NewToken>) -> Result<Created<TokenM
         ));
     }
     let good_for = new.expires.as_deref().map(parse_duration).transpose()?;
+    outlives_nobody(&call, good_for)?;
     let acting = call.acting(rank.namespace(), &new.name);
     let request = TokenRequest { scopes, good_for, ..TokenRequest::new(new.name.clone(), rank) };
     match acting.identities().create_token(&by, request).await? {
@@ -146,6 +149,22 @@ async fn create(call: Call<Nothing, Nothing, NewToken>) -> Result<Created<TokenM
             "choose another name, or revoke that one",
         )),
     }
+}
+
+/// Refuses a token that would be good for longer than the one that makes it: who has that one for a time could keep a way in.
+fn outlives_nobody<R, Q, B>(call: &Call<R, Q, B>, good_for: Option<Duration>) -> Result<(), Problem> {
+    let Some(until) = call.caller.expires_at().filter(|_| call.caller.token().is_some()) else {
+        return Ok(());
+    };
+    if good_for.is_some_and(|span| call.now().plus(span) <= until) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Sort::Forbidden,
+        "the token",
+        format!("it would be good for longer than yours, which expires at {until}"),
+        "say for how long with \"expires\": \"1h\", or have somebody make it whose token does not expire",
+    ))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -3,11 +3,14 @@
 mod answers;
 mod connections;
 mod document;
+mod guarded;
 mod jobs;
+mod limits;
 mod live;
 mod matrix;
 mod nobody_gets_in;
 mod resources;
+mod rights;
 mod security;
 mod shutdown;
 mod tenants;

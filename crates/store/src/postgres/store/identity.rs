@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 
 use taskwright_core::audit::{Entry, Link};
 use taskwright_core::token::SecretHash;
-use taskwright_core::{Actor, CancelPolicy, JobId, Namespace, NewJob, Owner, Timestamp, TokenId, UserName};
+use taskwright_core::{
+    Actor, CancelPolicy, JobId, Namespace, NewJob, Owner, Timestamp, TokenId, TokenName, UserName,
+};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::super::schedule::page;
@@ -40,6 +42,15 @@ impl IdentityStore for PostgresStore {
             let hash = hash.as_bytes().as_slice();
             let rows = self.look(&identity::by_hash(), &[(&hash, Type::BYTEA)]).await?;
             rows.first().map(identity::read_token).transpose()
+        })
+    }
+
+    fn token_named(&self, namespace: Option<Namespace>, name: TokenName) -> Reply<'_, Option<StoredToken>> {
+        Box::pin(async move {
+            let namespace = namespace.as_ref().map_or("", Namespace::as_str);
+            let values: [(&(dyn ToSql + Sync), Type); 2] =
+                [(&namespace, Type::TEXT), (&name.as_str(), Type::TEXT)];
+            self.look(&identity::named(), &values).await?.first().map(identity::read_token).transpose()
         })
     }
 
