@@ -73,14 +73,14 @@ impl Node {
         self.list(filter).len()
     }
 
-    /// Whether it has run this job, or does.
-    fn has_run(&self, job: &Value) -> bool {
-        self.workers.iter().any(|id| job["worker"] == json!(id))
+    /// What runs on it now, as a filter.
+    fn runs(&self) -> String {
+        self.workers.iter().map(|id| format!("worker={id}")).collect::<Vec<_>>().join("&")
     }
 
-    /// Of these workers, as a filter.
-    fn by_workers(&self) -> String {
-        self.workers.iter().map(|id| format!("worker={id}")).collect::<Vec<_>>().join("&")
+    /// What runs on it now, or ran on it last, as a filter.
+    fn ran(&self) -> String {
+        self.workers.iter().map(|id| format!("last_worker={id}")).collect::<Vec<_>>().join("&")
     }
 }
 
@@ -187,24 +187,32 @@ fn cc_1_to_17(site: &Site, &[manager, unprivileged, privileged]: &[&Node; 3]) {
     assert_eq!(states(manager), ["cancelled", "completed", "failed"]);
     assert_eq!(states(manager), states(privileged));
 
-    // CC-10
-    assert_eq!(manager.count(&format!("worker={}", site.env.worker_id())), 0);
-    let all = manager.list("");
-    assert!(all.iter().all(|job| unprivileged.has_run(job)), "{all:?}");
+    // CC-10: its machines are the servers, which are told apart by their workers. They are all on one host.
+    let host = manager.list("")[0]["host"].as_str().unwrap().to_owned();
+    assert_eq!((manager.count("host=no-such-machine"), manager.count(&format!("host={host}"))), (0, 3));
+    assert_eq!(manager.count(&format!("last_worker={}", site.env.worker_id())), 0);
+    assert_eq!(manager.count(&unprivileged.ran()), 3);
     if several {
-        assert!(!all.iter().any(|job| privileged.has_run(job) || manager.has_run(job)), "{all:?}");
+        assert_eq!((manager.count(&privileged.ran()), manager.count(&manager.ran())), (0, 0));
     }
+    assert_eq!(manager.count(&unprivileged.runs()), 0, "they run there no more");
 
     // CC-12: bounds are inclusive.
     let now = site.env.now();
-    assert_eq!((manager.count(&format!("before={now}")), manager.count(&format!("after={now}"))), (3, 0));
-    let created = site.job(first).view.created_at;
-    assert_eq!(manager.count(&format!("after={created}&before={created}")), 1);
-    assert_eq!(manager.count(&format!("before={before}")), 0);
+    for (what, job) in
+        [("", &done["created_at"]), ("claimed_", &done["claimed_at"]), ("ended_", &done["ended_at"])]
+    {
+        let count = |query: String| manager.count(&query);
+        let (until, since) = (count(format!("{what}before={now}")), count(format!("{what}after={now}")));
+        assert_eq!((until, since), (3, 0), "{what}");
+        let at = job.as_str().unwrap();
+        assert_eq!(count(format!("{what}after={at}&{what}before={at}")), 1, "{what} {at}");
+        assert_eq!(count(format!("{what}before={before}")), 0, "{what}");
+    }
 
     // CC-13: the submitter has read none of them; listings and looks by others are no reading.
-    // Who was asked to stop is told by its end, and by the timeline.
-    assert_eq!((manager.count("state=cancelled"), manager.count("state=completed&state=failed")), (1, 2));
+    assert_eq!((manager.count("cancel_requested=true"), manager.count("cancel_requested=false")), (1, 2));
+    assert_eq!(manager.count("cancel_requested=true&state=cancelled"), 1);
     assert_eq!((manager.count("consumed=false"), manager.count("consumed=true")), (3, 0));
 
     // CC-14: two more without an owner on one node, two of admin's on the other, one of each to fail.
@@ -225,16 +233,33 @@ fn cc_1_to_17(site: &Site, &[manager, unprivileged, privileged]: &[&Node; 3]) {
     for id in &more {
         wait_for(site, *id, State::Running);
     }
-    // CC-15: what has started is found at once by all conditions together.
-    assert_eq!(manager.count(&format!("{after}&state=running&kind=exec")), 4);
-    // By worker, those are found that run there now.
+    // CC-15: what has started is found at once by all conditions together, and what has ended once it has.
+    let started = format!("{after}&claimed_after={since}");
+    let ended = format!("{started}&ended_after={since}");
+    assert_eq!((manager.count(&format!("{started}&state=running&kind=exec")), manager.count(&ended)), (4, 0));
     if several {
-        assert_eq!(manager.count(&format!("{after}&{}", unprivileged.by_workers())), 2);
-        assert_eq!(manager.count(&format!("{after}&{}", privileged.by_workers())), 2);
+        for node in [unprivileged, privileged] {
+            assert_eq!(manager.count(&format!("{after}&{}", node.runs())), 2);
+        }
     }
     open(site, "more");
     for id in &more {
         site.wait_until("it to end", SOON, || site.job(*id).view.state.is_terminal());
+    }
+    for (filter, count) in [
+        ("", 4),
+        ("state=completed", 2),
+        ("state=failed", 2),
+        ("cancel_requested=true", 0),
+        ("consumed=true", 0),
+    ] {
+        assert_eq!(manager.count(&format!("{ended}&{filter}")), count, "{filter}");
+    }
+    // CC-14: each of the two has run two of them.
+    if several {
+        for node in [unprivileged, privileged] {
+            assert_eq!(manager.count(&format!("{after}&{}", node.ran())), 2);
+        }
     }
     for (filter, count) in [
         ("queue=unprivileged", 2),
@@ -254,7 +279,8 @@ fn cc_1_to_17(site: &Site, &[manager, unprivileged, privileged]: &[&Node; 3]) {
         assert_eq!(manager.count(&filter), count, "{filter}");
     }
     // CC-16: a star is anything, in letters of either case.
-    for filter in ["queue=*privileged", "kind=*XE*", "queue=UN*&queue=P*"] {
+    let machine = format!("host=*{}", host[1..].to_uppercase());
+    for filter in [machine.as_str(), "queue=*privileged", "kind=*XE*", "queue=UN*&queue=P*"] {
         assert_eq!(manager.count(filter), 7, "{filter}");
     }
 }
@@ -359,6 +385,11 @@ fn cc_x3_and_x4(site: &Site) {
     let timeline = site.job(ignores).timeline;
     let was_asked = timeline.iter().any(|entry| entry.reason.as_deref() == Some("cancel requested"));
     assert!(was_asked, "that it was asked stays to be seen: {timeline:?}");
+    assert_eq!(node.get(&format!("/api/v1/jobs/{ignores}"))["cancel_requested"], true);
+    assert_eq!(
+        (node.count("cancel_requested=true&state=completed"), node.count("cancel_requested=true")),
+        (1, 2)
+    );
     assert!(!site.path().join("ran").exists(), "what was cancelled before its start never ran");
     assert!(site.job(waits).attempts.is_empty());
     assert!(node.up.stop().success());

@@ -33,6 +33,8 @@
 //! | [`limit`] | how large anything may be |
 //! | [`resource`] | what an attempt may use of the machine |
 //! | [`admission`] | which jobs a worker has room for |
+//! | [`pattern`] | which names a text with stars means |
+//! | [`search`] | which arguments a search finds |
 //! | [`patience`] | when somebody who waits looks again, and gives up |
 //! | [`size`] | what an amount of bytes looks like |
 #![forbid(unsafe_code)]
@@ -52,6 +54,7 @@ pub mod limit;
 pub mod name;
 pub mod outcome;
 pub mod patience;
+pub mod pattern;
 pub mod permission;
 pub mod priority;
 pub mod resource;
@@ -61,6 +64,7 @@ pub mod rollup;
 pub mod schedule;
 #[cfg(feature = "schema")]
 mod schema;
+pub mod search;
 pub mod size;
 pub mod source;
 pub mod state;
@@ -84,6 +88,7 @@ pub use name::{
     Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName,
     SourceName, TokenName, Topic, TriggerId, UserName, WebhookName,
 };
+pub use pattern::Pattern;
 pub use permission::{CancelPolicy, Grants, Permission, Principal, PrincipalKind, Right, Role, Scopes};
 pub use priority::Priority;
 pub use resource::{IoNice, Limits};
@@ -91,6 +96,7 @@ pub use retention::{Garbage, Retention};
 pub use retry::{Backoff, MaxAttempts};
 pub use rollup::{Grain, RollUp};
 pub use schedule::{Schedule, ScheduleState};
+pub use search::{ArgsMatch, ArgsSearch};
 pub use source::{FileChange, Fingerprint};
 pub use state::{Cause, State};
 pub use time::Timestamp;

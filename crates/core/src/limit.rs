@@ -39,6 +39,16 @@ pub const ENQUEUE_JOBS_MAX: usize = 10_000;
 pub const CLAIM_JOBS_MAX: usize = 1_000;
 /// Rows of one page of a listing: 1,000.
 pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Jobs whose arguments one page of a search looks into: 2,000.
+pub const SEARCH_JOBS_MAX: usize = 2_000;
+/// Bytes of arguments that one page of a search looks into, before those of the last job: 8 MiB.
+pub const SEARCH_BYTES_MAX: usize = 8 << 20;
+/// Conditions of one search in arguments: 8.
+pub const SEARCH_CONDITIONS_MAX: usize = 8;
+/// Steps of a path into arguments: 16.
+pub const SEARCH_STEPS_MAX: usize = 16;
+/// Namespaces that one listing may name: 100.
+pub const NAMESPACES_MAX: usize = 100;
 /// Executions that statistics are made of, at most: 100,000.
 pub const SAMPLE_MAX: usize = 100_000;
 /// Executions of one job unless it says `none`: 1,000,000.

@@ -14,6 +14,7 @@ use crate::name::{
 };
 use crate::priority::Priority;
 use crate::schedule::ArgsTemplate;
+use crate::search::ArgsMatch;
 use crate::time::Timestamp;
 use crate::trigger::{TopicPattern, Trigger};
 
@@ -55,6 +56,13 @@ inline! {
     Topic: name("what an event is about");
     Owner: text("whose it is");
     Actor: text("who did it");
+    ArgsMatch: json_schema!({
+        "type": "string",
+        "description": "what stands at a path in the arguments, like customer.id=42 or items.*.name=blue*",
+        "minLength": 2,
+        "maxLength": TEXT_BYTES_MAX,
+        "pattern": "=",
+    });
     TopicPattern: json_schema!({ "type": "string", "description": "a topic; * stands for one part, ** for any number" });
     OnFailure: json_schema!({ "type": "string", "description": "continue, stop, or how many may fail: 100 or 5%" });
     Timestamp: json_schema!({ "type": "string", "format": "date-time" });

@@ -115,7 +115,7 @@ fn deadline(
 ) -> Result<DeadlineGenerator, Error> {
     let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
     let filter = Filter {
-        namespace: Some(generator.namespace.clone()),
+        namespaces: generator.namespace.clone().into(),
         kinds: patterns(&of.kinds),
         queues: patterns(&of.queues),
         ..Filter::default()

@@ -15,10 +15,10 @@ use crate::claim::Claimed;
 use crate::collect::Collected;
 use crate::error::Error;
 use crate::identity::Kept;
-use crate::query::Pattern;
 use crate::schedule::Written;
 use crate::submitter::Requested;
 use crate::{Enqueued, Reply};
+use taskwright_core::Pattern;
 
 /// What a store does for the audit. Part of [`Store`](crate::Store).
 ///

@@ -15,7 +15,7 @@ use crate::Reply;
 use crate::claim::JobKey;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 use crate::query::Filter;
-use crate::query::Pattern;
+use taskwright_core::Pattern;
 
 /// The part of a [`Store`](crate::Store) that tells what was executed.
 pub trait HistoryStore: Send + Sync + 'static {
@@ -89,7 +89,7 @@ impl ExecutionFilter {
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn names(&self) -> Filter {
         Filter {
-            namespace: self.namespace.clone(),
+            namespaces: self.namespace.clone().into(),
             kinds: self.kinds.clone(),
             queues: self.queues.clone(),
             ..Filter::default()

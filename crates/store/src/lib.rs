@@ -41,6 +41,8 @@ mod presence;
 mod query;
 mod rollup;
 mod schedule;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod seal;
 mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -84,7 +86,8 @@ pub use identity::{
 };
 pub use lead::Fence;
 pub use query::{
-    Filter, JobDetail, JobView, LogChunk, Owners, Page, Paged, Pattern, QueueView, TimelineEntry, WorkerView,
+    Filter, JobDetail, JobView, LogChunk, Namespaces, Owners, Page, Paged, QueueView, TimelineEntry,
+    WorkerView,
 };
 pub use rollup::{RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp};
 pub use schedule::{
@@ -96,6 +99,7 @@ pub use submitter::{Comment, RequestKey, Requested, SubmitterStore};
 pub use sweep::{LostWorker, Promoted, Reclaimed};
 pub use table::{RowCursor, RowMark, RowOrder, RowsAfter, TableRow, TableRows};
 pub use takers::{Offer, Taker, Takers};
+pub use taskwright_core::Pattern;
 pub use webhook::{
     DeliveryView, Listening, LogPage, NewDelivery, NewWebhook, ReadLog, RetrySet, RetryWrite, SeenRetry,
     Shape, StoredRetry, StoredWebhook, WebhookStore, WebhookTurn, WebhookWrite,

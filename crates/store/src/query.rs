@@ -1,9 +1,10 @@
 //! What can be asked, and what comes back.
 
+use taskwright_core::limit::{SEARCH_BYTES_MAX, SEARCH_JOBS_MAX};
 use taskwright_core::permission::Sight;
 use taskwright_core::{
-    Actor, Args, AttemptRecord, Backoff, Cause, Delivery, GeneratorName, JobId, Kind, MaxAttempts, Namespace,
-    Owner, Priority, QueueName, State, Timestamp, WorkerId,
+    Actor, Args, ArgsSearch, AttemptRecord, Backoff, Cause, Delivery, GeneratorName, JobId, Kind,
+    MaxAttempts, Namespace, Owner, Pattern, Priority, QueueName, State, Timestamp, WorkerId,
 };
 
 use crate::finish::{LogStream, Progress};
@@ -15,8 +16,8 @@ use crate::worker::{Order, WorkerState};
 pub struct Filter {
     /// These ids.
     pub ids: Vec<JobId>,
-    /// This namespace; `None` is all.
-    pub namespace: Option<Namespace>,
+    /// Of these namespaces.
+    pub namespaces: Namespaces,
     /// Kinds.
     pub kinds: Vec<Pattern>,
     /// Queues.
@@ -25,12 +26,26 @@ pub struct Filter {
     pub states: Vec<State>,
     /// Running on one of these workers now.
     pub workers: Vec<WorkerId>,
+    /// Running on one of these workers now, or ran on it last.
+    pub last_workers: Vec<WorkerId>,
+    /// Of machines whose workers run it now, or ran it last.
+    pub hosts: Vec<Pattern>,
     /// Owners.
     pub owners: Owners,
     /// Created at this moment or later.
     pub created_from: Option<Timestamp>,
     /// Created at this moment or earlier.
     pub created_to: Option<Timestamp>,
+    /// Whose newest attempt was [claimed](JobView::claimed_at) at this moment or later. One that never ran is not among these, nor
+    /// among those of the other bound.
+    pub claimed_from: Option<Timestamp>,
+    /// Whose newest attempt was claimed at this moment or earlier.
+    pub claimed_to: Option<Timestamp>,
+    /// [Over](JobView::ended_at) since this moment or a later one. What is not over is not among these, nor among those of the other
+    /// bound.
+    pub ended_from: Option<Timestamp>,
+    /// Over since this moment or an earlier one.
+    pub ended_to: Option<Timestamp>,
     /// Of this priority or a less urgent one: the number is this or greater.
     pub priority_from: Option<Priority>,
     /// Of this priority or a more urgent one.
@@ -41,39 +56,124 @@ pub struct Filter {
     pub failures_to: Option<u32>,
     /// Whether whoever submitted it has read how it ended; `None` is either.
     pub consumed: Option<bool>,
+    /// Whether somebody [asked](JobView::cancel_requested) for it to be cancelled; `None` is either.
+    pub cancel_requested: Option<bool>,
+    /// What stands in its arguments. One page looks into those of a bounded number of jobs, which the other fields have left.
+    pub args: ArgsSearch,
     /// What whoever asks may see; `None` is everything.
     pub sight: Option<Sight>,
 }
 
 impl Filter {
-    /// Whether whoever asks may see a job, whether its priority and failures match, and whether its end was read.
-    pub(crate) fn includes_rank(&self, job: &JobView) -> bool {
-        let (priority, failures) = (job.priority, job.failures());
-        self.sight.as_ref().is_none_or(|sight| sight.includes(&job.namespace, job.owner.as_ref()))
-            && self.priority_from.is_none_or(|from| priority >= from)
-            && self.priority_to.is_none_or(|to| priority <= to)
-            && self.failures_from.is_none_or(|from| failures >= from)
-            && self.failures_to.is_none_or(|to| failures <= to)
-            && self.consumed.is_none_or(|consumed| job.consumed_at.is_some() == consumed)
-    }
-}
-
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-impl Filter {
-    /// Whether a job is one of these.
+    /// Whether a job is one of these, by all but its arguments.
     pub(crate) fn matches(&self, job: &JobView) -> bool {
         (self.states.is_empty() || self.states.contains(&job.state))
             && Pattern::any(&self.kinds, job.kind.as_str())
             && Pattern::any(&self.queues, job.queue.as_str())
-            && self.namespace.as_ref().is_none_or(|namespace| *namespace == job.namespace)
             && (self.ids.is_empty() || self.ids.contains(&job.id))
-            && (self.workers.is_empty()
-                || (job.state == State::Running
-                    && job.worker.is_some_and(|worker| self.workers.contains(&worker))))
+            && self.includes_worker(job)
             && self.owners.include(job.owner.as_ref())
-            && self.created_from.is_none_or(|from| job.created_at >= from)
-            && self.created_to.is_none_or(|to| job.created_at <= to)
+            && self.includes_times(job)
             && self.includes_rank(job)
+            && self.shows(job)
+    }
+
+    /// Whether a job is of the namespaces that are meant, and whoever asks may see it: nothing is told of others.
+    pub(crate) fn shows(&self, job: &JobView) -> bool {
+        self.namespaces.include(&job.namespace)
+            && self.sight.as_ref().is_none_or(|sight| sight.includes(&job.namespace, job.owner.as_ref()))
+    }
+
+    fn includes_worker(&self, job: &JobView) -> bool {
+        let is_of =
+            |workers: &[WorkerId]| workers.is_empty() || job.worker.is_some_and(|id| workers.contains(&id));
+        (self.workers.is_empty() || (job.state == State::Running && is_of(&self.workers)))
+            && is_of(&self.last_workers)
+            && (self.hosts.is_empty()
+                || job.host.as_ref().is_some_and(|host| Pattern::any(&self.hosts, host)))
+    }
+
+    fn includes_times(&self, job: &JobView) -> bool {
+        is_within(Some(job.created_at), self.created_from, self.created_to)
+            && is_within(job.claimed_at, self.claimed_from, self.claimed_to)
+            && is_within(job.ended_at, self.ended_from, self.ended_to)
+    }
+
+    fn includes_rank(&self, job: &JobView) -> bool {
+        let (priority, failures) = (job.priority, job.failures());
+        self.priority_from.is_none_or(|from| priority >= from)
+            && self.priority_to.is_none_or(|to| priority <= to)
+            && self.failures_from.is_none_or(|from| failures >= from)
+            && self.failures_to.is_none_or(|to| failures <= to)
+            && self.consumed.is_none_or(|consumed| job.consumed_at.is_some() == consumed)
+            && self.cancel_requested.is_none_or(|requested| job.cancel_requested == requested)
+    }
+}
+
+/// Whether a moment is between two, which are part of it. What has no moment is within no bounds.
+fn is_within(moment: Option<Timestamp>, from: Option<Timestamp>, to: Option<Timestamp>) -> bool {
+    match moment {
+        Some(moment) => from.is_none_or(|from| moment >= from) && to.is_none_or(|to| moment <= to),
+        None => from.is_none() && to.is_none(),
+    }
+}
+
+/// How much of a search in arguments one page has done.
+#[derive(Debug, Default)]
+pub(crate) struct Searched {
+    jobs: usize,
+    bytes: usize,
+}
+
+impl Searched {
+    /// Notes that arguments of so many bytes are looked into.
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.jobs += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Whether a page ends here, whatever it has found.
+    pub(crate) fn is_enough(&self) -> bool {
+        self.jobs >= SEARCH_JOBS_MAX || self.bytes >= SEARCH_BYTES_MAX
+    }
+}
+
+/// Which namespaces. There is no job without one: who names none has stored it in `default`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Namespaces {
+    /// All.
+    #[default]
+    Any,
+    /// These.
+    Of(Vec<Namespace>),
+}
+
+impl Namespaces {
+    /// Whether a namespace is one of them.
+    pub fn include(&self, namespace: &Namespace) -> bool {
+        self.include_name(namespace.as_str())
+    }
+
+    /// The same of a name.
+    pub(crate) fn include_name(&self, name: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Of(names) => names.iter().any(|namespace| namespace.as_str() == name),
+        }
+    }
+}
+
+/// One namespace, or all.
+impl From<Option<Namespace>> for Namespaces {
+    fn from(namespace: Option<Namespace>) -> Self {
+        namespace.map_or(Self::Any, Self::from)
+    }
+}
+
+/// This one alone.
+impl From<Namespace> for Namespaces {
+    fn from(namespace: Namespace) -> Self {
+        Self::Of(vec![namespace])
     }
 }
 
@@ -102,52 +202,6 @@ impl Owners {
     }
 }
 
-/// A text to compare names with: letters of either case, and `*` for any number of any characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
-
-impl Pattern {
-    /// Takes the text.
-    pub fn new(text: &str) -> Self {
-        Self(text.to_lowercase())
-    }
-
-    /// Whether a name matches one of them, or there are none to match.
-    pub(crate) fn any(patterns: &[Self], name: &str) -> bool {
-        patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name))
-    }
-
-    /// Whether a name matches.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// use taskwright_store::Pattern;
-    ///
-    /// assert!(Pattern::new("email.*").matches("Email.Welcome"));
-    /// assert!(!Pattern::new("email").matches("email.welcome"));
-    /// ```
-    pub fn matches(&self, name: &str) -> bool {
-        let name = name.to_lowercase();
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = name.strip_prefix(first) else { return false };
-        let mut last = None;
-        for part in parts {
-            if let Some(middle) = last.replace(part) {
-                let Some(at) = rest.find(middle) else { return false };
-                rest = &rest[at + middle.len()..];
-            }
-        }
-        last.map_or(rest.is_empty(), |last| rest.ends_with(last))
-    }
-
-    /// The text, in lower case.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// Which part of a listing. Jobs come in the order of their insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -165,7 +219,7 @@ pub struct Paged {
     /// The jobs.
     pub jobs: Vec<JobView>,
     /// Where to go on; `None` at the end. A page may be short, even empty, and still go on: a store looks at a
-    /// bounded number of rows for one page.
+    /// bounded number of rows for one page. It is the id of a job of the filter's, or no job's.
     pub next: Option<JobId>,
 }
 
@@ -207,14 +261,29 @@ pub struct JobView {
     pub ended_at: Option<Timestamp>,
     /// Who runs it now, or ran it last.
     pub worker: Option<WorkerId>,
+    /// The machine of that worker.
+    pub host: Option<String>,
     /// How far it is, while it runs.
     pub progress: Option<Progress>,
-    /// Whether somebody asked for it to be cancelled.
+    /// Whether somebody asked for it to be cancelled: told while it runs, and from then on, until it is run once more. One that completed
+    /// all the same has it, and every one that is cancelled; what was dropped never has.
     pub cancel_requested: bool,
     /// What went wrong last, or why it ended.
     pub error: Option<String>,
     /// When whoever submitted it had read how it ended. Listing it is not reading it.
     pub consumed_at: Option<Timestamp>,
+}
+
+/// Whether it is told of a job that somebody asked for it to be cancelled: of the attempt that runs, or, once it is over, in the life that it
+/// has had since it was stored or run once more.
+pub(crate) fn tells_cancel(state: State, of_attempt: bool, asked: bool) -> bool {
+    match state {
+        State::Running => of_attempt,
+        // However it was brought about: nothing is cancelled without somebody who wants that.
+        State::Cancelled => true,
+        State::Completed | State::Failed => asked,
+        _ => false,
+    }
 }
 
 impl JobView {

@@ -10,7 +10,7 @@ use taskwright_core::rollup::{Grain, RollUp};
 use taskwright_core::{Kind, Namespace, QueueName, Timestamp};
 
 use crate::Reply;
-use crate::query::Pattern;
+use taskwright_core::Pattern;
 
 /// The part of a [`Store`](crate::Store) that keeps roll-ups.
 ///

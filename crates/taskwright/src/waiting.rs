@@ -104,7 +104,7 @@ pub async fn look(
     let mut seen = Seen::default();
     for ids in ids.chunks(LOOK_IDS) {
         let mut found = HashMap::new();
-        let filter = Filter { ids: ids.to_vec(), namespace: namespace.cloned(), ..Filter::default() };
+        let filter = Filter { ids: ids.to_vec(), namespaces: namespace.cloned().into(), ..Filter::default() };
         let mut after = None;
         loop {
             let page = Page { after, limit: LOOK_IDS, oldest_first: true };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use taskwright_core::{Actor, Namespace, Timestamp};
-use taskwright_store::Store;
+use taskwright_store::{Namespaces, Store};
 
 use super::Typed;
 use super::deed::Deed;
@@ -31,7 +31,7 @@ pub(super) struct Settings {
     pub(crate) given: Given,
     pub(crate) run_dir: Option<PathBuf>,
     pub(crate) config: Option<PathBuf>,
-    pub(crate) namespace: Option<Namespace>,
+    pub(crate) namespaces: Vec<Namespace>,
     pub open_store: Option<Arc<dyn Store>>,
     /// What the command does.
     pub(super) deed: Option<Deed>,
@@ -125,6 +125,8 @@ pub(crate) struct Context {
     run_dir: Option<PathBuf>,
     /// The namespace that was asked for; `None` is all when looking, and the default one when storing.
     pub(crate) namespace: Option<Namespace>,
+    /// The same for what looks at several: none of them is in `namespace` then.
+    pub(super) namespaces: Namespaces,
     pub(crate) output: Output,
     pub(crate) env: Env,
     input: Mutex<Box<dyn BufRead + Send>>,
@@ -154,11 +156,19 @@ impl Context {
             Ok(asked) => asked.map_or((None, None), |asked| (Some(asked.server), asked.namespace)),
             Err(error) => return Err((error, output)),
         };
+        let mut namespaces = settings.namespaces;
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        let (namespace, namespaces) = match namespaces.len() {
+            0 => (namespace.clone(), Namespaces::from(namespace)),
+            1 => (namespaces.first().cloned(), Namespaces::Of(namespaces)),
+            _ => (None, Namespaces::Of(namespaces)),
+        };
         let (env, store) = (Env::system(), OnceLock::new());
         let deed = settings.deed;
         if let Some(open) = settings.open_store {
             // A fresh cell takes its first value.
-            let _ = store.set(told(open, deed.as_ref(), env.now(), settings.namespace.as_ref()));
+            let _ = store.set(told(open, deed.as_ref(), env.now(), namespace.as_ref()));
         }
         let run_dir = settings.run_dir.or_else(|| config.run_dir.clone());
         Ok(Self {
@@ -168,7 +178,8 @@ impl Context {
             run_dir,
             server,
             store_url,
-            namespace: settings.namespace.or(namespace),
+            namespace,
+            namespaces,
             output,
             env,
             input: Mutex::new(input),
@@ -254,6 +265,11 @@ impl Context {
     /// The store, if it is open already: a program may have brought its own.
     pub(super) fn open_store(&self) -> Option<&Arc<dyn Store>> {
         self.store.get()
+    }
+
+    /// Whether more than one namespace was asked for.
+    pub(super) fn namespaces_are_several(&self) -> bool {
+        matches!(&self.namespaces, Namespaces::Of(names) if names.len() > 1)
     }
 
     /// The namespace of what is stored or changed by name.

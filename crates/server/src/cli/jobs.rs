@@ -72,6 +72,30 @@ enum Verb {
 }
 
 impl Jobs {
+    /// Whether the verb looks at several namespaces, if they are named.
+    pub(super) fn takes_namespaces(&self) -> bool {
+        match self.verb {
+            Verb::List(_)
+            | Verb::Cancel(_)
+            | Verb::Retry(_)
+            | Verb::RunNow(_)
+            | Verb::Awaken(_)
+            | Verb::Release(_)
+            | Verb::Delay(_)
+            | Verb::Reprioritise(_)
+            | Verb::Free(_)
+            | Verb::Delete(_) => true,
+            Verb::Show(_)
+            | Verb::Wait(_)
+            | Verb::Watch(_)
+            | Verb::Logs(_)
+            | Verb::History(_)
+            | Verb::Stats(_)
+            | Verb::Top(_)
+            | Verb::Comment(_) => false,
+        }
+    }
+
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         match self.verb {
             Verb::List(verb) => verb.run(context).await,

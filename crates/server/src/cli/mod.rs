@@ -102,8 +102,10 @@ struct Global {
     #[arg(long, global = true, value_name = "FILE", env = "TASKWRIGHT_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// The namespace [default for new jobs: default]
+    ///
+    /// `jobs list`, and what changes jobs, takes several.
     #[arg(long, global = true, value_name = "NAME")]
-    namespace: Option<Namespace>,
+    namespace: Vec<Namespace>,
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     json: bool,
@@ -212,7 +214,7 @@ pub(crate) fn run(
         given,
         run_dir: cli.global.run_dir,
         config: cli.global.config,
-        namespace: cli.global.namespace,
+        namespaces: cli.global.namespace,
         open_store: store,
         deed,
         is_about_profiles: matches!(cli.verb, Verb::Profiles(_)),
@@ -258,6 +260,13 @@ impl Verb {
                 format!("`{verb}` with --server {}", server.url()),
                 "it needs the store itself",
                 "leave out --server, and unset TASKWRIGHT_SERVER; name the store with --store",
+            ));
+        }
+        if context.namespaces_are_several() && !matches!(&self, Self::Jobs(noun) if noun.takes_namespaces()) {
+            return Err(Error::usage(
+                "several namespaces",
+                "only `jobs list`, and what changes jobs, looks at more than one",
+                "pass --namespace once",
             ));
         }
         match self {

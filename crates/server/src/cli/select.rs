@@ -3,8 +3,8 @@
 use std::io::BufRead as _;
 
 use clap::Args;
-use taskwright_core::{JobId, Priority, State, WorkerId};
-use taskwright_store::{Filter, JobView, Owners, Page, Pattern, Store};
+use taskwright_core::{ArgsMatch, ArgsSearch, JobId, Pattern, Priority, State, Timestamp, WorkerId};
+use taskwright_store::{Filter, JobView, Owners, Page, Store};
 
 use super::Context;
 use super::value::{self, IdArg, Limit, Moment, in_order};
@@ -38,6 +38,13 @@ pub(super) struct Selectors {
     /// Jobs that run on this worker
     #[arg(long, value_name = "ID")]
     worker: Vec<WorkerId>,
+    /// Jobs that run on this worker, or ran on it last
+    #[arg(long, value_name = "ID")]
+    #[arg(hide_short_help = true)]
+    last_worker: Vec<WorkerId>,
+    /// Jobs that run on this machine, or ran on it last
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
     /// Jobs of this owner
     #[arg(long, value_name = "NAME", conflicts_with = "no_owner")]
     owner: Vec<String>,
@@ -47,6 +54,15 @@ pub(super) struct Selectors {
     /// Jobs of which the owner has read how they ended, or has not
     #[arg(long, value_name = "yes|no", value_parser = value::yes_or_no)]
     consumed: Option<bool>,
+    /// Jobs for which somebody has asked that they be cancelled, or has not
+    #[arg(long, value_name = "yes|no", value_parser = value::yes_or_no)]
+    #[arg(hide_short_help = true)]
+    cancel_requested: Option<bool>,
+    /// Jobs with this in their arguments, like customer.id=42
+    ///
+    /// The path into the arguments, and what has to be at its end: also items.*.name=blue*
+    #[arg(long, value_name = "PATH=VALUE")]
+    args: Vec<ArgsMatch>,
     /// Jobs of this priority or a less urgent one: a number, or a name such as `bulk`
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     min_priority: Option<Priority>,
@@ -65,10 +81,29 @@ pub(super) struct Selectors {
     /// Created at or before this time, or this long ago
     #[arg(long, value_name = "TIME")]
     before: Option<Moment>,
+    /// Claimed by a worker at or after this time, the newest attempt
+    #[arg(long, value_name = "TIME")]
+    #[arg(hide_short_help = true)]
+    claimed_after: Option<Moment>,
+    /// Claimed at or before this time
+    #[arg(long, value_name = "TIME")]
+    #[arg(hide_short_help = true)]
+    claimed_before: Option<Moment>,
+    /// Over since this time or a later one
+    #[arg(long, value_name = "TIME")]
+    #[arg(hide_short_help = true)]
+    ended_after: Option<Moment>,
+    /// Over since this time or an earlier one
+    #[arg(long, value_name = "TIME")]
+    #[arg(hide_short_help = true)]
+    ended_before: Option<Moment>,
     /// At most this many, or `all`
     #[arg(long, short = 'n', value_name = "N")]
     limit: Option<Limit>,
 }
+
+/// From when on, and until when.
+type Span = (Option<Timestamp>, Option<Timestamp>);
 
 /// The jobs per request of a listing.
 const PAGE: usize = 500;
@@ -76,17 +111,7 @@ const PAGE: usize = 500;
 impl Selectors {
     /// Whether anything was selected at all; a limit alone selects nothing.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { kind, queue, state, active, archived, worker, owner, no_owner, .. } = self;
-        let lists = [kind.len(), queue.len(), state.len(), worker.len(), owner.len()];
-        let times = [self.after, self.before];
-        let numbers = [self.min_failures, self.max_failures];
-        !self.names_ids()
-            && lists.iter().all(|&len| len == 0)
-            && ![active, archived, no_owner].contains(&&true)
-            && self.consumed.is_none()
-            && times.iter().all(Option::is_none)
-            && [self.min_priority, self.max_priority].iter().all(Option::is_none)
-            && numbers.iter().all(Option::is_none)
+        !self.names_ids() && !self.has_conditions()
     }
 
     /// Whether ids were asked for, be it those of a standard input that has none.
@@ -120,9 +145,46 @@ impl Selectors {
         Ok(ids)
     }
 
-    /// Whether anything but ids was selected.
+    /// Whether anything but ids was selected. Every selector is named here, so that none can be forgotten.
     pub(super) fn has_conditions(&self) -> bool {
-        !Self { ids: Vec::new(), more_ids: Vec::new(), ..self.clone() }.is_empty()
+        let Self {
+            ids: _,
+            more_ids: _,
+            kind,
+            queue,
+            state,
+            active,
+            archived,
+            worker,
+            last_worker,
+            host,
+            owner,
+            no_owner,
+            consumed,
+            cancel_requested,
+            args,
+            min_priority,
+            max_priority,
+            min_failures,
+            max_failures,
+            after,
+            before,
+            claimed_after,
+            claimed_before,
+            ended_after,
+            ended_before,
+            limit: _,
+        } = self;
+        let texts = [kind, queue, host, owner];
+        let lists = [state.len(), worker.len(), last_worker.len(), args.len()];
+        let times = [after, before, claimed_after, claimed_before, ended_after, ended_before];
+        texts.iter().any(|texts| !texts.is_empty())
+            || lists.iter().any(|&len| len > 0)
+            || times.iter().any(|time| time.is_some())
+            || [active, archived, no_owner].contains(&&true)
+            || [consumed, cancel_requested].iter().any(|flag| flag.is_some())
+            || [min_priority, max_priority].iter().any(|bound| bound.is_some())
+            || [min_failures, max_failures].iter().any(|bound| bound.is_some())
     }
 
     /// How many at most, if that was said.
@@ -147,27 +209,42 @@ impl Selectors {
             return crossed("--min-failures and --max-failures");
         }
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
-        let (from, to) = (self.after.map(|at| at.resolve(now)), self.before.map(|at| at.resolve(now)));
-        in_order("--after and --before", from, to)?;
+        let span = |flags: &str, from: Option<Moment>, to: Option<Moment>| {
+            let (from, to) = (from.map(|at| at.resolve(now)), to.map(|at| at.resolve(now)));
+            in_order(flags, from, to).map(|()| (from, to))
+        };
+        let (created_from, created_to): Span = span("--after and --before", self.after, self.before)?;
+        let (claimed_from, claimed_to): Span =
+            span("--claimed-after and --claimed-before", self.claimed_after, self.claimed_before)?;
+        let (ended_from, ended_to): Span =
+            span("--ended-after and --ended-before", self.ended_after, self.ended_before)?;
         Ok(Filter {
             ids,
-            namespace: context.namespace.clone(),
+            namespaces: context.namespaces.clone(),
             kinds: patterns(&self.kind),
             queues: patterns(&self.queue),
             states: self.states(),
             workers: self.worker.clone(),
+            last_workers: self.last_worker.clone(),
+            hosts: patterns(&self.host),
             owners: match (self.no_owner, self.owner.is_empty()) {
                 (true, _) => Owners::Nobody,
                 (false, true) => Owners::Any,
                 (false, false) => Owners::Of(patterns(&self.owner)),
             },
-            created_from: from,
-            created_to: to,
+            created_from,
+            created_to,
+            claimed_from,
+            claimed_to,
+            ended_from,
+            ended_to,
             priority_from: self.min_priority,
             priority_to: self.max_priority,
             failures_from: self.min_failures,
             failures_to: self.max_failures,
             consumed: self.consumed,
+            cancel_requested: self.cancel_requested,
+            args: ArgsSearch::new(self.args.clone())?,
             sight: None,
         })
     }

@@ -2,6 +2,7 @@
 //! [`taskwright_core::permission`]; here it is only looked up.
 
 use taskwright::identity;
+use taskwright_core::limit::NAMESPACES_MAX;
 use taskwright_core::permission::{self, Scope, Sight};
 use taskwright_core::{
     Actor, CancelPolicy, Namespace, Owner, Permission, Principal, PrincipalKind, Right, Timestamp, TokenId,
@@ -91,6 +92,8 @@ pub(crate) enum Reach {
     Everywhere,
     /// This namespace: all of it, or, where the operation says so, what is their own of it.
     In(Namespace),
+    /// These namespaces, of each the same: only where the operation takes several.
+    Among(Vec<Namespace>),
     /// All that they may see, of whatever namespace: only where an operation is about what is one's own.
     Seen(Sight),
 }
@@ -100,6 +103,7 @@ impl Reach {
     pub(crate) fn includes(&self, namespace: &Namespace) -> bool {
         match self {
             Self::In(ours) => ours == namespace,
+            Self::Among(ours) => ours.contains(namespace),
             Self::Everywhere | Self::Seen(_) => true,
         }
     }
@@ -135,6 +139,32 @@ pub(crate) fn admit(caller: &Caller, access: Access, named: Option<Namespace>) -
             Right::Own | Right::None => Err(refused()),
         },
         (Scope::Namespaced, None) => unnamed(caller, access, permission),
+    }
+}
+
+/// The same for an operation that takes several namespaces: whoever may not ask for one of them may not ask for any.
+///
+/// # Errors
+///
+/// As for [`admit`], and when there are too many.
+pub(crate) fn admit_several(
+    caller: &Caller,
+    access: Access,
+    named: Vec<Namespace>,
+) -> Result<Reach, Problem> {
+    if named.len() > NAMESPACES_MAX {
+        let why = format!("{} are named, {NAMESPACES_MAX} are allowed", named.len());
+        return Err(Problem::invalid("the namespaces", why, "ask for some at a time"));
+    }
+    match <[Namespace; 1]>::try_from(named) {
+        Ok([one]) => admit(caller, access, Some(one)),
+        Err(named) if named.is_empty() => admit(caller, access, None),
+        Err(named) => {
+            for one in &named {
+                admit(caller, access, Some(one.clone()))?;
+            }
+            Ok(Reach::Among(named))
+        }
     }
 }
 
@@ -208,6 +238,21 @@ mod tests {
         // Where only one of them will do, that is meant.
         let change = Access::Needs(Permission::QueuesChange);
         assert_eq!(reach(&two, change, None), Ok(Reach::In(namespace("b"))));
+    }
+
+    #[test]
+    fn of_several_namespaces_each_has_to_be_allowed() {
+        let queues = Access::Needs(Permission::QueuesView);
+        let two = user(&[("a", Role::Viewer), ("b", Role::Admin)]);
+        let several = |names: &[&str]| {
+            let named = names.iter().map(|name| namespace(name)).collect();
+            admit_several(&two, queues, named).map_err(|problem| problem.sort().status().as_u16())
+        };
+        assert_eq!(several(&["a", "b"]), Ok(Reach::Among(vec![namespace("a"), namespace("b")])));
+        assert_eq!(several(&["b"]), Ok(Reach::In(namespace("b"))));
+        assert_eq!((several(&["a", "c"]), several(&[])), (Err(403), Err(422)));
+        let many = vec!["a"; NAMESPACES_MAX + 1];
+        assert_eq!(several(&many), Err(422));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use taskwright_core::Namespace;
+use taskwright_core::limit::NAMESPACES_MAX;
 
 use super::authenticate::SESSION_COOKIE;
 use super::operation::{Access, Described, NAMESPACE, Operation};
@@ -76,11 +77,18 @@ fn of(operation: &Operation, described: Described, namespace: &Schema) -> Value 
     let mut parameters = parameters(&path, "path");
     parameters.extend(self::parameters(&query, "query"));
     if operation.access.permission().is_some() {
-        parameters.push(json!({
-            "name": NAMESPACE, "in": "query",
-            "description": "The namespace. It may be left out by superusers, who then look at all and store in `default`, and by who has a role in one only.",
-            "schema": namespace,
-        }));
+        parameters.push(match operation.takes_namespaces {
+            true => json!({
+                "name": NAMESPACE, "in": "query",
+                "description": "These namespaces; left out, all that the caller may see.",
+                "schema": { "type": "array", "items": namespace, "maxItems": NAMESPACES_MAX },
+            }),
+            false => json!({
+                "name": NAMESPACE, "in": "query",
+                "description": "The namespace. It may be left out by superusers, who then look at all and store in `default`, and by who has a role in one only.",
+                "schema": namespace,
+            }),
+        });
     }
     for (name, about) in operation.headers {
         parameters.push(

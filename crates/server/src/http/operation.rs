@@ -27,7 +27,7 @@ use taskwright_core::permission::{self, Sight};
 use taskwright_core::{Actor, CancelPolicy, JobId, Namespace, Owner, Permission, Right, Timestamp};
 use taskwright_store::{JobDetail, JobView, Store};
 
-use super::caller::{Caller, Reach, admit};
+use super::caller::{Caller, Reach, admit_several};
 use super::guard::{Peer, RequestId};
 use super::openapi::Schemas;
 use super::problem::{Problem, Sort};
@@ -82,6 +82,8 @@ pub(crate) struct Operation {
     pub(crate) about: &'static str,
     /// Whether it may take long by its nature: it has no time limit, and counts as a stream.
     pub(crate) is_stream: bool,
+    /// Whether it takes several namespaces.
+    pub(crate) takes_namespaces: bool,
     /// Bytes of its body.
     pub(crate) body_bytes_max: usize,
     /// Headers that it reads, with what they are for.
@@ -111,6 +113,7 @@ pub(crate) struct Asked {
     pub(crate) parts: Parts,
     pub(crate) body: Body,
     body_bytes_max: usize,
+    takes_namespaces: bool,
     operation: &'static str,
     caller: Caller,
 }
@@ -171,6 +174,7 @@ impl Operation {
             access,
             about,
             is_stream: false,
+            takes_namespaces: false,
             body_bytes_max: BODY_BYTES_MAX,
             headers: &[],
             describe: describe::<P, Q, B, R>,
@@ -181,6 +185,11 @@ impl Operation {
     /// The same for one that may take long by its nature.
     pub(crate) fn stream(self) -> Self {
         Self { is_stream: true, ..self }
+    }
+
+    /// The same for one that takes several namespaces.
+    pub(crate) fn several_namespaces(self) -> Self {
+        Self { takes_namespaces: true, ..self }
     }
 
     /// The same with another limit for its body.
@@ -222,9 +231,15 @@ impl Operation {
         // Until the answer is there: what a body says is in memory as long.
         let _room = api.paces.body(&caller, &api.limits(), bytes_of_body(&body, self.body_bytes_max))?;
         let head = parts.clone();
-        let (operation, body_bytes_max) = (self.id, self.body_bytes_max);
-        let asked =
-            Asked { api: Arc::clone(api), parts, body, body_bytes_max, operation, caller: caller.clone() };
+        let asked = Asked {
+            api: Arc::clone(api),
+            parts,
+            body,
+            body_bytes_max: self.body_bytes_max,
+            takes_namespaces: self.takes_namespaces,
+            operation: self.id,
+            caller: caller.clone(),
+        };
         if self.is_stream {
             return self.follow(api, head, caller, asked).await;
         }
@@ -294,9 +309,13 @@ where
     /// Finds out whether who asks may, and what they say; in that order, so that nobody learns from a message what they may not
     /// know.
     async fn of(asked: Asked, access: Access) -> Result<Self, Problem> {
-        let Asked { api, mut parts, body, body_bytes_max, operation, caller } = asked;
-        let (namespace, query) = split_query(parts.uri.query().unwrap_or_default())?;
-        let reach = admit(&caller, access, namespace)?;
+        let Asked { api, mut parts, body, body_bytes_max, takes_namespaces, operation, caller } = asked;
+        let (namespaces, query) = split_query(parts.uri.query().unwrap_or_default())?;
+        if namespaces.len() > 1 && !takes_namespaces {
+            let fix = "name one; this is about one namespace, or about all that you may see";
+            return Err(Problem::invalid("the query", "it names more than one namespace", fix));
+        }
+        let reach = admit_several(&caller, access, namespaces)?;
         let permission = access.permission();
         let from = Peer::of(&parts);
         let request = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
@@ -314,8 +333,8 @@ where
     }
 }
 
-/// Takes the namespace out of the query.
-fn split_query(query: &str) -> Result<(Option<Namespace>, String), Problem> {
+/// Takes the namespaces out of the query, each once.
+fn split_query(query: &str) -> Result<(Vec<Namespace>, String), Problem> {
     let is_ours = |part: &&str| part.split('=').next() == Some(NAMESPACE);
     let (ours, rest): (Vec<&str>, Vec<&str>) =
         query.split('&').filter(|part| !part.is_empty()).partition(is_ours);
@@ -323,18 +342,16 @@ fn split_query(query: &str) -> Result<(Option<Namespace>, String), Problem> {
     struct Named {
         namespace: Namespace,
     }
-    let namespace = match ours[..] {
-        [] => None,
-        [one] => Some(one),
-        _ => {
-            let fix = "name one; a request is about one namespace, or about all that you may see";
-            return Err(Problem::invalid("the query", "it names more than one namespace", fix));
+    let mut namespaces = Vec::new();
+    for part in ours {
+        let Named { namespace } = serde_html_form::from_str(part).map_err(|error| {
+            Problem::invalid("the namespace", error.to_string(), "name one as `taskwright` prints them")
+        })?;
+        if !namespaces.contains(&namespace) {
+            namespaces.push(namespace);
         }
-    };
-    let named = namespace.map(serde_html_form::from_str::<Named>).transpose().map_err(|error| {
-        Problem::invalid("the namespace", error.to_string(), "name one as `taskwright` prints them")
-    })?;
-    Ok((named.map(|named| named.namespace), rest.join("&")))
+    }
+    Ok((namespaces, rest.join("&")))
 }
 
 /// How many bytes a body may turn out to have.
@@ -496,7 +513,7 @@ impl<P, Q, B> Call<P, Q, B> {
     pub(crate) fn namespace(&self) -> Option<&Namespace> {
         match &self.reach {
             Reach::In(namespace) => Some(namespace),
-            Reach::Everywhere | Reach::Seen(_) => None,
+            Reach::Everywhere | Reach::Among(_) | Reach::Seen(_) => None,
         }
     }
 
@@ -597,6 +614,12 @@ impl<P, Q, B> Call<P, Q, B> {
             Reach::In(namespace) if self.caller.right(permission, Some(namespace)) == Right::All => None,
             Reach::In(_) => {
                 Some(Sight { namespaces: Vec::new(), own: Some(self.caller.principal().owner()) })
+            }
+            Reach::Among(named) => {
+                let all = |name: &&Namespace| self.caller.right(permission, Some(name)) == Right::All;
+                let namespaces: Vec<Namespace> = named.iter().filter(all).cloned().collect();
+                let own = Some(self.caller.principal().owner());
+                (namespaces.len() < named.len()).then_some(Sight { namespaces, own })
             }
             Reach::Seen(sight) => Some(sight.clone()),
         }

@@ -254,6 +254,14 @@ fn read_detail(text: &[u8]) -> Result<Detail, Box<dyn std::error::Error + Send +
     Ok((detail, rest.made_by))
 }
 
+/// What a listing is asked by.
+#[derive(Serialize)]
+struct ListQuery {
+    namespace: Vec<Namespace>,
+    #[serde(flatten)]
+    filter: JobFilter,
+}
+
 fn query_of(filter: &Filter, page: Page) -> JobFilter {
     let texts = |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect();
     JobFilter {
@@ -262,6 +270,8 @@ fn query_of(filter: &Filter, page: Page) -> JobFilter {
         queue: texts(&filter.queues),
         state: filter.states.clone(),
         worker: filter.workers.clone(),
+        last_worker: filter.last_workers.clone(),
+        host: texts(&filter.hosts),
         owner: match &filter.owners {
             Owners::Of(patterns) => texts(patterns),
             Owners::Any | Owners::Nobody => Vec::new(),
@@ -269,11 +279,17 @@ fn query_of(filter: &Filter, page: Page) -> JobFilter {
         no_owner: filter.owners == Owners::Nobody,
         after: filter.created_from,
         before: filter.created_to,
+        claimed_after: filter.claimed_from,
+        claimed_before: filter.claimed_to,
+        ended_after: filter.ended_from,
+        ended_before: filter.ended_to,
         min_priority: filter.priority_from,
         max_priority: filter.priority_to,
         min_failures: filter.failures_from,
         max_failures: filter.failures_to,
         consumed: filter.consumed,
+        cancel_requested: filter.cancel_requested,
+        args: filter.args.conditions().to_vec(),
         oldest_first: page.oldest_first,
         limit: u32::try_from(page.limit.clamp(1, PAGE_ROWS_MAX)).ok(),
         cursor: page.after.map(|after| cursor::write(&after)),
@@ -399,14 +415,19 @@ impl Store for RemoteStore {
 
     fn list(&self, filter: Filter, page: Page) -> Reply<'_, Paged> {
         Box::pin(async move {
-            let query = query_of(&filter, page);
+            let namespace = match &filter.namespaces {
+                Namespaces::Any => Vec::new(),
+                // Named in a request, none is no condition.
+                Namespaces::Of(names) if names.is_empty() => return Ok(Paged::default()),
+                Namespaces::Of(names) => names.clone(),
+            };
+            let query = ListQuery { namespace, filter: query_of(&filter, page) };
             // Ids go into the URL, which has its limits.
             const IDS_MAX: usize = 500;
-            if query.id.len() > IDS_MAX {
+            if query.filter.id.len() > IDS_MAX {
                 return Err(self.remote.not_offered("asking for more than 500 jobs by their ids at once"));
             }
-            let answer: Option<Items<JobView>> =
-                self.get("/api/v1/jobs", filter.namespace.as_ref(), &query).await?;
+            let answer: Option<Items<JobView>> = self.get("/api/v1/jobs", None, &query).await?;
             let Some(Items { items: jobs, next }) = answer else { return Err(self.gone("/api/v1/jobs")) };
             let next = next.map(|next| cursor::read::<JobId>(&next)).transpose();
             Ok(Paged { jobs, next: next.map_err(|_| self.gone("/api/v1/jobs"))? })

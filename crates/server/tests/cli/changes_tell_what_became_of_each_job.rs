@@ -250,3 +250,32 @@ fn a_job_of_another_namespace_looks_unknown() {
     }
     assert_eq!(cli.state(id), Some(State::Available));
 }
+
+#[test]
+fn changes_are_narrowed_as_listings_are() {
+    let cli = Cli::new();
+    let enqueue = |flags: &str| cli.run(&format!("enqueue probe --any-kind {flags}")).out.trim().to_owned();
+    let (ours, theirs) = (enqueue(r#"--args {"to":{"id":1}}"#), enqueue(r#"--args {"to":{"id":2}}"#));
+    let (in_a, in_b) = (enqueue("--namespace a"), enqueue("--namespace b"));
+    let told = |words: &str| {
+        let ran = cli.run(words);
+        assert_eq!(ran.exit, Exit::Ok, "{words}: {}", ran.err);
+        ran.out
+    };
+    assert_eq!(told("jobs cancel --args to.id=1"), format!("{ours}  done\n"));
+    assert_eq!(told("jobs retry --cancel-requested yes --ended-after 1h"), format!("{ours}  done\n"));
+    assert_eq!(told("jobs retry --cancel-requested yes"), "", "run once more, it was not asked for");
+    assert_eq!(told("jobs cancel --host nowhere --kind probe"), "");
+    let both = told("jobs cancel --namespace a --namespace b --kind probe");
+    assert_eq!(both, format!("{in_a}  done\n{in_b}  done\n"));
+    let listed = told("jobs list --namespace b --namespace default --state available --json");
+    assert!(listed.contains(&ours) && listed.contains(&theirs) && !listed.contains(&in_a), "{listed}");
+    // An id of another namespace than those that are named looks unknown.
+    let ran = cli.run(&format!("jobs cancel {ours} --namespace a --namespace b"));
+    assert_eq!((ran.exit, ran.out.contains("unknown")), (Exit::Operational, true), "{}", ran.out);
+    // Several namespaces select nothing by themselves, and other verbs take one.
+    for words in ["jobs cancel", "jobs wait", "jobs history", "queues list", "enqueue probe"] {
+        let ran = cli.run(&format!("{words} --namespace a --namespace b"));
+        assert_eq!((ran.exit, ran.out.as_str()), (Exit::Usage, ""), "{words}: {}", ran.err);
+    }
+}

@@ -414,7 +414,8 @@ fn stores() -> Vec<Case> {
             .file("a.txt", "This is a letter and no database. ".repeat(100)),
         Case::new("store of a newer version", 1, "jobs list").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
-            conn.execute("INSERT INTO taskwright_migration VALUES (11, 'later', 'x', 0, 11)", []).unwrap();
+            conn.execute("INSERT INTO taskwright_migration VALUES (9999, 'later', 'x', 0, 9999)", [])
+                .unwrap();
         }),
         Case::new("store of an edited migration", 1, "jobs list").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
@@ -478,6 +479,14 @@ fn open_to_readers(directory: &Path) {
 fn jobs() -> Vec<Case> {
     vec![
         Case::new("cancel without a selector", 2, "jobs cancel").after("migrate"),
+        Case::new("cancel of two namespaces alone", 2, "jobs cancel --namespace a --namespace b")
+            .after("migrate"),
+        Case::new("statistics of two namespaces", 2, "jobs stats --namespace a --namespace b")
+            .after("migrate"),
+        Case::new("a condition without a value", 2, "jobs list --args customer.id").after("migrate"),
+        Case::new("a condition without a step", 2, "jobs list --args customer..id=42").after("migrate"),
+        Case::new("an end before the start", 2, "jobs list --ended-after 1h --ended-before 2h")
+            .after("migrate"),
         Case::new("show without a selector", 2, "jobs show").after("migrate"),
         Case::new("show an unknown job", 1, format!("jobs show {UNKNOWN}")).after("migrate"),
         Case::new("list an unknown job", 1, format!("jobs list {UNKNOWN}")).after("migrate"),

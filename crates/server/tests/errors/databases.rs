@@ -118,10 +118,14 @@ impl Server {
             .replace(&format!("this one is for version {ours}\n"), "this one is for version N\n")
             .replace(&format!("this program needs version {ours},"), "this program needs version N,")
             .replace(&format!("and this program's has {ours}\n"), "and this program's has N\n")
-            .replace(&format!("from {} to {ours}\n", ours - 1), "from N-1 to N\n")
-            .replace(&format!("version {}\n", ours - 1), "version N-1\n")
-            .replace(&format!("has version {},", ours - 1), "has version N-1,")
             .replace(&format!("schema version {ours}\n"), "schema version N\n");
+        // Numbers may be left out: the step before ours is one of these.
+        for before in [ours - 1, ours - 2] {
+            text = text
+                .replace(&format!("from {before} to {ours}\n"), "from N-1 to N\n")
+                .replace(&format!("version {before}\n"), "version N-1\n")
+                .replace(&format!("has version {before},"), "has version N-1,");
+        }
         for database in [&self.empty, &self.newer, &self.older, &self.edited, &self.latin, &self.ready] {
             text = text.replace(database.name(), "NAME");
         }

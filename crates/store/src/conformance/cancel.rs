@@ -135,7 +135,7 @@ pub async fn after_a_request_nothing_starts_again(harness: &impl Harness) {
         let detail = process.detail(n).await;
         assert_eq!((detail.view.state, detail.view.attempt), (State::Cancelled, 1), "job {n}");
         assert_eq!((detail.view.ended_at, detail.attempts.len()), (Some(at(3)), 1));
-        assert!(!detail.view.cancel_requested, "the request was for the attempt that ended");
+        assert!(detail.view.cancel_requested, "that somebody asked is told from then on");
     }
     assert_eq!(process.detail(1).await.attempts[0].end, AttemptEnd::Failed);
     assert_eq!(process.detail(2).await.attempts[0].end, AttemptEnd::Cancelled);

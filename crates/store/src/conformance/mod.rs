@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    audit bulk cancel change claim enqueue event fence finish follow_up generator generator_sources generator_turns hand hint history identity lead lineage log order promote prune query queue reclaim rollup schedule source submitter timeline unique webhook worker
+    audit bulk cancel change claim enqueue event fence find finish follow_up generator generator_sources generator_turns hand hint history identity lead lineage log order promote prune query queue reclaim rollup schedule source submitter timeline unique webhook worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -185,6 +185,20 @@ macro_rules! conformance {
                 the_key_of_a_deleted_job_is_never_given_again,
                 progress_and_logs_are_fenced,
                 the_writes_of_a_stopped_worker_are_stale,
+            ]
+            find: [
+                attempts_are_found_by_when_they_were_claimed,
+                jobs_are_found_by_when_they_were_over,
+                that_a_cancel_was_asked_for_is_told_from_then_on,
+                a_job_is_found_by_who_runs_it_or_ran_it_last,
+                a_job_is_found_by_the_machine_that_it_ran_on_last,
+                several_namespaces_are_listed_together,
+                arguments_are_found_by_what_stands_at_a_path,
+                a_search_in_arguments_is_narrowed_by_all_else,
+                pages_of_a_search_have_no_gap_and_no_double,
+                a_page_looks_into_the_arguments_of_so_many_jobs_and_no_more,
+                a_page_looks_into_so_many_bytes_of_arguments_and_no_more,
+                where_a_listing_goes_on_tells_of_no_job_that_it_does_not_show,
             ]
             finish: [
                 a_completed_job_keeps_its_result,
@@ -573,6 +587,7 @@ mod tests {
             include_str!("enqueue.rs"),
             include_str!("event.rs"),
             include_str!("fence.rs"),
+            include_str!("find.rs"),
             include_str!("finish.rs"),
             include_str!("follow_up.rs"),
             include_str!("generator.rs"),

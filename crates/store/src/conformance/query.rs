@@ -141,7 +141,7 @@ pub async fn a_namespace_matches_exactly(harness: &impl Harness) {
     let of = |n, name| NewJob { namespace: namespace(name), ..job(n) };
     process.enqueue(0, [job(1), of(2, "acme"), of(3, "acme2")]).await;
     let found =
-        async |name| process.list(Filter { namespace: Some(namespace(name)), ..Filter::default() }).await;
+        async |name| process.list(Filter { namespaces: namespace(name).into(), ..Filter::default() }).await;
     assert_eq!(found("acme").await, [2]);
     assert_eq!(found("default").await, [1]);
     assert_eq!(found("nobody").await, NONE);
@@ -219,7 +219,7 @@ pub async fn all_fields_of_a_filter_must_match(harness: &impl Harness) {
     process.enqueue(0, batch).await;
     process.enqueue(9, [base(7)]).await;
     let filter = Filter {
-        namespace: Some(namespace("acme")),
+        namespaces: namespace("acme").into(),
         owners: Owners::Of(patterns(&["ann"])),
         kinds: patterns(&["report"]),
         queues: patterns(&["slow"]),
@@ -374,6 +374,6 @@ pub async fn who_asks_sees_whole_namespaces_and_elsewhere_what_is_its_own(harnes
     assert_eq!(seen(&[], Some("bob"), in_states(&[State::Cancelled])).await, [3]);
     assert_eq!(seen(&[], Some("alice"), in_states(&[State::Cancelled])).await, [0_u32; 0]);
     assert_eq!(seen(&["a"], None, Filter { ids: vec![id(2), id(3), id(5)], ..Filter::default() }).await, [2]);
-    let in_b = Filter { namespace: Some(Namespace::new("b").expect("a name")), ..Filter::default() };
+    let in_b = Filter { namespaces: namespace("b").into(), ..Filter::default() };
     assert_eq!(seen(&["a"], Some("alice"), in_b).await, [4]);
 }

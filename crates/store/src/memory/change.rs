@@ -114,7 +114,10 @@ impl World {
                 return Ok(Changed::Skipped("a cancel was requested already".to_owned()));
             }
             running.cancel = Some(Cancel { actor: wish.actor.clone(), reason: wish.reason.clone(), fails });
-            self.update(key, |job| job.note_stop(if fails { "failure" } else { "cancel" }, wish));
+            self.update(key, |job| {
+                job.cancel_asked |= !fails;
+                job.note_stop(if fails { "failure" } else { "cancel" }, wish);
+            });
             self.tell_news();
             return Ok(Changed::Requested);
         }
@@ -188,6 +191,7 @@ impl Job {
         self.result = None;
         self.end_reason = None;
         self.consumed_at = None;
+        self.cancel_asked = false;
         Ok(Changed::Done)
     }
 

@@ -14,7 +14,7 @@ use crate::history::{
     Execution, ExecutionFilter, ExecutionPage, ExecutionPlace, Executions, HistoryStore, Newest, Sample,
     Statistics,
 };
-use crate::query::Pattern;
+use taskwright_core::Pattern;
 
 impl HistoryStore for MemoryStore {
     fn executions(&self, filter: ExecutionFilter, page: ExecutionPage) -> Reply<'_, Executions> {

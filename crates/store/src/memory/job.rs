@@ -12,7 +12,7 @@ use taskwright_core::{
 use super::bulk::Bulk;
 use crate::claim::JobKey;
 use crate::finish::Progress;
-use crate::query::{JobDetail, JobView, LogChunk, TimelineEntry};
+use crate::query::{JobDetail, JobView, LogChunk, TimelineEntry, tells_cancel};
 use crate::submitter::Comment;
 
 /// A job with everything about it.
@@ -50,6 +50,8 @@ pub(super) struct Job {
     pub(super) comments: Vec<Comment>,
     /// When its owner had read how it ended.
     pub(super) consumed_at: Option<Timestamp>,
+    /// Whether somebody asked for it to be cancelled while it ran, since it was stored or run once more.
+    pub(super) cancel_asked: bool,
 }
 
 /// What is known of a job only while it runs.
@@ -137,6 +139,7 @@ impl Job {
         u32::try_from(lost).unwrap_or(u32::MAX)
     }
 
+    /// What a listing shows, but for what the world knows: its worker's machine, and what its generator calls it.
     pub(super) fn view(&self, running: Option<&Running>) -> JobView {
         let newest = self.attempts.last();
         let error = self.end_reason.as_ref().or(newest.and_then(|record| record.error.as_ref()));
@@ -157,11 +160,16 @@ impl Job {
             claimed_at: running.map(|row| row.claimed_at).or(newest.map(|record| record.claimed_at)),
             ended_at: self.ended_at,
             worker: running.map(|row| row.worker).or(newest.map(|record| record.worker)),
+            host: None,
             progress: match &self.bulk {
                 Some(bulk) => Some(bulk.progress.clone()),
                 None => running.and_then(|row| row.progress.clone()),
             },
-            cancel_requested: running.is_some_and(|row| row.cancel.is_some()),
+            cancel_requested: tells_cancel(
+                self.state,
+                running.is_some_and(|row| row.cancel.is_some()),
+                self.cancel_asked,
+            ),
             error: error.cloned(),
             consumed_at: self.consumed_at,
         }

@@ -5,22 +5,30 @@ use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::{JobId, Namespace, QueueName, State};
 
 use crate::claim::JobKey;
-use crate::query::{Filter, JobDetail, JobView, LogChunk, Page, Paged, Pattern, QueueView, WorkerView};
+use crate::query::{Filter, JobDetail, JobView, LogChunk, Page, Paged, QueueView, Searched, WorkerView};
 use crate::worker::WorkerState;
 
-use super::job::{Job, Running};
+use super::job::Job;
 use super::world::World;
 
 impl World {
     pub(super) fn detail(&self, id: JobId) -> Option<JobDetail> {
         let key = self.keys.get(&id)?;
         let mut detail = self.jobs[key].detail(self.running.get(key));
-        self.name_item(&mut detail.view);
+        self.add_names(&mut detail.view);
         Some(detail)
     }
 
-    /// Notes what its generator calls an outstanding item.
-    fn name_item(&self, view: &mut JobView) {
+    /// What a listing shows of a job.
+    pub(super) fn view(&self, job: &Job) -> JobView {
+        let mut view = job.view(self.running.get(&job.key));
+        self.add_names(&mut view);
+        view
+    }
+
+    /// Adds the machine of its worker, and what its generator calls an outstanding item.
+    fn add_names(&self, view: &mut JobView) {
+        view.host = view.worker.and_then(|worker| self.hosts.get(&worker).cloned());
         if let Some(generator) = &view.generator
             && let Some(key) = self.generators.item_key(&view.namespace, generator, view.id)
         {
@@ -29,20 +37,38 @@ impl World {
     }
 
     pub(super) fn list(&self, filter: &Filter, page: Page) -> Paged {
-        let limit = page.limit.clamp(1, PAGE_ROWS_MAX);
         let after = page.after.and_then(|id| self.key_at(id, page.oldest_first));
-        let matching = self.jobs.values().filter(|job| job.matches(filter, self.running.get(&job.key)));
-        let mut views = if page.oldest_first {
-            let rest = matching.filter(|job| after.is_none_or(|after| job.key > after));
-            self.views(rest, limit + 1)
+        if page.oldest_first {
+            let rest = self.jobs.values().filter(|job| after.is_none_or(|after| job.key > after));
+            self.page(filter, page.limit, rest)
         } else {
-            let rest = matching.rev().filter(|job| after.is_none_or(|after| job.key < after));
-            self.views(rest, limit + 1)
-        };
-        let more = views.len() > limit;
-        views.truncate(limit);
-        let next = views.last().filter(|_| more).map(|view| view.id);
-        Paged { jobs: views, next }
+            let rest = self.jobs.values().rev().filter(|job| after.is_none_or(|after| job.key < after));
+            self.page(filter, page.limit, rest)
+        }
+    }
+
+    fn page<'a>(&'a self, filter: &Filter, limit: usize, jobs: impl Iterator<Item = &'a Job>) -> Paged {
+        let limit = limit.clamp(1, PAGE_ROWS_MAX);
+        let (mut paged, mut searched) = (Paged::default(), Searched::default());
+        let mut last = None;
+        for job in jobs {
+            let view = self.view(job);
+            if !filter.matches(&view) {
+                continue;
+            }
+            if paged.jobs.len() == limit || searched.is_enough() {
+                paged.next = last;
+                break;
+            }
+            last = Some(view.id);
+            if !filter.args.is_empty() {
+                searched.add(job.new.args.as_bytes().len());
+            }
+            if filter.args.matches(&job.new.args) {
+                paged.jobs.push(view);
+            }
+        }
+        paged
     }
 
     pub(super) fn logs(&self, id: JobId, from: u64, limit: usize) -> Vec<LogChunk> {
@@ -85,13 +111,6 @@ impl World {
         views
     }
 
-    fn views<'a>(&'a self, jobs: impl Iterator<Item = &'a Job>, limit: usize) -> Vec<JobView> {
-        let mut views: Vec<JobView> =
-            jobs.take(limit).map(|job| job.view(self.running.get(&job.key))).collect();
-        views.iter_mut().for_each(|view| self.name_item(view));
-        views
-    }
-
     /// The job to go on after. When it was removed since, the listing goes on at the time it was made: after the
     /// nearest id.
     fn key_at(&self, id: JobId, oldest_first: bool) -> Option<JobKey> {
@@ -114,21 +133,5 @@ impl World {
             waiting: count(|state| state.is_waiting() && state != State::Available).min(QueueView::COUNT_MAX),
             oldest_available: available.map(|job| job.run_at).min(),
         }
-    }
-}
-
-impl Job {
-    fn matches(&self, filter: &Filter, running: Option<&Running>) -> bool {
-        filter.owners.include(self.new.owner.as_ref())
-            && (filter.ids.is_empty() || filter.ids.contains(&self.id()))
-            && filter.namespace.as_ref().is_none_or(|namespace| *namespace == self.new.namespace)
-            && Pattern::any(&filter.kinds, self.new.kind.as_str())
-            && Pattern::any(&filter.queues, self.new.queue.as_str())
-            && (filter.states.is_empty() || filter.states.contains(&self.state))
-            && (filter.workers.is_empty()
-                || running.is_some_and(|running| filter.workers.contains(&running.worker)))
-            && filter.created_from.is_none_or(|from| self.created_at >= from)
-            && filter.created_to.is_none_or(|to| self.created_at <= to)
-            && filter.includes_rank(&self.view(running))
     }
 }

@@ -61,6 +61,7 @@ impl World {
             remark: None,
             new,
         };
+        self.hosts.insert(worker.new.id, worker.new.host.clone());
         self.workers.insert(worker.new.id, worker);
         Ok(())
     }

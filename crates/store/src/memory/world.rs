@@ -43,6 +43,8 @@ pub(super) struct World {
     /// Every queue that had a job or was paused, and whether it is paused.
     pub(super) queues: BTreeMap<(Namespace, QueueName), bool>,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
+    /// The machine of every worker that there was.
+    pub(super) hosts: BTreeMap<WorkerId, String>,
     pub(super) leader: Option<Leader>,
     pub(super) schedules: Schedules,
     pub(super) events: Events,

@@ -229,6 +229,7 @@ async fn redo(
     let attempts = sql_count(place.attempts);
     session.execute("UPDATE job SET attempts_base = $2 WHERE seq = $1", &[&seq, &attempts]).await?;
     session.execute(FORGET_CONSUMED, &[&seq]).await?;
+    session.execute(FORGET_CANCEL, &[&seq]).await?;
     rest::end_in(session, place.lane).await?;
     let place = Place { flags, ..*place };
     let moved = move_to(session, seq, &place, Cause::Redo, State::Available, Some(by.now), by).await?;
@@ -315,6 +316,9 @@ async fn request_stop(
         // It was claimed after the jobs had been set apart, and is in a block; or it has ended.
         session.set_apart(&[seq], None).await?;
         return Ok(None);
+    }
+    if !fails {
+        session.execute(ASK_CANCEL, &[&seq]).await?;
     }
     let what = if fails { "failure requested" } else { "cancel requested" };
     let told = by.reason.map_or_else(|| what.to_owned(), |reason| format!("{what}: {reason}"));
@@ -551,6 +555,9 @@ pub(super) const RETAKE_KEY: &str = "INSERT INTO unique_key (namespace, kind, ke
     SELECT namespace, kind, key, seq, scope FROM unique_past WHERE seq = $1
     ON CONFLICT (namespace, kind, key) DO NOTHING";
 pub(super) const FORGET_KEY: &str = "DELETE FROM unique_past WHERE seq = $1";
+/// Keeps that somebody asked, for when the running row is gone.
+const ASK_CANCEL: &str = "INSERT INTO cancel_asked (seq) VALUES ($1) ON CONFLICT (seq) DO NOTHING";
+pub(super) const FORGET_CANCEL: &str = "DELETE FROM cancel_asked WHERE seq = $1";
 pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY($1::bigint[])),
         attempts AS (DELETE FROM attempt WHERE seq = ANY($1::bigint[])),
         moves AS (DELETE FROM move WHERE seq = ANY($1::bigint[])),
@@ -559,7 +566,8 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
         past AS (DELETE FROM unique_past WHERE seq = ANY($1::bigint[])),
         bulks AS (DELETE FROM bulk WHERE seq = ANY($1::bigint[])),
         comments AS (DELETE FROM job_comment WHERE seq = ANY($1::bigint[])),
-        readings AS (DELETE FROM consumed WHERE seq = ANY($1::bigint[]))
+        readings AS (DELETE FROM consumed WHERE seq = ANY($1::bigint[])),
+        asked AS (DELETE FROM cancel_asked WHERE seq = ANY($1::bigint[]))
     DELETE FROM job WHERE seq = ANY($1::bigint[])";
 /// Those in which the jobs are, with their times where they are not in roll-ups yet, in the columns of
 /// [`completions::explode`](super::completions::explode).

@@ -9,16 +9,18 @@
 //! show up before where a reader of the oldest has come to.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use taskwright_core::limit::PAGE_ROWS_MAX;
-use taskwright_core::{JobId, State};
+use taskwright_core::{Args, JobId, Pattern, State};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::query::{read_view, view_query, walk_indexes};
 use super::session::{Session, Uuid, get, sql_code, vanished};
 use crate::error::Error;
-use crate::query::{Filter, JobView, Owners, Page, Paged, Pattern};
+use crate::query::{Filter, JobView, Namespaces, Owners, Page, Paged, Searched};
+use crate::seal::Seal;
 
 /// Candidates that one page looks at.
 const CANDIDATES_MAX: usize = 20_000;
@@ -47,19 +49,22 @@ pub(super) async fn list(session: &mut Session<'_>, filter: &Filter, page: &Page
     };
     let limit = page.limit.clamp(1, PAGE_ROWS_MAX);
     let mut paged = Paged::default();
-    let mut looked_at = 0;
+    let (mut looked_at, mut searched) = (0, Searched::default());
     loop {
         // The first reach is as long as the page: mostly everything a driver gives matches.
         let reach = if looked_at == 0 { limit } else { REACH };
         let candidates = walk.next(session, reach).await?;
-        for job in views(session, &candidates).await? {
+        let views = views(session, &candidates).await?;
+        let found = search(session, filter, &views, &mut searched).await?;
+        for (seq, job) in views {
             looked_at += 1;
-            let id = job.id;
-            if filter.matches(&job) {
+            let (id, is_shown) = (job.id, filter.shows(&job));
+            let is_last = found.last == Some(seq);
+            if filter.matches(&job) && found.has(seq) {
                 paged.jobs.push(job);
             }
-            if paged.jobs.len() == limit || looked_at >= CANDIDATES_MAX {
-                paged.next = Some(id);
+            if paged.jobs.len() == limit || looked_at >= CANDIDATES_MAX || is_last {
+                paged.next = Some(if is_shown { id } else { seal(session).await?.close(seq) });
                 return Ok(paged);
             }
         }
@@ -70,7 +75,7 @@ pub(super) async fn list(session: &mut Session<'_>, filter: &Filter, page: &Page
 }
 
 /// Reads the candidates whole, in their order.
-async fn views(session: &mut Session<'_>, candidates: &[i64]) -> Result<Vec<JobView>, Error> {
+async fn views(session: &mut Session<'_>, candidates: &[i64]) -> Result<Vec<(i64, JobView)>, Error> {
     if candidates.is_empty() {
         return Ok(Vec::new());
     }
@@ -81,7 +86,67 @@ async fn views(session: &mut Session<'_>, candidates: &[i64]) -> Result<Vec<JobV
         view_query()
     );
     let rows = session.all(&sql, &[&candidates]).await?;
-    rows.iter().map(|row| read_view(row).map(|(_, view)| view)).collect()
+    rows.iter().map(read_view).collect()
+}
+
+/// What a search in arguments has found among some jobs.
+#[derive(Default)]
+struct Found {
+    /// Those that were looked into, and whether they are meant; `None` when nothing is looked for.
+    jobs: Option<HashMap<i64, bool>>,
+    /// The job with which the page ends, because it has looked into enough.
+    last: Option<i64>,
+}
+
+impl Found {
+    fn has(&self, seq: i64) -> bool {
+        self.jobs.as_ref().is_none_or(|jobs| jobs.get(&seq) == Some(&true))
+    }
+}
+
+/// Looks into the arguments of those of these jobs that match otherwise, as far as the page may. Their sizes are asked first, so that
+/// no more is read than that.
+async fn search(
+    session: &mut Session<'_>,
+    filter: &Filter,
+    views: &[(i64, JobView)],
+    searched: &mut Searched,
+) -> Result<Found, Error> {
+    if filter.args.is_empty() {
+        return Ok(Found::default());
+    }
+    let matching: Vec<i64> =
+        views.iter().filter(|(_, job)| filter.matches(job)).map(|(seq, _)| *seq).collect();
+    let (mut chosen, mut last) = (Vec::new(), None);
+    for row in session.all(SIZES, &[&matching]).await? {
+        let (seq, bytes): (i64, i32) = (get(&row, 0)?, get(&row, 1)?);
+        chosen.push(seq);
+        searched.add(usize::try_from(bytes).unwrap_or_default());
+        if searched.is_enough() {
+            last = Some(seq);
+            break;
+        }
+    }
+    let mut jobs = HashMap::with_capacity(chosen.len());
+    for row in session.all(ARGS, &[&chosen]).await? {
+        let args = Args::from_store(get::<&[u8]>(&row, 1)?.into());
+        jobs.insert(get(&row, 0)?, filter.args.matches(&args));
+    }
+    Ok(Found { jobs: Some(jobs), last })
+}
+
+/// The sizes of arguments, in the order of the jobs. Nothing of them is read for it.
+const SIZES: &str = "SELECT c.seq, a.bytes FROM unnest($1::bigint[]) WITH ORDINALITY AS c (seq, place)
+    CROSS JOIN LATERAL (SELECT octet_length(j.args) AS bytes FROM job j WHERE j.seq = c.seq LIMIT 1) a
+    ORDER BY c.place";
+const ARGS: &str = "SELECT c.seq, a.args FROM unnest($1::bigint[]) AS c (seq)
+    CROSS JOIN LATERAL (SELECT j.args FROM job j WHERE j.seq = c.seq LIMIT 1) a";
+
+/// What seals a place that is nobody's business.
+async fn seal(session: &mut Session<'_>) -> Result<Seal, Error> {
+    let row = session.first("SELECT key FROM seal WHERE single", &[]).await?;
+    let row = row.ok_or_else(|| vanished("the key of places"))?;
+    Ok(Seal::new(get(&row, 0)?))
 }
 
 /// Where a candidate stands: (transaction, number). Where only the number counts the transaction is 0.
@@ -90,9 +155,20 @@ type Standing = (u64, i64);
 /// Where to start: behind the job that the page goes on from.
 async fn start(session: &mut Session<'_>, page: &Page) -> Result<Standing, Error> {
     let before_all = if page.oldest_first { (0, 0) } else { (u64::MAX, i64::MAX) };
-    let Some(after) = page.after.map(Uuid::from) else { return Ok(before_all) };
+    let Some(id) = page.after else { return Ok(before_all) };
+    let after = Uuid::from(id);
     let mut found = session.first("SELECT seq, xid::text FROM job WHERE id = $1", &[&after]).await?;
-    if found.is_none() {
+    if found.is_none()
+        && let Some(seq) = seal(session).await?.open(id)
+    {
+        // It may have been removed since, too.
+        let near = if page.oldest_first {
+            "SELECT seq, xid::text FROM job WHERE seq <= $1 ORDER BY seq DESC LIMIT 1"
+        } else {
+            "SELECT seq, xid::text FROM job WHERE seq >= $1 ORDER BY seq LIMIT 1"
+        };
+        found = session.first(near, &[&seq]).await?;
+    } else if found.is_none() {
         // The job was removed since: go on at the time it was made.
         let near = if page.oldest_first {
             "SELECT seq, xid::text FROM job WHERE id < $1 ORDER BY id DESC LIMIT 1"
@@ -108,9 +184,9 @@ fn xid(row: &Row, column: usize) -> Result<u64, Error> {
     get::<&str>(row, column)?.parse().map_err(|_| vanished("a transaction's number"))
 }
 
-/// The lanes that the filter's kinds, queues and namespace allow; `None` when it says nothing about them.
+/// The lanes that the filter's kinds, queues and namespaces allow; `None` when it says nothing about them.
 pub(super) async fn lanes(session: &mut Session<'_>, filter: &Filter) -> Result<Option<Vec<i64>>, Error> {
-    if filter.kinds.is_empty() && filter.queues.is_empty() && filter.namespace.is_none() {
+    if filter.kinds.is_empty() && filter.queues.is_empty() && filter.namespaces == Namespaces::Any {
         return Ok(None);
     }
     let rows = session
@@ -121,7 +197,7 @@ pub(super) async fn lanes(session: &mut Session<'_>, filter: &Filter) -> Result<
         let (kind, queue, namespace): (&str, &str, &str) = (get(row, 1)?, get(row, 2)?, get(row, 3)?);
         if Pattern::any(&filter.kinds, kind)
             && Pattern::any(&filter.queues, queue)
-            && filter.namespace.as_ref().is_none_or(|wanted| wanted.as_str() == namespace)
+            && filter.namespaces.include_name(namespace)
         {
             lanes.push(get(row, 0)?);
         }
@@ -272,6 +348,11 @@ async fn drivers(
         return Ok(vec![Driver { params: vec![Box::new(seqs)], ..Driver::plain(from, "seq") }]);
     }
     let states = &filter.states;
+    if filter.cancel_requested == Some(true) {
+        let running = Driver::plain("FROM running WHERE cancel_at IS NOT NULL", "seq");
+        let asked = Driver::plain("FROM cancel_asked WHERE true", "seq");
+        return Ok([vec![running, asked], by_state(&[State::Cancelled])].into_iter().flatten().collect());
+    }
     if !filter.workers.is_empty() || *states == [State::Running] {
         let from = "FROM (SELECT seq FROM running UNION ALL SELECT seq FROM held) s WHERE true";
         return Ok(vec![Driver::plain(from, "s.seq")]);
@@ -289,7 +370,11 @@ async fn drivers(
         let parents = Driver::plain("FROM over WHERE state = 6", "seq");
         return Ok(vec![Driver { select, ..Driver::plain("", "seq") }, completions, parents]);
     }
-    Ok(by_lane(filter, lanes))
+    Ok(match filter.args.is_empty() {
+        true => by_lane(filter, lanes),
+        // A search looks at a bounded number of candidates, so that no statement may pass over others on the way to them.
+        false => by_lane(&Filter::default(), lanes.filter(|lanes| lanes.len() <= LANES_MERGED_MAX)),
+    })
 }
 
 async fn few_ready(session: &mut Session<'_>) -> Result<bool, Error> {

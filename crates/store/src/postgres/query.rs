@@ -16,7 +16,7 @@ use super::timeline::moves;
 use super::worker::order_of;
 use crate::error::Error;
 use crate::finish::LogStream;
-use crate::query::{JobDetail, JobView, LogChunk, QueueView, WorkerView};
+use crate::query::{JobDetail, JobView, LogChunk, QueueView, WorkerView, tells_cancel};
 use crate::timeline::{self, Attempt};
 use crate::worker::WorkerState;
 
@@ -43,7 +43,8 @@ pub(super) fn view_query() -> String {
                     SELECT i.key FROM item i WHERE i.job = j.id AND i.generator = (
                         SELECT g.generator FROM generator g
                         WHERE g.namespace = q.namespace AND g.name = substr(q.name, 11))), j.item_key) END,
-                (SELECT e.at FROM consumed e WHERE e.seq = j.seq LIMIT 1)
+                (SELECT e.at FROM consumed e WHERE e.seq = j.seq LIMIT 1), k.host,
+                EXISTS (SELECT FROM cancel_asked e WHERE e.seq = j.seq)
          FROM job j {PLACE_JOINS}
          JOIN lane l ON l.lane = j.lane
          JOIN queue q ON q.queue = l.queue
@@ -74,8 +75,9 @@ pub(super) fn read_view(row: &Row) -> Result<(i64, JobView), Error> {
         claimed_at: time_if_any(row, 17)?,
         ended_at: time_if_any(row, 18)?.filter(|_| over),
         worker: get::<Option<Uuid>>(row, 19)?.map(WorkerId::from),
+        host: get(row, 25)?,
         progress: get::<Option<&str>>(row, 20)?.and_then(|progress| serde_json::from_str(progress).ok()),
-        cancel_requested: place.cancel_requested,
+        cancel_requested: tells_cancel(place.state, place.cancel_requested, get(row, 26)?),
         error: if over && reason.is_some() { reason } else { get(row, 22)? },
         consumed_at: time_if_any(row, 24)?.filter(|_| over),
     };

@@ -77,6 +77,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0013_requests.sql"),
     },
+    Migration {
+        version: 15,
+        name: "cancels",
+        usable_from: 3,
+        sql: include_str!("migrations/0015_cancels.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

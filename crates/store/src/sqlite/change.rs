@@ -147,6 +147,7 @@ fn redo(session: &mut Session<'_>, seq: i64, place: &Place, by: &By<'_>) -> Resu
     }
     session.execute("UPDATE taskwright_job SET attempts_base = ?2 WHERE seq = ?1", (seq, place.attempts))?;
     session.execute(FORGET_CONSUMED, [seq])?;
+    session.execute(FORGET_CANCEL, [seq])?;
     let place = Place { flags: if keys > 0 { HOLDS_KEY } else { 0 }, ..*place };
     move_to(session, seq, &place, Cause::Redo, State::Available, Some(by.now), by)
 }
@@ -202,6 +203,9 @@ fn request_stop(
         REQUEST_STOP,
         (seq, by.now.as_micros(), by.actor.as_str(), by.reason, if fails { STOP_FAILS } else { 0 }),
     )?;
+    if !fails {
+        session.execute(ASK_CANCEL, [seq])?;
+    }
     let what = if fails { "failure requested" } else { "cancel requested" };
     let told = by.reason.map_or_else(|| what.to_owned(), |reason| format!("{what}: {reason}"));
     by.note(session, seq, place, None, State::Running, Some(&told))?;
@@ -383,8 +387,11 @@ pub(super) const RETAKE_KEY: &str = "INSERT INTO taskwright_unique (namespace, k
          SELECT namespace, kind, key, seq, scope FROM taskwright_unique_past WHERE seq = ?1";
 pub(super) const REQUEST_STOP: &str = "UPDATE taskwright_running
      SET cancel_at = ?2, cancel_actor = ?3, cancel_reason = ?4, flags = flags | ?5 WHERE seq = ?1";
+/// Keeps that somebody asked, for when the running row is gone.
+const ASK_CANCEL: &str = "INSERT INTO taskwright_cancel_asked (seq) VALUES (?1) ON CONFLICT (seq) DO NOTHING";
+pub(super) const FORGET_CANCEL: &str = "DELETE FROM taskwright_cancel_asked WHERE seq = ?1";
 /// Removes what there is about jobs, each from its table.
-pub(super) const REMOVE: [&str; 10] = [
+pub(super) const REMOVE: [&str; 11] = [
     "DELETE FROM taskwright_over WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_attempt WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_move WHERE seq IN rarray(?1)",
@@ -394,6 +401,7 @@ pub(super) const REMOVE: [&str; 10] = [
     "DELETE FROM taskwright_bulk WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_comment WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_consumed WHERE seq IN rarray(?1)",
+    "DELETE FROM taskwright_cancel_asked WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_job WHERE seq IN rarray(?1)",
 ];
 pub(super) const FORGET_KEY: &str = "DELETE FROM taskwright_unique_past WHERE seq = ?1";

@@ -7,13 +7,14 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Rows};
 use taskwright_core::limit::PAGE_ROWS_MAX;
-use taskwright_core::{JobId, State};
+use taskwright_core::{Args, JobId, Pattern, State};
 
 use super::error::read_error;
 use super::finish::array;
 use super::query::{read_view, view_query};
 use crate::error::Error;
-use crate::query::{Filter, Owners, Page, Paged, Pattern};
+use crate::query::{Filter, Namespaces, Owners, Page, Paged, Searched};
+use crate::seal::Seal;
 
 /// Candidates that one page looks at.
 const CANDIDATES_MAX: usize = 20_000;
@@ -44,6 +45,7 @@ fn list_page(conn: &Connection, filter: &Filter, page: &Page) -> rusqlite::Resul
     let limit = page.limit.clamp(1, PAGE_ROWS_MAX);
     let mut paged = Paged::default();
     let mut looked_at = 0;
+    let mut searched = Searched::default();
     let mut view = conn.prepare_cached(&format!("{} WHERE j.seq = ?1", view_query()))?;
     loop {
         // The first reach is as long as the page: mostly everything a driver gives matches.
@@ -53,12 +55,12 @@ fn list_page(conn: &Connection, filter: &Filter, page: &Page) -> rusqlite::Resul
         for seq in candidates {
             let Some((_, job)) = view.query_row([seq], read_view).optional()? else { continue };
             looked_at += 1;
-            let id = job.id;
-            if filter.matches(&job) {
+            let (id, is_shown) = (job.id, filter.shows(&job));
+            if filter.matches(&job) && has_args(conn, filter, seq, &mut searched)? {
                 paged.jobs.push(job);
             }
-            if paged.jobs.len() == limit || looked_at >= CANDIDATES_MAX {
-                paged.next = Some(id);
+            if paged.jobs.len() == limit || looked_at >= CANDIDATES_MAX || searched.is_enough() {
+                paged.next = Some(if is_shown { id } else { seal(conn)?.close(seq) });
                 return Ok(paged);
             }
         }
@@ -68,6 +70,21 @@ fn list_page(conn: &Connection, filter: &Filter, page: &Page) -> rusqlite::Resul
     }
 }
 
+/// Whether the arguments of a job, which matches otherwise, are those that are looked for.
+fn has_args(conn: &Connection, filter: &Filter, seq: i64, searched: &mut Searched) -> rusqlite::Result<bool> {
+    if filter.args.is_empty() {
+        return Ok(true);
+    }
+    let args: Vec<u8> = conn.prepare_cached(ARGS)?.query_row([seq], |row| row.get(0))?;
+    searched.add(args.len());
+    Ok(filter.args.matches(&Args::from_store(args.into())))
+}
+
+/// What seals a place that is nobody's business.
+fn seal(conn: &Connection) -> rusqlite::Result<Seal> {
+    conn.prepare_cached(SEAL)?.query_row([], |row| Ok(Seal::new(row.get_ref(0)?.as_blob()?)))
+}
+
 /// Where to start: behind the job that the page goes on from.
 fn start(conn: &Connection, page: &Page) -> rusqlite::Result<i64> {
     let Some(after) = page.after else { return Ok(if page.oldest_first { 0 } else { i64::MAX }) };
@@ -75,7 +92,7 @@ fn start(conn: &Connection, page: &Page) -> rusqlite::Result<i64> {
         .prepare_cached("SELECT seq FROM taskwright_job WHERE id = ?1")?
         .query_row([after.as_bytes()], |row| row.get(0))
         .optional()?;
-    match seq {
+    match seq.map_or_else(|| seal(conn).map(|seal| seal.open(after)), |seq| Ok(Some(seq)))? {
         Some(seq) => Ok(seq),
         // The job was removed since: go on at the time it was made.
         None => near(conn, after, page.oldest_first),
@@ -92,9 +109,9 @@ fn near(conn: &Connection, id: JobId, oldest_first: bool) -> rusqlite::Result<i6
     conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| row.get(0))
 }
 
-/// The lanes that the filter's kinds, queues and namespace allow; `None` when it says nothing about them.
+/// The lanes that the filter's kinds, queues and namespaces allow; `None` when it says nothing about them.
 pub(super) fn lanes(conn: &Connection, filter: &Filter) -> rusqlite::Result<Option<Vec<i64>>> {
-    if filter.kinds.is_empty() && filter.queues.is_empty() && filter.namespace.is_none() {
+    if filter.kinds.is_empty() && filter.queues.is_empty() && filter.namespaces == Namespaces::Any {
         return Ok(None);
     }
     let mut statement = conn.prepare_cached(
@@ -108,7 +125,7 @@ pub(super) fn lanes(conn: &Connection, filter: &Filter) -> rusqlite::Result<Opti
             (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?, row.get_ref(3)?.as_str()?);
         if Pattern::any(&filter.kinds, kind)
             && Pattern::any(&filter.queues, queue)
-            && filter.namespace.as_ref().is_none_or(|wanted| wanted.as_str() == namespace)
+            && filter.namespaces.include_name(namespace)
         {
             lanes.push(row.get(0)?);
         }
@@ -212,6 +229,11 @@ fn drivers(conn: &Connection, filter: &Filter, lanes: Option<&[i64]>) -> rusqlit
         return Ok(vec![Driver { arrays: vec![seqs], ..Driver::plain(select, "seq") }]);
     }
     let states = &filter.states;
+    if filter.cancel_requested == Some(true) {
+        let running = Driver::plain("SELECT seq FROM taskwright_running WHERE cancel_at IS NOT NULL", "seq");
+        let asked = Driver::plain("SELECT seq FROM taskwright_cancel_asked WHERE 1", "seq");
+        return Ok(vec![running, asked, by_state(State::Cancelled)]);
+    }
     if !filter.workers.is_empty() || *states == [State::Running] {
         let running = Driver::plain("SELECT seq FROM taskwright_running WHERE 1", "seq");
         return Ok(vec![running, Driver::ranges("taskwright_block")]);
@@ -228,7 +250,11 @@ fn drivers(conn: &Connection, filter: &Filter, lanes: Option<&[i64]>) -> rusqlit
         let (attempts, ranges) = (Driver::plain(select, "seq"), Driver::ranges("taskwright_completion"));
         return Ok(vec![attempts, ranges, by_state(State::Completed)]);
     }
-    Ok(by_lane(filter, lanes))
+    Ok(match filter.args.is_empty() {
+        true => by_lane(filter, lanes),
+        // A search looks at a bounded number of candidates, so that no statement may pass over others on the way to them.
+        false => by_lane(&Filter::default(), lanes.filter(|lanes| lanes.len() <= LANES_MERGED_MAX)),
+    })
 }
 
 fn few_ready(conn: &Connection) -> rusqlite::Result<bool> {
@@ -332,6 +358,9 @@ impl Walk<'_> {
         Ok(merged)
     }
 }
+
+const ARGS: &str = "SELECT args FROM taskwright_job WHERE seq = ?1";
+const SEAL: &str = "SELECT key FROM taskwright_seal WHERE single = 1";
 
 /// The statements that give the candidates of a listing, for `plans.rs`.
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use taskwright_core::attempt::Outcome;
-use taskwright_core::{NewJob, State};
+use taskwright_core::{ArgsSearch, NewJob, State};
 
 use super::open::Options;
 use super::{
@@ -180,6 +180,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("comment: job", submitter::COUNT),
     ("comment: of a job", submitter::COMMENTS),
     ("consumed: forget", submitter::FORGET_CONSUMED),
+    ("cancel: forget", change::FORGET_CANCEL),
 ];
 
 /// A store with very many scheduled and finished jobs. The first ones come through the store, the others are copies.
@@ -247,6 +248,10 @@ fn walks(plan: &[String]) -> Vec<&str> {
     plan.iter().filter(walked).map(String::as_str).collect()
 }
 
+fn searched() -> ArgsSearch {
+    ArgsSearch::new(vec!["customer.id=42".parse().unwrap()]).unwrap()
+}
+
 fn filters() -> Vec<(&'static str, Filter)> {
     let states = |states: &[State]| Filter { states: states.to_vec(), ..Filter::default() };
     let mail = || vec![Pattern::new("mail")];
@@ -259,6 +264,8 @@ fn filters() -> Vec<(&'static str, Filter)> {
         ("of a kind", Filter { kinds: mail(), ..Filter::default() }),
         ("completed, of a kind", Filter { kinds: mail(), ..states(&[State::Completed]) }),
         ("since", Filter { created_from: Some(at(1)), ..Filter::default() }),
+        ("asked to be cancelled", Filter { cancel_requested: Some(true), ..Filter::default() }),
+        ("of a kind, by arguments", Filter { kinds: mail(), args: searched(), ..Filter::default() }),
     ]
 }
 

@@ -18,7 +18,7 @@ use super::timeline::moves;
 use super::worker::order_of;
 use crate::error::Error;
 use crate::finish::LogStream;
-use crate::query::{JobDetail, JobView, LogChunk, QueueView, WorkerView};
+use crate::query::{JobDetail, JobView, LogChunk, QueueView, WorkerView, tells_cancel};
 use crate::timeline::{self, Attempt};
 use crate::worker::WorkerState;
 
@@ -35,7 +35,8 @@ pub(super) fn view_query() -> String {
                         SELECT g.generator FROM taskwright_generator g
                         WHERE g.namespace = q.namespace AND g.name = substr(q.name, 11))), j.item_key) END,
                 d.claimed_at, substr(d.times, (j.seq - d.lo) * 8 + 1, 8),
-                (SELECT n.at FROM taskwright_consumed n WHERE n.seq = j.seq)
+                (SELECT n.at FROM taskwright_consumed n WHERE n.seq = j.seq), k.host,
+                EXISTS (SELECT 1 FROM taskwright_cancel_asked e WHERE e.seq = j.seq)
          FROM taskwright_job j {PLACE_JOINS}
          JOIN taskwright_lane l ON l.lane = j.lane
          JOIN taskwright_queue q ON q.queue = l.queue
@@ -70,8 +71,9 @@ pub(super) fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, JobView)> {
         claimed_at: row.get::<_, Option<i64>>(16)?.map(Timestamp::from_micros),
         ended_at: ended_at.filter(|_| over),
         worker: row.get::<_, Option<[u8; 16]>>(18)?.map(WorkerId::from_bytes),
+        host: row.get(26)?,
         progress: row.get::<_, Option<String>>(19)?.and_then(|progress| serde_json::from_str(&progress).ok()),
-        cancel_requested: place.cancel_requested,
+        cancel_requested: tells_cancel(place.state, place.cancel_requested, row.get(27)?),
         error: if over && reason.is_some() { reason } else { row.get(21)? },
         consumed_at: row.get::<_, Option<i64>>(25)?.map(Timestamp::from_micros).filter(|_| over),
     };

@@ -61,6 +61,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0010_requests.sql"),
     },
+    Migration {
+        version: 12,
+        name: "cancels",
+        usable_from: 1,
+        sql: include_str!("migrations/0012_cancels.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

@@ -348,6 +348,7 @@ impl<S: Subject> Both<S> {
     /// Everything that can be seen must be the same.
     fn compare(&self) {
         self.same(|store| store.list(Filter::default(), WHOLE));
+        self.same(|store| store.list(Filter { cancel_requested: Some(true), ..Filter::default() }, WHOLE));
         for n in 1..=JOBS {
             self.same(|store| store.job(id(n)));
             self.same(|store| store.logs(id(n), 0, 100));

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::generator::ItemEnd;
-use taskwright_core::{EventId, Fingerprint, Garbage, Grain, Outcome, Timestamp, Topic};
+use taskwright_core::{
+    ArgsSearch, EventId, Fingerprint, Garbage, Grain, Outcome, Pattern, State, Timestamp, Topic,
+};
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::conformance::schedule::{definition, fires, registration, rewrite, stored};
 use taskwright_store::conformance::{bulk, generator};
@@ -89,6 +91,7 @@ whatever_is_known! {
     what_a_source_has_seen_is_found_by_path
     generators_and_their_items_are_found_by_what_they_are_asked_for
     roll_ups_and_garbage_are_found_by_what_they_are_asked_for
+    jobs_are_found_by_a_bounded_number_of_them
 }
 
 async fn open(database: &Database<'_>, run: &tempfile::TempDir) -> Process {
@@ -456,6 +459,78 @@ async fn roll_ups_and_garbage_are_found_by_what_they_are_asked_for(statistics: S
     assert!(["slip", "rollup", "completion", "over", "job"].iter().all(|table| fetched(table) > 0));
     for (table, scanned, walked) in reads {
         let small = ["lane", "queue", "store", "migration", "rolled", "worker", "tether", "source"];
+        assert!(small.contains(&table.as_str()) || scanned == 0, "{table}: {scanned} rows were scanned");
+        assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
+    }
+}
+
+/// Listings that find nothing of the many, each about so many of them as one page looks at.
+async fn find_jobs(process: &Process) -> u64 {
+    let list = async |filter: Filter, after, oldest_first| {
+        let page = Page { after, limit: 10, oldest_first };
+        process.store().list(filter, page).await.unwrap()
+    };
+    let search = |filter: Filter| {
+        let conditions = vec!["customer.id=42".parse().unwrap()];
+        Filter { args: ArgsSearch::new(conditions).unwrap(), ..filter }
+    };
+    let asked = |requested| Filter { cancel_requested: Some(requested), ..Filter::default() };
+    let cancelled = Filter { states: vec![State::Cancelled], ..Filter::default() };
+    let of_kind = Filter { kinds: vec![Pattern::new("mail")], ..Filter::default() };
+    let mut about = 0;
+    for oldest_first in [true, false] {
+        assert_eq!(list(asked(true), None, oldest_first).await.jobs.len(), 10);
+        // On behind a job that is not there.
+        let gone = Some(id(999_999));
+        list(asked(true), gone, oldest_first).await;
+        about += 20;
+        for filter in [Filter::default(), cancelled.clone(), of_kind.clone()] {
+            let paged = list(search(filter), None, oldest_first).await;
+            assert_eq!(paged.jobs.len(), 0);
+            about += 2_000;
+        }
+    }
+    about
+}
+
+async fn jobs_are_found_by_a_bounded_number_of_them(statistics: Statistics) {
+    let database = Cluster::shared().database();
+    let run = tempfile::tempdir().unwrap();
+    let process = open(&database, &run).await;
+    let worker = process.worker(1).await;
+    process.enqueue(0, jobs(1..=30)).await;
+    for job in worker.claim(worker.ask(1, 15)).await {
+        process.change(2, number(job.id), Change::Cancel).await;
+        worker.end(3, &job, completed()).await;
+    }
+    // Everything is planned here, by its only session, on tables that are next to empty.
+    for _ in 0..6 {
+        find_jobs(&process).await;
+    }
+    let rows = format!(
+        "INSERT INTO taskwright.job (id, lane, created_at, run_at, max_attempts, first_state, at_most_once, args)
+         SELECT gen_random_uuid(), (SELECT min(lane) FROM taskwright.lane), 4000000000000000, 0, 5, 3, false, 'null'
+         FROM generate_series(1, {JOBS});
+         INSERT INTO taskwright.over (seq, ended_at, state)
+         SELECT seq, 4000000000000000, 8 FROM taskwright.job WHERE created_at = 4000000000000000;
+         INSERT INTO taskwright.cancel_asked (seq)
+         SELECT seq FROM taskwright.job WHERE created_at = 4000000000000000;
+         UPDATE taskwright.job SET is_streamed = false WHERE created_at = 4000000000000000;"
+    );
+    fill(&database, statistics, &rows).await;
+    let mut about = 0;
+    for _ in 0..3 {
+        about += find_jobs(&process).await;
+    }
+    process.store().close().await.unwrap();
+    drop(worker);
+    drop(process);
+    let reads = crate::reads::reads(&database).await;
+    let fetched = |table: &str| reads.iter().find(|(name, ..)| name == table).map_or(0, |read| read.2);
+    assert!(["over", "job", "cancel_asked"].iter().all(|table| fetched(table) > 0), "{reads:?}");
+    for (table, scanned, walked) in reads {
+        let small =
+            ["lane", "queue", "store", "migration", "worker", "tether", "source", "seal", "running", "ready"];
         assert!(small.contains(&table.as_str()) || scanned == 0, "{table}: {scanned} rows were scanned");
         assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
     }

@@ -156,7 +156,7 @@ async fn cancel_items(store: &SharedStore, env: &Env, definition: &Definition) -
     {
     }
     let filter = Filter {
-        namespace: Some(namespace),
+        namespaces: namespace.into(),
         queues: vec![Pattern::new(queue.as_str())],
         states: vec![JobState::Running],
         ..Filter::default()

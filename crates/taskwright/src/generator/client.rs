@@ -229,7 +229,7 @@ impl Generators {
     ) -> Result<(Vec<JobView>, Option<JobId>), Error> {
         let queue = name.queue();
         let filter = Filter {
-            namespace: Some(namespace.clone()),
+            namespaces: namespace.clone().into(),
             queues: vec![Pattern::new(queue.as_str())],
             states: vec![State::Failed],
             ..Filter::default()

@@ -8,7 +8,7 @@ use taskwright_core::generator::Definition;
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::trigger::TopicPattern;
 use taskwright_core::{Actor, JobId, Timestamp};
-use taskwright_store::{Change, Changed, Filter, JobView, Page, Pattern, Seen, SharedStore};
+use taskwright_store::{Change, Changed, Filter, JobView, Namespaces, Page, Pattern, Seen, SharedStore};
 
 use super::{Generator, Next, Poll, PollError, Polled};
 
@@ -178,7 +178,10 @@ impl Generator for DeadlineGenerator {
     }
 
     fn options(&self, defaults: Definition) -> Definition {
-        let namespace = self.filter.namespace.clone().unwrap_or(defaults.namespace);
+        let namespace = match &self.filter.namespaces {
+            Namespaces::Of(names) if names.len() == 1 => names[0].clone(),
+            Namespaces::Of(_) | Namespaces::Any => defaults.namespace,
+        };
         Definition { namespace, about: Some(self.about()), topics: self.topics.clone(), ..defaults }
     }
 

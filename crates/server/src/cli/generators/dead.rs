@@ -112,7 +112,7 @@ impl Dead {
             return Ok(Exit::Ok);
         }
         let filter = Filter {
-            namespace: Some(namespace),
+            namespaces: namespace.into(),
             queues: vec![Pattern::new(self.name.queue().as_str())],
             states: vec![State::Failed],
             ..Filter::default()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use taskwright_core::{Actor, JobId, Priority, Timestamp};
-use taskwright_store::{Change, Changed, Filter, Seen};
+use taskwright_store::{Change, Changed, Filter, Namespaces, Seen};
 
 use crate::answer::job::{Became, Outcome};
 use crate::cli::select::{self, Selectors};
@@ -390,11 +390,13 @@ async fn strangers(
     Ok(strangers)
 }
 
-/// The jobs among these that belong to another namespace than the one that was asked for: they look unknown.
+/// The jobs among these that belong to other namespaces than those that were asked for: they look unknown.
 async fn foreign(context: &Context, ids: &[JobId]) -> Result<Vec<JobId>, Error> {
-    let Some(namespace) = &context.namespace else { return Ok(Vec::new()) };
+    if context.namespaces == Namespaces::Any {
+        return Ok(Vec::new());
+    }
     let mut foreign = ids.to_vec();
-    let filter = Filter { ids: ids.to_vec(), namespace: Some(namespace.clone()), ..Filter::default() };
+    let filter = Filter { ids: ids.to_vec(), namespaces: context.namespaces.clone(), ..Filter::default() };
     select::each(&**context.store().await?, &filter, usize::MAX, true, |jobs| {
         foreign.retain(|id| jobs.iter().all(|job| job.id != *id));
         Ok(())

@@ -79,7 +79,7 @@ impl Top {
         let store = context.store().await?;
         let filter = self.window.filter(context, Some(SINCE)).await?;
         let jobs = Filter {
-            namespace: filter.namespace.clone(),
+            namespaces: filter.namespace.clone().into(),
             kinds: filter.kinds.clone(),
             queues: filter.queues.clone(),
             states: vec![State::Running],

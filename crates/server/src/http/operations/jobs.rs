@@ -12,10 +12,12 @@ use taskwright_core::authority::may_run;
 use taskwright_core::limit::ENQUEUE_JOBS_MAX;
 use taskwright_core::time::{parse_duration, parse_time_limit};
 use taskwright_core::{
-    Args, Backoff, Delivery, JobId, Kind, MaxAttempts, NewJob, Owner, Priority, QueueName, State, Timestamp,
-    UniqueKey, UniqueScope, WorkerId,
+    Args, ArgsMatch, ArgsSearch, Backoff, Delivery, JobId, Kind, MaxAttempts, NewJob, Owner, Priority,
+    QueueName, State, Timestamp, UniqueKey, UniqueScope, WorkerId,
 };
-use taskwright_store::{JobDetail, JobView, Owners, Page, Pattern, Progress, RequestKey, Requested};
+use taskwright_store::{
+    JobDetail, JobView, Namespaces, Owners, Page, Pattern, Progress, RequestKey, Requested,
+};
 
 use super::page_size;
 use crate::answer::job::{Commented, Piece, Stored, Whole};
@@ -59,7 +61,8 @@ pub(super) fn operations() -> Vec<Operation> {
         )
         .headers(IDEMPOTENCY)
         .body_bytes_max(MANY_BYTES_MAX),
-        Operation::new("jobs.list", M::GET, "/api/v1/jobs", view, "List jobs, the newest first", list),
+        Operation::new("jobs.list", M::GET, "/api/v1/jobs", view, "List jobs, the newest first", list)
+            .several_namespaces(),
         Operation::new(
             "jobs.show",
             M::GET,
@@ -357,6 +360,10 @@ pub(crate) struct Filter {
     pub(crate) state: Vec<State>,
     /// That these workers run now.
     pub(crate) worker: Vec<WorkerId>,
+    /// That these workers run now, or ran last.
+    pub(crate) last_worker: Vec<WorkerId>,
+    /// That workers of these machines run now, or ran last.
+    pub(crate) host: Vec<String>,
     /// Of these owners.
     pub(crate) owner: Vec<String>,
     /// Without an owner.
@@ -367,6 +374,18 @@ pub(crate) struct Filter {
     /// Created at this time or earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<Timestamp>,
+    /// Whose newest attempt was claimed at this time or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) claimed_after: Option<Timestamp>,
+    /// Whose newest attempt was claimed at this time or earlier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) claimed_before: Option<Timestamp>,
+    /// Over since this time or a later one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ended_after: Option<Timestamp>,
+    /// Over since this time or an earlier one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ended_before: Option<Timestamp>,
     /// Of this priority or a less urgent one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) min_priority: Option<Priority>,
@@ -382,6 +401,11 @@ pub(crate) struct Filter {
     /// Whose owner has, or has not, read how they ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) consumed: Option<bool>,
+    /// For which somebody has, or has not, asked that they be cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cancel_requested: Option<bool>,
+    /// With this in their arguments: `customer.id=42`, `items.*.name=blue*`. One page looks into those of 2,000 jobs, or into 8 MiB.
+    pub(crate) args: Vec<ArgsMatch>,
     /// The oldest first.
     pub(crate) oldest_first: bool,
     /// How many at most: 1 to 1,000, 100 unless it is said.
@@ -406,22 +430,31 @@ impl Filter {
         };
         Ok(taskwright_store::Filter {
             ids: self.id.clone(),
-            namespace: match reach {
-                Reach::In(namespace) => Some(namespace.clone()),
-                Reach::Everywhere | Reach::Seen(_) => None,
+            namespaces: match reach {
+                Reach::In(namespace) => namespace.clone().into(),
+                Reach::Among(namespaces) => Namespaces::Of(namespaces.clone()),
+                Reach::Everywhere | Reach::Seen(_) => Namespaces::Any,
             },
             kinds: patterns(&self.kind),
             queues: patterns(&self.queue),
             states: self.state.clone(),
             workers: self.worker.clone(),
+            last_workers: self.last_worker.clone(),
+            hosts: patterns(&self.host),
             owners,
             created_from: self.after,
             created_to: self.before,
+            claimed_from: self.claimed_after,
+            claimed_to: self.claimed_before,
+            ended_from: self.ended_after,
+            ended_to: self.ended_before,
             priority_from: self.min_priority,
             priority_to: self.max_priority,
             failures_from: self.min_failures,
             failures_to: self.max_failures,
             consumed: self.consumed,
+            cancel_requested: self.cancel_requested,
+            args: ArgsSearch::new(self.args.clone())?,
             sight: None,
         })
     }

@@ -68,6 +68,7 @@ async fn list(call: Call<Nothing, Which>) -> Result<Json<Items<WorkerView>>, Pro
 async fn theirs(call: &Call<Nothing, Which>) -> Result<HashSet<String>, Problem> {
     let namespaces = match call.reach() {
         Reach::In(namespace) => std::slice::from_ref(namespace),
+        Reach::Among(namespaces) => namespaces,
         Reach::Seen(sight) => &sight.namespaces,
         Reach::Everywhere => &[],
     };

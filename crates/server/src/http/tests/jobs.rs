@@ -126,6 +126,75 @@ async fn a_listing_narrows_by_fields_widens_within_one_and_goes_on_where_it_stop
 }
 
 #[tokio::test]
+async fn a_listing_is_narrowed_by_who_ran_what_when_and_whether_it_was_to_stop() {
+    let site = Site::new();
+    for queue in ["a", "b", "c", "d"] {
+        site.post("/api/v1/jobs", json!({ "kind": "mail", "queue": queue })).await.good();
+    }
+    let (first, second) = (site.claim_next().await, site.claim_next().await);
+    let (of_first, of_second) = (first.0, second.0);
+    let cancel = |id| format!("/api/v1/jobs/{id}/cancel");
+    site.post(&cancel(second.1.id), json!({})).await.good();
+    // Moments may be the same when nothing lies between them.
+    let later = || {
+        let now = site.env.now();
+        std::iter::repeat_with(|| site.env.now()).find(|then| *then > now).unwrap()
+    };
+    site.complete(first, "1").await;
+    let between = later();
+    later();
+    site.complete(second, "2").await;
+    let third = site.claim_next().await.1;
+    let queues = async |query: &str| {
+        let page = site.get(&format!("/api/v1/jobs?oldest_first=true&{query}")).await.good();
+        let items = page["items"].as_array().unwrap().clone();
+        items.iter().map(|job| job["queue"].as_str().unwrap().to_owned()).collect::<String>()
+    };
+    let cases = [
+        (format!("last_worker={of_first}&last_worker={of_second}"), "ab"),
+        (format!("worker={of_first}"), ""),
+        ("host=HER*".to_owned(), "abc"),
+        ("host=there".to_owned(), ""),
+        ("cancel_requested=true".to_owned(), "b"),
+        ("cancel_requested=false".to_owned(), "acd"),
+        (format!("ended_after={between}"), "b"),
+        (format!("ended_before={between}&claimed_before={between}"), "a"),
+        (format!("claimed_after={between}"), "c"),
+        (format!("claimed_after={between}&ended_after={between}"), ""),
+        (format!("state=running&host=here&claimed_after={between}"), "c"),
+    ];
+    for (query, found) in cases {
+        assert_eq!(queues(&query).await, found, "{query}");
+    }
+    let told = site.get(&format!("/api/v1/jobs/{}", third.id)).await.good();
+    assert_eq!(told["host"], "here", "what is asked by is told, too");
+}
+
+#[tokio::test]
+async fn a_listing_is_narrowed_by_arguments_a_bounded_number_of_jobs_at_a_time() {
+    let site = Site::new();
+    let meant =
+        json!({ "kind": "mail", "queue": "a", "args": { "customer": { "id": 42 }, "to": "Ann Lee" } });
+    site.post("/api/v1/jobs", meant).await.good();
+    let others = json!({ "jobs": vec![json!({ "kind": "mail", "queue": "b", "args": { "customer": { "id": 43 } } }); 2_500] });
+    site.post("/api/v1/jobs/batch", others).await.good();
+    let first = site.get("/api/v1/jobs?args=customer.id=42").await.good();
+    assert_eq!(first["items"], json!([]), "a page may be empty, and go on");
+    let cursor = first["next"].as_str().unwrap();
+    let second = site.get(&format!("/api/v1/jobs?args=customer.id%3D42&cursor={cursor}")).await.good();
+    assert_eq!((&second["items"][0]["queue"], &second["next"]), (&json!("a"), &json!(null)));
+    for (query, count) in [
+        ("queue=a&args=to=ann*", 1),
+        ("queue=a&args=to=ann*&args=customer.id=41", 0),
+        ("queue=a&args=customer.id=41&args=customer.id=42", 1),
+        ("args=customer.id=43&limit=7", 7),
+    ] {
+        let page = site.get(&format!("/api/v1/jobs?{query}")).await.good();
+        assert_eq!(page["items"].as_array().unwrap().len(), count, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn changes_tell_what_became_of_each_job() {
     let site = Site::new();
     let id = site.job().await;

@@ -225,6 +225,52 @@ async fn a_namespace_that_is_not_theirs_is_refused_whether_there_is_one_or_not()
 }
 
 #[tokio::test]
+async fn no_way_to_narrow_a_listing_shows_what_is_somebody_else_s() {
+    let site = Site::with(by_token());
+    furnish(&site).await;
+    let of_a = json!({ "kind": "mail", "args": CANARY, "queue": NAME, "owner": CANARY });
+    let theirs = site.post_as("a", "/api/v1/jobs", of_a).await.good();
+    let all = "args=*=*&args=0=*";
+    for query in [
+        "",
+        "host=*",
+        "cancel_requested=false",
+        "ended_after=2000-01-01T00:00:00Z",
+        "claimed_before=2999-01-01T00:00:00Z",
+        &format!("queue={NAME}"),
+        "state=completed",
+        all,
+        "namespace=a&namespace=b",
+        "namespace=b&namespace=a&host=*",
+        "namespace=b&namespace=c",
+    ] {
+        for who in ["a", "a:viewer", "nobody"] {
+            let answer = site.get_as(who, &format!("/api/v1/jobs?{query}")).await;
+            if who == "nobody" {
+                assert_eq!(answer.problem(), "forbidden", "{query}");
+                continue;
+            }
+            let page = answer.good();
+            let items = page["items"].as_array().unwrap();
+            assert!(items.iter().all(|job| job["id"] == theirs["id"]), "{who} {query}: {page}");
+        }
+    }
+    let count = async |who: &str, query: &str| {
+        let page = site.get_as(who, &format!("/api/v1/jobs?{query}")).await.good();
+        page["items"].as_array().unwrap().len()
+    };
+    // Whoever may see both sees both, and one that is named twice once.
+    assert_eq!(count("root", "namespace=a&namespace=b").await, 5);
+    assert_eq!(count("root", "namespace=a&namespace=a").await, 1);
+    assert_eq!(count("a", "namespace=a&namespace=b").await, 1);
+    assert_eq!(count("b", "namespace=a&namespace=b").await, 4);
+    // There or not makes no difference.
+    let of_foreign = site.get_as("a", "/api/v1/jobs?namespace=a&namespace=b").await;
+    let of_missing = site.get_as("a", "/api/v1/jobs?namespace=a&namespace=c").await;
+    assert_eq!(of_foreign.text, of_missing.text);
+}
+
+#[tokio::test]
 async fn a_namespace_inside_a_request_does_not_lead_elsewhere() {
     let site = Site::with(by_token());
     let trigger = json!({ "type": "every", "period": "1h" });
