@@ -34,6 +34,7 @@ mod lead;
 pub mod memory;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migration;
+mod moves;
 mod outcome;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -83,6 +84,7 @@ pub use identity::{
     StoredUser, UserWrite,
 };
 pub use lead::Fence;
+pub use moves::{MovePlace, MoveStore, Moves, NoPlace};
 pub use query::{
     Filter, JobDetail, JobView, LogChunk, Owners, Page, Paged, Pattern, QueueView, TimelineEntry, WorkerView,
 };
@@ -128,6 +130,7 @@ pub trait Store:
     + IdentityStore
     + AuditStore
     + SubmitterStore
+    + MoveStore
 {
     /// The same store for what is done on behalf of somebody: each call that changes something leaves an entry of the audit in its
     /// transaction, and one that changes nothing leaves none. For what people ask for; not for workers and duties.

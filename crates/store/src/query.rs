@@ -58,10 +58,9 @@ impl Filter {
     }
 }
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 impl Filter {
-    /// Whether a job is one of these.
-    pub(crate) fn matches(&self, job: &JobView) -> bool {
+    /// Whether a job is one of these, as it is.
+    pub fn matches(&self, job: &JobView) -> bool {
         (self.states.is_empty() || self.states.contains(&job.state))
             && Pattern::any(&self.kinds, job.kind.as_str())
             && Pattern::any(&self.queues, job.queue.as_str())

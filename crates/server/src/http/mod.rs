@@ -9,6 +9,7 @@
 //! | `guard.rs`, `hosts.rs` | what every request passes first |
 //! | `state.rs` | what all operations share |
 //! | `watcher.rs` | looks at jobs for everybody who waits |
+//! | `tail.rs` | reads what moves for everybody who follows many jobs |
 //! | `openapi.rs`, `guide.rs` | what is documented, from the table |
 //! | `metrics.rs` | what is measured |
 //! | `server.rs`, `stall.rs`, `tls.rs` | connections, their limits, their certificate, and their end |
@@ -33,6 +34,7 @@ mod reply;
 mod server;
 mod stall;
 mod state;
+mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;

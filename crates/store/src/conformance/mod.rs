@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    audit bulk cancel change claim enqueue event fence finish follow_up generator generator_sources generator_turns hand hint history identity lead lineage log order promote prune query queue reclaim rollup schedule source submitter timeline unique webhook worker
+    audit bulk cancel change claim enqueue event fence finish follow_up generator generator_sources generator_turns hand hint history identity lead lineage log moves order promote prune query queue reclaim rollup schedule source submitter timeline unique webhook worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -339,6 +339,16 @@ macro_rules! conformance {
                 the_newest_progress_is_shown,
                 progress_ends_with_its_attempt,
             ]
+            moves: [
+                each_move_of_a_job_is_told,
+                what_completes_at_once_and_what_holds_a_key_is_told_too,
+                what_happens_in_another_process_is_told_here,
+                jobs_of_a_lost_worker_are_told,
+                who_goes_on_from_the_text_of_a_place_misses_nothing,
+                many_moves_come_a_part_at_a_time_and_none_twice,
+                a_job_that_is_gone_is_not_told,
+                a_place_that_nobody_gave_is_missed_and_does_not_wait,
+            ]
             order: [
                 the_lower_priority_number_goes_first,
                 within_a_priority_the_older_goes_first,
@@ -583,6 +593,7 @@ mod tests {
             include_str!("lead.rs"),
             include_str!("lineage.rs"),
             include_str!("log.rs"),
+            include_str!("moves.rs"),
             include_str!("order.rs"),
             include_str!("promote.rs"),
             include_str!("prune.rs"),

@@ -21,6 +21,7 @@ mod history;
 mod identity;
 mod job;
 mod lead;
+mod moves;
 mod query;
 mod rollup;
 mod schedule;

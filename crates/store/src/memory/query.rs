@@ -85,7 +85,7 @@ impl World {
         views
     }
 
-    fn views<'a>(&'a self, jobs: impl Iterator<Item = &'a Job>, limit: usize) -> Vec<JobView> {
+    pub(super) fn views<'a>(&'a self, jobs: impl Iterator<Item = &'a Job>, limit: usize) -> Vec<JobView> {
         let mut views: Vec<JobView> =
             jobs.take(limit).map(|job| job.view(self.running.get(&job.key))).collect();
         views.iter_mut().for_each(|view| self.name_item(view));

@@ -70,7 +70,7 @@ pub(super) async fn list(session: &mut Session<'_>, filter: &Filter, page: &Page
 }
 
 /// Reads the candidates whole, in their order.
-async fn views(session: &mut Session<'_>, candidates: &[i64]) -> Result<Vec<JobView>, Error> {
+pub(super) async fn views(session: &mut Session<'_>, candidates: &[i64]) -> Result<Vec<JobView>, Error> {
     if candidates.is_empty() {
         return Ok(Vec::new());
     }

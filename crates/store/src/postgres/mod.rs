@@ -51,6 +51,7 @@ mod lead;
 mod leftover;
 mod list;
 mod listen;
+mod moves;
 mod near;
 mod notifications;
 mod past;

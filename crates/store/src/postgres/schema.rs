@@ -77,6 +77,7 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0013_requests.sql"),
     },
+    Migration { version: 16, name: "moves", usable_from: 3, sql: include_str!("migrations/0016_moves.sql") },
 ];
 
 /// The version of the schema that this program writes.

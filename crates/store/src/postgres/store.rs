@@ -103,6 +103,7 @@ mod history;
 mod hot;
 mod identity;
 mod lost;
+mod moves;
 mod schedule;
 mod source;
 mod webhook;

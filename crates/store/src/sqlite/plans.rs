@@ -10,7 +10,8 @@ use taskwright_core::{NewJob, State};
 use super::open::Options;
 use super::{
     SqliteStore, audit, bulk, change, claim, collect, completions, event, file, finish, generator, held,
-    history, identity, list, place, query, rollup, schedule, source, submitter, sweep, webhook, worker,
+    history, identity, list, moves, place, query, rollup, schedule, source, submitter, sweep, webhook,
+    worker,
 };
 use crate::conformance::fixture::*;
 use crate::{ClaimedJob, Filter, Pattern};
@@ -56,6 +57,9 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("finish: snoozes", finish::SNOOZES),
     ("finish: report", finish::REPORT),
     ("finish: log", finish::APPEND_LOG),
+    ("moves: is listened", moves::IS_LISTENED),
+    ("moves: behind a place", moves::BEHIND),
+    ("moves: forget", moves::FORGET),
     ("set apart: all", held::RUN_ALL),
     ("set apart: their blocks", held::REMOVE_ALL),
     ("completion: of a job", completions::AT),

@@ -61,6 +61,7 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0010_requests.sql"),
     },
+    Migration { version: 13, name: "moves", usable_from: 1, sql: include_str!("migrations/0013_moves.sql") },
 ];
 
 /// The version of the schema that this program writes.

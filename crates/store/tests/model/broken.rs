@@ -194,6 +194,13 @@ impl AuditStore for Broken {
     }
 }
 
+impl MoveStore for Broken {
+    sound! {
+        listen(lease: Duration) -> MovePlace;
+        moves(after: MovePlace, limit: usize) -> Moves;
+    }
+}
+
 impl SubmitterStore for Broken {
     sound! {
         comment(now: Timestamp, job: JobId, actor: Actor, text: String) -> bool;

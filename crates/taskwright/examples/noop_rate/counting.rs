@@ -15,14 +15,14 @@ use taskwright::store::{
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
     GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, IdentityStore, ItemsEnded,
     JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator, LogChunk, LogEntry,
-    LogPage, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order,
-    Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey,
-    Requested, RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter,
-    ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey,
-    SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk,
-    StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser,
-    StoredWebhook, SubmitterStore, TableRows, TakeGenerators, TakenGenerators, UserWrite, WebhookStore,
-    WebhookWrite, WorkerView, Written,
+    LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser,
+    NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed,
+    Registration, Reply, RequestKey, Requested, RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore,
+    RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SessionView, SharedStore, Sighting,
+    Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store,
+    StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredSession,
+    StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators, TakenGenerators,
+    UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName,
@@ -440,6 +440,16 @@ impl AuditStore for CountingStore {
 
     fn audit_page(&self, _: AuditFilter, _: Option<u64>, _: usize) -> Reply<'_, AuditPage> {
         reply(AuditPage::default())
+    }
+}
+
+impl MoveStore for CountingStore {
+    fn listen(&self, _: Duration) -> Reply<'_, MovePlace> {
+        reply("0-0-0".parse().expect("it has the form of a place"))
+    }
+
+    fn moves(&self, after: MovePlace, _: usize) -> Reply<'_, Moves> {
+        reply(Moves { jobs: Vec::new(), place: after, is_end: true, missed: false })
     }
 }
 

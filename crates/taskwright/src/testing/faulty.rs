@@ -17,14 +17,14 @@ use taskwright_store::{
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
     GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, IdentityStore, ItemsEnded,
     JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator, LogChunk, LogEntry,
-    LogPage, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order,
-    Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey,
-    Requested, RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter,
-    ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey,
-    SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store, StoreInfo, StoredBulk, StoredEvent,
-    StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook,
-    SubmitterStore, TableRows, TakeGenerators, TakenGenerators, Takers, UserWrite, WebhookStore,
-    WebhookWrite, WorkerView, Written,
+    LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser,
+    NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed,
+    Registration, Reply, RequestKey, Requested, RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore,
+    RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SessionView, SharedStore, Sighting,
+    Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store, StoreInfo,
+    StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken,
+    StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators, TakenGenerators, Takers, UserWrite,
+    WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -559,6 +559,16 @@ impl AuditStore for FaultyStore {
 
     fn audit_page(&self, filter: AuditFilter, before: Option<u64>, limit: usize) -> Reply<'_, AuditPage> {
         self.store.audit_page(filter, before, limit)
+    }
+}
+
+impl MoveStore for FaultyStore {
+    fn listen(&self, lease: Duration) -> Reply<'_, MovePlace> {
+        self.store.listen(lease)
+    }
+
+    fn moves(&self, after: MovePlace, limit: usize) -> Reply<'_, Moves> {
+        self.store.moves(after, limit)
     }
 }
 
