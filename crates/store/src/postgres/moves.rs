@@ -200,13 +200,15 @@ const LISTEN: &str = "INSERT INTO listening AS l (since, until_db)
         until_db = greatest(l.until_db, excluded.until_db)
     RETURNING since, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
-/// The time, since when somebody has listened, and the highest number that was given for a row of each table.
+/// The time, since when somebody has listened, and the highest number that was given for a row of each table. From here on the transaction
+/// looks jobs up one by one: by statistics of before a large fill a table is small enough to be hashed whole.
 fn listening() -> String {
     let given =
         TABLES.map(|(table, number, _)| format!("pg_sequence_last_value('{table}_{number}_seq'::regclass)"));
     format!(
         "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
-                (SELECT l.since FROM listening l WHERE l.one), ARRAY[{}]::bigint[]",
+                (SELECT l.since FROM listening l WHERE l.one), ARRAY[{}]::bigint[],
+                set_config('enable_hashjoin', 'off', true)",
         given.join(", ")
     )
 }
