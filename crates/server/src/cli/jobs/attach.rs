@@ -1,6 +1,6 @@
 //! `jobs attach` and `jobs attachments`.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -142,12 +142,10 @@ impl Attachments {
             Some(path) => std::fs::write(path, bytes)
                 .map_err(|error| Error::file("writing", &path.display().to_string(), &error))?,
             None => {
-                let mut output = std::io::stdout().lock();
-                let written = output.write_all(&bytes).and_then(|()| output.flush());
-                written.map_err(|error| Error::file("writing", "standard output", &error))?;
+                context.output.bytes(&bytes)?;
+                context.output.flush()?;
             }
         }
-        let _ = context;
         Ok(Exit::Ok)
     }
 
