@@ -61,7 +61,7 @@ fn attachments(site: &Site) {
     let id = site.run(["enqueue", "exec", "--hold", "--", "sh", "-c", "cat $TASKWRIGHT_ATTACHMENTS/small.txt"]);
     let id = id.trim();
     assert!(site.run(["jobs", "attach", id, "small.txt"]).contains("small.txt  5 bytes  2cf24dba"));
-    site.run(["jobs", "release", "--id", id]);
+    site.run(["jobs", "release", id]);
     site.wait_until("it to end", SOON, || site.job(id.parse().unwrap()).view.state == State::Completed);
     assert_eq!(site.run(["jobs", "logs", id]), "hello");
     let late = site.taskwright(["jobs", "attach", id, "small.txt"]).output().unwrap();

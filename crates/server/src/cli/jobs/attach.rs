@@ -22,7 +22,7 @@ use crate::text;
 Examples:
   taskwright jobs attach ID rows.csv
   taskwright jobs attach ID rows.csv=/data/2026-11.csv photo.png
-  taskwright jobs release --id ID
+  taskwright jobs release ID
 
 For jobs of `enqueue --hold`, until they are released: up to 16 files of
 16 MiB each, 64 MiB in all. A command finds them in the directory
