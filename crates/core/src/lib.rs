@@ -37,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod attachment;
 pub mod attempt;
 pub mod audit;
 pub mod bulk;
@@ -73,12 +74,13 @@ pub mod webhook;
 pub mod zone;
 
 pub use admission::{Budget, Weight};
+pub use attachment::Attachment;
 pub use attempt::{AttemptRecord, Decision, Fence, Outcome, Usage, Verdict};
 pub use error::Error;
 pub use id::{EventId, JobId, TokenId, WorkerId};
 pub use job::{Args, Delivery, NewJob, OnShutdown};
 pub use name::{
-    Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName,
+    Actor, AttachmentName, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName,
     SourceName, TokenName, Topic, TriggerId, UserName, WebhookName,
 };
 pub use permission::{CancelPolicy, Grants, Permission, Principal, PrincipalKind, Right, Role, Scopes};

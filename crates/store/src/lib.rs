@@ -14,6 +14,7 @@
 //! - monotonic microseconds, for leases. They never jump, and are compared only with each other.
 #![deny(unsafe_code)]
 
+mod attachment;
 mod audit;
 mod bulk;
 mod change;
@@ -63,6 +64,7 @@ use taskwright_core::audit::Behalf;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 use tokio::sync::{oneshot, watch};
 
+pub use attachment::{Attached, AttachmentStore, AttachmentView};
 pub use audit::{AuditEnds, AuditFilter, AuditPage, AuditStore, AuditView};
 pub use bulk::{BulkStore, BulkWrite, NewBulk, StoredBulk};
 pub use change::{Change, Changed, Seen};
@@ -131,6 +133,7 @@ pub trait Store:
     + AuditStore
     + SubmitterStore
     + MoveStore
+    + AttachmentStore
 {
     /// The same store for what is done on behalf of somebody: each call that changes something leaves an entry of the audit in its
     /// transaction, and one that changes nothing leaves none. For what people ask for; not for workers and duties.

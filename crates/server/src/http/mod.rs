@@ -50,7 +50,7 @@ use axum::routing::{MethodFilter, on};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use self::operations::{
-    AuditQuery, BulkRequest, Emission, HistoryQuery, JobFilter, JobLog, NewEndpoint, NewGrants, NewPassword,
+    AttachmentPart,     AuditQuery, BulkRequest, Emission, HistoryQuery, JobFilter, JobLog, NewEndpoint, NewGrants, NewPassword,
     NewToken, NewUser, SeenAt, Stored, Submission, Text, Trial,
 };
 pub(crate) use self::problem::Details;

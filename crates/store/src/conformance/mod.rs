@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    audit bulk cancel change claim enqueue event fence finish follow_up generator generator_sources generator_turns hand hint history identity lead lineage log moves order promote prune query queue reclaim rollup schedule source submitter timeline unique webhook worker
+    attachment audit bulk cancel change claim enqueue event fence finish follow_up generator generator_sources generator_turns hand hint history identity lead lineage log moves order promote prune query queue reclaim rollup schedule source submitter timeline unique webhook worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -59,6 +59,14 @@ macro_rules! conformance {
     };
     ($harness:expr) => {
         $crate::conformance! { @tests ($harness)
+            attachment: [
+                what_is_attached_to_a_held_job_is_read_piece_by_piece,
+                the_same_name_again_takes_the_place_of_the_first,
+                only_a_held_job_takes_attachments,
+                attachments_go_with_their_job_and_with_an_expired_hold,
+                a_job_has_no_more_attachments_than_it_may,
+                two_who_attach_at_once_both_do,
+            ]
             audit: [
                 what_is_done_on_behalf_of_somebody_leaves_an_entry,
                 what_is_done_on_behalf_of_nobody_leaves_none,
@@ -574,6 +582,7 @@ mod tests {
     fn every_scenario_is_in_the_list() {
         let list = include_str!("mod.rs");
         let files = [
+            include_str!("attachment.rs"),
             include_str!("audit.rs"),
             include_str!("bulk.rs"),
             include_str!("cancel.rs"),

@@ -71,6 +71,7 @@ impl Job {
             attempts_before_redo: 0,
             item_key: None,
             comments: Vec::new(),
+            attachments: BTreeMap::new(),
             consumed_at: None,
             unique: new.unique.clone(),
             result: None,

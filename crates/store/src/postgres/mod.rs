@@ -28,6 +28,7 @@
 //! (`pgbouncer=true`; see `connect`).
 
 mod absence;
+mod attachment;
 mod audit;
 mod bulk;
 mod change;

@@ -78,6 +78,12 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0013_requests.sql"),
     },
     Migration { version: 16, name: "moves", usable_from: 3, sql: include_str!("migrations/0016_moves.sql") },
+    Migration {
+        version: 17,
+        name: "attachments",
+        usable_from: 3,
+        sql: include_str!("migrations/0017_attachments.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

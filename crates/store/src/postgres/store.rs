@@ -95,6 +95,7 @@ macro_rules! snapshot {
     }};
 }
 
+mod attachment;
 mod bulk;
 mod collect;
 mod event;

@@ -4,6 +4,7 @@ use taskwright_core::{
     Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, attempt, state,
 };
 
+use super::attachment;
 use super::bulk;
 use super::completions;
 use super::enqueue::{HOLDS_KEY, STOP_FAILS};
@@ -384,7 +385,7 @@ pub(super) const RETAKE_KEY: &str = "INSERT INTO taskwright_unique (namespace, k
 pub(super) const REQUEST_STOP: &str = "UPDATE taskwright_running
      SET cancel_at = ?2, cancel_actor = ?3, cancel_reason = ?4, flags = flags | ?5 WHERE seq = ?1";
 /// Removes what there is about jobs, each from its table.
-pub(super) const REMOVE: [&str; 10] = [
+pub(super) const REMOVE: [&str; 12] = [
     "DELETE FROM taskwright_over WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_attempt WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_move WHERE seq IN rarray(?1)",
@@ -394,6 +395,8 @@ pub(super) const REMOVE: [&str; 10] = [
     "DELETE FROM taskwright_bulk WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_comment WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_consumed WHERE seq IN rarray(?1)",
+    attachment::REMOVE[0],
+    attachment::REMOVE[1],
     "DELETE FROM taskwright_job WHERE seq IN rarray(?1)",
 ];
 pub(super) const FORGET_KEY: &str = "DELETE FROM taskwright_unique_past WHERE seq = ?1";

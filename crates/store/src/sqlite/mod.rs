@@ -17,6 +17,7 @@
 //! writes, no memory mapping. Beside `NAME.db` live `NAME.db-wal` and `NAME.db-shm` (SQLite's) and `NAME.db-run/` (ours:
 //! presence, hints). Leases are in monotonic time of this boot, so that a clock that is set does not expire them.
 
+mod attachment;
 mod audit;
 mod bulk;
 mod change;

@@ -62,6 +62,12 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0010_requests.sql"),
     },
     Migration { version: 13, name: "moves", usable_from: 1, sql: include_str!("migrations/0013_moves.sql") },
+    Migration {
+        version: 14,
+        name: "attachments",
+        usable_from: 1,
+        sql: include_str!("migrations/0014_attachments.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

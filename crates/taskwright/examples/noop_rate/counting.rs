@@ -7,10 +7,10 @@ use std::time::Duration;
 use taskwright::core::audit::{Behalf, Entry, Link};
 use taskwright::core::token::SecretHash;
 use taskwright::core::{
-    CancelPolicy, EventId, Fingerprint, GeneratorName, ScheduleName, State, TokenId, Topic, UserName, Verdict,
+    Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, ScheduleName, State, TokenId, Topic, UserName, Verdict,
 };
 use taskwright::store::{
-    AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore, Change, Changed, Claim, Claimed, ClaimedJob,
+    Attached, AttachmentStore, AttachmentView, AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore, Change, Changed, Claim, Claimed, ClaimedJob,
     Collect, CollectStore, Collected, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, EventKey,
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
     GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, IdentityStore, ItemsEnded,
@@ -440,6 +440,20 @@ impl AuditStore for CountingStore {
 
     fn audit_page(&self, _: AuditFilter, _: Option<u64>, _: usize) -> Reply<'_, AuditPage> {
         reply(AuditPage::default())
+    }
+}
+
+impl AttachmentStore for CountingStore {
+    fn attach(&self, _: Timestamp, _: JobId, _: Attachment) -> Reply<'_, Attached> {
+        reply(Attached::Unknown)
+    }
+
+    fn attachments(&self, _: JobId) -> Reply<'_, Vec<AttachmentView>> {
+        reply(Vec::new())
+    }
+
+    fn attachment_piece(&self, _: JobId, _: AttachmentName, _: u32) -> Reply<'_, Option<Vec<u8>>> {
+        reply(None)
     }
 }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 use taskwright_core::audit::{Behalf, Entry, Link};
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
-    Actor, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, Owner, QueueName,
+    Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, Owner, QueueName,
     ScheduleName, State, Timestamp, TokenId, Topic, UserName, Verdict, WorkerId,
 };
 use taskwright_store::{
-    AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore, Change, Changed, Claim, Claimed, Collect,
+    Attached, AttachmentStore, AttachmentView, AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore, Change, Changed, Claim, Claimed, Collect,
     CollectStore, Collected, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, Error, EventKey,
     EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
     GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, IdentityStore, ItemsEnded,
@@ -559,6 +559,20 @@ impl AuditStore for FaultyStore {
 
     fn audit_page(&self, filter: AuditFilter, before: Option<u64>, limit: usize) -> Reply<'_, AuditPage> {
         self.store.audit_page(filter, before, limit)
+    }
+}
+
+impl AttachmentStore for FaultyStore {
+    fn attach(&self, now: Timestamp, job: JobId, attachment: Attachment) -> Reply<'_, Attached> {
+        self.store.attach(now, job, attachment)
+    }
+
+    fn attachments(&self, job: JobId) -> Reply<'_, Vec<AttachmentView>> {
+        self.store.attachments(job)
+    }
+
+    fn attachment_piece(&self, job: JobId, name: AttachmentName, number: u32) -> Reply<'_, Option<Vec<u8>>> {
+        self.store.attachment_piece(job, name, number)
     }
 }
 

@@ -225,7 +225,7 @@ impl World {
     async fn job(&self, owner: &Owner, verb: &str) -> JobId {
         let job = Job::new("mail").namespace("a").owner(owner.as_str());
         let job = match verb {
-            "release" => job.hold(),
+            "release" | "attach" => job.hold(),
             "run-now" | "awaken" => job.run_in(Duration::from_secs(3_600)),
             _ => job,
         };
