@@ -125,11 +125,17 @@ impl Room {
         let fix = "release or cancel what waits, or keep the data where all workers find it and pass a reference to it";
         let refused = |what: &str, why: String| Err(Error::too_large(what.to_owned(), why, fix));
         if self.count >= ATTACHMENTS_MAX {
-            return refused("the attachments of the job", format!("there are {}, which is as many as are allowed", self.count));
+            return refused(
+                "the attachments of the job",
+                format!("there are {}, which is as many as are allowed", self.count),
+            );
         }
         let bytes = self.bytes.saturating_add(more as u64);
         if bytes > ATTACHMENTS_BYTES_MAX {
-            return refused("the attachments of the job", format!("they would have {bytes} bytes, {ATTACHMENTS_BYTES_MAX} are allowed"));
+            return refused(
+                "the attachments of the job",
+                format!("they would have {bytes} bytes, {ATTACHMENTS_BYTES_MAX} are allowed"),
+            );
         }
         let bytes = self.held_bytes.saturating_add(more as u64);
         if bytes > ATTACHMENTS_HELD_BYTES_MAX {

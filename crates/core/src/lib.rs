@@ -80,8 +80,8 @@ pub use error::Error;
 pub use id::{EventId, JobId, TokenId, WorkerId};
 pub use job::{Args, Delivery, NewJob, OnShutdown};
 pub use name::{
-    Actor, AttachmentName, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName,
-    SourceName, TokenName, Topic, TriggerId, UserName, WebhookName,
+    Actor, AttachmentName, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName,
+    ScheduleName, SourceName, TokenName, Topic, TriggerId, UserName, WebhookName,
 };
 pub use permission::{CancelPolicy, Grants, Permission, Principal, PrincipalKind, Right, Role, Scopes};
 pub use priority::Priority;

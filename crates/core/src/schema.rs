@@ -9,8 +9,8 @@ use crate::bulk::OnFailure;
 use crate::id::{EventId, JobId, TokenId, WorkerId};
 use crate::limit::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::name::{
-    Actor, AttachmentName, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, ScheduleName, SourceName,
-    TokenName, Topic, TriggerId, UserName, WebhookName,
+    Actor, AttachmentName, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, ScheduleName,
+    SourceName, TokenName, Topic, TriggerId, UserName, WebhookName,
 };
 use crate::priority::Priority;
 use crate::schedule::ArgsTemplate;

@@ -214,10 +214,12 @@ async fn unpack(ctx: &Context) -> Result<Option<tempfile::TempDir>, String> {
         return Ok(None);
     }
     let unwritable = |error: std::io::Error| format!("writing what is attached into files: {error}");
-    let directory = tempfile::Builder::new().prefix("taskwright-attachments-").tempdir().map_err(unwritable)?;
+    let directory =
+        tempfile::Builder::new().prefix("taskwright-attachments-").tempdir().map_err(unwritable)?;
     for view in views {
         let name = view.name.as_str();
-        let bytes = ctx.attachment(name).await.map_err(|error| format!("reading the attachment {name}: {error}"))?;
+        let bytes =
+            ctx.attachment(name).await.map_err(|error| format!("reading the attachment {name}: {error}"))?;
         // The name is one that a file can have, without any directory.
         std::fs::write(directory.path().join(name), bytes.unwrap_or_default()).map_err(unwritable)?;
     }

@@ -10,6 +10,7 @@ use std::any::Any;
 use taskwright_core::audit::{Entry, Link, Place};
 use taskwright_core::{Namespace, Timestamp};
 
+use crate::attachment::Attached;
 use crate::change::Changed;
 use crate::claim::Claimed;
 use crate::collect::Collected;

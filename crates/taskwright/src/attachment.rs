@@ -76,7 +76,8 @@ async fn read(store: &dyn Store, job: JobId, name: &AttachmentName) -> Result<Op
     let Some(view) = views.into_iter().find(|view| view.name == *name) else { return Ok(None) };
     let mut bytes = Vec::with_capacity(usize::try_from(view.bytes).unwrap_or(0));
     for number in 0.. {
-        let piece: Result<Option<Vec<u8>>, StoreError> = store.attachment_piece(job, name.clone(), number).await;
+        let piece: Result<Option<Vec<u8>>, StoreError> =
+            store.attachment_piece(job, name.clone(), number).await;
         let Some(piece) = piece? else { break };
         bytes.extend(piece);
     }

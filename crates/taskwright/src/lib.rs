@@ -80,9 +80,9 @@ pub use taskwright_core as core;
 pub use taskwright_store as store;
 
 pub use taskwright_core::{
-    Actor, Args, Attachment, AttachmentName, Backoff, Budget, Delivery, IoNice, JobId, Kind, Limits, MaxAttempts, Namespace, NewJob,
-    OnShutdown, Outcome, Owner, Priority, QueueName, Retention, Schedule, State, Timestamp, Trigger,
-    UniqueKey, UniqueScope, Usage, Weight, WorkerId,
+    Actor, Args, Attachment, AttachmentName, Backoff, Budget, Delivery, IoNice, JobId, Kind, Limits,
+    MaxAttempts, Namespace, NewJob, OnShutdown, Outcome, Owner, Priority, QueueName, Retention, Schedule,
+    State, Timestamp, Trigger, UniqueKey, UniqueScope, Usage, Weight, WorkerId,
 };
 
 pub use self::cancel::StopCause;

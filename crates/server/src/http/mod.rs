@@ -50,8 +50,8 @@ use axum::routing::{MethodFilter, on};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use self::operations::{
-    AttachmentPart,     AuditQuery, BulkRequest, Emission, HistoryQuery, JobFilter, JobLog, NewEndpoint, NewGrants, NewPassword,
-    NewToken, NewUser, SeenAt, Stored, Submission, Text, Trial,
+    AttachmentPart, AuditQuery, BulkRequest, Emission, HistoryQuery, JobFilter, JobLog, NewEndpoint,
+    NewGrants, NewPassword, NewToken, NewUser, SeenAt, Stored, Submission, Text, Trial,
 };
 pub(crate) use self::problem::Details;
 pub(crate) use self::reply::Items;

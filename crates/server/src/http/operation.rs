@@ -326,7 +326,20 @@ where
             false => (read_body(&api, &parts, body, body_bytes_max).await?, Bytes::new()),
         };
         let headers = parts.headers;
-        Ok(Self { api, caller, path, query, body, bytes, headers, operation, permission, reach, from, request })
+        Ok(Self {
+            api,
+            caller,
+            path,
+            query,
+            body,
+            bytes,
+            headers,
+            operation,
+            permission,
+            reach,
+            from,
+            request,
+        })
     }
 }
 
@@ -465,10 +478,33 @@ impl<P, Q, B> Call<P, Q, B> {
     /// The call, and apart from it what the body says.
     pub(crate) fn split(self) -> (Call<P, Q, ()>, B) {
         let Self {
-            api, caller, path, query, body, bytes, headers, operation, permission, reach, from, request
+            api,
+            caller,
+            path,
+            query,
+            body,
+            bytes,
+            headers,
+            operation,
+            permission,
+            reach,
+            from,
+            request,
         } = self;
-        let call =
-            Call { api, caller, path, query, body: (), bytes, headers, operation, permission, reach, from, request };
+        let call = Call {
+            api,
+            caller,
+            path,
+            query,
+            body: (),
+            bytes,
+            headers,
+            operation,
+            permission,
+            reach,
+            from,
+            request,
+        };
         (call, body)
     }
 

@@ -155,7 +155,8 @@ impl Reply for Download {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(BYTES));
         headers.insert(CONTENT_LENGTH, length.into());
-        let told = [(ETAG, format!("\"{tag}\"")), (CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\""))];
+        let told =
+            [(ETAG, format!("\"{tag}\"")), (CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\""))];
         for (header, text) in told {
             if let Ok(value) = HeaderValue::from_str(&text) {
                 headers.insert(header, value);

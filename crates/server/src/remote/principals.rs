@@ -7,7 +7,9 @@ use taskwright_core::audit::{Entry, Link};
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::permission::CancelPolicy;
 use taskwright_core::token::SecretHash;
-use taskwright_core::{Actor, Attachment, AttachmentName, Grants, JobId, Namespace, NewJob, Owner, Timestamp, TokenId, UserName};
+use taskwright_core::{
+    Actor, Attachment, AttachmentName, Grants, JobId, Namespace, NewJob, Owner, Timestamp, TokenId, UserName,
+};
 use taskwright_store::*;
 
 use super::http::{NO_BODY, NOTHING, items};

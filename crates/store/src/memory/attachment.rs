@@ -56,12 +56,16 @@ impl World {
             return Ok(Attached::NotHeld(job.state));
         }
         self.room(job, attachment.name()).check(attachment.bytes().len())?;
-        self.update(key, |job| job.attachments.insert(attachment.name().clone(), Kept { attachment, at: now }));
+        self.update(key, |job| {
+            job.attachments.insert(attachment.name().clone(), Kept { attachment, at: now })
+        });
         Ok(Attached::Done)
     }
 
     fn room(&self, job: &Job, without: &AttachmentName) -> Room {
-        let bytes = |job: &Job| job.attachments.values().map(|kept| kept.attachment.bytes().len() as u64).sum::<u64>();
+        let bytes = |job: &Job| {
+            job.attachments.values().map(|kept| kept.attachment.bytes().len() as u64).sum::<u64>()
+        };
         let replaced = job.attachments.get(without).map_or(0, |kept| kept.attachment.bytes().len() as u64);
         let of = |owner: &Owner| {
             let theirs = |one: &&Job| one.state == State::Held && one.new.owner.as_ref() == Some(owner);

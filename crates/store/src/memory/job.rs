@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::limit::HOLD_MAX;
 use taskwright_core::{
-    Actor, AttachmentName, AttemptRecord, Cause, Error, GeneratorName, JobId, MaxAttempts, NewJob, Priority, State,
-    Timestamp, UniqueKey, WorkerId, state,
+    Actor, AttachmentName, AttemptRecord, Cause, Error, GeneratorName, JobId, MaxAttempts, NewJob, Priority,
+    State, Timestamp, UniqueKey, WorkerId, state,
 };
 
 use super::attachment::Kept;

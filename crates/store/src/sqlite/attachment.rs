@@ -26,9 +26,9 @@ impl AttachmentStore for SqliteStore {
 
     fn attachment_piece(&self, job: JobId, name: AttachmentName, number: u32) -> Reply<'_, Option<Vec<u8>>> {
         self.readers.read(move |conn| {
-            let piece = conn
-                .prepare_cached(PIECE)
-                .and_then(|mut find| find.query_row((job.as_bytes(), name.as_str(), number), |row| row.get(0)).optional());
+            let piece = conn.prepare_cached(PIECE).and_then(|mut find| {
+                find.query_row((job.as_bytes(), name.as_str(), number), |row| row.get(0)).optional()
+            });
             piece.map_err(read_error)
         })
     }
@@ -53,7 +53,8 @@ fn attach(
     for remove in REMOVE_ONE {
         session.execute(remove, (seq, name))?;
     }
-    let (count, of_job) = session.first(OF_JOB, [seq], |row| Ok((row.get(0)?, row.get(1)?)))?.unwrap_or_default();
+    let (count, of_job) =
+        session.first(OF_JOB, [seq], |row| Ok((row.get(0)?, row.get(1)?)))?.unwrap_or_default();
     let held_bytes = match &owner {
         Some(owner) => session.first(HELD, (owner, State::Held.code()), |row| row.get(0))?.unwrap_or(0),
         None => 0,
@@ -101,7 +102,8 @@ pub(super) const OF_JOB: &str =
 pub(super) const HELD: &str = "SELECT coalesce(sum(a.bytes), 0) FROM (
         SELECT seq, bytes FROM taskwright_attachment WHERE owner = ?1 ORDER BY owner, seq DESC LIMIT 10000) a
      CROSS JOIN taskwright_waiting w ON w.seq = a.seq AND w.state = ?2";
-const INSERT: &str = "INSERT INTO taskwright_attachment (seq, name, owner, bytes, sum, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const INSERT: &str =
+    "INSERT INTO taskwright_attachment (seq, name, owner, bytes, sum, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const INSERT_PIECE: &str =
     "INSERT INTO taskwright_attachment_piece (seq, name, number, bytes) VALUES (?1, ?2, ?3, ?4)";
 pub(super) const LIST: &str = "SELECT a.name, a.bytes, a.sum, a.at

@@ -9,9 +9,9 @@ use taskwright_core::{NewJob, State};
 
 use super::open::Options;
 use super::{
-    SqliteStore, attachment, audit, bulk, change, claim, collect, completions, event, file, finish, generator, held,
-    history, identity, list, moves, place, query, rollup, schedule, source, submitter, sweep, webhook,
-    worker,
+    SqliteStore, attachment, audit, bulk, change, claim, collect, completions, event, file, finish,
+    generator, held, history, identity, list, moves, place, query, rollup, schedule, source, submitter,
+    sweep, webhook, worker,
 };
 use crate::conformance::fixture::*;
 use crate::{ClaimedJob, Filter, Pattern};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use taskwright_core::audit::{Behalf, Entry, Link};
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
-    Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, Owner, QueueName,
-    ScheduleName, State, Timestamp, TokenId, Topic, UserName, Verdict, WorkerId,
+    Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace,
+    NewJob, Owner, QueueName, ScheduleName, State, Timestamp, TokenId, Topic, UserName, Verdict, WorkerId,
 };
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::*;

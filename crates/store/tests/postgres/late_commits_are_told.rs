@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use taskwright_core::Timestamp;
 use taskwright_store::conformance::fixture::*;
-use taskwright_store::postgres::tokio_postgres::{self, NoTls};
+use taskwright_store::postgres::tokio_postgres::{self, Client, NoTls};
 use taskwright_store::postgres::{PostgresStore, Settings};
 use taskwright_store::{MovePlace, SharedStore};
 use tokio::task::JoinSet;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Database};
 
 const LEASE: Duration = Duration::from_secs(600);
 
@@ -28,6 +28,12 @@ async fn told(store: &SharedStore, place: &mut MovePlace) -> Vec<String> {
     }
 }
 
+async fn session(database: &Database<'_>, sessions: &mut JoinSet<()>) -> Client {
+    let (client, connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
+    sessions.spawn(async move { drop(connection.await) });
+    client
+}
+
 #[tokio::test]
 async fn a_job_of_a_long_transaction_is_told_when_that_commits() {
     let database = Cluster::shared().database();
@@ -37,12 +43,9 @@ async fn a_job_of_a_long_transaction_is_told_when_that_commits() {
     let store: SharedStore = Arc::new(store);
     let process = Process::of(Arc::clone(&store));
     let mut sessions = JoinSet::new();
-    let mut session = async || {
-        let (client, connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
-        sessions.spawn(async move { drop(connection.await) });
-        client
-    };
-    let (before, late, undone) = (session().await, session().await, session().await);
+    let before = session(&database, &mut sessions).await;
+    let late = session(&database, &mut sessions).await;
+    let undone = session(&database, &mut sessions).await;
     let enqueue = "SELECT taskwright.enqueue('mail')::text";
     // One has stored its job before anybody listens, and the others after.
     before.batch_execute("BEGIN").await.unwrap();
@@ -74,6 +77,5 @@ async fn a_job_of_a_long_transaction_is_told_when_that_commits() {
     assert!(told(&store, &mut place.to_string().parse().unwrap()).await.is_empty(), "{place:?}");
     store.close().await.unwrap();
     drop((before, late, undone));
-    drop(session);
     sessions.join_all().await;
 }

@@ -7,22 +7,24 @@ use std::time::Duration;
 use taskwright::core::audit::{Behalf, Entry, Link};
 use taskwright::core::token::SecretHash;
 use taskwright::core::{
-    Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, ScheduleName, State, TokenId, Topic, UserName, Verdict,
+    Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, ScheduleName, State,
+    TokenId, Topic, UserName, Verdict,
 };
 use taskwright::store::{
-    Attached, AttachmentStore, AttachmentView, AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore, Change, Changed, Claim, Claimed, ClaimedJob,
-    Collect, CollectStore, Collected, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, EventKey,
-    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
-    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, IdentityStore, ItemsEnded,
-    JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator, LogChunk, LogEntry,
-    LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser,
-    NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed,
-    Registration, Reply, RequestKey, Requested, RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore,
-    RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SessionView, SharedStore, Sighting,
-    Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store,
-    StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredSession,
-    StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators, TakenGenerators,
-    UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
+    Attached, AttachmentStore, AttachmentView, AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore,
+    Change, Changed, Claim, Claimed, ClaimedJob, Collect, CollectStore, Collected, Counters, DeliveryView,
+    DueSchedules, EndedItem, Enqueued, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions,
+    Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite,
+    HistoryStore, IdentityStore, ItemsEnded, JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening,
+    ListeningGenerator, LogChunk, LogEntry, LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent,
+    NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport,
+    Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet,
+    RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore,
+    ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
+    SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk, StoredEvent,
+    StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook,
+    SubmitterStore, TableRows, TakeGenerators, TakenGenerators, UserWrite, WebhookStore, WebhookWrite,
+    WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName,

@@ -8,23 +8,23 @@ use std::time::Duration;
 use taskwright_core::audit::{Behalf, Entry, Link};
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
-    Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, Owner, QueueName,
-    ScheduleName, State, Timestamp, TokenId, Topic, UserName, Verdict, WorkerId,
+    Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace,
+    NewJob, Owner, QueueName, ScheduleName, State, Timestamp, TokenId, Topic, UserName, Verdict, WorkerId,
 };
 use taskwright_store::{
-    Attached, AttachmentStore, AttachmentView, AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore, Change, Changed, Claim, Claimed, Collect,
-    CollectStore, Collected, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, Error, EventKey,
-    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
-    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, IdentityStore, ItemsEnded,
-    JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator, LogChunk, LogEntry,
-    LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser,
-    NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed,
-    Registration, Reply, RequestKey, Requested, RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore,
-    RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SessionView, SharedStore, Sighting,
-    Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store, StoreInfo,
-    StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken,
-    StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators, TakenGenerators, Takers, UserWrite,
-    WebhookStore, WebhookWrite, WorkerView, Written,
+    Attached, AttachmentStore, AttachmentView, AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore,
+    Change, Changed, Claim, Claimed, Collect, CollectStore, Collected, Counters, DeliveryView, DueSchedules,
+    EndedItem, Enqueued, Error, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence,
+    Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore,
+    IdentityStore, ItemsEnded, JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator,
+    LogChunk, LogEntry, LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent, NewGenerator, NewSession,
+    NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView,
+    ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet, RollUpFilter, RollUpPage,
+    RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen,
+    SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView,
+    Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule,
+    StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators,
+    TakenGenerators, Takers, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use tokio::sync::watch;
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use taskwright::Client;
-use taskwright_core::{Args as JobArgs, JobId};
 use taskwright_core::limit::ARGS_BYTES_MAX;
+use taskwright_core::{Args as JobArgs, JobId};
 use taskwright_store::{Change, Changed};
 
 use super::{Enqueue, json_of_flag, text_of_flag};
@@ -40,7 +40,8 @@ pub(super) async fn run(context: &Context, verb: &Enqueue) -> Result<Exit, Error
     };
     let files = verb.attach.iter().map(|given| read_attachment(given)).collect::<Result<Vec<_>, _>>()?;
     let mut job = defaults.job(kind, args)?;
-    let (kind, namespace, is_released) = (job.kind.clone(), job.namespace.clone(), !job.held && !files.is_empty());
+    let (kind, namespace, is_released) =
+        (job.kind.clone(), job.namespace.clone(), !job.held && !files.is_empty());
     // Nobody runs it before all is there.
     job.held |= is_released;
     let client = context.client_or_new().await?;
@@ -50,7 +51,7 @@ pub(super) async fn run(context: &Context, verb: &Enqueue) -> Result<Exit, Error
             attach(context, &client, None, namespace.clone(), answer.id, file).await?;
         }
         if is_released {
-            release(context, &client, answer.id).await?;
+            release(&client, answer.id).await?;
         }
     }
     super::print_id(context, &answer)?;
@@ -61,7 +62,7 @@ pub(super) async fn run(context: &Context, verb: &Enqueue) -> Result<Exit, Error
 }
 
 /// Lets a job go whose attachments are there.
-async fn release(context: &Context, client: &Client, id: JobId) -> Result<(), Error> {
+async fn release(client: &Client, id: JobId) -> Result<(), Error> {
     let actor = context::actor(None);
     let changed = client.change(vec![id], Change::Release, actor, None).await?;
     match changed.first() {

@@ -45,7 +45,8 @@ impl Attach {
         let client = context.client().await?;
         let namespace = namespace_of(context, &client, self.id).await?;
         for file in files {
-            let added = attach(context, &client, self.actor.as_ref(), namespace.clone(), self.id, file).await?;
+            let added =
+                attach(context, &client, self.actor.as_ref(), namespace.clone(), self.id, file).await?;
             if context.output.is_json() {
                 context.output.json(&added)?;
             } else {
@@ -60,7 +61,8 @@ impl Attach {
 /// The namespace of a job; one of another namespace than the one that was asked for is as one that is not there.
 async fn namespace_of(context: &Context, client: &Client, id: JobId) -> Result<Namespace, Error> {
     let job = client.job(id).await?.map(|job| job.view.namespace);
-    let is_asked_for = |namespace: &Namespace| context.namespace.as_ref().is_none_or(|asked| asked == namespace);
+    let is_asked_for =
+        |namespace: &Namespace| context.namespace.as_ref().is_none_or(|asked| asked == namespace);
     job.filter(is_asked_for).ok_or_else(|| select::unknown(&[id]))
 }
 
@@ -159,11 +161,12 @@ impl Attachments {
             context.output.note("nothing is attached to it");
             return Ok(Exit::Ok);
         }
-        let columns =
-            [("name", false), ("bytes", true), ("sha256", false), ("attached", true)].map(|(name, is_right)| {
+        let columns = [("name", false), ("bytes", true), ("sha256", false), ("attached", true)].map(
+            |(name, is_right)| {
                 let column = Column::new(name, 0);
                 if is_right { column.right() } else { column }
-            });
+            },
+        );
         let mut table = Table::new(&columns);
         let now = context.env.now();
         for view in &views {

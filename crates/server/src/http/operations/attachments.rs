@@ -87,7 +87,12 @@ async fn get(call: Call<Place, Part>) -> Result<Download, Problem> {
         let piece = store.attachment_piece(id, name.clone(), piece).await?;
         let piece = piece.ok_or_else(|| call.unknown("piece of the attachment"))?;
         let (length, tag) = (piece.len() as u64, taskwright_core::attachment::Sum::of(&piece).to_string());
-        return Ok(Download { name: name.to_string(), length, tag, bytes: stream::iter([Ok(piece)]).boxed() });
+        return Ok(Download {
+            name: name.to_string(),
+            length,
+            tag,
+            bytes: stream::iter([Ok(piece)]).boxed(),
+        });
     }
     let shown = name.to_string();
     let pieces = stream::try_unfold(0, move |number| {

@@ -57,7 +57,9 @@ async fn what_is_put_is_listed_and_given_back_as_it_is() {
 async fn what_cannot_be_attached_is_refused_with_a_reason() {
     let site = Site::new();
     let id = held(&site, None).await;
-    for (name, status, problem) in [("..%2Fetc", 422, "invalid"), (".hidden", 422, "invalid"), ("a%3Ab", 422, "invalid")] {
+    for (name, status, problem) in
+        [("..%2Fetc", 422, "invalid"), (".hidden", 422, "invalid"), ("a%3Ab", 422, "invalid")]
+    {
         let refused = site.send(put(&id, name, vec![1])).await;
         assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (status, problem), "{name}");
     }
@@ -91,7 +93,10 @@ async fn only_who_may_change_a_job_attaches_and_only_who_sees_it_reads() {
     }
     // Another member of the namespace sees what somebody is about to submit, and changes nothing of it.
     let theirs = held(&site, Some("a")).await;
-    assert_eq!(site.send(bearing("a:member", put(&theirs, "a", vec![1]))).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        site.send(bearing("a:member", put(&theirs, "a", vec![1]))).await.status,
+        StatusCode::FORBIDDEN
+    );
     let entries = site.get_as("a", "/api/v1/audit?action=jobs.attach").await.good()["items"].clone();
     assert_eq!(entries.as_array().unwrap().len(), 3, "{entries}");
 }

@@ -25,7 +25,8 @@ impl AttachmentStore for PostgresStore {
 
     fn attachment_piece(&self, job: JobId, name: AttachmentName, number: u32) -> Reply<'_, Option<Vec<u8>>> {
         Box::pin(async move {
-            let (job, name, number) = (Uuid::from(job), name.as_str(), i32::try_from(number).unwrap_or(i32::MAX));
+            let (job, name, number) =
+                (Uuid::from(job), name.as_str(), i32::try_from(number).unwrap_or(i32::MAX));
             let values: [(&(dyn ToSql + Sync), Type); 3] =
                 [(&job, Type::UUID), (&name, Type::TEXT), (&number, Type::INT4)];
             let rows = self.look(attachment::PIECE, &values).await?;
