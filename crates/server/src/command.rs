@@ -214,8 +214,12 @@ async fn unpack(ctx: &Context) -> Result<Option<tempfile::TempDir>, String> {
         return Ok(None);
     }
     let unwritable = |error: std::io::Error| format!("writing what is attached into files: {error}");
-    let directory =
-        tempfile::Builder::new().prefix("taskwright-attachments-").tempdir().map_err(unwritable)?;
+    let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    let directory = tempfile::Builder::new()
+        .prefix("taskwright-attachments-")
+        .permissions(own)
+        .tempdir()
+        .map_err(unwritable)?;
     for view in views {
         let name = view.name.as_str();
         let bytes =

@@ -31,7 +31,6 @@ Examples:
   taskwright enqueue exec -- convert photo.png photo.jpg
   taskwright enqueue thumbnail --args '{\"file\": \"a.png\"}' --priority bulk
   taskwright enqueue report --in 2h --max-attempts 3 --any-kind
-  taskwright enqueue import --attach rows.csv
   taskwright enqueue --from-file jobs.ndjson > ids.txt
 
 A kind is known if the config file has [tasks.KIND], or if it is built in:
@@ -54,8 +53,8 @@ pub(super) struct Enqueue {
     /// Go on behind lines that are wrong, and tell about each
     #[arg(long, requires = "from_file")]
     skip_bad: bool,
-    /// Attach a file, called as it is or by NAME: what is too large for arguments
-    #[arg(long, value_name = "[NAME=]FILE", conflicts_with = "from_file")]
+    /// Attach a file, by its own name or NAME=FILE
+    #[arg(long, value_name = "FILE", conflicts_with = "from_file")]
     attach: Vec<String>,
     /// Accept kinds that only another program runs
     #[arg(long)]

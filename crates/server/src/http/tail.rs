@@ -13,7 +13,7 @@ use taskwright::Env;
 use taskwright::env::Spawned;
 use taskwright_core::{JobId, Priority, State, Timestamp};
 use taskwright_store::{Error as StoreError, JobView, MovePlace, Moves, SharedStore};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
 /// For how long others note moves after the last renewal: whoever comes back within that misses nothing.
 const LEASE: Duration = Duration::from_secs(60);
@@ -33,9 +33,13 @@ const RING_BYTES_MAX: usize = 16 << 20;
 /// Jobs of which it is remembered what was told last.
 const TOLD_MAX: usize = 20_000;
 
+/// Those who come back that are read for at a time: a thousand whose server was restarted must not ask all at once.
+const CATCHING_UP_MAX: usize = 4;
+
 /// Reads for everybody.
 pub(crate) struct Tail {
     shared: Arc<Shared>,
+    catching_up: Semaphore,
     /// Ends with the server.
     _task: Spawned<()>,
 }
@@ -113,7 +117,13 @@ impl Tail {
             looks: AtomicU64::new(0),
         });
         let task = env.clone().spawn("tail", follow_for_ever(Arc::clone(&shared), store, env));
-        Self { shared, _task: task }
+        Self { shared, catching_up: Semaphore::new(CATCHING_UP_MAX), _task: task }
+    }
+
+    /// Waits for the turn of somebody who comes back, and holds it until what this gives is dropped.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.catching_up.acquire().await.ok()
     }
 
     /// How often the store was looked at.

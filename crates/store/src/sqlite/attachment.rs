@@ -99,9 +99,10 @@ pub(super) const REMOVE_ONE: [&str; 2] = [
 pub(super) const OF_JOB: &str =
     "SELECT count(*), coalesce(sum(bytes), 0) FROM taskwright_attachment WHERE seq = ?1";
 /// Of the newest of an owner, so that those of jobs that are over for long are not walked: a hold lasts an hour.
-pub(super) const HELD: &str = "SELECT coalesce(sum(a.bytes), 0) FROM (
-        SELECT seq, bytes FROM taskwright_attachment WHERE owner = ?1 ORDER BY owner, seq DESC LIMIT 10000) a
-     CROSS JOIN taskwright_waiting w ON w.seq = a.seq AND w.state = ?2";
+pub(super) const HELD: &str = "SELECT coalesce(sum(size), 0) FROM (
+        SELECT seq AS held, bytes AS size FROM taskwright_attachment
+        WHERE owner = ?1 ORDER BY owner, seq DESC LIMIT 10000)
+     CROSS JOIN taskwright_waiting w ON w.seq = held AND w.state = ?2";
 const INSERT: &str =
     "INSERT INTO taskwright_attachment (seq, name, owner, bytes, sum, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const INSERT_PIECE: &str =

@@ -335,6 +335,7 @@ impl Jobs {
     /// Takes a part of what moved behind a place, from the store.
     async fn catch_up(&mut self, place: MovePlace) -> Result<(), taskwright_store::Error> {
         let api = Arc::clone(&self.pace.api);
+        let _turn = api.tail.turn().await;
         let moves = api.client.store().moves(place.clone(), MOVES).await?;
         self.caught_up += moves.jobs.len();
         if moves.missed || self.caught_up > CATCH_UP_MAX {
