@@ -414,7 +414,7 @@ fn stores() -> Vec<Case> {
             .file("a.txt", "This is a letter and no database. ".repeat(100)),
         Case::new("store of a newer version", 1, "jobs list").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
-            conn.execute("INSERT INTO taskwright_migration VALUES (11, 'later', 'x', 0, 11)", []).unwrap();
+            conn.execute("INSERT INTO taskwright_migration VALUES (99, 'later', 'x', 0, 99)", []).unwrap();
         }),
         Case::new("store of an edited migration", 1, "jobs list").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
@@ -464,7 +464,7 @@ fn stores() -> Vec<Case> {
         }),
         Case::new("check of a newer store", 1, "migrate --check").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
-            conn.execute("INSERT INTO taskwright_migration VALUES (11, 'later', 'x', 0, 11)", []).unwrap();
+            conn.execute("INSERT INTO taskwright_migration VALUES (99, 'later', 'x', 0, 99)", []).unwrap();
         }),
         Case::new("no space for the output", 1, "jobs list").after("enqueue exec -- ls").on_a_full_device(),
     ]
