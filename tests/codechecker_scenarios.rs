@@ -1,7 +1,7 @@
 //! What the tests of `CodeChecker` check of its background tasks (CC-1 to CC-19), and what they should have (CC-X1 to CC-X10), against
 //! real servers: one `up` on SQLite, and three on one PostgreSQL. The ids are those of `lineage.md`.
 //!
-//! Elsewhere: CC-18 and CC-19 in `a_stop_leaves_everything_where_policy_says.rs`; CC-X6 in `stop_of_up_is_polite_then_final.rs`; the
+//! Elsewhere: CC-7, CC-8, CC-11 and CC-17, and what of the others needs callers who are known, in `codechecker_roles.rs`; CC-18 and CC-19 in `a_stop_leaves_everything_where_policy_says.rs`; CC-X6 in `stop_of_up_is_polite_then_final.rs`; the
 //! outage of CC-X5 in `store_outages_are_survived.rs` of the runtime.
 
 use std::time::Duration;

@@ -13,6 +13,8 @@ mod support;
 mod a_full_disk_stops_nothing_for_ever;
 mod a_stop_leaves_everything_where_policy_says;
 mod an_older_program_works_on_a_newer_schema;
+mod attachments_reach_their_jobs;
+mod codechecker_roles;
 mod codechecker_scenarios;
 mod documents;
 mod every_file_becomes_an_item_once;

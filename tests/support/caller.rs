@@ -8,12 +8,19 @@ use std::time::Duration;
 pub(crate) struct Caller {
     address: String,
     keeps: bool,
+    /// Who it is.
+    token: Option<String>,
     pub(crate) connection: Option<BufReader<TcpStream>>,
 }
 
 impl Caller {
     pub(crate) fn new(address: &str, keeps: bool) -> Self {
-        Self { address: address.to_owned(), keeps, connection: None }
+        Self { address: address.to_owned(), keeps, token: None, connection: None }
+    }
+
+    /// The same, who says who it is by this token.
+    pub(crate) fn bearing(self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self }
     }
 
     /// Asks, and gives status and body.
@@ -29,8 +36,10 @@ impl Caller {
         };
         let (address, length) = (&self.address, body.len());
         let close = if self.keeps { "" } else { "Connection: close\r\n" };
+        let token = self.token.as_ref();
+        let who = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{close}\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{who}Content-Type: application/json\r\nContent-Length: {length}\r\n{close}\r\n{body}"
         );
         connection.get_mut().write_all(request.as_bytes()).map_err(words)?;
         let (mut status, mut length, mut closes) = (0, 0, !self.keeps);

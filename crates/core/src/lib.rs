@@ -40,6 +40,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod attachment;
 pub mod attempt;
 pub mod audit;
 pub mod authority;
@@ -79,14 +80,15 @@ pub mod webhook;
 pub mod zone;
 
 pub use admission::{Budget, Weight};
+pub use attachment::Attachment;
 pub use attempt::{AttemptRecord, Decision, Fence, Outcome, Usage, Verdict};
 pub use authority::Authority;
 pub use error::Error;
 pub use id::{EventId, JobId, TokenId, WorkerId};
 pub use job::{Args, Delivery, NewJob, OnShutdown};
 pub use name::{
-    Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName, ScheduleName,
-    SourceName, TokenName, Topic, TriggerId, UserName, WebhookName,
+    Actor, AttachmentName, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName,
+    ScheduleName, SourceName, TokenName, Topic, TriggerId, UserName, WebhookName,
 };
 pub use pattern::Pattern;
 pub use permission::{CancelPolicy, Grants, Permission, Principal, PrincipalKind, Right, Role, Scopes};

@@ -23,6 +23,16 @@ pub const TEXT_BYTES_MAX: usize = 1_024;
 pub const COMMENT_BYTES_MAX: usize = 4 << 10;
 /// Comments on one job: 1,000.
 pub const COMMENTS_MAX: usize = 1_000;
+/// One attachment of a job: 16 MiB.
+pub const ATTACHMENT_BYTES_MAX: usize = 16 << 20;
+/// Attachments of one job: 16.
+pub const ATTACHMENTS_MAX: usize = 16;
+/// All attachments of one job: 64 MiB.
+pub const ATTACHMENTS_BYTES_MAX: u64 = 64 << 20;
+/// All attachments of held jobs of one owner: 1 GiB.
+pub const ATTACHMENTS_HELD_BYTES_MAX: u64 = 1 << 30;
+/// How attachments are stored and read, a piece at a time: 256 KiB.
+pub const ATTACHMENT_PIECE_BYTES: usize = 256 << 10;
 /// A password has at least so many bytes: 10,
 pub const PASSWORD_BYTES_MIN: usize = 10;
 /// and at most so many: 1,024.

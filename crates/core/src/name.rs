@@ -155,6 +155,12 @@ text_type! {
 }
 
 text_type! {
+    /// Names an attachment, for instance `report.csv`: at most 128 bytes, a letter or digit first, then letters, digits and `. _ -`. It is
+    /// the name of a file that a command finds.
+    AttachmentName, "name of an attachment", check_file_name
+}
+
+text_type! {
     /// Who a job belongs to, free text: 1 to 1,024 bytes without control characters.
     Owner, "owner", check_text
 }
@@ -229,6 +235,19 @@ fn check_user_name(noun: &str, text: &str) -> Result<(), Error> {
         format!("the {noun} {:?}", shown(text)),
         why,
         format!("choose a {noun} such as alice or ci"),
+    ))
+}
+
+/// A name that a file can have, on its own.
+fn check_file_name(noun: &str, text: &str) -> Result<(), Error> {
+    check_name(noun, text)?;
+    if !text.contains([':', '/']) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        format!("the {noun} {:?}", shown(text)),
+        format!("a {noun} has no `:` and no `/`"),
+        format!("choose a {noun} such as report.csv"),
     ))
 }
 

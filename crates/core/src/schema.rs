@@ -9,8 +9,8 @@ use crate::bulk::OnFailure;
 use crate::id::{EventId, JobId, TokenId, WorkerId};
 use crate::limit::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::name::{
-    Actor, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, ScheduleName, SourceName,
-    TokenName, Topic, TriggerId, UserName, WebhookName,
+    Actor, AttachmentName, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, ScheduleName,
+    SourceName, TokenName, Topic, TriggerId, UserName, WebhookName,
 };
 use crate::priority::Priority;
 use crate::schedule::ArgsTemplate;
@@ -43,6 +43,7 @@ inline! {
     WorkerId: id("the id of a worker");
     TokenId: id("the id of a token");
     TokenName: name("the name of a token");
+    AttachmentName: name("the name of an attachment");
     UserName: name("the name of a user");
     Kind: name("the name of a task");
     QueueName: name("the name of a queue");

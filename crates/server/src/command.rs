@@ -27,6 +27,9 @@ fn owner(worker: WorkerId, store: &dyn Store) -> String {
 /// Names one attempt in the same way.
 const ATTEMPT_VARIABLE: &str = "TASKWRIGHT_ATTEMPT_ID";
 
+/// The directory in which a command finds what is attached to its job.
+const ATTACHMENTS_VARIABLE: &str = "TASKWRIGHT_ATTACHMENTS";
+
 /// Beside its own grace, a command needs this much of the worker's for its end to be noticed and written down.
 const STOP_EARLIER: Duration = Duration::from_secs(1);
 
@@ -178,6 +181,14 @@ impl Runner {
             (OWNER_VARIABLE, owner(ctx.worker_id(), &*self.store)),
         ];
         command.env.extend(told.map(|(name, value)| (name.into(), value.into())));
+        // Removed when the attempt has ended.
+        let attached = match unpack(ctx).await {
+            Ok(attached) => attached,
+            Err(error) => return Outcome::Retry { error, after: None, end: AttemptEnd::Failed },
+        };
+        if let Some(directory) = &attached {
+            command.env.insert(ATTACHMENTS_VARIABLE.into(), directory.path().into());
+        }
         command.limits = ctx.limits();
         command.tag = Some((ATTEMPT_VARIABLE.to_owned(), attempt));
 
@@ -194,6 +205,29 @@ impl Runner {
             Err(error) => Outcome::Retry { error: error.to_string(), after: None, end: AttemptEnd::Failed },
         }
     }
+}
+
+/// Writes what is attached to the job into files, in a directory that nobody else may look into; `None` when there is nothing.
+async fn unpack(ctx: &Context) -> Result<Option<tempfile::TempDir>, String> {
+    let views = ctx.attachments().await.map_err(|error| format!("reading what is attached: {error}"))?;
+    if views.is_empty() {
+        return Ok(None);
+    }
+    let unwritable = |error: std::io::Error| format!("writing what is attached into files: {error}");
+    let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    let directory = tempfile::Builder::new()
+        .prefix("taskwright-attachments-")
+        .permissions(own)
+        .tempdir()
+        .map_err(unwritable)?;
+    for view in views {
+        let name = view.name.as_str();
+        let bytes =
+            ctx.attachment(name).await.map_err(|error| format!("reading the attachment {name}: {error}"))?;
+        // The name is one that a file can have, without any directory.
+        std::fs::write(directory.path().join(name), bytes.unwrap_or_default()).map_err(unwritable)?;
+    }
+    Ok(Some(directory))
 }
 
 /// How long a shutdown lets a command go on: until what is left of the worker's grace is what it takes to stop it, but for

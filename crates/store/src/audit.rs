@@ -10,6 +10,7 @@ use std::any::Any;
 use taskwright_core::audit::{Entry, Link, Place};
 use taskwright_core::{Namespace, Timestamp};
 
+use crate::attachment::Attached;
 use crate::change::Changed;
 use crate::claim::Claimed;
 use crate::collect::Collected;
@@ -175,6 +176,9 @@ pub(crate) fn outcome(answer: &dyn Any) -> Option<String> {
     }
     if let Some(many) = answer.downcast_ref::<usize>() {
         return done(*many);
+    }
+    if let Some(attached) = answer.downcast_ref::<Attached>() {
+        return (*attached == Attached::Done).then(|| "done".to_owned());
     }
     if let Some(kept) = answer.downcast_ref::<Kept>() {
         return (*kept == Kept::Done).then(|| "done".to_owned());

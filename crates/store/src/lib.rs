@@ -14,6 +14,7 @@
 //! - monotonic microseconds, for leases. They never jump, and are compared only with each other.
 #![deny(unsafe_code)]
 
+mod attachment;
 mod audit;
 mod bulk;
 mod change;
@@ -34,6 +35,7 @@ mod lead;
 pub mod memory;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migration;
+mod moves;
 mod outcome;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -64,6 +66,7 @@ use taskwright_core::audit::Behalf;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 use tokio::sync::{oneshot, watch};
 
+pub use attachment::{Attached, AttachmentStore, AttachmentView};
 pub use audit::{AuditEnds, AuditFilter, AuditPage, AuditStore, AuditView};
 pub use bulk::{BulkStore, BulkWrite, NewBulk, StoredBulk};
 pub use change::{Change, Changed, Seen};
@@ -85,6 +88,7 @@ pub use identity::{
     StoredUser, UserWrite,
 };
 pub use lead::Fence;
+pub use moves::{MovePlace, MoveStore, Moves, NoPlace};
 pub use query::{
     Filter, JobDetail, JobView, LogChunk, Namespaces, Owners, Page, Paged, QueueView, TimelineEntry,
     WorkerView,
@@ -132,6 +136,8 @@ pub trait Store:
     + IdentityStore
     + AuditStore
     + SubmitterStore
+    + MoveStore
+    + AttachmentStore
 {
     /// The same store for what is done on behalf of somebody: each call that changes something leaves an entry of the audit in its
     /// transaction, and one that changes nothing leaves none. For what people ask for; not for workers and duties.

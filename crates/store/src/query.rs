@@ -65,8 +65,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether a job is one of these, by all but its arguments.
-    pub(crate) fn matches(&self, job: &JobView) -> bool {
+    /// Whether a job is one of these, as it is, by all but its arguments.
+    pub fn matches(&self, job: &JobView) -> bool {
         (self.states.is_empty() || self.states.contains(&job.state))
             && Pattern::any(&self.kinds, job.kind.as_str())
             && Pattern::any(&self.queues, job.queue.as_str())

@@ -18,11 +18,7 @@ pub(crate) struct Host {
     pub(crate) worker: WorkerId,
     pub(crate) registry: Arc<Registry>,
     pub(crate) outbox: Outbox,
-    /// For handlers that complete their attempts in transactions.
-    #[cfg_attr(
-        not(any(feature = "sqlite", feature = "postgres")),
-        expect(dead_code, reason = "it has none")
-    )]
+    /// For handlers that complete their attempts in transactions, and that read what is attached to their jobs.
     pub(crate) store: SharedStore,
     /// Until when (monotonic microseconds) the worker's lease runs.
     pub(crate) lease_until_us: AtomicU64,

@@ -11,7 +11,7 @@ use taskwright_core::name::clipped;
 use taskwright_core::{
     Args, Error, JobId, Kind, Limits, MaxAttempts, Namespace, Owner, QueueName, Usage, WorkerId,
 };
-use taskwright_store::{LogEntry, LogStream, Progress};
+use taskwright_store::{LogEntry, LogStream, Progress, Store};
 
 use crate::attempt::{Attempt, lock};
 use crate::cancel::StopCause;
@@ -90,6 +90,11 @@ impl Context {
     /// The worker that runs it.
     pub fn worker_id(&self) -> WorkerId {
         self.0.host.worker
+    }
+
+    /// The store that it came from.
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.0.host.store
     }
 
     /// Time and randomness, on whatever clock the worker runs.

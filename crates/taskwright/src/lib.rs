@@ -46,6 +46,7 @@
 //! it, also the worker's heartbeat: put such work into `tokio::task::spawn_blocking`.
 #![deny(unsafe_code)]
 
+mod attachment;
 mod attempt;
 pub mod audit;
 pub mod bulk;
@@ -79,9 +80,9 @@ pub use taskwright_core as core;
 pub use taskwright_store as store;
 
 pub use taskwright_core::{
-    Actor, Args, Backoff, Budget, Delivery, IoNice, JobId, Kind, Limits, MaxAttempts, Namespace, NewJob,
-    OnShutdown, Outcome, Owner, Priority, QueueName, Retention, Schedule, State, Timestamp, Trigger,
-    UniqueKey, UniqueScope, Usage, Weight, WorkerId,
+    Actor, Args, Attachment, AttachmentName, Backoff, Budget, Delivery, IoNice, JobId, Kind, Limits,
+    MaxAttempts, Namespace, NewJob, OnShutdown, Outcome, Owner, Priority, QueueName, Retention, Schedule,
+    State, Timestamp, Trigger, UniqueKey, UniqueScope, Usage, Weight, WorkerId,
 };
 
 pub use self::cancel::StopCause;

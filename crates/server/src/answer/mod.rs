@@ -3,6 +3,7 @@
 //! One file a noun. Each type is made from what the store or a client of it gives, has its JSON schema, and knows neither
 //! flags nor requests.
 
+pub(crate) mod attachment;
 pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod event;

@@ -53,6 +53,9 @@ pub(super) struct Enqueue {
     /// Go on behind lines that are wrong, and tell about each
     #[arg(long, requires = "from_file")]
     skip_bad: bool,
+    /// Attach a file, by its own name or NAME=FILE
+    #[arg(long, value_name = "FILE", conflicts_with = "from_file")]
+    attach: Vec<String>,
     /// Accept kinds that only another program runs
     #[arg(long)]
     any_kind: bool,

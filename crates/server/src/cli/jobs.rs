@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use super::Context;
 use crate::error::{Error, Exit};
 
+mod attach;
 mod change;
 mod comment;
 mod history;
@@ -17,6 +18,7 @@ mod wait;
 mod watch;
 mod window;
 
+pub(super) use attach::{attach, read as read_attachment};
 pub(super) use change::{By, change_seen, confirm};
 pub(super) use window::{percent, time_or_dash};
 
@@ -51,6 +53,10 @@ enum Verb {
     Top(top::Top),
     /// Say something about a job
     Comment(comment::Comment),
+    /// Attach files to a held job
+    Attach(attach::Attach),
+    /// Show what is attached to a job
+    Attachments(attach::Attachments),
     /// End waiting jobs, and ask running ones to stop
     Cancel(change::Cancel),
     /// Run jobs that are over once more
@@ -92,7 +98,9 @@ impl Jobs {
             | Verb::History(_)
             | Verb::Stats(_)
             | Verb::Top(_)
-            | Verb::Comment(_) => false,
+            | Verb::Comment(_)
+            | Verb::Attach(_)
+            | Verb::Attachments(_) => false,
         }
     }
 
@@ -107,6 +115,8 @@ impl Jobs {
             Verb::Stats(verb) => verb.run(context).await,
             Verb::Top(verb) => verb.run(context).await,
             Verb::Comment(verb) => verb.run(context).await,
+            Verb::Attach(verb) => verb.run(context).await,
+            Verb::Attachments(verb) => verb.run(context).await,
             Verb::Cancel(verb) => verb.run(context).await,
             Verb::Retry(verb) => verb.run(context).await,
             Verb::RunNow(verb) => verb.run(context).await,

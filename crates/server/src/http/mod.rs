@@ -9,6 +9,7 @@
 //! | `guard.rs`, `hosts.rs` | what every request passes first |
 //! | `state.rs` | what all operations share |
 //! | `watcher.rs` | looks at jobs for everybody who waits |
+//! | `tail.rs` | reads what moves for everybody who follows many jobs |
 //! | `openapi.rs`, `guide.rs` | what is documented, from the table |
 //! | `metrics.rs` | what is measured |
 //! | `server.rs`, `stall.rs`, `tls.rs` | connections, their limits, their certificate, and their end |
@@ -34,6 +35,7 @@ mod reply;
 mod server;
 mod stall;
 mod state;
+mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
@@ -49,8 +51,8 @@ use axum::routing::{MethodFilter, on};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use self::operations::{
-    AuditQuery, BulkRequest, Emission, HistoryQuery, JobFilter, JobLog, NewEndpoint, NewGrants, NewPassword,
-    NewToken, NewUser, SeenAt, Stored, Submission, Text, Trial,
+    AttachmentPart, AuditQuery, BulkRequest, Emission, HistoryQuery, JobFilter, JobLog, NewEndpoint,
+    NewGrants, NewPassword, NewToken, NewUser, SeenAt, Stored, Submission, Text, Trial,
 };
 pub(crate) use self::problem::Details;
 pub(crate) use self::reply::Items;

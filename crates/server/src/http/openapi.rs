@@ -8,7 +8,7 @@ use taskwright_core::Namespace;
 use taskwright_core::limit::NAMESPACES_MAX;
 
 use super::authenticate::SESSION_COOKIE;
-use super::operation::{Access, Described, NAMESPACE, Operation};
+use super::operation::{Access, BYTES, Described, NAMESPACE, Operation};
 use super::problem::{Details, MEDIA_TYPE, Sort};
 
 /// Where the schemas stand in the document.
@@ -119,6 +119,12 @@ fn of(operation: &Operation, described: Described, namespace: &Schema) -> Value 
     if let Some(permission) = operation.access.permission() {
         let own = if operation.access.is_of_own() { ", at least on what one has submitted" } else { "" };
         told["description"] = format!("Needs the permission `{permission}`{own}.").into();
+    }
+    if operation.takes_bytes {
+        told["requestBody"] = json!({
+            "required": true,
+            "content": { BYTES: { "schema": { "type": "string", "contentMediaType": BYTES } } },
+        });
     }
     if let Some((schema, is_optional)) = body {
         told["requestBody"] = json!({

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequestParts, Path};
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
@@ -86,6 +87,8 @@ pub(crate) struct Operation {
     pub(crate) takes_namespaces: bool,
     /// Bytes of its body.
     pub(crate) body_bytes_max: usize,
+    /// Whether its body is any bytes, and not JSON.
+    pub(crate) takes_bytes: bool,
     /// Headers that it reads, with what they are for.
     pub(crate) headers: &'static [(&'static str, &'static str)],
     describe: fn(&mut Schemas) -> Described,
@@ -114,6 +117,7 @@ pub(crate) struct Asked {
     pub(crate) body: Body,
     body_bytes_max: usize,
     takes_namespaces: bool,
+    takes_bytes: bool,
     operation: &'static str,
     caller: Caller,
 }
@@ -133,6 +137,8 @@ pub(crate) struct Call<P = Nothing, Q = Nothing, B = Nothing> {
     pub(crate) query: Q,
     /// What the body says.
     pub(crate) body: B,
+    /// The body, where it is any bytes.
+    pub(crate) bytes: Bytes,
     pub(crate) headers: HeaderMap,
     operation: &'static str,
     permission: Option<Permission>,
@@ -176,6 +182,7 @@ impl Operation {
             is_stream: false,
             takes_namespaces: false,
             body_bytes_max: BODY_BYTES_MAX,
+            takes_bytes: false,
             headers: &[],
             describe: describe::<P, Q, B, R>,
             run,
@@ -195,6 +202,11 @@ impl Operation {
     /// The same with another limit for its body.
     pub(crate) fn body_bytes_max(self, body_bytes_max: usize) -> Self {
         Self { body_bytes_max, ..self }
+    }
+
+    /// The same with a body of any bytes, at most so many; as [`Call::bytes`].
+    pub(crate) fn takes_bytes(self, bytes_max: usize) -> Self {
+        Self { takes_bytes: true, body_bytes_max: bytes_max, ..self }
     }
 
     /// The same with headers that it reads.
@@ -236,6 +248,7 @@ impl Operation {
             parts,
             body,
             body_bytes_max: self.body_bytes_max,
+            takes_bytes: self.takes_bytes,
             takes_namespaces: self.takes_namespaces,
             operation: self.id,
             caller: caller.clone(),
@@ -309,7 +322,8 @@ where
     /// Finds out whether who asks may, and what they say; in that order, so that nobody learns from a message what they may not
     /// know.
     async fn of(asked: Asked, access: Access) -> Result<Self, Problem> {
-        let Asked { api, mut parts, body, body_bytes_max, takes_namespaces, operation, caller } = asked;
+        let Asked { api, mut parts, body, body_bytes_max, takes_bytes, takes_namespaces, operation, caller } =
+            asked;
         let (namespaces, query) = split_query(parts.uri.query().unwrap_or_default())?;
         if namespaces.len() > 1 && !takes_namespaces {
             let fix = "name one; this is about one namespace, or about all that you may see";
@@ -327,9 +341,25 @@ where
             let fix = "look the parameters up in the OpenAPI document";
             Problem::invalid("the query", error.to_string(), fix)
         })?;
-        let body = read_body(&api, &parts, body, body_bytes_max).await?;
+        let (body, bytes) = match takes_bytes {
+            true => (no_body()?, read_bytes(&api, &parts, body, body_bytes_max, BYTES).await?),
+            false => (read_body(&api, &parts, body, body_bytes_max).await?, Bytes::new()),
+        };
         let headers = parts.headers;
-        Ok(Self { api, caller, path, query, body, headers, operation, permission, reach, from, request })
+        Ok(Self {
+            api,
+            caller,
+            path,
+            query,
+            body,
+            bytes,
+            headers,
+            operation,
+            permission,
+            reach,
+            from,
+            request,
+        })
     }
 }
 
@@ -364,12 +394,17 @@ fn content_length(parts: &Parts) -> Option<u64> {
     parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn read_body<B: DeserializeOwned + 'static>(
+/// The media types of bodies.
+const JSON: &str = "application/json";
+pub(crate) const BYTES: &str = "application/octet-stream";
+
+async fn read_bytes(
     api: &Api,
     parts: &Parts,
     body: Body,
     bytes_max: usize,
-) -> Result<B, Problem> {
+    media: &'static str,
+) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::new(
             Sort::TooLarge,
@@ -382,30 +417,38 @@ async fn read_body<B: DeserializeOwned + 'static>(
         return Err(too_large());
     }
     let kind = parts.headers.get(CONTENT_TYPE);
-    if !parts.method.is_safe() && kind.is_some_and(|kind| !is_json(kind.as_bytes())) {
-        return Err(Problem::new(
-            Sort::NotJson,
-            "the body",
-            "its Content-Type is another than application/json",
-            "send JSON, and say so: Content-Type: application/json",
-        ));
+    if !parts.method.is_safe() && kind.is_some_and(|kind| !is_of(kind.as_bytes(), media)) {
+        let fix = match media {
+            JSON => "send JSON, and say so: Content-Type: application/json".to_owned(),
+            media => format!("send the bytes as they are, and say so: Content-Type: {media}"),
+        };
+        let why = format!("its Content-Type is another than {media}");
+        return Err(Problem::new(Sort::NotJson, "the body", why, fix));
     }
     let read = axum::body::to_bytes(body, bytes_max);
-    let bytes = match api.env.timeout(api.limits().body_time, read).await {
-        Some(Ok(bytes)) => bytes,
-        Some(Err(error)) if is_over_limit(&error) => return Err(too_large()),
+    match api.env.timeout(api.limits().body_time, read).await {
+        Some(Ok(bytes)) => Ok(bytes),
+        Some(Err(error)) if is_over_limit(&error) => Err(too_large()),
         Some(Err(_)) => {
-            return Err(Problem::new(Sort::Malformed, "the body", "it broke off", "send the request again"));
+            Err(Problem::new(Sort::Malformed, "the body", "it broke off", "send the request again"))
         }
-        None => {
-            return Err(Problem::new(
-                Sort::SlowRequest,
-                "the body",
-                format!("it did not come within {} s", api.limits().body_time.as_secs()),
-                "send it faster, or less at a time",
-            ));
-        }
-    };
+        None => Err(Problem::new(
+            Sort::SlowRequest,
+            "the body",
+            format!("it did not come within {} s", api.limits().body_time.as_secs()),
+            "send it faster, or less at a time",
+        )),
+    }
+}
+
+async fn read_body<B: DeserializeOwned + 'static>(
+    api: &Api,
+    parts: &Parts,
+    body: Body,
+    bytes_max: usize,
+) -> Result<B, Problem> {
+    let bytes = read_bytes(api, parts, body, bytes_max, JSON).await?;
+    let kind = parts.headers.get(CONTENT_TYPE);
     if bytes.is_empty() {
         return no_body();
     }
@@ -438,9 +481,9 @@ fn no_body<B: DeserializeOwned>() -> Result<B, Problem> {
     })
 }
 
-fn is_json(kind: &[u8]) -> bool {
+fn is_of(kind: &[u8], media: &str) -> bool {
     let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    essence.trim_ascii().eq_ignore_ascii_case(media.as_bytes())
 }
 
 fn is_over_limit(error: &axum::Error) -> bool {
@@ -452,12 +495,35 @@ fn is_over_limit(error: &axum::Error) -> bool {
 impl<P, Q, B> Call<P, Q, B> {
     /// The call, and apart from it what the body says.
     pub(crate) fn split(self) -> (Call<P, Q, ()>, B) {
-        let Self { api, caller, path, query, body, headers, operation, permission, reach, from, request } =
-            self;
-        (
-            Call { api, caller, path, query, body: (), headers, operation, permission, reach, from, request },
+        let Self {
+            api,
+            caller,
+            path,
+            query,
             body,
-        )
+            bytes,
+            headers,
+            operation,
+            permission,
+            reach,
+            from,
+            request,
+        } = self;
+        let call = Call {
+            api,
+            caller,
+            path,
+            query,
+            body: (),
+            bytes,
+            headers,
+            operation,
+            permission,
+            reach,
+            from,
+            request,
+        };
+        (call, body)
     }
 
     /// The store, to look at. What changes something goes through [`acting`](Self::acting).

@@ -4,11 +4,12 @@ use axum::body::Body;
 use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::BoxStream;
-use http::header::{CONTENT_TYPE, SET_COOKIE};
+use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, SET_COOKIE};
 use http::{HeaderValue, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
+use super::operation::BYTES;
 use super::problem::{Problem, Sort};
 
 /// The media type of JSON.
@@ -128,6 +129,39 @@ impl Reply for Document {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.0));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        response
+    }
+}
+
+/// Bytes as they come from the store, so many as is said.
+pub(crate) struct Download {
+    /// What a browser calls the file: a name without anything that would have to be quoted.
+    pub(crate) name: String,
+    /// How many there are.
+    pub(crate) length: u64,
+    /// What tells them from others.
+    pub(crate) tag: String,
+    pub(crate) bytes: BoxStream<'static, Result<Vec<u8>, taskwright_store::Error>>,
+}
+
+impl Reply for Download {
+    fn describe(_: &mut SchemaGenerator) -> (StatusCode, &'static str, Option<Schema>) {
+        (StatusCode::OK, BYTES, None)
+    }
+
+    fn into_response(self) -> Response {
+        let Self { name, length, tag, bytes } = self;
+        let mut response = Response::new(Body::from_stream(bytes));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(BYTES));
+        headers.insert(CONTENT_LENGTH, length.into());
+        let told =
+            [(ETAG, format!("\"{tag}\"")), (CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\""))];
+        for (header, text) in told {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                headers.insert(header, value);
+            }
+        }
         response
     }
 }

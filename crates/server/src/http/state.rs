@@ -20,6 +20,7 @@ use super::metrics::Metrics;
 use super::pace::Paces;
 use super::problem::{Problem, Sort};
 use super::readiness::Readiness;
+use super::tail::Tail;
 use super::tls::Tls;
 use super::watcher::Watcher;
 use crate::App;
@@ -89,6 +90,7 @@ pub(crate) struct Api {
     /// The certificate, if the server speaks TLS.
     pub(crate) tls: Option<Tls>,
     pub(crate) watcher: Watcher,
+    pub(crate) tail: Tail,
     pub(crate) metrics: Metrics,
     /// The OpenAPI document.
     pub(crate) document: Bytes,
@@ -142,7 +144,8 @@ impl Api {
         let Made { store, env, app, config, limits, hosts, tls, authenticate } = parts;
         Arc::new(Self {
             client: Client::new(Arc::clone(&store), env.clone()),
-            watcher: Watcher::start(store, env.clone()),
+            watcher: Watcher::start(Arc::clone(&store), env.clone()),
+            tail: Tail::start(store, env.clone()),
             metrics: Metrics::new(env.monotonic_us()),
             document: super::openapi::document(&super::operations::table()).to_string().into(),
             streams: Arc::new(Semaphore::new(limits.streams_max as usize)),

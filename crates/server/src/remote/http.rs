@@ -143,6 +143,24 @@ impl Remote {
         Refused::unknown("the request", format!("{} has no {path}", self.subject()), fix).into()
     }
 
+    /// Sends bytes as they are, and reads the answer as JSON; `None` when there is no such thing.
+    pub(crate) async fn put_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        bytes: Vec<u8>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut url = self.url.clone();
+        url.set_path(path);
+        let mut request = self.client.request(Method::PUT, url).timeout(ANSWER_TIME);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.header(CONTENT_TYPE, "application/octet-stream").body(bytes);
+        let response = request.send().await.map_err(|error| self.not_reached(&error))?;
+        let Some(text) = self.read(response).await? else { return Ok(None) };
+        serde_json::from_slice(&text).map(Some).map_err(|error| self.not_understood(&error))
+    }
+
     /// The same without reading the answer.
     pub(crate) async fn text(
         &self,

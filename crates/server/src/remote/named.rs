@@ -194,6 +194,13 @@ impl SourceStore for RemoteStore {
     }
 }
 
+impl MoveStore for RemoteStore {
+    refused! {
+        listen(lease: std::time::Duration) -> MovePlace;
+        moves(after: MovePlace, limit: usize) -> Moves;
+    }
+}
+
 impl GeneratorStore for RemoteStore {
     refused! {
         put_generators(now: Timestamp, generators: Vec<NewGenerator>) -> Vec<bool>;

@@ -8,15 +8,43 @@ use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::permission::CancelPolicy;
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
-    Actor, Grants, JobId, Namespace, NewJob, Owner, Timestamp, TokenId, TokenName, UserName,
+    Actor, Attachment, AttachmentName, Grants, JobId, Namespace, NewJob, Owner, Timestamp, TokenId,
+    TokenName, UserName,
 };
 use taskwright_store::*;
 
 use super::http::{NO_BODY, NOTHING, items};
 use super::store::{RemoteStore, segment};
+use crate::answer::attachment::{Added, Listed};
 use crate::answer::job::Commented;
 use crate::answer::principal::{Changed, TokenListed, UserListed};
-use crate::http::{AuditQuery, Items, NewGrants, cursor};
+use crate::http::{AttachmentPart, AuditQuery, Items, NewGrants, cursor};
+
+impl AttachmentStore for RemoteStore {
+    fn attach(&self, _: Timestamp, job: JobId, attachment: Attachment) -> Reply<'_, Attached> {
+        Box::pin(async move {
+            let path = format!("/api/v1/jobs/{job}/attachments/{}", segment(attachment.name().as_str()));
+            let added: Option<Added> = self.remote.put_bytes(&path, attachment.bytes().to_vec()).await?;
+            Ok(if added.is_some() { Attached::Done } else { Attached::Unknown })
+        })
+    }
+
+    fn attachments(&self, job: JobId) -> Reply<'_, Vec<AttachmentView>> {
+        Box::pin(async move {
+            let path = format!("/api/v1/jobs/{job}/attachments");
+            let listed: Vec<Listed> = self.remote.items(&path, None).await?;
+            listed.into_iter().map(|one| one.into_view().ok_or_else(|| self.remote.lacks(&path))).collect()
+        })
+    }
+
+    fn attachment_piece(&self, job: JobId, name: AttachmentName, number: u32) -> Reply<'_, Option<Vec<u8>>> {
+        Box::pin(async move {
+            let path = format!("/api/v1/jobs/{job}/attachments/{}", segment(name.as_str()));
+            let part = AttachmentPart { piece: Some(number) };
+            self.remote.text(Method::GET, &path, None, &part, NO_BODY, &[]).await
+        })
+    }
+}
 
 impl SubmitterStore for RemoteStore {
     fn comment(&self, _: Timestamp, job: JobId, _: Actor, text: String) -> Reply<'_, bool> {

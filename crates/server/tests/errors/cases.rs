@@ -119,7 +119,7 @@ pub(crate) fn all() -> Vec<Case> {
 
 /// Those that need a file system of their own.
 pub(crate) fn on_disks() -> Vec<Case> {
-    const SMALL: &str = "size=760k";
+    const SMALL: &str = "size=800k";
     let many = "{\"kind\": \"noop\"}\n".repeat(20_000);
     vec![
         Case::new("full disk, enqueue", 1, "enqueue exec -- ls")
@@ -144,9 +144,9 @@ pub(crate) fn on_disks() -> Vec<Case> {
         Case::new("read-only disk, new store", 1, "enqueue exec -- ls").on_disk(SMALL, Disk::seal),
         Case::new("no room for files, enqueue", 1, "enqueue exec -- ls")
             .after("enqueue exec -- ls")
-            .on_disk("size=760k,nr_inodes=8", Disk::fill_with_files),
+            .on_disk("size=800k,nr_inodes=8", Disk::fill_with_files),
         Case::new("no room for files, new store", 1, "up")
-            .on_disk("size=760k,nr_inodes=8", Disk::fill_with_files),
+            .on_disk("size=800k,nr_inodes=8", Disk::fill_with_files),
     ]
 }
 
@@ -465,7 +465,7 @@ fn stores() -> Vec<Case> {
         }),
         Case::new("check of a newer store", 1, "migrate --check").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
-            conn.execute("INSERT INTO taskwright_migration VALUES (11, 'later', 'x', 0, 11)", []).unwrap();
+            conn.execute("INSERT INTO taskwright_migration VALUES (99, 'later', 'x', 0, 99)", []).unwrap();
         }),
         Case::new("no space for the output", 1, "jobs list").after("enqueue exec -- ls").on_a_full_device(),
     ]

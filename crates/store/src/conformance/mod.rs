@@ -32,7 +32,7 @@ macro_rules! files {
 }
 
 files! {
-    audit bulk cancel change claim enqueue event fence find finish follow_up generator generator_sources generator_turns hand hint history identity lead lineage log order promote prune query queue reclaim rollup schedule source submitter timeline unique webhook worker
+    attachment audit bulk cancel change claim enqueue event fence find finish follow_up generator generator_sources generator_turns hand hint history identity lead lineage log moves order promote prune query queue reclaim rollup schedule source submitter timeline unique webhook worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -59,6 +59,14 @@ macro_rules! conformance {
     };
     ($harness:expr) => {
         $crate::conformance! { @tests ($harness)
+            attachment: [
+                what_is_attached_to_a_held_job_is_read_piece_by_piece,
+                the_same_name_again_takes_the_place_of_the_first,
+                only_a_held_job_takes_attachments,
+                attachments_go_with_their_job_and_with_an_expired_hold,
+                a_job_has_no_more_attachments_than_it_may,
+                two_who_attach_at_once_both_do,
+            ]
             audit: [
                 what_is_done_on_behalf_of_somebody_leaves_an_entry,
                 what_is_done_on_behalf_of_nobody_leaves_none,
@@ -354,6 +362,16 @@ macro_rules! conformance {
                 the_newest_progress_is_shown,
                 progress_ends_with_its_attempt,
             ]
+            moves: [
+                each_move_of_a_job_is_told,
+                what_completes_at_once_and_what_holds_a_key_is_told_too,
+                what_happens_in_another_process_is_told_here,
+                jobs_of_a_lost_worker_are_told,
+                who_goes_on_from_the_text_of_a_place_misses_nothing,
+                many_moves_come_a_part_at_a_time_and_none_twice,
+                a_job_that_is_gone_is_not_told,
+                a_place_that_nobody_gave_is_missed_and_does_not_wait,
+            ]
             order: [
                 the_lower_priority_number_goes_first,
                 within_a_priority_the_older_goes_first,
@@ -579,6 +597,7 @@ mod tests {
     fn every_scenario_is_in_the_list() {
         let list = include_str!("mod.rs");
         let files = [
+            include_str!("attachment.rs"),
             include_str!("audit.rs"),
             include_str!("bulk.rs"),
             include_str!("cancel.rs"),
@@ -599,6 +618,7 @@ mod tests {
             include_str!("lead.rs"),
             include_str!("lineage.rs"),
             include_str!("log.rs"),
+            include_str!("moves.rs"),
             include_str!("order.rs"),
             include_str!("promote.rs"),
             include_str!("prune.rs"),

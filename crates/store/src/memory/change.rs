@@ -105,7 +105,10 @@ impl World {
     pub(super) fn expire_hold(&mut self, now: Timestamp, key: JobKey) -> Result<(), Error> {
         let reason = Some("hold expired: never released".to_owned());
         let wish = Wish { now, actor: &Actor::system(), reason: &reason };
-        self.update(key, |job| job.end(Cause::Drop, State::Dropped, &wish))
+        self.update(key, |job| {
+            job.attachments.clear();
+            job.end(Cause::Drop, State::Dropped, &wish)
+        })
     }
 
     fn cancel(&mut self, key: JobKey, fails: bool, wish: &Wish<'_>) -> Result<Changed, Error> {

@@ -71,6 +71,7 @@ impl Job {
             attempts_before_redo: 0,
             item_key: None,
             comments: Vec::new(),
+            attachments: BTreeMap::new(),
             consumed_at: None,
             cancel_asked: false,
             unique: new.unique.clone(),

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::limit::HOLD_MAX;
 use taskwright_core::{
-    Actor, AttemptRecord, Cause, Error, GeneratorName, JobId, MaxAttempts, NewJob, Priority, State,
-    Timestamp, UniqueKey, WorkerId, state,
+    Actor, AttachmentName, AttemptRecord, Cause, Error, GeneratorName, JobId, MaxAttempts, NewJob, Priority,
+    State, Timestamp, UniqueKey, WorkerId, state,
 };
 
+use super::attachment::Kept;
 use super::bulk::Bulk;
 use crate::claim::JobKey;
 use crate::finish::Progress;
@@ -48,6 +49,8 @@ pub(super) struct Job {
     /// What its generator called it, once it is a dead letter.
     pub(super) item_key: Option<String>,
     pub(super) comments: Vec<Comment>,
+    /// What is attached to it.
+    pub(super) attachments: BTreeMap<AttachmentName, Kept>,
     /// When its owner had read how it ended.
     pub(super) consumed_at: Option<Timestamp>,
     /// Whether somebody asked for it to be cancelled while it ran, since it was stored or run once more.

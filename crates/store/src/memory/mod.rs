@@ -7,6 +7,7 @@
 //! Each [`MemoryStore`] value stands for one process. What [`handle`](MemoryStore::handle) gives is a second process
 //! on the same jobs; dropping or closing a value is the death of its process.
 
+mod attachment;
 mod audit;
 mod bulk;
 mod change;
@@ -21,6 +22,7 @@ mod history;
 mod identity;
 mod job;
 mod lead;
+mod moves;
 mod query;
 mod rollup;
 mod schedule;

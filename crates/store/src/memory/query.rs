@@ -111,6 +111,11 @@ impl World {
         views
     }
 
+    /// What listings show of these.
+    pub(super) fn views<'a>(&self, jobs: impl Iterator<Item = &'a Job>) -> Vec<JobView> {
+        jobs.map(|job| self.view(job)).collect()
+    }
+
     /// The job to go on after. When it was removed since, the listing goes on at the time it was made: after the
     /// nearest id.
     fn key_at(&self, id: JobId, oldest_first: bool) -> Option<JobKey> {

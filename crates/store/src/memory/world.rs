@@ -15,6 +15,7 @@ use super::generator::Generators;
 use super::identity::Identities;
 use super::job::{Job, Place, Running};
 use super::lead::Leader;
+use super::moves::Trail;
 use super::rollup::RollUps;
 use super::schedule::Schedules;
 use super::source::Sources;
@@ -56,6 +57,7 @@ pub(super) struct World {
     pub(super) identities: Identities,
     pub(super) requests: std::collections::HashMap<[u8; 32], super::submitter::Request>,
     pub(super) audit: Audit,
+    pub(super) trail: Trail,
     /// The processes that live.
     processes: BTreeSet<ProcessId>,
     last_process: ProcessId,
@@ -99,6 +101,7 @@ impl World {
         self.put_in_place(job.key, job.place());
         let key = job.key;
         self.jobs.insert(key, job);
+        self.trail.note(key);
         self.take_unique(key);
     }
 
@@ -117,6 +120,7 @@ impl World {
         let job = self.jobs.get_mut(&key).expect("callers take the key from the world itself");
         let (before, was_over) = (job.place(), job.state.is_terminal());
         let answer = change(job);
+        self.trail.note(key);
         let (after, over) = (job.place(), job.state.is_terminal());
         if before != after {
             self.take_out_of_place(key, before);

@@ -567,7 +567,9 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
         bulks AS (DELETE FROM bulk WHERE seq = ANY($1::bigint[])),
         comments AS (DELETE FROM job_comment WHERE seq = ANY($1::bigint[])),
         readings AS (DELETE FROM consumed WHERE seq = ANY($1::bigint[])),
-        asked AS (DELETE FROM cancel_asked WHERE seq = ANY($1::bigint[]))
+        asked AS (DELETE FROM cancel_asked WHERE seq = ANY($1::bigint[])),
+        attachments AS (DELETE FROM attachment WHERE seq = ANY($1::bigint[])),
+        pieces AS (DELETE FROM attachment_piece WHERE seq = ANY($1::bigint[]))
     DELETE FROM job WHERE seq = ANY($1::bigint[])";
 /// Those in which the jobs are, with their times where they are not in roll-ups yet, in the columns of
 /// [`completions::explode`](super::completions::explode).

@@ -75,7 +75,10 @@ pub(super) async fn list(session: &mut Session<'_>, filter: &Filter, page: &Page
 }
 
 /// Reads the candidates whole, in their order.
-async fn views(session: &mut Session<'_>, candidates: &[i64]) -> Result<Vec<(i64, JobView)>, Error> {
+pub(super) async fn views(
+    session: &mut Session<'_>,
+    candidates: &[i64],
+) -> Result<Vec<(i64, JobView)>, Error> {
     if candidates.is_empty() {
         return Ok(Vec::new());
     }

@@ -28,6 +28,7 @@
 //! (`pgbouncer=true`; see `connect`).
 
 mod absence;
+mod attachment;
 mod audit;
 mod bulk;
 mod change;
@@ -51,6 +52,7 @@ mod lead;
 mod leftover;
 mod list;
 mod listen;
+mod moves;
 mod near;
 mod notifications;
 mod past;

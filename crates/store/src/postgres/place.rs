@@ -215,7 +215,8 @@ pub(super) async fn take(session: &mut Session<'_>, seq: i64, place: &Place) -> 
     Ok(taken == 1)
 }
 
-/// Of each job what the tables with rows of its own say, and the ranges of the blocks and completions near these jobs.
+/// Of each job what the tables with rows of its own say, and the ranges of the blocks and completions near these jobs. The limits keep
+/// each lookup one by index: by statistics of before a large fill a table is small enough to be walked for each job.
 const FIND: &str = "SELECT 0::smallint, NULL::bigint[], NULL::bigint[], j.seq,
         CASE WHEN r.seq IS NOT NULL THEN 3::smallint WHEN w.seq IS NOT NULL THEN w.state
              WHEN x.seq IS NOT NULL THEN 4::smallint WHEN o.seq IS NOT NULL THEN o.state
@@ -223,10 +224,14 @@ const FIND: &str = "SELECT 0::smallint, NULL::bigint[], NULL::bigint[], j.seq,
         coalesce(r.attempts, w.attempts, x.attempt, n.attempt),
         coalesce(r.flags, w.flags, x.flags, 0::bigint), j.lane, j.run_at, x.cancel_at IS NOT NULL, j.is_streamed
     FROM job j
-        LEFT JOIN ready r ON r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq
-        LEFT JOIN waiting w ON w.seq = j.seq
-        LEFT JOIN running x ON x.seq = j.seq
-        LEFT JOIN over o ON o.seq = j.seq
+        LEFT JOIN LATERAL (
+            SELECT r.seq, r.attempts, r.flags FROM ready r
+            WHERE r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq LIMIT 1) r ON true
+        LEFT JOIN LATERAL (
+            SELECT w.seq, w.state, w.attempts, w.flags FROM waiting w WHERE w.seq = j.seq LIMIT 1) w ON true
+        LEFT JOIN LATERAL (
+            SELECT x.seq, x.attempt, x.flags, x.cancel_at FROM running x WHERE x.seq = j.seq LIMIT 1) x ON true
+        LEFT JOIN LATERAL (SELECT o.seq, o.state FROM over o WHERE o.seq = j.seq LIMIT 1) o ON true
         LEFT JOIN LATERAL (
             SELECT a.attempt FROM attempt a WHERE a.seq = j.seq ORDER BY a.attempt DESC LIMIT 1) n ON true
     WHERE j.seq = ANY($1::bigint[])

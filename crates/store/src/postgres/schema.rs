@@ -78,10 +78,17 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0013_requests.sql"),
     },
     Migration {
-        version: 15,
+        version: 14,
         name: "cancels",
         usable_from: 3,
-        sql: include_str!("migrations/0015_cancels.sql"),
+        sql: include_str!("migrations/0014_cancels.sql"),
+    },
+    Migration { version: 15, name: "moves", usable_from: 3, sql: include_str!("migrations/0015_moves.sql") },
+    Migration {
+        version: 16,
+        name: "attachments",
+        usable_from: 3,
+        sql: include_str!("migrations/0016_attachments.sql"),
     },
 ];
 

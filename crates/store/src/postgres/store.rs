@@ -95,6 +95,7 @@ macro_rules! snapshot {
     }};
 }
 
+mod attachment;
 mod bulk;
 mod collect;
 mod event;
@@ -103,6 +104,7 @@ mod history;
 mod hot;
 mod identity;
 mod lost;
+mod moves;
 mod schedule;
 mod source;
 mod webhook;

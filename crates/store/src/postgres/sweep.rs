@@ -12,6 +12,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::absence::{Absences, Missing};
+use super::attachment;
 use super::change::{By, Taken, end_all, note_all};
 use super::claim::max_attempts;
 use super::finish::{end_attempt, read_running};
@@ -57,6 +58,9 @@ pub(super) async fn promote(
         // A statement of its own: since the rows were taken, nobody changes where these jobs go.
         session.execute(PUT_READY, &[&ready.seqs, &ready.attempts, &ready.flags]).await?;
         note_all(session, &ready, Cause::Promote, State::Available, &by(None)).await?;
+    }
+    if !expired.is_empty() {
+        session.execute(attachment::REMOVE, &[&expired.seqs]).await?;
     }
     let never_released = by(Some("hold expired: never released"));
     end_all(session, &expired, Cause::Drop, State::Dropped, &never_released).await?;

@@ -86,6 +86,7 @@ fn insert_parent(session: &mut Session<'_>, now: Timestamp, parent: &NewJob) -> 
         ],
     )?;
     session.execute(PUT_BLOCKED, (seq, State::Blocked.code()))?;
+    session.moved_one(seq)?;
     Ok(seq)
 }
 

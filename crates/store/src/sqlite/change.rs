@@ -4,6 +4,7 @@ use taskwright_core::{
     Actor, Cause, JobId, Namespace, Priority, QueueName, State, Timestamp, attempt, state,
 };
 
+use super::attachment;
 use super::bulk;
 use super::completions;
 use super::enqueue::{HOLDS_KEY, STOP_FAILS};
@@ -391,7 +392,7 @@ pub(super) const REQUEST_STOP: &str = "UPDATE taskwright_running
 const ASK_CANCEL: &str = "INSERT INTO taskwright_cancel_asked (seq) VALUES (?1) ON CONFLICT (seq) DO NOTHING";
 pub(super) const FORGET_CANCEL: &str = "DELETE FROM taskwright_cancel_asked WHERE seq = ?1";
 /// Removes what there is about jobs, each from its table.
-pub(super) const REMOVE: [&str; 11] = [
+pub(super) const REMOVE: [&str; 13] = [
     "DELETE FROM taskwright_over WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_attempt WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_move WHERE seq IN rarray(?1)",
@@ -402,6 +403,8 @@ pub(super) const REMOVE: [&str; 11] = [
     "DELETE FROM taskwright_comment WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_consumed WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_cancel_asked WHERE seq IN rarray(?1)",
+    attachment::REMOVE[0],
+    attachment::REMOVE[1],
     "DELETE FROM taskwright_job WHERE seq IN rarray(?1)",
 ];
 pub(super) const FORGET_KEY: &str = "DELETE FROM taskwright_unique_past WHERE seq = ?1";

@@ -43,6 +43,9 @@ pub(super) fn claim(session: &mut Session<'_>, claim: &Claim) -> Result<Claimed,
         taken.push(take_prefix(session, lane, claim, worker, &mut fresh)?);
     }
     held::hold(session, worker, claim.now, fresh)?;
+    for job in taken.iter().flatten() {
+        session.moved_one(job.key.0)?;
+    }
     let jobs: Vec<ClaimedJob> = order.into_iter().filter_map(|lane| taken[lane].pop_front()).collect();
     debug_assert!(taken.iter().all(VecDeque::is_empty), "what was taken must have been chosen");
     Ok(Claimed { jobs })

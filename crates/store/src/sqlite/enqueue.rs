@@ -38,6 +38,9 @@ pub(super) fn enqueue(
         .into());
     }
     let first_seq = take_seqs(session, jobs.len())?;
+    if let Some(last) = i64::try_from(jobs.len()).ok().filter(|many| *many > 0) {
+        session.moved(first_seq, first_seq + last - 1)?;
+    }
     let mut rows = Vec::with_capacity(jobs.len());
     let mut last: Option<(LaneKey, i64)> = None;
     for (job, seq) in jobs.iter().zip(first_seq..) {

@@ -278,6 +278,7 @@ pub(super) fn tell_completed(
 ) -> Result<(), Error> {
     let mut slip = Slip::default();
     for (end, running) in completed {
+        session.moved_one(end.key.0)?;
         let (started_at, ended_at) = (end.started_at.as_micros(), end.ended_at.as_micros());
         slip.add(session, end.key.0, running, AttemptEnd::Completed, Some(started_at), ended_at)?;
     }

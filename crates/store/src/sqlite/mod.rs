@@ -17,6 +17,7 @@
 //! writes, no memory mapping. Beside `NAME.db` live `NAME.db-wal` and `NAME.db-shm` (SQLite's) and `NAME.db-run/` (ours:
 //! presence, hints). Leases are in monotonic time of this boot, so that a clock that is set does not expire them.
 
+mod attachment;
 mod audit;
 mod bulk;
 mod change;
@@ -36,6 +37,7 @@ mod identity;
 mod lead;
 mod list;
 mod many_rows;
+mod moves;
 mod open;
 mod outcome;
 mod place;
@@ -223,7 +225,10 @@ pub fn enqueue_in(
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, Error> {
     let mut lanes = Lanes::default();
-    enqueue::enqueue(&mut Session::new(tx, &mut lanes), now, jobs)
+    let mut session = Session::new(tx, &mut lanes);
+    let stored = enqueue::enqueue(&mut session, now, jobs)?;
+    session.note_moves()?;
+    Ok(stored)
 }
 
 /// Stores events inside the caller's own transaction on the same file: they happened if and only if that commits.
@@ -250,7 +255,9 @@ pub fn complete_in(
     end: &Finish,
 ) -> Result<(), Error> {
     let mut lanes = Lanes::default();
-    finish::complete_one(&mut Session::new(tx, &mut lanes), now, worker, end)
+    let mut session = Session::new(tx, &mut lanes);
+    finish::complete_one(&mut session, now, worker, end)?;
+    session.note_moves()
 }
 
 fn out_of_threads() -> Error {

@@ -24,6 +24,7 @@ pub(super) struct Placed<'a> {
 /// Puts a job into the table of its new state. Whoever calls has asked the transition table, and has taken the job out
 /// of the table of its old state in the same transaction.
 pub(super) fn put(session: &mut Session<'_>, seq: i64, placed: &Placed<'_>) -> Result<(), Error> {
+    session.moved_one(seq)?;
     if let Some(run_at) = placed.run_at {
         session.execute(MOVE_TIME, (seq, run_at))?;
     }
@@ -69,6 +70,7 @@ pub(super) struct Move<'a> {
 
 /// Writes a line of a job's timeline.
 pub(super) fn note(session: &mut Session<'_>, seq: i64, line: &Move<'_>) -> Result<(), Error> {
+    session.moved_one(seq)?;
     let cause = line.cause.map(Cause::code);
     session.execute(
         "INSERT INTO taskwright_move (seq, at, cause, state, attempts, actor, reason)

@@ -9,8 +9,9 @@ use taskwright_core::{ArgsSearch, NewJob, State};
 
 use super::open::Options;
 use super::{
-    SqliteStore, audit, bulk, change, claim, collect, completions, event, file, finish, generator, held,
-    history, identity, list, place, query, rollup, schedule, source, submitter, sweep, webhook, worker,
+    SqliteStore, attachment, audit, bulk, change, claim, collect, completions, event, file, finish,
+    generator, held, history, identity, list, moves, place, query, rollup, schedule, source, submitter,
+    sweep, webhook, worker,
 };
 use crate::conformance::fixture::*;
 use crate::{ClaimedJob, Filter, Pattern};
@@ -56,6 +57,17 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("finish: snoozes", finish::SNOOZES),
     ("finish: report", finish::REPORT),
     ("finish: log", finish::APPEND_LOG),
+    ("attachments: remove", attachment::REMOVE[0]),
+    ("attachments: remove pieces", attachment::REMOVE[1]),
+    ("attachments: replace", attachment::REMOVE_ONE[0]),
+    ("attachments: replace pieces", attachment::REMOVE_ONE[1]),
+    ("attachments: of a job", attachment::OF_JOB),
+    ("attachments: held", attachment::HELD),
+    ("attachments: list", attachment::LIST),
+    ("attachments: piece", attachment::PIECE),
+    ("moves: is listened", moves::IS_LISTENED),
+    ("moves: behind a place", moves::BEHIND),
+    ("moves: forget", moves::FORGET),
     ("set apart: all", held::RUN_ALL),
     ("set apart: their blocks", held::REMOVE_ALL),
     ("completion: of a job", completions::AT),

@@ -62,10 +62,17 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0010_requests.sql"),
     },
     Migration {
-        version: 12,
+        version: 11,
         name: "cancels",
         usable_from: 1,
-        sql: include_str!("migrations/0012_cancels.sql"),
+        sql: include_str!("migrations/0011_cancels.sql"),
+    },
+    Migration { version: 12, name: "moves", usable_from: 1, sql: include_str!("migrations/0012_moves.sql") },
+    Migration {
+        version: 13,
+        name: "attachments",
+        usable_from: 1,
+        sql: include_str!("migrations/0013_attachments.sql"),
     },
 ];
 

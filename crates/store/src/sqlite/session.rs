@@ -17,11 +17,15 @@ pub(super) struct Session<'a> {
     pub(super) hint: bool,
     /// SQL statements executed.
     pub(super) statements: u64,
+    /// Whether somebody follows the moves of jobs, once it was asked.
+    pub(super) is_listened: Option<bool>,
+    /// The jobs that moved, while somebody does: ranges with both ends included.
+    pub(super) moved: Vec<(i64, i64)>,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(conn: &'a Connection, lanes: &'a mut Lanes) -> Self {
-        Self { conn, lanes, hint: false, statements: 0 }
+        Self { conn, lanes, hint: false, statements: 0, is_listened: None, moved: Vec::new() }
     }
 
     pub(super) fn conn(&self) -> &'a Connection {

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 use taskwright_core::attempt::{AttemptEnd, LossFacts, decide_loss, is_last_chance};
 use taskwright_core::{Cause, Delivery, State, Timestamp, WorkerId, state};
 
+use super::attachment;
 use super::claim::max_attempts;
 use super::error::read_error;
 use super::finish::{end_attempt, read_running};
@@ -47,6 +48,9 @@ pub(super) fn promote(session: &mut Session<'_>, now: Timestamp, limit: usize) -
             (Cause::Promote, State::Available, None)
         };
         state::check(from, cause, to)?;
+        if to == State::Dropped {
+            attachment::remove(session, seq)?;
+        }
         session.execute(PROMOTE, [seq])?;
         let ended_at = now.as_micros();
         place::put(session, seq, &Placed { to, run_at: None, ended_at, spent, flags, reason })?;

@@ -131,13 +131,15 @@ impl Writer {
     }
 }
 
-/// Work that leaves an entry of the audit behind, in its savepoint, if somebody stands behind it and it changed something.
+/// Work that leaves behind, in its savepoint, an entry of the audit, if somebody stands behind it and it changed something, and what
+/// it moved, if somebody follows that.
 fn told<T: Send + 'static>(
     behalf: Option<Arc<Behalf>>,
     work: impl FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static,
 ) -> impl FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static {
     move |session| {
         let answer = work(session)?;
+        session.note_moves()?;
         if let Some(behalf) = behalf
             && let Some(outcome) = outcome(&answer)
         {

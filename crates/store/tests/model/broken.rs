@@ -6,8 +6,9 @@ use std::time::Duration;
 use taskwright_core::audit::{Behalf, Entry, Link};
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
-    Actor, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, Owner, QueueName,
-    ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName, Verdict, WorkerId,
+    Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace,
+    NewJob, Owner, QueueName, ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName, Verdict,
+    WorkerId,
 };
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::*;
@@ -192,6 +193,21 @@ impl AuditStore for Broken {
         audit_ends() -> AuditEnds;
         audit_links(after: u64, limit: usize) -> Vec<Link>;
         audit_page(filter: AuditFilter, before: Option<u64>, limit: usize) -> AuditPage;
+    }
+}
+
+impl AttachmentStore for Broken {
+    sound! {
+        attach(now: Timestamp, job: JobId, attachment: Attachment) -> Attached;
+        attachments(job: JobId) -> Vec<AttachmentView>;
+        attachment_piece(job: JobId, name: AttachmentName, number: u32) -> Option<Vec<u8>>;
+    }
+}
+
+impl MoveStore for Broken {
+    sound! {
+        listen(lease: Duration) -> MovePlace;
+        moves(after: MovePlace, limit: usize) -> Moves;
     }
 }
 

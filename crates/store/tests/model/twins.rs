@@ -1,5 +1,7 @@
 //! The model and the store under test, side by side: every step goes to both, and everything is compared.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -8,14 +10,14 @@ use std::time::Duration;
 use proptest::sample::Index;
 use proptest_state_machine::StateMachineTest;
 use taskwright_core::attempt::{Facts, Outcome, decide};
-use taskwright_core::{Backoff, Garbage, Grain, NewJob, Timestamp, WorkerId};
+use taskwright_core::{Backoff, Garbage, Grain, JobId, NewJob, Priority, State, Timestamp, WorkerId};
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::conformance::oracle::Oracle;
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::{
-    Claim, Claimed, ClaimedJob, Collect, Error, Filter, Finish, JobKey, LogEntry, LogStream, NewWorker, Page,
-    Progress, ProgressReport, QueueView, Reclaimed, Registration, Reply, RollUpFilter, SharedStore, Signals,
-    StartMarks, Store,
+    Claim, Claimed, ClaimedJob, Collect, Error, Filter, Finish, JobKey, JobView, LogEntry, LogStream,
+    MovePlace, NewWorker, Page, Progress, ProgressReport, QueueView, Reclaimed, Registration, Reply,
+    RollUpFilter, SharedStore, Signals, StartMarks, Store,
 };
 
 use crate::plan::{JOBS, Plan, SEATS, Step};
@@ -38,8 +40,24 @@ pub(crate) struct Both<S> {
     workers: u8,
     seats: Vec<Seat>,
     desk: Pair<SharedStore>,
+    /// Who follows the moves of jobs in each.
+    followers: Pair<RefCell<Follower>>,
     model: MemoryStore,
     subject: S,
+}
+
+/// Somebody who knows of jobs only what moves tell.
+#[derive(Clone, Debug)]
+struct Follower {
+    place: MovePlace,
+    jobs: BTreeMap<JobId, Told>,
+}
+
+/// What a move tells of a job.
+type Told = (State, u32, Priority, Timestamp, bool);
+
+fn told(job: &JobView) -> Told {
+    (job.state, job.attempt, job.priority, job.run_at, job.cancel_requested)
 }
 
 /// Something of the model's, and the same of the subject's.
@@ -67,7 +85,13 @@ impl<S: Subject> StateMachineTest for Twins<S> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let opened = runtime.block_on(subject.open());
         let desk = Pair { model: Arc::new(model.handle()) as SharedStore, subject: opened };
-        let mut both = Both { runtime, now: 0, workers: 0, seats: Vec::new(), desk, model, subject };
+        let follow = |store: &SharedStore| {
+            let place = runtime.block_on(store.listen(Duration::from_secs(3_600))).unwrap();
+            RefCell::new(Follower { place, jobs: BTreeMap::new() })
+        };
+        let followers = Pair { model: follow(&desk.model), subject: follow(&desk.subject) };
+        let (now, workers, seats) = (0, 0, Vec::new());
+        let mut both = Both { runtime, now, workers, seats, desk, followers, model, subject };
         for _ in 0..SEATS {
             let seat = both.sit_down();
             both.seats.push(seat);
@@ -345,8 +369,27 @@ impl<S: Subject> Both<S> {
         assert_eq!(rolled(&self.desk.model), rolled(&self.desk.subject));
     }
 
+    /// Who follows the moves knows each job as it is.
+    fn follow(&self, is_model: bool) {
+        let (store, mut follower) = (self.desk.of(is_model), self.followers.of(is_model).borrow_mut());
+        loop {
+            let moves = self.runtime.block_on(store.moves(follower.place.clone(), 10)).unwrap();
+            assert!(!moves.missed);
+            follower.place = moves.place;
+            follower.jobs.extend(moves.jobs.iter().map(|job| (job.id, told(job))));
+            if moves.is_end {
+                break;
+            }
+        }
+        for job in self.runtime.block_on(store.list(Filter::default(), WHOLE)).unwrap().jobs {
+            assert_eq!(follower.jobs.get(&job.id), Some(&told(&job)), "what was told of {}", job.id);
+        }
+    }
+
     /// Everything that can be seen must be the same.
     fn compare(&self) {
+        self.follow(true);
+        self.follow(false);
         self.same(|store| store.list(Filter::default(), WHOLE));
         self.same(|store| store.list(Filter { cancel_requested: Some(true), ..Filter::default() }, WHOLE));
         for n in 1..=JOBS {

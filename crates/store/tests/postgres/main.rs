@@ -21,6 +21,7 @@ mod connections_are_set_up;
 mod dies_in_none_of_ten_ways;
 mod errors_say_what_to_do;
 mod history_reads_what_it_is_about;
+mod late_commits_are_told;
 mod migrations_are_applied_once;
 mod nodes_that_ask_one_generator_count_each_item_once;
 mod nodes_that_fire_the_same_schedules_fire_each_once;

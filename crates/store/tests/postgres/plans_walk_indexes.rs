@@ -92,6 +92,7 @@ whatever_is_known! {
     generators_and_their_items_are_found_by_what_they_are_asked_for
     roll_ups_and_garbage_are_found_by_what_they_are_asked_for
     jobs_are_found_by_a_bounded_number_of_them
+    moves_are_found_by_their_numbers
 }
 
 async fn open(database: &Database<'_>, run: &tempfile::TempDir) -> Process {
@@ -533,5 +534,69 @@ async fn jobs_are_found_by_a_bounded_number_of_them(statistics: Statistics) {
             ["lane", "queue", "store", "migration", "worker", "tether", "source", "seal", "running", "ready"];
         assert!(small.contains(&table.as_str()) || scanned == 0, "{table}: {scanned} rows were scanned");
         assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
+    }
+}
+
+/// A hundred jobs that are stored, run and end, and what is told of it. How many rows that is about.
+async fn move_some(process: &Process, worker: &Worker<'_>, now: u64, first: u32) -> u64 {
+    let lease = Duration::from_secs(600);
+    let mut place = process.store().listen(lease).await.unwrap();
+    process.enqueue(now, jobs(first..=first + 99)).await;
+    let claimed = worker.claim(worker.ask(now, 100)).await;
+    process.change(now, number(claimed[0].id), Change::Cancel).await;
+    let (fails, ends) = claimed.split_at(20);
+    worker.finish(now, fails.iter().map(|job| ending(now, job, failed("no"))).collect()).await;
+    worker.finish(now, ends.iter().map(|job| ending(now, job, completed())).collect()).await;
+    let mut told = 0;
+    loop {
+        let moves = process.store().moves(place, 50).await.unwrap();
+        assert!(!moves.missed);
+        told += moves.jobs.len();
+        place = moves.place;
+        if moves.is_end {
+            break;
+        }
+    }
+    assert!((100..=400).contains(&told), "{told}");
+    // What is read once when somebody begins to listen, so as to find numbers that are missing.
+    3_000
+}
+
+async fn moves_are_found_by_their_numbers(statistics: Statistics) {
+    let database = Cluster::shared().database();
+    let run = tempfile::tempdir().unwrap();
+    let process = open(&database, &run).await;
+    let worker = process.worker(1).await;
+    // Everything is planned here, by its only session, on tables that are next to empty.
+    let mut about = move_some(&process, &worker, 1, 1).await;
+    let rows = format!(
+        "INSERT INTO taskwright.job (id, lane, created_at, run_at, max_attempts, first_state, at_most_once, args)
+         SELECT gen_random_uuid(), (SELECT min(lane) FROM taskwright.lane), 0, 0, 5, 3, false, 'null'
+         FROM generate_series(1, {JOBS});
+         INSERT INTO taskwright.over (seq, ended_at, state)
+         SELECT seq, 4000000000000000, 7 + seq % 3 FROM taskwright.job WHERE created_at = 0;
+         UPDATE taskwright.job SET is_streamed = false WHERE created_at = 0;
+         INSERT INTO taskwright.move (seq, at, attempts, state, actor)
+         SELECT seq, 0, 0, 7, 'x' FROM taskwright.job WHERE created_at = 0;
+         INSERT INTO taskwright.moved (seqs)
+         SELECT int8multirange(int8range(seq, seq + 1)) FROM taskwright.job WHERE created_at = 0;"
+    );
+    fill(&database, statistics, &rows).await;
+    for n in 1..=5 {
+        about += move_some(&process, &worker, 10 * u64::from(n), 1_000 * n).await;
+    }
+    process.store().close().await.unwrap();
+    drop(worker);
+    drop(process);
+    let reads = crate::reads::reads(&database).await;
+    let fetched = |table: &str| reads.iter().find(|(name, ..)| name == table).map_or(0, |read| read.2);
+    assert!(["job", "move", "completion", "moved"].iter().all(|table| fetched(table) > 0));
+    for (table, scanned, walked) in reads {
+        let small =
+            ["lane", "queue", "store", "migration", "rolled", "worker", "tether", "listening", "source"];
+        assert!(small.contains(&table.as_str()) || scanned == 0, "{table}: {scanned} rows were scanned");
+        // Notes that are old enough to go are looked for among the first.
+        let forget = if table == "moved" { 60_000 } else { 0 };
+        assert!(walked <= about * ROWS_PER_JOB_MAX + forget, "{table}: {walked} rows were read for {about}");
     }
 }

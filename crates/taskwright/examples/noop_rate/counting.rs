@@ -7,23 +7,24 @@ use std::time::Duration;
 use taskwright::core::audit::{Behalf, Entry, Link};
 use taskwright::core::token::SecretHash;
 use taskwright::core::{
-    CancelPolicy, EventId, Fingerprint, GeneratorName, ScheduleName, State, TokenId, TokenName, Topic,
-    UserName, Verdict,
+    Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, ScheduleName, State,
+    TokenId, TokenName, Topic, UserName, Verdict,
 };
 use taskwright::store::{
-    AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore, Change, Changed, Claim, Claimed, ClaimedJob,
-    Collect, CollectStore, Collected, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, EventKey,
-    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
-    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, IdentityStore, ItemsEnded,
-    JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator, LogChunk, LogEntry,
-    LogPage, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order,
-    Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey,
-    Requested, RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter,
-    ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey,
-    SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk,
-    StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser,
-    StoredWebhook, SubmitterStore, TableRows, TakeGenerators, TakenGenerators, UserWrite, WebhookStore,
-    WebhookWrite, WorkerView, Written,
+    Attached, AttachmentStore, AttachmentView, AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore,
+    Change, Changed, Claim, Claimed, ClaimedJob, Collect, CollectStore, Collected, Counters, DeliveryView,
+    DueSchedules, EndedItem, Enqueued, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions,
+    Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite,
+    HistoryStore, IdentityStore, ItemsEnded, JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening,
+    ListeningGenerator, LogChunk, LogEntry, LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent,
+    NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport,
+    Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet,
+    RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore,
+    ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
+    SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk, StoredEvent,
+    StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook,
+    SubmitterStore, TableRows, TakeGenerators, TakenGenerators, UserWrite, WebhookStore, WebhookWrite,
+    WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName,
@@ -445,6 +446,30 @@ impl AuditStore for CountingStore {
 
     fn audit_page(&self, _: AuditFilter, _: Option<u64>, _: usize) -> Reply<'_, AuditPage> {
         reply(AuditPage::default())
+    }
+}
+
+impl AttachmentStore for CountingStore {
+    fn attach(&self, _: Timestamp, _: JobId, _: Attachment) -> Reply<'_, Attached> {
+        reply(Attached::Unknown)
+    }
+
+    fn attachments(&self, _: JobId) -> Reply<'_, Vec<AttachmentView>> {
+        reply(Vec::new())
+    }
+
+    fn attachment_piece(&self, _: JobId, _: AttachmentName, _: u32) -> Reply<'_, Option<Vec<u8>>> {
+        reply(None)
+    }
+}
+
+impl MoveStore for CountingStore {
+    fn listen(&self, _: Duration) -> Reply<'_, MovePlace> {
+        reply("0-0-0".parse().expect("it has the form of a place"))
+    }
+
+    fn moves(&self, after: MovePlace, _: usize) -> Reply<'_, Moves> {
+        reply(Moves { jobs: Vec::new(), place: after, is_end: true, missed: false })
     }
 }
 

@@ -8,23 +8,24 @@ use std::time::Duration;
 use taskwright_core::audit::{Behalf, Entry, Link};
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
-    Actor, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace, NewJob, Owner, QueueName,
-    ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName, Verdict, WorkerId,
+    Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace,
+    NewJob, Owner, QueueName, ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName, Verdict,
+    WorkerId,
 };
 use taskwright_store::{
-    AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore, Change, Changed, Claim, Claimed, Collect,
-    CollectStore, Collected, Counters, DeliveryView, DueSchedules, EndedItem, Enqueued, Error, EventKey,
-    EventStore, ExecutionFilter, ExecutionPage, Executions, Fence, Filter, Finish, FiringView,
-    GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore, IdentityStore, ItemsEnded,
-    JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator, LogChunk, LogEntry,
-    LogPage, NewBulk, NewEvent, NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order,
-    Page, Paged, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey,
-    Requested, RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter,
-    ScheduleKey, ScheduleStore, ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey,
-    SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store, StoreInfo, StoredBulk, StoredEvent,
-    StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook,
-    SubmitterStore, TableRows, TakeGenerators, TakenGenerators, Takers, UserWrite, WebhookStore,
-    WebhookWrite, WorkerView, Written,
+    Attached, AttachmentStore, AttachmentView, AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore,
+    Change, Changed, Claim, Claimed, Collect, CollectStore, Collected, Counters, DeliveryView, DueSchedules,
+    EndedItem, Enqueued, Error, EventKey, EventStore, ExecutionFilter, ExecutionPage, Executions, Fence,
+    Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore,
+    IdentityStore, ItemsEnded, JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator,
+    LogChunk, LogEntry, LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent, NewGenerator, NewSession,
+    NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView,
+    ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet, RollUpFilter, RollUpPage,
+    RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen,
+    SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView,
+    Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule,
+    StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators,
+    TakenGenerators, Takers, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -565,6 +566,30 @@ impl AuditStore for FaultyStore {
 
     fn audit_page(&self, filter: AuditFilter, before: Option<u64>, limit: usize) -> Reply<'_, AuditPage> {
         self.store.audit_page(filter, before, limit)
+    }
+}
+
+impl AttachmentStore for FaultyStore {
+    fn attach(&self, now: Timestamp, job: JobId, attachment: Attachment) -> Reply<'_, Attached> {
+        self.store.attach(now, job, attachment)
+    }
+
+    fn attachments(&self, job: JobId) -> Reply<'_, Vec<AttachmentView>> {
+        self.store.attachments(job)
+    }
+
+    fn attachment_piece(&self, job: JobId, name: AttachmentName, number: u32) -> Reply<'_, Option<Vec<u8>>> {
+        self.store.attachment_piece(job, name, number)
+    }
+}
+
+impl MoveStore for FaultyStore {
+    fn listen(&self, lease: Duration) -> Reply<'_, MovePlace> {
+        self.store.listen(lease)
+    }
+
+    fn moves(&self, after: MovePlace, limit: usize) -> Reply<'_, Moves> {
+        self.store.moves(after, limit)
     }
 }
 

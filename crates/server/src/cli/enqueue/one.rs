@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use taskwright_core::Args as JobArgs;
+use taskwright::Client;
 use taskwright_core::limit::ARGS_BYTES_MAX;
+use taskwright_core::{Args as JobArgs, JobId};
+use taskwright_store::{Change, Changed};
 
 use super::{Enqueue, json_of_flag, text_of_flag};
-use crate::cli::{Context, value};
+use crate::cli::jobs::{attach, read_attachment};
+use crate::cli::{Context, context, value};
 use crate::error::{Error, Exit};
 use crate::exec::{self, ExecArgs};
 
@@ -35,14 +38,41 @@ pub(super) async fn run(context: &Context, verb: &Enqueue) -> Result<Exit, Error
         refuse_command(verb)?;
         json_of_flag(context, verb.args.as_deref())?
     };
-    let job = defaults.job(kind, args)?;
-    let kind = job.kind.clone();
-    let answer = context.client_or_new().await?.enqueue(job).await?;
+    let files = verb.attach.iter().map(|given| read_attachment(given)).collect::<Result<Vec<_>, _>>()?;
+    let mut job = defaults.job(kind, args)?;
+    let (kind, namespace, is_released) =
+        (job.kind.clone(), job.namespace.clone(), !job.held && !files.is_empty());
+    // Nobody runs it before all is there.
+    job.held |= is_released;
+    let client = context.client_or_new().await?;
+    let answer = client.enqueue(job).await?;
+    if !answer.existing {
+        for file in files {
+            attach(context, &client, None, namespace.clone(), answer.id, file).await?;
+        }
+        if is_released {
+            release(&client, answer.id).await?;
+        }
+    }
     super::print_id(context, &answer)?;
     if answer.existing {
         context.output.note(format!("a waiting {kind} job holds this key already: nothing was stored"));
     }
     Ok(Exit::Ok)
+}
+
+/// Lets a job go whose attachments are there.
+async fn release(client: &Client, id: JobId) -> Result<(), Error> {
+    let actor = context::actor(None);
+    let changed = client.change(vec![id], Change::Release, actor, None).await?;
+    match changed.first() {
+        Some(Changed::Done) => Ok(()),
+        _ => Err(Error::usage(
+            format!("the job {id}"),
+            "it is stored and has its attachments, and could not be released",
+            "look at it with `taskwright jobs show`",
+        )),
+    }
 }
 
 fn command(context: &Context, verb: &Enqueue) -> Result<ExecArgs, Error> {

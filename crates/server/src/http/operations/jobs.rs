@@ -417,7 +417,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    fn of(&self, reach: &Reach) -> Result<taskwright_store::Filter, Problem> {
+    pub(super) fn of(&self, reach: &Reach) -> Result<taskwright_store::Filter, Problem> {
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
         let owners = match (self.no_owner, self.owner.is_empty()) {
             (true, true) => Owners::Nobody,

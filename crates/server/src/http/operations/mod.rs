@@ -1,5 +1,6 @@
 //! The operations, one file a resource. What they do is what the verb of the same name does.
 
+mod attachments;
 mod audit;
 mod bulk;
 mod changes;
@@ -19,6 +20,7 @@ mod users;
 mod webhooks;
 mod workers;
 
+pub(crate) use self::attachments::Part as AttachmentPart;
 pub(crate) use self::audit::Which as AuditQuery;
 pub(crate) use self::bulk::NewBulk as BulkRequest;
 pub(crate) use self::changes::SeenAt;
@@ -37,6 +39,7 @@ use super::problem::Problem;
 pub(crate) fn table() -> Vec<Operation> {
     [
         jobs::operations(),
+        attachments::operations(),
         changes::operations(),
         stream::operations(),
         queues::operations(),

@@ -1,11 +1,12 @@
-//! Live updates by server-sent events: one job, and the events of a namespace.
+//! Live updates by server-sent events: one job, all jobs that match, and the events of a namespace.
 //!
-//! A stream never queues for a slow reader: of a job it sends the newest there is to know, and events are read from their log as
-//! the reader takes them. Whoever leaves what was sent unread for too long is told so and cut off; they may go on from where
+//! A stream never queues for a slow reader: of a job it sends the newest there is to know, moves are taken from a ring that goes on
+//! without them, and events are read from their log as the reader takes them. Whoever leaves what was sent unread for too long is told so and cut off; they may go on from where
 //! they were, by `Last-Event-ID`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::response::sse::Event;
 use futures_util::StreamExt as _;
@@ -16,15 +17,17 @@ use serde::{Deserialize, Serialize};
 use taskwright_core::Permission as P;
 use taskwright_core::trigger::TopicPattern;
 use taskwright_core::webhook::Topics;
-use taskwright_core::{JobId, Namespace};
-use taskwright_store::{JobView, ReadLog, StoredEvent};
+use taskwright_core::{JobId, Namespace, Owner};
+use taskwright_store::{JobView, MovePlace, ReadLog, StoredEvent};
 use tokio::sync::watch;
 
+use super::jobs::Filter;
 use crate::answer::event::Listed;
 use crate::http::operation::{Access, Call, Nothing, Operation};
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, Sort};
 use crate::http::reply::Events;
 use crate::http::state::Api;
+use crate::http::tail::{Follower, Move, written};
 use crate::http::watcher::Look;
 
 /// The header by which a reader says where it was.
@@ -36,6 +39,12 @@ const RESUMES: &[(&str, &str)] =
 const PAGE: usize = 100;
 /// Positions of the log that are looked at in one question.
 const SCAN_MAX: usize = 5_000;
+/// Moves that are taken, or read from the store, at once.
+const MOVES: usize = 200;
+/// Moves that are read from the store for somebody who comes back: whoever has missed more reads the listing.
+const CATCH_UP_MAX: usize = 10_000;
+/// After so long without anything to send, the place is told that has been reached.
+const PLACE_TOLD_AFTER: Duration = Duration::from_secs(15);
 
 /// The operations.
 pub(super) fn operations() -> Vec<Operation> {
@@ -47,6 +56,16 @@ pub(super) fn operations() -> Vec<Operation> {
             Access::NeedsOwn(P::JobsView),
             "Follow one job: an event `job` with the job each time it changes, and `end` after its end",
             job,
+        )
+        .stream()
+        .headers(RESUMES),
+        Operation::new(
+            "jobs.stream",
+            Method::GET,
+            "/api/v1/jobs/stream",
+            Access::NeedsOwn(P::JobsView),
+            "Follow all jobs that match: an event `job` with a job each time it moves, from now on or behind Last-Event-ID",
+            jobs,
         )
         .stream()
         .headers(RESUMES),
@@ -116,6 +135,8 @@ impl Pace {
 struct OneJob {
     pace: Pace,
     watched: watch::Receiver<Look>,
+    /// Who reads it, if it may be its owner.
+    reader: Option<Owner>,
     /// What the reader has.
     tag: Option<String>,
     /// What comes after what was sent last.
@@ -132,7 +153,8 @@ async fn job(call: Call<Named>) -> Result<Events, Problem> {
     let watched = call.api.watcher.job(call.path.id);
     call.job(call.path.id).await?;
     let tag = call.headers.get(LAST_EVENT_ID).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-    let state = OneJob { pace: Pace::new(Arc::clone(&call.api)), watched, tag, then: Then::Look };
+    let (pace, reader) = (Pace::new(Arc::clone(&call.api)), call.caller.owner());
+    let state = OneJob { pace, watched, reader, tag, then: Then::Look };
     Ok(Events(stream::unfold(state, next_of_job).boxed()))
 }
 
@@ -153,6 +175,7 @@ async fn next_of_job(mut state: OneJob) -> Option<(Event, OneJob)> {
                 return Some((last("end", "the job is gone"), state));
             }
             Look::At(view) => {
+                note_read(&state, &view).await;
                 if let Some(event) = news(&mut state, &view) {
                     state.pace.sent();
                     return Some((event, state));
@@ -175,6 +198,18 @@ async fn next_of_job(mut state: OneJob) -> Option<(Event, OneJob)> {
     }
 }
 
+/// Notes that the owner of a job is told how it ended, once it has. A store that is out of order keeps nobody from being told.
+async fn note_read(state: &OneJob, view: &JobView) {
+    let is_due = view.state.is_terminal() && view.consumed_at.is_none();
+    let Some(reader) = state.reader.as_ref().filter(|_| is_due) else { return };
+    if view.owner.as_ref() == Some(reader) {
+        let (api, ids) = (&state.pace.api, vec![view.id]);
+        if let Err(error) = api.client.store().consume(api.env.now(), ids, reader.clone()).await {
+            tracing::debug!(job = %view.id, %error, "it is not noted that a job was read");
+        }
+    }
+}
+
 /// The job as an event, if the reader does not know it like that.
 fn news(state: &mut OneJob, view: &JobView) -> Option<Event> {
     // Names, numbers and texts: it can be written.
@@ -188,6 +223,157 @@ fn news(state: &mut OneJob, view: &JobView) -> Option<Event> {
     }
     state.tag = Some(tag.clone());
     Some(Event::default().event("job").id(tag).data(json))
+}
+
+// -- all jobs that match
+
+struct Jobs {
+    pace: Pace,
+    follower: Follower,
+    filter: taskwright_store::Filter,
+    /// Where to go on, for somebody who comes back; they are told what the store knows from there on, and then go along with the others.
+    behind: Option<MovePlace>,
+    caught_up: usize,
+    /// What is sent first.
+    start: Option<Event>,
+    /// What was taken and not sent yet.
+    taken: VecDeque<Move>,
+    /// The place that was reached, and the one that was told last.
+    reached: Arc<str>,
+    told: Arc<str>,
+    is_over: bool,
+}
+
+async fn jobs(call: Call<Nothing, Filter>) -> Result<Events, Problem> {
+    let Filter { oldest_first, limit, cursor, .. } = &call.query;
+    if *oldest_first || limit.is_some() || cursor.is_some() {
+        let fix = "leave them out; `/api/v1/jobs` has pages";
+        return Err(Problem::invalid("oldest_first, limit and cursor", "a stream has no pages", fix));
+    }
+    let mut filter = call.query.of(call.reach())?;
+    filter.sight = call.sight();
+    if !filter.args.is_empty() {
+        let why = "what moves is told without its arguments";
+        return Err(Problem::invalid(
+            "args",
+            why,
+            "leave it out, and look at the arguments of the jobs that come",
+        ));
+    }
+    let behind = last_id(&call.headers, |id| id.parse::<MovePlace>().ok())?;
+    let mut follower = call.api.tail.follow();
+    // From the answer on nothing is missed.
+    let reached = tokio::select! {
+        reached = follower.begin() => reached,
+        // The stream says so.
+        () = call.api.stopped() => Some("".into()),
+        () = call.api.env.sleep(call.api.limits().request_time) => None,
+    };
+    let reached = reached.ok_or_else(|| {
+        let why = "the store does not say what moves";
+        Problem::new(Sort::Unavailable, "the stream", why, "try again in a while; the server's log says more")
+    })?;
+    let start = behind.is_none().then(|| Event::default().event("start").id(&*reached).data("{}"));
+    let state = Jobs {
+        pace: Pace::new(Arc::clone(&call.api)),
+        follower,
+        filter,
+        behind,
+        caught_up: 0,
+        start,
+        taken: VecDeque::new(),
+        told: Arc::clone(&reached),
+        reached,
+        is_over: false,
+    };
+    Ok(Events(stream::unfold(state, next_of_jobs).boxed()))
+}
+
+async fn next_of_jobs(mut state: Jobs) -> Option<(Event, Jobs)> {
+    if state.is_over {
+        return None;
+    }
+    if state.pace.is_too_slow() {
+        state.is_over = true;
+        return Some((cut_off(), state));
+    }
+    let api = Arc::clone(&state.pace.api);
+    loop {
+        if api.is_ending() {
+            state.is_over = true;
+            return Some((shutting_down(), state));
+        }
+        if let Some(event) = state.start.take().or_else(|| state.matching()) {
+            state.pace.sent();
+            return Some((event, state));
+        }
+        if let Some(place) = state.behind.take() {
+            if let Err(error) = state.catch_up(place).await {
+                tracing::warn!(%error, "reading what moved for somebody who comes back");
+                state.is_over = true;
+                return Some((last("end", "the store is out of order; connect again"), state));
+            }
+            continue;
+        }
+        let (moves, place) = state.follower.take(MOVES);
+        let is_news = !moves.is_empty();
+        state.taken.extend(moves);
+        state.reached = place.unwrap_or_else(|| Arc::clone(&state.reached));
+        if is_news {
+            continue;
+        }
+        tokio::select! {
+            is_there = state.follower.changed() => is_there.then_some(())?,
+            () = api.stopped() => {}
+            () = api.env.sleep(PLACE_TOLD_AFTER), if state.told != state.reached => {
+                // Without data it is no event to the reader, but the place to go on from.
+                state.told = Arc::clone(&state.reached);
+                return Some((Event::default().id(&*state.told).comment("so far"), state));
+            }
+        }
+    }
+}
+
+impl Jobs {
+    /// The next of what was taken that this reader is to have.
+    fn matching(&mut self) -> Option<Event> {
+        while let Some(one) = self.taken.pop_front() {
+            match one {
+                Move::Job(moved) if self.filter.matches(&moved.job) => {
+                    self.told = Arc::clone(&moved.id);
+                    return Some(Event::default().event("job").id(&*moved.id).data(&moved.json));
+                }
+                Move::Job(_) => {}
+                Move::Missed => {
+                    self.told = Arc::clone(&self.reached);
+                    return Some(
+                        missed("some jobs moved that were not told; read the listing, the stream goes on")
+                            .id(&*self.told),
+                    );
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes a part of what moved behind a place, from the store.
+    async fn catch_up(&mut self, place: MovePlace) -> Result<(), taskwright_store::Error> {
+        let api = Arc::clone(&self.pace.api);
+        let _turn = api.tail.turn().await;
+        let moves = api.client.store().moves(place.clone(), MOVES).await?;
+        self.caught_up += moves.jobs.len();
+        if moves.missed || self.caught_up > CATCH_UP_MAX {
+            self.taken.push_back(Move::Missed);
+            return Ok(());
+        }
+        self.taken.extend(written(moves.jobs, &place, &moves.place));
+        self.behind = Some(moves.place).filter(|_| !moves.is_end);
+        Ok(())
+    }
+}
+
+fn missed(reason: &'static str) -> Event {
+    last("missed", reason)
 }
 
 // -- events
@@ -209,15 +395,18 @@ struct Log {
     position: i64,
     /// Events that were read and not sent yet; at most a page.
     read: VecDeque<(i64, StoredEvent)>,
+    /// What the reader is to be told that they missed.
+    missed: Option<&'static str>,
     is_over: bool,
 }
 
 async fn events(call: Call<Nothing, Which>) -> Result<Events, Problem> {
     let head = call.api.watcher.head();
-    let position = match position_of(&call.headers)? {
-        Some(position) => position,
-        None => call.store().log_head().await?,
-    };
+    let newest = call.store().log_head().await?;
+    let asked = last_id(&call.headers, |id| id.parse::<i64>().ok().filter(|position| *position >= 0))?;
+    // Of another store, or of this one before it was restored: what would come behind it is not what was asked for.
+    let is_beyond = asked.is_some_and(|position| position > newest);
+    let position = asked.filter(|_| !is_beyond).unwrap_or(newest);
     let topics = match &call.query.topic[..] {
         [] => vec!["**".parse()?],
         topics => topics.to_vec(),
@@ -229,16 +418,23 @@ async fn events(call: Call<Nothing, Which>) -> Result<Events, Problem> {
         topics: Topics(topics),
         position,
         read: VecDeque::new(),
+        missed: is_beyond.then_some(BEYOND),
         is_over: false,
     };
     Ok(Events(stream::unfold(state, next_of_log).boxed()))
 }
 
-fn position_of(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+const BEYOND: &str = "there is no event yet with the last id; the stream goes on from the newest";
+const AGED_OUT: &str =
+    "events behind the last id are not kept any more; the stream goes on with those that are";
+
+/// The id of the last event that a reader has, as it stands for a place.
+fn last_id<T>(headers: &HeaderMap, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Problem> {
     let Some(id) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
-    let position = id.to_str().ok().and_then(|id| id.parse::<i64>().ok()).filter(|position| *position >= 0);
     let fix = "pass the id of the last event that was read, or leave it out";
-    position
+    id.to_str()
+        .ok()
+        .and_then(read)
         .map(Some)
         .ok_or_else(|| Problem::invalid("Last-Event-ID", "it is none that this stream gave", fix))
 }
@@ -253,6 +449,14 @@ async fn next_of_log(mut state: Log) -> Option<(Event, Log)> {
     }
     let api = Arc::clone(&state.pace.api);
     loop {
+        if let Some(reason) = state.missed.take() {
+            // Of what was read since nothing has been told: who connects again is to have it.
+            let event = match state.read.is_empty() {
+                true => missed(reason).id(state.position.to_string()),
+                false => missed(reason),
+            };
+            return Some((event, state));
+        }
         if let Some((position, stored)) = state.read.pop_front() {
             let Ok(listed) = Listed::of(&stored) else { continue };
             // What was read from JSON can be written as such.
@@ -276,7 +480,8 @@ async fn next_of_log(mut state: Log) -> Option<(Event, Log)> {
             Ok(page) => {
                 state.position = page.scanned.max(state.position);
                 state.read = page.events.into();
-                if !state.read.is_empty() || !page.is_end {
+                state.missed = (page.gone > 0).then_some(AGED_OUT);
+                if !state.read.is_empty() || !page.is_end || state.missed.is_some() {
                     continue;
                 }
             }

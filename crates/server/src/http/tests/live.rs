@@ -138,6 +138,148 @@ async fn events_are_followed_from_now_on_and_nothing_is_missed_between_two_conne
 }
 
 #[tokio::test]
+async fn a_position_that_no_event_has_yet_is_told_and_does_not_wait() {
+    let site = Site::new();
+    let mut stream = Stream::open(&site, "/api/v1/events/stream", Some("1000000")).await;
+    let told = stream.next().await.unwrap();
+    assert_eq!(told.name, "missed");
+    site.post("/api/v1/events", json!({ "topic": "t", "payload": 1 })).await.good();
+    let next = stream.next().await.unwrap();
+    assert_eq!((next.name.as_str(), &next.data["payload"]), ("event", &json!(1)));
+    drop(stream);
+    // Whoever got no further goes on from there.
+    let mut stream = Stream::open(&site, "/api/v1/events/stream", Some(&told.id)).await;
+    assert_eq!(stream.next().await.unwrap().data["payload"], 1);
+}
+
+/// What the next event of a stream of jobs says: the kind and the state.
+async fn told(stream: &mut Stream) -> (String, String) {
+    let event = stream.next().await.unwrap();
+    assert_eq!(event.name, "job", "{event:?}");
+    let text = |field: &str| event.data[field].as_str().unwrap().to_owned();
+    (text("kind"), text("state"))
+}
+
+fn pair(kind: &str, state: &str) -> (String, String) {
+    (kind.to_owned(), state.to_owned())
+}
+
+#[tokio::test]
+async fn all_jobs_are_followed_and_each_state_that_is_seen_is_told_once() {
+    let site = Site::new();
+    site.job().await;
+    let mut stream = Stream::open(&site, "/api/v1/jobs/stream", None).await;
+    assert_eq!(stream.next().await.unwrap().name, "start");
+    site.job().await;
+    assert_eq!(told(&mut stream).await, pair("mail", "available"));
+    let running = site.claim_next().await;
+    assert_eq!(told(&mut stream).await, pair("mail", "running"));
+    site.complete(running, "null").await;
+    assert_eq!(told(&mut stream).await, pair("mail", "completed"));
+    let id = site.job().await;
+    assert_eq!(told(&mut stream).await, pair("mail", "available"));
+    // A comment moves nothing.
+    site.post(&format!("/api/v1/jobs/{id}/comments"), json!({ "text": "hm" })).await.good();
+    site.post(&format!("/api/v1/jobs/{id}/cancel"), json!({})).await.good();
+    assert_eq!(told(&mut stream).await, pair("mail", "cancelled"));
+}
+
+#[tokio::test]
+async fn a_stream_of_jobs_tells_of_those_that_match_and_has_no_pages() {
+    let site = Site::new();
+    let mut stream = Stream::open(&site, "/api/v1/jobs/stream?state=completed&kind=m*", None).await;
+    assert_eq!(stream.next().await.unwrap().name, "start");
+    site.job().await;
+    let running = site.claim_next().await;
+    let other = json!({ "kind": "other", "any_kind": true });
+    let other = site.post("/api/v1/jobs", other).await.good()["id"].as_str().unwrap().to_owned();
+    site.post(&format!("/api/v1/jobs/{other}/cancel"), json!({})).await.good();
+    site.complete(running, "null").await;
+    assert_eq!(told(&mut stream).await, pair("mail", "completed"));
+    for query in ["limit=5", "cursor=x", "oldest_first=true", "state=nonsense", "colour=red"] {
+        let refused = site.get(&format!("/api/v1/jobs/stream?{query}")).await;
+        assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (422, "invalid"), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_to_a_stream_of_jobs_misses_nothing() {
+    let site = Site::new();
+    let mut stream = Stream::open(&site, "/api/v1/jobs/stream", None).await;
+    let start = stream.next().await.unwrap();
+    site.job().await;
+    let first = stream.next().await.unwrap();
+    drop(stream);
+    site.job().await;
+    site.claim(2).await;
+    let mut stream = Stream::open(&site, "/api/v1/jobs/stream", Some(&first.id)).await;
+    assert_eq!(told(&mut stream).await, pair("mail", "running"));
+    assert_eq!(told(&mut stream).await, pair("mail", "running"));
+    drop(stream);
+    // Another server on the same store knows the place, too.
+    let other = Site::on(std::sync::Arc::new(site.store.handle()));
+    let mut stream = Stream::open(&other, "/api/v1/jobs/stream", Some(&start.id)).await;
+    assert_eq!(told(&mut stream).await, pair("mail", "running"));
+}
+
+#[tokio::test]
+async fn a_place_in_the_jobs_that_is_not_known_is_told_and_does_not_wait() {
+    let site = Site::new();
+    for place in ["1-2-3", "7fffffffffff-7fffffffffff-7fffffffffff"] {
+        let mut stream = Stream::open(&site, "/api/v1/jobs/stream", Some(place)).await;
+        assert_eq!(stream.next().await.unwrap().name, "missed", "{place}");
+        site.job().await;
+        assert_eq!(told(&mut stream).await, pair("mail", "available"));
+    }
+    let mut request = Site::request(Method::GET, "/api/v1/jobs/stream", None);
+    request.headers_mut().insert("last-event-id", "nonsense".parse().unwrap());
+    assert_eq!(site.send(request).await.problem(), "invalid");
+}
+
+#[tokio::test]
+async fn a_thousand_who_follow_all_jobs_cost_the_store_what_one_does() {
+    let site = Site::new();
+    let mut streams = Vec::new();
+    for _ in 0..1_000 {
+        let mut stream = Stream::open(&site, "/api/v1/jobs/stream", None).await;
+        assert_eq!(stream.next().await.unwrap().name, "start");
+        streams.push(stream);
+    }
+    let before = site.api.tail.looks();
+    let id = site.job().await;
+    for stream in &mut streams {
+        assert_eq!(stream.next().await.unwrap().data["id"], json!(id.to_string()));
+    }
+    // One look a quarter of a second at the latest, whoever follows.
+    let looks = site.api.tail.looks() - before;
+    assert!(looks < 200, "{looks} looks for one job");
+}
+
+#[tokio::test]
+async fn a_stream_of_jobs_holds_no_more_than_may_be_for_whoever_does_not_read() {
+    let site = Site::new();
+    let mut stream = Stream::open(&site, "/api/v1/jobs/stream", None).await;
+    assert_eq!(stream.next().await.unwrap().name, "start");
+    let mut sight = Stream::open(&site, "/api/v1/jobs/stream", None).await;
+    assert_eq!(sight.next().await.unwrap().name, "start");
+    let mut seen = 0;
+    // Somebody else reads all of it, and the one that does not finds out.
+    for _ in 0..12 {
+        let jobs: Vec<_> = (0..1_000).map(|_| json!({ "kind": "mail" })).collect();
+        site.post("/api/v1/jobs/batch", json!({ "jobs": jobs })).await.good();
+        for _ in 0..1_000 {
+            assert_eq!(sight.next().await.unwrap().name, "job");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 12_000);
+    let first = stream.next().await.unwrap();
+    assert_eq!(first.name, "missed", "{first:?}");
+    site.job().await;
+    assert_eq!(told(&mut stream).await, pair("mail", "available"));
+}
+
+#[tokio::test]
 async fn a_reader_that_leaves_things_unread_is_told_so_and_cut_off() {
     let limits = Limits { unread_time: Duration::ZERO, ..Limits::default() };
     let site = Site::limited(super::local_user(&"me".parse().unwrap()), limits);

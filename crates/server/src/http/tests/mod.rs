@@ -1,6 +1,7 @@
 //! The API against a store in memory: in process where it can be, over real connections where it has to be.
 
 mod answers;
+mod attachments;
 mod connections;
 mod document;
 mod guarded;

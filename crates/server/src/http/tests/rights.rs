@@ -354,3 +354,23 @@ async fn s22_nobody_has_a_command_run_again_that_they_could_not_have_run() {
     post(&guarded.root, &format!("/api/v1/jobs/{over}/retry"), json!({})).await.good();
     post(&guarded.root, &format!("/api/v1/jobs/{held}/release"), json!({})).await.good();
 }
+
+/// A submitter that follows its job has read how it ended; somebody else who does has not.
+#[tokio::test]
+async fn whoever_follows_its_own_job_to_the_end_has_read_it() {
+    let guarded = Guarded::new(Limits::default()).await;
+    let member = guarded.token("member", "a", Role::Member).await;
+    let body = json!({ "kind": "mail" });
+    let stored = guarded.call(&member, Method::POST, "/api/v1/jobs?namespace=a", Some(body)).await.good();
+    let job = format!("/api/v1/jobs/{}", stored["id"].as_str().unwrap());
+    guarded.call(&member, Method::POST, &format!("{job}/cancel"), Some(json!({}))).await.good();
+    let follow = async |token: &str| {
+        let request = Site::request(Method::GET, &format!("{job}/events"), None);
+        let stream = guarded.site.raw(bearing(token, request)).await;
+        let told = stream.into_body().collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&told).contains("\"cancelled\""), "{told:?}");
+        guarded.site.get_as(&guarded.root, &job).await.good()["consumed_at"].clone()
+    };
+    assert_eq!(follow(&guarded.root).await, Value::Null);
+    assert!(follow(&member).await.is_string());
+}

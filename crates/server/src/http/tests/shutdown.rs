@@ -65,7 +65,11 @@ async fn long_polls_and_streams_end_and_say_so() {
     let site = Site::new();
     let id = site.job().await;
     let path = format!("/api/v1/jobs/{id}/wait");
-    let streams = [format!("/api/v1/jobs/{id}/events"), "/api/v1/events/stream".to_owned()];
+    let streams = [
+        format!("/api/v1/jobs/{id}/events"),
+        "/api/v1/events/stream".to_owned(),
+        "/api/v1/jobs/stream".to_owned(),
+    ];
     let open = streams.each_ref().map(|path| site.get(path));
     let (waited, ended, ()) =
         tokio::join!(site.get(&path), futures_util::future::join_all(open), async { site.api.stop() });
