@@ -196,7 +196,7 @@ async fn a_stream_of_jobs_tells_of_those_that_match_and_has_no_pages() {
     site.post(&format!("/api/v1/jobs/{other}/cancel"), json!({})).await.good();
     site.complete(running, "null").await;
     assert_eq!(told(&mut stream).await, pair("mail", "completed"));
-    for query in ["limit=5", "cursor=x", "oldest_first=true", "state=nonsense", "colour=red"] {
+    for query in ["limit=5", "cursor=x", "oldest_first=true", "state=nonsense", "colour=red", "args=a=1"] {
         let refused = site.get(&format!("/api/v1/jobs/stream?{query}")).await;
         assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (422, "invalid"), "{query}");
     }
