@@ -465,7 +465,8 @@ fn stores() -> Vec<Case> {
         }),
         Case::new("check of a newer store", 1, "migrate --check").after("migrate").prepared(|directory| {
             let conn = Connection::open(directory.join(STORE)).unwrap();
-            conn.execute("INSERT INTO taskwright_migration VALUES (99, 'later', 'x', 0, 99)", []).unwrap();
+            conn.execute("INSERT INTO taskwright_migration VALUES (9999, 'later', 'x', 0, 9999)", [])
+                .unwrap();
         }),
         Case::new("no space for the output", 1, "jobs list").after("enqueue exec -- ls").on_a_full_device(),
     ]
