@@ -34,6 +34,7 @@ mod limits_of_commands_are_named;
 mod log_that_cannot_be_written_stops_nothing;
 mod many_generators_cost_little;
 mod many_schedules_cost_little;
+mod no_canary_leaves_its_namespace;
 mod pause_a_worker_and_its_writes_change_nothing;
 #[cfg(feature = "postgres")]
 mod postgres_crashes_lose_nothing;

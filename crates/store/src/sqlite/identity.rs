@@ -22,7 +22,7 @@ use crate::identity::{
 
 impl IdentityStore for SqliteStore {
     fn has_principals(&self) -> Reply<'_, bool> {
-        self.readers.read(|conn| {
+        self.readers.look(|conn| {
             conn.prepare_cached(ARE_SOME)
                 .and_then(|mut find| find.query_row([], |row| row.get(0)))
                 .map_err(read_error)
@@ -41,11 +41,11 @@ impl IdentityStore for SqliteStore {
     }
 
     fn token(&self, hash: SecretHash) -> Reply<'_, Option<StoredToken>> {
-        self.readers.read(move |conn| first(conn, &by_hash(), [hash.as_bytes()], read_token))
+        self.readers.look(move |conn| first(conn, &by_hash(), [hash.as_bytes()], read_token))
     }
 
     fn token_named(&self, namespace: Option<Namespace>, name: TokenName) -> Reply<'_, Option<StoredToken>> {
-        self.readers.read(move |conn| {
+        self.readers.look(move |conn| {
             let namespace = namespace.as_ref().map_or("", Namespace::as_str);
             first(conn, &named(), [namespace, name.as_str()], read_token)
         })
@@ -93,7 +93,7 @@ impl IdentityStore for SqliteStore {
     }
 
     fn user(&self, name: UserName) -> Reply<'_, Option<StoredUser>> {
-        self.readers.read(move |conn| first(conn, &by_name(), [name.as_str()], |row| read_user(row, 0)))
+        self.readers.look(move |conn| first(conn, &by_name(), [name.as_str()], |row| read_user(row, 0)))
     }
 
     fn users(&self, after: Option<UserName>, limit: usize) -> Reply<'_, Vec<StoredUser>> {
@@ -132,7 +132,7 @@ impl IdentityStore for SqliteStore {
     }
 
     fn session(&self, hash: SecretHash) -> Reply<'_, Option<StoredSession>> {
-        self.readers.read(move |conn| first(conn, &session_by_hash(), [hash.as_bytes()], read_session))
+        self.readers.look(move |conn| first(conn, &session_by_hash(), [hash.as_bytes()], read_session))
     }
 
     fn sessions(&self, user: UserName) -> Reply<'_, Vec<SessionView>> {
@@ -151,7 +151,7 @@ impl IdentityStore for SqliteStore {
     }
 
     fn cancel_policy(&self, namespace: Namespace) -> Reply<'_, CancelPolicy> {
-        self.readers.read(move |conn| {
+        self.readers.look(move |conn| {
             let code = first(conn, POLICY, [namespace.as_str()], |row| row.get::<_, u8>(0))?;
             Ok(code.map_or_else(CancelPolicy::default, CancelPolicy::from_code))
         })

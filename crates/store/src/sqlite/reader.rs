@@ -43,6 +43,26 @@ impl Readers {
         })
     }
 
+    /// Looks up a row or two by index, by one statement, which is a snapshot of its own: on this very thread, since to wake another one
+    /// would take longer than that. When every connection is in use it is [`read`](Self::read) elsewhere.
+    pub(super) fn look<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Reply<'static, T> {
+        let Ok(_permit) = self.permits.try_acquire() else { return self.read(work) };
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let Some(conn) = idle else { return self.read(work) };
+        let result = work(&conn);
+        self.give_back(conn);
+        Box::pin(std::future::ready(result))
+    }
+
+    fn give_back(&self, conn: Connection) {
+        if !self.permits.is_closed() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+        }
+    }
+
     fn read_here<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let conn = match idle {
@@ -52,8 +72,8 @@ impl Readers {
         conn.execute_batch("BEGIN").map_err(read_error)?;
         let result = work(&conn);
         // A read transaction has nothing to lose; a connection that cannot even end one is not used again.
-        if conn.execute_batch("COMMIT").is_ok() && !self.permits.is_closed() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+        if conn.execute_batch("COMMIT").is_ok() {
+            self.give_back(conn);
         }
         result
     }
