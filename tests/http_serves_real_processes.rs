@@ -272,6 +272,7 @@ pub(crate) fn assert_measured(said: &str) {
     assert!(pages.iter().all(|page| page["first"]["p99_us"].as_u64().unwrap() > 0), "{said}");
     let load = of("http.load")[0];
     assert!(load["read"]["p99_us"].as_u64().unwrap() > 0, "{said}");
+    assert_eq!(load["idle_still"], 5, "{said}");
     let emitted = load["emitted"].as_u64().unwrap();
     assert!(emitted > 0 && load["heard"].as_u64() == Some(3 * emitted), "{said}");
 }

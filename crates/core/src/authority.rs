@@ -73,6 +73,11 @@ impl Authority {
         // Two names of 128 bytes, and a few.
         Actor::new(&self.to_string()).expect("names are printable and short")
     }
+
+    /// As the owner of what it submits.
+    pub fn owner(&self) -> Owner {
+        Owner::new(&self.to_string()).expect("names are printable and short")
+    }
 }
 
 impl fmt::Display for Authority {

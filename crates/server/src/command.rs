@@ -160,6 +160,9 @@ fn configured_command(task: &TaskConfig, base: &Path, ctx: &Context) -> Result<C
     Ok(command)
 }
 
+/// How long after a store did not answer it is asked again what is attached to a job: 100 ms.
+const READ_AGAIN: Duration = Duration::from_millis(100);
+
 /// What every command task needs to run its commands.
 #[derive(Clone)]
 struct Runner {
@@ -184,7 +187,10 @@ impl Runner {
         // Removed when the attempt has ended.
         let attached = match unpack(ctx).await {
             Ok(attached) => attached,
-            Err(error) => return Outcome::Retry { error, after: None, end: AttemptEnd::Failed },
+            Err(Unread::Stopped) => {
+                return Outcome::GiveBack { reason: "it was stopped before it could begin".to_owned() };
+            }
+            Err(Unread::For(error)) => return Outcome::Retry { error, after: None, end: AttemptEnd::Failed },
         };
         if let Some(directory) = &attached {
             command.env.insert(ATTACHMENTS_VARIABLE.into(), directory.path().into());
@@ -208,12 +214,18 @@ impl Runner {
 }
 
 /// Writes what is attached to the job into files, in a directory that nobody else may look into; `None` when there is nothing.
-async fn unpack(ctx: &Context) -> Result<Option<tempfile::TempDir>, String> {
-    let views = ctx.attachments().await.map_err(|error| format!("reading what is attached: {error}"))?;
+async fn unpack(ctx: &Context) -> Result<Option<tempfile::TempDir>, Unread> {
+    let views = loop {
+        match ctx.attachments().await {
+            Ok(views) => break views,
+            Err(error) => read_again(ctx, error).await?,
+        }
+    };
     if views.is_empty() {
         return Ok(None);
     }
-    let unwritable = |error: std::io::Error| format!("writing what is attached into files: {error}");
+    let unwritable =
+        |error: std::io::Error| Unread::For(format!("writing what is attached into files: {error}"));
     let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     let directory = tempfile::Builder::new()
         .prefix("taskwright-attachments-")
@@ -222,12 +234,33 @@ async fn unpack(ctx: &Context) -> Result<Option<tempfile::TempDir>, String> {
         .map_err(unwritable)?;
     for view in views {
         let name = view.name.as_str();
-        let bytes =
-            ctx.attachment(name).await.map_err(|error| format!("reading the attachment {name}: {error}"))?;
+        let bytes = loop {
+            match ctx.attachment(name).await {
+                Ok(bytes) => break bytes,
+                Err(error) => read_again(ctx, error).await?,
+            }
+        };
         // The name is one that a file can have, without any directory.
         std::fs::write(directory.path().join(name), bytes.unwrap_or_default()).map_err(unwritable)?;
     }
     Ok(Some(directory))
+}
+
+/// Why what is attached to a job was not read.
+enum Unread {
+    /// The attempt is to end.
+    Stopped,
+    /// For this.
+    For(String),
+}
+
+/// Is ready when it is to be read again: a store that is out of order costs no attempt. Otherwise why it is not.
+async fn read_again(ctx: &Context, error: taskwright::Error) -> Result<(), Unread> {
+    if error.is_transient() || error.as_store().is_some_and(taskwright_store::Error::is_unreachable) {
+        tracing::debug!(job = %ctx.job_id(), %error, "what is attached to a job is read later");
+        return ctx.sleep(READ_AGAIN).await.map_err(|_| Unread::Stopped);
+    }
+    Err(Unread::For(format!("reading what is attached: {error}")))
 }
 
 /// How long a shutdown lets a command go on: until what is left of the worker's grace is what it takes to stop it, but for

@@ -95,10 +95,15 @@ impl AnyGenerator for BulkGenerator {
 impl BulkGenerator {
     /// Asks whether whoever created the bulk may have its items made now. When that cannot be told, none are.
     async fn ask_again(&self, state: &mut State, looking: &Looking<'_>) -> Result<(), PollError> {
-        let Some(authority) = state.definition.authority.clone().filter(|_| state.goes_on()) else {
+        let Looking { store, env, definition, .. } = looking;
+        if !state.goes_on() {
+            return Ok(());
+        }
+        // As it was stored with the bulk: a program that does not know of authorities writes the state without it.
+        let Some(bulk) = store.bulk(self.parent).await? else { return Ok(()) };
+        let Some(authority) = serde_json::from_str::<bulk::Definition>(&bulk.definition)?.authority else {
             return Ok(());
         };
-        let Looking { store, env, definition, .. } = looking;
         let authorities = Authorities::read(store, env.now(), [authority.clone()]).await?;
         if !authorities.allow(Some(&authority), state.definition.making(&definition.namespace)) {
             tracing::warn!(parent = %self.parent, %authority, "a bulk stops: who created it may not have this any more");

@@ -42,6 +42,12 @@ impl Connection {
         Ok(Answer { status, body })
     }
 
+    /// Whether the server has left it open, when nothing is to be read.
+    pub(super) fn is_open(&self) -> bool {
+        let read = self.stream.get_ref().try_read(&mut [0]);
+        read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     /// Begins to listen to a stream.
     pub(super) async fn listen(&mut self, path: &str) -> Result<(), Error> {
         self.say("GET", path, &[]).await?;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use taskwright::Env;
 use taskwright::env::Spawned;
-use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::server::ServerProcess;
@@ -16,7 +15,7 @@ use crate::bench::flow::histogram;
 use crate::bench::scene::Scene;
 use crate::bench::workers::died;
 use crate::cli::bench::Bench;
-use crate::error::{Error, in_words};
+use crate::error::Error;
 
 /// Where the listeners listen, and what they hear there.
 const STREAM: &str = "/api/v1/events/stream?namespace=default";
@@ -49,6 +48,8 @@ pub(super) struct Load {
     pub(super) beside: Took,
     /// Memory of the server before they came, when all were there, and after the requests, in bytes.
     pub(super) resident: [u64; 3],
+    /// Connections that said nothing, and were still there when the requests were done.
+    pub(super) silent_still: usize,
     /// Events that were emitted meanwhile, and how many of them the listeners heard, all together.
     pub(super) emitted: u64,
     pub(super) heard: u64,
@@ -77,11 +78,9 @@ pub(super) async fn measure(scene: &Scene, verb: &Bench) -> Result<Load, Error> 
     }
     let mut silent = Vec::new();
     for _ in 0..verb.idle {
-        silent.push(
-            TcpStream::connect(server.address()).await.map_err(|error| {
-                Error::operational("a connection", in_words(&error), "look at `ulimit -n`")
-            })?,
-        );
+        let mut connection = Connection::open(&server).await?;
+        connection.ask("GET", "/healthz", &[]).await?.is(200)?;
+        silent.push(connection);
     }
     let there = server.resident_bytes();
     let is_over = Arc::new(AtomicBool::new(false));
@@ -98,6 +97,8 @@ pub(super) async fn measure(scene: &Scene, verb: &Bench) -> Result<Load, Error> 
             env.sleep(Duration::from_millis(10)).await;
         }
     };
+    // The server closes those that have had nothing to ask for 20 s: the requests have to be done by then.
+    let silent_still = silent.iter().filter(|connection| connection.is_open()).count();
     // What was not heard is told.
     let _ = env.timeout(HEAR_MAX, hearing).await;
     let resident = [before, there, server.resident_bytes()];
@@ -105,7 +106,7 @@ pub(super) async fn measure(scene: &Scene, verb: &Bench) -> Result<Load, Error> 
     server.stop().await?;
     store.close().await?;
     scene.clear().await?;
-    Ok(Load { alone, beside, resident, emitted, heard: heard.load(Ordering::Relaxed) })
+    Ok(Load { alone, beside, resident, silent_still, emitted, heard: heard.load(Ordering::Relaxed) })
 }
 
 /// Stores jobs and reads each, one request after the other.

@@ -40,6 +40,8 @@ struct Loaded {
     bench: &'static str,
     streams: u32,
     idle: u32,
+    /// Of these, those that were still connected in the end.
+    idle_still: usize,
     events_per_second: u64,
     store_alone: Quantiles,
     store: Quantiles,
@@ -131,7 +133,7 @@ pub(super) fn listings(context: &Context, verb: &Bench, listings: &[Listing]) ->
 
 /// Prints how long single requests took beside many others.
 pub(super) fn load(context: &Context, verb: &Bench, load: &Load) -> Result<(), Error> {
-    let Load { alone, beside, resident, emitted, heard } = load;
+    let Load { alone, beside, resident, silent_still, emitted, heard } = load;
     let both = |of: fn(&Took) -> &Histogram<u64>| (Quantiles::of(of(alone)), Quantiles::of(of(beside)));
     let ((store_alone, store), (read_alone, read)) = (both(|took| &took.store), both(|took| &took.read));
     let share = |of: Quantiles, alone: Quantiles| 100.0 * number(of.p99_us) / number(alone.p99_us.max(1));
@@ -139,6 +141,7 @@ pub(super) fn load(context: &Context, verb: &Bench, load: &Load) -> Result<(), E
         bench: "http.load",
         streams: verb.streams,
         idle: verb.idle,
+        idle_still: *silent_still,
         events_per_second: verb.rate,
         store_alone,
         store,
@@ -171,6 +174,7 @@ pub(super) fn load(context: &Context, verb: &Bench, load: &Load) -> Result<(), E
         "  {:<28}{:.0} and {:.0} %",
         "p99 of that alone", result.store_p99_percent, result.read_p99_percent
     ))?;
+    out.line(format!("  {:<28}{}", "silent ones still there", grouped(number(*silent_still as u64))))?;
     let [before, there, after] = resident.map(|bytes| grouped(number(bytes >> 20)));
     out.line(format!(
         "  {:<28}{before}, {there} with them, {after} at the end",

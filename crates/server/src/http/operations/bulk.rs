@@ -192,6 +192,12 @@ async fn found<Q, B>(call: &Call<Named, Q, B>) -> Result<BulkView, Problem> {
     }
 }
 
+/// Refuses a bulk of commands to who may run none.
+fn check_command<Q, B>(call: &Call<Named, Q, B>, view: &BulkView) -> Result<(), Problem> {
+    let kind = view.definition.making(&view.parent.namespace).kind;
+    kind.map_or(Ok(()), |kind| super::jobs::check_command(call, kind))
+}
+
 async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
     Ok(Json(Whole::of(&found(&call).await?)))
 }
@@ -217,6 +223,7 @@ async fn pause(call: Call<Named, Nothing, Why>) -> Result<Json<Changed>, Problem
 
 async fn resume(call: Call<Named>) -> Result<Json<Changed>, Problem> {
     let view = found(&call).await?;
+    check_command(&call, &view)?;
     let id = view.parent.id;
     Ok(Json(Changed { changed: changing(&call, &view).resume(id).await?, id }))
 }
@@ -231,9 +238,7 @@ async fn cancel(call: Call<Named, Nothing, Why>) -> Result<Json<Changed>, Proble
 
 async fn retry(call: Call<Named>) -> Result<Json<Retried>, Problem> {
     let view = found(&call).await?;
-    if let Some(kind) = view.definition.making(&view.parent.namespace).kind {
-        super::jobs::check_command(&call, kind)?;
-    }
+    check_command(&call, &view)?;
     let id = view.parent.id;
     Ok(Json(Retried { id, retried: changing(&call, &view).retry(id, &call.actor()).await? }))
 }

@@ -213,6 +213,8 @@ async fn put(call: Call<Nothing, Manner, Schedule>) -> Result<Created<Registered
         return Err(Problem::invalid("the schedule's origin", why, "leave `origin` out"));
     }
     if let Some(by) = Authority::of(call.caller.principal()) {
+        // Its jobs are theirs, as all that they submit.
+        schedule.owner = Some(by.owner());
         schedule.origin = Origin::Principal { by };
     }
     let kind = schedule.kind.as_str();
@@ -233,6 +235,7 @@ async fn pause(call: Call<Named>) -> Result<Json<Switched>, Problem> {
 
 async fn resume(call: Call<Named>) -> Result<Json<Switched>, Problem> {
     let (namespace, name) = (call.namespace_or_default(), call.path.name.clone());
+    super::jobs::check_command(&call, found(&call).await?.schedule.kind.as_str())?;
     let changed = changing(&call).resume(&namespace, &name).await?;
     Ok(Json(Switched { changed, name, paused: false }))
 }

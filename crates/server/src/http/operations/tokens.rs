@@ -137,7 +137,7 @@ async fn create(call: Call<Nothing, Nothing, NewToken>) -> Result<Created<TokenM
         ));
     }
     let good_for = new.expires.as_deref().map(parse_duration).transpose()?;
-    outlives_nobody(&call, good_for)?;
+    outlives_nobody(&call, "the token", good_for)?;
     let acting = call.acting(rank.namespace(), &new.name);
     let request = TokenRequest { scopes, good_for, ..TokenRequest::new(new.name.clone(), rank) };
     match acting.identities().create_token(&by, request).await? {
@@ -151,8 +151,12 @@ async fn create(call: Call<Nothing, Nothing, NewToken>) -> Result<Created<TokenM
     }
 }
 
-/// Refuses a token that would be good for longer than the one that makes it: who has that one for a time could keep a way in.
-fn outlives_nobody<R, Q, B>(call: &Call<R, Q, B>, good_for: Option<Duration>) -> Result<(), Problem> {
+/// Refuses what would be good for longer than the token with which it is made: who has that one for a time could keep a way in.
+pub(super) fn outlives_nobody<R, Q, B>(
+    call: &Call<R, Q, B>,
+    what: &str,
+    good_for: Option<Duration>,
+) -> Result<(), Problem> {
     let Some(until) = call.caller.expires_at().filter(|_| call.caller.token().is_some()) else {
         return Ok(());
     };
@@ -161,9 +165,9 @@ fn outlives_nobody<R, Q, B>(call: &Call<R, Q, B>, good_for: Option<Duration>) ->
     }
     Err(Problem::new(
         Sort::Forbidden,
-        "the token",
-        format!("it would be good for longer than yours, which expires at {until}"),
-        "say for how long with \"expires\": \"1h\", or have somebody make it whose token does not expire",
+        what,
+        format!("it would be good for longer than your token, which expires at {until}"),
+        "have somebody do it whose token does not expire; of a token say for how long, like \"expires\": \"1h\"",
     ))
 }
 

@@ -130,6 +130,7 @@ pub(crate) struct NewUser {
 }
 
 async fn create(call: Call<Nothing, Nothing, NewUser>) -> Result<Created<UserListed>, Problem> {
+    super::tokens::outlives_nobody(&call, "the user", None)?;
     let (call, NewUser { name, password, superuser, roles }) = call.split();
     let grants = Grants { superuser, roles };
     let by = call.caller.principal().clone();
@@ -165,6 +166,7 @@ pub(crate) struct NewGrants {
 }
 
 async fn grant(call: Call<Named, Nothing, NewGrants>) -> Result<Json<Changed>, Problem> {
+    super::tokens::outlives_nobody(&call, "the user", None)?;
     let (call, NewGrants { superuser, roles }) = call.split();
     let kept = changing(&call)
         .set_grants(call.caller.principal(), call.path.name.clone(), Grants { superuser, roles })
@@ -182,6 +184,7 @@ pub(crate) struct NewPassword {
 }
 
 async fn password(call: Call<Named, Nothing, NewPassword>) -> Result<Json<Changed>, Problem> {
+    super::tokens::outlives_nobody(&call, "the user", None)?;
     let (call, NewPassword { password }) = call.split();
     let kept =
         changing(&call).set_password(call.caller.principal(), call.path.name.clone(), &password).await?;
@@ -194,6 +197,7 @@ async fn disable(call: Call<Named>) -> Result<Json<Changed>, Problem> {
 }
 
 async fn enable(call: Call<Named>) -> Result<Json<Changed>, Problem> {
+    super::tokens::outlives_nobody(&call, "the user", None)?;
     let kept = changing(&call).set_disabled(call.caller.principal(), call.path.name.clone(), false).await?;
     changed(kept, || call.unknown("user"))
 }

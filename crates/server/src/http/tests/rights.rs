@@ -311,9 +311,23 @@ async fn s5_a_token_makes_none_that_outlives_it() {
     for longer in [None, Some("2h")] {
         let refused = make(&short, "long", longer).await;
         assert_eq!(refused.problem(), "forbidden", "{longer:?}");
-        assert!(refused.text.contains("for longer than yours"), "{}", refused.text);
+        assert!(refused.text.contains("for longer than your token"), "{}", refused.text);
     }
     assert_eq!(make(&short, "shorter", Some("30m")).await.status, StatusCode::CREATED);
+    // Nor a user, who would be good for ever.
+    let body = json!({ "name": "root-for-an-hour", "superuser": true, "expires": "1h" });
+    let made = guarded.call(&guarded.root, Method::POST, "/api/v1/tokens", Some(body)).await.good();
+    let boss = made["token"].as_str().unwrap();
+    guarded.user("alice", Grants::default()).await;
+    for (method, path, body) in [
+        (Method::POST, "users", json!({ "name": "mallory", "password": PASSWORD, "superuser": true })),
+        (Method::POST, "users/alice/password", json!({ "password": "battery staple" })),
+        (Method::PUT, "users/alice/grants", json!({ "superuser": true })),
+        (Method::POST, "users/alice/enable", json!({})),
+    ] {
+        let refused = guarded.call(boss, method, &format!("/api/v1/{path}"), Some(body)).await;
+        assert_eq!(refused.problem(), "forbidden", "{path}");
+    }
     assert_eq!(make(&guarded.root, "long", None).await.status, StatusCode::CREATED);
 }
 
@@ -349,7 +363,21 @@ async fn s22_nobody_has_a_command_run_again_that_they_could_not_have_run() {
     });
     let put = post(&guarded.root, "/api/v1/schedules", schedule).await;
     assert_eq!(put.status, StatusCode::CREATED, "{}", put.text);
-    assert_eq!(post(&admin, "/api/v1/schedules/nightly/fire", json!({})).await.problem(), "forbidden");
+    for verb in ["fire", "resume"] {
+        let path = format!("/api/v1/schedules/nightly/{verb}");
+        assert_eq!(post(&admin, &path, json!({})).await.problem(), "forbidden", "{verb}");
+    }
+    let mut attach = Site::request(Method::PUT, &format!("/api/v1/jobs/{held}/attachments/script"), None);
+    attach.headers_mut().insert(http::header::CONTENT_TYPE, "application/octet-stream".parse().unwrap());
+    assert_eq!(guarded.site.send(bearing(&admin, attach)).await.problem(), "forbidden");
+    // What one registers is one's own, whoever one says it is of.
+    let plain = json!({
+        "name": "plain", "kind": "mail", "owner": "somebody",
+        "triggers": [{ "id": "t", "trigger": { "type": "every", "period": "1h" } }],
+    });
+    assert_eq!(post(&admin, "/api/v1/schedules", plain).await.status, StatusCode::CREATED);
+    let shown = guarded.site.get_as(&admin, "/api/v1/schedules/plain?namespace=a").await.good().to_string();
+    assert!(shown.contains(r#""owner":"token:admin@a""#), "{shown}");
     post(&admin, &format!("/api/v1/jobs/{mail}/retry"), json!({})).await.good();
     post(&guarded.root, &format!("/api/v1/jobs/{over}/retry"), json!({})).await.good();
     post(&guarded.root, &format!("/api/v1/jobs/{held}/release"), json!({})).await.good();
