@@ -180,7 +180,7 @@ fn furnish(site: &Site, server: &Server, them: &str) -> Vec<String> {
     }
     let trigger = json!({ "type": "every", "period": "1h" });
     let schedule = json!({
-        "name": NAME, "kind": "mail.send", "args": { "words": CANARY }, "queue": CANARY,
+        "name": NAME, "kind": "mail.send", "args": { "words": CANARY, "code": "0" }, "queue": CANARY,
         "triggers": [{ "id": "t", "trigger": trigger }],
     });
     server.good(them, "POST", "/api/v1/schedules", &schedule);

@@ -320,12 +320,12 @@ async fn s5_a_token_makes_none_that_outlives_it() {
     let boss = made["token"].as_str().unwrap();
     guarded.user("alice", Grants::default()).await;
     for (method, path, body) in [
-        (Method::POST, "users", json!({ "name": "mallory", "password": PASSWORD, "superuser": true })),
-        (Method::POST, "users/alice/password", json!({ "password": "battery staple" })),
-        (Method::PUT, "users/alice/grants", json!({ "superuser": true })),
-        (Method::POST, "users/alice/enable", json!({})),
+        (Method::POST, "users", Some(json!({ "name": "mallory", "password": PASSWORD, "superuser": true }))),
+        (Method::POST, "users/alice/password", Some(json!({ "password": "battery staple" }))),
+        (Method::PUT, "users/alice/grants", Some(json!({ "superuser": true }))),
+        (Method::POST, "users/alice/enable", None),
     ] {
-        let refused = guarded.call(boss, method, &format!("/api/v1/{path}"), Some(body)).await;
+        let refused = guarded.call(boss, method, &format!("/api/v1/{path}"), body).await;
         assert_eq!(refused.problem(), "forbidden", "{path}");
     }
     assert_eq!(make(&guarded.root, "long", None).await.status, StatusCode::CREATED);
@@ -363,9 +363,9 @@ async fn s22_nobody_has_a_command_run_again_that_they_could_not_have_run() {
     });
     let put = post(&guarded.root, "/api/v1/schedules", schedule).await;
     assert_eq!(put.status, StatusCode::CREATED, "{}", put.text);
-    for verb in ["fire", "resume"] {
-        let path = format!("/api/v1/schedules/nightly/{verb}");
-        assert_eq!(post(&admin, &path, json!({})).await.problem(), "forbidden", "{verb}");
+    for (verb, body) in [("fire", Some(json!({}))), ("resume", None)] {
+        let path = format!("/api/v1/schedules/nightly/{verb}?namespace=a");
+        assert_eq!(guarded.call(&admin, Method::POST, &path, body).await.problem(), "forbidden", "{verb}");
     }
     let mut attach = Site::request(Method::PUT, &format!("/api/v1/jobs/{held}/attachments/script"), None);
     attach.headers_mut().insert(http::header::CONTENT_TYPE, "application/octet-stream".parse().unwrap());
