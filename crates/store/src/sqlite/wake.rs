@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
 use rustix::fs::inotify;
 use tokio::sync::watch;
 
@@ -67,13 +68,15 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Starts listening; `conn` is a connection of its own, for asking.
+    /// Starts listening; `conn` is a connection of its own, for asking. Whatever is committed once this has returned is heard of.
     pub(super) fn start(path: PathBuf, bell: Bell, conn: Connection) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
+        // Here and not on the thread, which may begin long after the caller has looked.
+        let (watch, seen) = (watch_file(&path), data_version(&conn));
         let thread = std::thread::Builder::new()
             .name("taskwright-hints".to_owned())
-            .spawn(move || listen(&path, &bell, &conn, &stopped))?;
+            .spawn(move || listen(watch.as_ref(), seen, &bell, &conn, &stopped))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -87,14 +90,17 @@ impl Drop for Listener {
     }
 }
 
-fn listen(path: &Path, bell: &Bell, conn: &Connection, stop: &AtomicBool) {
-    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+fn watch_file(path: &Path) -> Option<OwnedFd> {
+    inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
         .and_then(|fd| inotify::add_watch(&fd, path, inotify::WatchFlags::MODIFY).map(|_| fd))
         .inspect_err(|error| tracing::debug!(%error, "no file watch; falling back to asking"))
-        .ok();
-    let mut seen = data_version(conn);
+        .ok()
+}
+
+/// Hears what has happened since it was watched and since the file was `seen` like that.
+fn listen(watch: Option<&OwnedFd>, mut seen: Option<i64>, bell: &Bell, conn: &Connection, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
-        let touched = match &watch {
+        let touched = match watch {
             Some(fd) => {
                 let mut events = [PollFd::new(fd, PollFlags::IN)];
                 matches!(poll(&mut events, Some(&ASK_EVERY)), Ok(1..))
@@ -104,7 +110,7 @@ fn listen(path: &Path, bell: &Bell, conn: &Connection, stop: &AtomicBool) {
                 false
             }
         };
-        if let Some(fd) = watch.as_ref().filter(|_| touched) {
+        if let Some(fd) = watch.filter(|_| touched) {
             drain(fd);
         }
         let now = data_version(conn);
@@ -122,7 +128,7 @@ fn pause(time: &Timespec) {
 }
 
 /// Reads away what has gathered; that there was something is all that matters.
-fn drain(fd: &rustix::fd::OwnedFd) {
+fn drain(fd: &OwnedFd) {
     let mut buffer = [0; 4_096];
     while matches!(rustix::io::read(fd, &mut buffer), Ok(1..)) {}
 }
