@@ -17,7 +17,7 @@ use crate::query::JobView;
 /// As for every call of a [`Store`](crate::Store).
 pub trait MoveStore: Send + Sync + 'static {
     /// Has moves of jobs be noted for so long from now on, and gives the place behind the newest of them. A lease that runs is
-    /// prolonged; one that had run out begins anew, and places of before are [missed](Moves::missed).
+    /// prolonged; one that had run out begins anew, and places of before are told as missed.
     ///
     /// What is written while the first lease begins may yet be missing; from the second call on all is there.
     fn listen(&self, lease: Duration) -> Reply<'_, MovePlace>;
