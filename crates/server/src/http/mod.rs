@@ -24,6 +24,7 @@ mod guard;
 #[cfg(test)]
 mod guide;
 mod hosts;
+mod looks;
 mod metrics;
 mod openapi;
 mod operation;

@@ -11,6 +11,7 @@
 
 pub mod fixture;
 pub mod oracle;
+pub mod traces;
 
 use std::future::Future;
 
@@ -69,6 +70,7 @@ macro_rules! conformance {
             ]
             audit: [
                 what_is_done_on_behalf_of_somebody_leaves_an_entry,
+                jobs_that_came_together_leave_an_entry_each,
                 what_is_done_on_behalf_of_nobody_leaves_none,
                 each_sort_of_mutation_says_how_it_went,
                 what_changed_nothing_leaves_no_entry,
