@@ -209,6 +209,8 @@ macro_rules! conformance {
                 a_page_looks_into_the_arguments_of_so_many_jobs_and_no_more,
                 a_page_looks_into_so_many_bytes_of_arguments_and_no_more,
                 where_a_listing_goes_on_tells_of_no_job_that_it_does_not_show,
+                available_jobs_are_listed_whole_whatever_lies_among_them,
+                a_page_ends_however_little_of_what_it_looks_at_matches,
             ]
             finish: [
                 a_completed_job_keeps_its_result,

@@ -182,7 +182,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "Run a scheduled job, or one that waits for a retry, at once"
         ),
         both!("awaken", JobsChange, Awaken, AwakenMany, "Run a job at once that its handler snoozed"),
-        both!("release", JobsEnqueue, Release, ReleaseMany, "Let a held job go"),
+        both!("release", JobsRelease, Release, ReleaseMany, "Let a held job go"),
         both!("delay", JobsChange, Delay, DelayMany, "Run a waiting job later"),
         both!(
             "reprioritise",
