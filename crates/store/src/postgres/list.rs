@@ -38,8 +38,9 @@ pub(super) async fn list(session: &mut Session<'_>, filter: &Filter, page: &Page
     };
     let mut after = start(session, page).await?;
     if walk::is_for_available(filter) && !are_few_ready(session, READY_FEW).await? {
+        let glimpse = Glimpse::new(filter, lanes.as_deref());
         let mut newest = filling.merge(vec![all_jobs()], after, page.oldest_first);
-        if !filling.fill(session, &mut newest, &Glimpse::new(filter, lanes.as_deref()), PROBED).await? {
+        if !filling.fill(session, &mut newest, &glimpse, PROBED).await? {
             return Ok(filling.paged);
         }
         after = newest.place();
@@ -81,9 +82,9 @@ impl Filling<'_> {
         while self.looked_at < most {
             // The first reach is as long as the page: mostly everything a driver gives matches.
             let reach = if self.looked_at == 0 { self.limit } else { REACH }.min(most - self.looked_at);
-            let candidates = next(session, merge, reach).await?;
-            self.looked_at += candidates.len();
-            let passed = pass(session, glimpse, &candidates).await?;
+            let (candidates, looked_at) = next(session, merge, glimpse, reach).await?;
+            self.looked_at += looked_at;
+            let passed = pass(session, glimpse, candidates).await?;
             let views = views(session, &passed).await?;
             let found = search(session, self.filter, &views, &mut self.searched).await?;
             for (seq, job) in views {
@@ -97,7 +98,7 @@ impl Filling<'_> {
                     return Ok(false);
                 }
             }
-            if candidates.len() < reach {
+            if looked_at < reach {
                 return Ok(false);
             }
         }
@@ -105,39 +106,61 @@ impl Filling<'_> {
     }
 }
 
-/// The next candidates, at most `reach`; fewer only at the end.
-async fn next(session: &mut Session<'_>, merge: &mut Merge, reach: usize) -> Result<Vec<i64>, Error> {
+/// The next candidates, at most `reach`, fewer only at the end: those that are not ruled out already, and how many there were.
+async fn next(
+    session: &mut Session<'_>,
+    merge: &mut Merge,
+    glimpse: &Glimpse<'_>,
+    reach: usize,
+) -> Result<(Candidates, usize), Error> {
     let oldest_first = merge.is_oldest_first();
-    let mut candidates = Vec::with_capacity(reach);
-    while candidates.len() < reach {
+    let (mut candidates, mut looked_at) = (Candidates::default(), 0);
+    while looked_at < reach {
         while let Some(source) = merge.lacking() {
-            let places = source.driver.next(session, source.after, oldest_first, source.reach).await?;
+            let places =
+                source.driver.next(session, glimpse, source.after, oldest_first, source.reach).await?;
             source.give(places);
         }
-        match merge.pop() {
-            Some((_, seq)) => candidates.push(seq),
-            None => break,
+        let Some((_, seq, seen)) = merge.pop() else { break };
+        looked_at += 1;
+        match seen {
+            Seen::Passed => candidates.passed.push(seq),
+            Seen::Not => {
+                candidates.passed.push(seq);
+                candidates.are_unseen = true;
+            }
+            Seen::RuledOut => {}
         }
     }
-    Ok(candidates)
+    Ok((candidates, looked_at))
+}
+
+/// Candidates that are not ruled out.
+#[derive(Default)]
+struct Candidates {
+    passed: Vec<i64>,
+    /// Whether there are some among them that have not been glimpsed at.
+    are_unseen: bool,
 }
 
 /// Those of the candidates that a glimpse does not rule out.
 async fn pass(
     session: &mut Session<'_>,
     glimpse: &Glimpse<'_>,
-    candidates: &[i64],
+    candidates: Candidates,
 ) -> Result<Vec<i64>, Error> {
-    if !glimpse.is_of_use() || candidates.is_empty() {
-        return Ok(candidates.to_vec());
+    let Candidates { mut passed, are_unseen } = candidates;
+    if !glimpse.is_of_use() || !are_unseen {
+        return Ok(passed);
     }
-    let mut passed: HashSet<i64> = HashSet::new();
-    for row in session.all(GLIMPSE, &[&candidates]).await? {
+    let mut good: HashSet<i64> = HashSet::new();
+    for row in session.all(GLIMPSE, &[&passed]).await? {
         if glimpse.lets_pass(get(&row, 1)?, get(&row, 2)?, get(&row, 3)?) {
-            passed.insert(get(&row, 0)?);
+            good.insert(get(&row, 0)?);
         }
     }
-    Ok(candidates.iter().copied().filter(|seq| passed.contains(seq)).collect())
+    passed.retain(|seq| good.contains(seq));
+    Ok(passed)
 }
 
 /// Reads the candidates whole, in their order.
@@ -218,12 +241,21 @@ async fn seal(session: &mut Session<'_>) -> Result<Seal, Error> {
     Ok(Seal::new(get(&row, 0)?))
 }
 
-/// Where a candidate stands: (transaction, number). Where only the number counts the transaction is 0.
-type Standing = (u64, i64);
+/// Where a candidate stands: (transaction, number), and what a glimpse has said of it. Where only the number counts the transaction is 0.
+type Standing = (u64, i64, Seen);
+
+/// What a glimpse has said of a candidate.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Seen {
+    /// Nothing: its driver has no more than its number.
+    Not,
+    Passed,
+    RuledOut,
+}
 
 /// Where to start: behind the job that the page goes on from.
 async fn start(session: &mut Session<'_>, page: &Page) -> Result<Standing, Error> {
-    let before_all = if page.oldest_first { (0, 0) } else { (u64::MAX, i64::MAX) };
+    let before_all = if page.oldest_first { (0, 0, Seen::Not) } else { (u64::MAX, i64::MAX, Seen::Not) };
     let Some(id) = page.after else { return Ok(before_all) };
     let after = Uuid::from(id);
     let mut found = session.first("SELECT seq, xid::text FROM job WHERE id = $1", &[&after]).await?;
@@ -246,7 +278,7 @@ async fn start(session: &mut Session<'_>, page: &Page) -> Result<Standing, Error
         };
         found = session.first(near, &[&after]).await?;
     }
-    found.map_or(Ok(before_all), |row| Ok((xid(&row, 1)?, get(&row, 0)?)))
+    found.map_or(Ok(before_all), |row| Ok((xid(&row, 1)?, get(&row, 0)?, Seen::Not)))
 }
 
 fn xid(row: &Row, column: usize) -> Result<u64, Error> {
@@ -285,6 +317,8 @@ struct Driver {
     each: Option<&'static str>,
     /// What is bound from `$3` on.
     param: Option<Param>,
+    /// Whether its rows have what a [`Glimpse`] goes by, too.
+    glimpses: bool,
     /// Whether all that it can give is sorted each time.
     sorts: bool,
 }
@@ -303,13 +337,14 @@ impl Driver {
     /// `from` is everything behind the columns.
     fn plain(from: &str, seq: &'static str) -> Self {
         let select = format!("SELECT '0'::text AS xid, {seq} {from}");
-        Self { select, order: Order::Number(seq), each: None, param: None, sorts: false }
+        Self { select, order: Order::Number(seq), each: None, param: None, glimpses: false, sorts: false }
     }
 
     /// The next candidates, at most `reach`; fewer only at the end.
     async fn next(
         &self,
         session: &mut Session<'_>,
+        glimpse: &Glimpse<'_>,
         after: Standing,
         oldest_first: bool,
         reach: usize,
@@ -327,7 +362,16 @@ impl Driver {
             params.push(&xid_text);
         }
         let rows = session.all(&self.sql(oldest_first), &params).await?;
-        rows.iter().map(|row| Ok((xid(row, 0)?, get(row, 1)?))).collect()
+        let standing = |row| Ok((xid(row, 0)?, get(row, 1)?, self.seen(glimpse, row)?));
+        rows.iter().map(standing).collect()
+    }
+
+    fn seen(&self, glimpse: &Glimpse<'_>, row: &Row) -> Result<Seen, Error> {
+        if !self.glimpses {
+            return Ok(Seen::Not);
+        }
+        let passes = glimpse.lets_pass(get(row, 2)?, get(row, 3)?, get(row, 4)?);
+        Ok(if passes { Seen::Passed } else { Seen::RuledOut })
     }
 
     /// The whole statement: from `$1` on, at most `$2` rows; by the order of lanes, the last parameter is the transaction.
@@ -351,8 +395,8 @@ impl Driver {
                 "SELECT c.xid, c.seq FROM {each} CROSS JOIN LATERAL ({bounded}) c ORDER BY c.seq {order} LIMIT $2"
             ),
             (Some(each), Order::Lane) => format!(
-                "SELECT c.xid::text, c.seq FROM {each} CROSS JOIN LATERAL ({bounded}) c
-                 ORDER BY c.xid {order}, c.seq {order} LIMIT $2"
+                "SELECT c.xid::text, c.seq, c.lane, c.created_at, c.owner
+                 FROM {each} CROSS JOIN LATERAL ({bounded}) c ORDER BY c.xid {order}, c.seq {order} LIMIT $2"
             ),
         }
     }
@@ -375,7 +419,7 @@ async fn completed(
         let are_all = rows.first().map_or(Ok(true), |row| get::<bool>(row, 1))?;
         let seqs: Vec<Option<i64>> = rows.iter().map(|row| get(row, 0)).collect::<Result<_, _>>()?;
         if are_all || seqs.len() >= reach {
-            return Ok(seqs.into_iter().flatten().map(|seq| (0, seq)).collect());
+            return Ok(seqs.into_iter().flatten().map(|seq| (0, seq, Seen::Not)).collect());
         }
         looked_at *= 8;
     }
@@ -501,17 +545,19 @@ fn by_ready(lanes: Option<&[i64]>) -> Driver {
 }
 
 fn all_jobs() -> Driver {
-    Driver::plain("FROM job j WHERE true", "j.seq")
+    let select = "SELECT '0'::text AS xid, j.seq, j.lane, j.created_at, j.owner FROM job j WHERE true";
+    Driver { select: select.to_owned(), glimpses: true, ..Driver::plain("", "j.seq") }
 }
 
 /// The jobs of some lanes. Lanes have two indexes, of the streamed jobs and of the others.
 fn by_lane(lanes: &[i64]) -> Vec<Driver> {
     ["j.is_streamed AND j.lane = e.lane", "NOT j.is_streamed AND j.lane = e.lane"]
         .map(|which| Driver {
-            select: format!("SELECT j.xid, j.seq FROM job j WHERE {which}"),
+            select: format!("SELECT j.xid, j.seq, j.lane, j.created_at, j.owner FROM job j WHERE {which}"),
             order: Order::Lane,
             each: Some("unnest($3::bigint[]) AS e (lane)"),
             param: Some(Box::new(lanes.to_vec())),
+            glimpses: true,
             sorts: false,
         })
         .into()
