@@ -349,8 +349,10 @@ pub struct LossFacts {
     pub attempt: u32,
     /// How many executions the job gets.
     pub max_attempts: MaxAttempts,
-    /// How many attempts right before this one were lost as well.
+    /// How many attempts right before this one were lost as well. One that kept a step ends the row.
     pub lost_before: u32,
+    /// Whether this attempt kept a step, so that the next one has less to do.
+    pub kept_a_step: bool,
     /// Whether the handler may have been called. `false` only when that is certain.
     pub started: bool,
     /// What the task promises.
@@ -393,7 +395,8 @@ pub const fn is_last_chance(lost_before: u32) -> bool {
 /// - A job that certainly was not started goes back and keeps its attempt.
 /// - A job that was to be cancelled is cancelled.
 /// - A job that must not run twice is dropped.
-/// - The third lost worker in a row quarantines the job, whatever attempts are left.
+/// - The third lost worker in a row quarantines the job, whatever attempts are left; an attempt that kept a step is in no such row, as
+///   the job has come further than where it would kill its worker each time.
 /// - Anything else is available at once: the loss is the worker's fault until it has happened often.
 pub fn decide_loss(facts: &LossFacts) -> Decision {
     let lost = |to, reason: String| Decision {
@@ -404,7 +407,7 @@ pub fn decide_loss(facts: &LossFacts) -> Decision {
         reason: Some(reason),
         result: None,
     };
-    let lost_in_a_row = facts.lost_before + 1;
+    let lost_in_a_row = if facts.kept_a_step { 0 } else { facts.lost_before + 1 };
     if facts.cancel_requested {
         lost(State::Cancelled, "worker lost after a cancel request".to_owned())
     } else if !facts.started {
@@ -532,6 +535,7 @@ mod tests {
             attempt: 1,
             max_attempts: MaxAttempts::default(),
             lost_before: 0,
+            kept_a_step: false,
             started: true,
             delivery: Delivery::AtLeastOnce,
             cancel_requested: false,
@@ -562,6 +566,13 @@ mod tests {
         assert_eq!((to(0).to, to(1).to), (State::Available, State::Available));
         assert_eq!(to(2).to, State::Failed);
         assert_eq!(to(2).reason.unwrap(), "worker lost 3 times");
+    }
+
+    #[test]
+    fn an_attempt_that_kept_a_step_is_not_counted_among_those_that_were_lost_in_a_row() {
+        let kept = LossFacts { kept_a_step: true, lost_before: 2, ..loss() };
+        assert_eq!(decide_loss(&kept).to, State::Available);
+        assert_eq!(decide_loss(&LossFacts { attempt: 5, ..kept }).to, State::Failed, "there is no other one");
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub use id::{EventId, JobId, TokenId, WorkerId};
 pub use job::{Args, Delivery, NewJob, OnShutdown};
 pub use name::{
     Actor, AttachmentName, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName,
-    ScheduleName, SourceName, TokenName, Topic, TriggerId, UserName, WebhookName,
+    ScheduleName, SourceName, StepName, TokenName, Topic, TriggerId, UserName, WebhookName,
 };
 pub use pattern::Pattern;
 pub use permission::{CancelPolicy, Grants, Permission, Principal, PrincipalKind, Right, Role, Scopes};

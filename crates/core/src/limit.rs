@@ -23,6 +23,10 @@ pub const TEXT_BYTES_MAX: usize = 1_024;
 pub const COMMENT_BYTES_MAX: usize = 4 << 10;
 /// Comments on one job: 1,000.
 pub const COMMENTS_MAX: usize = 1_000;
+/// Steps of one job: 1,000.
+pub const STEPS_MAX: usize = 1_000;
+/// What one step gave, as JSON: 1 MiB.
+pub const STEP_BYTES_MAX: usize = 1 << 20;
 /// One attachment of a job: 16 MiB.
 pub const ATTACHMENT_BYTES_MAX: usize = 16 << 20;
 /// Attachments of one job: 16.

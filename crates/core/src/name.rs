@@ -86,6 +86,12 @@ text_type! {
 }
 
 text_type! {
+    /// Names a step of a job, for instance `charge`: at most 128 bytes, a letter or digit first, then letters, digits and
+    /// `. _ : / -`.
+    StepName, "step", check_name
+}
+
+text_type! {
     /// Names a queue: at most 128 bytes, a letter or digit first, then letters, digits and `. _ : / -`.
     QueueName, "queue", check_name
 }

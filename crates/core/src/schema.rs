@@ -10,7 +10,7 @@ use crate::id::{EventId, JobId, TokenId, WorkerId};
 use crate::limit::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::name::{
     Actor, AttachmentName, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, ScheduleName,
-    SourceName, TokenName, Topic, TriggerId, UserName, WebhookName,
+    SourceName, StepName, TokenName, Topic, TriggerId, UserName, WebhookName,
 };
 use crate::priority::Priority;
 use crate::schedule::ArgsTemplate;
@@ -44,6 +44,7 @@ inline! {
     TokenId: id("the id of a token");
     TokenName: name("the name of a token");
     AttachmentName: name("the name of an attachment");
+    StepName: name("the name of a step of a job");
     UserName: name("the name of a user");
     Kind: name("the name of a task");
     QueueName: name("the name of a queue");

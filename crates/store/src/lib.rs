@@ -48,6 +48,7 @@ mod seal;
 mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod step;
 mod submitter;
 mod sweep;
 mod table;
@@ -101,6 +102,7 @@ pub use schedule::{
     ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
 };
 pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
+pub use step::{NewStep, StepStore, StepView};
 pub use submitter::{Comment, RequestKey, Requested, SubmitterStore};
 pub use sweep::{LostWorker, Promoted, Reclaimed};
 pub use table::{RowCursor, RowMark, RowOrder, RowsAfter, TableRow, TableRows};
@@ -140,6 +142,7 @@ pub trait Store:
     + SubmitterStore
     + MoveStore
     + AttachmentStore
+    + StepStore
 {
     /// The same store for what is done on behalf of somebody: each call that changes something leaves an entry of the audit in its
     /// transaction, and one that changes nothing leaves none. For what people ask for; not for workers and duties.

@@ -11,6 +11,7 @@ use crate::cancel::{StopCause, Token};
 use crate::env::Env;
 use crate::outbox::Outbox;
 use crate::registry::Registry;
+use crate::step::Steps;
 
 /// What the attempts of one worker incarnation have in common.
 pub(crate) struct Host {
@@ -49,6 +50,8 @@ pub(crate) struct Attempt {
     pub(crate) usage: OnceLock<Usage>,
     /// What is to be stored with its completion.
     pub(crate) follow_ups: Mutex<Vec<NewJob>>,
+    /// The steps that are done, once the first was asked for.
+    pub(crate) steps: tokio::sync::OnceCell<Mutex<Steps>>,
     abort: Mutex<Abort>,
 }
 
@@ -74,6 +77,7 @@ impl Attempt {
             progress_waits: AtomicBool::new(false),
             usage: OnceLock::new(),
             follow_ups: Mutex::default(),
+            steps: tokio::sync::OnceCell::new(),
             abort: Mutex::default(),
         }
     }

@@ -11,12 +11,13 @@ use taskwright_core::name::clipped;
 use taskwright_core::{
     Args, Error, JobId, Kind, Limits, MaxAttempts, Namespace, Owner, QueueName, Usage, WorkerId,
 };
-use taskwright_store::{LogEntry, LogStream, Progress, Store};
+use taskwright_store::{JobKey, LogEntry, LogStream, Progress, Store};
 
 use crate::attempt::{Attempt, lock};
 use crate::cancel::StopCause;
 use crate::env::Env;
 use crate::job::Job;
+use crate::step::Steps;
 use crate::task::TaskError;
 
 /// One attempt of one job, from its handler's side. Cheap to clone; all clones are one.
@@ -90,6 +91,15 @@ impl Context {
     /// The worker that runs it.
     pub fn worker_id(&self) -> WorkerId {
         self.0.host.worker
+    }
+
+    /// What tells the job from others in the store.
+    pub(crate) fn key(&self) -> JobKey {
+        self.0.job.key
+    }
+
+    pub(crate) fn attempt_steps(&self) -> &tokio::sync::OnceCell<std::sync::Mutex<Steps>> {
+        &self.0.steps
     }
 
     /// The store that it came from.

@@ -68,6 +68,7 @@ pub mod process;
 mod registry;
 pub mod schedule;
 pub mod source;
+mod step;
 pub mod supervisor;
 mod task;
 pub mod testing;

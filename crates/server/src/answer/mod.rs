@@ -14,6 +14,7 @@ pub(crate) mod principal;
 pub(crate) mod queue;
 pub(crate) mod schedule;
 pub(crate) mod stats;
+pub(crate) mod step;
 pub(crate) mod webhook;
 pub(crate) mod worker;
 

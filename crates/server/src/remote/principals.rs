@@ -18,6 +18,7 @@ use super::store::{RemoteStore, segment};
 use crate::answer::attachment::{Added, Listed};
 use crate::answer::job::Commented;
 use crate::answer::principal::{Changed, TokenListed, UserListed};
+use crate::answer::step::Step;
 use crate::http::{AttachmentPart, AuditQuery, Items, NewGrants, cursor};
 
 impl AttachmentStore for RemoteStore {
@@ -42,6 +43,19 @@ impl AttachmentStore for RemoteStore {
             let path = format!("/api/v1/jobs/{job}/attachments/{}", segment(name.as_str()));
             let part = AttachmentPart { piece: Some(number) };
             self.remote.text(Method::GET, &path, None, &part, NO_BODY, &[]).await
+        })
+    }
+}
+
+impl StepStore for RemoteStore {
+    refused! {
+        keep_steps(worker: taskwright_core::WorkerId, steps: Vec<NewStep>) -> Vec<taskwright_core::Verdict>;
+    }
+
+    fn steps(&self, job: JobId) -> Reply<'_, Vec<StepView>> {
+        Box::pin(async move {
+            let steps: Vec<Step> = self.remote.items(&format!("/api/v1/jobs/{job}/steps"), None).await?;
+            Ok(steps.into_iter().map(StepView::from).collect())
         })
     }
 }

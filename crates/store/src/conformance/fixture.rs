@@ -16,7 +16,7 @@ use taskwright_core::{
 use super::Harness;
 use crate::{
     Change, Changed, Claim, ClaimedJob, Collect, Enqueued, Filter, Finish, JobDetail, JobKey, JobView,
-    NewWorker, Page, Promoted, Reclaimed, SharedStore, Signals, StartMarks, Store,
+    NewStep, NewWorker, Page, Promoted, Reclaimed, SharedStore, Signals, StartMarks, Store,
 };
 
 /// When scenarios start: 2023-11-14T22:13:20Z.
@@ -329,6 +329,11 @@ impl Worker<'_> {
     /// Ends attempts.
     pub async fn finish(&self, now: u64, ends: Vec<Finish>) -> Vec<Verdict> {
         self.process.store.finish(at(now), self.id, ends).await.expect("the ends are answered")
+    }
+
+    /// Keeps what steps gave.
+    pub async fn keep(&self, steps: Vec<NewStep>) -> Vec<Verdict> {
+        self.process.store.keep_steps(self.id, steps).await.expect("it is answered")
     }
 
     /// Hands a job back.

@@ -33,7 +33,7 @@ macro_rules! files {
 }
 
 files! {
-    attachment audit bulk cancel change claim enqueue event fence find finish follow_up generator generator_sources generator_turns hand hint history identity lead lineage log moves order promote prune query queue reclaim rollup schedule source submitter timeline unique webhook worker
+    attachment audit bulk cancel change claim enqueue event fence find finish follow_up generator generator_sources generator_turns hand hint history identity lead lineage log moves order promote prune query queue reclaim rollup schedule source step submitter timeline unique webhook worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -515,6 +515,14 @@ macro_rules! conformance {
                 a_source_shows_how_it_is,
                 a_source_that_nobody_runs_is_forgotten_in_time,
                 what_a_source_tells_is_heard_of,
+            ]
+            step: [
+                what_an_attempt_kept_is_there_for_the_next_in_its_order,
+                an_attempt_that_does_not_hold_the_job_keeps_no_step,
+                a_step_that_is_kept_once_more_is_replaced,
+                a_step_gives_no_more_than_it_may,
+                a_failed_job_that_runs_again_has_its_steps_and_a_completed_one_does_them_again,
+                an_attempt_that_kept_a_step_is_not_one_of_three_lost_in_a_row,
             ]
             submitter: [
                 a_request_that_is_sent_again_stores_nothing,

@@ -1,9 +1,9 @@
 //! Jobs that leave something wherever a job can, and are removed: for tests that count what is left in the tables of a store.
 
-use taskwright_core::{Attachment, AttachmentName, Garbage, Owner, UniqueScope};
+use taskwright_core::{Attachment, AttachmentName, Garbage, Owner, StepName, UniqueScope};
 
 use super::fixture::*;
-use crate::{Change, LogEntry, LogStream};
+use crate::{Change, LogEntry, LogStream, NewStep};
 
 /// Stores jobs that leave traces, has them end in each way there is, and removes them: one by one, by collectors, and with an
 /// expired hold, whose attachments go before it does. None is left.
@@ -37,6 +37,14 @@ pub async fn leave_traces_and_go(process: &Process) {
         bytes: b"a line".to_vec(),
     });
     process.store().log(worker.id, log.collect()).await.expect("it is logged");
+    let steps = claimed.iter().filter(|job| number(job.id) < 10).map(|job| NewStep {
+        key: job.key,
+        attempt: job.attempt,
+        at: at(3),
+        name: StepName::new("a").expect("a good name"),
+        result: "1".to_owned(),
+    });
+    process.store().keep_steps(worker.id, steps.collect()).await.expect("they are kept");
     process.change(3, 2, Change::Cancel).await;
     for job in &claimed {
         let outcome = if number(job.id).is_multiple_of(3) { failed("no") } else { completed() };

@@ -186,6 +186,9 @@ impl Job {
         if let Some(holder) = holder {
             return Ok(Changed::Skipped(format!("its unique key is held by {holder}")));
         }
+        if self.state == State::Completed {
+            self.steps.clear();
+        }
         self.make(Cause::Redo, State::Available, wish)?;
         self.run_at = wish.now;
         self.max_attempts = self.new.max_attempts.on_top_of(self.attempts_used);

@@ -72,6 +72,7 @@ impl Job {
             item_key: None,
             comments: Vec::new(),
             attachments: BTreeMap::new(),
+            steps: Vec::new(),
             consumed_at: None,
             cancel_asked: false,
             unique: new.unique.clone(),

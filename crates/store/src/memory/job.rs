@@ -14,6 +14,7 @@ use super::bulk::Bulk;
 use crate::claim::JobKey;
 use crate::finish::Progress;
 use crate::query::{JobDetail, JobView, LogChunk, TimelineEntry, tells_cancel};
+use crate::step::StepView;
 use crate::submitter::Comment;
 
 /// A job with everything about it.
@@ -51,6 +52,7 @@ pub(super) struct Job {
     pub(super) comments: Vec<Comment>,
     /// What is attached to it.
     pub(super) attachments: BTreeMap<AttachmentName, Kept>,
+    pub(super) steps: Vec<StepView>,
     /// When its owner had read how it ended.
     pub(super) consumed_at: Option<Timestamp>,
     /// Whether somebody asked for it to be cancelled while it ran, since it was stored or run once more.
@@ -138,8 +140,15 @@ impl Job {
     /// How many attempts in a row, up to the newest, were lost; those before the last redo are forgiven.
     pub(super) fn lost_in_a_row(&self) -> u32 {
         let since_redo = &self.attempts[self.attempts_before_redo..];
-        let lost = since_redo.iter().rev().take_while(|record| record.end == AttemptEnd::Lost).count();
+        let is_in_row =
+            |record: &&AttemptRecord| record.end == AttemptEnd::Lost && !self.kept_a_step(record.attempt);
+        let lost = since_redo.iter().rev().take_while(is_in_row).count();
         u32::try_from(lost).unwrap_or(u32::MAX)
+    }
+
+    /// Whether this attempt kept a step.
+    pub(super) fn kept_a_step(&self, attempt: u32) -> bool {
+        self.steps.iter().any(|step| step.attempt == attempt)
     }
 
     /// What a listing shows, but for what the world knows: its worker's machine, and what its generator calls it.

@@ -27,6 +27,7 @@ mod query;
 mod rollup;
 mod schedule;
 mod source;
+mod step;
 mod submitter;
 mod sweep;
 mod webhook;

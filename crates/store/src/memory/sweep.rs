@@ -76,6 +76,7 @@ impl World {
             attempt: running.attempt,
             max_attempts: job.max_attempts,
             lost_before: job.lost_in_a_row(),
+            kept_a_step: job.kept_a_step(running.attempt),
             started: running.started,
             delivery: job.new.delivery,
             cancel_requested: running.cancel.is_some(),

@@ -18,6 +18,7 @@ use super::place::{self, LEAVE_STREAM, Move, Place, Placed};
 use super::rest;
 use super::rollup;
 use super::session::{LaneKey, Session, Uuid, code, get, sql_code, sql_count, vanished};
+use super::step;
 use super::submitter::FORGET_CONSUMED;
 use crate::bulk::NOT_REDONE;
 use crate::change::{Change, Changed, RUNS_ONCE, Seen, check_asleep, freed};
@@ -228,6 +229,9 @@ async fn redo(
     };
     let attempts = sql_count(place.attempts);
     session.execute("UPDATE job SET attempts_base = $2 WHERE seq = $1", &[&seq, &attempts]).await?;
+    if place.state == State::Completed {
+        session.execute(step::FORGET, &[&seq]).await?;
+    }
     session.execute(FORGET_CONSUMED, &[&seq]).await?;
     session.execute(FORGET_CANCEL, &[&seq]).await?;
     rest::end_in(session, place.lane).await?;
@@ -569,7 +573,8 @@ pub(super) const REMOVE: &str = "WITH ended AS (DELETE FROM over WHERE seq = ANY
         readings AS (DELETE FROM consumed WHERE seq = ANY($1::bigint[])),
         asked AS (DELETE FROM cancel_asked WHERE seq = ANY($1::bigint[])),
         attachments AS (DELETE FROM attachment WHERE seq = ANY($1::bigint[])),
-        pieces AS (DELETE FROM attachment_piece WHERE seq = ANY($1::bigint[]))
+        pieces AS (DELETE FROM attachment_piece WHERE seq = ANY($1::bigint[])),
+        steps AS (DELETE FROM step WHERE seq = ANY($1::bigint[]))
     DELETE FROM job WHERE seq = ANY($1::bigint[])";
 /// Those in which the jobs are, with their times where they are not in roll-ups yet, in the columns of
 /// [`completions::explode`](super::completions::explode).

@@ -128,7 +128,7 @@ async fn end_in_blocks(
 }
 
 /// Gives those of these running jobs that may be in blocks a row in `running`.
-async fn set_apart(
+pub(super) async fn set_apart(
     session: &mut Session<'_>,
     held: &Held,
     id: WorkerId,
@@ -355,7 +355,7 @@ pub(super) async fn log(
     Ok(verdicts)
 }
 
-fn verdict(changed: u64) -> Verdict {
+pub(super) fn verdict(changed: u64) -> Verdict {
     if changed == 0 { Verdict::Stale } else { Verdict::Accepted }
 }
 

@@ -68,6 +68,7 @@ mod schedule;
 mod schema;
 mod session;
 mod source;
+mod step;
 mod store;
 mod streamed;
 mod stuck;

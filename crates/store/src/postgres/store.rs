@@ -107,6 +107,7 @@ mod lost;
 mod moves;
 mod schedule;
 mod source;
+mod step;
 mod webhook;
 
 /// A store in a schema of a PostgreSQL database. See the [module documentation](super).

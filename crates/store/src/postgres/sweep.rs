@@ -251,6 +251,7 @@ async fn take_jobs_of(
             attempt: running.attempt,
             max_attempts: terms.max_attempts,
             lost_before: terms.lost_before,
+            kept_a_step: terms.kept_a_step,
             started: marks.is_none_or(|marks| marks.contains(&(seq, running.attempt))),
             delivery: terms.delivery,
             cancel_requested: running.cancel_requested,
@@ -284,6 +285,7 @@ struct Terms {
     max_attempts: MaxAttempts,
     /// How many attempts right before this one were lost, since the job was last run again on request.
     lost_before: u32,
+    kept_a_step: bool,
     delivery: Delivery,
 }
 
@@ -303,6 +305,7 @@ async fn terms_of(
             let terms = Terms {
                 max_attempts: max_attempts(row, 1, 2)?,
                 lost_before: u32::try_from(lost).unwrap_or(u32::MAX),
+                kept_a_step: get(row, 5)?,
                 delivery: if get(row, 3)? { Delivery::AtMostOnce } else { Delivery::AtLeastOnce },
             };
             Ok((get(row, 0)?, terms))
@@ -333,10 +336,12 @@ pub(super) const HELD: &str = "SELECT seq, attempt, claimed_at, flags, cancel_at
 pub(super) const NOTE_LEFT: &str = "UPDATE worker SET jobs_left =
         EXISTS (SELECT FROM running x WHERE x.worker = $1) OR EXISTS (SELECT FROM block b WHERE b.worker = $1)
     WHERE worker = $1 RETURNING jobs_left";
+/// How the last attempts ended: -1 for one that kept a step, which is in no row.
 pub(super) const TERMS: &str = "SELECT h.seq, j.max_attempts, j.attempts_base, j.at_most_once, ARRAY(
-        SELECT a.outcome FROM attempt a
-        WHERE a.seq = h.seq AND a.attempt < h.attempt AND a.attempt > j.attempts_base
-        ORDER BY a.attempt DESC LIMIT 3)
+        SELECT coalesce((SELECT -1::smallint FROM step s WHERE s.seq = a.seq AND s.attempt = a.attempt LIMIT 1), a.outcome)
+        FROM attempt a WHERE a.seq = h.seq AND a.attempt < h.attempt AND a.attempt > j.attempts_base
+        ORDER BY a.attempt DESC LIMIT 3),
+        coalesce((SELECT true FROM step s WHERE s.seq = h.seq AND s.attempt = h.attempt LIMIT 1), false)
     FROM unnest($1::bigint[], $2::integer[]) AS h (seq, attempt)
     CROSS JOIN LATERAL (
         SELECT max_attempts, attempts_base, at_most_once FROM job WHERE job.seq = h.seq LIMIT 1) j";

@@ -12,6 +12,7 @@ use super::finish::{array, end_attempt, read_running};
 use super::held;
 use super::place::{self, Move, PLACE_COLUMNS, PLACE_JOINS, Place, Placed};
 use super::session::{LaneKey, Session};
+use super::step;
 use super::submitter::FORGET_CONSUMED;
 use crate::bulk::NOT_REDONE;
 use crate::change::{Change, Changed, RUNS_ONCE, Seen, check_asleep, freed};
@@ -147,6 +148,9 @@ fn redo(session: &mut Session<'_>, seq: i64, place: &Place, by: &By<'_>) -> Resu
         session.execute(FORGET_KEY, [seq])?;
     }
     session.execute("UPDATE taskwright_job SET attempts_base = ?2 WHERE seq = ?1", (seq, place.attempts))?;
+    if place.state == State::Completed {
+        session.execute(step::FORGET, [seq])?;
+    }
     session.execute(FORGET_CONSUMED, [seq])?;
     session.execute(FORGET_CANCEL, [seq])?;
     let place = Place { flags: if keys > 0 { HOLDS_KEY } else { 0 }, ..*place };
@@ -392,7 +396,7 @@ pub(super) const REQUEST_STOP: &str = "UPDATE taskwright_running
 const ASK_CANCEL: &str = "INSERT INTO taskwright_cancel_asked (seq) VALUES (?1) ON CONFLICT (seq) DO NOTHING";
 pub(super) const FORGET_CANCEL: &str = "DELETE FROM taskwright_cancel_asked WHERE seq = ?1";
 /// Removes what there is about jobs, each from its table.
-pub(super) const REMOVE: [&str; 13] = [
+pub(super) const REMOVE: [&str; 14] = [
     "DELETE FROM taskwright_over WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_attempt WHERE seq IN rarray(?1)",
     "DELETE FROM taskwright_move WHERE seq IN rarray(?1)",
@@ -405,6 +409,7 @@ pub(super) const REMOVE: [&str; 13] = [
     "DELETE FROM taskwright_cancel_asked WHERE seq IN rarray(?1)",
     attachment::REMOVE[0],
     attachment::REMOVE[1],
+    step::REMOVE,
     "DELETE FROM taskwright_job WHERE seq IN rarray(?1)",
 ];
 pub(super) const FORGET_KEY: &str = "DELETE FROM taskwright_unique_past WHERE seq = ?1";

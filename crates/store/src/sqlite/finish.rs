@@ -145,7 +145,7 @@ fn refused(end: &Finish, why: &str, fix: &str) -> Error {
 }
 
 /// Gives those of these jobs that a worker holds in blocks a row in `running`; nobody holds anything where it is not known.
-fn set_apart(
+pub(super) fn set_apart(
     session: &mut Session<'_>,
     worker: Option<i64>,
     attempts: impl Iterator<Item = (JobKey, u32)>,
@@ -376,7 +376,7 @@ pub(super) fn log(
     Ok(verdicts)
 }
 
-fn verdict(changed: usize) -> Verdict {
+pub(super) fn verdict(changed: usize) -> Verdict {
     if changed == 0 { Verdict::Stale } else { Verdict::Accepted }
 }
 

@@ -52,6 +52,7 @@ mod schedule;
 mod schema;
 mod session;
 mod source;
+mod step;
 mod submitter;
 mod sweep;
 mod table;

@@ -10,7 +10,7 @@ use taskwright_core::{ArgsSearch, NewJob, State};
 use super::open::Options;
 use super::{
     SqliteStore, attachment, audit, bulk, change, claim, collect, completions, event, file, finish,
-    generator, held, history, identity, list, moves, place, query, rollup, schedule, source, submitter,
+    generator, held, history, identity, list, moves, place, query, rollup, schedule, source, step, submitter,
     sweep, webhook, worker,
 };
 use crate::conformance::fixture::*;
@@ -57,6 +57,12 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("finish: snoozes", finish::SNOOZES),
     ("finish: report", finish::REPORT),
     ("finish: log", finish::APPEND_LOG),
+    ("steps: keep", step::KEEP),
+    ("steps: replace", step::FORGET_ONE),
+    ("steps: list", step::LIST),
+    ("steps: remove", step::REMOVE),
+    ("steps: forget", step::FORGET),
+    ("steps: kept", step::KEPT),
     ("attachments: remove", attachment::REMOVE[0]),
     ("attachments: remove pieces", attachment::REMOVE[1]),
     ("attachments: replace", attachment::REMOVE_ONE[0]),

@@ -74,6 +74,7 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0013_attachments.sql"),
     },
+    Migration { version: 14, name: "steps", usable_from: 1, sql: include_str!("migrations/0014_steps.sql") },
 ];
 
 /// The version of the schema that this program writes.

@@ -13,6 +13,7 @@ use super::finish::{end_attempt, read_running};
 use super::held;
 use super::place::{self, Move, Placed};
 use super::session::Session;
+use super::step;
 use super::worker::number;
 use crate::claim::JobKey;
 use crate::ended::{Ended, Running};
@@ -157,6 +158,9 @@ fn take_jobs_of(
             attempt: running.attempt,
             max_attempts,
             lost_before: lost_before(session, seq, &running, base)?,
+            kept_a_step: session
+                .first(step::KEPT, (seq, running.attempt), |row| row.get(0))?
+                .unwrap_or(false),
             started: marks.is_none_or(|marks| marks.contains(&(seq, running.attempt))),
             delivery: if at_most_once { Delivery::AtMostOnce } else { Delivery::AtLeastOnce },
             cancel_requested: running.cancel_requested,
@@ -221,6 +225,8 @@ pub(super) const HELD: &str =
          FROM taskwright_running x CROSS JOIN taskwright_job j ON j.seq = x.seq
          WHERE x.worker = ?1 ORDER BY x.seq";
 pub(super) const ATTEMPTS_BASE: &str = "SELECT attempts_base FROM taskwright_job WHERE seq = ?1";
+/// How the last attempts ended; 255 for one that kept a step, which is in no row.
 pub(super) const LAST_ENDS: &str =
-    "SELECT outcome FROM taskwright_attempt WHERE seq = ?1 AND attempt < ?2 AND attempt > ?3
+    "SELECT iif(EXISTS (SELECT 1 FROM taskwright_step s WHERE s.seq = a.seq AND s.attempt = a.attempt), 255, outcome)
+         FROM taskwright_attempt a WHERE seq = ?1 AND attempt < ?2 AND attempt > ?3
          ORDER BY attempt DESC LIMIT 3";

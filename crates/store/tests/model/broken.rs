@@ -196,6 +196,13 @@ impl AuditStore for Broken {
     }
 }
 
+impl StepStore for Broken {
+    sound! {
+        keep_steps(worker: WorkerId, steps: Vec<NewStep>) -> Vec<Verdict>;
+        steps(job: JobId) -> Vec<StepView>;
+    }
+}
+
 impl AttachmentStore for Broken {
     sound! {
         attach(now: Timestamp, job: JobId, attachment: Attachment) -> Attached;

@@ -17,14 +17,14 @@ use taskwright::store::{
     Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite,
     HistoryStore, IdentityStore, ItemsEnded, JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening,
     ListeningGenerator, LogChunk, LogEntry, LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent,
-    NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport,
-    Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet,
-    RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore,
-    ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
-    SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk, StoredEvent,
-    StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook,
-    SubmitterStore, TableRows, TakeGenerators, TakenGenerators, UserWrite, WebhookStore, WebhookWrite,
-    WorkerView, Written,
+    NewGenerator, NewSession, NewStep, NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged,
+    ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested,
+    RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey,
+    ScheduleStore, ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote,
+    SourcePlace, SourceStore, SourceView, StartMarks, Statistics, StepStore, StepView, Store, StoreInfo,
+    StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken,
+    StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators, TakenGenerators, UserWrite,
+    WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName,
@@ -446,6 +446,16 @@ impl AuditStore for CountingStore {
 
     fn audit_page(&self, _: AuditFilter, _: Option<u64>, _: usize) -> Reply<'_, AuditPage> {
         reply(AuditPage::default())
+    }
+}
+
+impl StepStore for CountingStore {
+    fn keep_steps(&self, _: WorkerId, steps: Vec<NewStep>) -> Reply<'_, Vec<Verdict>> {
+        reply(vec![Verdict::Accepted; steps.len()])
+    }
+
+    fn steps(&self, _: JobId) -> Reply<'_, Vec<StepView>> {
+        reply(Vec::new())
     }
 }
 

@@ -19,13 +19,14 @@ use taskwright_store::{
     Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore,
     IdentityStore, ItemsEnded, JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator,
     LogChunk, LogEntry, LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent, NewGenerator, NewSession,
-    NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView,
-    ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet, RollUpFilter, RollUpPage,
-    RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen,
-    SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView,
-    Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule,
-    StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators,
-    TakenGenerators, Takers, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
+    NewStep, NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted,
+    QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet, RollUpFilter,
+    RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite,
+    Seen, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
+    SourceView, Statistics, StepStore, StepView, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator,
+    StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore,
+    TableRows, TakeGenerators, TakenGenerators, Takers, UserWrite, WebhookStore, WebhookWrite, WorkerView,
+    Written,
 };
 use tokio::sync::watch;
 
@@ -42,6 +43,7 @@ pub enum Call {
     GiveBack,
     Report,
     Log,
+    KeepSteps,
     Register,
     Renew,
     Signals,
@@ -580,6 +582,16 @@ impl AttachmentStore for FaultyStore {
 
     fn attachment_piece(&self, job: JobId, name: AttachmentName, number: u32) -> Reply<'_, Option<Vec<u8>>> {
         self.store.attachment_piece(job, name, number)
+    }
+}
+
+impl StepStore for FaultyStore {
+    fn keep_steps(&self, worker: WorkerId, steps: Vec<NewStep>) -> Reply<'_, Vec<Verdict>> {
+        self.run(Call::KeepSteps, move || self.store.keep_steps(worker, steps))
+    }
+
+    fn steps(&self, job: JobId) -> Reply<'_, Vec<StepView>> {
+        self.store.steps(job)
     }
 }
 

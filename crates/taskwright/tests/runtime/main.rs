@@ -44,6 +44,7 @@ mod shutdown_gives_back;
 mod slots_are_kept_for_urgent_jobs;
 mod snoozed_jobs_can_be_awakened;
 mod state_is_shared_by_type;
+mod steps_are_done_once;
 mod store_outages_are_survived;
 mod support;
 mod time_limits_are_kept;

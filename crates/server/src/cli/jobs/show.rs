@@ -2,8 +2,9 @@
 
 use clap::Args;
 use taskwright_core::attempt::AttemptEnd;
+use taskwright_core::name::clipped;
 use taskwright_core::{Delivery, Timestamp, Usage};
-use taskwright_store::{JobDetail, JobOrigin};
+use taskwright_store::{JobDetail, JobOrigin, StepView};
 
 use crate::answer::job::Whole;
 use crate::cli::select::{self, Selectors};
@@ -56,7 +57,8 @@ impl Show {
             }
             let origin = store.origins(vec![*id]).await?.pop().flatten();
             exit = if ids.len() == 1 && named == 1 { look::exit(job.view.state) } else { Exit::Ok };
-            print(context, job, origin)?;
+            let steps = if context.output.is_json() { Vec::new() } else { store.steps(*id).await? };
+            print(context, job, origin, &steps)?;
         }
         if ids.is_empty() {
             context.output.note("no job matches");
@@ -65,7 +67,12 @@ impl Show {
     }
 }
 
-fn print(context: &Context, job: JobDetail, origin: Option<JobOrigin>) -> Result<(), Error> {
+fn print(
+    context: &Context,
+    job: JobDetail,
+    origin: Option<JobOrigin>,
+    steps: &[StepView],
+) -> Result<(), Error> {
     let (output, now) = (&context.output, context.env.now());
     if output.is_json() {
         return output.json(&Whole::of(job, origin)?);
@@ -76,6 +83,7 @@ fn print(context: &Context, job: JobDetail, origin: Option<JobOrigin>) -> Result
         look::body(output, "Result", result)?;
     }
     attempts(output, &job, now)?;
+    self::steps(output, steps, now)?;
     timeline(output, &job, now)?;
     comments(output, &job, now)
 }
@@ -235,6 +243,21 @@ fn timeline(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Erro
 }
 
 /// What people said about it, each with its time and name, and below that its lines.
+fn steps(output: &Output, steps: &[StepView], now: Timestamp) -> Result<(), Error> {
+    /// Characters of what a step gave.
+    const RESULT_MAX: usize = 60;
+    if steps.is_empty() {
+        return Ok(());
+    }
+    look::heading(output, "Steps")?;
+    for step in steps {
+        let gave = clipped(&text::one_line(&step.result), RESULT_MAX);
+        let head = format!("  {}  attempt {}  {}", text::full(step.at, now), step.attempt, step.name);
+        output.line(format!("{}  {gave}", output.paint(&head, Paint::Faint)))?;
+    }
+    Ok(())
+}
+
 fn comments(output: &Output, job: &JobDetail, now: Timestamp) -> Result<(), Error> {
     if job.comments.is_empty() {
         return Ok(());

@@ -12,6 +12,7 @@ mod queues;
 mod schedules;
 mod sessions;
 mod stats;
+mod steps;
 mod stored;
 mod stream;
 mod system;
@@ -40,6 +41,7 @@ pub(crate) fn table() -> Vec<Operation> {
     [
         jobs::operations(),
         attachments::operations(),
+        steps::operations(),
         changes::operations(),
         stream::operations(),
         queues::operations(),

@@ -1,0 +1,202 @@
+//! Steps: parts of a handler's work that are done once, however often it is called.
+//!
+//! What a step gives is kept in the store as soon as it is done, by the attempt that did it, and the next attempt gets it from there
+//! instead of doing the step again (docs/design/0037-steps.md).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use taskwright_core::limit::{STEP_BYTES_MAX, STEPS_MAX};
+use taskwright_core::{StepName, Timestamp, Verdict};
+use taskwright_store::{Error as StoreError, NewStep};
+
+use crate::attempt::lock;
+use crate::cancel::StopCause;
+use crate::context::Context;
+use crate::task::TaskError;
+
+/// The first and the longest time after which the store is asked again that was out of order.
+const AGAIN_FIRST: Duration = Duration::from_millis(100);
+const AGAIN_LONGEST: Duration = Duration::from_secs(5);
+
+/// What is left of a durable sleep is slept through when it is not longer than this: leaving and coming back costs more.
+const STAY_MAX: Duration = Duration::from_secs(1);
+
+/// The steps of a job, as far as this attempt knows them.
+#[derive(Default)]
+pub(crate) struct Steps(HashMap<StepName, Known>);
+
+/// A step.
+enum Known {
+    /// An earlier attempt did it.
+    Done(String),
+    /// This attempt does it, did it, or took what an earlier one had done.
+    Taken,
+}
+
+/// What a handler finds where it begins a step.
+enum Found {
+    Done(String),
+    Nothing,
+}
+
+impl Steps {
+    fn take(&mut self, name: &StepName) -> Result<Found, TaskError> {
+        match self.0.insert(name.clone(), Known::Taken) {
+            Some(Known::Done(result)) => Ok(Found::Done(result)),
+            Some(Known::Taken) => Err(TaskError::permanent(format!(
+                "the step {name} is there twice: give each a name of its own, also in a loop, such as {name}/1"
+            ))),
+            None if self.0.len() > STEPS_MAX => {
+                self.0.remove(name);
+                Err(TaskError::permanent(format!(
+                    "the step {name} is one too many: a job has at most {STEPS_MAX}; make jobs of some of them"
+                )))
+            }
+            None => Ok(Found::Nothing),
+        }
+    }
+
+    /// It was not done: it may be begun again.
+    fn forget(&mut self, name: &StepName) {
+        self.0.remove(name);
+    }
+}
+
+impl Context {
+    /// Does a part of the work once. When the job runs again, after a failure, a crash or a snooze, this gives what `work` gave then, and
+    /// `work` is not called.
+    ///
+    /// The name says which part it is: at most 128 bytes, and each only once in an attempt. A job has at most 1,000 steps, each of which
+    /// gives at most 1 MiB of JSON. An attempt that kept a step does not count among the lost workers in a row that quarantine a job.
+    ///
+    /// When this gives something, it is kept. A worker that dies between the effect of `work` and that does the step again: make such an effect
+    /// idempotent, for instance by a key that has the job's id and the step's name in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`, which has failed then and is called again in the next attempt. When the handler is asked to stop before what it gave
+    /// is kept; when the name is none, or is there twice; and when what was kept does not have the form of the type.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use taskwright::{Context, TaskError};
+    ///
+    /// # async fn charge(card: String) -> Result<u64, TaskError> { Ok(1) }
+    /// # async fn ship(payment: u64) -> Result<String, TaskError> { Ok("p".to_owned()) }
+    /// async fn order(ctx: Context) -> Result<String, TaskError> {
+    ///     let card: String = ctx.args()?;
+    ///     let payment = ctx.step("charge", || charge(card)).await?;
+    ///     ctx.durable_sleep("cooling-off", std::time::Duration::from_secs(24 * 3_600)).await?;
+    ///     ctx.step("ship", || async { ship(payment).await }).await
+    /// }
+    /// ```
+    pub async fn step<T, F, R>(&self, name: &str, work: F) -> Result<T, TaskError>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> R,
+        R: Future<Output = Result<T, TaskError>>,
+    {
+        self.check()?;
+        let name = named(name)?;
+        if let Found::Done(result) = self.begin(&name).await? {
+            return read(&name, &result);
+        }
+        let given = work().await;
+        if given.is_err() {
+            self.forget(&name);
+        }
+        let given = given?;
+        self.keep(name, &given).await?;
+        Ok(given)
+    }
+
+    /// Sleeps, however long, and whatever becomes of the worker: the time is kept as a step, the attempt ends as a
+    /// [snooze](TaskError::snooze) does (so it does not count), and when the job is called again after that time this gives `Ok` at once.
+    ///
+    /// What comes before in the handler runs again then; make steps of what must not. Up to 1 s is slept through without leaving.
+    ///
+    /// # Errors
+    ///
+    /// When it is not time yet: the handler returns the error as it is. And as for [`step`](Self::step).
+    pub async fn durable_sleep(&self, name: &str, duration: Duration) -> Result<(), TaskError> {
+        let now = || async { Ok(self.env().now().plus(duration).as_micros()) };
+        let until = Timestamp::from_micros(self.step(name, now).await?);
+        let left = until.since(self.env().now());
+        if left.is_zero() {
+            Ok(())
+        } else if left <= STAY_MAX {
+            self.sleep(left).await
+        } else {
+            Err(TaskError::snooze(left))
+        }
+    }
+
+    async fn begin(&self, name: &StepName) -> Result<Found, TaskError> {
+        let steps = self.attempt_steps().get_or_try_init(|| async {
+            let done = self.again(|| self.store().steps(self.job_id())).await?;
+            let known = done.into_iter().map(|step| (step.name, Known::Done(step.result)));
+            Ok::<_, TaskError>(std::sync::Mutex::new(Steps(known.collect())))
+        });
+        lock(steps.await?).take(name)
+    }
+
+    fn forget(&self, name: &StepName) {
+        if let Some(steps) = self.attempt_steps().get() {
+            lock(steps).forget(name);
+        }
+    }
+
+    async fn keep<T: Serialize>(&self, name: StepName, given: &T) -> Result<(), TaskError> {
+        let result = serde_json::to_string(given).map_err(|error| {
+            TaskError::permanent(format!("what the step {name} gave is no JSON: {error}"))
+        })?;
+        if result.len() > STEP_BYTES_MAX {
+            return Err(TaskError::permanent(format!(
+                "what the step {name} gave has {} bytes, {STEP_BYTES_MAX} are allowed: keep it elsewhere, and give a reference to it",
+                result.len()
+            )));
+        }
+        let step = NewStep { key: self.key(), attempt: self.attempt(), at: self.env().now(), name, result };
+        let verdicts = self.again(|| self.store().keep_steps(self.worker_id(), vec![step.clone()])).await?;
+        match verdicts.as_slice() {
+            [Verdict::Accepted] => Ok(()),
+            // The job is somebody else's by now.
+            _ => Err(StopCause::Lost.into()),
+        }
+    }
+
+    /// Asks the store, again while it is out of order, until the handler is asked to stop.
+    async fn again<'a, T>(
+        &'a self,
+        ask: impl Fn() -> taskwright_store::Reply<'a, T>,
+    ) -> Result<T, TaskError> {
+        let mut delay = AGAIN_FIRST;
+        loop {
+            match ask().await {
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(job = %self.job_id(), %error, ?delay, "a step waits for the store");
+                    self.sleep(self.env().spread(delay, 0.2)).await?;
+                    delay = (delay * 2).min(AGAIN_LONGEST);
+                }
+                answer => return answer.map_err(|error: StoreError| TaskError::from(error)),
+            }
+        }
+    }
+}
+
+fn named(name: &str) -> Result<StepName, TaskError> {
+    StepName::new(name).map_err(|error| TaskError::permanent(error.to_string()))
+}
+
+fn read<T: DeserializeOwned>(name: &StepName, result: &str) -> Result<T, TaskError> {
+    serde_json::from_str(result).map_err(|error| {
+        TaskError::permanent(format!(
+            "what the step {name} gave in an earlier attempt is no {}: {error}; a step that gives something else needs another name",
+            std::any::type_name::<T>()
+        ))
+    })
+}

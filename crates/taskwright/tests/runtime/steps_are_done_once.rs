@@ -1,0 +1,179 @@
+//! A handler's steps are done once, wherever its worker dies and whatever fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwright::store::SharedStore;
+use taskwright::testing::{Call, When};
+use taskwright::{Context, MaxAttempts, State, TaskError};
+
+use crate::support::{Notes, handles, job, seconds, world};
+
+const STEPS: u32 = 30;
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+#[test]
+fn a_job_of_thirty_steps_that_is_killed_after_each_does_each_once() {
+    world(async |world| {
+        let (effects, kept) = (Notes::new(), Notes::new());
+        let (does, keeps) = (effects.clone(), kept.clone());
+        let run = move |ctx: Context| {
+            let (does, keeps) = (does.clone(), keeps.clone());
+            async move {
+                let mut sum = 0;
+                for n in 0..STEPS {
+                    let before = does.all().len();
+                    sum += ctx
+                        .step(&format!("step/{n}"), || async {
+                            does.add(n);
+                            Ok(n)
+                        })
+                        .await?;
+                    if does.all().len() > before {
+                        keeps.add(n);
+                        // Here its process dies.
+                        std::future::pending::<()>().await;
+                    }
+                }
+                Ok(sum)
+            }
+        };
+        let registry = || handles(run.clone());
+        let id = world.enqueue(job().max_attempts(MaxAttempts::Unlimited)).await;
+        for n in 0..STEPS as usize {
+            let dying: SharedStore = Arc::new(world.memory.handle());
+            let doomed = world.start(world.worker_on(dying, registry()));
+            kept.reach(n + 1).await;
+            drop(doomed);
+            world.reclaim_now();
+            world.sim.settle().await;
+        }
+        let heir = world.start(world.worker(registry()));
+        let job = world.over(id).await;
+        assert_eq!((job.view.state, job.view.attempt), (State::Completed, STEPS + 1));
+        assert_eq!(job.result.as_deref(), Some("435"), "the sum of what all steps gave");
+        assert_eq!(effects.all(), (0..STEPS).collect::<Vec<_>>());
+        heir.stop().await;
+    });
+}
+
+#[test]
+fn a_step_waits_for_a_store_that_is_out_of_order_and_is_done_once() {
+    for when in [When::Before, When::After] {
+        world(async |world| {
+            let effects = Notes::new();
+            let does = effects.clone();
+            world.faulty.fail(Call::KeepSteps, 1..=3, when);
+            let _worker = world.start(world.worker(handles(move |ctx: Context| {
+                let does = does.clone();
+                async move {
+                    let one = || async {
+                        does.add(());
+                        Ok(7)
+                    };
+                    ctx.step("one", one).await
+                }
+            })));
+            let id = world.enqueue(job()).await;
+            let job = world.over(id).await;
+            assert_eq!((job.result.as_deref(), job.view.attempt), (Some("7"), 1));
+            assert_eq!(effects.all().len(), 1);
+            assert_eq!(world.faulty.count(Call::KeepSteps), 4);
+        });
+    }
+}
+
+#[test]
+fn a_step_that_fails_is_tried_again_with_the_job_and_those_before_it_are_not() {
+    world(async |world| {
+        let calls = Notes::new();
+        let notes = calls.clone();
+        let _worker = world.start(world.worker(handles(move |ctx: Context| {
+            let notes = notes.clone();
+            async move {
+                let first = || async {
+                    notes.add("first");
+                    Ok("a".to_owned())
+                };
+                let a: String = ctx.step("first", first).await?;
+                let attempt = ctx.attempt();
+                let second = || async {
+                    notes.add("second");
+                    if attempt < 3 { Err(TaskError::retry("not yet")) } else { Ok(a + "b") }
+                };
+                ctx.step("second", second).await
+            }
+        })));
+        let id = world.enqueue(job()).await;
+        assert_eq!(world.over(id).await.result.as_deref(), Some("\"ab\""));
+        assert_eq!(calls.all(), ["first", "second", "second", "second"]);
+    });
+}
+
+#[test]
+fn a_durable_sleep_outlives_the_worker_and_costs_no_attempt() {
+    world(async |world| {
+        let calls = Notes::new();
+        let notes = calls.clone();
+        let run = move |ctx: Context| {
+            let notes = notes.clone();
+            async move {
+                notes.add((ctx.env().monotonic_us() / 1_000_000, ctx.attempt()));
+                ctx.durable_sleep("night", DAY).await?;
+                ctx.durable_sleep("moment", Duration::from_millis(500)).await?;
+                Ok(ctx.env().monotonic_us() / 1_000)
+            }
+        };
+        let first = world.start(world.worker(handles(run.clone())));
+        let id = world.enqueue(job()).await;
+        calls.reach(1).await;
+        world.sim.settle().await;
+        assert_eq!(world.job(id).await.view.state, State::Scheduled);
+        first.stop().await;
+        world.sim.advance(seconds(3_600)).await;
+        let heir = world.start(world.worker(handles(run)));
+        let job = world.over(id).await;
+        let day = DAY.as_secs();
+        assert_eq!(calls.all(), [(0, 1), (day, 1)]);
+        assert_eq!(job.result, Some((day * 1_000 + 500).to_string()));
+        heir.stop().await;
+    });
+}
+
+#[test]
+fn what_is_no_step_fails_the_job_and_says_why() {
+    world(async |world| {
+        let _worker = world.start(world.worker(handles(|ctx: Context| async move {
+            let ok = || async { Ok(1) };
+            match ctx.args::<u8>()? {
+                0 => {
+                    ctx.step("same", ok).await?;
+                    ctx.step("same", ok).await?;
+                }
+                1 => drop(ctx.step("", ok).await?),
+                2 => {
+                    ctx.step("large", || async { Ok("x".repeat(2 << 20)) }).await?;
+                }
+                _ if ctx.attempt() == 1 => {
+                    ctx.step("number", ok).await?;
+                    return Err(TaskError::retry("again"));
+                }
+                _ => drop(ctx.step("number", || async { Ok("text".to_owned()) }).await?),
+            }
+            Ok(())
+        })));
+        let expected = [
+            "the step same is there twice: give each a name of its own, also in a loop, such as same/1",
+            "the step",
+            "what the step large gave has 2097154 bytes, 1048576 are allowed",
+            "what the step number gave in an earlier attempt is no alloc::string::String",
+        ];
+        for (case, expected) in expected.iter().enumerate() {
+            let id = world.enqueue(job().args(&case).unwrap()).await;
+            let job = world.over(id).await;
+            assert_eq!(job.view.state, State::Failed);
+            let error = job.view.error.unwrap();
+            assert!(error.contains(expected), "{error}");
+        }
+    });
+}
