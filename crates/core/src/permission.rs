@@ -59,6 +59,7 @@ permissions! {
     JobsCancel "jobs.cancel" Namespaced [None None Own All] "Cancel jobs (see the cancel policy below)";
     JobsChange "jobs.change" Namespaced [None None Own All] "Retry, run now, delay, reprioritise and free jobs";
     JobsDelete "jobs.delete" Namespaced [None None None All] "Remove jobs that are over, with their history";
+    TasksView "tasks.view" Anywhere [None All All All] "See which tasks are known, and how their jobs are run";
     QueuesView "queues.view" Namespaced [None All All All] "Look at queues";
     QueuesChange "queues.change" Namespaced [None None None All] "Pause, resume and purge queues";
     SchedulesView "schedules.view" Namespaced [None All All All] "Look at schedules";

@@ -84,6 +84,23 @@ pub(crate) fn kinds<'a>(app: &'a App, config: &'a Config) -> BTreeSet<&'a str> {
     own.chain(configured).chain(crate::config::task::BUILT_IN_KINDS).collect()
 }
 
+/// The same for a server that told which it knows.
+///
+/// # Errors
+///
+/// When it knows no such kind; the nearest one is named.
+pub(crate) fn check_kind_there(known: &Config, kind: &str, server: &str) -> Result<(), Error> {
+    if known.tasks.contains_key(kind) {
+        return Ok(());
+    }
+    let fix = match nearest(kind, known.tasks.keys().map(String::as_str)) {
+        Some(meant) => format!("write `{meant}`, or pass --any-kind if another program runs it"),
+        None => "pass --any-kind if another program runs it".to_owned(),
+    };
+    let kind = taskwright_core::name::shown(kind);
+    Err(Error::usage(format!("the kind {kind:?} is not known"), format!("{server} knows no such task"), fix))
+}
+
 /// Checks that somebody can run jobs of this kind. `pass` is how to say that another program runs it.
 ///
 /// # Errors

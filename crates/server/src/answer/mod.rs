@@ -15,6 +15,7 @@ pub(crate) mod queue;
 pub(crate) mod schedule;
 pub(crate) mod stats;
 pub(crate) mod step;
+pub(crate) mod task;
 pub(crate) mod webhook;
 pub(crate) mod worker;
 

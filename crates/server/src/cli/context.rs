@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use http::Method;
 use taskwright_core::{Actor, Namespace, Timestamp};
 use taskwright_store::{Namespaces, Store};
 
 use super::Typed;
 use super::deed::Deed;
 use crate::App;
+use crate::answer::principal::WhoAmI;
+use crate::answer::task::Known;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::error::{Error, nearest};
 use crate::output::Output;
 use crate::profile::{self, Profile, Profiles};
-use crate::remote::{Remote, RemoteStore};
+use crate::remote::{NO_BODY, NOTHING, Remote, RemoteStore};
 use crate::store_url::{self, StoreUrl};
 use taskwright::{Client, Env};
 
@@ -63,6 +66,11 @@ impl Given {
     /// store that was named, and then the profile in use.
     fn server(&self) -> Result<Option<Asked>, Error> {
         let is_typed = self.typed.server || self.typed.profile;
+        if self.typed.store && is_typed && !self.asks_none {
+            let flag = if self.typed.server { "--server" } else { "--profile" };
+            let why = "one asks the store itself, the other a server in its place";
+            return Err(Error::usage(format!("--store together with {flag}"), why, "pass one of the two"));
+        }
         if self.typed.store && !is_typed {
             return Ok(None);
         }
@@ -131,6 +139,10 @@ pub(crate) struct Context {
     pub(crate) env: Env,
     input: Mutex<Box<dyn BufRead + Send>>,
     store: OnceLock<Arc<dyn Store>>,
+    /// The namespace that whoever asks a server means who has one alone.
+    home: OnceLock<Namespace>,
+    /// What jobs get that do not say it, where a server knows that.
+    tasks: OnceLock<Config>,
     /// What the command does: whatever it changes in the store is told in the audit.
     deed: Option<Deed>,
     runtime: tokio::runtime::Runtime,
@@ -184,6 +196,8 @@ impl Context {
             env,
             input: Mutex::new(input),
             store,
+            home: OnceLock::new(),
+            tasks: OnceLock::new(),
             deed,
             runtime,
         })
@@ -274,7 +288,41 @@ impl Context {
 
     /// The namespace of what is stored or changed by name.
     pub(crate) fn namespace_or_default(&self) -> Namespace {
-        self.namespace.clone().unwrap_or_default()
+        self.namespace.as_ref().or(self.home.get()).cloned().unwrap_or_default()
+    }
+
+    /// Finds out which namespace is meant by who names none and asks a server: the one in which they have a role, if there is one
+    /// alone. Whatever stands in the way is told by what is asked for next.
+    pub(super) async fn find_home(&self) {
+        let Some(server) = self.server.as_ref().filter(|_| self.namespace.is_none()) else { return };
+        let who: Result<Option<WhoAmI>, _> =
+            server.ask(Method::GET, "/api/v1/whoami", None, &NOTHING, NO_BODY, &[]).await;
+        if let Ok(Some(who)) = who
+            && !who.superuser
+            && let [only] = who.roles.keys().collect::<Vec<_>>()[..]
+        {
+            // It is found once.
+            let _ = self.home.set(only.clone());
+        }
+    }
+
+    /// Finds out which tasks the server knows that is asked, so that jobs are stored by its settings and not by a file here.
+    ///
+    /// # Errors
+    ///
+    /// When it does not tell.
+    pub(crate) async fn find_tasks(&self) -> Result<(), Error> {
+        let Some(server) = &self.server else { return Ok(()) };
+        let known: Vec<Known> = server.items("/api/v1/tasks", None).await?;
+        let tasks = known.into_iter().filter_map(Known::into_config).collect();
+        // It is asked once.
+        let _ = self.tasks.set(Config { tasks, ..Config::default() });
+        Ok(())
+    }
+
+    /// What jobs get that do not say it: from the config file here, or from the server that is asked.
+    pub(crate) fn task_config(&self) -> &Config {
+        self.tasks.get().unwrap_or(&self.config)
     }
 
     /// Checks that somebody can run jobs of this kind.
@@ -283,7 +331,10 @@ impl Context {
     ///
     /// When neither the program, the config file nor the binary knows it; the nearest kind is named.
     pub(crate) fn check_kind(&self, kind: &str) -> Result<(), Error> {
-        crate::submit::check_kind(&self.app, &self.config, kind, "--any-kind")
+        match &self.server {
+            Some(server) => crate::submit::check_kind_there(self.task_config(), kind, server.url()),
+            None => crate::submit::check_kind(&self.app, &self.config, kind, "--any-kind"),
+        }
     }
 
     /// Warns of schedules in the config file whose task nobody here runs: their jobs would wait. Another program may run

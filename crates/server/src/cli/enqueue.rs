@@ -110,6 +110,7 @@ struct JobFlags {
 
 impl Enqueue {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        context.find_tasks().await?;
         if let Some(kind) = &self.kind {
             check_kind(context, kind, self.any_kind)?;
         }
@@ -188,7 +189,7 @@ impl Defaults<'_> {
             unique: self.unique.clone(),
         };
         let (id, namespace) = (self.context.env.job_id(), self.context.namespace_or_default());
-        asked.job(&self.context.config, id, namespace, kind, args)
+        asked.job(self.context.task_config(), id, namespace, kind, args)
     }
 }
 

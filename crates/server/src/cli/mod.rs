@@ -269,6 +269,9 @@ impl Verb {
                 "pass --namespace once",
             ));
         }
+        if context.server().is_some() {
+            context.block_on(context.find_home());
+        }
         match self {
             Self::Up(verb) => crate::daemon::up(context, &verb),
             Self::Serve(verb) => crate::daemon::serve(context, &verb),

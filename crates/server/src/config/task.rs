@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::schedule::JobSettings;
 
 /// A command task: what runs, and how.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct TaskConfig {
     /// The program: a path, or a name that is looked up in `PATH`.
     pub command: String,

@@ -47,6 +47,8 @@ impl Hosts {
 pub(crate) fn of_request(parts: &Parts) -> Option<String> {
     let mut named = parts.headers.get_all(HOST).iter();
     match (named.next(), named.next(), parts.uri.authority()) {
+        // A target with another host than the header says is for nobody.
+        (Some(host), None, Some(authority)) if host.as_bytes() != authority.as_str().as_bytes() => None,
         (Some(host), None, _) => host.to_str().ok().map(str::to_owned),
         // HTTP/2 says it in the target.
         (None, _, Some(authority)) => Some(authority.as_str().to_owned()),

@@ -633,6 +633,33 @@ impl<P, Q, B> Call<P, Q, B> {
         policies: &mut std::collections::HashMap<Namespace, CancelPolicy>,
     ) -> Result<bool, Problem> {
         let Some(permission) = self.permission else { return Ok(true) };
+        self.may_do(permission, namespace, owner, policies).await
+    }
+
+    /// That they may do what another permission is for, which this does as well: emptying a queue cancels jobs.
+    ///
+    /// # Errors
+    ///
+    /// When they may not; when the store is out of order.
+    pub(crate) async fn check(
+        &self,
+        permission: Permission,
+        namespace: &Namespace,
+        owner: Option<&Owner>,
+    ) -> Result<(), Problem> {
+        match self.may_do(permission, namespace, owner, &mut std::collections::HashMap::new()).await? {
+            true => Ok(()),
+            false => Err(Problem::forbidden(permission.as_str())),
+        }
+    }
+
+    async fn may_do(
+        &self,
+        permission: Permission,
+        namespace: &Namespace,
+        owner: Option<&Owner>,
+        policies: &mut std::collections::HashMap<Namespace, CancelPolicy>,
+    ) -> Result<bool, Problem> {
         let policy = match (permission, policies.get(namespace)) {
             (Permission::JobsCancel, None) if !self.caller.is_superuser() => {
                 let policy = self.store().cancel_policy(namespace.clone()).await?;

@@ -8,7 +8,7 @@ use taskwright_store::Store;
 use taskwright_store::memory::MemoryStore;
 use tokio::sync::oneshot;
 
-use crate::config::Listen;
+use crate::config::{Config, Listen};
 use crate::http::{Limits, Server};
 use crate::output::Terminal;
 use crate::{App, Exit, Io};
@@ -23,6 +23,11 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    /// One whose server has this config file.
+    fn with(config: Config) -> Self {
         let store = MemoryStore::new();
         let served = store.handle();
         let (stop, stopped) = oneshot::channel();
@@ -33,7 +38,8 @@ impl Site {
                 let server = Server::bind("127.0.0.1:0".parse::<Listen>().unwrap()).await.unwrap().unwrap();
                 tell.send(server.url()).unwrap();
                 let user = crate::http::tests::local_user(&crate::cli::local_actor());
-                let made = crate::http::tests::made(&served, &Env::system(), user, Limits::default());
+                let mut made = crate::http::tests::made(&served, &Env::system(), user, Limits::default());
+                made.config = config;
                 let running = server.run(made);
                 // Dropping the other end is as good as saying so.
                 let _ = stopped.await;
@@ -156,7 +162,6 @@ const SCRIPT: &[&str] = &[
     "enqueue mail --any-kind --unique k",
     "enqueue report --any-kind --hold --at-most-once",
     "enqueue exec -- echo hello",
-    "enqueue mail",
     "queues pause outbox other",
     "queues pause outbox --json",
     "queues resume other",
@@ -420,4 +425,56 @@ fn what_needs_the_store_itself_is_refused_and_a_server_that_is_not_there_is_told
     }
     let open = run(&["--server", "http://example.org", "--token", "t", "jobs", "list"], None);
     assert!(open.err.contains("for everybody to read"), "{}", open.err);
+}
+
+#[test]
+fn jobs_are_stored_by_the_tasks_of_the_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("taskwright.toml");
+    let text = "[tasks.mail]\ncommand = \"true\"\nqueue = \"outbox\"\npriority = \"high\"\nmax_attempts = 2\nbackoff = \"fixed:5s\"\ntimeout = \"90s\"\n";
+    std::fs::write(&file, text).unwrap();
+    let site = Site::with(Config::load(&file).unwrap());
+    let lines = directory.path().join("jobs.ndjson");
+    std::fs::write(&lines, "{\"kind\": \"mail\"}\n{\"kind\": \"mail\", \"queue\": \"mine\"}\n").unwrap();
+    let settings = |id: &str| {
+        let shown: serde_json::Value =
+            serde_json::from_str(&site.over_http(&["jobs", "show", id, "--json"]).out).unwrap();
+        let of = |field: &str| shown[field].to_string();
+        ["queue", "priority", "max_attempts", "backoff", "timeout_us"].map(of)
+    };
+    let of_task = ["\"outbox\"", "1500", "\"2\"", "\"fixed:5000000us\"", "90000000"];
+    let stored = site.over_http(&["enqueue", "mail"]);
+    assert_eq!(stored.exit, Exit::Ok, "{}", stored.err);
+    assert_eq!(settings(stored.out.trim()), of_task);
+    // What is said goes before it, on a line and in a file.
+    let said = site.over_http(&["enqueue", "mail", "--queue", "mine", "--max-attempts", "7"]);
+    assert_eq!(settings(said.out.trim())[..3], ["\"mine\"", "1500", "\"7\""]);
+    let from_file = ids(&site.over_http(&["enqueue", "--from-file", lines.to_str().unwrap()]).out);
+    assert_eq!(settings(&from_file[0]), of_task);
+    assert_eq!(settings(&from_file[1])[..2], ["\"mine\"", "1500"]);
+    // And of a schedule, which the API fills in itself, too.
+    let added =
+        site.over_http(&["schedules", "add", "s", "--every", "1h", "--task", "mail", "--queue", "default"]);
+    assert_eq!(added.exit, Exit::Ok, "{}", added.err);
+    let fired = site.over_http(&["schedules", "fire", "s", "--json"]);
+    let fired = ids(&fired.out);
+    assert_eq!(settings(&fired[0])[..3], ["\"default\"", "1500", "\"2\""], "the queue was said");
+    for words in [vec!["enqueue", "mial"], vec!["bulk", "create", "--kind", "mial", "--size", "3"]] {
+        let refused = site.over_http(&words);
+        assert_eq!(refused.exit, Exit::Usage, "{}", refused.err);
+        assert!(
+            refused.err.contains("knows no such task") && refused.err.contains("write `mail`"),
+            "{}",
+            refused.err
+        );
+    }
+    assert_eq!(site.over_http(&["enqueue", "mial", "--any-kind"]).exit, Exit::Ok);
+}
+
+#[test]
+fn a_server_and_a_store_are_not_named_together() {
+    let site = Site::new();
+    let ran = site.over_http(&["--store", "sqlite:x.db", "jobs", "list"]);
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(ran.err.contains("--store together with --server"), "{}", ran.err);
 }

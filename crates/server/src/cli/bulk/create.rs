@@ -68,6 +68,7 @@ pub(super) struct Create {
 
 impl Create {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        context.find_tasks().await?;
         let (kind, params) = self.params(context)?;
         if let Some(server) = context.server() {
             return self.ask(context, server, &kind, params).await;
@@ -130,7 +131,7 @@ impl Create {
         let mut params = Map::from_iter([("kind".to_owned(), Value::from(kind))]);
         if let Some(args) = json_of(context, "--args", self.args.as_deref(), ARGS_BYTES_MAX)? {
             // A placeholder is a text in a text: what could not run with it could not run with what fills it.
-            crate::submit::check_args(&context.config, &checked, &JobArgs::of(&args)?)?;
+            crate::submit::check_args(context.task_config(), &checked, &JobArgs::of(&args)?)?;
             params.insert("args".to_owned(), args);
         }
         if let Some(most) = self.max_attempts {

@@ -68,6 +68,7 @@ impl Wait {
             match waiting.next().await? {
                 Waited::Ended(jobs) => {
                     for job in jobs {
+                        read(context, job.id).await?;
                         exit = look::worse(exit, look::exit(job.state));
                         tell(context, &job)?;
                     }
@@ -148,4 +149,12 @@ impl Open {
         self.ids = seen.open.iter().map(|job| job.id).collect();
         Ok(seen)
     }
+}
+
+/// Reads a job that is over from a server, which notes that its owner has: what is waited for is looked at in listings, which are no reading.
+pub(super) async fn read(context: &Context, id: JobId) -> Result<(), Error> {
+    if context.server().is_some() {
+        context.store().await?.job(id).await?;
+    }
+    Ok(())
 }

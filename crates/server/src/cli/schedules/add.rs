@@ -123,6 +123,7 @@ fn note_takeover(context: &Context, name: &ScheduleName, origin: &Origin) {
 
 impl Add {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
+        context.find_tasks().await?;
         let schedule = self.schedule(context)?;
         let schedules = context.client_or_new().await?.schedules();
         let before = schedules.get(&schedule.namespace, &schedule.name).await?;
@@ -168,7 +169,7 @@ impl Add {
         let (policies, job) = (&self.policies, &self.job);
         let mut triggers = self.triggers.read()?;
         coalesce(&mut triggers, policies.coalesce)?;
-        let task = context.config.tasks.get(kind.as_str());
+        let task = context.task_config().tasks.get(kind.as_str());
         check_args(kind.as_str(), &args, task)
             .map_err(|error| error.with_fix("give what it lacks with --args JSON"))?;
         let mut builder = Schedule::builder(self.name.clone(), kind)

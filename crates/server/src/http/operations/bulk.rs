@@ -232,6 +232,7 @@ async fn cancel(call: Call<Named, Nothing, Why>) -> Result<Json<Changed>, Proble
     let (call, why) = call.split();
     let reason = super::reason(why.reason)?;
     let view = found(&call).await?;
+    call.check(P::JobsCancel, &view.parent.namespace, view.parent.owner.as_ref()).await?;
     let id = view.parent.id;
     Ok(Json(Changed { changed: changing(&call, &view).cancel(id, call.actor(), reason).await?, id }))
 }

@@ -16,6 +16,7 @@ mod steps;
 mod stored;
 mod stream;
 mod system;
+mod tasks;
 mod tokens;
 mod users;
 mod webhooks;
@@ -44,6 +45,7 @@ pub(crate) fn table() -> Vec<Operation> {
         steps::operations(),
         changes::operations(),
         stream::operations(),
+        tasks::operations(),
         queues::operations(),
         schedules::operations(),
         events::operations(),

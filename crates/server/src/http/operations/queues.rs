@@ -93,6 +93,8 @@ struct Most {
 
 async fn purge(call: Call<Named, Nothing, Most>) -> Result<Json<Purged>, Problem> {
     let queue = call.path.queue.clone();
+    // It cancels what waits there, whoever submitted it.
+    call.check(P::JobsCancel, &call.namespace_or_default(), None).await?;
     let mut left = call.body.limit.unwrap_or(usize::MAX);
     let mut cancelled = 0;
     while left > 0 {

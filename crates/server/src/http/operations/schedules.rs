@@ -12,6 +12,7 @@ use taskwright_store::ScheduleKey;
 
 use super::page_size;
 use crate::answer::schedule::{Due, FIRINGS, Fired, Listed, Made, Registered, Removed, Switched, Whole};
+use crate::config::TaskConfig;
 use crate::http::cursor;
 use crate::http::operation::{Access, Call, Nothing, Operation};
 use crate::http::problem::Problem;
@@ -196,8 +197,59 @@ struct Manner {
     any_kind: bool,
 }
 
-async fn put(call: Call<Nothing, Manner, Schedule>) -> Result<Created<Registered>, Problem> {
-    let (call, mut schedule) = call.split();
+/// A schedule, and what of its jobs was said: the rest comes from their task.
+struct Registration {
+    schedule: Schedule,
+    says_queue: bool,
+    says_priority: bool,
+}
+
+impl<'de> Deserialize<'de> for Registration {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let (says_queue, says_priority) = (value.get("queue").is_some(), value.get("priority").is_some());
+        let schedule = serde_json::from_value(value).map_err(serde::de::Error::custom)?;
+        Ok(Self { schedule, says_queue, says_priority })
+    }
+}
+
+impl JsonSchema for Registration {
+    fn inline_schema() -> bool {
+        Schedule::inline_schema()
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Schedule::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Schedule::json_schema(generator)
+    }
+}
+
+impl Registration {
+    /// The schedule, with what `[tasks.NAME]` says of its jobs for what was not said.
+    fn by(self, task: Option<&TaskConfig>) -> Schedule {
+        let Self { mut schedule, says_queue, says_priority } = self;
+        let Some(task) = task else { return schedule };
+        if let Some(queue) = task.queue.as_ref().filter(|_| !says_queue) {
+            schedule.queue.clone_from(queue);
+        }
+        if let Some(priority) = task.priority.filter(|_| !says_priority) {
+            schedule.priority = priority;
+        }
+        schedule.max_attempts = schedule.max_attempts.or(task.max_attempts);
+        schedule.backoff = schedule.backoff.or(task.backoff);
+        schedule.timeout = schedule.timeout.or(task.timeout);
+        schedule
+    }
+}
+
+async fn put(call: Call<Nothing, Manner, Registration>) -> Result<Created<Registered>, Problem> {
+    let (call, registration) = call.split();
+    let config = call.api.config();
+    let kind = registration.schedule.kind.as_str().to_owned();
+    let mut schedule = registration.by(config.tasks.get(&kind));
     let namespace = call.namespace_or_default();
     if schedule.namespace != namespace && schedule.namespace != taskwright_core::Namespace::default() {
         let why = format!("it is another than that of the request, {namespace}");

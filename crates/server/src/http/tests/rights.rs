@@ -262,6 +262,23 @@ async fn a_cancel_policy_holds_over_http() {
         for (token, (told, status)) in [&member, &other, &admin, &guarded.root].into_iter().zip(answers) {
             assert_eq!(cancel(token).await, (told.to_owned(), status), "{policy}");
         }
+        // What cancels many at once is held to it, too.
+        let purge = async |token: &str| {
+            let body = Some(json!({ "kind": "mail" }));
+            guarded.call(&member, Method::POST, "/api/v1/jobs", body).await.good();
+            guarded
+                .call(token, Method::POST, "/api/v1/queues/default/purge", Some(json!({})))
+                .await
+                .status
+                .as_u16()
+        };
+        let may_admin = if policy == "superuser" { 403 } else { 200 };
+        assert_eq!((purge(&admin).await, purge(&guarded.root).await), (may_admin, 200), "{policy}");
+        let bulk = json!({ "type": "count", "params": { "kind": "mail", "size": 3 } });
+        let bulk = guarded.call(&member, Method::POST, "/api/v1/bulk", Some(bulk)).await.good()["id"].clone();
+        let path = format!("/api/v1/bulk/{}/cancel", bulk.as_str().unwrap());
+        let ended = guarded.call(&member, Method::POST, &path, Some(json!({}))).await.status.as_u16();
+        assert_eq!(ended, if policy == "owner" { 200 } else { 403 }, "{policy}");
     }
 }
 
