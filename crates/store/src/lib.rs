@@ -43,6 +43,7 @@ mod presence;
 mod query;
 mod rollup;
 mod schedule;
+mod service;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod seal;
 mod source;
@@ -98,6 +99,7 @@ pub use schedule::{
     Definition, DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Previous, ScheduleKey,
     ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
 };
+pub use service::{ProcessPlace, ServiceRecord, ServiceStore, ServiceView};
 pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
 pub use submitter::{Comment, RequestKey, Requested, SubmitterStore};
 pub use sweep::{LostWorker, Promoted, Reclaimed};
@@ -138,6 +140,7 @@ pub trait Store:
     + SubmitterStore
     + MoveStore
     + AttachmentStore
+    + ServiceStore
 {
     /// The same store for what is done on behalf of somebody: each call that changes something leaves an entry of the audit in its
     /// transaction, and one that changes nothing leaves none. For what people ask for; not for workers and duties.

@@ -90,6 +90,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 3,
         sql: include_str!("migrations/0016_attachments.sql"),
     },
+    Migration {
+        version: 17,
+        name: "services",
+        usable_from: 3,
+        sql: include_str!("migrations/0017_services.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

@@ -74,6 +74,12 @@ const MIGRATIONS: &[Migration] = &[
         usable_from: 1,
         sql: include_str!("migrations/0013_attachments.sql"),
     },
+    Migration {
+        version: 14,
+        name: "services",
+        usable_from: 1,
+        sql: include_str!("migrations/0014_services.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.
