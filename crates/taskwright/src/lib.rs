@@ -65,7 +65,9 @@ mod job;
 mod outbox;
 pub mod process;
 mod registry;
+pub mod report;
 pub mod schedule;
+pub mod service;
 pub mod source;
 pub mod supervisor;
 mod task;
@@ -95,6 +97,8 @@ pub use self::event::Event;
 pub use self::handler::{Handler, HandlerFuture};
 pub use self::job::Job;
 pub use self::registry::{Registry, TaskOptions};
+pub use self::report::{Report, Reporter, Reports};
+pub use self::service::{Service, Services};
 pub use self::task::{Task, TaskError};
 pub use self::worker::{Recycled, Summary, Worker};
 

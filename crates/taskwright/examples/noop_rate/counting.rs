@@ -7,7 +7,7 @@ use std::time::Duration;
 use taskwright::core::audit::{Behalf, Entry, Link};
 use taskwright::core::token::SecretHash;
 use taskwright::core::{
-    Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, ScheduleName, State,
+    Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, ProcessId, ScheduleName, State,
     TokenId, TokenName, Topic, UserName, Verdict,
 };
 use taskwright::store::{
@@ -17,10 +17,10 @@ use taskwright::store::{
     Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite,
     HistoryStore, IdentityStore, ItemsEnded, JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening,
     ListeningGenerator, LogChunk, LogEntry, LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent,
-    NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport,
+    NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProcessPlace, ProgressReport,
     Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet,
     RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore,
-    ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
+    ScheduleWrite, Seen, ServiceRecord, ServiceStore, ServiceView, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
     SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk, StoredEvent,
     StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook,
     SubmitterStore, TableRows, TakeGenerators, TakenGenerators, UserWrite, WebhookStore, WebhookWrite,
@@ -460,6 +460,20 @@ impl AttachmentStore for CountingStore {
 
     fn attachment_piece(&self, _: JobId, _: AttachmentName, _: u32) -> Reply<'_, Option<Vec<u8>>> {
         reply(None)
+    }
+}
+
+impl ServiceStore for CountingStore {
+    fn tell_services(&self, _: Timestamp, _: ProcessPlace, _: Vec<ServiceRecord>) -> Reply<'_, ()> {
+        reply(())
+    }
+
+    fn forget_services(&self, _: ProcessId) -> Reply<'_, ()> {
+        reply(())
+    }
+
+    fn services(&self, _: Timestamp) -> Reply<'_, Vec<ServiceView>> {
+        reply(Vec::new())
     }
 }
 

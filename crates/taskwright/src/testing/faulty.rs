@@ -9,7 +9,7 @@ use taskwright_core::audit::{Behalf, Entry, Link};
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
     Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace,
-    NewJob, Owner, QueueName, ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName, Verdict,
+    NewJob, Owner, ProcessId, QueueName, ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName, Verdict,
     WorkerId,
 };
 use taskwright_store::{
@@ -19,10 +19,10 @@ use taskwright_store::{
     Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore,
     IdentityStore, ItemsEnded, JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator,
     LogChunk, LogEntry, LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent, NewGenerator, NewSession,
-    NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted, QueueView,
+    NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProcessPlace, ProgressReport, Promoted, QueueView,
     ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet, RollUpFilter, RollUpPage,
     RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen,
-    SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView,
+    ServiceRecord, ServiceStore, ServiceView, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView,
     Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule,
     StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators,
     TakenGenerators, Takers, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
@@ -71,6 +71,8 @@ pub enum Call {
     TouchToken,
     TouchSession,
     SealAudit,
+    TellServices,
+    ForgetServices,
 }
 
 /// When a call fails.
@@ -580,6 +582,20 @@ impl AttachmentStore for FaultyStore {
 
     fn attachment_piece(&self, job: JobId, name: AttachmentName, number: u32) -> Reply<'_, Option<Vec<u8>>> {
         self.store.attachment_piece(job, name, number)
+    }
+}
+
+impl ServiceStore for FaultyStore {
+    fn tell_services(&self, now: Timestamp, process: ProcessPlace, services: Vec<ServiceRecord>) -> Reply<'_, ()> {
+        self.run(Call::TellServices, move || self.store.tell_services(now, process, services))
+    }
+
+    fn forget_services(&self, process: ProcessId) -> Reply<'_, ()> {
+        self.run(Call::ForgetServices, move || self.store.forget_services(process))
+    }
+
+    fn services(&self, now: Timestamp) -> Reply<'_, Vec<ServiceView>> {
+        self.store.services(now)
     }
 }
 
