@@ -35,6 +35,7 @@ mod profiles;
 mod queues;
 mod schedules;
 mod select;
+mod services;
 pub(crate) mod serve;
 mod sources;
 mod stats;
@@ -159,6 +160,8 @@ enum Verb {
     Events(events::Events),
     /// Look at workers, quiet and stop them
     Workers(workers::Workers),
+    /// Look at the services of processes
+    Services(services::Services),
     /// Make, list and revoke API tokens
     Tokens(tokens::Tokens),
     /// Add, list, change and remove users
@@ -290,6 +293,7 @@ impl Verb {
             Self::Webhooks(noun) => context.block_on(noun.run(context)),
             Self::Events(noun) => context.block_on(noun.run(context)),
             Self::Workers(noun) => context.block_on(noun.run(context)),
+            Self::Services(noun) => context.block_on(noun.run(context)),
             Self::Tokens(noun) => context.block_on(noun.run(context)),
             Self::Users(noun) => context.block_on(noun.run(context)),
             Self::Audit(noun) => context.block_on(noun.run(context)),

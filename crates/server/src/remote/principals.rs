@@ -8,7 +8,7 @@ use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::permission::CancelPolicy;
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
-    Actor, Attachment, AttachmentName, Grants, JobId, Namespace, NewJob, Owner, Timestamp, TokenId,
+    Actor, Attachment, AttachmentName, Grants, JobId, Namespace, NewJob, Owner, ProcessId, Timestamp, TokenId,
     TokenName, UserName,
 };
 use taskwright_store::*;
@@ -43,6 +43,17 @@ impl AttachmentStore for RemoteStore {
             let part = AttachmentPart { piece: Some(number) };
             self.remote.text(Method::GET, &path, None, &part, NO_BODY, &[]).await
         })
+    }
+}
+
+impl ServiceStore for RemoteStore {
+    refused! {
+        tell_services(now: Timestamp, process: ProcessPlace, services: Vec<ServiceRecord>) -> ();
+        forget_services(process: ProcessId) -> ();
+    }
+
+    fn services(&self, _: Timestamp) -> Reply<'_, Vec<ServiceView>> {
+        Box::pin(async move { Ok(items(self.get("/api/v1/services", None, &NOTHING).await?)) })
     }
 }
 
