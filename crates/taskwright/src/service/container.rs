@@ -164,9 +164,17 @@ impl Container {
             return Stopped::Asked;
         }
         let mut board = self.shared.board.subscribe();
-        let board = board.wait_for(|board| board.life != life || board.stopped.is_some()).await;
-        // Another life began: this one has ended, and nobody knows how any more.
-        board.ok().and_then(|board| board.stopped).unwrap_or(Stopped::InTime)
+        let order = board.borrow().stop;
+        // The keeper answers by then, unless the service blocks the thread on which the keeper was to go on.
+        let by_us = order.map_or(0, |order| order.by_us.saturating_add(micros(keeper::ABORT_MAX * 2)));
+        tokio::select! {
+            biased;
+            board = board.wait_for(|board| board.life != life || board.stopped.is_some()) => {
+                // Another life began: this one has ended, and nobody knows how any more.
+                board.ok().and_then(|board| board.stopped).unwrap_or(Stopped::InTime)
+            }
+            () = self.shared.env.sleep_until_us(by_us) => Stopped::No,
+        }
     }
 
     /// Waits until nothing of it runs, and nothing will unless somebody starts it; says how it is then.

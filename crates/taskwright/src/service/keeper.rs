@@ -17,7 +17,7 @@ use crate::report::{Failure, PanicReport, ServiceReport, ServiceStep, Who};
 use crate::worker::panic::{Panic, guarded};
 
 /// How long a task that was aborted may take to be gone, before it is taken for one that blocks its thread: 500 ms.
-const ABORT_MAX: Duration = Duration::from_millis(500);
+pub(super) const ABORT_MAX: Duration = Duration::from_millis(500);
 
 /// How a run of a service ended.
 enum End {
