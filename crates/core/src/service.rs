@@ -295,15 +295,24 @@ mod tests {
         let fixed = Backoff::Fixed { delay: Duration::from_secs(4) };
         let after = |policy: Restart, failed| policy.after(failed, 1, 0.5).map(|delay| delay.as_secs());
         assert_eq!((after(Restart::Never, true), after(Restart::Never, false)), (None, None));
-        assert_eq!((after(Restart::OnFailure(fixed), true), after(Restart::OnFailure(fixed), false)), (Some(4), None));
-        assert_eq!((after(Restart::Always(fixed), true), after(Restart::Always(fixed), false)), (Some(4), Some(4)));
+        assert_eq!(
+            (after(Restart::OnFailure(fixed), true), after(Restart::OnFailure(fixed), false)),
+            (Some(4), None)
+        );
+        assert_eq!(
+            (after(Restart::Always(fixed), true), after(Restart::Always(fixed), false)),
+            (Some(4), Some(4))
+        );
     }
 
     #[test]
     fn a_service_that_ran_for_long_begins_its_back_off_anew() {
         let short = Restart::STEADY_AFTER.checked_sub(Duration::from_micros(1)).unwrap();
         assert_eq!((Restart::count(0, short), Restart::count(7, short)), (1, 8));
-        assert_eq!((Restart::count(7, Restart::STEADY_AFTER), Restart::count(u32::MAX, short)), (1, u32::MAX));
+        assert_eq!(
+            (Restart::count(7, Restart::STEADY_AFTER), Restart::count(u32::MAX, short)),
+            (1, u32::MAX)
+        );
     }
 
     #[test]

@@ -43,9 +43,9 @@ mod presence;
 mod query;
 mod rollup;
 mod schedule;
-mod service;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod seal;
+mod service;
 mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

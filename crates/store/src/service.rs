@@ -23,7 +23,12 @@ pub trait ServiceStore: Send + Sync + 'static {
     /// processes that were not heard of for [a day](taskwright_core::limit::SERVICE_KEPT).
     ///
     /// At most [`SERVICES_MAX`], each of another name.
-    fn tell_services(&self, now: Timestamp, process: ProcessPlace, services: Vec<ServiceRecord>) -> Reply<'_, ()>;
+    fn tell_services(
+        &self,
+        now: Timestamp,
+        process: ProcessPlace,
+        services: Vec<ServiceRecord>,
+    ) -> Reply<'_, ()>;
 
     /// Forgets the services of a process that ends in good order.
     fn forget_services(&self, process: ProcessId) -> Reply<'_, ()>;
@@ -95,7 +100,12 @@ pub struct ServiceView {
 }
 
 impl ServiceView {
-    pub(crate) fn of(now: Timestamp, process: &ProcessPlace, seen_at: Timestamp, record: ServiceRecord) -> Self {
+    pub(crate) fn of(
+        now: Timestamp,
+        process: &ProcessPlace,
+        seen_at: Timestamp,
+        record: ServiceRecord,
+    ) -> Self {
         let ServiceRecord { name, state, since, restarts, restart_at, error, error_at } = record;
         Self {
             name,

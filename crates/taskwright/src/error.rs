@@ -83,7 +83,9 @@ impl Error {
             Inner::NoSuchGenerator(name) => format!("the generator {name}"),
             Inner::NoSuchWebhook(name) => format!("the webhook {name}"),
             Inner::NoSuchBulk(id) => format!("the bulk {id}"),
-            Inner::AlreadyStarted(name, _) | Inner::NotStarted(name, _) => format!("starting the service {name}"),
+            Inner::AlreadyStarted(name, _) | Inner::NotStarted(name, _) => {
+                format!("starting the service {name}")
+            }
             Inner::InTransaction(error) => error.what.to_owned(),
         }
     }

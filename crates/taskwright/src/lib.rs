@@ -106,3 +106,8 @@ pub use self::worker::{Recycled, Summary, Worker};
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/library.md")]
 mod guide {}
+
+/// The same of the page about services.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/services.md")]
+mod guide_to_services {}

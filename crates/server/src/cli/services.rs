@@ -49,7 +49,9 @@ async fn list(context: &Context) -> Result<Exit, Error> {
         return Ok(Exit::Ok);
     }
     if services.is_empty() {
-        context.output.note("no services: `taskwright up` has some, and so may programs that use the library");
+        context
+            .output
+            .note("no services: `taskwright up` has some, and so may programs that use the library");
         return Ok(Exit::Ok);
     }
     let mut table = Table::new(&[

@@ -8,8 +8,8 @@ use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::permission::CancelPolicy;
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
-    Actor, Attachment, AttachmentName, Grants, JobId, Namespace, NewJob, Owner, ProcessId, Timestamp, TokenId,
-    TokenName, UserName,
+    Actor, Attachment, AttachmentName, Grants, JobId, Namespace, NewJob, Owner, ProcessId, Timestamp,
+    TokenId, TokenName, UserName,
 };
 use taskwright_store::*;
 

@@ -16,7 +16,12 @@ pub(super) type Services = BTreeMap<(ProcessId, ServiceName), (ProcessPlace, Tim
 const FORGET_MAX: usize = 100;
 
 impl ServiceStore for MemoryStore {
-    fn tell_services(&self, now: Timestamp, process: ProcessPlace, services: Vec<ServiceRecord>) -> Reply<'_, ()> {
+    fn tell_services(
+        &self,
+        now: Timestamp,
+        process: ProcessPlace,
+        services: Vec<ServiceRecord>,
+    ) -> Reply<'_, ()> {
         self.act(|world| {
             let (process, services) = checked(process, services)?;
             let known = &mut world.services;

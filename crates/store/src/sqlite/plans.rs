@@ -10,8 +10,8 @@ use taskwright_core::{ArgsSearch, NewJob, State};
 use super::open::Options;
 use super::{
     SqliteStore, attachment, audit, bulk, change, claim, collect, completions, event, file, finish,
-    generator, held, history, identity, list, moves, place, query, rollup, schedule, service, source, submitter,
-    sweep, webhook, worker,
+    generator, held, history, identity, list, moves, place, query, rollup, schedule, service, source,
+    submitter, sweep, webhook, worker,
 };
 use crate::conformance::fixture::*;
 use crate::{ClaimedJob, Filter, Pattern};

@@ -12,7 +12,12 @@ use crate::error::Error;
 use crate::service::{ProcessPlace, ServiceRecord, ServiceStore, ServiceView, arranged, checked};
 
 impl ServiceStore for SqliteStore {
-    fn tell_services(&self, now: Timestamp, process: ProcessPlace, services: Vec<ServiceRecord>) -> Reply<'_, ()> {
+    fn tell_services(
+        &self,
+        now: Timestamp,
+        process: ProcessPlace,
+        services: Vec<ServiceRecord>,
+    ) -> Reply<'_, ()> {
         self.writer.write(move |session| {
             let (process, services) = checked(process, services)?;
             tell(session, now, &process, &services)
@@ -74,7 +79,8 @@ fn read_view(row: &Row<'_>, now: Timestamp) -> rusqlite::Result<Option<ServiceVi
     let Some(state) = ServiceState::from_code(row.get(4)?) else { return Ok(None) };
     let process =
         ProcessPlace { id: ProcessId::from_bytes(row.get(0)?), host: row.get(2)?, pid: row.get(3)? };
-    let moment = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
+    let moment =
+        |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
     let record = ServiceRecord {
         name: name(row, 1, ServiceName::new)?,
         state,

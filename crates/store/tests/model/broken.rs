@@ -7,8 +7,8 @@ use taskwright_core::audit::{Behalf, Entry, Link};
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
     Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace,
-    NewJob, Owner, ProcessId, QueueName, ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName, Verdict,
-    WorkerId,
+    NewJob, Owner, ProcessId, QueueName, ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName,
+    Verdict, WorkerId,
 };
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::*;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use taskwright::core::audit::{Behalf, Entry, Link};
 use taskwright::core::token::SecretHash;
 use taskwright::core::{
-    Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, ProcessId, ScheduleName, State,
-    TokenId, TokenName, Topic, UserName, Verdict,
+    Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, ProcessId, ScheduleName,
+    State, TokenId, TokenName, Topic, UserName, Verdict,
 };
 use taskwright::store::{
     Attached, AttachmentStore, AttachmentView, AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore,
@@ -17,14 +17,14 @@ use taskwright::store::{
     Fence, Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite,
     HistoryStore, IdentityStore, ItemsEnded, JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening,
     ListeningGenerator, LogChunk, LogEntry, LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent,
-    NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProcessPlace, ProgressReport,
-    Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet,
-    RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore,
-    ScheduleWrite, Seen, ServiceRecord, ServiceStore, ServiceView, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace,
-    SourceStore, SourceView, StartMarks, Statistics, Store, StoreInfo, StoredBulk, StoredEvent,
-    StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook,
-    SubmitterStore, TableRows, TakeGenerators, TakenGenerators, UserWrite, WebhookStore, WebhookWrite,
-    WorkerView, Written,
+    NewGenerator, NewSession, NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProcessPlace,
+    ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested,
+    RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey,
+    ScheduleStore, ScheduleWrite, Seen, ServiceRecord, ServiceStore, ServiceView, SessionView, SharedStore,
+    Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks, Statistics,
+    Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredSession,
+    StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators, TakenGenerators,
+    UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName,

@@ -45,7 +45,10 @@ impl CommandReporter {
     /// # Errors
     ///
     /// When there is no program.
-    pub fn new<A: Into<OsString>>(env: &Env, argv: impl IntoIterator<Item = A>) -> Result<Self, crate::Error> {
+    pub fn new<A: Into<OsString>>(
+        env: &Env,
+        argv: impl IntoIterator<Item = A>,
+    ) -> Result<Self, crate::Error> {
         let argv: Vec<OsString> = argv.into_iter().map(Into::into).collect();
         if argv.first().is_none_or(|program| program.is_empty()) {
             let error = Error::invalid(

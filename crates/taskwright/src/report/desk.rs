@@ -110,7 +110,11 @@ async fn serve(
         if dropped > 0 {
             tracing::warn!(dropped, "reports of failures were dropped: the reporter is too slow for them");
         }
-        let report = if dropped > 0 { Arc::new(Report { dropped_before: dropped, ..(*report).clone() }) } else { report };
+        let report = if dropped > 0 {
+            Arc::new(Report { dropped_before: dropped, ..(*report).clone() })
+        } else {
+            report
+        };
         call(&env, &*reporter, &report, false).await;
         if report.is_final {
             call(&env, &*reporter, &report, true).await;
@@ -123,7 +127,9 @@ async fn serve(
 async fn call(env: &Env, reporter: &dyn AnyReporter, report: &Report, final_call: bool) {
     match env.timeout(CALL_MAX, guarded(false, || reporter.tell(report, final_call))).await {
         Some(Ok(())) => {}
-        Some(Err(panic)) => tracing::error!(%panic, "a reporter of failures panicked; it was to tell: {report}"),
+        Some(Err(panic)) => {
+            tracing::error!(%panic, "a reporter of failures panicked; it was to tell: {report}")
+        }
         None => tracing::error!("a reporter of failures took more than 30 s; it was to tell: {report}"),
     }
 }

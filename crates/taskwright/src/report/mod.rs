@@ -299,11 +299,19 @@ pub(crate) fn host_name() -> String {
 
 /// A [`Reporter`] of whatever type.
 trait AnyReporter: Send + Sync {
-    fn tell<'a>(&'a self, report: &'a Report, final_call: bool) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+    fn tell<'a>(
+        &'a self,
+        report: &'a Report,
+        final_call: bool,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 }
 
 impl<R: Reporter> AnyReporter for R {
-    fn tell<'a>(&'a self, report: &'a Report, final_call: bool) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+    fn tell<'a>(
+        &'a self,
+        report: &'a Report,
+        final_call: bool,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         match final_call {
             false => Box::pin(self.failed(report)),
             true => Box::pin(self.gave_up(report)),

@@ -83,7 +83,9 @@ impl Service for MemoryWatchdog {
         match (self.measure)() {
             Some(_) => Ok(Start::Go),
             None => {
-                tracing::warn!("this system does not tell how much memory the process has: nobody watches it");
+                tracing::warn!(
+                    "this system does not tell how much memory the process has: nobody watches it"
+                );
                 Ok(Start::Decline)
             }
         }
@@ -100,7 +102,10 @@ impl Service for MemoryWatchdog {
             let since_us = *above_since_us.get_or_insert(now_us);
             if Duration::from_micros(now_us - since_us) >= self.above_for {
                 let (rss, limit) = (Bytes(bytes), Bytes(self.limit_bytes));
-                tracing::warn!("RSS {rss} above {limit} for {:?}: the process asks to be replaced", self.above_for);
+                tracing::warn!(
+                    "RSS {rss} above {limit} for {:?}: the process asks to be replaced",
+                    self.above_for
+                );
                 self.asked.send_replace(true);
                 return Ok(());
             }

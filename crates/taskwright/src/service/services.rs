@@ -74,7 +74,10 @@ impl Services {
             return refuse("another service of this process has that name".to_owned(), "give it another");
         }
         if self.containers.len() >= SERVICES_MAX {
-            return refuse(format!("this process has {SERVICES_MAX} services already"), "let one service do the work of several");
+            return refuse(
+                format!("this process has {SERVICES_MAX} services already"),
+                "let one service do the work of several",
+            );
         }
         let (reports, changed) = (self.reports.clone(), Arc::clone(&self.changed));
         self.containers.push(Container::of(&self.env, reports, name, options, service, changed));
@@ -168,8 +171,12 @@ impl Services {
         let _ = teller.await;
         match self.env.timeout(FORGET_TIME, store.forget_services(self.process)).await {
             Some(Ok(())) => {}
-            Some(Err(error)) => tracing::debug!(%error, "the store shows services that are gone until they have been silent for long enough"),
-            None => tracing::debug!("the store shows services that are gone until they have been silent for long enough"),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "the store shows services that are gone until they have been silent for long enough")
+            }
+            None => tracing::debug!(
+                "the store shows services that are gone until they have been silent for long enough"
+            ),
         }
     }
 }

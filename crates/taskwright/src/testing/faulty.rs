@@ -9,8 +9,8 @@ use taskwright_core::audit::{Behalf, Entry, Link};
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
     Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace,
-    NewJob, Owner, ProcessId, QueueName, ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName, Verdict,
-    WorkerId,
+    NewJob, Owner, ProcessId, QueueName, ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName,
+    Verdict, WorkerId,
 };
 use taskwright_store::{
     Attached, AttachmentStore, AttachmentView, AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore,
@@ -19,13 +19,14 @@ use taskwright_store::{
     Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore,
     IdentityStore, ItemsEnded, JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator,
     LogChunk, LogEntry, LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent, NewGenerator, NewSession,
-    NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProcessPlace, ProgressReport, Promoted, QueueView,
-    ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet, RollUpFilter, RollUpPage,
-    RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite, Seen,
-    ServiceRecord, ServiceStore, ServiceView, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView,
-    Statistics, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule,
-    StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators,
-    TakenGenerators, Takers, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
+    NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProcessPlace, ProgressReport, Promoted,
+    QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet, RollUpFilter,
+    RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite,
+    Seen, ServiceRecord, ServiceStore, ServiceView, SessionView, SharedStore, Sighting, Signals, SourceKey,
+    SourceNote, SourcePlace, SourceStore, SourceView, Statistics, Store, StoreInfo, StoredBulk, StoredEvent,
+    StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook,
+    SubmitterStore, TableRows, TakeGenerators, TakenGenerators, Takers, UserWrite, WebhookStore,
+    WebhookWrite, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -586,7 +587,12 @@ impl AttachmentStore for FaultyStore {
 }
 
 impl ServiceStore for FaultyStore {
-    fn tell_services(&self, now: Timestamp, process: ProcessPlace, services: Vec<ServiceRecord>) -> Reply<'_, ()> {
+    fn tell_services(
+        &self,
+        now: Timestamp,
+        process: ProcessPlace,
+        services: Vec<ServiceRecord>,
+    ) -> Reply<'_, ()> {
         self.run(Call::TellServices, move || self.store.tell_services(now, process, services))
     }
 

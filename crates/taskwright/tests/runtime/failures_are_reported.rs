@@ -73,7 +73,10 @@ fn each_failed_attempt_is_reported_and_the_last_one_apart() {
         assert_eq!((finals.len(), attempt(&finals[0]).attempt), (1, 2));
         let (first, of) = (&failures[0], attempt(&failures[0]));
         assert_eq!((first.error.as_str(), of.job, of.kind.as_str()), ("the disk is full", id, "test"));
-        assert_eq!((of.end, of.worker, first.panic.is_none()), (AttemptEnd::Failed, job.attempts[0].worker, true));
+        assert_eq!(
+            (of.end, of.worker, first.panic.is_none()),
+            (AttemptEnd::Failed, job.attempts[0].worker, true)
+        );
         assert_eq!(first.retry_at.unwrap(), failures[1].at, "it ran again when it was told that it would");
     });
 }
@@ -118,14 +121,14 @@ fn what_somebody_wanted_is_no_failure() {
         let registry = handles(move |ctx: Context| {
             let snoozed = Arc::clone(&snoozed);
             async move {
-            match ctx.args::<String>()?.as_str() {
-                "snooze" if !snoozed.swap(true, Ordering::Relaxed) => Err(TaskError::snooze(seconds(1))),
-                "cancel" => {
-                    ctx.cancelled().await;
-                    Err(TaskError::retry("stopped"))
+                match ctx.args::<String>()?.as_str() {
+                    "snooze" if !snoozed.swap(true, Ordering::Relaxed) => Err(TaskError::snooze(seconds(1))),
+                    "cancel" => {
+                        ctx.cancelled().await;
+                        Err(TaskError::retry("stopped"))
+                    }
+                    _ => Ok(()),
                 }
-                _ => Ok(()),
-            }
             }
         });
         let worker = world.start(world.worker(registry).reports(reports(&world, &recorder)));

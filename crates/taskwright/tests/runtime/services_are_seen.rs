@@ -50,7 +50,8 @@ fn the_services_of_a_process_are_seen_by_others_while_they_run() {
 fn a_process_that_died_is_silent() {
     simulate(1, async |sim| {
         let (env, (_, store, other)) = (sim.env(), stores());
-        let services = Services::new(&env, Reports::new(&env)).shown_in(&store).add("one", until_told).unwrap();
+        let services =
+            Services::new(&env, Reports::new(&env)).shown_in(&store).add("one", until_told).unwrap();
         services.start().await;
         sim.advance(seconds(3_600)).await;
         assert!(other.services(env.now()).await.unwrap()[0].heard, "it is told of now and then");
@@ -65,7 +66,8 @@ fn a_process_that_died_is_silent() {
 fn services_that_do_not_change_are_told_of_seldom_and_others_at_once() {
     simulate(1, async |sim| {
         let (env, (faulty, store, other)) = (sim.env(), stores());
-        let services = Services::new(&env, Reports::new(&env)).shown_in(&store).add("one", until_told).unwrap();
+        let services =
+            Services::new(&env, Reports::new(&env)).shown_in(&store).add("one", until_told).unwrap();
         services.start().await;
         sim.advance(seconds(1)).await;
         let before = faulty.count(Call::TellServices);
@@ -91,7 +93,8 @@ fn a_store_that_is_away_holds_up_no_service_and_is_told_later() {
         let (env, (faulty, store, other)) = (sim.env(), stores());
         faulty.fail(Call::TellServices, 1..=3, When::Before);
         faulty.fail(Call::ForgetServices, 1..=1, When::Before);
-        let services = Services::new(&env, Reports::new(&env)).shown_in(&store).add("one", until_told).unwrap();
+        let services =
+            Services::new(&env, Reports::new(&env)).shown_in(&store).add("one", until_told).unwrap();
         services.start().await;
         assert!(services.all()[0].is_running());
         sim.advance(seconds(10)).await;

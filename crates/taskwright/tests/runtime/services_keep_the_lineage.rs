@@ -2,16 +2,16 @@
 //! this waits within a limit; its tracker of errors is a reporter; and its daemon, of which a process has one by class, is a service
 //! by name.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use taskwright::Env;
 use taskwright::report::{Report, Reports, ServiceReport, ServiceStep, Who};
 use taskwright::service::{
     Container, Restart, Service, ServiceContext, ServiceError, ServiceOptions, ServiceState, Services, Start,
     Stopped,
 };
-use taskwright::Env;
 use taskwright::testing::{Sim, simulate};
 use tokio::sync::Notify;
 
@@ -156,8 +156,7 @@ fn gl_4_what_ends_the_process_stops_the_service() {
         let services = Services::new(&env, Reports::new(&env)).add("scripted", service.clone()).unwrap();
         let services = Arc::new(services);
         let (watched, exits) = (Arc::clone(&services), Arc::clone(&exit));
-        let running =
-            env.spawn("program", async move { watched.run_until(exits.notified()).await });
+        let running = env.spawn("program", async move { watched.run_until(exits.notified()).await });
         services.all()[0].until(|status| status.state == ServiceState::Running).await;
         exit.notify_one();
         assert_eq!(running.await.unwrap(), [Stopped::InTime]);

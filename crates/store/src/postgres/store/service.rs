@@ -11,7 +11,12 @@ use crate::Reply;
 use crate::service::{ProcessPlace, ServiceRecord, ServiceStore, ServiceView, arranged, checked};
 
 impl ServiceStore for PostgresStore {
-    fn tell_services(&self, now: Timestamp, process: ProcessPlace, services: Vec<ServiceRecord>) -> Reply<'_, ()> {
+    fn tell_services(
+        &self,
+        now: Timestamp,
+        process: ProcessPlace,
+        services: Vec<ServiceRecord>,
+    ) -> Reply<'_, ()> {
         Box::pin(async move {
             let (process, services) = checked(process, services)?;
             let columns = Columns::of(now, &process, &services);
