@@ -33,8 +33,8 @@ pub trait ServiceStore: Send + Sync + 'static {
     /// Forgets the services of a process that ends in good order.
     fn forget_services(&self, process: ProcessId) -> Reply<'_, ()>;
 
-    /// The services of all processes, the [1,000](taskwright_core::limit::SERVICES_LISTED_MAX) that were last heard of, by name,
-    /// host and process.
+    /// The services of all processes that were heard of within [a day](taskwright_core::limit::SERVICE_KEPT), the
+    /// [1,000](taskwright_core::limit::SERVICES_LISTED_MAX) that were last, by name, host and process.
     fn services(&self, now: Timestamp) -> Reply<'_, Vec<ServiceView>>;
 }
 

@@ -49,7 +49,8 @@ impl ServiceStore for MemoryStore {
 
     fn services(&self, now: Timestamp) -> Reply<'_, Vec<ServiceView>> {
         self.ask(|world| {
-            let mut all: Vec<_> = world.services.values().collect();
+            let kept = |seen_at: &Timestamp| now.since(*seen_at) <= SERVICE_KEPT;
+            let mut all: Vec<_> = world.services.values().filter(|(_, seen_at, _)| kept(seen_at)).collect();
             all.sort_by_key(|(_, seen_at, _)| std::cmp::Reverse(*seen_at));
             let all = all.into_iter().take(SERVICES_LISTED_MAX);
             let view = |(process, seen_at, record): &(_, _, ServiceRecord)| {

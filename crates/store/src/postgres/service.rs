@@ -27,14 +27,13 @@ pub(super) struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     pub(super) fn of(now: Timestamp, process: &'a ProcessPlace, services: &'a [ServiceRecord]) -> Self {
-        let kept_us = u64::try_from(SERVICE_KEPT.as_micros()).unwrap_or(u64::MAX);
         let micros = |at: Option<Timestamp>| at.map(Timestamp::as_micros);
         Self {
             process: Uuid(*process.id.as_bytes()),
             host: &process.host,
             pid: i64::from(process.pid),
             seen_at: now.as_micros(),
-            old: now.as_micros().saturating_sub_unsigned(kept_us),
+            old: old(now),
             names: services.iter().map(|service| service.name.as_str()).collect(),
             states: services.iter().map(|service| sql_code(service.state.code())).collect(),
             sinces: services.iter().map(|service| service.since.as_micros()).collect(),
@@ -64,6 +63,11 @@ impl<'a> Columns<'a> {
             (&self.errors_at, Type::INT8_ARRAY),
         ]
     }
+}
+
+/// What was heard of before this is forgotten.
+pub(super) fn old(now: Timestamp) -> i64 {
+    now.minus(SERVICE_KEPT).as_micros()
 }
 
 /// A row of [`LIST`]; `None` for one in a state that only a later program has.
@@ -105,4 +109,4 @@ pub(super) const TELL: &str = "WITH old AS (
 pub(super) const FORGET: &str = "DELETE FROM service WHERE process = $1";
 pub(super) const LIST: &str =
     "SELECT process, name, host, pid, state, since, restarts, restart_at, error, error_at, seen_at
-    FROM service ORDER BY seen_at DESC LIMIT $1";
+    FROM service WHERE seen_at >= $1 ORDER BY seen_at DESC LIMIT $2";

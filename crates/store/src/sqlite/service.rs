@@ -34,7 +34,7 @@ impl ServiceStore for SqliteStore {
     fn services(&self, now: Timestamp) -> Reply<'_, Vec<ServiceView>> {
         self.readers.read(move |conn| {
             let most = i64::try_from(SERVICES_LISTED_MAX).unwrap_or(i64::MAX);
-            let found = rows(conn, LIST, [most], |row| read_view(row, now))?;
+            let found = rows(conn, LIST, [old(now), most], |row| read_view(row, now))?;
             Ok(arranged(found.into_iter().flatten().collect()))
         })
     }
@@ -47,7 +47,7 @@ fn tell(
     services: &[ServiceRecord],
 ) -> Result<(), Error> {
     let id = process.id.as_bytes();
-    session.execute(FORGET_OLD, params![now.as_micros().saturating_sub_unsigned(kept_us()), id])?;
+    session.execute(FORGET_OLD, params![old(now), id])?;
     session.execute(FORGET, [id])?;
     for service in services {
         session.execute(
@@ -70,8 +70,9 @@ fn tell(
     Ok(())
 }
 
-fn kept_us() -> u64 {
-    u64::try_from(SERVICE_KEPT.as_micros()).unwrap_or(u64::MAX)
+/// What was heard of before this is forgotten.
+fn old(now: Timestamp) -> i64 {
+    now.minus(SERVICE_KEPT).as_micros()
 }
 
 /// `None` for one in a state that only a later program has.
@@ -103,4 +104,4 @@ pub(super) const FORGET_OLD: &str = "DELETE FROM taskwright_service WHERE (proce
         WHERE seen_at < ?1 AND process <> ?2 ORDER BY seen_at LIMIT 100)";
 pub(super) const LIST: &str =
     "SELECT process, name, host, pid, state, since, restarts, restart_at, error, error_at, seen_at
-     FROM taskwright_service ORDER BY seen_at DESC LIMIT ?1";
+     FROM taskwright_service WHERE seen_at >= ?1 ORDER BY seen_at DESC LIMIT ?2";

@@ -33,7 +33,7 @@ enum End {
 struct Fault {
     step: ServiceStep,
     error: String,
-    panic: Option<Panic>,
+    panic: Option<Box<Panic>>,
 }
 
 impl Fault {
@@ -41,7 +41,7 @@ impl Fault {
         Box::new(Self { step, error: in_words(&**error), panic: None })
     }
 
-    fn panicked(step: ServiceStep, panic: Panic) -> Box<Self> {
+    fn panicked(step: ServiceStep, panic: Box<Panic>) -> Box<Self> {
         Box::new(Self { step, error: panic.to_string(), panic: Some(panic) })
     }
 }
@@ -232,7 +232,7 @@ fn report(shared: &Shared, fault: Fault, retry_at: Option<Timestamp>, is_final: 
     shared.reports.tell(|| Failure {
         who: Who::Service(ServiceReport { service: shared.name.clone(), step }),
         error,
-        panic: panic.map(PanicReport::of),
+        panic: panic.map(|panic| PanicReport::of(*panic)),
         retry_at,
         is_final,
     });

@@ -71,7 +71,7 @@ pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// The same, with all that is known of a panic, and, if wanted, how the thread got there.
-pub(crate) fn caught_whole<T>(with_trace: bool, run: impl FnOnce() -> T) -> Result<T, Panic> {
+pub(crate) fn caught_whole<T>(with_trace: bool, run: impl FnOnce() -> T) -> Result<T, Box<Panic>> {
     noted(if with_trace { Note::Trace } else { Note::Place }, run)
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn caught_whole<T>(with_trace: bool, run: impl FnOnce() -> T) -> Resu
 pub(crate) async fn guarded<F: Future>(
     with_trace: bool,
     make: impl FnOnce() -> F,
-) -> Result<F::Output, Panic> {
+) -> Result<F::Output, Box<Panic>> {
     let mut future: Pin<Box<F>> = caught_whole(with_trace, || Box::pin(make()))?;
     let given = poll_fn(|cx| match caught_whole(with_trace, || future.as_mut().poll(cx)) {
         Ok(Poll::Pending) => Poll::Pending,
@@ -93,16 +93,15 @@ pub(crate) async fn guarded<F: Future>(
     }
 }
 
-fn noted<T>(note: Note, run: impl FnOnce() -> T) -> Result<T, Panic> {
+fn noted<T>(note: Note, run: impl FnOnce() -> T) -> Result<T, Box<Panic>> {
     // One may run inside of another: a handler that runs a worker of its own.
     let before = NOTE.replace(note);
     // Whoever gets the message drops the future, and so never sees what the panic left half done.
     let result = panic::catch_unwind(AssertUnwindSafe(run));
     NOTE.set(before);
-    result.map_err(|payload| Panic {
-        message: message(payload.as_ref()),
-        place: PLACE.take(),
-        backtrace: TRACE.take(),
+    result.map_err(|payload| {
+        let message = message(payload.as_ref());
+        Box::new(Panic { message, place: PLACE.take(), backtrace: TRACE.take() })
     })
 }
 

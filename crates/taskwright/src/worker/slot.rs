@@ -95,7 +95,7 @@ enum Ran {
     /// The handler returned.
     Returned(Outcome),
     /// It panicked.
-    Panicked(Panic),
+    Panicked(Box<Panic>),
     /// It did not stop in time after it was asked to, and was dropped.
     Dropped(StopCause),
 }
@@ -172,7 +172,7 @@ impl Drive<'_> {
 }
 
 /// What the attempt amounts to, given what its handler was told; `None` when nothing may be written about it. A panic is kept.
-fn judge(attempt: &Attempt, ran: Ran, kept: &mut Option<Panic>) -> Option<Outcome> {
+fn judge(attempt: &Attempt, ran: Ran, kept: &mut Option<Box<Panic>>) -> Option<Outcome> {
     let timed_out = || {
         let took = attempt.host.env.now().since(attempt.started_at);
         Outcome::Retry { error: format!("timed out after {took:?}"), after: None, end: AttemptEnd::TimedOut }
@@ -210,7 +210,7 @@ fn has_failed(decision: &Decision) -> bool {
 }
 
 /// What there is to tell of an attempt that failed.
-fn failure(attempt: &Attempt, decision: &Decision, panic: Option<Panic>) -> Failure {
+fn failure(attempt: &Attempt, decision: &Decision, panic: Option<Box<Panic>>) -> Failure {
     let job = &attempt.job;
     let who = AttemptReport {
         job: job.id,
@@ -226,7 +226,7 @@ fn failure(attempt: &Attempt, decision: &Decision, panic: Option<Panic>) -> Fail
     Failure {
         who: Who::Attempt(who),
         error: decision.reason.clone().unwrap_or_default(),
-        panic: panic.map(PanicReport::of),
+        panic: panic.map(|panic| PanicReport::of(*panic)),
         retry_at: decision.run_at,
         is_final: decision.to == State::Failed,
     }

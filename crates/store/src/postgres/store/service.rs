@@ -35,7 +35,8 @@ impl ServiceStore for PostgresStore {
     fn services(&self, now: Timestamp) -> Reply<'_, Vec<ServiceView>> {
         Box::pin(async move {
             let most = i64::try_from(SERVICES_LISTED_MAX).unwrap_or(i64::MAX);
-            let rows = self.look(service::LIST, &[(&most, Type::INT8)]).await?;
+            let old = service::old(now);
+            let rows = self.look(service::LIST, &[(&old, Type::INT8), (&most, Type::INT8)]).await?;
             let found: Result<Vec<_>, _> = rows.iter().map(|row| service::read_view(row, now)).collect();
             Ok(arranged(found?.into_iter().flatten().collect()))
         })
