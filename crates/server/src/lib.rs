@@ -48,6 +48,7 @@ mod submit;
 mod text;
 
 pub use error::{Error, Exit};
+pub use http::Mount;
 pub use output::Io;
 
 /// The tasks of a program.

@@ -58,6 +58,7 @@ pub mod duty;
 pub mod env;
 mod error;
 mod event;
+mod gather;
 pub mod generator;
 mod handler;
 pub mod identity;
