@@ -128,7 +128,7 @@ async fn call(env: &Env, reporter: &dyn AnyReporter, report: &Report, final_call
     match env.timeout(CALL_MAX, guarded(false, || reporter.tell(report, final_call))).await {
         Some(Ok(())) => {}
         Some(Err(panic)) => {
-            tracing::error!(%panic, "a reporter of failures panicked; it was to tell: {report}")
+            tracing::error!(%panic, "a reporter of failures panicked; it was to tell: {report}");
         }
         None => tracing::error!("a reporter of failures took more than 30 s; it was to tell: {report}"),
     }

@@ -169,14 +169,10 @@ impl Services {
         // What it was writing comes before what is written now.
         teller.abort();
         let _ = teller.await;
-        match self.env.timeout(FORGET_TIME, store.forget_services(self.process)).await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                tracing::debug!(%error, "the store shows services that are gone until they have been silent for long enough")
-            }
-            None => tracing::debug!(
-                "the store shows services that are gone until they have been silent for long enough"
-            ),
+        let forgotten = self.env.timeout(FORGET_TIME, store.forget_services(self.process)).await;
+        if !matches!(forgotten, Some(Ok(()))) {
+            let error = forgotten.and_then(Result::err).map(|error| error.to_string());
+            tracing::debug!(error, "the store shows services that are gone until they are taken for silent");
         }
     }
 }

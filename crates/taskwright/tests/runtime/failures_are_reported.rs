@@ -185,7 +185,7 @@ fn a_reporter_that_is_slow_holds_up_nobody_and_hears_how_much_it_missed() {
         async fn failed(&self, report: &Report) {
             self.0.failed(report).await;
             if attempt(report).queue.as_str() == "default" {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
 
