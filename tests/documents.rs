@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 /// Where the guide is, from the root of the repository.
 const GUIDE: &str = "docs/guide";
 /// Its pages that are followed here.
-const FOLLOWED: [&str; 10] = [
+const FOLLOWED: [&str; 11] = [
     "index.md",
     "jobs.md",
     "bulk.md",
@@ -26,6 +26,7 @@ const FOLLOWED: [&str; 10] = [
     "config.md",
     "http.md",
     "operating.md",
+    "services.md",
 ];
 /// Pages that are taken care of elsewhere: what one tells is measured by `benches/ha/run`, the Rust of one is compiled with
 /// the crate that it is about, one needs a server, below, and the triggers of one are read in the tests of `core`.
@@ -107,6 +108,11 @@ fn the_page_about_http_works_as_it_stands_there() {
 #[test]
 fn the_page_about_operating_works_as_it_stands_there() {
     assert!(follow(&read("docs/guide/operating.md")) > 10);
+}
+
+#[test]
+fn the_page_about_services_works_as_it_stands_there() {
+    assert!(follow(&read("docs/guide/services.md")) >= 4);
 }
 
 #[cfg(feature = "postgres")]

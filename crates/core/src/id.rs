@@ -92,6 +92,11 @@ id! {
 }
 
 id! {
+    /// Names one run of a program that has services. A restarted program is another one.
+    ProcessId, "process"
+}
+
+id! {
     /// Names one API token for ever; it is not its secret.
     TokenId, "token"
 }

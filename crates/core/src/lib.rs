@@ -33,6 +33,7 @@
 //! | [`limit`] | how large anything may be |
 //! | [`resource`] | what an attempt may use of the machine |
 //! | [`admission`] | which jobs a worker has room for |
+//! | [`service`] | the life of a service, and when it is started again |
 //! | [`pattern`] | which names a text with stars means |
 //! | [`search`] | which arguments a search finds |
 //! | [`patience`] | when somebody who waits looks again, and gives up |
@@ -66,6 +67,7 @@ pub mod schedule;
 #[cfg(feature = "schema")]
 mod schema;
 pub mod search;
+pub mod service;
 pub mod size;
 pub mod source;
 pub mod state;
@@ -84,11 +86,11 @@ pub use attachment::Attachment;
 pub use attempt::{AttemptRecord, Decision, Fence, Outcome, Usage, Verdict};
 pub use authority::Authority;
 pub use error::Error;
-pub use id::{EventId, JobId, TokenId, WorkerId};
+pub use id::{EventId, JobId, ProcessId, TokenId, WorkerId};
 pub use job::{Args, Delivery, NewJob, OnShutdown};
 pub use name::{
     Actor, AttachmentName, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName,
-    ScheduleName, SourceName, StepName, TokenName, Topic, TriggerId, UserName, WebhookName,
+    ScheduleName, ServiceName, SourceName, StepName, TokenName, Topic, TriggerId, UserName, WebhookName,
 };
 pub use pattern::Pattern;
 pub use permission::{CancelPolicy, Grants, Permission, Principal, PrincipalKind, Right, Role, Scopes};
@@ -99,6 +101,7 @@ pub use retry::{Backoff, MaxAttempts};
 pub use rollup::{Grain, RollUp};
 pub use schedule::{Schedule, ScheduleState};
 pub use search::{ArgsMatch, ArgsSearch};
+pub use service::{Restart, ServiceState};
 pub use source::{FileChange, Fingerprint};
 pub use state::{Cause, State};
 pub use time::Timestamp;

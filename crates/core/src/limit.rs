@@ -41,6 +41,18 @@ pub const ATTACHMENT_PIECE_BYTES: usize = 256 << 10;
 pub const PASSWORD_BYTES_MIN: usize = 10;
 /// and at most so many: 1,024.
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
+/// Services of one process: 100.
+pub const SERVICES_MAX: usize = 100;
+/// A process that has services tells of them at least this often: every 30 s.
+pub const SERVICE_TOLD_EVERY: Duration = Duration::from_secs(30);
+/// One that was not heard of for longer than this is taken for gone: 100 s.
+pub const SERVICE_SILENT_AFTER: Duration = Duration::from_secs(100);
+/// What was not heard of for so long is forgotten: a day.
+pub const SERVICE_KEPT: Duration = Duration::from_secs(86_400);
+/// What a listing of services shows, the last heard of first: 1,000.
+pub const SERVICES_LISTED_MAX: usize = 1_000;
+/// The last error of a service, as it is stored: 1,024 bytes.
+pub const SERVICE_ERROR_BYTES_MAX: usize = 1_024;
 /// How long a request that stored jobs is known by its key: 24 h.
 pub const REQUEST_KEPT: Duration = Duration::from_secs(24 * 3_600);
 /// Jobs that one call marks as consumed: 1,000.

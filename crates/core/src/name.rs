@@ -139,6 +139,12 @@ text_type! {
 }
 
 text_type! {
+    /// Names a service of a process, for instance `memory-watchdog`: at most 128 bytes, a letter or digit first, then letters,
+    /// digits and `. _ : / -`.
+    ServiceName, "service", check_name
+}
+
+text_type! {
     /// Names a type of bulk, for instance `count`: at most 128 bytes, a letter or digit first, then letters, digits and
     /// `. _ : / -`.
     BulkTypeName, "bulk type", check_name

@@ -78,6 +78,7 @@ permissions! {
     AuditView "audit.view" Namespaced [None None None All] "Read the audit of the namespace";
     NamespacesView "namespaces.view" Anywhere [None All All All] "List namespaces: those in which one has a role";
     WorkersView "workers.view" Anywhere [None All All All] "Look at workers";
+    ServicesView "services.view" Anywhere [None All All All] "Look at services";
     WorkersChange "workers.change" System [None None None None] "Quiet and stop workers";
     NamespacesChange "namespaces.change" System [None None None None] "Set who may cancel jobs in a namespace";
     UsersManage "users.manage" System [None None None None] "Add, list, change and remove users";

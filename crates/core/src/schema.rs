@@ -6,11 +6,11 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::bulk::OnFailure;
-use crate::id::{EventId, JobId, TokenId, WorkerId};
+use crate::id::{EventId, JobId, ProcessId, TokenId, WorkerId};
 use crate::limit::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::name::{
     Actor, AttachmentName, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, ScheduleName,
-    SourceName, StepName, TokenName, Topic, TriggerId, UserName, WebhookName,
+    ServiceName, SourceName, StepName, TokenName, Topic, TriggerId, UserName, WebhookName,
 };
 use crate::priority::Priority;
 use crate::schedule::ArgsTemplate;
@@ -42,6 +42,8 @@ inline! {
     EventId: id("the id of an event");
     WorkerId: id("the id of a worker");
     TokenId: id("the id of a token");
+    ProcessId: id("the id of a run of a program");
+    ServiceName: name("the name of a service");
     TokenName: name("the name of a token");
     AttachmentName: name("the name of an attachment");
     StepName: name("the name of a step of a job");

@@ -59,7 +59,7 @@ proptest! {
     ) {
         prop_assume!(!grants.superuser);
         // Those that are about no namespace go by the best role anywhere, and are no part of this.
-        let is_anywhere = matches!(permission, Permission::NamespacesView | Permission::WorkersView);
+        let is_anywhere = matches!(permission, Permission::NamespacesView | Permission::WorkersView | Permission::ServicesView);
         prop_assume!(!is_anywhere);
         let only_here = Grants {
             superuser: false,

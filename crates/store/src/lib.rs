@@ -45,6 +45,7 @@ mod rollup;
 mod schedule;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod seal;
+mod service;
 mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -101,6 +102,7 @@ pub use schedule::{
     Definition, DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Previous, ScheduleKey,
     ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written,
 };
+pub use service::{ProcessPlace, ServiceRecord, ServiceStore, ServiceView};
 pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
 pub use step::{NewStep, StepStore, StepView};
 pub use submitter::{Comment, RequestKey, Requested, SubmitterStore};
@@ -143,6 +145,7 @@ pub trait Store:
     + MoveStore
     + AttachmentStore
     + StepStore
+    + ServiceStore
 {
     /// The same store for what is done on behalf of somebody: each call that changes something leaves an entry of the audit in its
     /// transaction, and one that changes nothing leaves none. For what people ask for; not for workers and duties.

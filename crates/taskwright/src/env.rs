@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use taskwright_core::{EventId, JobId, Timestamp, TokenId, WorkerId};
+use taskwright_core::{EventId, JobId, ProcessId, Timestamp, TokenId, WorkerId};
 
 /// Time, randomness, ids and tasks. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -144,6 +144,12 @@ impl Env {
         WorkerId::from_parts(unix_ms, random)
     }
 
+    /// A new id of a process, greater than every id before it from this `Env`.
+    pub fn process_id(&self) -> ProcessId {
+        let (unix_ms, random) = self.id_parts();
+        ProcessId::from_parts(unix_ms, random)
+    }
+
     /// A new token id, greater than every id before it from this `Env`.
     pub fn token_id(&self) -> TokenId {
         let (unix_ms, random) = self.id_parts();
@@ -205,6 +211,33 @@ impl Env {
     }
 }
 
+impl Env {
+    /// Runs a future on a thread of its own, with the tokio runtime that is current: it may hold that thread up, and nobody waits
+    /// for it when the program ends. It ends by itself; on a clock that [waits for work](Clock::waits_for_work) it is a task,
+    /// which ends with what this gives.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no thread left.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub(crate) fn spawn_apart<F>(&self, name: &'static str, future: F) -> std::io::Result<Option<Spawned<()>>>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if self.0.clock.waits_for_work() {
+            return Ok(Some(self.spawn(name, future)));
+        }
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new()
+            .name(format!("taskwright-{name}"))
+            .spawn(move || runtime.block_on(future))?;
+        Ok(None)
+    }
+}
+
 impl fmt::Debug for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Env({})", self.now())
@@ -226,6 +259,11 @@ impl<T> Spawned<T> {
     /// Whether it is over.
     pub fn is_finished(&self) -> bool {
         self.handle.is_finished()
+    }
+
+    /// Ends it at its next await; whoever waits for it hears when it is gone.
+    pub(crate) fn abort(&self) {
+        self.handle.abort();
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use taskwright_core::{GeneratorName, JobId, ScheduleName, WebhookName};
+use taskwright_core::service::ServiceState;
+use taskwright_core::{GeneratorName, JobId, ScheduleName, ServiceName, WebhookName};
 
 /// Something the runtime could not do.
 ///
@@ -20,6 +21,8 @@ enum Inner {
     NoSuchGenerator(GeneratorName),
     NoSuchWebhook(WebhookName),
     NoSuchBulk(JobId),
+    AlreadyStarted(ServiceName, String),
+    NotStarted(ServiceName, String),
     /// What a statement in the caller's transaction met.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite's errors are the store's"))]
     InTransaction(Box<InTransaction>),
@@ -57,6 +60,14 @@ impl Error {
         Self(Inner::NoSuchBulk(id))
     }
 
+    pub(crate) fn already_started(service: &ServiceName, state: ServiceState) -> Self {
+        Self(Inner::AlreadyStarted(service.clone(), format!("it is {state}")))
+    }
+
+    pub(crate) fn not_started(service: &ServiceName, why: String) -> Self {
+        Self(Inner::NotStarted(service.clone(), why))
+    }
+
     #[cfg(feature = "postgres")]
     pub(crate) fn in_transaction(error: InTransaction) -> Self {
         Self(Inner::InTransaction(Box::new(error)))
@@ -72,6 +83,9 @@ impl Error {
             Inner::NoSuchGenerator(name) => format!("the generator {name}"),
             Inner::NoSuchWebhook(name) => format!("the webhook {name}"),
             Inner::NoSuchBulk(id) => format!("the bulk {id}"),
+            Inner::AlreadyStarted(name, _) | Inner::NotStarted(name, _) => {
+                format!("starting the service {name}")
+            }
             Inner::InTransaction(error) => error.what.to_owned(),
         }
     }
@@ -86,6 +100,7 @@ impl Error {
             Inner::NoSuchGenerator(_) => "there is no such generator",
             Inner::NoSuchWebhook(_) => "there is no such webhook",
             Inner::NoSuchBulk(_) => "there is no such bulk",
+            Inner::AlreadyStarted(_, why) | Inner::NotStarted(_, why) => why,
             Inner::InTransaction(error) => &error.why,
         }
     }
@@ -104,6 +119,8 @@ impl Error {
             Inner::NoSuchBulk(_) => {
                 "look for it with `taskwright bulk list`; a bulk that is over goes with its job"
             }
+            Inner::AlreadyStarted(..) => "stop it first, or leave it as it is",
+            Inner::NotStarted(..) => "mend what its `start` met, and start it again",
             Inner::InTransaction(error) => error.fix,
         }
     }
@@ -118,6 +135,8 @@ impl Error {
             | Inner::NoSuchGenerator(_)
             | Inner::NoSuchWebhook(_)
             | Inner::NoSuchBulk(_)
+            | Inner::AlreadyStarted(..)
+            | Inner::NotStarted(..)
             | Inner::InTransaction(_) => false,
         }
     }
@@ -133,7 +152,9 @@ impl Error {
             | Inner::NoSuchSchedule(_)
             | Inner::NoSuchGenerator(_)
             | Inner::NoSuchWebhook(_)
-            | Inner::NoSuchBulk(_) => false,
+            | Inner::NoSuchBulk(_)
+            | Inner::AlreadyStarted(..)
+            | Inner::NotStarted(..) => false,
         }
     }
 
@@ -145,6 +166,7 @@ impl Error {
             Inner::NoSuchGenerator(_) => "generator",
             Inner::NoSuchWebhook(_) => "webhook",
             Inner::NoSuchBulk(_) => "bulk",
+            Inner::AlreadyStarted(..) | Inner::NotStarted(..) => "service",
             Inner::Domain(_) | Inner::Store(_) | Inner::InTransaction(_) => "thing",
         }
     }
@@ -159,6 +181,11 @@ impl Error {
             Inner::Store(error) => Ok(error),
             other => Err(Self(other)),
         }
+    }
+
+    /// Whether a service was to be started that runs, or is about to or about to stop. Nothing has changed.
+    pub fn is_already_started(&self) -> bool {
+        matches!(self.0, Inner::AlreadyStarted(..))
     }
 
     /// Whether there is no such job, schedule, generator, webhook or bulk.
@@ -188,6 +215,8 @@ impl Error {
             | Inner::NoSuchGenerator(_)
             | Inner::NoSuchWebhook(_)
             | Inner::NoSuchBulk(_)
+            | Inner::AlreadyStarted(..)
+            | Inner::NotStarted(..)
             | Inner::InTransaction(_) => None,
         }
     }
@@ -209,7 +238,9 @@ impl std::error::Error for Error {
             | Inner::NoSuchSchedule(_)
             | Inner::NoSuchGenerator(_)
             | Inner::NoSuchWebhook(_)
-            | Inner::NoSuchBulk(_) => None,
+            | Inner::NoSuchBulk(_)
+            | Inner::AlreadyStarted(..)
+            | Inner::NotStarted(..) => None,
             Inner::InTransaction(error) => Some(error.source.as_ref()),
         }
     }

@@ -66,7 +66,9 @@ mod job;
 mod outbox;
 pub mod process;
 mod registry;
+pub mod report;
 pub mod schedule;
+pub mod service;
 pub mod source;
 mod step;
 pub mod supervisor;
@@ -97,6 +99,8 @@ pub use self::event::Event;
 pub use self::handler::{Handler, HandlerFuture};
 pub use self::job::Job;
 pub use self::registry::{Registry, TaskOptions};
+pub use self::report::{Report, Reporter, Reports};
+pub use self::service::{Service, Services};
 pub use self::task::{Task, TaskError};
 pub use self::worker::{Recycled, Summary, Worker};
 
@@ -104,3 +108,8 @@ pub use self::worker::{Recycled, Summary, Worker};
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/library.md")]
 mod guide {}
+
+/// The same of the page about services.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/services.md")]
+mod guide_to_services {}

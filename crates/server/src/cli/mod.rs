@@ -36,6 +36,7 @@ mod queues;
 mod schedules;
 mod select;
 pub(crate) mod serve;
+mod services;
 mod sources;
 mod stats;
 mod tokens;
@@ -159,6 +160,8 @@ enum Verb {
     Events(events::Events),
     /// Look at workers, quiet and stop them
     Workers(workers::Workers),
+    /// Look at the services of processes
+    Services(services::Services),
     /// Make, list and revoke API tokens
     Tokens(tokens::Tokens),
     /// Add, list, change and remove users
@@ -293,6 +296,7 @@ impl Verb {
             Self::Webhooks(noun) => context.block_on(noun.run(context)),
             Self::Events(noun) => context.block_on(noun.run(context)),
             Self::Workers(noun) => context.block_on(noun.run(context)),
+            Self::Services(noun) => context.block_on(noun.run(context)),
             Self::Tokens(noun) => context.block_on(noun.run(context)),
             Self::Users(noun) => context.block_on(noun.run(context)),
             Self::Audit(noun) => context.block_on(noun.run(context)),

@@ -7,6 +7,7 @@ mod principals;
 mod reload;
 mod schedules;
 mod serve;
+mod services;
 mod signals;
 mod up;
 mod watchdog;

@@ -76,6 +76,7 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
     let duties =
         |config: &DutyConfig| Duties::start_with(&store, &env, config, crate::command::orphan_killer(&store));
     let under_way = RefCell::new(Some(duties(&duty_config)));
+    let services = super::services::start(context, &store).await?;
     let (ends, end) = mpsc::unbounded_channel();
     let (renew, renewals) = mpsc::unbounded_channel();
     let blocked = Arc::new(Notify::new());
@@ -131,6 +132,9 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
     // After a second signal nobody is waited for.
     if let (Some(server), Ok(_)) = (&http, &ended) {
         server.close().await;
+    }
+    if ended.is_ok() {
+        super::services::stop(&services).await;
     }
     let duties = under_way.take();
     if let Some(duties) = duties {

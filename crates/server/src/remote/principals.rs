@@ -8,8 +8,8 @@ use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::permission::CancelPolicy;
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
-    Actor, Attachment, AttachmentName, Grants, JobId, Namespace, NewJob, Owner, Timestamp, TokenId,
-    TokenName, UserName,
+    Actor, Attachment, AttachmentName, Grants, JobId, Namespace, NewJob, Owner, ProcessId, Timestamp,
+    TokenId, TokenName, UserName,
 };
 use taskwright_store::*;
 
@@ -57,6 +57,17 @@ impl StepStore for RemoteStore {
             let steps: Vec<Step> = self.remote.items(&format!("/api/v1/jobs/{job}/steps"), None).await?;
             Ok(steps.into_iter().map(StepView::from).collect())
         })
+    }
+}
+
+impl ServiceStore for RemoteStore {
+    refused! {
+        tell_services(now: Timestamp, process: ProcessPlace, services: Vec<ServiceRecord>) -> ();
+        forget_services(process: ProcessId) -> ();
+    }
+
+    fn services(&self, _: Timestamp) -> Reply<'_, Vec<ServiceView>> {
+        Box::pin(async move { Ok(items(self.get("/api/v1/services", None, &NOTHING).await?)) })
     }
 }
 

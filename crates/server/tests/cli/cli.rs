@@ -11,11 +11,12 @@ use taskwright::generator::GeneratorSet;
 use taskwright::store::memory::MemoryStore;
 use taskwright::store::{
     Claim, ClaimedJob, Collect, CollectStore, EventStore, Finish, GeneratorStore as _, LogEntry, LogStream,
-    NewGenerator, NewWorker, Progress, ProgressReport, SharedStore, Store,
+    NewGenerator, NewWorker, ProcessPlace, Progress, ProgressReport, ServiceRecord, ServiceStore as _,
+    SharedStore, Store,
 };
 use taskwright::{Client, DutyConfig, Env, JobId, Kind, Namespace, Schedule, State, Trigger, WorkerId};
-use taskwright_core::Garbage;
 use taskwright_core::attempt::{self, AttemptEnd, Facts, Outcome};
+use taskwright_core::{Garbage, ServiceState};
 use taskwright_server::output::Terminal;
 use taskwright_server::{App, Exit, Io};
 
@@ -269,6 +270,23 @@ impl Cli {
         let (definition, at) = (Definition::new(name.parse().unwrap()), self.env.now().minus(due_for));
         let new = NewGenerator::first(&definition, &Record::new(at), "null".to_owned(), at);
         self.runtime.block_on(self.store.put_generators(at, vec![new])).unwrap();
+    }
+
+    /// A process told of a service so long ago; one that failed waits to be started again.
+    pub(crate) fn tell_of_service(&self, name: &str, state: ServiceState, pid: u32, ago: Duration) {
+        let (seen_at, host) = (self.env.now().minus(ago), "build-3".to_owned());
+        let process = ProcessPlace { id: self.env.process_id(), host, pid };
+        let failed = state == ServiceState::Failed;
+        let record = ServiceRecord {
+            name: name.parse().unwrap(),
+            state,
+            since: seen_at,
+            restarts: 3,
+            restart_at: failed.then(|| seen_at.plus(Duration::from_secs(60))),
+            error: failed.then(|| "the disk is full\u{1b}[2J".to_owned()),
+            error_at: failed.then_some(seen_at),
+        };
+        self.runtime.block_on(self.store.tell_services(seen_at, process, vec![record])).unwrap();
     }
 
     /// How many lines of data a command printed.

@@ -13,5 +13,6 @@ mod migrate_check_only_looks;
 mod output_fits_its_reader;
 mod principals_are_made_and_changed;
 mod schedules_tell_what_they_fired;
+mod services_are_listed;
 mod the_audit_tells_who_did_what;
 mod webhooks_are_added_and_changed;

@@ -33,7 +33,7 @@ macro_rules! files {
 }
 
 files! {
-    attachment audit bulk cancel change claim enqueue event fence find finish follow_up generator generator_sources generator_turns hand hint history identity lead lineage log moves order promote prune query queue reclaim rollup schedule source step submitter timeline unique webhook worker
+    attachment audit bulk cancel change claim enqueue event fence find finish follow_up generator generator_sources generator_turns hand hint history identity lead lineage log moves order promote prune query queue reclaim rollup schedule service source step submitter timeline unique webhook worker
 }
 
 /// Makes a test of every scenario, in modules named by their files.
@@ -503,6 +503,15 @@ macro_rules! conformance {
                 a_schedule_that_fires_is_heard_of,
                 jobs_of_a_kind_that_is_not_known_are_stored_all_the_same,
             ]
+            service: [
+                what_a_process_tells_of_its_services_is_seen_by_others,
+                what_is_told_takes_the_place_of_what_was,
+                a_process_that_ends_in_good_order_is_forgotten,
+                a_process_that_is_not_heard_of_any_more_is_told_as_such_and_forgotten_after_a_day,
+                a_process_has_no_more_services_than_it_may,
+                texts_of_services_are_cut_and_kept,
+                a_listing_of_services_shows_those_last_heard_of,
+            ]
             source: [
                 a_source_at_its_place_has_one_key,
                 a_file_is_remembered_and_told_together,
@@ -639,6 +648,7 @@ mod tests {
             include_str!("reclaim.rs"),
             include_str!("rollup.rs"),
             include_str!("schedule.rs"),
+            include_str!("service.rs"),
             include_str!("source.rs"),
             include_str!("submitter.rs"),
             include_str!("timeline.rs"),

@@ -26,6 +26,7 @@ mod moves;
 mod query;
 mod rollup;
 mod schedule;
+mod service;
 mod source;
 mod step;
 mod submitter;

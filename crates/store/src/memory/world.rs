@@ -58,6 +58,7 @@ pub(super) struct World {
     pub(super) requests: std::collections::HashMap<[u8; 32], super::submitter::Request>,
     pub(super) audit: Audit,
     pub(super) trail: Trail,
+    pub(super) services: super::service::Services,
     /// The processes that live.
     processes: BTreeSet<ProcessId>,
     last_process: ProcessId,

@@ -66,6 +66,7 @@ mod rollup;
 mod run_directory;
 mod schedule;
 mod schema;
+mod service;
 mod session;
 mod source;
 mod step;

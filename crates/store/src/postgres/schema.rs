@@ -91,6 +91,12 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0016_attachments.sql"),
     },
     Migration { version: 17, name: "steps", usable_from: 3, sql: include_str!("migrations/0017_steps.sql") },
+    Migration {
+        version: 18,
+        name: "services",
+        usable_from: 3,
+        sql: include_str!("migrations/0018_services.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

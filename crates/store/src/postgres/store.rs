@@ -106,6 +106,7 @@ mod identity;
 mod lost;
 mod moves;
 mod schedule;
+mod service;
 mod source;
 mod step;
 mod webhook;

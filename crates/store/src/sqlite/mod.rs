@@ -50,6 +50,7 @@ mod reader;
 mod rollup;
 mod schedule;
 mod schema;
+mod service;
 mod session;
 mod source;
 mod step;

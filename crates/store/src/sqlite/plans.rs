@@ -10,8 +10,8 @@ use taskwright_core::{ArgsSearch, NewJob, State};
 use super::open::Options;
 use super::{
     SqliteStore, attachment, audit, bulk, change, claim, collect, completions, event, file, finish,
-    generator, held, history, identity, list, moves, place, query, rollup, schedule, source, step, submitter,
-    sweep, webhook, worker,
+    generator, held, history, identity, list, moves, place, query, rollup, schedule, service, source, step,
+    submitter, sweep, webhook, worker,
 };
 use crate::conformance::fixture::*;
 use crate::{ClaimedJob, Filter, Pattern};
@@ -71,6 +71,9 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("attachments: held", attachment::HELD),
     ("attachments: list", attachment::LIST),
     ("attachments: piece", attachment::PIECE),
+    ("services: forget", service::FORGET),
+    ("services: forget old", service::FORGET_OLD),
+    ("services: list", service::LIST),
     ("moves: is listened", moves::IS_LISTENED),
     ("moves: behind a place", moves::BEHIND),
     ("moves: forget", moves::FORGET),

@@ -75,6 +75,12 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0013_attachments.sql"),
     },
     Migration { version: 14, name: "steps", usable_from: 1, sql: include_str!("migrations/0014_steps.sql") },
+    Migration {
+        version: 15,
+        name: "services",
+        usable_from: 1,
+        sql: include_str!("migrations/0015_services.sql"),
+    },
 ];
 
 /// The version of the schema that this program writes.

@@ -7,8 +7,8 @@ use taskwright_core::audit::{Behalf, Entry, Link};
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
     Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace,
-    NewJob, Owner, QueueName, ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName, Verdict,
-    WorkerId,
+    NewJob, Owner, ProcessId, QueueName, ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName,
+    Verdict, WorkerId,
 };
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::*;
@@ -208,6 +208,14 @@ impl AttachmentStore for Broken {
         attach(now: Timestamp, job: JobId, attachment: Attachment) -> Attached;
         attachments(job: JobId) -> Vec<AttachmentView>;
         attachment_piece(job: JobId, name: AttachmentName, number: u32) -> Option<Vec<u8>>;
+    }
+}
+
+impl ServiceStore for Broken {
+    sound! {
+        tell_services(now: Timestamp, process: ProcessPlace, services: Vec<ServiceRecord>) -> ();
+        forget_services(process: ProcessId) -> ();
+        services(now: Timestamp) -> Vec<ServiceView>;
     }
 }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::generator::ItemEnd;
+use taskwright_core::limit::SERVICES_LISTED_MAX;
 use taskwright_core::{
-    ArgsSearch, EventId, Fingerprint, Garbage, Grain, Outcome, Pattern, State, Timestamp, Topic,
+    ArgsSearch, EventId, Fingerprint, Garbage, Grain, Outcome, Pattern, ProcessId, ServiceState, State,
+    Timestamp, Topic,
 };
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::conformance::schedule::{definition, fires, registration, rewrite, stored};
@@ -14,8 +16,8 @@ use taskwright_store::postgres::tokio_postgres::{self, Client, NoTls};
 use taskwright_store::postgres::{PostgresStore, Settings};
 use taskwright_store::{
     Change, Collect, Effect, EventKey, FileMark, FileWrite, Filter, GeneratorCommit, ItemsEnded, NewEvent,
-    NewFiring, Page, RollUpFilter, ScheduleWrite, SettledItem, Sighting, SourceKey, SourcePlace,
-    StoredSchedule,
+    NewFiring, Page, ProcessPlace, RollUpFilter, ScheduleWrite, ServiceRecord, SettledItem, Sighting,
+    SourceKey, SourcePlace, StoredSchedule,
 };
 use tokio::task::JoinSet;
 
@@ -93,6 +95,7 @@ whatever_is_known! {
     roll_ups_and_garbage_are_found_by_what_they_are_asked_for
     jobs_are_found_by_a_bounded_number_of_them
     moves_are_found_by_their_numbers
+    services_are_found_by_their_process_and_by_when_they_were_heard_of
 }
 
 async fn open(database: &Database<'_>, run: &tempfile::TempDir) -> Process {
@@ -598,5 +601,60 @@ async fn moves_are_found_by_their_numbers(statistics: Statistics) {
         // Notes that are old enough to go are looked for among the first.
         let forget = if table == "moved" { 60_000 } else { 0 };
         assert!(walked <= about * ROWS_PER_JOB_MAX + forget, "{table}: {walked} rows were read for {about}");
+    }
+}
+
+/// A process that tells of its services, is listed among others, and goes. How many rows that is about.
+async fn use_services(process: &Process, now: u64, n: u32) -> u64 {
+    let store = process.store();
+    let place =
+        ProcessPlace { id: ProcessId::from_bytes(*id(n).as_bytes()), host: "here".to_owned(), pid: n };
+    let service = |name: &str| ServiceRecord {
+        name: name.parse().unwrap(),
+        state: ServiceState::Running,
+        since: at(now),
+        restarts: 0,
+        restart_at: None,
+        error: None,
+        error_at: None,
+    };
+    for services in [vec![service("a"), service("b")], vec![service("b"), service("c")]] {
+        store.tell_services(at(now), place.clone(), services).await.unwrap();
+    }
+    let listed = store.services(at(now)).await.unwrap();
+    assert!([2, SERVICES_LISTED_MAX].contains(&listed.len()), "{}", listed.len());
+    store.forget_services(place.id).await.unwrap();
+    // A page, and twice what is forgotten of others.
+    1_000 + 2 * 100
+}
+
+async fn services_are_found_by_their_process_and_by_when_they_were_heard_of(statistics: Statistics) {
+    let database = Cluster::shared().database();
+    let run = tempfile::tempdir().unwrap();
+    let process = open(&database, &run).await;
+    let now = 1_000;
+    let now_us = at(now).as_micros();
+    // Everything is planned here, by its only session, on tables that are next to empty.
+    for n in 1..=6 {
+        use_services(&process, now, n).await;
+    }
+    let rows = format!(
+        "INSERT INTO taskwright.service (process, name, host, pid, state, since, restarts, seen_at)
+         SELECT gen_random_uuid(), 'sampler', 'there', n, 2, 0, 0, CASE n % 2 WHEN 0 THEN n ELSE {now_us} - n END
+         FROM generate_series(1, {JOBS}) n;"
+    );
+    fill(&database, statistics, &rows).await;
+    let mut about = 0;
+    for n in 7..=12 {
+        about += use_services(&process, now, n).await;
+    }
+    process.store().close().await.unwrap();
+    drop(process);
+    let reads = crate::reads::reads(&database).await;
+    assert!(reads.iter().any(|(table, _, walked)| table == "service" && *walked > 0), "{reads:?}");
+    for (table, scanned, walked) in reads {
+        let small = ["store", "migration"].contains(&table.as_str());
+        assert!(small || scanned == 0, "{table}: {scanned} rows were scanned");
+        assert!(walked <= about * ROWS_PER_JOB_MAX, "{table}: {walked} rows were read for {about}");
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use taskwright::core::audit::{Behalf, Entry, Link};
 use taskwright::core::token::SecretHash;
 use taskwright::core::{
-    Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, ScheduleName, State,
-    TokenId, TokenName, Topic, UserName, Verdict,
+    Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, ProcessId, ScheduleName,
+    State, TokenId, TokenName, Topic, UserName, Verdict,
 };
 use taskwright::store::{
     Attached, AttachmentStore, AttachmentView, AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore,
@@ -18,13 +18,13 @@ use taskwright::store::{
     HistoryStore, IdentityStore, ItemsEnded, JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening,
     ListeningGenerator, LogChunk, LogEntry, LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent,
     NewGenerator, NewSession, NewStep, NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged,
-    ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested,
-    RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey,
-    ScheduleStore, ScheduleWrite, Seen, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote,
-    SourcePlace, SourceStore, SourceView, StartMarks, Statistics, StepStore, StepView, Store, StoreInfo,
-    StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredSession, StoredToken,
-    StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators, TakenGenerators, UserWrite,
-    WebhookStore, WebhookWrite, WorkerView, Written,
+    ProcessPlace, ProgressReport, Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey,
+    Requested, RetrySet, RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter,
+    ScheduleKey, ScheduleStore, ScheduleWrite, Seen, ServiceRecord, ServiceStore, ServiceView, SessionView,
+    SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks,
+    Statistics, StepStore, StepView, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry,
+    StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows,
+    TakeGenerators, TakenGenerators, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName,
@@ -470,6 +470,20 @@ impl AttachmentStore for CountingStore {
 
     fn attachment_piece(&self, _: JobId, _: AttachmentName, _: u32) -> Reply<'_, Option<Vec<u8>>> {
         reply(None)
+    }
+}
+
+impl ServiceStore for CountingStore {
+    fn tell_services(&self, _: Timestamp, _: ProcessPlace, _: Vec<ServiceRecord>) -> Reply<'_, ()> {
+        reply(())
+    }
+
+    fn forget_services(&self, _: ProcessId) -> Reply<'_, ()> {
+        reply(())
+    }
+
+    fn services(&self, _: Timestamp) -> Reply<'_, Vec<ServiceView>> {
+        reply(Vec::new())
     }
 }
 

@@ -94,7 +94,7 @@ impl From<std::io::Error> for Trouble {
 impl FileSource {
     /// A source, and what makes it look sooner.
     pub(crate) fn new(store: SharedStore, source: EventSource, files: Files) -> (Self, Arc<Notify>) {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = crate::report::host_name();
         let place = SourcePlace {
             namespace: source.namespace.clone(),
             name: source.name.clone(),

@@ -9,8 +9,8 @@ use taskwright_core::audit::{Behalf, Entry, Link};
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
     Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace,
-    NewJob, Owner, QueueName, ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName, Verdict,
-    WorkerId,
+    NewJob, Owner, ProcessId, QueueName, ScheduleName, State, Timestamp, TokenId, TokenName, Topic, UserName,
+    Verdict, WorkerId,
 };
 use taskwright_store::{
     Attached, AttachmentStore, AttachmentView, AuditEnds, AuditFilter, AuditPage, AuditStore, BulkStore,
@@ -19,14 +19,14 @@ use taskwright_store::{
     Filter, Finish, FiringView, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, HistoryStore,
     IdentityStore, ItemsEnded, JobDetail, JobKey, JobOrigin, Kept, KnownFile, Listening, ListeningGenerator,
     LogChunk, LogEntry, LogPage, MovePlace, MoveStore, Moves, NewBulk, NewEvent, NewGenerator, NewSession,
-    NewStep, NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProgressReport, Promoted,
-    QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet, RollUpFilter,
-    RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore, ScheduleWrite,
-    Seen, SessionView, SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore,
-    SourceView, Statistics, StepStore, StepView, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator,
-    StoredRetry, StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore,
-    TableRows, TakeGenerators, TakenGenerators, Takers, UserWrite, WebhookStore, WebhookWrite, WorkerView,
-    Written,
+    NewStep, NewToken, NewUser, NewWebhook, NewWorker, Order, Page, Paged, ProcessPlace, ProgressReport,
+    Promoted, QueueView, ReadLog, Reclaimed, Registration, Reply, RequestKey, Requested, RetrySet,
+    RollUpFilter, RollUpPage, RollUpPlace, RollUpStore, RolledUp, RowsAfter, ScheduleKey, ScheduleStore,
+    ScheduleWrite, Seen, ServiceRecord, ServiceStore, ServiceView, SessionView, SharedStore, Sighting,
+    Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, StepStore, StepView,
+    Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredSession,
+    StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators, TakenGenerators,
+    Takers, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -73,6 +73,8 @@ pub enum Call {
     TouchToken,
     TouchSession,
     SealAudit,
+    TellServices,
+    ForgetServices,
 }
 
 /// When a call fails.
@@ -592,6 +594,25 @@ impl StepStore for FaultyStore {
 
     fn steps(&self, job: JobId) -> Reply<'_, Vec<StepView>> {
         self.store.steps(job)
+    }
+}
+
+impl ServiceStore for FaultyStore {
+    fn tell_services(
+        &self,
+        now: Timestamp,
+        process: ProcessPlace,
+        services: Vec<ServiceRecord>,
+    ) -> Reply<'_, ()> {
+        self.run(Call::TellServices, move || self.store.tell_services(now, process, services))
+    }
+
+    fn forget_services(&self, process: ProcessId) -> Reply<'_, ()> {
+        self.run(Call::ForgetServices, move || self.store.forget_services(process))
+    }
+
+    fn services(&self, now: Timestamp) -> Reply<'_, Vec<ServiceView>> {
+        self.store.services(now)
     }
 }
 

@@ -55,6 +55,7 @@ use crate::attempt::Host;
 use crate::env::{Env, micros};
 use crate::error::Error;
 use crate::registry::Registry;
+use crate::report::{Reports, host_name};
 
 /// How many jobs a worker runs at once: 1 to 10,000.
 pub const CONCURRENCY_MAX: usize = 10_000;
@@ -62,6 +63,9 @@ pub const CONCURRENCY_MAX: usize = 10_000;
 /// The first and the longest delay before a worker tries to register again.
 const REGISTER_FIRST: Duration = Duration::from_millis(100);
 const REGISTER_LONGEST: Duration = Duration::from_secs(5);
+
+/// How long the end of a worker waits for [reporters](crate::report) to be told of what failed: 5 s.
+const REPORT_TIME: Duration = Duration::from_secs(5);
 
 /// How a worker behaves. All defaults are in [`Builder`].
 #[derive(Debug)]
@@ -75,6 +79,7 @@ pub(crate) struct Config {
     pub(crate) until_empty: bool,
     pub(crate) budget: Budget,
     pub(crate) on_shutdown: OnShutdown,
+    pub(crate) reports: Reports,
 }
 
 /// Runs jobs.
@@ -143,7 +148,6 @@ impl Worker {
         let registry = registry.into();
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Builder {
-            env,
             store,
             serves: Serves { kinds: registry.kinds(), queues: None, namespace: None, priority_max: None },
             registry,
@@ -157,7 +161,9 @@ impl Worker {
                 until_empty: false,
                 budget: Budget::default(),
                 on_shutdown: OnShutdown::default(),
+                reports: Reports::new(&env),
             },
+            env,
             recycle_after_jobs: None,
             recycle_above_rss: None,
             recycle_on: None,
@@ -172,6 +178,15 @@ impl Worker {
     ///
     /// When the store refuses the worker for good. A store that is only out of order is waited for.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
+        let reports = self.config.reports.clone();
+        let summary = self.run_on(shutdown).await;
+        if !reports.flush(REPORT_TIME).await {
+            tracing::warn!("the worker ends before all its failures were reported");
+        }
+        summary
+    }
+
+    async fn run_on(self, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
         panic::watch_places();
         self.warn_of_heavy_tasks();
         let mut shutdown = pin!(shutdown);
@@ -241,7 +256,7 @@ impl Worker {
         let queues = self.serves.queues.iter().flatten().map(ToString::to_string).collect();
         let worker = NewWorker {
             id,
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            host: host_name(),
             pid: std::process::id(),
             concurrency: u32::try_from(self.config.concurrency).unwrap_or(u32::MAX),
             queues,
@@ -402,6 +417,13 @@ impl Builder {
     #[must_use]
     pub fn on_shutdown(mut self, policy: OnShutdown) -> Self {
         self.config.on_shutdown = policy;
+        self
+    }
+
+    /// Where it tells of attempts that fail, at the moment they do ([how](crate::report)). Default: nowhere.
+    #[must_use]
+    pub fn reports(mut self, reports: Reports) -> Self {
+        self.config.reports = reports;
         self
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context as Cx, Poll};
 
-use taskwright_core::attempt::{AttemptEnd, Facts, decide};
+use taskwright_core::attempt::{AttemptEnd, Decision, Facts, decide};
 use taskwright_core::{OnShutdown, Outcome, State, Timestamp};
 use taskwright_store::{ClaimedJob, Finish};
 
@@ -16,7 +16,7 @@ use super::buffer::Taken;
 use super::ended::ended_item;
 use super::finish::End;
 use super::incarnation::Incarnation;
-use super::panic::caught;
+use super::panic::{Panic, caught_whole};
 use super::phase::Phase;
 use crate::attempt::{Attempt, lock};
 use crate::cancel::StopCause;
@@ -24,6 +24,7 @@ use crate::context::Context;
 use crate::env::{Env, Sleep, micros};
 use crate::handler::HandlerFuture;
 use crate::registry::{Entry, TaskOptions};
+use crate::report::{AttemptReport, Failure, PanicReport, Who};
 
 /// How long a slot runs jobs that never wait before it lets other tasks of its thread run: 1 ms.
 const TURN_US: i64 = 1_000;
@@ -71,15 +72,20 @@ async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> O
         return None;
     }
     worker.marks.started(attempt.job.key, attempt.job.attempt);
-    let ran = drive(entry, &attempt).await;
+    let reports = &worker.config.reports;
+    let ran = drive(entry, &attempt, !reports.is_empty()).await;
     *lock(cell) = None;
-    let outcome = judge(&attempt, ran);
+    let mut panic = None;
+    let outcome = judge(&attempt, ran, &mut panic);
     if outcome.is_none() {
         // No end will be written that could count it.
         worker.settled(1);
     }
     let in_transaction = attempt.in_transaction.load(Ordering::Relaxed);
     let finish = finish(&attempt, &entry.options, worker.config.on_shutdown, outcome?);
+    if has_failed(&finish.decision) {
+        reports.tell(|| failure(&attempt, &finish.decision, panic));
+    }
     let item_of = ended_item(&finish, &attempt.job.namespace, &attempt.job.queue);
     Some(End { finish, in_transaction, item_of, is_last_chance: false })
 }
@@ -89,16 +95,16 @@ enum Ran {
     /// The handler returned.
     Returned(Outcome),
     /// It panicked.
-    Panicked(String),
+    Panicked(Box<Panic>),
     /// It did not stop in time after it was asked to, and was dropped.
     Dropped(StopCause),
 }
 
-async fn drive(entry: &Entry, attempt: &Arc<Attempt>) -> Ran {
+async fn drive(entry: &Entry, attempt: &Arc<Attempt>, with_trace: bool) -> Ran {
     let context = Context::new(Arc::clone(attempt));
-    let future = match caught(|| entry.handler.call(context)) {
+    let future = match caught_whole(with_trace, || entry.handler.call(context)) {
         Ok(future) => future,
-        Err(message) => return Ran::Panicked(message),
+        Err(panic) => return Ran::Panicked(panic),
     };
     let timeout = attempt.job.timeout.or(entry.options.timeout);
     let env = &attempt.host.env;
@@ -108,11 +114,12 @@ async fn drive(entry: &Entry, attempt: &Arc<Attempt>) -> Ran {
         grace_us: micros(entry.options.cancel_grace),
         future,
         timer: None,
+        with_trace,
     };
     let ran = std::future::poll_fn(|cx| drive.poll(cx)).await;
     // Dropping runs code of the handler as well.
-    match (caught(|| drop(drive.future)), ran) {
-        (Err(message), Ran::Returned(_) | Ran::Panicked(_)) => Ran::Panicked(message),
+    match (caught_whole(with_trace, || drop(drive.future)), ran) {
+        (Err(panic), Ran::Returned(_) | Ran::Panicked(_)) => Ran::Panicked(panic),
         (_, ran) => ran,
     }
 }
@@ -126,14 +133,16 @@ struct Drive<'a> {
     grace_us: u64,
     /// Runs to the nearer of the two moments.
     timer: Option<(u64, Sleep)>,
+    /// Whether somebody wants to know how the thread got to a panic.
+    with_trace: bool,
 }
 
 impl Drive<'_> {
     fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<Ran> {
-        match caught(|| self.future.as_mut().poll(cx)) {
+        match caught_whole(self.with_trace, || self.future.as_mut().poll(cx)) {
             Ok(Poll::Ready(outcome)) => return Poll::Ready(Ran::Returned(outcome)),
             Ok(Poll::Pending) => {}
-            Err(message) => return Poll::Ready(Ran::Panicked(message)),
+            Err(panic) => return Poll::Ready(Ran::Panicked(panic)),
         }
         let env: &Env = &self.attempt.host.env;
         loop {
@@ -162,8 +171,8 @@ impl Drive<'_> {
     }
 }
 
-/// What the attempt amounts to, given what its handler was told; `None` when nothing may be written about it.
-fn judge(attempt: &Attempt, ran: Ran) -> Option<Outcome> {
+/// What the attempt amounts to, given what its handler was told; `None` when nothing may be written about it. A panic is kept.
+fn judge(attempt: &Attempt, ran: Ran, kept: &mut Option<Box<Panic>>) -> Option<Outcome> {
     let timed_out = || {
         let took = attempt.host.env.now().since(attempt.started_at);
         Outcome::Retry { error: format!("timed out after {took:?}"), after: None, end: AttemptEnd::TimedOut }
@@ -181,7 +190,10 @@ fn judge(attempt: &Attempt, ran: Ran) -> Option<Outcome> {
         Ran::Dropped(cause @ StopCause::Cancelled { .. }) => {
             Outcome::Cancelled { reason: format!("{cause}; the handler did not end in time and was dropped") }
         }
-        Ran::Panicked(error) => Outcome::Retry { error, after: None, end: AttemptEnd::Panicked },
+        Ran::Panicked(panic) => {
+            let error = kept.insert(panic).to_string();
+            Outcome::Retry { error, after: None, end: AttemptEnd::Panicked }
+        }
         Ran::Returned(Outcome::Retry { end: AttemptEnd::Failed, error, after }) => match stopped {
             Some(StopCause::Shutdown) => Outcome::GiveBack { reason: format!("the worker stops: {error}") },
             Some(StopCause::TimedOut) => timed_out(),
@@ -189,6 +201,35 @@ fn judge(attempt: &Attempt, ran: Ran) -> Option<Outcome> {
         },
         Ran::Returned(outcome) => outcome,
     })
+}
+
+/// Whether something went wrong with an attempt, rather than that somebody wanted it to end.
+fn has_failed(decision: &Decision) -> bool {
+    use AttemptEnd as E;
+    decision.to != State::Cancelled && matches!(decision.end, Some(E::Failed | E::Panicked | E::TimedOut))
+}
+
+/// What there is to tell of an attempt that failed.
+fn failure(attempt: &Attempt, decision: &Decision, panic: Option<Box<Panic>>) -> Failure {
+    let job = &attempt.job;
+    let who = AttemptReport {
+        job: job.id,
+        kind: job.kind.clone(),
+        queue: job.queue.clone(),
+        namespace: job.namespace.clone(),
+        attempt: job.attempt,
+        max_attempts: job.max_attempts,
+        // Only attempts that have one are told of.
+        end: decision.end.unwrap_or(AttemptEnd::Failed),
+        worker: attempt.host.worker,
+    };
+    Failure {
+        who: Who::Attempt(who),
+        error: decision.reason.clone().unwrap_or_default(),
+        panic: panic.map(|panic| PanicReport::of(*panic)),
+        retry_at: decision.run_at,
+        is_final: decision.to == State::Failed,
+    }
 }
 
 fn finish(attempt: &Attempt, options: &TaskOptions, on_shutdown: OnShutdown, outcome: Outcome) -> Finish {

@@ -10,6 +10,7 @@ mod history;
 mod jobs;
 mod queues;
 mod schedules;
+mod services;
 mod sessions;
 mod stats;
 mod steps;
@@ -53,6 +54,7 @@ pub(crate) fn table() -> Vec<Operation> {
         webhooks::operations(),
         bulk::operations(),
         workers::operations(),
+        services::operations(),
         stats::operations(),
         stored::operations(),
         history::operations(),

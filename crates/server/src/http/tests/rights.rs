@@ -9,8 +9,8 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use taskwright::Client;
 use taskwright::identity::TokenRequest;
-use taskwright_core::{Grants, Namespace, Principal, Role, UserName};
-use taskwright_store::Rank;
+use taskwright_core::{Grants, Namespace, Principal, Role, ServiceState, UserName};
+use taskwright_store::{ProcessPlace, Rank, ServiceRecord, ServiceStore as _};
 
 use super::{Site, bearing};
 use crate::http::operations::table;
@@ -418,4 +418,31 @@ async fn whoever_follows_its_own_job_to_the_end_has_read_it() {
     };
     assert_eq!(follow(&guarded.root).await, Value::Null);
     assert!(follow(&member).await.is_string());
+}
+
+#[tokio::test]
+async fn what_went_wrong_with_a_service_is_told_to_superusers() {
+    let guarded = Guarded::new(Limits::default()).await;
+    let viewer = guarded.token("viewer", "a", Role::Viewer).await;
+    let now = guarded.site.env.now();
+    let place = ProcessPlace { id: guarded.site.env.process_id(), host: "here".to_owned(), pid: 7 };
+    let service = ServiceRecord {
+        name: "writer".parse().unwrap(),
+        state: ServiceState::Failed,
+        since: now,
+        restarts: 0,
+        restart_at: None,
+        error: Some("no such row in b".to_owned()),
+        error_at: Some(now),
+    };
+    guarded.site.store.tell_services(now, place, vec![service]).await.unwrap();
+    for (token, told) in [(&guarded.root, json!("no such row in b")), (&viewer, Value::Null)] {
+        let listed = guarded.site.get_as(token, "/api/v1/services").await.good();
+        let service = &listed["items"][0];
+        assert_eq!(
+            (&service["name"], &service["state"], &service["last_error"]),
+            (&json!("writer"), &json!("failed"), &told)
+        );
+        assert_eq!(service["heard"], true);
+    }
 }
