@@ -33,7 +33,7 @@ async fn app(hosts: Option<&str>) -> (Router, String, oneshot::Sender<()>) {
         mount = mount.hosts([host.to_owned()]);
     }
     let own = Router::new().route("/", get(|| async { "a shop" }));
-    (own.merge(mount.router()), made.secret.reveal().to_string(), stop)
+    (own.merge(mount.router()), made.secret.reveal(), stop)
 }
 
 async fn post(app: &Router, host: &str, token: Option<&str>) -> StatusCode {
