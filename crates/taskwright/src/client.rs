@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use crate::env::{Env, Spawned};
 use crate::error::Error;
 use crate::event::Event;
-use crate::job::Job;
+use crate::handle::JobHandle;
+use crate::job::{Enqueue, Job};
 
 /// How often an enqueue is sent in all before its error is given to the caller.
 const SENDS_MAX: u32 = 5;
@@ -88,21 +89,26 @@ impl Client {
         &self.store
     }
 
-    /// Stores a job. When the answer is there, the job is durable.
+    /// Stores a job. When the answer is there, the job is durable; it is a [handle](JobHandle) on it, to wait for its end and more.
     ///
     /// The id is made here, so a send whose answer was lost is repeated without making a second job.
     ///
     /// # Errors
     ///
     /// When something about the job is not accepted, or the store stays out of order for about 5 s.
-    pub async fn enqueue(&self, job: impl Into<Job>) -> Result<Enqueued, Error> {
+    pub async fn enqueue<E: Enqueue>(&self, job: E) -> Result<JobHandle<E::Output>, Error> {
         let job = self.made(job)?;
-        if let Some(stored) = self.hand_over(&job).await? {
-            return Ok(stored);
-        }
-        let stored = self.send(vec![job]).await?;
-        // A store answers each job of a batch.
-        Ok(stored[0])
+        let stored = match self.hand_over(&job).await? {
+            Some(stored) => stored,
+            // A store answers each job of a batch.
+            None => self.send(vec![job]).await?[0],
+        };
+        Ok(JobHandle::new(stored, self.clone()))
+    }
+
+    /// A job that was enqueued before, by whoever.
+    pub fn handle(&self, id: JobId) -> JobHandle {
+        JobHandle::new(Enqueued { id, existing: true }, self.clone())
     }
 
     /// Stores many jobs and answers in their order. See [`enqueue_each`](Self::enqueue_each) for millions.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use taskwright_core::{GeneratorName, JobId, ScheduleName, WebhookName};
+use taskwright_core::{GeneratorName, JobId, ScheduleName, State, WebhookName};
 
 /// Something the runtime could not do.
 ///
@@ -20,6 +20,21 @@ enum Inner {
     NoSuchGenerator(GeneratorName),
     NoSuchWebhook(WebhookName),
     NoSuchBulk(JobId),
+    NotCompleted {
+        id: JobId,
+        state: State,
+        why: String,
+    },
+    NoState {
+        what: &'static str,
+        why: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    UnfitResult {
+        id: JobId,
+        why: String,
+        source: serde_json::Error,
+    },
     /// What a statement in the caller's transaction met.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite's errors are the store's"))]
     InTransaction(Box<InTransaction>),
@@ -57,6 +72,25 @@ impl Error {
         Self(Inner::NoSuchBulk(id))
     }
 
+    pub(crate) fn not_completed(id: JobId, state: State, reason: Option<String>) -> Self {
+        let why = match reason {
+            Some(reason) => format!("it is {state}: {reason}"),
+            None => format!("it is {state}"),
+        };
+        Self(Inner::NotCompleted { id, state, why })
+    }
+
+    pub(crate) fn no_state(
+        what: &'static str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self(Inner::NoState { what, why: source.to_string(), source: Box::new(source) })
+    }
+
+    pub(crate) fn unfit_result(id: JobId, source: serde_json::Error) -> Self {
+        Self(Inner::UnfitResult { id, why: source.to_string(), source })
+    }
+
     #[cfg(feature = "postgres")]
     pub(crate) fn in_transaction(error: InTransaction) -> Self {
         Self(Inner::InTransaction(Box::new(error)))
@@ -72,6 +106,9 @@ impl Error {
             Inner::NoSuchGenerator(name) => format!("the generator {name}"),
             Inner::NoSuchWebhook(name) => format!("the webhook {name}"),
             Inner::NoSuchBulk(id) => format!("the bulk {id}"),
+            Inner::NotCompleted { id, .. } => format!("the job {id}"),
+            Inner::NoState { what, .. } => format!("making the state {what}"),
+            Inner::UnfitResult { id, .. } => format!("the result of the job {id}"),
             Inner::InTransaction(error) => error.what.to_owned(),
         }
     }
@@ -86,6 +123,9 @@ impl Error {
             Inner::NoSuchGenerator(_) => "there is no such generator",
             Inner::NoSuchWebhook(_) => "there is no such webhook",
             Inner::NoSuchBulk(_) => "there is no such bulk",
+            Inner::NotCompleted { why, .. } | Inner::NoState { why, .. } | Inner::UnfitResult { why, .. } => {
+                why
+            }
             Inner::InTransaction(error) => &error.why,
         }
     }
@@ -104,6 +144,13 @@ impl Error {
             Inner::NoSuchBulk(_) => {
                 "look for it with `taskwright bulk list`; a bulk that is over goes with its job"
             }
+            Inner::NotCompleted { .. } => {
+                "look at its attempts with `taskwright jobs show`; `taskwright jobs retry` runs it again"
+            }
+            Inner::NoState { .. } => "look at what the program needs there, and start it again",
+            Inner::UnfitResult { .. } => {
+                "read it as the type that the task gives back, or as serde_json::Value"
+            }
             Inner::InTransaction(error) => error.fix,
         }
     }
@@ -118,6 +165,9 @@ impl Error {
             | Inner::NoSuchGenerator(_)
             | Inner::NoSuchWebhook(_)
             | Inner::NoSuchBulk(_)
+            | Inner::NotCompleted { .. }
+            | Inner::NoState { .. }
+            | Inner::UnfitResult { .. }
             | Inner::InTransaction(_) => false,
         }
     }
@@ -133,7 +183,23 @@ impl Error {
             | Inner::NoSuchSchedule(_)
             | Inner::NoSuchGenerator(_)
             | Inner::NoSuchWebhook(_)
-            | Inner::NoSuchBulk(_) => false,
+            | Inner::NoSuchBulk(_)
+            | Inner::NotCompleted { .. }
+            | Inner::NoState { .. }
+            | Inner::UnfitResult { .. } => false,
+        }
+    }
+
+    /// Whether a job ended, and not by completing: how is the [state](Self::job_state).
+    pub fn is_not_completed(&self) -> bool {
+        self.job_state().is_some()
+    }
+
+    /// How a job ended whose result was waited for.
+    pub fn job_state(&self) -> Option<State> {
+        match self.0 {
+            Inner::NotCompleted { state, .. } => Some(state),
+            _ => None,
         }
     }
 
@@ -145,7 +211,12 @@ impl Error {
             Inner::NoSuchGenerator(_) => "generator",
             Inner::NoSuchWebhook(_) => "webhook",
             Inner::NoSuchBulk(_) => "bulk",
-            Inner::Domain(_) | Inner::Store(_) | Inner::InTransaction(_) => "thing",
+            Inner::Domain(_)
+            | Inner::Store(_)
+            | Inner::NotCompleted { .. }
+            | Inner::NoState { .. }
+            | Inner::UnfitResult { .. }
+            | Inner::InTransaction(_) => "thing",
         }
     }
 
@@ -188,6 +259,9 @@ impl Error {
             | Inner::NoSuchGenerator(_)
             | Inner::NoSuchWebhook(_)
             | Inner::NoSuchBulk(_)
+            | Inner::NotCompleted { .. }
+            | Inner::NoState { .. }
+            | Inner::UnfitResult { .. }
             | Inner::InTransaction(_) => None,
         }
     }
@@ -209,7 +283,10 @@ impl std::error::Error for Error {
             | Inner::NoSuchSchedule(_)
             | Inner::NoSuchGenerator(_)
             | Inner::NoSuchWebhook(_)
-            | Inner::NoSuchBulk(_) => None,
+            | Inner::NoSuchBulk(_)
+            | Inner::NotCompleted { .. } => None,
+            Inner::NoState { source, .. } => Some(source.as_ref()),
+            Inner::UnfitResult { source, .. } => Some(source),
             Inner::InTransaction(error) => Some(error.source.as_ref()),
         }
     }

@@ -46,6 +46,11 @@
 //! it, also the worker's heartbeat: put such work into `tokio::task::spawn_blocking`.
 #![deny(unsafe_code)]
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+mod app;
+mod arguments;
 mod attachment;
 mod attempt;
 pub mod audit;
@@ -58,15 +63,19 @@ pub mod duty;
 pub mod env;
 mod error;
 mod event;
+mod extract;
 pub mod generator;
+mod handle;
 mod handler;
 pub mod identity;
 mod job;
 mod outbox;
 pub mod process;
 mod registry;
+pub mod run_dir;
 pub mod schedule;
 pub mod source;
+pub mod store_url;
 pub mod supervisor;
 mod task;
 pub mod testing;
@@ -75,6 +84,9 @@ pub mod transaction;
 pub mod waiting;
 pub mod webhook;
 pub mod worker;
+
+#[cfg(feature = "macros")]
+pub use taskwright_macros::task;
 
 pub use taskwright_core as core;
 pub use taskwright_store as store;
@@ -85,6 +97,7 @@ pub use taskwright_core::{
     State, Timestamp, Trigger, UniqueKey, UniqueScope, Usage, Weight, WorkerId,
 };
 
+pub use self::app::App;
 pub use self::cancel::StopCause;
 pub use self::client::Client;
 pub use self::context::Context;
@@ -92,9 +105,12 @@ pub use self::duty::{Duties, DutyConfig};
 pub use self::env::Env;
 pub use self::error::Error;
 pub use self::event::Event;
+pub use self::extract::{CompleteIn, FromContext};
+pub use self::handle::{JobHandle, ProgressStream};
 pub use self::handler::{Handler, HandlerFuture};
-pub use self::job::Job;
-pub use self::registry::{Registry, TaskOptions};
+pub use self::job::{Enqueue, Job};
+pub use self::registry::{Form, Registry, TaskOptions};
+pub use self::store_url::StoreUrl;
 pub use self::task::{Task, TaskError};
 pub use self::worker::{Recycled, Summary, Worker};
 

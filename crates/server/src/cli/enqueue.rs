@@ -188,7 +188,7 @@ impl Defaults<'_> {
             unique: self.unique.clone(),
         };
         let (id, namespace) = (self.context.env.job_id(), self.context.namespace_or_default());
-        asked.job(&self.context.config, id, namespace, kind, args)
+        asked.job(&self.context.app, &self.context.config, id, namespace, kind, args)
     }
 }
 

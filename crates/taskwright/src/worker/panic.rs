@@ -28,10 +28,11 @@ pub(crate) fn watch_places() {
 
 /// Runs code of a handler; a panic becomes its message.
 pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    IN_HANDLER.set(true);
+    // A handler may run code that is kept apart in the same way.
+    let before = IN_HANDLER.replace(true);
     // Whoever gets the message drops the future, and so never sees what the panic left half done.
     let result = panic::catch_unwind(AssertUnwindSafe(run));
-    IN_HANDLER.set(false);
+    IN_HANDLER.set(before);
     result.map_err(|payload| describe(payload.as_ref()))
 }
 

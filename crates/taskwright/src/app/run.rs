@@ -1,0 +1,198 @@
+//! What is made of an app: a client, a worker with its duties.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwright_core::trigger::CustomTriggers;
+use taskwright_core::{Error as Refused, Schedule};
+use taskwright_store::SharedStore;
+
+use super::{App, StoreOf};
+use crate::bulk::{BulkSet, Bulks};
+use crate::client::Client;
+use crate::duty::{self, Duties, DutyConfig};
+use crate::env::Env;
+use crate::error::Error;
+use crate::generator::GeneratorSet;
+use crate::registry::Registry;
+use crate::store_url::{self, StoreUrl};
+use crate::worker::{Builder, Summary, Worker};
+
+/// How long the end may take to let another node do the duties: the 2 s in which what was asked of generators may still be answered,
+/// and some for writing so.
+const RESIGN_TIME: Duration = Duration::from_secs(4);
+
+impl App {
+    /// A client of the store, which opens it when it is first asked for. It puts jobs in and asks what became of them; it claims none,
+    /// does no duties, and registers no schedules.
+    ///
+    /// # Errors
+    ///
+    /// When something about the app is wrong, or the store cannot be opened.
+    pub async fn client(&self) -> Result<Client, Error> {
+        Ok(Client::new(self.open().await?, self.env.clone()))
+    }
+
+    /// The bulk jobs of the store, with the types of this program.
+    ///
+    /// # Errors
+    ///
+    /// As for [`client`](Self::client).
+    pub async fn bulk_jobs(&self) -> Result<Bulks, Error> {
+        Ok(self.client().await?.bulks(&self.bulks))
+    }
+
+    /// Runs jobs in this process, and takes part in the duties, until `shutdown` is ready, an operator says stop, or it has run for long
+    /// enough ([`worker::Builder::recycle_after_jobs`](Builder::recycle_after_jobs)). Then it shuts down in good order: nothing more is
+    /// claimed, what runs is told and given the grace, and another node may do the duties at once.
+    ///
+    /// Registers the schedules first.
+    ///
+    /// # Errors
+    ///
+    /// When something about the app is wrong, the store cannot be opened, a state cannot be made, or the store refuses the worker for
+    /// good. A store that is only out of order is waited for.
+    pub async fn run_until<S: Future>(&self, shutdown: S) -> Result<Summary, Error> {
+        let (store, worker) = self.ready().await?;
+        let config = self.duty_config(&store)?;
+        let duties = Duties::start(&store, &self.env, &config);
+        let ended = worker
+            .run(async {
+                shutdown.await;
+            })
+            .await;
+        if self.env.timeout(RESIGN_TIME, duties.stop()).await.is_none() {
+            tracing::debug!("another node does the duties when the lease of this one has run out");
+        }
+        ended
+    }
+
+    /// Does what is due, runs what can run now, and ends: once from a shell, or in a test. What waits for its time is not waited for.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run_until`](Self::run_until).
+    pub async fn run_until_empty(&self) -> Result<Summary, Error> {
+        let (store, worker) = self.ready().await?;
+        duty::run_once(&store, &self.env, &self.duty_config(&store)?, |_| ()).await?;
+        worker.until_empty().run(std::future::pending()).await
+    }
+
+    /// The store, with the schedules in it, and the worker.
+    async fn ready(&self) -> Result<(SharedStore, Builder), Error> {
+        let store = self.open().await?;
+        let registry = self.ready_registry().await?;
+        let client = Client::new(Arc::clone(&store), self.env.clone());
+        client.schedules().put_all(&self.schedules).await?;
+        let worker = Worker::builder(Arc::clone(&store), registry, self.env.clone());
+        Ok((store, self.worker.iter().fold(worker, |worker, change| change(worker))))
+    }
+
+    async fn open(&self) -> Result<SharedStore, Error> {
+        self.check()?;
+        let open = async || {
+            let named =
+                || std::env::var(store_url::VARIABLE).unwrap_or_else(|_| store_url::DEFAULT.to_owned());
+            let store = match &self.store {
+                StoreOf::Handle(store) => Arc::clone(store),
+                StoreOf::Url(url) => url.open(&self.env, self.run_dir.as_deref()).await?,
+                StoreOf::Default => {
+                    StoreUrl::parse(&named())?.open(&self.env, self.run_dir.as_deref()).await?
+                }
+            };
+            self.env.follow(&*store).await?;
+            Ok::<_, Error>(store)
+        };
+        self.opened.get_or_try_init(open).await.cloned()
+    }
+
+    fn duty_config(&self, store: &SharedStore) -> Result<DutyConfig, Refused> {
+        let generators =
+            self.add_generators(GeneratorSet::new(), store, &self.env)?.with_bulks(&self.bulks)?;
+        let config =
+            DutyConfig { triggers: Arc::new(self.triggers.clone()), generators, ..DutyConfig::default() };
+        Ok(self.duties.iter().fold(config, |config, change| change(config)))
+    }
+}
+
+/// What `taskwright_server` asks.
+impl App {
+    /// Says what is wrong with what the app was told, if anything is.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that was refused.
+    pub fn check(&self) -> Result<(), Refused> {
+        self.refused.clone().map_or(Ok(()), Err)
+    }
+
+    /// The kinds that can be enqueued: those of the program's tasks, and those that it knows of others.
+    pub fn kinds(&self) -> &BTreeSet<String> {
+        &self.kinds
+    }
+
+    /// The tasks, with the state that needs no waiting for.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The tasks, with all of the state; made anew by each call.
+    ///
+    /// # Errors
+    ///
+    /// When a state cannot be made.
+    pub async fn ready_registry(&self) -> Result<Registry, Error> {
+        let mut registry = self.registry.clone();
+        for set_up in &self.setups {
+            registry = set_up(registry).await?;
+        }
+        Ok(registry)
+    }
+
+    /// The URL of the store, if the program said one.
+    pub fn store_url(&self) -> Option<&StoreUrl> {
+        match &self.store {
+            StoreOf::Url(url) => Some(url),
+            StoreOf::Default | StoreOf::Handle(_) => None,
+        }
+    }
+
+    /// The store, if the program brought one that is open.
+    pub fn store_handle(&self) -> Option<&SharedStore> {
+        match &self.store {
+            StoreOf::Handle(store) => Some(store),
+            StoreOf::Default | StoreOf::Url(_) => None,
+        }
+    }
+
+    /// The schedules.
+    pub fn schedules(&self) -> &[Schedule] {
+        &self.schedules
+    }
+
+    /// The trigger rules of the program's own.
+    pub fn triggers(&self) -> &CustomTriggers {
+        &self.triggers
+    }
+
+    /// The types of bulk: those of the program, and those that are always there.
+    pub fn bulks(&self) -> &BulkSet {
+        &self.bulks
+    }
+
+    /// Adds the program's generators to others.
+    ///
+    /// # Errors
+    ///
+    /// When two have one name, or one makes no sense.
+    pub fn add_generators(
+        &self,
+        set: GeneratorSet,
+        store: &SharedStore,
+        env: &Env,
+    ) -> Result<GeneratorSet, Refused> {
+        self.generators.iter().try_fold(set, |set, add| add(set, store, env))
+    }
+}
