@@ -68,7 +68,21 @@ pub use taskwright::App;
 /// }
 /// ```
 pub fn main(app: App) -> ExitCode {
+    if let Err(error) = serve_attempt(&app) {
+        // Standard error goes to the log of the job.
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     ExitCode::from(cli::run(app, std::env::args_os(), Io::of_process(), None).code())
+}
+
+/// Runs one attempt and ends the process, if a worker started it for that.
+fn serve_attempt(app: &App) -> Result<(), Box<dyn std::error::Error>> {
+    if !taskwright::child::is_child() {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    Ok(runtime.block_on(app.serve_attempt())?)
 }
 
 /// Runs one command on a store that is open already, with streams of the caller's choice: for tests, and for

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::handle::JobHandle;
 use crate::job::{Enqueue, Job};
+use crate::middleware::BeforeEnqueue;
 
 /// How often an enqueue is sent in all before its error is given to the caller.
 const SENDS_MAX: u32 = 5;
@@ -55,12 +56,14 @@ pub struct Client {
     batch_jobs: usize,
     /// Who its jobs belong to, whatever they say.
     owner: Option<Owner>,
+    /// What looks at each job before it is stored.
+    before: Vec<BeforeEnqueue>,
 }
 
 impl Client {
     /// A client of this store.
     pub fn new(store: SharedStore, env: Env) -> Self {
-        Self { store, env, batch_jobs: BATCH_JOBS, owner: None }
+        Self { store, env, batch_jobs: BATCH_JOBS, owner: None, before: Vec::new() }
     }
 
     /// How many jobs [`enqueue_many`](Self::enqueue_many) commits together at most: 1 to 10,000, default 1,000. Jobs
@@ -75,12 +78,41 @@ impl Client {
         Self { store, owner, ..self.clone() }
     }
 
+    /// Lets `look` see each job before it is stored by this client or a clone of it, also in a transaction; it may change the job, or
+    /// refuse it. Those that were added first see it first. Jobs that others make are none of this client's: follow-ups of handlers,
+    /// items of generators, and what schedules make.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use taskwright::core::Error;
+    /// # fn example(client: taskwright::Client) {
+    /// let client = client.before_enqueue(|job| match job.args.as_bytes().len() {
+    ///     0..=10_000 => Ok(()),
+    ///     bytes => Err(Error::too_large(
+    ///         format!("the arguments of {}", job.kind),
+    ///         format!("they have {bytes} bytes, and 10,000 are allowed here"),
+    ///         "store what is large elsewhere, and enqueue where it is",
+    ///     )),
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn before_enqueue(
+        mut self,
+        look: impl Fn(&mut NewJob) -> Result<(), taskwright_core::Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.before.push(Arc::new(look));
+        self
+    }
+
     /// A job as it is stored.
-    fn made(&self, job: impl Into<Job>) -> Result<NewJob, Error> {
+    pub(crate) fn made(&self, job: impl Into<Job>) -> Result<NewJob, Error> {
         let mut job = job.into().into_new(&self.env)?;
         if self.owner.is_some() {
             job.owner.clone_from(&self.owner);
         }
+        self.before.iter().try_for_each(|look| look(&mut job))?;
         Ok(job)
     }
 

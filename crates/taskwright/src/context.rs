@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use taskwright_core::limit::{FOLLOW_UPS_BYTES_MAX, FOLLOW_UPS_MAX, LOG_BYTES_MAX, TEXT_BYTES_MAX};
 use taskwright_core::name::clipped;
 use taskwright_core::{
-    Args, Error, JobId, Kind, Limits, MaxAttempts, Namespace, Owner, QueueName, Usage, WorkerId,
+    Args, Error, JobId, Kind, Limits, MaxAttempts, Namespace, NewJob, Owner, QueueName, Usage, WorkerId,
 };
-use taskwright_store::{LogEntry, LogStream, Progress, Store};
+use taskwright_store::{ClaimedJob, LogEntry, LogStream, Progress, Store};
 
 use crate::attempt::{Attempt, lock};
 use crate::cancel::StopCause;
@@ -160,6 +160,16 @@ impl Context {
             ran
         };
         self.env().blocking(run).await.unwrap_or_else(|message| Err(TaskError::panicked(message)))
+    }
+
+    /// The job as it was claimed.
+    pub(crate) fn claimed(&self) -> &ClaimedJob {
+        &self.0.job
+    }
+
+    /// Adds follow-up jobs that were checked before.
+    pub(crate) fn follow(&self, jobs: Vec<NewJob>) {
+        lock(&self.0.follow_ups).extend(jobs);
     }
 
     /// Whether the handler has been asked to stop.

@@ -15,8 +15,10 @@ use taskwright_core::{
 };
 
 use crate::arguments;
+use crate::child::ChildHandler;
 use crate::context::Context;
 use crate::handler::{FnHandler, Handler, TaskHandler};
+use crate::middleware::{Middleware, wrapped};
 use crate::task::{Task, TaskError};
 
 /// The tasks that a worker can run, by kind, and the state that they share.
@@ -42,12 +44,19 @@ use crate::task::{Task, TaskError};
 pub struct Registry {
     entries: HashMap<Kind, Entry>,
     states: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    /// What stands around every handler, the outermost first.
+    around: Vec<Arc<dyn Middleware>>,
 }
 
 /// What is known about one kind.
 #[derive(Clone)]
 pub(crate) struct Entry {
+    /// With what stands around it.
     pub(crate) handler: Arc<dyn Handler>,
+    /// Without.
+    bare: Arc<dyn Handler>,
+    /// What the child process of an attempt calls.
+    in_child: Option<Arc<dyn Handler>>,
     pub(crate) options: TaskOptions,
     /// What its type says, if it has one.
     pub(crate) form: Option<Form>,
@@ -155,14 +164,18 @@ impl Registry {
     /// When a kind or the queue is no valid name, or a kind is registered already.
     pub fn register<T: Task>(mut self) -> Result<Self, Error> {
         let form = Form::of::<T>()?;
-        let handler: Arc<dyn Handler> = Arc::new(TaskHandler::<T>::new());
+        let of_task: Arc<dyn Handler> = Arc::new(TaskHandler::<T>::new());
+        let (handler, in_child): (Arc<dyn Handler>, _) = match T::IN_CHILD {
+            true => (Arc::new(ChildHandler { grace: T::CANCEL_GRACE }), Some(of_task)),
+            false => (of_task, None),
+        };
         for kind in [T::KIND].iter().chain(T::ALIASES) {
-            let entry = Entry {
-                handler: Arc::clone(&handler),
-                options: TaskOptions::of::<T>(),
-                form: Some(form.clone()),
-            };
-            self = self.insert(Kind::new(kind)?, entry)?;
+            let (options, form) = (TaskOptions::of::<T>(), Some(form.clone()));
+            let kind = Kind::new(kind)?;
+            self = self.insert(kind.clone(), options, Arc::clone(&handler), form)?;
+            if let Some(entry) = self.entries.get_mut(&kind) {
+                entry.in_child.clone_from(&in_child);
+            }
         }
         Ok(self)
     }
@@ -202,10 +215,16 @@ impl Registry {
     ///
     /// When the kind is registered already, or has limits that its handler cannot keep.
     pub fn add(self, kind: Kind, options: TaskOptions, handler: impl Handler) -> Result<Self, Error> {
-        self.insert(kind, Entry { handler: Arc::new(handler), options, form: None })
+        self.insert(kind, options, Arc::new(handler), None)
     }
 
-    fn insert(mut self, kind: Kind, entry: Entry) -> Result<Self, Error> {
+    fn insert(
+        mut self,
+        kind: Kind,
+        options: TaskOptions,
+        bare: Arc<dyn Handler>,
+        form: Option<Form>,
+    ) -> Result<Self, Error> {
         if self.entries.contains_key(&kind) {
             return Err(Error::invalid(
                 format!("the task {kind}"),
@@ -213,14 +232,15 @@ impl Registry {
                 "register each kind once, or give one of the two another name",
             ));
         }
-        if !entry.options.limits.is_none() && !entry.handler.runs_child_processes() {
+        if !options.limits.is_none() && !bare.runs_child_processes() {
             return Err(Error::invalid(
                 format!("the limits of the task {kind}"),
                 "its handler runs in the worker's own process, which shares memory and CPU time with all others there",
                 "limit it by `timeout`, or do the work in a child process, as tasks of the config file do",
             ));
         }
-        self.entries.insert(kind, entry);
+        let handler = wrapped(&self.around, &bare);
+        self.entries.insert(kind, Entry { handler, bare, in_child: None, options, form });
         Ok(self)
     }
 
@@ -228,6 +248,16 @@ impl Registry {
     #[must_use]
     pub fn state<S: Send + Sync + 'static>(mut self, state: S) -> Self {
         self.states.insert(TypeId::of::<S>(), Arc::new(state));
+        self
+    }
+
+    /// Puts something around every handler, those that are added later included. What is put first is outermost.
+    #[must_use]
+    pub fn wrap(mut self, middleware: impl Middleware) -> Self {
+        self.around.push(Arc::new(middleware));
+        for entry in self.entries.values_mut() {
+            entry.handler = wrapped(&self.around, &entry.bare);
+        }
         self
     }
 
@@ -251,6 +281,11 @@ impl Registry {
     /// What a job of the kind counts in a worker's budget.
     pub(crate) fn weight(&self, kind: &Kind) -> Weight {
         self.entry(kind).map_or(Weight::NONE, |entry| entry.options.weight)
+    }
+
+    /// What the child process of an attempt calls.
+    pub(crate) fn in_child(&self, kind: &Kind) -> Option<Arc<dyn Handler>> {
+        self.entry(kind)?.in_child.clone()
     }
 
     pub(crate) fn entry(&self, kind: &Kind) -> Option<&Entry> {

@@ -64,7 +64,7 @@ fn refuse(directory: &Path, why: String) -> Error {
     Refused::invalid(
         format!("the run directory {}", directory.display()),
         why,
-        "name one that only this user can write: --run-dir DIR, or `run_dir` in [store]; `App::run_dir` in a program",
+        "name one that only this user can write: --run-dir DIR, or `run_dir` in [store]",
     )
     .into()
 }

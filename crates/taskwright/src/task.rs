@@ -48,7 +48,7 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// without it are of version 1. Raise it with each change that jobs of before do not fit, and say in
     /// [`upgrade`](Task::upgrade) what becomes of them.
     const VERSION: u32 = 1;
-    /// Whether each attempt runs in a [child process](crate::process::child) of its own, which may crash without any harm to others.
+    /// Whether each attempt runs in a [child process](crate::child) of its own, which may crash without any harm to others.
     const IN_CHILD: bool = false;
 
     /// What the task gives back: kept with the job as JSON, at most 1 MiB. `()` keeps nothing.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use taskwright_core::trigger::{CustomTriggers, TriggerRule};
-use taskwright_core::{Error as Refused, RuleName, Schedule};
+use taskwright_core::{Error as Refused, NewJob, RuleName, Schedule};
 use taskwright_store::SharedStore;
 use tokio::sync::OnceCell;
 
@@ -25,6 +25,7 @@ use crate::context::Context;
 use crate::duty::DutyConfig;
 use crate::env::Env;
 use crate::generator::{Generator, GeneratorSet};
+use crate::middleware::{BeforeEnqueue, Middleware};
 use crate::registry::{Registry, TaskOptions};
 use crate::store_url::StoreUrl;
 use crate::task::{Task, TaskError};
@@ -77,6 +78,8 @@ pub struct App {
     bulks: BulkSet,
     /// Kinds that can be enqueued here, whoever runs them.
     kinds: BTreeSet<String>,
+    /// What looks at each job before it is stored.
+    before: Vec<BeforeEnqueue>,
     worker: Vec<Arc<dyn Fn(Builder) -> Builder + Send + Sync>>,
     duties: Vec<Arc<dyn Fn(DutyConfig) -> DutyConfig + Send + Sync>>,
     /// The first thing that was refused.
@@ -143,6 +146,7 @@ impl Default for App {
             generators: Vec::new(),
             bulks: BulkSet::built_in(),
             kinds: BTreeSet::new(),
+            before: Vec::new(),
             worker: Vec::new(),
             duties: Vec::new(),
             refused: None,
@@ -250,6 +254,22 @@ impl App {
                 Ok(registry.state(state.await.map_err(|error| crate::Error::no_state(name, error))?))
             })
         }));
+        self
+    }
+
+    /// Puts something around every handler, those that are added later included. What is put first is outermost.
+    #[must_use]
+    pub fn wrap(self, middleware: impl Middleware) -> Self {
+        self.add(|registry| Ok(registry.wrap(middleware)))
+    }
+
+    /// Lets `look` see each job before a [client](Self::client) of the app stores it ([`Client::before_enqueue`](crate::Client::before_enqueue)).
+    #[must_use]
+    pub fn before_enqueue(
+        mut self,
+        look: impl Fn(&mut NewJob) -> Result<(), Refused> + Send + Sync + 'static,
+    ) -> Self {
+        self.before.push(Arc::new(look));
         self
     }
 

@@ -5,12 +5,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::trigger::CustomTriggers;
-use taskwright_core::{Error as Refused, Schedule};
-use taskwright_store::SharedStore;
+use taskwright_core::{Error as Refused, Kind, Schedule, State};
+use taskwright_store::{Filter, Page, SharedStore, Store};
 
 use super::{App, StoreOf};
 use crate::bulk::{BulkSet, Bulks};
+use crate::child::{Asked, orphan_killer};
 use crate::client::Client;
 use crate::duty::{self, Duties, DutyConfig};
 use crate::env::Env;
@@ -32,7 +34,11 @@ impl App {
     ///
     /// When something about the app is wrong, or the store cannot be opened.
     pub async fn client(&self) -> Result<Client, Error> {
-        Ok(Client::new(self.open().await?, self.env.clone()))
+        let client = Client::new(self.open().await?, self.env.clone());
+        Ok(self.before.iter().fold(client, |client, look| {
+            let look = Arc::clone(look);
+            client.before_enqueue(move |job| look(job))
+        }))
     }
 
     /// The bulk jobs of the store, with the types of this program.
@@ -57,7 +63,7 @@ impl App {
     pub async fn run_until<S: Future>(&self, shutdown: S) -> Result<Summary, Error> {
         let (store, worker) = self.ready().await?;
         let config = self.duty_config(&store)?;
-        let duties = Duties::start(&store, &self.env, &config);
+        let duties = Duties::start_with(&store, &self.env, &config, orphan_killer(&store));
         let ended = worker
             .run(async {
                 shutdown.await;
@@ -76,16 +82,32 @@ impl App {
     /// As for [`run_until`](Self::run_until).
     pub async fn run_until_empty(&self) -> Result<Summary, Error> {
         let (store, worker) = self.ready().await?;
-        duty::run_once(&store, &self.env, &self.duty_config(&store)?, |_| ()).await?;
+        duty::run_once(&store, &self.env, &self.duty_config(&store)?, orphan_killer(&store)).await?;
         worker.until_empty().run(std::future::pending()).await
+    }
+
+    /// Runs one attempt and ends the process, if it is a [child](crate::child) that was started for that; returns otherwise.
+    ///
+    /// [`run_until`](Self::run_until) and `taskwright_server::main` begin with it. A program that does much before these may call it
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// When something about the app is wrong, a state cannot be made, or what the worker says is not understood.
+    pub async fn serve_attempt(&self) -> Result<(), Error> {
+        let Some(asked) = Asked::of_process() else { return Ok(()) };
+        self.check()?;
+        match asked.serve(self.ready_registry().await?, &self.env).await? {}
     }
 
     /// The store, with the schedules in it, and the worker.
     async fn ready(&self) -> Result<(SharedStore, Builder), Error> {
+        self.serve_attempt().await?;
         let store = self.open().await?;
         let registry = self.ready_registry().await?;
         let client = Client::new(Arc::clone(&store), self.env.clone());
         client.schedules().put_all(&self.schedules).await?;
+        warn_of_unknown_kinds(&*store, &registry).await?;
         let worker = Worker::builder(Arc::clone(&store), registry, self.env.clone());
         Ok((store, self.worker.iter().fold(worker, |worker, change| change(worker))))
     }
@@ -115,6 +137,19 @@ impl App {
             DutyConfig { triggers: Arc::new(self.triggers.clone()), generators, ..DutyConfig::default() };
         Ok(self.duties.iter().fold(config, |config, change| change(config)))
     }
+}
+
+/// Says which of the oldest available jobs nobody here runs: they wait for another program, or for ever.
+async fn warn_of_unknown_kinds(store: &dyn Store, registry: &Registry) -> Result<(), Error> {
+    let filter = Filter { states: vec![State::Available], ..Filter::default() };
+    let page = Page { after: None, limit: PAGE_ROWS_MAX, oldest_first: true };
+    let jobs = store.list(filter, page).await?.jobs;
+    let unknown: BTreeSet<&Kind> =
+        jobs.iter().map(|job| &job.kind).filter(|kind| !registry.knows(kind)).collect();
+    for kind in unknown {
+        tracing::warn!(%kind, "jobs wait for a task that nobody here runs: they stay until a program runs it, or are cancelled");
+    }
+    Ok(())
 }
 
 /// What `taskwright_server` asks.

@@ -7,7 +7,7 @@ use taskwright::core::schedule::Overlap;
 use taskwright::core::trigger::{Custom, TriggerRule, TriggerState};
 use taskwright::core::{Error as Refused, Timestamp};
 use taskwright::generator::{Cursor, CursorGenerator, Item, PollError, Row};
-use taskwright::store::{SharedStore, memory::MemoryStore};
+use taskwright::store::{SharedStore, WorkerState, memory::MemoryStore};
 use taskwright::testing::simulate;
 use taskwright::{App, Job, Schedule, State, TaskError, Trigger, task};
 use tokio::sync::Notify;
@@ -59,7 +59,10 @@ fn an_app_runs_its_tasks_schedules_generators_and_triggers_until_it_is_told_to_s
     simulate(1, async |sim| {
         let notes = Notes::new();
         let own = Schedule::builder("seven".parse().unwrap(), "own".parse().unwrap())
-            .trigger(Trigger::Custom(Custom { name: "seven".parse().unwrap(), spec: serde_json::Value::Null }))
+            .trigger(Trigger::Custom(Custom {
+                name: "seven".parse().unwrap(),
+                spec: serde_json::Value::Null,
+            }))
             .overlap(Overlap::Allow)
             .build()
             .unwrap();
@@ -91,7 +94,11 @@ fn an_app_runs_its_tasks_schedules_generators_and_triggers_until_it_is_told_to_s
         assert_eq!(MADE.load(Ordering::SeqCst), 1, "the state is made once for each run");
 
         let store = app.client().await.unwrap().store().clone();
-        assert!(store.workers().await.unwrap().is_empty(), "it has left");
+        let workers = store.workers().await.unwrap();
+        assert!(
+            workers.iter().all(|worker| worker.state == WorkerState::Stopped),
+            "it has left: {workers:?}"
+        );
     });
 }
 
@@ -99,7 +106,8 @@ fn an_app_runs_its_tasks_schedules_generators_and_triggers_until_it_is_told_to_s
 fn a_producer_puts_jobs_in_and_claims_none() {
     simulate(1, async |sim| {
         let store: SharedStore = Arc::new(MemoryStore::new());
-        let app = App::new().store(Arc::clone(&store)).env(sim.env()).state(Notes::<&str>::new()).task::<Render>();
+        let app =
+            App::new().store(Arc::clone(&store)).env(sim.env()).state(Notes::<&str>::new()).task::<Render>();
         let producer = app.client().await.unwrap();
         let job = producer.enqueue(Render { page: 7 }).await.unwrap();
         sim.advance(seconds(3_600)).await;

@@ -42,7 +42,10 @@ fn arguments_of_every_earlier_version_are_upgraded_step_by_step() {
         let args = Job::of(&third).into_new(&world.sim.env()).unwrap().args;
         assert_eq!(args.parse::<Value>().unwrap(), json!({"names": ["Mary"], "$version": 3}));
 
-        assert_eq!(world.client.enqueue(first).await.unwrap().result::<String>().await.unwrap(), "Ada Lovelace");
+        assert_eq!(
+            world.client.enqueue(first).await.unwrap().result::<String>().await.unwrap(),
+            "Ada Lovelace"
+        );
         assert_eq!(world.client.enqueue(second).await.unwrap().output().await.unwrap(), "Grace Hopper");
         assert_eq!(world.client.enqueue(third).await.unwrap().output().await.unwrap(), "Mary");
         worker.stop().await;

@@ -67,7 +67,10 @@ fn a_blocking_function_has_its_arguments_and_its_context() {
         let registry = Registry::new().register::<Hash>().unwrap().register::<Panics>().unwrap();
         let worker = world.start(world.worker(registry));
         let job = world.client.enqueue(Hash { rounds: 3 }).await.unwrap();
-        assert_eq!(job.output().await.unwrap(), ((1_u64.rotate_left(7)).rotate_left(7) ^ 1).rotate_left(7) ^ 2);
+        assert_eq!(
+            job.output().await.unwrap(),
+            ((1_u64.rotate_left(7)).rotate_left(7) ^ 1).rotate_left(7) ^ 2
+        );
         let over = world.client.enqueue(Panics).await.unwrap().wait().await.unwrap();
         let error = over.view.error.unwrap();
         assert!(over.view.state == State::Failed && error.contains("too hot"), "{error}");
