@@ -1,9 +1,16 @@
 //! A program with tasks of its own (`examples/four_ways.rs`) is library, worker and command line at once.
 
+#[allow(dead_code, reason = "a program has more in it than a test of it uses")]
+#[path = "../crates/server/examples/four_ways.rs"]
+mod program;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use taskwright::testing::simulate;
+
+use self::program::{Line, Total, app};
 use crate::support::Site;
 
 /// The program, which is built with the tests unless only some of these are.
@@ -90,4 +97,20 @@ fn up_of_the_program_runs_its_tasks_in_worker_processes() {
         log.iter().any(|entry| entry.bytes.starts_with(b"a pen: 100"))
     });
     assert!(up.stop().success());
+}
+
+#[test]
+fn a_test_owns_the_clock_of_the_program() {
+    simulate(1, async |sim| {
+        let app = app().store("memory:").env(sim.env());
+        let pen = Line { item: "a pen".to_owned(), cents: 100 };
+        let job = app.client().await.unwrap().enqueue(Total { lines: vec![pen] }).await.unwrap();
+        assert_eq!(app.run_until_empty().await.unwrap().completed, 1);
+        assert_eq!(job.output().await.unwrap(), 119);
+
+        let day = sim.env().sleep(Duration::from_secs(24 * 3_600 + 60));
+        let run = sim.env().spawn("app", async move { app.run_until(day).await });
+        sim.advance(Duration::from_secs(25 * 3_600)).await;
+        assert_eq!(run.await.unwrap().unwrap().completed, 24, "a reminder every hour");
+    });
 }

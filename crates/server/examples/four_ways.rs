@@ -4,8 +4,9 @@
 //! cargo run --example four_ways -- once                                         library: enqueue a job, run it, and use what it gave
 //! cargo run --example four_ways -- up                                           daemon and workers; `worker` is one of them alone
 //! cargo run --example four_ways -- enqueue invoice.total --args '{"lines": []}' command line, with all other verbs
-//! cargo test -p taskwright-server --test four_ways                              test, on a virtual clock
 //! ```
+//!
+//! The fourth way is `tests/programs_bring_their_tasks.rs`: [`app`] on a virtual clock.
 
 use std::process::ExitCode;
 
@@ -14,18 +15,18 @@ use taskwright::{App, Context, TaskError, task};
 
 /// What a customer bought.
 #[derive(Serialize, Deserialize)]
-struct Line {
-    item: String,
-    cents: u64,
+pub(crate) struct Line {
+    pub(crate) item: String,
+    pub(crate) cents: u64,
 }
 
 /// What every task of the program can use.
-struct Tax {
+pub(crate) struct Tax {
     percent: u64,
 }
 
 #[task("invoice.total", queue = "invoices", max_attempts = 3, timeout = "30s")]
-async fn total(lines: Vec<Line>, #[state] tax: &Tax, ctx: &Context) -> Result<u64, TaskError> {
+pub(crate) async fn total(lines: Vec<Line>, #[state] tax: &Tax, ctx: &Context) -> Result<u64, TaskError> {
     for line in &lines {
         ctx.log(format!("{}: {}", line.item, line.cents));
     }
@@ -36,7 +37,7 @@ async fn total(lines: Vec<Line>, #[state] tax: &Tax, ctx: &Context) -> Result<u6
 #[task("invoice.remind", schedule(every = "1h"))]
 async fn remind() {}
 
-fn app() -> App {
+pub(crate) fn app() -> App {
     App::new().state(Tax { percent: 19 }).task::<Total>().task::<Remind>()
 }
 
@@ -64,35 +65,4 @@ async fn once() -> Result<u64, taskwright::Error> {
     let job = app.client().await?.enqueue(Total { lines: vec![book] }).await?;
     app.run_until(job.wait()).await?;
     job.output().await
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use taskwright::testing::simulate;
-
-    use super::*;
-
-    #[test]
-    fn a_total_has_its_tax_in_it() {
-        simulate(1, async |sim| {
-            let app = app().store("memory:").env(sim.env());
-            let pen = Line { item: "a pen".to_owned(), cents: 100 };
-            let job = app.client().await.unwrap().enqueue(Total { lines: vec![pen] }).await.unwrap();
-            assert_eq!(app.run_until_empty().await.unwrap().completed, 1);
-            assert_eq!(job.output().await.unwrap(), 119);
-        });
-    }
-
-    #[test]
-    fn reminders_go_out_every_hour() {
-        simulate(1, async |sim| {
-            let app = app().store("memory:").env(sim.env());
-            let day = sim.env().sleep(Duration::from_secs(24 * 3_600 + 60));
-            let run = sim.env().spawn("app", async move { app.run_until(day).await });
-            sim.advance(Duration::from_secs(25 * 3_600)).await;
-            assert_eq!(run.await.unwrap().unwrap().completed, 24);
-        });
-    }
 }

@@ -78,8 +78,8 @@ async fn tell<O>(name: &str, job: JobHandle<O>, client: &Client) -> Result<(), t
     let over = job.wait().await?;
     let how = over.result.or(over.view.error).unwrap_or_default();
     println!("{name}: {} {how:?}", over.view.state);
-    for line in client.logs(job.id, 0, 100).await? {
-        print!("  {}", String::from_utf8_lossy(&line.bytes));
+    for piece in client.logs(job.id, 0, 100).await? {
+        String::from_utf8_lossy(&piece.bytes).lines().for_each(|line| println!("  {line}"));
     }
     Ok(())
 }

@@ -52,6 +52,7 @@ mod snoozed_jobs_can_be_awakened;
 mod state_is_shared_by_type;
 mod store_outages_are_survived;
 mod support;
+mod the_queue_of_crates_io;
 mod time_limits_are_kept;
 mod waiting_is_patient;
 mod webhooks;
