@@ -95,8 +95,8 @@ impl Task<'_> {
                 return Err(Error::new(of.span(), "a job is completed in one transaction"));
             }
         }
-        let unnamed = self.options.schedules.iter().filter(|schedule| schedule.name.is_none());
-        if let Some(second) = unnamed.skip(1).next() {
+        let mut unnamed = self.options.schedules.iter().filter(|schedule| schedule.name.is_none());
+        if let Some(second) = unnamed.nth(1) {
             return Err(Error::new(second.span, "give each schedule a name: `name = \"reports.nightly\"`"));
         }
         Ok(())

@@ -100,7 +100,7 @@ pub use taskwright_core::{
     State, Timestamp, Trigger, UniqueKey, UniqueScope, Usage, Weight, WorkerId,
 };
 
-pub use self::app::App;
+pub use self::app::{App, IntoStore, stop_signal};
 pub use self::cancel::StopCause;
 pub use self::client::Client;
 pub use self::context::Context;

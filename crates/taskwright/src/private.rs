@@ -12,6 +12,16 @@ use taskwright_core::{Error, MaxAttempts, Schedule, Trigger, UniqueKey, UniqueSc
 use crate::task::{Task, TaskError};
 
 /// Lets the compiler refuse what is no name.
+///
+/// ```compile_fail
+/// #[taskwright::task("two words")]
+/// async fn greet() {}
+/// ```
+///
+/// ```compile_fail
+/// #[taskwright::task("greet", queue = "")]
+/// async fn greet() {}
+/// ```
 pub const fn check_name(text: &str) {
     assert!(
         name::is_name(text),
@@ -20,6 +30,11 @@ pub const fn check_name(text: &str) {
 }
 
 /// Lets the compiler refuse what is no time limit.
+///
+/// ```compile_fail
+/// #[taskwright::task("greet", timeout = "30 seconds")]
+/// async fn greet() {}
+/// ```
 pub const fn duration(text: &str) -> Duration {
     match time::duration_us(text) {
         Ok(0) => {
@@ -31,6 +46,18 @@ pub const fn duration(text: &str) -> Duration {
 }
 
 /// Lets the compiler refuse what is no number of attempts.
+///
+/// ```compile_fail
+/// #[taskwright::task("greet", max_attempts = 0)]
+/// async fn greet() {}
+/// ```
+///
+/// What is right passes:
+///
+/// ```
+/// #[taskwright::task("greet", queue = "q", timeout = "30s", max_attempts = 1)]
+/// async fn greet() {}
+/// ```
 pub const fn max_attempts(n: u32) -> MaxAttempts {
     match std::num::NonZeroU32::new(n) {
         Some(n) if n.get() <= ATTEMPTS_MAX => MaxAttempts::Limited(n),

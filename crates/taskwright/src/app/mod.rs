@@ -7,6 +7,8 @@
 
 mod run;
 
+pub use self::run::stop_signal;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
@@ -59,7 +61,7 @@ use crate::worker::Builder;
 /// let job = app.client().await?.enqueue(Welcome { user: 7 }).await?;
 ///
 /// # let stop = async { job.wait().await.unwrap(); };
-/// app.run_until(stop).await?; // in a service: `tokio::signal::ctrl_c()`
+/// app.run_until(stop).await?; // in a service: `taskwright::stop_signal()`
 /// assert_eq!(job.output().await?, "welcome, user 7");
 /// # Ok::<(), taskwright::Error>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -187,7 +189,7 @@ impl App {
     /// Adds a task with its [schedules](Task::schedules).
     #[must_use]
     pub fn task<T: Task>(mut self) -> Self {
-        self.kinds.insert(T::KIND.to_owned());
+        self.kinds.extend([T::KIND].iter().chain(T::ALIASES).map(|kind| (*kind).to_owned()));
         let added = self.add(|registry| registry.register::<T>());
         match T::schedules() {
             Ok(schedules) => schedules.into_iter().fold(added, Self::schedule),

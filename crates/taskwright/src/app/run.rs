@@ -9,6 +9,7 @@ use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::trigger::CustomTriggers;
 use taskwright_core::{Error as Refused, Kind, Schedule, State};
 use taskwright_store::{Filter, Page, SharedStore, Store};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{App, StoreOf};
 use crate::bulk::{BulkSet, Bulks};
@@ -150,6 +151,32 @@ async fn warn_of_unknown_kinds(store: &dyn Store, registry: &Registry) -> Result
         tracing::warn!(%kind, "jobs wait for a task that nobody here runs: they stay until a program runs it, or are cancelled");
     }
     Ok(())
+}
+
+/// Is ready when this process is asked to stop, by TERM or INT: what a service gives to [`App::run_until`].
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn example(app: taskwright::App) -> Result<(), taskwright::Error> {
+/// app.run_until(taskwright::stop_signal()).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn stop_signal() {
+    let listen = |kind| match signal(kind) {
+        Ok(signal) => Some(signal),
+        Err(error) => {
+            tracing::error!(%error, "a signal cannot be listened to: it ends this process at once");
+            None
+        }
+    };
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    tokio::select! {
+        Some(()) = async { terminate.as_mut()?.recv().await } => {}
+        Some(()) = async { interrupt.as_mut()?.recv().await } => {}
+        else => std::future::pending().await,
+    }
 }
 
 /// What `taskwright_server` asks.
