@@ -77,6 +77,11 @@ fn its_verbs_know_its_tasks_and_what_they_say() {
 
     let (exit, _, said) = run(&site, ["worker", "--until-empty"]);
     assert!(exit == 0 && said.contains("1 completed"), "{said}");
+    let added =
+        run(&site, ["schedules", "add", "totals", "--every", "1h", "--task", "invoice.total", "--args", PEN]);
+    assert_eq!(added.0, 0, "{added:?}");
+    let (_, shown, _) = run(&site, ["schedules", "show", "totals", "--json"]);
+    assert!(shown.contains("\"invoices\""), "it has the queue of the task: {shown}");
     let (exit, next, _) = run(&site, ["schedules", "next", "invoice.remind", "-n", "2", "--json"]);
     assert!(exit == 0 && next.lines().count() == 2 && next.contains("\"due\""), "{next}");
 }

@@ -38,7 +38,8 @@ fn each_way_to_end_is_told_and_the_worker_survives_all_of_them() {
 
     let abort = line("abort: ");
     assert!(
-        abort.starts_with("abort: failed") && abort.contains("its process crashed: killed by SIGABRT"),
+        abort.starts_with("abort: failed")
+            && abort.contains("its process crashed: killed by signal 6 (ABRT)"),
         "{abort}"
     );
     assert!(abort.contains("the last words"), "{abort}");
