@@ -101,6 +101,17 @@ fn up_of_the_program_runs_its_tasks_in_worker_processes() {
         let log = site.ask(async |store| store.logs(id.parse().unwrap(), 0, 10).await.unwrap());
         log.iter().any(|entry| entry.bytes.starts_with(b"a pen: 100"))
     });
+
+    // A process for one attempt is started by a worker process, whose own number is another.
+    let (_, id, _) = run(&site, ["enqueue", "invoice.pdf", "--args", r#"{"invoice": 7}"#]);
+    assert_eq!(run(&site, ["jobs", "wait", &id, "--timeout", "30s"]).0, 0);
+    let job = site.ask(async |store| store.job(id.parse().unwrap()).await.unwrap().unwrap());
+    let process: u32 = job.result.unwrap().parse().unwrap();
+    let workers = site.ask(async |store| store.workers().await.unwrap());
+    assert!(
+        !workers.is_empty() && workers.iter().all(|worker| worker.pid != process),
+        "{process}: {workers:?}"
+    );
     assert!(up.stop().success());
 }
 

@@ -34,11 +34,18 @@ pub(crate) async fn total(lines: Vec<Line>, #[state] tax: &Tax, ctx: &Context) -
     Ok(net + net * tax.percent / 100)
 }
 
+/// Whatever a library for this does to its process, it does to no other. Gives the number of that process.
+#[task("invoice.pdf", process, timeout = "1m")]
+async fn pdf(invoice: u64) -> Result<u32, TaskError> {
+    println!("rendering the invoice {invoice}");
+    Ok(std::process::id())
+}
+
 #[task("invoice.remind", schedule(every = "1h"))]
 async fn remind() {}
 
 pub(crate) fn app() -> App {
-    App::new().state(Tax { percent: 19 }).task::<Total>().task::<Remind>()
+    App::new().state(Tax { percent: 19 }).task::<Total>().task::<Pdf>().task::<Remind>()
 }
 
 fn main() -> ExitCode {
