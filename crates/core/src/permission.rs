@@ -52,7 +52,8 @@ macro_rules! permissions {
 permissions! {
     JobsView "jobs.view" Namespaced [Own All All All] "List jobs and read all about them, their arguments and results included";
     JobsLogs "jobs.logs" Namespaced [Own All All All] "Read what jobs wrote";
-    JobsEnqueue "jobs.enqueue" Namespaced [None None All All] "Store jobs, release held ones";
+    JobsEnqueue "jobs.enqueue" Namespaced [None None All All] "Store jobs";
+    JobsRelease "jobs.release" Namespaced [None None Own All] "Release held jobs";
     CommandsRun "commands.run" System [None None None None] "Store jobs of the task `exec`, which run any command, and schedules and bulks of them";
     JobsComment "jobs.comment" Namespaced [None None All All] "Comment on jobs";
     JobsCancel "jobs.cancel" Namespaced [None None Own All] "Cancel jobs (see the cancel policy below)";

@@ -44,6 +44,7 @@ mod submit;
 mod text;
 
 pub use error::{Error, Exit};
+pub use http::Mount;
 pub use output::Io;
 pub use taskwright::App;
 

@@ -6,8 +6,9 @@
 //! (docs/design/0025-audit.md).
 
 use std::any::Any;
+use std::sync::Arc;
 
-use taskwright_core::audit::{Entry, Link, Place};
+use taskwright_core::audit::{Behalf, Entry, Link, Place};
 use taskwright_core::{Namespace, Timestamp};
 
 use crate::attachment::Attached;
@@ -141,6 +142,15 @@ impl Filling {
 pub(crate) fn old(links: &[Link], before: Timestamp) -> usize {
     // A link that cannot be read is never old: it stays, and is told of by whoever verifies.
     links.iter().take_while(|link| Entry::read(&link.body).is_ok_and(|entry| entry.at < before)).count()
+}
+
+/// The entries for jobs that were stored together, each on behalf of whoever asked for it. One that was there already leaves none.
+pub(crate) fn entries(stored: &[Enqueued], behalves: &[Arc<Behalf>]) -> Vec<Entry> {
+    let told = stored.iter().zip(behalves).filter_map(|(one, behalf)| {
+        let outcome = stored_jobs(std::slice::from_ref(one))?;
+        Some(behalf.entry(outcome))
+    });
+    told.collect()
 }
 
 /// How a call went, to be told in its entry; `None` when it changed nothing. Calls that nobody makes on behalf of somebody answer

@@ -54,6 +54,8 @@ mod table;
 mod takers;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod timeline;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod walk;
 mod webhook;
 mod worker;
 
@@ -148,6 +150,19 @@ pub trait Store:
     /// A job whose id is stored already is left alone and answered as existing; so is a job whose unique key is held
     /// by another, which is then named. At most [`ENQUEUE_JOBS_MAX`](taskwright_core::limit::ENQUEUE_JOBS_MAX).
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>>;
+
+    /// Stores new jobs that several asked for at the same time, and answers in their order: as [`enqueue`](Self::enqueue) does, with an
+    /// entry of the audit for each that is new, on behalf of whoever asked for that one.
+    fn enqueue_told(&self, now: Timestamp, jobs: Vec<(NewJob, Arc<Behalf>)>) -> Reply<'_, Vec<Enqueued>> {
+        Box::pin(async move {
+            let mut stored = Vec::with_capacity(jobs.len());
+            for (job, behalf) in jobs {
+                let behalf = Arc::unwrap_or_clone(behalf);
+                stored.extend(self.on_behalf_of(behalf).enqueue(now, vec![job]).await?);
+            }
+            Ok(stored)
+        })
+    }
 
     /// As [`enqueue`](Self::enqueue), behind a batch that may still be under way: what was asked for first is inserted
     /// first, and nothing is stored, and `None` answered, unless `previous` says that the one before is stored, by being

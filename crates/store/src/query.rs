@@ -94,9 +94,14 @@ impl Filter {
     }
 
     fn includes_times(&self, job: &JobView) -> bool {
-        is_within(Some(job.created_at), self.created_from, self.created_to)
+        self.includes_creation(job.created_at)
             && is_within(job.claimed_at, self.claimed_from, self.claimed_to)
             && is_within(job.ended_at, self.ended_from, self.ended_to)
+    }
+
+    /// Whether a job that was created then may be one of these.
+    pub(crate) fn includes_creation(&self, created_at: Timestamp) -> bool {
+        is_within(Some(created_at), self.created_from, self.created_to)
     }
 
     fn includes_rank(&self, job: &JobView) -> bool {
@@ -192,11 +197,14 @@ pub enum Owners {
 impl Owners {
     /// Whether a job with this owner is one of theirs.
     pub(crate) fn include(&self, owner: Option<&Owner>) -> bool {
+        self.include_name(owner.map(Owner::as_str))
+    }
+
+    /// The same of a name.
+    pub(crate) fn include_name(&self, owner: Option<&str>) -> bool {
         match (self, owner) {
             (Self::Any, _) | (Self::Nobody, None) => true,
-            (Self::Of(patterns), Some(owner)) => {
-                patterns.iter().any(|pattern| pattern.matches(owner.as_str()))
-            }
+            (Self::Of(patterns), Some(owner)) => patterns.iter().any(|pattern| pattern.matches(owner)),
             (Self::Nobody, Some(_)) | (Self::Of(_), None) => false,
         }
     }

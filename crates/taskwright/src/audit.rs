@@ -60,7 +60,7 @@ impl Client {
             PrincipalKind::Local => None,
             PrincipalKind::User | PrincipalKind::Token => Owner::new(behalf.who.as_str()).ok(),
         };
-        self.with_store(self.store().on_behalf_of(behalf), owner)
+        self.behalf(behalf, owner)
     }
 }
 

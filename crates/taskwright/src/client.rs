@@ -4,16 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright_core::audit::Behalf;
 use taskwright_core::limit::ENQUEUE_JOBS_MAX;
 use taskwright_core::{Actor, EventId, JobId, NewJob, Owner, Timestamp};
 use taskwright_store::{
-    Change, Changed, Enqueued, Error as StoreError, JobDetail, LogChunk, SharedStore, Store,
+    Change, Changed, Enqueued, Error as StoreError, JobDetail, LogChunk, Reply, SharedStore, Store,
 };
 use tokio::sync::oneshot;
 
 use crate::env::{Env, Spawned};
 use crate::error::Error;
 use crate::event::Event;
+use crate::gather::{Asked, Gather};
 use crate::handle::JobHandle;
 use crate::job::{Enqueue, Job};
 use crate::middleware::BeforeEnqueue;
@@ -58,12 +60,23 @@ pub struct Client {
     owner: Option<Owner>,
     /// What looks at each job before it is stored.
     before: Vec<BeforeEnqueue>,
+    together: Together,
+}
+
+/// Where jobs gather that are asked for one by one.
+#[derive(Clone)]
+struct Together {
+    gather: Arc<Gather>,
+    /// The store for what is done on behalf of nobody.
+    store: SharedStore,
+    behalf: Option<Arc<Behalf>>,
 }
 
 impl Client {
     /// A client of this store.
     pub fn new(store: SharedStore, env: Env) -> Self {
-        Self { store, env, batch_jobs: BATCH_JOBS, owner: None, before: Vec::new() }
+        let together = Together { gather: Arc::default(), store: store.clone(), behalf: None };
+        Self { store, env, batch_jobs: BATCH_JOBS, owner: None, before: Vec::new(), together }
     }
 
     /// How many jobs [`enqueue_many`](Self::enqueue_many) commits together at most: 1 to 10,000, default 1,000. Jobs
@@ -73,9 +86,11 @@ impl Client {
         Self { batch_jobs: jobs.clamp(1, ENQUEUE_JOBS_MAX), ..self }
     }
 
-    /// The same on another handle of the store, with another owner of its jobs.
-    pub(crate) fn with_store(&self, store: SharedStore, owner: Option<Owner>) -> Self {
-        Self { store, owner, ..self.clone() }
+    /// The same on behalf of somebody, with another owner of its jobs.
+    pub(crate) fn behalf(&self, behalf: Behalf, owner: Option<Owner>) -> Self {
+        let store = self.together.store.on_behalf_of(behalf.clone());
+        let together = Together { behalf: Some(Arc::new(behalf)), ..self.together.clone() };
+        Self { store, owner, together, ..self.clone() }
     }
 
     /// Lets `look` see each job before it is stored by this client or a clone of it, also in a transaction; it may change the job, or
@@ -123,7 +138,8 @@ impl Client {
 
     /// Stores a job. When the answer is there, the job is durable; it is a [handle](JobHandle) on it, to wait for its end and more.
     ///
-    /// The id is made here, so a send whose answer was lost is repeated without making a second job.
+    /// The id is made here, so a send whose answer was lost is repeated without making a second job. When many do this at the same
+    /// time with this client and its clones, their jobs are stored some at a time; nobody waits for others to come.
     ///
     /// # Errors
     ///
@@ -132,8 +148,10 @@ impl Client {
         let job = self.made(job)?;
         let stored = match self.hand_over(&job).await? {
             Some(stored) => stored,
-            // A store answers each job of a batch.
-            None => self.send(vec![job]).await?[0],
+            None => {
+                let Together { gather, behalf, .. } = &self.together;
+                gather.store(job, behalf.clone(), |asked| self.send_asked(asked)).await?
+            }
         };
         Ok(JobHandle::new(stored, self.clone()))
     }
@@ -229,18 +247,40 @@ impl Client {
 
     /// Sends a batch; again, with the same ids, while the store is out of order.
     async fn send(&self, batch: Vec<NewJob>) -> Result<Vec<Enqueued>, Error> {
+        self.send_again(batch.len(), || self.store.enqueue(self.env.now(), batch.clone())).await
+    }
+
+    /// Sends jobs that several asked for: all of them on behalf of somebody, or none.
+    async fn send_asked(&self, asked: Vec<Arc<Asked>>) -> Result<Vec<Enqueued>, Error> {
+        let store = &self.together.store;
+        let job = |asked: &Arc<Asked>| asked.0.clone();
+        let told = |asked: &Arc<Asked>| Some((asked.0.clone(), Arc::clone(asked.1.as_ref()?)));
+        self.send_again(asked.len(), || match asked.first() {
+            Some(first) if first.1.is_some() => {
+                store.enqueue_told(self.env.now(), asked.iter().filter_map(told).collect())
+            }
+            _ => store.enqueue(self.env.now(), asked.iter().map(job).collect()),
+        })
+        .await
+    }
+
+    async fn send_again<'a>(
+        &self,
+        jobs: usize,
+        send: impl Fn() -> Reply<'a, Vec<Enqueued>>,
+    ) -> Result<Vec<Enqueued>, Error> {
         let mut delay = SEND_AGAIN;
         for _ in 1..SENDS_MAX {
-            match self.store.enqueue(self.env.now(), batch.clone()).await {
+            match send().await {
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(%error, ?delay, jobs = batch.len(), "an enqueue is sent again");
+                    tracing::warn!(%error, ?delay, jobs, "an enqueue is sent again");
                     self.env.sleep(self.env.spread(delay, 0.2)).await;
                     delay *= SEND_GROWTH;
                 }
                 answer => return Ok(answer?),
             }
         }
-        Ok(self.store.enqueue(self.env.now(), batch).await?)
+        Ok(send().await?)
     }
 
     /// Says that something happened: schedules that wait for it are offered it once. When the answer is there, the event is

@@ -66,6 +66,7 @@ pub mod env;
 mod error;
 mod event;
 mod extract;
+mod gather;
 pub mod generator;
 mod handle;
 mod handler;

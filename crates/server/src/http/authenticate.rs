@@ -13,10 +13,11 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
-use taskwright::identity::Identities;
+use taskwright::identity::{self, Identities};
 use taskwright_core::Actor;
 
 use super::caller::Caller;
+use super::looks::Looks;
 use super::problem::{Problem, Sort};
 
 /// The cookie that holds a session. A browser takes a name that begins so only over TLS or from this machine, for the whole site
@@ -100,18 +101,21 @@ pub(crate) struct Principals {
     local: Option<Actor>,
     /// Whether there has been a principal: then there always has.
     are_some: AtomicBool,
+    tokens: Looks<Option<identity::Caller>>,
 }
 
 impl Principals {
     /// Those that a store has. `local` is for a server that only this machine reaches.
     pub(crate) fn new(identities: Identities, local: Option<Actor>) -> Self {
-        Self { identities, local, are_some: AtomicBool::new(false) }
+        Self { identities, local, are_some: AtomicBool::new(false), tokens: Looks::default() }
     }
 
     async fn find(&self, parts: &Parts) -> Result<Caller, Problem> {
         let found = match Credential::of(&parts.headers) {
             Credential::Nothing => return self.nobody(parts).await,
-            Credential::Token(token) => self.identities.authenticate(token).await?,
+            Credential::Token(token) => {
+                self.tokens.at(token, async || self.identities.authenticate(token).await).await?
+            }
             Credential::Session(session) => self.identities.session(session).await?,
             Credential::Nonsense => None,
         };

@@ -9,7 +9,8 @@ use http::request::Parts;
 /// The hosts that requests may be for.
 #[derive(Clone, Debug)]
 pub(crate) struct Hosts {
-    address: IpAddr,
+    /// Where the server listens; `None` where another program does, and requests for any host are taken.
+    address: Option<IpAddr>,
     /// Names that the operator gave it.
     names: Vec<String>,
 }
@@ -17,12 +18,18 @@ pub(crate) struct Hosts {
 impl Hosts {
     /// Those of a server that listens on this address, and has these names besides.
     pub(crate) fn of(address: IpAddr, names: &[String]) -> Self {
-        Self { address, names: names.to_vec() }
+        Self { address: Some(address), names: names.to_vec() }
+    }
+
+    /// Any.
+    pub(crate) fn any() -> Self {
+        Self { address: None, names: Vec::new() }
     }
 
     /// Whether a request for this host, with or without a port, is for us. The port may be another one: it is when
     /// somebody forwards theirs.
     pub(crate) fn has(&self, host: &str) -> bool {
+        let Some(address) = self.address else { return true };
         let name = without_port(host);
         if name.eq_ignore_ascii_case("localhost")
             || self.names.iter().any(|ours| name.eq_ignore_ascii_case(ours))
@@ -31,8 +38,8 @@ impl Hosts {
         }
         let literal = name.trim_start_matches('[').trim_end_matches(']');
         // Whoever listens at all addresses of a machine is asked by any of them; a page of another site has a name.
-        let is_any = self.address.is_unspecified();
-        literal.parse::<IpAddr>().is_ok_and(|ip| ip == self.address || ip.is_loopback() || is_any)
+        let is_any = address.is_unspecified();
+        literal.parse::<IpAddr>().is_ok_and(|ip| ip == address || ip.is_loopback() || is_any)
     }
 }
 

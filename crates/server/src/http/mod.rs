@@ -12,6 +12,8 @@
 //! | `tail.rs` | reads what moves for everybody who follows many jobs |
 //! | `openapi.rs`, `guide.rs` | what is documented, from the table |
 //! | `metrics.rs` | what is measured |
+//! | `mount.rs` | the same inside another program's server |
+//! | `looks.rs` | one look at the store for many who want the same |
 //! | `server.rs`, `stall.rs`, `tls.rs` | connections, their limits, their certificate, and their end |
 //!
 //! No rule and no SQL lives here: an operation reads a request, asks the store, and tells the answer in the words of
@@ -24,7 +26,9 @@ mod guard;
 #[cfg(test)]
 mod guide;
 mod hosts;
+mod looks;
 mod metrics;
+mod mount;
 mod openapi;
 mod operation;
 mod operations;
@@ -50,6 +54,7 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use self::mount::Mount;
 pub(crate) use self::operations::{
     AttachmentPart, AuditQuery, BulkRequest, Emission, HistoryQuery, JobFilter, JobLog, NewEndpoint,
     NewGrants, NewPassword, NewToken, NewUser, SeenAt, Stored, Submission, Text, Trial,

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequestParts, Path};
@@ -426,7 +427,8 @@ async fn read_bytes(
         return Err(Problem::new(Sort::NotJson, "the body", why, fix));
     }
     let read = axum::body::to_bytes(body, bytes_max);
-    match api.env.timeout(api.limits().body_time, read).await {
+    let time = body_time(api.limits().body_time, content_length(parts));
+    match api.env.timeout(time, read).await {
         Some(Ok(bytes)) => Ok(bytes),
         Some(Err(error)) if is_over_limit(&error) => Err(too_large()),
         Some(Err(_)) => {
@@ -435,10 +437,18 @@ async fn read_bytes(
         None => Err(Problem::new(
             Sort::SlowRequest,
             "the body",
-            format!("it did not come within {} s", api.limits().body_time.as_secs()),
+            format!("it did not come within {} s", time.as_secs()),
             "send it faster, or less at a time",
         )),
     }
+}
+
+/// How long a body may take that is said to have so many bytes: the least for any, and what these take on a slow line, so that an upload
+/// is not held to the time of a small request.
+fn body_time(least: Duration, bytes: Option<u64>) -> Duration {
+    /// Bytes a second of a line that is slow and still of use.
+    const SLOWEST: u64 = 64 << 10;
+    least.saturating_add(Duration::from_secs(bytes.unwrap_or(0) / SLOWEST))
 }
 
 async fn read_body<B: DeserializeOwned + 'static>(

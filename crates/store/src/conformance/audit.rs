@@ -1,7 +1,11 @@
 //! The audit: what is done on behalf of somebody leaves an entry, in a chain.
 
+use std::sync::Arc;
+
 use taskwright_core::audit::{Behalf, Broken, Link, Place, Verifier};
-use taskwright_core::{Args, CancelPolicy, EventId, Garbage, NewJob, Principal, Priority, Topic};
+use taskwright_core::{
+    Args, CancelPolicy, EventId, Garbage, NewJob, Principal, Priority, Topic, UniqueScope,
+};
 
 use super::Harness;
 use super::fixture::*;
@@ -55,6 +59,27 @@ pub async fn what_is_done_on_behalf_of_somebody_leaves_an_entry(harness: &impl H
     assert_eq!(entry.position, 1);
     assert_eq!(entry.entry, behalf(1, "jobs.enqueue", "mail").from("10.0.0.7").entry(format!("stored {}", id(1))));
     assert!(process.has(1).await);
+}
+
+pub async fn jobs_that_came_together_leave_an_entry_each(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let asked = |job: NewJob, n: u64| (job, Arc::new(behalf(n, "jobs.enqueue", &n.to_string())));
+    let taken = |n: u32| NewJob { unique: unique("one", UniqueScope::Active), ..job(n) };
+    // The lane of plain jobs is there for the second time.
+    process.store().enqueue_told(at(2), vec![asked(job(9), 1)]).await.expect("stored");
+    for (first, new) in [(10, 3), (20, 4)] {
+        let jobs = vec![asked(job(first), 2), asked(job(first + 1), 3), asked(job(first + 2), 4)];
+        let stored = process.store().enqueue_told(at(2), jobs).await.expect("stored");
+        assert!(stored.iter().map(|one| (number(one.id), one.existing)).eq((first..first + 3).map(|n| (n, false))));
+        // Again, with one that is new, and one whose key is held in the second round.
+        let again = vec![asked(job(first), 5), asked(job(first + new), 6), asked(taken(first + 5), 7)];
+        let stored = process.store().enqueue_told(at(3), again).await.expect("stored");
+        let told: Vec<_> = stored.iter().map(|one| (number(one.id), one.existing)).collect();
+        assert_eq!(told, [(first, true), (first + new, false), (15, first == 20)]);
+    }
+    let objects: Vec<String> = told(&process).await.into_iter().map(|(_, object, _)| object).collect();
+    assert_eq!(objects, ["1", "2", "3", "4", "6", "7", "2", "3", "4", "6"]);
+    verify(&process, None).await.expect("the chain is whole");
 }
 
 pub async fn what_is_done_on_behalf_of_nobody_leaves_none(harness: &impl Harness) {

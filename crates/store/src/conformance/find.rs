@@ -7,7 +7,7 @@ use taskwright_core::{Args, ArgsSearch, Garbage, NewJob, Owner, Pattern, State};
 
 use super::Harness;
 use super::fixture::*;
-use crate::{Change, Filter, Namespaces, NewWorker, Page, Paged};
+use crate::{Change, Filter, Namespaces, NewWorker, Owners, Page, Paged};
 
 fn patterns(texts: &[&str]) -> Vec<Pattern> {
     texts.iter().map(|text| Pattern::new(text)).collect()
@@ -385,5 +385,63 @@ pub async fn where_a_listing_goes_on_tells_of_no_job_that_it_does_not_show(harne
             found.sort_unstable();
             assert_eq!(found, [1, 2], "the oldest first: {oldest_first}");
         }
+    }
+}
+
+pub async fn available_jobs_are_listed_whole_whatever_lies_among_them(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let of = |n: u32| {
+        let is_mine = n.is_multiple_of(7);
+        NewJob {
+            owner: Some(Owner::new(if is_mine { "ann" } else { "bob" }).expect("a name")),
+            queue: queue(if n.is_multiple_of(3) { "a" } else { "b" }),
+            // Some between them, and many on top of them, are not available.
+            run_at: (n.is_multiple_of(5) || n > 7_000).then(|| at(9_999)),
+            ..job(n)
+        }
+    };
+    for first in (1..=9_500).step_by(500) {
+        process.enqueue(0, (first..first + 500).map(of)).await;
+    }
+    let available = Filter { states: vec![State::Available], ..Filter::default() };
+    let is_available = |n: &u32| !n.is_multiple_of(5) && *n <= 7_000;
+    let owners = Owners::Of(vec![Pattern::new("ann")]);
+    let queues = vec![Pattern::new("a")];
+    type Matches = fn(&u32) -> bool;
+    let cases: [(Filter, Matches); 4] = [
+        (available.clone(), |_| true),
+        (Filter { queues: queues.clone(), ..available.clone() }, |n| n.is_multiple_of(3)),
+        (Filter { owners: owners.clone(), ..available.clone() }, |n| n.is_multiple_of(7)),
+        (Filter { owners, queues, ..available }, |n| n.is_multiple_of(21)),
+    ];
+    for (filter, is_meant) in cases {
+        let mut expected: Vec<u32> = (1..=9_500).filter(is_available).filter(is_meant).collect();
+        assert_eq!(pages(&process, &filter, 400, true).await.0, expected);
+        expected.reverse();
+        assert_eq!(pages(&process, &filter, 400, false).await.0, expected);
+    }
+}
+
+pub async fn a_page_ends_however_little_of_what_it_looks_at_matches(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let by = |n: u32, name: &str| NewJob {
+        owner: Some(Owner::new(name).expect("a name")),
+        ..job(n)
+    };
+    process.enqueue(0, [by(1, "ann")]).await;
+    for first in (1_000..25_000).step_by(1_000) {
+        process.enqueue(1, (first..first + 1_000).map(|n| by(n, "bob"))).await;
+    }
+    let filters = [
+        Filter { owners: Owners::Of(vec![Pattern::new("ann")]), ..Filter::default() },
+        Filter { created_to: Some(at(0)), ..Filter::default() },
+    ];
+    for filter in filters {
+        let first = page(&process, &filter, &Paged::default(), 10, false).await;
+        let is_short = first.jobs.is_empty() && first.next.is_some();
+        let (found, count) = pages(&process, &filter, 10, false).await;
+        assert_eq!(found, [1]);
+        // The reference keeps everything at hand, and may look at all of it.
+        assert!(is_short == (count > 1) && count <= 4, "{count} pages");
     }
 }

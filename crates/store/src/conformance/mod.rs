@@ -11,6 +11,7 @@
 
 pub mod fixture;
 pub mod oracle;
+pub mod traces;
 
 use std::future::Future;
 
@@ -69,6 +70,7 @@ macro_rules! conformance {
             ]
             audit: [
                 what_is_done_on_behalf_of_somebody_leaves_an_entry,
+                jobs_that_came_together_leave_an_entry_each,
                 what_is_done_on_behalf_of_nobody_leaves_none,
                 each_sort_of_mutation_says_how_it_went,
                 what_changed_nothing_leaves_no_entry,
@@ -207,6 +209,8 @@ macro_rules! conformance {
                 a_page_looks_into_the_arguments_of_so_many_jobs_and_no_more,
                 a_page_looks_into_so_many_bytes_of_arguments_and_no_more,
                 where_a_listing_goes_on_tells_of_no_job_that_it_does_not_show,
+                available_jobs_are_listed_whole_whatever_lies_among_them,
+                a_page_ends_however_little_of_what_it_looks_at_matches,
             ]
             finish: [
                 a_completed_job_keeps_its_result,

@@ -6,7 +6,9 @@
 //! of `ready` or `waiting` after them.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use taskwright_core::audit::Behalf;
 use taskwright_core::limit::{ENQUEUE_JOBS_MAX, HOLD_MAX};
 use taskwright_core::{
     Delivery, Error as DomainError, JobId, NewJob, State, Timestamp, UniqueKey, UniqueScope,
@@ -14,8 +16,10 @@ use taskwright_core::{
 
 use tokio_postgres::types::{ToSql, Type};
 
+use super::audit;
 use super::session::{LaneKey, Lanes, Session, Uuid, get, sql_code};
 use crate::Enqueued;
+use crate::audit::entries;
 use crate::error::{Area, Error};
 
 /// Bit 1 of `flags`, only while the job runs: it was asked to stop because it has failed.
@@ -113,6 +117,20 @@ pub(super) async fn enqueue(
     Ok(enqueued)
 }
 
+/// Stores jobs that several asked for at the same time, and an entry of the audit for each that is new.
+pub(super) async fn enqueue_told(
+    session: &mut Session<'_>,
+    now: Timestamp,
+    jobs: &[NewJob],
+    behalves: &[Arc<Behalf>],
+) -> Result<Vec<Enqueued>, Error> {
+    let stored = enqueue(session, now, jobs).await?;
+    for entry in entries(&stored, behalves) {
+        audit::note(session, &entry).await?;
+    }
+    Ok(stored)
+}
+
 /// The answer for a job that was stored.
 pub(super) fn new(job: &NewJob) -> Enqueued {
     Enqueued { id: job.id, existing: false }
@@ -206,7 +224,7 @@ impl<'a> One<'a> {
 
 /// The columns of new jobs, as arrays.
 #[derive(Default)]
-struct Columns<'a> {
+pub(super) struct Columns<'a> {
     ids: Vec<Uuid>,
     lanes: Vec<i64>,
     created_at: Vec<i64>,
@@ -221,7 +239,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(rows: &[NewRow<'a>]) -> Self {
+    pub(super) fn of(rows: &[NewRow<'a>]) -> Self {
         let mut columns = Self::default();
         for row in rows {
             let job = row.job;
@@ -238,6 +256,24 @@ impl<'a> Columns<'a> {
             columns.args.push(job.args.as_bytes());
         }
         columns
+    }
+
+    /// As parameters of [`INSERT_SOME_TOLD`], with the entries.
+    pub(super) fn parameters<'p>(&'p self, entries: &'p Vec<String>) -> [(&'p (dyn ToSql + Sync), Type); 12] {
+        [
+            (&self.ids, Type::UUID_ARRAY),
+            (&self.lanes, Type::INT8_ARRAY),
+            (&self.created_at, Type::INT8_ARRAY),
+            (&self.run_at, Type::INT8_ARRAY),
+            (&self.timeouts, Type::INT8_ARRAY),
+            (&self.max_attempts, Type::INT8_ARRAY),
+            (&self.states, Type::INT2_ARRAY),
+            (&self.at_most_once, Type::BOOL_ARRAY),
+            (&self.owners, Type::TEXT_ARRAY),
+            (&self.backoffs, Type::TEXT_ARRAY),
+            (&self.args, Type::BYTEA_ARRAY),
+            (entries, Type::TEXT_ARRAY),
+        ]
     }
 }
 
@@ -360,6 +396,13 @@ pub(super) const INSERT_ONE_TOLD: &str = "WITH told AS (INSERT INTO audit_entry 
     INSERT INTO job (id, lane, created_at, run_at, timeout_us, max_attempts, first_state,
         at_most_once, owner, backoff, args)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+/// Several, with an entry of the audit for each.
+pub(super) const INSERT_SOME_TOLD: &str = "WITH told AS (
+        INSERT INTO audit_entry (body) SELECT e.body FROM unnest($12::text[]) AS e (body))
+    INSERT INTO job (id, lane, created_at, run_at, timeout_us, max_attempts, first_state,
+        at_most_once, owner, backoff, args)
+    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+        $7::smallint[], $8::boolean[], $9::text[], $10::text[], $11::bytea[])";
 pub(super) const INSERT: &str = "WITH new AS (
         INSERT INTO job (id, lane, created_at, run_at, first_state, max_attempts, at_most_once, owner, backoff,
                          timeout_us, args, is_streamed)

@@ -1,15 +1,11 @@
-//! Listings: filtered, in the order of insertion, a page at a time, and quick however many jobs there are.
-//!
-//! A page is made in two steps. A *driver*, the narrowest index that holds every job the filter can match, gives
-//! candidates in order; then the candidates are read whole, with one statement, and held against the filter. A page looks
-//! at a bounded number of candidates and may come back short; the caller goes on from where it stopped.
+//! Listings: filtered, in the order of insertion, a page at a time, and quick however many jobs there are. See
+//! [`walk`](crate::walk). Candidates are read a thousand at a time, with one statement.
 //!
 //! The order is that of the numbers; of one lane, or a few, it is that of the transactions and within them of the numbers,
 //! which is how lanes are kept. Either is given before the commit: a job whose transaction took longer than another's may
 //! show up before where a reader of the oldest has come to.
 
-use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::{Args, JobId, Pattern, State};
@@ -19,21 +15,12 @@ use tokio_postgres::types::ToSql;
 use super::query::{read_view, view_query, walk_indexes};
 use super::session::{Session, Uuid, get, sql_code, vanished};
 use crate::error::Error;
-use crate::query::{Filter, JobView, Namespaces, Owners, Page, Paged, Searched};
+use crate::query::{Filter, JobView, Namespaces, Page, Paged, Searched};
 use crate::seal::Seal;
+use crate::walk::{self, CANDIDATES_MAX, Glimpse, LANES_MERGED_MAX, PROBED, REACH, READY_FEW};
 
-/// Candidates that one page looks at.
-const CANDIDATES_MAX: usize = 20_000;
-
-/// Candidates that are read at a time, once a page has not been filled by as many as it has rows.
-const REACH: usize = 1_000;
-
-/// Available jobs up to this many are sorted for a page, which takes about 0.2 s for all of them; beyond, the jobs are
-/// walked, where they are met soon.
-const SORTED_READY_MAX: i64 = 1_000_000;
-
-/// Lanes up to this many are walked side by side; beyond, all jobs are walked and filtered.
-const LANES_MERGED_MAX: usize = 64;
+/// Available jobs up to this many are sorted for a page, which takes about 20 ms for all of them.
+const SORTED_READY_MAX: i64 = 100_000;
 
 /// One page. See [`Store::list`](crate::Store::list).
 pub(super) async fn list(session: &mut Session<'_>, filter: &Filter, page: &Page) -> Result<Paged, Error> {
@@ -42,36 +29,138 @@ pub(super) async fn list(session: &mut Session<'_>, filter: &Filter, page: &Page
         return Ok(Paged::default());
     }
     walk_indexes(session).await?;
-    let mut walk = Walk {
-        after: start(session, page).await?,
-        oldest_first: page.oldest_first,
-        drivers: drivers(session, filter, lanes.as_deref()).await?,
+    let mut filling = Filling {
+        filter,
+        limit: page.limit.clamp(1, PAGE_ROWS_MAX),
+        paged: Paged::default(),
+        looked_at: 0,
+        searched: Searched::default(),
     };
-    let limit = page.limit.clamp(1, PAGE_ROWS_MAX);
-    let mut paged = Paged::default();
-    let (mut looked_at, mut searched) = (0, Searched::default());
-    loop {
-        // The first reach is as long as the page: mostly everything a driver gives matches.
-        let reach = if looked_at == 0 { limit } else { REACH };
-        let candidates = walk.next(session, reach).await?;
-        let views = views(session, &candidates).await?;
-        let found = search(session, filter, &views, &mut searched).await?;
-        for (seq, job) in views {
-            looked_at += 1;
-            let (id, is_shown) = (job.id, filter.shows(&job));
-            let is_last = found.last == Some(seq);
-            if filter.matches(&job) && found.has(seq) {
-                paged.jobs.push(job);
+    let mut after = start(session, page).await?;
+    if walk::is_for_available(filter) && !are_few_ready(session, READY_FEW).await? {
+        let glimpse = Glimpse::new(filter, lanes.as_deref());
+        let mut newest = filling.merge(vec![all_jobs()], after, page.oldest_first);
+        if !filling.fill(session, &mut newest, &glimpse, PROBED).await? {
+            return Ok(filling.paged);
+        }
+        after = newest.place();
+    }
+    let (drivers, lanes_left) = drivers(session, filter, lanes.as_deref()).await?;
+    let mut merge = filling.merge(drivers, after, page.oldest_first);
+    if filling.fill(session, &mut merge, &Glimpse::new(filter, lanes_left), CANDIDATES_MAX).await? {
+        filling.paged.next = Some(seal(session).await?.close(merge.place().1));
+    }
+    Ok(filling.paged)
+}
+
+/// Drivers side by side.
+type Merge = walk::Merge<Driver, Standing>;
+
+/// A page that is being filled.
+struct Filling<'p> {
+    filter: &'p Filter,
+    limit: usize,
+    paged: Paged,
+    looked_at: usize,
+    searched: Searched,
+}
+
+impl Filling<'_> {
+    fn merge(&self, drivers: Vec<Driver>, after: Standing, oldest_first: bool) -> Merge {
+        Merge::new(drivers, after, oldest_first, self.limit, |driver| driver.sorts)
+    }
+
+    /// Goes on with the page; whether there may be more than it could look at, which is `most` candidates with those of before. Otherwise
+    /// the page is made.
+    async fn fill(
+        &mut self,
+        session: &mut Session<'_>,
+        merge: &mut Merge,
+        glimpse: &Glimpse<'_>,
+        most: usize,
+    ) -> Result<bool, Error> {
+        while self.looked_at < most {
+            // The first reach is as long as the page: mostly everything a driver gives matches.
+            let reach = if self.looked_at == 0 { self.limit } else { REACH }.min(most - self.looked_at);
+            let (candidates, looked_at) = next(session, merge, glimpse, reach).await?;
+            self.looked_at += looked_at;
+            let passed = pass(session, glimpse, candidates).await?;
+            let views = views(session, &passed).await?;
+            let found = search(session, self.filter, &views, &mut self.searched).await?;
+            for (seq, job) in views {
+                let (id, is_shown) = (job.id, self.filter.shows(&job));
+                let is_last = found.last == Some(seq);
+                if self.filter.matches(&job) && found.has(seq) {
+                    self.paged.jobs.push(job);
+                }
+                if self.paged.jobs.len() == self.limit || is_last {
+                    self.paged.next = Some(if is_shown { id } else { seal(session).await?.close(seq) });
+                    return Ok(false);
+                }
             }
-            if paged.jobs.len() == limit || looked_at >= CANDIDATES_MAX || is_last {
-                paged.next = Some(if is_shown { id } else { seal(session).await?.close(seq) });
-                return Ok(paged);
+            if looked_at < reach {
+                return Ok(false);
             }
         }
-        if candidates.len() < reach {
-            return Ok(paged);
+        Ok(true)
+    }
+}
+
+/// The next candidates, at most `reach`, fewer only at the end: those that are not ruled out already, and how many there were.
+async fn next(
+    session: &mut Session<'_>,
+    merge: &mut Merge,
+    glimpse: &Glimpse<'_>,
+    reach: usize,
+) -> Result<(Candidates, usize), Error> {
+    let oldest_first = merge.is_oldest_first();
+    let (mut candidates, mut looked_at) = (Candidates::default(), 0);
+    while looked_at < reach {
+        while let Some(source) = merge.lacking() {
+            let places =
+                source.driver.next(session, glimpse, source.after, oldest_first, source.reach).await?;
+            source.give(places);
+        }
+        let Some((_, seq, seen)) = merge.pop() else { break };
+        looked_at += 1;
+        match seen {
+            Seen::Passed => candidates.passed.push(seq),
+            Seen::Not => {
+                candidates.passed.push(seq);
+                candidates.are_unseen = true;
+            }
+            Seen::RuledOut => {}
         }
     }
+    Ok((candidates, looked_at))
+}
+
+/// Candidates that are not ruled out.
+#[derive(Default)]
+struct Candidates {
+    passed: Vec<i64>,
+    /// Whether there are some among them that have not been glimpsed at.
+    are_unseen: bool,
+}
+
+/// Those of the candidates that a glimpse does not rule out.
+async fn pass(
+    session: &mut Session<'_>,
+    glimpse: &Glimpse<'_>,
+    candidates: Candidates,
+) -> Result<Vec<i64>, Error> {
+    let Candidates { mut passed, are_unseen } = candidates;
+    if !glimpse.is_of_use() || !are_unseen {
+        return Ok(passed);
+    }
+    let mut good: HashSet<i64> = HashSet::new();
+    for row in session.all(GLIMPSE, &[&passed]).await? {
+        if glimpse.lets_pass(get(&row, 1)?, get(&row, 2)?, get(&row, 3)?) {
+            good.insert(get(&row, 0)?);
+        }
+    }
+    passed.retain(|seq| good.contains(seq));
+    Ok(passed)
 }
 
 /// Reads the candidates whole, in their order.
@@ -152,12 +241,21 @@ async fn seal(session: &mut Session<'_>) -> Result<Seal, Error> {
     Ok(Seal::new(get(&row, 0)?))
 }
 
-/// Where a candidate stands: (transaction, number). Where only the number counts the transaction is 0.
-type Standing = (u64, i64);
+/// Where a candidate stands: (transaction, number), and what a glimpse has said of it. Where only the number counts the transaction is 0.
+type Standing = (u64, i64, Seen);
+
+/// What a glimpse has said of a candidate.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Seen {
+    /// Nothing: its driver has no more than its number.
+    Not,
+    Passed,
+    RuledOut,
+}
 
 /// Where to start: behind the job that the page goes on from.
 async fn start(session: &mut Session<'_>, page: &Page) -> Result<Standing, Error> {
-    let before_all = if page.oldest_first { (0, 0) } else { (u64::MAX, i64::MAX) };
+    let before_all = if page.oldest_first { (0, 0, Seen::Not) } else { (u64::MAX, i64::MAX, Seen::Not) };
     let Some(id) = page.after else { return Ok(before_all) };
     let after = Uuid::from(id);
     let mut found = session.first("SELECT seq, xid::text FROM job WHERE id = $1", &[&after]).await?;
@@ -180,7 +278,7 @@ async fn start(session: &mut Session<'_>, page: &Page) -> Result<Standing, Error
         };
         found = session.first(near, &[&after]).await?;
     }
-    found.map_or(Ok(before_all), |row| Ok((xid(&row, 1)?, get(&row, 0)?)))
+    found.map_or(Ok(before_all), |row| Ok((xid(&row, 1)?, get(&row, 0)?, Seen::Not)))
 }
 
 fn xid(row: &Row, column: usize) -> Result<u64, Error> {
@@ -208,7 +306,7 @@ pub(super) async fn lanes(session: &mut Session<'_>, filter: &Filter) -> Result<
     Ok(Some(lanes))
 }
 
-/// A parameter of a driver, from `$3` on.
+/// A parameter of a driver.
 type Param = Box<dyn ToSql + Sync + Send>;
 
 /// One ordered source of candidates: `SELECT <xid>, <seq> FROM ... WHERE <condition>`, to which the walk adds its bound.
@@ -217,7 +315,12 @@ struct Driver {
     order: Order,
     /// What the select is made for each of, side by side: a `FROM` item called `e`.
     each: Option<&'static str>,
-    params: Vec<Param>,
+    /// What is bound from `$3` on.
+    param: Option<Param>,
+    /// Whether its rows have what a [`Glimpse`] goes by, too.
+    glimpses: bool,
+    /// Whether all that it can give is sorted each time.
+    sorts: bool,
 }
 
 /// What candidates are sorted by.
@@ -234,13 +337,14 @@ impl Driver {
     /// `from` is everything behind the columns.
     fn plain(from: &str, seq: &'static str) -> Self {
         let select = format!("SELECT '0'::text AS xid, {seq} {from}");
-        Self { select, order: Order::Number(seq), each: None, params: Vec::new() }
+        Self { select, order: Order::Number(seq), each: None, param: None, glimpses: false, sorts: false }
     }
 
     /// The next candidates, at most `reach`; fewer only at the end.
     async fn next(
         &self,
         session: &mut Session<'_>,
+        glimpse: &Glimpse<'_>,
         after: Standing,
         oldest_first: bool,
         reach: usize,
@@ -251,14 +355,23 @@ impl Driver {
         }
         let (most, xid_text) = (i64::try_from(reach).unwrap_or(i64::MAX), after.0.to_string());
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&seq, &most];
-        for param in &self.params {
+        if let Some(param) = &self.param {
             params.push(param.as_ref());
         }
         if matches!(self.order, Order::Lane) {
             params.push(&xid_text);
         }
         let rows = session.all(&self.sql(oldest_first), &params).await?;
-        rows.iter().map(|row| Ok((xid(row, 0)?, get(row, 1)?))).collect()
+        let standing = |row| Ok((xid(row, 0)?, get(row, 1)?, self.seen(glimpse, row)?));
+        rows.iter().map(standing).collect()
+    }
+
+    fn seen(&self, glimpse: &Glimpse<'_>, row: &Row) -> Result<Seen, Error> {
+        if !self.glimpses {
+            return Ok(Seen::Not);
+        }
+        let passes = glimpse.lets_pass(get(row, 2)?, get(row, 3)?, get(row, 4)?);
+        Ok(if passes { Seen::Passed } else { Seen::RuledOut })
     }
 
     /// The whole statement: from `$1` on, at most `$2` rows; by the order of lanes, the last parameter is the transaction.
@@ -273,7 +386,7 @@ impl Driver {
             Order::Lane => format!(
                 "{select} AND (j.xid, j.seq) {than} (${xid}::text::xid8, $1)
                  ORDER BY j.xid {order}, j.seq {order} LIMIT $2",
-                xid = self.params.len() + 3
+                xid = if self.param.is_some() { 4 } else { 3 }
             ),
         };
         match (self.each, &self.order) {
@@ -282,8 +395,8 @@ impl Driver {
                 "SELECT c.xid, c.seq FROM {each} CROSS JOIN LATERAL ({bounded}) c ORDER BY c.seq {order} LIMIT $2"
             ),
             (Some(each), Order::Lane) => format!(
-                "SELECT c.xid::text, c.seq FROM {each} CROSS JOIN LATERAL ({bounded}) c
-                 ORDER BY c.xid {order}, c.seq {order} LIMIT $2"
+                "SELECT c.xid::text, c.seq, c.lane, c.created_at, c.owner
+                 FROM {each} CROSS JOIN LATERAL ({bounded}) c ORDER BY c.xid {order}, c.seq {order} LIMIT $2"
             ),
         }
     }
@@ -306,7 +419,7 @@ async fn completed(
         let are_all = rows.first().map_or(Ok(true), |row| get::<bool>(row, 1))?;
         let seqs: Vec<Option<i64>> = rows.iter().map(|row| get(row, 0)).collect::<Result<_, _>>()?;
         if are_all || seqs.len() >= reach {
-            return Ok(seqs.into_iter().flatten().map(|seq| (0, seq)).collect());
+            return Ok(seqs.into_iter().flatten().map(|seq| (0, seq, Seen::Not)).collect());
         }
         looked_at *= 8;
     }
@@ -339,52 +452,58 @@ const COMPLETED_OLDEST: &str = "WITH near AS MATERIALIZED (
         WHERE n.seq > $1 AND (edge.are_all OR edge.lo IS NULL OR n.seq < edge.lo)
         ORDER BY n.seq LIMIT $2) s ON true";
 
-/// Chooses the narrowest drivers that together give every job the filter can match.
-async fn drivers(
+/// Chooses the narrowest drivers that together give every job the filter can match, and says which lanes they leave to be looked at.
+async fn drivers<'l>(
     session: &mut Session<'_>,
     filter: &Filter,
-    lanes: Option<&[i64]>,
-) -> Result<Vec<Driver>, Error> {
+    lanes: Option<&'l [i64]>,
+) -> Result<(Vec<Driver>, Option<&'l [i64]>), Error> {
     if !filter.ids.is_empty() {
         let seqs = seqs_of(session, &filter.ids).await?;
         let from = "FROM job WHERE seq = ANY($3::bigint[])";
-        return Ok(vec![Driver { params: vec![Box::new(seqs)], ..Driver::plain(from, "seq") }]);
+        return Ok((vec![Driver { param: Some(Box::new(seqs)), ..Driver::plain(from, "seq") }], None));
     }
     let states = &filter.states;
     if filter.cancel_requested == Some(true) {
-        let running = Driver::plain("FROM running WHERE cancel_at IS NOT NULL", "seq");
-        let asked = Driver::plain("FROM cancel_asked WHERE true", "seq");
-        return Ok([vec![running, asked], by_state(&[State::Cancelled])].into_iter().flatten().collect());
+        let mut asked = vec![
+            Driver::plain("FROM running WHERE cancel_at IS NOT NULL", "seq"),
+            Driver::plain("FROM cancel_asked WHERE true", "seq"),
+        ];
+        asked.extend(by_state(&[State::Cancelled]));
+        return Ok((asked, lanes));
     }
     if !filter.workers.is_empty() || *states == [State::Running] {
         let from = "FROM (SELECT seq FROM running UNION ALL SELECT seq FROM held) s WHERE true";
-        return Ok(vec![Driver::plain(from, "s.seq")]);
+        return Ok((vec![Driver { sorts: true, ..Driver::plain(from, "s.seq") }], lanes));
     }
     let rare = |state: &State| !matches!(state, State::Available | State::Completed | State::Running);
     if !states.is_empty() && states.iter().all(rare) {
-        return Ok(by_state(states));
+        return Ok((by_state(states), lanes));
     }
-    if *states == [State::Available] && few_ready(session).await? {
-        return Ok(vec![by_ready(lanes)]);
+    if *states == [State::Available] {
+        // Their order is that of all jobs, which have been probed.
+        return Ok(match are_few_ready(session, SORTED_READY_MAX).await? {
+            true => (vec![by_ready(lanes)], None),
+            false => (vec![all_jobs()], lanes),
+        });
     }
     if *states == [State::Completed] && lanes.is_none() {
         let select = "SELECT DISTINCT '0'::text AS xid, seq FROM attempt WHERE moved_to = 6".to_owned();
         let completions = Driver { order: Order::Completion, ..Driver::plain("", "") };
         let parents = Driver::plain("FROM over WHERE state = 6", "seq");
-        return Ok(vec![Driver { select, ..Driver::plain("", "seq") }, completions, parents]);
+        return Ok((vec![Driver { select, ..Driver::plain("", "seq") }, completions, parents], None));
     }
-    Ok(match filter.args.is_empty() {
-        true => by_lane(filter, lanes),
-        // A search looks at a bounded number of candidates, so that no statement may pass over others on the way to them.
-        false => by_lane(&Filter::default(), lanes.filter(|lanes| lanes.len() <= LANES_MERGED_MAX)),
+    Ok(match lanes {
+        Some(few) if few.len() <= LANES_MERGED_MAX => (by_lane(few), None),
+        _ => (vec![all_jobs()], lanes),
     })
 }
 
-async fn few_ready(session: &mut Session<'_>) -> Result<bool, Error> {
+async fn are_few_ready(session: &mut Session<'_>, most: i64) -> Result<bool, Error> {
     let count = "SELECT count(*) FROM (SELECT 1 FROM ready UNION ALL SELECT 1 FROM stream LIMIT $1) r";
-    let row = session.first(count, &[&SORTED_READY_MAX]).await?;
+    let row = session.first(count, &[&most]).await?;
     let counted: Option<i64> = row.map(|row| get(&row, 0)).transpose()?;
-    Ok(counted.is_none_or(|counted| counted < SORTED_READY_MAX))
+    Ok(counted.is_none_or(|counted| counted < most))
 }
 
 async fn seqs_of(session: &mut Session<'_>, ids: &[JobId]) -> Result<Vec<i64>, Error> {
@@ -406,7 +525,7 @@ fn by_state(states: &[State]) -> Vec<Driver> {
         codes.dedup();
         (!codes.is_empty()).then(|| Driver {
             each: Some("unnest($3::smallint[]) AS e (state)"),
-            params: vec![Box::new(codes)],
+            param: Some(Box::new(codes)),
             ..Driver::plain(from, "s.seq")
         })
     };
@@ -415,101 +534,35 @@ fn by_state(states: &[State]) -> Vec<Driver> {
     waiting.into_iter().chain(over).collect()
 }
 
-/// All available jobs, or those of some lanes: each reach sorts them, so that it should not be spent on others.
+/// All available jobs, or those of some lanes.
 fn by_ready(lanes: Option<&[i64]>) -> Driver {
     const FROM: &str = "FROM (SELECT lane, seq FROM ready UNION ALL SELECT lane, seq FROM stream) s";
-    match lanes {
+    let plain = match lanes {
         None => Driver::plain(&format!("{FROM} WHERE true"), "s.seq"),
-        Some(lanes) => Driver {
-            params: vec![Box::new(lanes.to_vec())],
-            ..Driver::plain(&format!("{FROM} WHERE s.lane = ANY($3::bigint[])"), "s.seq")
-        },
-    }
-}
-
-/// All jobs, or those of some lanes, with what can be checked cheaply on the way. Lanes have two indexes, of the streamed
-/// jobs and of the others.
-fn by_lane(filter: &Filter, lanes: Option<&[i64]>) -> Vec<Driver> {
-    let driver = |which: &str, order: Order, each: Option<&'static str>| {
-        let mut params: Vec<Param> = Vec::new();
-        if let Some(lanes) = lanes {
-            params.push(Box::new(lanes.to_vec()));
-        }
-        let conditions = conditions(filter, &mut params);
-        let xid = if matches!(order, Order::Lane) { "j.xid" } else { "'0'::text AS xid" };
-        Driver {
-            select: format!("SELECT {xid}, j.seq FROM job j WHERE {which}{conditions}"),
-            order,
-            each,
-            params,
-        }
+        Some(_) => Driver::plain(&format!("{FROM} WHERE s.lane = ANY($3::bigint[])"), "s.seq"),
     };
-    match lanes {
-        None => vec![driver("true", Order::Number("j.seq"), None)],
-        Some(lanes) if lanes.len() <= LANES_MERGED_MAX => {
-            ["j.is_streamed AND j.lane = e.lane", "NOT j.is_streamed AND j.lane = e.lane"]
-                .map(|which| driver(which, Order::Lane, Some("unnest($3::bigint[]) AS e (lane)")))
-                .into()
-        }
-        Some(_) => vec![driver("j.lane = ANY($3::bigint[])", Order::Number("j.seq"), None)],
-    }
+    Driver { param: lanes.map(|lanes| Box::new(lanes.to_vec()) as Param), sorts: true, ..plain }
 }
 
-/// What a walk over jobs checks on the way; the rest is checked once they have been read.
-fn conditions(filter: &Filter, params: &mut Vec<Param>) -> String {
-    let mut conditions = String::from(match filter.states.as_slice() {
-        [State::Completed] => {
-            " AND (EXISTS (SELECT 1 FROM attempt a WHERE a.seq = j.seq AND a.moved_to = 6)
-                   OR EXISTS (SELECT 1 FROM over o WHERE o.seq = j.seq AND o.state = 6)
-                   OR (j.is_streamed AND EXISTS (SELECT 1 FROM completion c WHERE c.seqs @> j.seq)))"
-        }
-        [State::Available] => {
-            " AND (EXISTS (SELECT 1 FROM ready r
-                           WHERE r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq)
-                   OR (j.is_streamed AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.seq = j.seq)
-                       AND NOT EXISTS (SELECT 1 FROM block b WHERE b.seqs @> j.seq)
-                       AND NOT EXISTS (SELECT 1 FROM completion c WHERE c.seqs @> j.seq)))"
-        }
-        _ => "",
-    });
-    for (moment, than) in [(filter.created_from, ">="), (filter.created_to, "<=")] {
-        if let Some(moment) = moment {
-            params.push(Box::new(moment.as_micros()));
-            conditions.push_str(&format!(" AND j.created_at {than} ${}", params.len() + 2));
-        }
-    }
-    conditions.push_str(match &filter.owners {
-        Owners::Nobody => " AND j.owner IS NULL",
-        Owners::Of(_) => " AND j.owner IS NOT NULL",
-        Owners::Any => "",
-    });
-    conditions
+fn all_jobs() -> Driver {
+    let select = "SELECT '0'::text AS xid, j.seq, j.lane, j.created_at, j.owner FROM job j WHERE true";
+    Driver { select: select.to_owned(), glimpses: true, ..Driver::plain("", "j.seq") }
 }
 
-/// Goes through all drivers side by side.
-struct Walk {
-    after: Standing,
-    oldest_first: bool,
-    drivers: Vec<Driver>,
+/// The jobs of some lanes. Lanes have two indexes, of the streamed jobs and of the others.
+fn by_lane(lanes: &[i64]) -> Vec<Driver> {
+    ["j.is_streamed AND j.lane = e.lane", "NOT j.is_streamed AND j.lane = e.lane"]
+        .map(|which| Driver {
+            select: format!("SELECT j.xid, j.seq, j.lane, j.created_at, j.owner FROM job j WHERE {which}"),
+            order: Order::Lane,
+            each: Some("unnest($3::bigint[]) AS e (lane)"),
+            param: Some(Box::new(lanes.to_vec())),
+            glimpses: true,
+            sorts: false,
+        })
+        .into()
 }
 
-impl Walk {
-    /// The next candidates, at most `reach`; fewer only at the end.
-    async fn next(&mut self, session: &mut Session<'_>, reach: usize) -> Result<Vec<i64>, Error> {
-        let mut merged: Vec<Standing> = Vec::with_capacity(reach);
-        for driver in &self.drivers {
-            merged.extend(driver.next(session, self.after, self.oldest_first, reach).await?);
-        }
-        if self.oldest_first {
-            merged.sort_unstable();
-        } else {
-            merged.sort_unstable_by_key(|standing| Reverse(*standing));
-        }
-        merged.dedup();
-        merged.truncate(reach);
-        if let Some(last) = merged.last() {
-            self.after = *last;
-        }
-        Ok(merged.into_iter().map(|(_, seq)| seq).collect())
-    }
-}
+/// What a job can be passed over for.
+const GLIMPSE: &str = "SELECT c.seq, g.lane, g.created_at, g.owner FROM unnest($1::bigint[]) AS c (seq)
+    CROSS JOIN LATERAL (SELECT j.lane, j.created_at, j.owner FROM job j WHERE j.seq = c.seq LIMIT 1) g";

@@ -326,6 +326,19 @@ impl Store for PostgresStore {
         })
     }
 
+    fn enqueue_told(&self, now: Timestamp, jobs: Vec<(NewJob, Arc<Behalf>)>) -> Reply<'_, Vec<Enqueued>> {
+        Box::pin(async move {
+            let (jobs, behalves): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+            enqueue::check(&jobs)?;
+            if let Some(rows) = enqueue::plain(&self.lanes, now, &jobs)
+                && let Some(stored) = self.enqueue_plain_told(&rows, &behalves).await?
+            {
+                return Ok(stored);
+            }
+            transact!(self.without_behalf(), session => enqueue::enqueue_told(session, now, &jobs, &behalves))
+        })
+    }
+
     fn enqueue_behind(
         &self,
         now: Timestamp,

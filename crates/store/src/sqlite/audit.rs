@@ -41,12 +41,27 @@ impl AuditStore for SqliteStore {
 
 /// Makes an entry a link of the chain.
 pub(super) fn append(session: &mut Session<'_>, entry: &Entry) -> Result<(), Error> {
+    append_all(session, std::slice::from_ref(entry))
+}
+
+/// Makes entries links of the chain, in their order.
+pub(super) fn append_all(session: &mut Session<'_>, entries: &[Entry]) -> Result<(), Error> {
+    if entries.is_empty() {
+        return Ok(());
+    }
     let ends = session.first(ENDS, [], read_ends)?.ok_or_else(|| vanished("the ends of the audit"))?;
-    let link = ends.head.link(body(entry)?);
-    let position = i64::try_from(link.position).unwrap_or(i64::MAX);
-    session.execute(INSERT, (position, &link.body, link.hash.0))?;
-    session.execute(MOVE_HEAD, (position, link.hash.0))?;
+    let mut head = ends.head;
+    for entry in entries {
+        let link = head.link(body(entry)?);
+        head = link.place();
+        session.execute(INSERT, (signed(link.position), &link.body, link.hash.0))?;
+    }
+    session.execute(MOVE_HEAD, (signed(head.position), head.hash.0))?;
     Ok(())
+}
+
+fn signed(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
 }
 
 /// Removes the oldest entries, if they are of before that moment.

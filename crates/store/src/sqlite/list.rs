@@ -1,10 +1,6 @@
-//! Listings: filtered, in the order of insertion, a page at a time, and quick however many jobs there are.
-//!
-//! A page is made in two steps. A *driver*, the narrowest index that holds every job the filter can match, gives
-//! candidates in order; then each candidate is read whole and held against the filter. A page looks at a bounded number
-//! of candidates and may come back short; the caller goes on from where it stopped.
+//! Listings: filtered, in the order of insertion, a page at a time, and quick however many jobs there are. See
+//! [`walk`](crate::walk).
 
-use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Rows};
 use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::{Args, JobId, Pattern, State};
@@ -13,18 +9,12 @@ use super::error::read_error;
 use super::finish::array;
 use super::query::{read_view, view_query};
 use crate::error::Error;
-use crate::query::{Filter, Namespaces, Owners, Page, Paged, Searched};
+use crate::query::{Filter, Namespaces, Page, Paged, Searched};
 use crate::seal::Seal;
+use crate::walk::{self, CANDIDATES_MAX, Glimpse, LANES_MERGED_MAX, PROBED, READY_FEW};
 
-/// Candidates that one page looks at.
-const CANDIDATES_MAX: usize = 20_000;
-
-/// Available jobs up to this many are sorted for a page, which takes about 0.1 s for all of them; beyond, the jobs are
-/// walked, where they are met soon.
-const SORTED_READY_MAX: i64 = 1_000_000;
-
-/// Lanes up to this many are walked side by side; beyond, all jobs are walked and filtered.
-const LANES_MERGED_MAX: usize = 64;
+/// Available jobs up to this many are sorted for a page, which takes about 20 ms for all of them.
+const SORTED_READY_MAX: i64 = 500_000;
 
 /// One page. See [`Store::list`](crate::Store::list).
 pub(super) fn list(conn: &Connection, filter: &Filter, page: &Page) -> Result<Paged, Error> {
@@ -36,38 +26,88 @@ fn list_page(conn: &Connection, filter: &Filter, page: &Page) -> rusqlite::Resul
     if lanes.as_ref().is_some_and(Vec::is_empty) {
         return Ok(Paged::default());
     }
-    let mut walk = Walk {
+    let mut filling = Filling {
         conn,
-        after: start(conn, page)?,
-        oldest_first: page.oldest_first,
-        drivers: drivers(conn, filter, lanes.as_deref())?,
+        filter,
+        limit: page.limit.clamp(1, PAGE_ROWS_MAX),
+        paged: Paged::default(),
+        looked_at: 0,
+        searched: Searched::default(),
     };
-    let limit = page.limit.clamp(1, PAGE_ROWS_MAX);
-    let mut paged = Paged::default();
-    let mut looked_at = 0;
-    let mut searched = Searched::default();
-    let mut view = conn.prepare_cached(&format!("{} WHERE j.seq = ?1", view_query()))?;
-    loop {
-        // The first reach is as long as the page: mostly everything a driver gives matches.
-        let reach = if looked_at == 0 { limit } else { 1_000 };
-        let candidates = walk.next(reach)?;
-        let last = candidates.len() < reach;
-        for seq in candidates {
-            let Some((_, job)) = view.query_row([seq], read_view).optional()? else { continue };
-            looked_at += 1;
-            let (id, is_shown) = (job.id, filter.shows(&job));
-            if filter.matches(&job) && has_args(conn, filter, seq, &mut searched)? {
-                paged.jobs.push(job);
-            }
-            if paged.jobs.len() == limit || looked_at >= CANDIDATES_MAX || searched.is_enough() {
-                paged.next = Some(if is_shown { id } else { seal(conn)?.close(seq) });
-                return Ok(paged);
-            }
+    let mut after = start(conn, page)?;
+    if walk::is_for_available(filter) && !are_few_ready(conn, READY_FEW)? {
+        let mut newest = filling.merge(vec![all_jobs()], after, page.oldest_first);
+        if !filling.fill(&mut newest, &Glimpse::new(filter, lanes.as_deref()), PROBED)? {
+            return Ok(filling.paged);
         }
-        if last {
-            return Ok(paged);
-        }
+        after = newest.place();
     }
+    let (drivers, lanes_left) = drivers(conn, filter, lanes.as_deref())?;
+    let mut merge = filling.merge(drivers, after, page.oldest_first);
+    if filling.fill(&mut merge, &Glimpse::new(filter, lanes_left), CANDIDATES_MAX)? {
+        filling.paged.next = Some(seal(conn)?.close(merge.place()));
+    }
+    Ok(filling.paged)
+}
+
+/// Drivers side by side.
+type Merge = walk::Merge<Driver, i64>;
+
+/// A page that is being filled.
+struct Filling<'p> {
+    conn: &'p Connection,
+    filter: &'p Filter,
+    limit: usize,
+    paged: Paged,
+    looked_at: usize,
+    searched: Searched,
+}
+
+impl Filling<'_> {
+    fn merge(&self, drivers: Vec<Driver>, after: i64, oldest_first: bool) -> Merge {
+        Merge::new(drivers, after, oldest_first, self.limit, |driver| driver.sorts)
+    }
+
+    /// Goes on with the page; whether there may be more than it could look at, which is `most` candidates with those of before. Otherwise
+    /// the page is made.
+    fn fill(&mut self, merge: &mut Merge, glimpse: &Glimpse<'_>, most: usize) -> rusqlite::Result<bool> {
+        let mut view = self.conn.prepare_cached(&format!("{} WHERE j.seq = ?1", view_query()))?;
+        let mut glance = self.conn.prepare_cached(GLIMPSE)?;
+        while self.looked_at < most {
+            let Some(seq) = next(self.conn, merge)? else { return Ok(false) };
+            self.looked_at += 1;
+            if glimpse.is_of_use() {
+                let passes = glance.query_row([seq], |row| {
+                    let owner = row.get_ref(2)?.as_str_or_null()?;
+                    Ok(glimpse.lets_pass(row.get(0)?, row.get(1)?, owner))
+                });
+                if !passes.optional()?.unwrap_or(false) {
+                    continue;
+                }
+            }
+            let Some((_, job)) = view.query_row([seq], read_view).optional()? else { continue };
+            let (id, is_shown) = (job.id, self.filter.shows(&job));
+            if self.filter.matches(&job) && has_args(self.conn, self.filter, seq, &mut self.searched)? {
+                self.paged.jobs.push(job);
+            }
+            if self.paged.jobs.len() == self.limit || self.searched.is_enough() {
+                self.paged.next = Some(if is_shown { id } else { seal(self.conn)?.close(seq) });
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The next candidate.
+fn next(conn: &Connection, merge: &mut Merge) -> rusqlite::Result<Option<i64>> {
+    let oldest_first = merge.is_oldest_first();
+    while let Some(source) = merge.lacking() {
+        let mut candidates = Vec::new();
+        source.driver.next(conn, source.after, oldest_first, source.reach, &mut candidates)?;
+        source.give(candidates);
+    }
+    Ok(merge.pop())
 }
 
 /// Whether the arguments of a job, which matches otherwise, are those that are looked for.
@@ -138,14 +178,16 @@ pub(super) fn lanes(conn: &Connection, filter: &Filter) -> rusqlite::Result<Opti
 struct Driver {
     select: String,
     seq: &'static str,
-    params: Vec<Value>,
-    arrays: Vec<Vec<i64>>,
+    /// What is bound from `?3` on.
+    array: Option<Vec<i64>>,
     are_ranges: bool,
+    /// Whether all that it can give is sorted each time.
+    sorts: bool,
 }
 
 impl Driver {
     fn plain(select: &str, seq: &'static str) -> Self {
-        Self { select: select.to_owned(), seq, params: Vec::new(), arrays: Vec::new(), are_ranges: false }
+        Self { select: select.to_owned(), seq, array: None, are_ranges: false, sorts: false }
     }
 
     /// All numbers from `lo` to `hi` of each row.
@@ -182,14 +224,8 @@ impl Driver {
             return numbers(statement.raw_query(), after, oldest_first, reach, candidates);
         }
         statement.raw_bind_parameter(2, i64::try_from(reach).unwrap_or(i64::MAX))?;
-        let mut column = 2;
-        for value in &self.params {
-            column += 1;
-            statement.raw_bind_parameter(column, value)?;
-        }
-        for numbers in &self.arrays {
-            column += 1;
-            statement.raw_bind_parameter(column, array(numbers.iter().copied()))?;
+        if let Some(numbers) = &self.array {
+            statement.raw_bind_parameter(3, array(numbers.iter().copied()))?;
         }
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
@@ -221,47 +257,54 @@ fn numbers(
     Ok(())
 }
 
-/// Chooses the narrowest drivers that together give every job the filter can match.
-fn drivers(conn: &Connection, filter: &Filter, lanes: Option<&[i64]>) -> rusqlite::Result<Vec<Driver>> {
+/// Chooses the narrowest drivers that together give every job the filter can match, and says which lanes they leave to be looked at.
+fn drivers<'l>(
+    conn: &Connection,
+    filter: &Filter,
+    lanes: Option<&'l [i64]>,
+) -> rusqlite::Result<(Vec<Driver>, Option<&'l [i64]>)> {
     if !filter.ids.is_empty() {
-        let seqs = seqs_of(conn, &filter.ids)?;
         let select = "SELECT seq FROM taskwright_job WHERE seq IN rarray(?3)";
-        return Ok(vec![Driver { arrays: vec![seqs], ..Driver::plain(select, "seq") }]);
+        let some = Driver { array: Some(seqs_of(conn, &filter.ids)?), ..Driver::plain(select, "seq") };
+        return Ok((vec![some], None));
     }
     let states = &filter.states;
     if filter.cancel_requested == Some(true) {
         let running = Driver::plain("SELECT seq FROM taskwright_running WHERE cancel_at IS NOT NULL", "seq");
         let asked = Driver::plain("SELECT seq FROM taskwright_cancel_asked WHERE 1", "seq");
-        return Ok(vec![running, asked, by_state(State::Cancelled)]);
+        return Ok((vec![running, asked, by_state(State::Cancelled)], lanes));
     }
     if !filter.workers.is_empty() || *states == [State::Running] {
         let running = Driver::plain("SELECT seq FROM taskwright_running WHERE 1", "seq");
-        return Ok(vec![running, Driver::ranges("taskwright_block")]);
+        return Ok((vec![running, Driver::ranges("taskwright_block")], lanes));
     }
     let rare = |state: &State| !matches!(state, State::Available | State::Completed | State::Running);
     if !states.is_empty() && states.iter().all(rare) {
-        return Ok(states.iter().map(|state| by_state(*state)).collect());
+        return Ok((states.iter().map(|state| by_state(*state)).collect(), lanes));
     }
-    if *states == [State::Available] && few_ready(conn)? {
-        return Ok(vec![Driver::plain("SELECT seq FROM taskwright_ready WHERE 1", "seq")]);
+    if *states == [State::Available] {
+        // Their order is that of all jobs, which have been probed.
+        return Ok(match are_few_ready(conn, SORTED_READY_MAX)? {
+            true => (vec![by_ready(lanes)], None),
+            false => (vec![all_jobs()], lanes),
+        });
     }
     if *states == [State::Completed] && lanes.is_none() {
         let select = "SELECT DISTINCT seq FROM taskwright_attempt WHERE moved_to = 6";
         let (attempts, ranges) = (Driver::plain(select, "seq"), Driver::ranges("taskwright_completion"));
-        return Ok(vec![attempts, ranges, by_state(State::Completed)]);
+        return Ok((vec![attempts, ranges, by_state(State::Completed)], None));
     }
-    Ok(match filter.args.is_empty() {
-        true => by_lane(filter, lanes),
-        // A search looks at a bounded number of candidates, so that no statement may pass over others on the way to them.
-        false => by_lane(&Filter::default(), lanes.filter(|lanes| lanes.len() <= LANES_MERGED_MAX)),
+    Ok(match lanes {
+        Some(few) if few.len() <= LANES_MERGED_MAX => (few.iter().map(|lane| of_lane(*lane)).collect(), None),
+        _ => (vec![all_jobs()], lanes),
     })
 }
 
-fn few_ready(conn: &Connection) -> rusqlite::Result<bool> {
+fn are_few_ready(conn: &Connection, most: i64) -> rusqlite::Result<bool> {
     let counted: i64 = conn
         .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM taskwright_ready LIMIT ?1)")?
-        .query_row([SORTED_READY_MAX], |row| row.get(0))?;
-    Ok(counted < SORTED_READY_MAX)
+        .query_row([most], |row| row.get(0))?;
+    Ok(counted < most)
 }
 
 fn seqs_of(conn: &Connection, ids: &[JobId]) -> rusqlite::Result<Vec<i64>> {
@@ -279,87 +322,25 @@ fn by_state(state: State) -> Driver {
     Driver::plain(&format!("SELECT seq FROM {table} WHERE state = {}", state.code()), "seq")
 }
 
-/// All jobs, or those of some lanes, with what can be checked cheaply on the way.
-fn by_lane(filter: &Filter, lanes: Option<&[i64]>) -> Vec<Driver> {
-    let mut params = Vec::new();
-    let mut conditions = String::from(match filter.states.as_slice() {
-        [State::Completed] => {
-            " AND (EXISTS (SELECT 1 FROM taskwright_attempt a WHERE a.seq = j.seq AND a.moved_to = 6)
-                   OR EXISTS (SELECT 1 FROM taskwright_over o WHERE o.seq = j.seq AND o.state = 6)
-                   OR (SELECT hi FROM taskwright_completion c
-                       WHERE c.lo <= j.seq ORDER BY c.lo DESC LIMIT 1) >= j.seq)"
-        }
-        [State::Available] => {
-            " AND EXISTS (SELECT 1 FROM taskwright_ready r
-                          WHERE r.lane = j.lane AND r.ready_at = j.run_at AND r.seq = j.seq)"
-        }
-        _ => "",
-    });
-    let mut add = |condition: &str, value: Value| {
-        params.push(value);
-        conditions.push_str(&condition.replace('#', &format!("?{}", params.len() + 2)));
+/// All available jobs, or those of some lanes.
+fn by_ready(lanes: Option<&[i64]>) -> Driver {
+    let select = match lanes {
+        None => "SELECT seq FROM taskwright_ready WHERE 1",
+        Some(_) => "SELECT seq FROM taskwright_ready WHERE lane IN rarray(?3)",
     };
-    if let Some(from) = filter.created_from {
-        add(" AND j.created_at >= #", Value::from(from.as_micros()));
-    }
-    if let Some(to) = filter.created_to {
-        add(" AND j.created_at <= #", Value::from(to.as_micros()));
-    }
-    match &filter.owners {
-        Owners::Nobody => conditions.push_str(" AND j.owner IS NULL"),
-        Owners::Of(_) => conditions.push_str(" AND j.owner IS NOT NULL"),
-        Owners::Any => {}
-    }
-    let driver = |lane: String, arrays: Vec<Vec<i64>>| Driver {
-        select: format!("SELECT j.seq FROM taskwright_job j WHERE {lane}{conditions}"),
-        seq: "j.seq",
-        params: params.clone(),
-        arrays,
-        are_ranges: false,
-    };
-    match lanes {
-        None => vec![driver("1".to_owned(), Vec::new())],
-        Some(lanes) if lanes.len() <= LANES_MERGED_MAX => {
-            lanes.iter().map(|lane| driver(format!("j.lane = {lane}"), Vec::new())).collect()
-        }
-        Some(lanes) => {
-            // The plus keeps the planner from the lane index, which would have to be sorted.
-            let list = format!("+j.lane IN rarray(?{})", params.len() + 3);
-            vec![driver(list, vec![lanes.to_vec()])]
-        }
-    }
+    Driver { array: lanes.map(<[i64]>::to_vec), sorts: true, ..Driver::plain(select, "seq") }
 }
 
-/// Goes through all drivers side by side.
-struct Walk<'c> {
-    conn: &'c Connection,
-    after: i64,
-    oldest_first: bool,
-    drivers: Vec<Driver>,
+fn all_jobs() -> Driver {
+    Driver::plain("SELECT seq FROM taskwright_job WHERE 1", "seq")
 }
 
-impl Walk<'_> {
-    /// The next candidates, at most `reach`; fewer only at the end.
-    fn next(&mut self, reach: usize) -> rusqlite::Result<Vec<i64>> {
-        let mut merged = Vec::with_capacity(reach);
-        for driver in &self.drivers {
-            driver.next(self.conn, self.after, self.oldest_first, reach, &mut merged)?;
-        }
-        if self.oldest_first {
-            merged.sort_unstable();
-        } else {
-            merged.sort_unstable_by_key(|seq: &i64| std::cmp::Reverse(*seq));
-        }
-        merged.dedup();
-        merged.truncate(reach);
-        if let Some(last) = merged.last() {
-            self.after = *last;
-        }
-        Ok(merged)
-    }
+fn of_lane(lane: i64) -> Driver {
+    Driver::plain(&format!("SELECT seq FROM taskwright_job WHERE lane = {lane}"), "seq")
 }
 
 const ARGS: &str = "SELECT args FROM taskwright_job WHERE seq = ?1";
+const GLIMPSE: &str = "SELECT lane, created_at, owner FROM taskwright_job WHERE seq = ?1";
 const SEAL: &str = "SELECT key FROM taskwright_seal WHERE single = 1";
 
 /// The statements that give the candidates of a listing, for `plans.rs`.
@@ -367,5 +348,5 @@ const SEAL: &str = "SELECT key FROM taskwright_seal WHERE single = 1";
 pub(super) fn statements(conn: &Connection, filter: &Filter) -> Vec<String> {
     let lanes = lanes(conn, filter).unwrap();
     let drivers = drivers(conn, filter, lanes.as_deref()).unwrap();
-    drivers.iter().flat_map(|driver| [driver.sql(true), driver.sql(false)]).collect()
+    drivers.0.iter().flat_map(|driver| [driver.sql(true), driver.sql(false)]).collect()
 }

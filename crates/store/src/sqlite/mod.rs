@@ -82,6 +82,7 @@ use self::reader::Readers;
 use self::session::{Lanes, Session};
 use self::wake::{Bell, Listener};
 use self::writer::Writer;
+use crate::audit::entries;
 use crate::change::{Change, Changed, Seen};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
@@ -276,6 +277,15 @@ impl Store for SqliteStore {
 
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
         self.writer.write(move |session| enqueue::enqueue(session, now, &jobs))
+    }
+
+    fn enqueue_told(&self, now: Timestamp, jobs: Vec<(NewJob, Arc<Behalf>)>) -> Reply<'_, Vec<Enqueued>> {
+        self.writer.without_behalf().write(move |session| {
+            let (jobs, behalves): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+            let stored = enqueue::enqueue(session, now, &jobs)?;
+            audit::append_all(session, &entries(&stored, &behalves))?;
+            Ok(stored)
+        })
     }
 
     fn enqueue_to(&self, now: Timestamp, job: NewJob, claim: Claim) -> Reply<'_, (Enqueued, Claimed)> {

@@ -34,4 +34,5 @@ mod the_new_primary_is_found;
 mod the_server_of_the_tests;
 mod tls_believes_whom_it_is_told_to;
 mod webhooks_read_the_log;
+mod what_is_removed_leaves_nothing;
 mod whoever_enqueues_tells_the_others;

@@ -7,3 +7,4 @@ mod conformance;
 mod enqueue_in_a_transaction_of_the_caller;
 mod rows_of_tables_beside_the_jobs_are_read;
 mod two_processes_never_get_the_same_job;
+mod what_is_removed_leaves_nothing;

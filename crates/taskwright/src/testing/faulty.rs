@@ -616,6 +616,10 @@ impl Store for FaultyStore {
         self.run(Call::Enqueue, move || self.store.enqueue(now, jobs))
     }
 
+    fn enqueue_told(&self, now: Timestamp, jobs: Vec<(NewJob, Arc<Behalf>)>) -> Reply<'_, Vec<Enqueued>> {
+        self.run(Call::Enqueue, move || self.store.enqueue_told(now, jobs))
+    }
+
     fn enqueue_to(&self, now: Timestamp, job: NewJob, claim: Claim) -> Reply<'_, (Enqueued, Claimed)> {
         self.run(Call::EnqueueTo, move || self.store.enqueue_to(now, job, claim))
     }

@@ -110,6 +110,17 @@ fn names_no_end(schedule: &Schedule) -> bool {
     schedule.triggers.iter().any(is_like_one) && schedule.outcome_interests().is_empty()
 }
 
+/// Says so if it was somebody's who is asked for rights at each firing: from now on nobody is.
+fn note_takeover(context: &Context, name: &ScheduleName, origin: &Origin) {
+    if let Origin::Principal { by } = origin
+        && context.server().is_none()
+    {
+        context.output.note(format!(
+            "{name} was {by}'s, and fired as long as they might have such jobs; it is this machine's now, and nobody is asked any more"
+        ));
+    }
+}
+
 impl Add {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let schedule = self.schedule(context)?;
@@ -125,6 +136,7 @@ impl Add {
         }
         if let Some(before) = before {
             super::note_config(context, &schedule.name, &before.schedule.origin, "puts that back");
+            note_takeover(context, &schedule.name, &before.schedule.origin);
         }
         if names_no_end(&schedule) {
             context.output.note(

@@ -15,12 +15,16 @@ use taskwright_store::{Change, Changed, Page, Seen};
 
 use super::jobs::Named;
 use crate::answer::job::Became;
+use crate::answer::micros;
 use crate::http::operation::{Access, Call, Nothing, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 
 /// Jobs of one request that changes many.
 const CHANGE_JOBS_MAX: usize = PAGE_ROWS_MAX;
+
+/// So much longer a request takes at least for each of its jobs, if there is one that it cannot see.
+const UNKNOWN_EACH_US: u64 = 20;
 
 /// Where somebody has seen a job who wants to change it only there.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
@@ -182,7 +186,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "Run a scheduled job, or one that waits for a retry, at once"
         ),
         both!("awaken", JobsChange, Awaken, AwakenMany, "Run a job at once that its handler snoozed"),
-        both!("release", JobsEnqueue, Release, ReleaseMany, "Let a held job go"),
+        both!("release", JobsRelease, Release, ReleaseMany, "Let a held job go"),
         both!("delay", JobsChange, Delay, DelayMany, "Run a waiting job later"),
         both!(
             "reprioritise",
@@ -217,6 +221,7 @@ async fn change_one<A: Ask>(call: Call<Named, Nothing, A>) -> Result<Json<Became
 }
 
 async fn change_many<A: AskMany>(call: Call<Nothing, Nothing, A>) -> Result<Json<Items<Became>>, Problem> {
+    let began_us = call.api.env.monotonic_us();
     let (call, asked) = call.split();
     let (ids, seen, ask) = asked.split();
     if ids.len().max(seen.len()) > CHANGE_JOBS_MAX || (!ids.is_empty() && !seen.is_empty()) {
@@ -247,6 +252,12 @@ async fn change_many<A: AskMany>(call: Call<Nothing, Nothing, A>) -> Result<Json
             false => acting.store().change_seen(now, places, change, actor, reason).await?,
         };
         became.extend(changed_ids.into_iter().zip(answers));
+    }
+    let some_are_unknown = asked.iter().any(|id| became.get(id).is_none_or(|one| *one == Changed::Unknown));
+    if some_are_unknown {
+        // What there is and may not be seen takes longer to look up than what there is not.
+        let least_us = micros(call.api.limits().unknown_time) + UNKNOWN_EACH_US * asked.len() as u64;
+        call.api.env.sleep_until_us(began_us.saturating_add(least_us)).await;
     }
     let mut told = |id: JobId| Became::of(id, became.remove(&id).unwrap_or(Changed::Unknown));
     Ok(Items::all(asked.into_iter().map(&mut told).collect()))

@@ -9,6 +9,7 @@ mod jobs;
 mod limits;
 mod live;
 mod matrix;
+mod mount;
 mod nobody_gets_in;
 mod resources;
 mod rights;

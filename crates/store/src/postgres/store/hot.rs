@@ -1,7 +1,9 @@
 //! The way of most jobs: enqueued into a stream, claimed, completed; a message each, and a transaction each.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use taskwright_core::audit::Behalf;
 use taskwright_core::{NewJob, Timestamp, Verdict, WorkerId};
 use tokio::sync::oneshot;
 use tokio_postgres::types::{ToSql, Type};
@@ -14,7 +16,7 @@ use super::super::streamed::{self, Streamed};
 use super::super::{claim, copy, enqueue, finish, unanswered};
 use super::{PostgresStore, TRIES_MAX};
 use crate::Enqueued;
-use crate::audit::{body, outcome};
+use crate::audit::{body, entries, outcome};
 use crate::claim::{Claim, Claimed};
 use crate::error::Error;
 use crate::finish::{Finish, uncounted};
@@ -84,6 +86,27 @@ impl PostgresStore {
         let parameters: Vec<_> =
             parameters.into_iter().chain([(&body as &(dyn ToSql + Sync), Type::TEXT)]).collect();
         self.once(enqueue::INSERT_ONE_TOLD, &parameters).await.map(drop)
+    }
+
+    /// Stores jobs that go into streams, and an entry of the audit for each in the same statement; `None`, and nothing is stored, when
+    /// one of their ids exists.
+    pub(super) async fn enqueue_plain_told(
+        &self,
+        rows: &[NewRow<'_>],
+        behalves: &[Arc<Behalf>],
+    ) -> Result<Option<Vec<Enqueued>>, Error> {
+        let stored: Vec<Enqueued> = rows.iter().map(|row| enqueue::new(row.job)).collect();
+        let entries = entries(&stored, behalves);
+        let bodies: Vec<String> = entries.iter().map(body).collect::<Result<_, Error>>()?;
+        let columns = enqueue::Columns::of(rows);
+        match self.once(enqueue::INSERT_SOME_TOLD, &columns.parameters(&bodies)).await {
+            Ok(_) => {
+                self.bell.ring(&self.connections);
+                Ok(Some(stored))
+            }
+            Err(error) if is_duplicate(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Stores a job that goes into a stream, and gives it to a worker if it is the next one there; `None`, and nothing is stored,
