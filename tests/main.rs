@@ -49,6 +49,7 @@ mod postgres_serves_many_ups;
 #[cfg(feature = "postgres")]
 mod postgres_verbs_work;
 mod profiles_name_servers;
+mod programs_bring_their_tasks;
 mod programs_bring_their_triggers;
 mod revoked_means_revoked;
 mod rolling_restarts_lose_nothing;

@@ -136,3 +136,22 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// An error of the operating system without its number.
+pub fn in_words(error: &std::io::Error) -> String {
+    use std::io::ErrorKind as K;
+    match error.kind() {
+        K::NotFound => "it does not exist".to_owned(),
+        K::PermissionDenied => "this user may not do that".to_owned(),
+        K::IsADirectory => "it is a directory".to_owned(),
+        K::NotADirectory => "a part of its path is not a directory".to_owned(),
+        K::InvalidData => "it is not UTF-8 text".to_owned(),
+        K::StorageFull | K::QuotaExceeded => "no space is left on the disk".to_owned(),
+        K::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
+        K::BrokenPipe => "the other end was closed".to_owned(),
+        _ => {
+            let text = error.to_string();
+            text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+        }
+    }
+}

@@ -201,18 +201,54 @@ impl Actor {
     }
 }
 
+/// Text without what may be a password in a URL: whatever stands between `://` and the last `@` of the line, and behind
+/// `password=`; and without secrets of webhooks.
+pub fn without_secrets(line: &str) -> std::borrow::Cow<'_, str> {
+    const BEFORE: [&str; 6] = ["password=", "secret = \"", "secret=\"", "secret = '", "secret='", "whsec_"];
+    let mut shown = std::borrow::Cow::Borrowed(line);
+    if let Some(start) = shown.find("://").map(|at| at + 3)
+        && let Some(end) = shown.rfind('@').filter(|end| *end >= start)
+    {
+        shown.to_mut().replace_range(start..end, "...");
+    }
+    for before in BEFORE {
+        let mut from = 0;
+        while let Some(at) = shown[from..].find(before) {
+            let start = from + at + before.len();
+            let length = shown[start..].find(['&', '"', '\'', ' ']).unwrap_or(shown.len() - start);
+            shown.to_mut().replace_range(start..start + length, "...");
+            from = start;
+        }
+    }
+    shown
+}
+
+/// Whether the text is a name such as that of a [`Kind`] or a [`QueueName`]. For names that stand in the source of a program, and are
+/// checked when that is compiled.
+pub const fn is_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    if bytes.is_empty() || bytes.len() > NAME_BYTES_MAX || !bytes[0].is_ascii_alphanumeric() {
+        return false;
+    }
+    let mut at = 1;
+    while at < bytes.len() {
+        if !bytes[at].is_ascii_alphanumeric() && !matches!(bytes[at], b'.' | b'_' | b':' | b'/' | b'-') {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
 fn check_name(noun: &str, text: &str) -> Result<(), Error> {
-    let mut bytes = text.bytes();
-    let why = if text.is_empty() {
+    let why = if is_name(text) {
+        return Ok(());
+    } else if text.is_empty() {
         "it is empty".to_owned()
     } else if text.len() > NAME_BYTES_MAX {
         format!("it has {} bytes, {NAME_BYTES_MAX} are allowed", text.len())
-    } else if !bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
-        || !bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'/' | b'-'))
-    {
-        format!("a {noun} must {NAME_FORM}")
     } else {
-        return Ok(());
+        format!("a {noun} must {NAME_FORM}")
     };
     Err(Error::invalid(
         format!("the {noun} {:?}", shown(text)),

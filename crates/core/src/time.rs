@@ -101,41 +101,65 @@ pub fn parse_duration(text: &str) -> Result<Duration, Error> {
             "write it like 250ms, 30s, 5m, 2h, 7d or 1h30m",
         )
     };
-    let trimmed = text.trim();
-    if trimmed.is_empty() {
-        return Err(refuse("it is empty"));
+    duration_us(text.trim()).map(Duration::from_micros).map_err(refuse)
+}
+
+/// The microseconds of a duration as [`parse_duration`] reads it, without blanks around it; or why it is none. For durations that
+/// stand in the source of a program, and are read when that is compiled.
+///
+/// # Errors
+///
+/// As [`parse_duration`].
+pub const fn duration_us(text: &str) -> Result<u64, &'static str> {
+    let bytes = text.as_bytes();
+    if bytes.is_empty() {
+        return Err("it is empty");
     }
-    if trimmed.starts_with('-') {
-        return Err(refuse("it is negative"));
+    if bytes[0] == b'-' {
+        return Err("it is negative");
     }
     let mut total_us: u128 = 0;
-    let mut rest = trimmed;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        if rest[digits..].starts_with(['.', ',']) {
-            return Err(refuse("it has a fraction"));
+    let mut at = 0;
+    while at < bytes.len() {
+        let (first, mut number) = (at, Some(0_u64));
+        while at < bytes.len() && bytes[at].is_ascii_digit() {
+            number = match number {
+                Some(number) => match number.checked_mul(10) {
+                    Some(number) => number.checked_add((bytes[at] - b'0') as u64),
+                    None => None,
+                },
+                None => None,
+            };
+            at += 1;
         }
-        let number: u64 = rest[..digits].parse().map_err(|_| refuse("a number is missing or too large"))?;
-        rest = &rest[digits..];
-        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-        let unit_us: u128 = match &rest[..letters] {
-            "us" => 1,
-            "ms" => 1_000,
-            "" if letters == rest.len() && digits == trimmed.len() => 1_000_000,
-            "s" => 1_000_000,
-            "m" | "min" => 60_000_000,
-            "h" => 3_600_000_000,
-            "d" => 86_400_000_000,
-            "w" => 604_800_000_000,
-            _ => return Err(refuse("its unit is not one of us, ms, s, m, h, d, w")),
+        if at < bytes.len() && matches!(bytes[at], b'.' | b',') {
+            return Err("it has a fraction");
+        }
+        let number = match number {
+            Some(number) if at > first => number,
+            _ => return Err("a number is missing or too large"),
         };
-        rest = &rest[letters..];
-        total_us += u128::from(number) * unit_us;
+        let unit = at;
+        while at < bytes.len() && bytes[at].is_ascii_alphabetic() {
+            at += 1;
+        }
+        let unit_us: u128 = match bytes.split_at(at).0.split_at(unit).1 {
+            b"us" => 1,
+            b"ms" => 1_000,
+            b"" if first == 0 && at == bytes.len() => 1_000_000,
+            b"s" => 1_000_000,
+            b"m" | b"min" => 60_000_000,
+            b"h" => 3_600_000_000,
+            b"d" => 86_400_000_000,
+            b"w" => 604_800_000_000,
+            _ => return Err("its unit is not one of us, ms, s, m, h, d, w"),
+        };
+        total_us += number as u128 * unit_us;
     }
-    match u64::try_from(total_us) {
-        Ok(us) if us <= 100 * 366 * 86_400_000_000 => Ok(Duration::from_micros(us)),
-        _ => Err(refuse("it is longer than 100 years")),
+    if total_us > 100 * 366 * 86_400_000_000 {
+        return Err("it is longer than 100 years");
     }
+    Ok(total_us as u64)
 }
 
 /// Writes a duration exactly and as short as [`parse_duration`] reads it: `1h30m`, `250ms`, `0s`. What is below a

@@ -4,27 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright::child::{OWNER, forward, owner};
+pub(crate) use taskwright::child::{kill_orphans_of, orphan_killer};
 use taskwright::core::attempt::AttemptEnd;
-use taskwright::process::{Command, Host, Output, Reports, Stop, Timing, kill_tagged, run};
-use taskwright::store::{LogStream, LostWorker, SharedStore, Store};
-use taskwright::{
-    Context, Env, Handler, HandlerFuture, Kind, Outcome, Registry, StopCause, TaskOptions, WorkerId,
-};
-use tokio::sync::watch;
+use taskwright::process::{Command, Host, Output, Reports, Stop, Timing, run};
+use taskwright::store::SharedStore;
+use taskwright::{Context, Env, Handler, HandlerFuture, Kind, Outcome, Registry, StopCause, TaskOptions};
 
 use crate::config::{Config, TaskConfig};
 use crate::error::Error;
 use crate::exec::{self, ExecArgs};
 
-/// Names the worker and its store in the environment of everything that its commands start, so that what outlives it can
-/// be found; and not by whoever opens a copy of the store, in which the same worker looks lost.
-const OWNER_VARIABLE: &str = "TASKWRIGHT_OWNER";
-
-fn owner(worker: WorkerId, store: &dyn Store) -> String {
-    format!("{worker} {}", store.info().url)
-}
-
-/// Names one attempt in the same way.
+/// Names one attempt in the environment of everything that its command starts.
 const ATTEMPT_VARIABLE: &str = "TASKWRIGHT_ATTEMPT_ID";
 
 /// The directory in which a command finds what is attached to its job.
@@ -181,7 +172,7 @@ impl Runner {
             ("TASKWRIGHT_KIND", ctx.kind().to_string()),
             ("TASKWRIGHT_ATTEMPT", ctx.attempt().to_string()),
             ("TASKWRIGHT_WORKER_ID", ctx.worker_id().to_string()),
-            (OWNER_VARIABLE, owner(ctx.worker_id(), &*self.store)),
+            (OWNER, owner(ctx.worker_id(), &*self.store)),
         ];
         command.env.extend(told.map(|(name, value)| (name.into(), value.into())));
         // Removed when the attempt has ended.
@@ -282,71 +273,6 @@ async fn stop(ctx: &Context, patience: Duration) -> Stop {
     }
 }
 
-/// Passes output and progress on while the command runs; gives the last line of its standard error.
-async fn forward(
-    ctx: &Context,
-    mut chunks: tokio::sync::mpsc::Receiver<taskwright::process::LogChunk>,
-    mut progress: watch::Receiver<Option<taskwright::process::Progress>>,
-) -> String {
-    let mut last_words = LastLine::default();
-    let mut progress_open = true;
-    loop {
-        tokio::select! {
-            chunk = chunks.recv() => {
-                let Some(chunk) = chunk else { return last_words.finish() };
-                let stream = match chunk.stream {
-                    taskwright::process::Stream::Stdout => LogStream::Stdout,
-                    taskwright::process::Stream::Stderr => {
-                        last_words.add(&chunk.bytes);
-                        LogStream::Stderr
-                    }
-                };
-                ctx.log_bytes(stream, chunk.bytes);
-            }
-            changed = progress.changed(), if progress_open => {
-                progress_open = changed.is_ok();
-                if let Some(newest) = progress.borrow_and_update().as_ref() {
-                    ctx.progress(newest.done, newest.total, newest.message.as_deref());
-                }
-            }
-        }
-    }
-}
-
-/// Keeps the last line with anything in it.
-#[derive(Default)]
-struct LastLine {
-    line: Vec<u8>,
-    last: Vec<u8>,
-}
-
-impl LastLine {
-    const BYTES_MAX: usize = 500;
-
-    fn add(&mut self, bytes: &[u8]) {
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let room = Self::BYTES_MAX.saturating_sub(self.line.len());
-            self.line.extend_from_slice(&part[..part.len().min(room)]);
-            if part.ends_with(b"\n") {
-                self.end_line();
-            }
-        }
-    }
-
-    fn end_line(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        if line.iter().any(|byte| !byte.is_ascii_whitespace()) {
-            self.last = line;
-        }
-    }
-
-    fn finish(mut self) -> String {
-        self.end_line();
-        let text = String::from_utf8_lossy(&self.last);
-        text.trim().chars().filter(|c| !c.is_control()).collect()
-    }
-}
-
 fn outcome(ctx: &Context, output: &Output, permanent: &[u32], last_words: &str) -> Outcome {
     let words = if last_words.is_empty() {
         output.exit.to_string()
@@ -378,19 +304,4 @@ fn is_permanent(output: &Output, permanent: &[u32]) -> bool {
 fn one_line(error: &Error) -> String {
     let report = &error.reports()[0];
     format!("{}: {}", report.what, report.why)
-}
-
-/// What kills, when a worker is found lost, whatever its commands left running on this machine.
-pub(crate) fn orphan_killer(store: &SharedStore) -> impl Fn(&LostWorker) + Send + Sync + 'static {
-    let store = Arc::clone(store);
-    move |lost| kill_orphans_of(&*store, lost.id)
-}
-
-/// Kills what a lost worker's commands left running on this machine: their jobs run again, and two of them at once is one
-/// too many.
-pub(crate) fn kill_orphans_of(store: &dyn Store, lost: WorkerId) {
-    let killed = kill_tagged(OWNER_VARIABLE, &owner(lost, store));
-    if killed > 0 {
-        tracing::warn!(worker = %lost, killed, "processes of a lost worker were still running");
-    }
 }

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::io;
 
+pub(crate) use taskwright_core::error::in_words;
+
 /// How the program ends; scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -236,25 +238,6 @@ impl From<taskwright_store::Error> for Error {
 impl From<taskwright::Error> for Error {
     fn from(error: taskwright::Error) -> Self {
         Self::operational(error.what(), error.why(), error.fix()).with_sources_of(&error)
-    }
-}
-
-/// An error of the operating system without its number.
-pub(crate) fn in_words(error: &io::Error) -> String {
-    use io::ErrorKind as K;
-    match error.kind() {
-        K::NotFound => "it does not exist".to_owned(),
-        K::PermissionDenied => "this user may not do that".to_owned(),
-        K::IsADirectory => "it is a directory".to_owned(),
-        K::NotADirectory => "a part of its path is not a directory".to_owned(),
-        K::InvalidData => "it is not UTF-8 text".to_owned(),
-        K::StorageFull | K::QuotaExceeded => "no space is left on the disk".to_owned(),
-        K::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
-        K::BrokenPipe => "the other end was closed".to_owned(),
-        _ => {
-            let text = error.to_string();
-            text.split(" (os error").next().unwrap_or(&text).to_lowercase()
-        }
     }
 }
 

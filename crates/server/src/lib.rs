@@ -20,8 +20,6 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use taskwright_core::RuleName;
-use taskwright_core::trigger::{CustomTriggers, TriggerRule};
 use taskwright_store::Store;
 
 mod answer;
@@ -39,8 +37,6 @@ mod http;
 pub mod output;
 mod profile;
 mod remote;
-#[cfg(feature = "postgres")]
-mod run_dir;
 mod schedule;
 mod source;
 pub mod store_url;
@@ -50,56 +46,44 @@ mod text;
 pub use error::{Error, Exit};
 pub use http::Mount;
 pub use output::Io;
-
-/// The tasks of a program.
-#[derive(Clone, Debug, Default)]
-pub struct App {
-    kinds: Vec<String>,
-    triggers: CustomTriggers,
-}
-
-impl App {
-    /// A program without tasks of its own.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Makes the kinds of a program's own tasks known, so that they can be enqueued by name.
-    #[must_use]
-    pub fn with_kinds(mut self, kinds: impl IntoIterator<Item = String>) -> Self {
-        self.kinds.extend(kinds);
-        self
-    }
-
-    /// Brings a trigger rule of the program's own: schedules whose trigger names it fire by it, and the verbs know when. `make`
-    /// reads what such a trigger says (its `spec`) and refuses what it does not understand.
-    #[must_use]
-    pub fn with_trigger(
-        mut self,
-        name: RuleName,
-        make: impl Fn(&serde_json::Value) -> Result<Arc<dyn TriggerRule>, taskwright_core::Error>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.triggers.register(name, make);
-        self
-    }
-
-    /// The trigger rules of the program's own.
-    pub fn triggers(&self) -> &CustomTriggers {
-        &self.triggers
-    }
-
-    /// The kinds of the program's own tasks.
-    pub fn kinds(&self) -> &[String] {
-        &self.kinds
-    }
-}
+pub use taskwright::App;
 
 /// Runs the command that this process was started with.
+///
+/// The store is the one that `--store`, the environment or the config file name, or else that of the app. How many workers there are
+/// and what they do is up to the flags and the config file.
+///
+/// # Example
+///
+/// ```no_run
+/// use taskwright::{TaskError, task};
+/// use taskwright_server::App;
+///
+/// #[task("email.welcome", queue = "mail")]
+/// async fn welcome(user: u64) -> Result<(), TaskError> {
+///     Ok(println!("welcome, user {user}"))
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     taskwright_server::main(App::new().task::<Welcome>())
+/// }
+/// ```
 pub fn main(app: App) -> ExitCode {
+    if let Err(error) = serve_attempt(&app) {
+        // Standard error goes to the log of the job.
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     ExitCode::from(cli::run(app, std::env::args_os(), Io::of_process(), None).code())
+}
+
+/// Runs one attempt and ends the process, if a worker started it for that.
+fn serve_attempt(app: &App) -> Result<(), Box<dyn std::error::Error>> {
+    if !taskwright::child::is_child() {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    Ok(runtime.block_on(app.serve_attempt())?)
 }
 
 /// Runs one command on a store that is open already, with streams of the caller's choice: for tests, and for

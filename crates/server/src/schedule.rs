@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use taskwright::Form;
 use taskwright_core::schedule::ScheduleBuilder;
 use taskwright_core::{Args, Backoff, MaxAttempts, Priority, QueueName};
 
@@ -29,6 +30,17 @@ impl JobSettings {
             max_attempts: self.max_attempts.or(task.max_attempts),
             backoff: self.backoff.or(task.backoff),
             timeout: self.timeout.or(task.timeout),
+        }
+    }
+
+    /// The same, with what the program's own task says for what is still not said.
+    pub(crate) fn or_of_program(self, form: Option<Form>) -> Self {
+        let Some(form) = form else { return self };
+        Self {
+            queue: self.queue.or(Some(form.queue)),
+            priority: self.priority.or(Some(form.priority)),
+            max_attempts: self.max_attempts.or(Some(form.max_attempts)),
+            ..self
         }
     }
 

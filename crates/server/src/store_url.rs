@@ -16,11 +16,7 @@ mod postgres;
 
 pub use postgres::PostgresUrl;
 
-/// The store that is used when none is named.
-pub const DEFAULT: &str = "sqlite:.taskwright/taskwright.db";
-
-/// What to do where a URL is wrong.
-const FORMS: &str = "write sqlite:PATH, or postgres://USER@HOST/DATABASE";
+pub use taskwright::store_url::DEFAULT;
 
 /// A parsed URL. Neither `Debug` nor `Display` nor serialising it shows a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,28 +36,20 @@ impl StoreUrl {
     ///
     /// When it has no scheme, one that is not known, or one that this version does not have.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let refuse = |why: &str, fix: String| Err(Error::usage(subject(text), why, fix));
-        let Some((scheme, rest)) = text.split_once(':') else {
-            let path = if text.trim().is_empty() { "PATH" } else { text };
-            return refuse("it does not say what kind of store it is", format!("write sqlite:{path}"));
-        };
-        match scheme {
-            "sqlite" if rest.trim_start_matches('/').is_empty() => {
-                refuse("the path is missing", "write sqlite:PATH, for instance sqlite:jobs.db".to_owned())
-            }
-            "sqlite" if rest.trim_start_matches('/').starts_with(":memory:") => refuse(
-                "a database in memory is seen by no other process and ends with its own",
-                "name a file: sqlite:PATH; for tests there is memory:".to_owned(),
-            ),
-            // sqlite:a.db, sqlite:/abs/a.db, and the form with an empty host: sqlite:///abs/a.db
-            "sqlite" => Ok(Self::Sqlite(PathBuf::from(match rest.strip_prefix("///") {
-                Some(path) => format!("/{path}"),
-                None => rest.to_owned(),
-            }))),
-            "memory" if rest.is_empty() => Ok(Self::Memory),
-            "postgres" | "postgresql" => PostgresUrl::parse(text).map(|url| Self::Postgres(Box::new(url))),
-            _ => refuse("there is no such kind of store", FORMS.to_owned()),
-        }
+        Self::of(&taskwright::StoreUrl::parse(text)?)
+    }
+
+    /// The same of a URL that was parsed.
+    ///
+    /// # Errors
+    ///
+    /// When what it says about a database makes no sense, or this program was built without that kind of store.
+    pub fn of(url: &taskwright::StoreUrl) -> Result<Self, Error> {
+        Ok(match url {
+            taskwright::StoreUrl::Sqlite(path) => Self::Sqlite(path.clone()),
+            taskwright::StoreUrl::Postgres(text) => Self::Postgres(Box::new(PostgresUrl::parse(text)?)),
+            taskwright::StoreUrl::Memory => Self::Memory,
+        })
     }
 
     /// Opens the store, and creates or migrates it as needed. The workers of this machine show their presence in
@@ -196,12 +184,6 @@ impl StoreUrl {
             Self::Sqlite(_) | Self::Memory => self.to_string(),
         }
     }
-}
-
-/// The URL without a password in it.
-fn subject(text: &str) -> String {
-    let shown = crate::text::without_secrets(text);
-    format!("the store URL {:?}", taskwright_core::name::shown(&shown))
 }
 
 impl std::fmt::Display for StoreUrl {

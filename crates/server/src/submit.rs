@@ -11,7 +11,7 @@ use crate::App;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::error::{Error, nearest};
 
-/// What is said about a job. What is not said comes from `[tasks.KIND]`, and then from the built-in default.
+/// What is said about a job. What is not said comes from `[tasks.KIND]` or from the program's task, and then from the built-in default.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     pub(crate) owner: Option<Owner>,
@@ -34,6 +34,7 @@ impl Asked {
     /// When its task could not run with these arguments.
     pub(crate) fn job(
         &self,
+        app: &App,
         config: &Config,
         id: JobId,
         namespace: Namespace,
@@ -42,22 +43,27 @@ impl Asked {
     ) -> Result<NewJob, Error> {
         check_args(config, &kind, &args)?;
         let task = config.tasks.get(kind.as_str());
+        let form = app.registry().form(&kind);
+        let unique = form.map(|form| form.unique(&args)).transpose()?.flatten();
         let mut job = NewJob::new(id, kind, args);
         job.namespace = namespace;
         job.owner.clone_from(&self.owner);
         job.run_at = self.run_at;
         job.held = self.held;
-        job.unique.clone_from(&self.unique);
-        if let Some(delivery) = self.delivery {
+        job.unique = self.unique.clone().or(unique);
+        if let Some(delivery) = self.delivery.or(form.map(|form| form.delivery)) {
             job.delivery = delivery;
         }
-        if let Some(queue) = self.queue.as_ref().or(task.and_then(|task| task.queue.as_ref())) {
+        let queue = self.queue.as_ref().or(task.and_then(|task| task.queue.as_ref()));
+        if let Some(queue) = queue.or(form.map(|form| &form.queue)) {
             job.queue.clone_from(queue);
         }
-        if let Some(priority) = self.priority.or(task.and_then(|task| task.priority)) {
+        let priority = self.priority.or(task.and_then(|task| task.priority));
+        if let Some(priority) = priority.or(form.map(|form| form.priority)) {
             job.priority = priority;
         }
-        if let Some(attempts) = self.max_attempts.or(task.and_then(|task| task.max_attempts)) {
+        let attempts = self.max_attempts.or(task.and_then(|task| task.max_attempts));
+        if let Some(attempts) = attempts.or(form.map(|form| form.max_attempts)) {
             job.max_attempts = attempts;
         }
         job.backoff = self.backoff.or(task.and_then(|task| task.backoff));

@@ -1,9 +1,9 @@
 //! Text for people: moments, durations and numbers in short form, and foreign text made harmless.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use taskwright_core::Timestamp;
+pub(crate) use taskwright_core::name::without_secrets;
 
 /// A duration, rounded to its largest sensible unit: `240 ms`, `12 s`, `3 min`, `5 h`, `9 d`.
 pub(crate) fn duration(duration: Duration) -> String {
@@ -100,28 +100,6 @@ pub(crate) fn lines(text: &str) -> String {
         }
     }
     safe
-}
-
-/// Text without what may be a password in a URL: whatever stands between `://` and the last `@` of the line, and behind
-/// `password=`; and without secrets of webhooks.
-pub(crate) fn without_secrets(line: &str) -> Cow<'_, str> {
-    const BEFORE: [&str; 6] = ["password=", "secret = \"", "secret=\"", "secret = '", "secret='", "whsec_"];
-    let mut shown = Cow::Borrowed(line);
-    if let Some(start) = shown.find("://").map(|at| at + 3)
-        && let Some(end) = shown.rfind('@').filter(|end| *end >= start)
-    {
-        shown.to_mut().replace_range(start..end, "...");
-    }
-    for before in BEFORE {
-        let mut from = 0;
-        while let Some(at) = shown[from..].find(before) {
-            let start = from + at + before.len();
-            let length = shown[start..].find(['&', '"', '\'', ' ']).unwrap_or(shown.len() - start);
-            shown.to_mut().replace_range(start..start + length, "...");
-            from = start;
-        }
-    }
-    shown
 }
 
 /// Control characters become `^[` and the like; characters that turn the direction of text become their number.

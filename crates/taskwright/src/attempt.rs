@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use taskwright_core::{NewJob, Timestamp, Usage, WorkerId};
 use taskwright_store::{ClaimedJob, Progress, SharedStore};
+use tokio::sync::Semaphore;
 
 use crate::cancel::{StopCause, Token};
 use crate::env::Env;
@@ -23,12 +24,20 @@ pub(crate) struct Host {
     pub(crate) store: SharedStore,
     /// Until when (monotonic microseconds) the worker's lease runs.
     pub(crate) lease_until_us: AtomicU64,
+    /// Room for handlers that block their threads.
+    pub(crate) blocking: Arc<Semaphore>,
 }
 
 impl Host {
-    pub(crate) fn new(env: Env, worker: WorkerId, registry: Arc<Registry>, store: SharedStore) -> Self {
+    pub(crate) fn new(
+        env: Env,
+        worker: WorkerId,
+        registry: Arc<Registry>,
+        store: SharedStore,
+        blocking: Arc<Semaphore>,
+    ) -> Self {
         let (outbox, lease_until_us) = (Outbox::default(), AtomicU64::new(u64::MAX));
-        Self { env, worker, registry, outbox, store, lease_until_us }
+        Self { env, worker, registry, outbox, store, lease_until_us, blocking }
     }
 }
 

@@ -16,7 +16,9 @@ use crate::env::{Env, Spawned};
 use crate::error::Error;
 use crate::event::Event;
 use crate::gather::{Asked, Gather};
-use crate::job::Job;
+use crate::handle::JobHandle;
+use crate::job::{Enqueue, Job};
+use crate::middleware::BeforeEnqueue;
 
 /// How often an enqueue is sent in all before its error is given to the caller.
 const SENDS_MAX: u32 = 5;
@@ -56,6 +58,8 @@ pub struct Client {
     batch_jobs: usize,
     /// Who its jobs belong to, whatever they say.
     owner: Option<Owner>,
+    /// What looks at each job before it is stored.
+    before: Vec<BeforeEnqueue>,
     together: Together,
 }
 
@@ -72,7 +76,7 @@ impl Client {
     /// A client of this store.
     pub fn new(store: SharedStore, env: Env) -> Self {
         let together = Together { gather: Arc::default(), store: store.clone(), behalf: None };
-        Self { store, env, batch_jobs: BATCH_JOBS, owner: None, together }
+        Self { store, env, batch_jobs: BATCH_JOBS, owner: None, before: Vec::new(), together }
     }
 
     /// How many jobs [`enqueue_many`](Self::enqueue_many) commits together at most: 1 to 10,000, default 1,000. Jobs
@@ -89,12 +93,41 @@ impl Client {
         Self { store, owner, together, ..self.clone() }
     }
 
+    /// Lets `look` see each job before it is stored by this client or a clone of it, also in a transaction; it may change the job, or
+    /// refuse it. Those that were added first see it first. Jobs that others make are none of this client's: follow-ups of handlers,
+    /// items of generators, and what schedules make.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use taskwright::core::Error;
+    /// # fn example(client: taskwright::Client) {
+    /// let client = client.before_enqueue(|job| match job.args.as_bytes().len() {
+    ///     0..=10_000 => Ok(()),
+    ///     bytes => Err(Error::too_large(
+    ///         format!("the arguments of {}", job.kind),
+    ///         format!("they have {bytes} bytes, and 10,000 are allowed here"),
+    ///         "store what is large elsewhere, and enqueue where it is",
+    ///     )),
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn before_enqueue(
+        mut self,
+        look: impl Fn(&mut NewJob) -> Result<(), taskwright_core::Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.before.push(Arc::new(look));
+        self
+    }
+
     /// A job as it is stored.
-    fn made(&self, job: impl Into<Job>) -> Result<NewJob, Error> {
+    pub(crate) fn made(&self, job: impl Into<Job>) -> Result<NewJob, Error> {
         let mut job = job.into().into_new(&self.env)?;
         if self.owner.is_some() {
             job.owner.clone_from(&self.owner);
         }
+        self.before.iter().try_for_each(|look| look(&mut job))?;
         Ok(job)
     }
 
@@ -103,7 +136,7 @@ impl Client {
         &self.store
     }
 
-    /// Stores a job. When the answer is there, the job is durable.
+    /// Stores a job. When the answer is there, the job is durable; it is a [handle](JobHandle) on it, to wait for its end and more.
     ///
     /// The id is made here, so a send whose answer was lost is repeated without making a second job. When many do this at the same
     /// time with this client and its clones, their jobs are stored some at a time; nobody waits for others to come.
@@ -111,13 +144,21 @@ impl Client {
     /// # Errors
     ///
     /// When something about the job is not accepted, or the store stays out of order for about 5 s.
-    pub async fn enqueue(&self, job: impl Into<Job>) -> Result<Enqueued, Error> {
+    pub async fn enqueue<E: Enqueue>(&self, job: E) -> Result<JobHandle<E::Output>, Error> {
         let job = self.made(job)?;
-        if let Some(stored) = self.hand_over(&job).await? {
-            return Ok(stored);
-        }
-        let Together { gather, behalf, .. } = &self.together;
-        gather.store(job, behalf.clone(), |asked| self.send_asked(asked)).await
+        let stored = match self.hand_over(&job).await? {
+            Some(stored) => stored,
+            None => {
+                let Together { gather, behalf, .. } = &self.together;
+                gather.store(job, behalf.clone(), |asked| self.send_asked(asked)).await?
+            }
+        };
+        Ok(JobHandle::new(stored, self.clone()))
+    }
+
+    /// A job that was enqueued before, by whoever.
+    pub fn handle(&self, id: JobId) -> JobHandle {
+        JobHandle::new(Enqueued { id, existing: true }, self.clone())
     }
 
     /// Stores many jobs and answers in their order. See [`enqueue_each`](Self::enqueue_each) for millions.

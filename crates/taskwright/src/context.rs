@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use taskwright_core::limit::{FOLLOW_UPS_BYTES_MAX, FOLLOW_UPS_MAX, LOG_BYTES_MAX, TEXT_BYTES_MAX};
 use taskwright_core::name::clipped;
 use taskwright_core::{
-    Args, Error, JobId, Kind, Limits, MaxAttempts, Namespace, Owner, QueueName, Usage, WorkerId,
+    Args, Error, JobId, Kind, Limits, MaxAttempts, Namespace, NewJob, Owner, QueueName, Usage, WorkerId,
 };
-use taskwright_store::{JobKey, LogEntry, LogStream, Progress, Store};
+use taskwright_store::{ClaimedJob, JobKey, LogEntry, LogStream, Progress, Store};
 
 use crate::attempt::{Attempt, lock};
 use crate::cancel::StopCause;
@@ -19,6 +19,7 @@ use crate::env::Env;
 use crate::job::Job;
 use crate::step::Steps;
 use crate::task::TaskError;
+use crate::worker::panic::caught;
 
 /// One attempt of one job, from its handler's side. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -123,6 +124,62 @@ impl Context {
             TaskError::retry(format!("no state of type {name}: give it to the registry with `.state(..)`"))
         };
         self.0.host.registry.shared().ok_or_else(missing)
+    }
+
+    /// Runs what blocks its thread, or computes for long, on a thread for such work, so that neither other handlers nor the worker's
+    /// heartbeat have to wait. `#[task(.., blocking)]` does it.
+    ///
+    /// There are [as many](crate::worker::Builder::blocking) as the worker says; further ones wait. A thread cannot be dropped: after
+    /// the grace the attempt ends without it, and it goes on until it looks at [`check`](Self::check) or is done.
+    ///
+    /// # Errors
+    ///
+    /// What the work returns; why the handler was asked to stop while it waited for its turn; a panic of the work, as one.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use taskwright::{Context, TaskError};
+    ///
+    /// async fn hash(ctx: Context) -> Result<u64, TaskError> {
+    ///     let rounds: u64 = ctx.args()?;
+    ///     ctx.blocking(move |ctx| {
+    ///         let mut hash: u64 = 1;
+    ///         for round in 0..rounds {
+    ///             ctx.check()?;
+    ///             hash = hash.rotate_left(7) ^ round;
+    ///         }
+    ///         Ok(hash)
+    ///     })
+    ///     .await
+    /// }
+    /// ```
+    pub async fn blocking<O: Send + 'static>(
+        &self,
+        work: impl FnOnce(Self) -> Result<O, TaskError> + Send + 'static,
+    ) -> Result<O, TaskError> {
+        let turn = Arc::clone(&self.0.host.blocking).acquire_owned();
+        let turn = tokio::select! {
+            turn = turn => turn,
+            cause = self.cancelled() => return Err(cause.into()),
+        };
+        let ctx = self.clone();
+        let run = move || {
+            let ran = caught(|| work(ctx));
+            drop(turn);
+            ran
+        };
+        self.env().blocking(run).await.unwrap_or_else(|message| Err(TaskError::panicked(message)))
+    }
+
+    /// The job as it was claimed.
+    pub(crate) fn claimed(&self) -> &ClaimedJob {
+        &self.0.job
+    }
+
+    /// Adds follow-up jobs that were checked before.
+    pub(crate) fn follow(&self, jobs: Vec<NewJob>) {
+        lock(&self.0.follow_ups).extend(jobs);
     }
 
     /// Whether the handler has been asked to stop.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use taskwright_core::service::ServiceState;
-use taskwright_core::{GeneratorName, JobId, ScheduleName, ServiceName, WebhookName};
+use taskwright_core::{GeneratorName, JobId, ScheduleName, ServiceName, State, WebhookName};
 
 /// Something the runtime could not do.
 ///
@@ -23,6 +23,21 @@ enum Inner {
     NoSuchBulk(JobId),
     AlreadyStarted(ServiceName, String),
     NotStarted(ServiceName, String),
+    NotCompleted {
+        id: JobId,
+        state: State,
+        why: String,
+    },
+    NoState {
+        what: &'static str,
+        why: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    UnfitResult {
+        id: JobId,
+        why: String,
+        source: serde_json::Error,
+    },
     /// What a statement in the caller's transaction met.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite's errors are the store's"))]
     InTransaction(Box<InTransaction>),
@@ -68,6 +83,25 @@ impl Error {
         Self(Inner::NotStarted(service.clone(), why))
     }
 
+    pub(crate) fn not_completed(id: JobId, state: State, reason: Option<String>) -> Self {
+        let why = match reason {
+            Some(reason) => format!("it is {state}: {reason}"),
+            None => format!("it is {state}"),
+        };
+        Self(Inner::NotCompleted { id, state, why })
+    }
+
+    pub(crate) fn no_state(
+        what: &'static str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self(Inner::NoState { what, why: source.to_string(), source: Box::new(source) })
+    }
+
+    pub(crate) fn unfit_result(id: JobId, source: serde_json::Error) -> Self {
+        Self(Inner::UnfitResult { id, why: source.to_string(), source })
+    }
+
     #[cfg(feature = "postgres")]
     pub(crate) fn in_transaction(error: InTransaction) -> Self {
         Self(Inner::InTransaction(Box::new(error)))
@@ -86,6 +120,9 @@ impl Error {
             Inner::AlreadyStarted(name, _) | Inner::NotStarted(name, _) => {
                 format!("starting the service {name}")
             }
+            Inner::NotCompleted { id, .. } => format!("the job {id}"),
+            Inner::NoState { what, .. } => format!("making the state {what}"),
+            Inner::UnfitResult { id, .. } => format!("the result of the job {id}"),
             Inner::InTransaction(error) => error.what.to_owned(),
         }
     }
@@ -101,6 +138,9 @@ impl Error {
             Inner::NoSuchWebhook(_) => "there is no such webhook",
             Inner::NoSuchBulk(_) => "there is no such bulk",
             Inner::AlreadyStarted(_, why) | Inner::NotStarted(_, why) => why,
+            Inner::NotCompleted { why, .. } | Inner::NoState { why, .. } | Inner::UnfitResult { why, .. } => {
+                why
+            }
             Inner::InTransaction(error) => &error.why,
         }
     }
@@ -121,6 +161,13 @@ impl Error {
             }
             Inner::AlreadyStarted(..) => "stop it first, or leave it as it is",
             Inner::NotStarted(..) => "mend what its `start` met, and start it again",
+            Inner::NotCompleted { .. } => {
+                "look at its attempts with `taskwright jobs show`; `taskwright jobs retry` runs it again"
+            }
+            Inner::NoState { .. } => "look at what the program needs there, and start it again",
+            Inner::UnfitResult { .. } => {
+                "read it as the type that the task gives back, or as serde_json::Value"
+            }
             Inner::InTransaction(error) => error.fix,
         }
     }
@@ -137,6 +184,9 @@ impl Error {
             | Inner::NoSuchBulk(_)
             | Inner::AlreadyStarted(..)
             | Inner::NotStarted(..)
+            | Inner::NotCompleted { .. }
+            | Inner::NoState { .. }
+            | Inner::UnfitResult { .. }
             | Inner::InTransaction(_) => false,
         }
     }
@@ -154,7 +204,23 @@ impl Error {
             | Inner::NoSuchWebhook(_)
             | Inner::NoSuchBulk(_)
             | Inner::AlreadyStarted(..)
-            | Inner::NotStarted(..) => false,
+            | Inner::NotStarted(..)
+            | Inner::NotCompleted { .. }
+            | Inner::NoState { .. }
+            | Inner::UnfitResult { .. } => false,
+        }
+    }
+
+    /// Whether a job ended, and not by completing: how is the [state](Self::job_state).
+    pub fn is_not_completed(&self) -> bool {
+        self.job_state().is_some()
+    }
+
+    /// How a job ended whose result was waited for.
+    pub fn job_state(&self) -> Option<State> {
+        match self.0 {
+            Inner::NotCompleted { state, .. } => Some(state),
+            _ => None,
         }
     }
 
@@ -167,7 +233,12 @@ impl Error {
             Inner::NoSuchWebhook(_) => "webhook",
             Inner::NoSuchBulk(_) => "bulk",
             Inner::AlreadyStarted(..) | Inner::NotStarted(..) => "service",
-            Inner::Domain(_) | Inner::Store(_) | Inner::InTransaction(_) => "thing",
+            Inner::Domain(_)
+            | Inner::Store(_)
+            | Inner::NotCompleted { .. }
+            | Inner::NoState { .. }
+            | Inner::UnfitResult { .. }
+            | Inner::InTransaction(_) => "thing",
         }
     }
 
@@ -217,6 +288,9 @@ impl Error {
             | Inner::NoSuchBulk(_)
             | Inner::AlreadyStarted(..)
             | Inner::NotStarted(..)
+            | Inner::NotCompleted { .. }
+            | Inner::NoState { .. }
+            | Inner::UnfitResult { .. }
             | Inner::InTransaction(_) => None,
         }
     }
@@ -240,7 +314,10 @@ impl std::error::Error for Error {
             | Inner::NoSuchWebhook(_)
             | Inner::NoSuchBulk(_)
             | Inner::AlreadyStarted(..)
-            | Inner::NotStarted(..) => None,
+            | Inner::NotStarted(..)
+            | Inner::NotCompleted { .. } => None,
+            Inner::NoState { source, .. } => Some(source.as_ref()),
+            Inner::UnfitResult { source, .. } => Some(source),
             Inner::InTransaction(error) => Some(error.source.as_ref()),
         }
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use taskwright_core::Outcome;
 use taskwright_core::limit::RESULT_BYTES_MAX;
 
+use crate::arguments;
 use crate::context::Context;
 use crate::task::{Task, TaskError};
 
@@ -39,10 +40,9 @@ impl<T> TaskHandler<T> {
 impl<T: Task> Handler for TaskHandler<T> {
     fn call(&self, ctx: Context) -> HandlerFuture {
         Box::pin(async move {
-            match ctx.args::<T>() {
+            match arguments::read::<T>(&ctx) {
                 Ok(task) => outcome(task.run(ctx).await),
-                // The same bytes will not fit the next time either.
-                Err(error) => Outcome::Fail { error: error.to_string() },
+                Err(error) => error.into(),
             }
         })
     }

@@ -11,6 +11,7 @@ use taskwright_core::{
 
 use taskwright_store::ClaimedJob;
 
+use crate::arguments;
 use crate::env::{Env, micros};
 use crate::task::Task;
 
@@ -67,7 +68,11 @@ impl Job {
         let job = Self::new(T::KIND).queue(T::QUEUE).priority(T::PRIORITY).delivery(T::DELIVERY);
         let mut job = job.max_attempts(T::max_attempts());
         job.given.priority = T::PRIORITY != Priority::DEFAULT;
-        match Args::of(task) {
+        match task.unique() {
+            Ok(unique) => job.new.unique = unique,
+            Err(error) => return job.refuse(error),
+        }
+        match arguments::write(task) {
             Ok(args) => job.raw_args(args),
             Err(error) => job.refuse(error),
         }
@@ -226,6 +231,24 @@ impl Job {
         self.refused.get_or_insert(error);
         self
     }
+}
+
+/// What can be enqueued: a [`Job`], a reference to a [`Task`], and a task of `#[task]` itself. Says which result is expected.
+pub trait Enqueue: Into<Job> {
+    /// What the task gives back; [`serde_json::Value`] where that is not known.
+    type Output;
+}
+
+impl Enqueue for Job {
+    type Output = serde_json::Value;
+}
+
+impl Enqueue for NewJob {
+    type Output = serde_json::Value;
+}
+
+impl<T: Task> Enqueue for &T {
+    type Output = T::Output;
 }
 
 impl<T: Task> From<&T> for Job {

@@ -1,36 +1,37 @@
 //! Background work that must not get lost.
 //!
-//! A program defines [tasks](Task), enqueues [jobs](Job) with a [`Client`], and a [`Worker`] runs them: at least once,
-//! the most urgent first, with retries, time limits, cancellation and progress, across crashes.
+//! A program defines [tasks](macro@task), enqueues [jobs](Job) with a [`Client`], and a [`Worker`] runs them: at least once,
+//! the most urgent first, with retries, time limits, cancellation and progress, across crashes. An [`App`] holds all of it together.
 //!
 //! # Example
 //!
 //! ```
-//! use std::sync::Arc;
-//! use serde::{Deserialize, Serialize};
-//! use taskwright::store::{SharedStore, memory::MemoryStore};
-//! use taskwright::{Client, Context, Env, Registry, Task, TaskError, Worker};
+//! # #[cfg(feature = "macros")]
+//! # mod example {
+//! use taskwright::{App, TaskError, task};
 //!
-//! #[derive(Serialize, Deserialize)]
-//! struct Welcome { user: u64 }
-//! impl Task for Welcome {
-//!     const KIND: &'static str = "email.welcome";
-//!     type Output = String;
-//!     async fn run(self, _: Context) -> Result<String, TaskError> {
-//!         Ok(format!("welcome, user {}", self.user))
-//!     }
+//! struct Greeting(&'static str);
+//!
+//! #[task("email.welcome", queue = "mail", max_attempts = 3)]
+//! async fn welcome(user: u64, #[state] greeting: &Greeting) -> Result<String, TaskError> {
+//!     Ok(format!("{}, user {user}", greeting.0))
 //! }
 //!
+//! # pub fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-//! let (store, env): (SharedStore, _) = (Arc::new(MemoryStore::new()), Env::system());
-//! let id = Client::new(store.clone(), env.clone()).enqueue(&Welcome { user: 7 }).await?.id;
-//! let worker = Worker::builder(store.clone(), Registry::new().register::<Welcome>()?, env);
-//! worker.until_empty().run(std::future::pending()).await?;
-//! # let job = store.job(id).await?.unwrap();
-//! # assert_eq!(job.result.as_deref(), Some("\"welcome, user 7\""));
+//! let app = App::new().store("memory:").state(Greeting("Welcome")).task::<Welcome>();
+//! let job = app.client().await?.enqueue(Welcome { user: 7 }).await?;
+//! app.run_until(job.wait()).await?;
+//! assert_eq!(job.output().await?, "Welcome, user 7");
 //! # Ok::<(), taskwright::Error>(()) })?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # Ok(())
+//! # }
+//! # }
+//! # #[cfg(feature = "macros")]
+//! # example::main().unwrap();
 //! ```
+//!
+//! The macro is sugar over the trait [`Task`], and an app over a [`Registry`], a [`Worker`] and its [`Duties`].
 //!
 //! # The way of a job
 //!
@@ -43,14 +44,20 @@
 //! effects and the completion of its job take place together.
 //!
 //! A handler runs on the tokio runtime that the worker runs on. One that blocks its thread holds up everybody else on
-//! it, also the worker's heartbeat: put such work into `tokio::task::spawn_blocking`.
+//! it, also the worker's heartbeat: let such work be [`blocking`](Context::blocking), or run in a [process](child) of its own.
 #![deny(unsafe_code)]
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+mod app;
+mod arguments;
 mod attachment;
 mod attempt;
 pub mod audit;
 pub mod bulk;
 mod cancel;
+pub mod child;
 mod client;
 mod clock;
 mod context;
@@ -58,19 +65,24 @@ pub mod duty;
 pub mod env;
 mod error;
 mod event;
+mod extract;
 mod gather;
 pub mod generator;
+mod handle;
 mod handler;
 pub mod identity;
 mod job;
+mod middleware;
 mod outbox;
 pub mod process;
 mod registry;
 pub mod report;
+pub mod run_dir;
 pub mod schedule;
 pub mod service;
 pub mod source;
 mod step;
+pub mod store_url;
 pub mod supervisor;
 mod task;
 pub mod testing;
@@ -79,6 +91,9 @@ pub mod transaction;
 pub mod waiting;
 pub mod webhook;
 pub mod worker;
+
+#[cfg(feature = "macros")]
+pub use taskwright_macros::task;
 
 pub use taskwright_core as core;
 pub use taskwright_store as store;
@@ -89,6 +104,7 @@ pub use taskwright_core::{
     State, Timestamp, Trigger, UniqueKey, UniqueScope, Usage, Weight, WorkerId,
 };
 
+pub use self::app::{App, IntoStore, stop_signal};
 pub use self::cancel::StopCause;
 pub use self::client::Client;
 pub use self::context::Context;
@@ -96,11 +112,15 @@ pub use self::duty::{Duties, DutyConfig};
 pub use self::env::Env;
 pub use self::error::Error;
 pub use self::event::Event;
+pub use self::extract::{CompleteIn, FromContext};
+pub use self::handle::{JobHandle, ProgressStream};
 pub use self::handler::{Handler, HandlerFuture};
-pub use self::job::Job;
-pub use self::registry::{Registry, TaskOptions};
+pub use self::job::{Enqueue, Job};
+pub use self::middleware::{Middleware, Next};
+pub use self::registry::{Form, Registry, TaskOptions};
 pub use self::report::{Report, Reporter, Reports};
 pub use self::service::{Service, Services};
+pub use self::store_url::StoreUrl;
 pub use self::task::{Task, TaskError};
 pub use self::worker::{Recycled, Summary, Worker};
 

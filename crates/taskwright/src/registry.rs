@@ -9,10 +9,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 use taskwright_core::limit::SNOOZES_MAX;
-use taskwright_core::{Backoff, Error, Kind, Limits, OnShutdown, Weight};
+use taskwright_core::{
+    Args, Backoff, Delivery, Error, Kind, Limits, MaxAttempts, OnShutdown, Priority, QueueName, UniqueKey,
+    Weight,
+};
 
+use crate::arguments;
+use crate::child::ChildHandler;
 use crate::context::Context;
 use crate::handler::{FnHandler, Handler, TaskHandler};
+use crate::middleware::{Middleware, wrapped};
 use crate::task::{Task, TaskError};
 
 /// The tasks that a worker can run, by kind, and the state that they share.
@@ -34,16 +40,61 @@ use crate::task::{Task, TaskError};
 /// assert!(registry.handler("greet", |_| async { Ok(()) }).is_err(), "one kind has one handler");
 /// # Ok::<(), taskwright::core::Error>(())
 /// ```
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Registry {
     entries: HashMap<Kind, Entry>,
-    states: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    states: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    /// What stands around every handler, the outermost first.
+    around: Vec<Arc<dyn Middleware>>,
 }
 
 /// What is known about one kind.
+#[derive(Clone)]
 pub(crate) struct Entry {
+    /// With what stands around it.
     pub(crate) handler: Arc<dyn Handler>,
+    /// Without.
+    bare: Arc<dyn Handler>,
+    /// What the child process of an attempt calls.
+    in_child: Option<Arc<dyn Handler>>,
     pub(crate) options: TaskOptions,
+    /// What its type says, if it has one.
+    pub(crate) form: Option<Form>,
+}
+
+/// What the type of a task says about its jobs, for those who enqueue them without the type: the command line, the API.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// The queue of a job that says nothing.
+    pub queue: QueueName,
+    /// The priority of a job that says nothing.
+    pub priority: Priority,
+    /// How many executions a job gets that says nothing.
+    pub max_attempts: MaxAttempts,
+    /// What happens to a job whose worker is lost, if it says nothing.
+    pub delivery: Delivery,
+    unique: fn(&Args) -> Result<Option<UniqueKey>, Error>,
+}
+
+impl Form {
+    fn of<T: Task>() -> Result<Self, Error> {
+        Ok(Self {
+            queue: T::QUEUE.parse()?,
+            priority: T::PRIORITY,
+            max_attempts: T::max_attempts(),
+            delivery: T::DELIVERY,
+            unique: |args| arguments::examine::<T>(args)?.unique(),
+        })
+    }
+
+    /// The unique key of a job with these arguments, if the task has one.
+    ///
+    /// # Errors
+    ///
+    /// When the task could not run with them.
+    pub fn unique(&self, args: &Args) -> Result<Option<UniqueKey>, Error> {
+        (self.unique)(args)
+    }
 }
 
 /// How the jobs of one kind are run, where they do not say so themselves.
@@ -106,13 +157,27 @@ impl Registry {
         Self::default()
     }
 
-    /// Adds a task.
+    /// Adds a task, under its kind and its [aliases](Task::ALIASES).
     ///
     /// # Errors
     ///
-    /// When the kind is no valid name, or is registered already.
-    pub fn register<T: Task>(self) -> Result<Self, Error> {
-        self.add(Kind::new(T::KIND)?, TaskOptions::of::<T>(), TaskHandler::<T>::new())
+    /// When a kind or the queue is no valid name, or a kind is registered already.
+    pub fn register<T: Task>(mut self) -> Result<Self, Error> {
+        let form = Form::of::<T>()?;
+        let of_task: Arc<dyn Handler> = Arc::new(TaskHandler::<T>::new());
+        let (handler, in_child): (Arc<dyn Handler>, _) = match T::IN_CHILD {
+            true => (Arc::new(ChildHandler { grace: T::CANCEL_GRACE }), Some(of_task)),
+            false => (of_task, None),
+        };
+        for kind in [T::KIND].iter().chain(T::ALIASES) {
+            let (options, form) = (TaskOptions::of::<T>(), Some(form.clone()));
+            let kind = Kind::new(kind)?;
+            self = self.insert(kind.clone(), options, Arc::clone(&handler), form)?;
+            if let Some(entry) = self.entries.get_mut(&kind) {
+                entry.in_child.clone_from(&in_child);
+            }
+        }
+        Ok(self)
     }
 
     /// Adds a closure as the handler of a kind, with the default options.
@@ -149,7 +214,17 @@ impl Registry {
     /// # Errors
     ///
     /// When the kind is registered already, or has limits that its handler cannot keep.
-    pub fn add(mut self, kind: Kind, options: TaskOptions, handler: impl Handler) -> Result<Self, Error> {
+    pub fn add(self, kind: Kind, options: TaskOptions, handler: impl Handler) -> Result<Self, Error> {
+        self.insert(kind, options, Arc::new(handler), None)
+    }
+
+    fn insert(
+        mut self,
+        kind: Kind,
+        options: TaskOptions,
+        bare: Arc<dyn Handler>,
+        form: Option<Form>,
+    ) -> Result<Self, Error> {
         if self.entries.contains_key(&kind) {
             return Err(Error::invalid(
                 format!("the task {kind}"),
@@ -157,21 +232,32 @@ impl Registry {
                 "register each kind once, or give one of the two another name",
             ));
         }
-        if !options.limits.is_none() && !handler.runs_child_processes() {
+        if !options.limits.is_none() && !bare.runs_child_processes() {
             return Err(Error::invalid(
                 format!("the limits of the task {kind}"),
                 "its handler runs in the worker's own process, which shares memory and CPU time with all others there",
                 "limit it by `timeout`, or do the work in a child process, as tasks of the config file do",
             ));
         }
-        self.entries.insert(kind, Entry { handler: Arc::new(handler), options });
+        let handler = wrapped(&self.around, &bare);
+        self.entries.insert(kind, Entry { handler, bare, in_child: None, options, form });
         Ok(self)
     }
 
     /// Shares a value with every handler, which finds it by its type; a second value of a type replaces the first.
     #[must_use]
     pub fn state<S: Send + Sync + 'static>(mut self, state: S) -> Self {
-        self.states.insert(TypeId::of::<S>(), Box::new(state));
+        self.states.insert(TypeId::of::<S>(), Arc::new(state));
+        self
+    }
+
+    /// Puts something around every handler, those that are added later included. What is put first is outermost.
+    #[must_use]
+    pub fn wrap(mut self, middleware: impl Middleware) -> Self {
+        self.around.push(Arc::new(middleware));
+        for entry in self.entries.values_mut() {
+            entry.handler = wrapped(&self.around, &entry.bare);
+        }
         self
     }
 
@@ -187,9 +273,19 @@ impl Registry {
         kinds
     }
 
+    /// What the type of a kind's task says; `None` for handlers without one, and where there is none.
+    pub fn form(&self, kind: &Kind) -> Option<&Form> {
+        self.entry(kind)?.form.as_ref()
+    }
+
     /// What a job of the kind counts in a worker's budget.
     pub(crate) fn weight(&self, kind: &Kind) -> Weight {
         self.entry(kind).map_or(Weight::NONE, |entry| entry.options.weight)
+    }
+
+    /// What the child process of an attempt calls.
+    pub(crate) fn in_child(&self, kind: &Kind) -> Option<Arc<dyn Handler>> {
+        self.entry(kind)?.in_child.clone()
     }
 
     pub(crate) fn entry(&self, kind: &Kind) -> Option<&Entry> {

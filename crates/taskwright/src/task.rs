@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::limit::SNOOZES_MAX;
-use taskwright_core::{Backoff, Delivery, MaxAttempts, OnShutdown, Outcome, Priority, Weight};
+use taskwright_core::{
+    Backoff, Delivery, Error, MaxAttempts, OnShutdown, Outcome, Priority, Schedule, UniqueKey, Weight,
+};
 
 use crate::cancel::StopCause;
 use crate::context::Context;
@@ -18,8 +21,12 @@ use crate::registry::TaskOptions;
 ///
 /// Say only what differs from the defaults. See the [crate documentation](crate) for a whole program.
 pub trait Task: Serialize + DeserializeOwned + Send + 'static {
-    /// The name of the task, for instance `email.welcome`. Jobs keep it, so changing it strands those that wait.
+    /// The name of the task, for instance `email.welcome`. Jobs keep it: who changes it names the earlier one among the
+    /// [aliases](Task::ALIASES).
     const KIND: &'static str;
+    /// Kinds that the task had before. Jobs that still have them are run as this one; new ones never get them. A worker of before
+    /// the change does not know the new kind and leaves its jobs to others.
+    const ALIASES: &'static [&'static str] = &[];
     /// The queue of a job that says nothing.
     const QUEUE: &'static str = "default";
     /// The priority of a job that says nothing.
@@ -37,6 +44,12 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// What becomes of a job that a shutdown finds running, and that does not end within the grace; `None` leaves it to the
     /// [worker](crate::worker::Builder::on_shutdown).
     const ON_SHUTDOWN: Option<OnShutdown> = None;
+    /// The version of the form of the arguments, from 1. Above 1 it is stored with them, as `$version` beside the fields; arguments
+    /// without it are of version 1. Raise it with each change that jobs of before do not fit, and say in
+    /// [`upgrade`](Task::upgrade) what becomes of them.
+    const VERSION: u32 = 1;
+    /// Whether each attempt runs in a [child process](crate::child) of its own, which may crash without any harm to others.
+    const IN_CHILD: bool = false;
 
     /// What the task gives back: kept with the job as JSON, at most 1 MiB. `()` keeps nothing.
     type Output: Serialize;
@@ -49,6 +62,38 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// How long a job waits after a failure. Default 10 s, doubling up to 1 h.
     fn backoff() -> Backoff {
         Backoff::default()
+    }
+
+    /// The key of which at most one job of the task may be there at a time, for a job that says nothing. Default: none.
+    ///
+    /// # Errors
+    ///
+    /// When it is no key; then the job is not enqueued.
+    fn unique(&self) -> Result<Option<UniqueKey>, Error> {
+        Ok(None)
+    }
+
+    /// Makes arguments of the version `from` ones of the version after it. It is called once for each version between that of a
+    /// job and [`VERSION`](Task::VERSION), and is given the arguments without `$version`.
+    ///
+    /// # Errors
+    ///
+    /// What it returns ends the attempt as if the handler had returned it. Default: the job fails.
+    fn upgrade(from: u32, args: Value) -> Result<Value, TaskError> {
+        drop(args);
+        Err(TaskError::permanent(format!(
+            "the arguments are of version {from}, and nothing makes them ones of version {}",
+            from.saturating_add(1)
+        )))
+    }
+
+    /// The schedules of the task, which an [`App`](crate::App) registers when it runs. Default: none.
+    ///
+    /// # Errors
+    ///
+    /// When one of them makes no sense; then the app does not start.
+    fn schedules() -> Result<Vec<Schedule>, Error> {
+        Ok(Vec::new())
     }
 
     /// Does the work of one job.
@@ -102,9 +147,26 @@ impl TaskError {
         Self(Outcome::Fail { error: error.to_string() })
     }
 
+    /// As a panic: tried again after the back-off, and the attempt says that it panicked.
+    pub(crate) fn panicked(message: String) -> Self {
+        Self(Outcome::Retry { error: message, after: None, end: AttemptEnd::Panicked })
+    }
+
     /// The job ends as cancelled.
     pub fn cancelled(reason: impl fmt::Display) -> Self {
         Self(Outcome::Cancelled { reason: reason.to_string() })
+    }
+}
+
+impl TaskError {
+    /// What it says.
+    pub(crate) fn message(&self) -> String {
+        match &self.0 {
+            Outcome::Retry { error, .. } | Outcome::Fail { error } => error.clone(),
+            Outcome::Cancelled { reason } | Outcome::GiveBack { reason } => reason.clone(),
+            Outcome::Snooze { .. } => "not now".to_owned(),
+            Outcome::Completed { .. } => String::new(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use taskwright::Form;
 use taskwright_core::{Backoff, Kind, MaxAttempts, Priority, QueueName};
 
 use super::micros;
@@ -28,13 +29,14 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// One with these settings, if it has any.
-    pub(crate) fn of(kind: Kind, task: Option<&TaskConfig>) -> Self {
+    /// One with these settings of the config file, and else of the program, if it has any.
+    pub(crate) fn of(kind: Kind, task: Option<&TaskConfig>, form: Option<&Form>) -> Self {
+        let max_attempts = task.and_then(|task| task.max_attempts).or(form.map(|form| form.max_attempts));
         Self {
             kind,
-            queue: task.and_then(|task| task.queue.clone()),
-            priority: task.and_then(|task| task.priority),
-            max_attempts: task.and_then(|task| task.max_attempts).map(|most| most.to_string()),
+            queue: task.and_then(|task| task.queue.clone()).or(form.map(|form| form.queue.clone())),
+            priority: task.and_then(|task| task.priority).or(form.map(|form| form.priority)),
+            max_attempts: max_attempts.map(|most| most.to_string()),
             backoff: task.and_then(|task| task.backoff).map(|backoff| backoff.to_string()),
             timeout_us: task.and_then(|task| task.timeout).map(micros),
         }

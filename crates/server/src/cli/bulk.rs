@@ -1,7 +1,7 @@
 //! `bulk`: create bulk jobs, look at them, pause, resume and cancel them, and run again what failed.
 
 use clap::{Args, Subcommand};
-use taskwright::bulk::{BulkSet, BulkView, Bulks, Tally};
+use taskwright::bulk::{BulkView, Bulks, Tally};
 use taskwright_core::JobId;
 
 use super::Context;
@@ -61,7 +61,7 @@ impl Bulk {
 
 /// The bulks of the store, which must exist.
 async fn client(context: &Context) -> Result<Bulks, Error> {
-    Ok(context.client().await?.bulks(&BulkSet::built_in()))
+    Ok(context.client().await?.bulks(context.app.bulks()))
 }
 
 /// A bulk that there is, in the namespace that was asked for.

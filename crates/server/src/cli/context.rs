@@ -155,7 +155,7 @@ impl Context {
         input: Box<dyn BufRead + Send>,
         output: Output,
     ) -> Result<Self, (Error, Output)> {
-        let prepared = prepare(&settings.config, settings.given.store_url.as_deref());
+        let prepared = prepare(&settings.app, &settings.config, settings.given.store_url.as_deref());
         let (config, store_url, runtime) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Err((error, output)),
@@ -452,16 +452,18 @@ fn told(
 
 type Prepared = (Config, StoreUrl, tokio::runtime::Runtime);
 
-fn prepare(file: &Option<PathBuf>, store_url: Option<&str>) -> Result<Prepared, Error> {
+fn prepare(app: &App, file: &Option<PathBuf>, store_url: Option<&str>) -> Result<Prepared, Error> {
+    app.check()?;
     let config = match file {
         Some(file) => Config::load(file)?,
         None if Path::new(DEFAULT_FILE).exists() => Config::load(Path::new(DEFAULT_FILE))?,
         None => Config::default(),
     };
-    let url = match (store_url, &config.store_url) {
-        (Some(text), _) => StoreUrl::parse(text)?,
-        (None, Some(url)) => url.clone(),
-        (None, None) => StoreUrl::parse(store_url::DEFAULT)?,
+    let url = match (store_url, &config.store_url, app.store_url()) {
+        (Some(text), _, _) => StoreUrl::parse(text)?,
+        (None, Some(url), _) => url.clone(),
+        (None, None, Some(url)) => StoreUrl::of(url)?,
+        (None, None, None) => StoreUrl::parse(store_url::DEFAULT)?,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         Error::operational(

@@ -189,7 +189,7 @@ impl Defaults<'_> {
             unique: self.unique.clone(),
         };
         let (id, namespace) = (self.context.env.job_id(), self.context.namespace_or_default());
-        asked.job(self.context.task_config(), id, namespace, kind, args)
+        asked.job(&self.context.app, self.context.task_config(), id, namespace, kind, args)
     }
 }
 

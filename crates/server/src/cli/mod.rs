@@ -213,12 +213,12 @@ pub(crate) fn run(
             || matches!(cli.verb, Verb::Config(_) | Verb::Completions(_)),
     };
     let settings = context::Settings {
-        app,
         given,
         run_dir: cli.global.run_dir,
         config: cli.global.config,
         namespaces: cli.global.namespace,
-        open_store: store,
+        open_store: store.or_else(|| app.store_handle().cloned()),
+        app,
         deed,
         is_about_profiles: matches!(cli.verb, Verb::Profiles(_)),
     };

@@ -90,7 +90,7 @@ impl Place {
             }
             #[cfg(feature = "postgres")]
             (StoreUrl::Postgres(_), Some(address)) => {
-                let directory = crate::run_dir::enter(context.run_dir())?;
+                let directory = taskwright::run_dir::enter(context.run_dir())?;
                 Ok(Some(Self { directory, name: format!("{verb}-{address}.sock") }))
             }
             _ => Ok(None),

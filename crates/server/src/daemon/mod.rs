@@ -22,7 +22,6 @@ pub(crate) use self::worker::worker;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright::bulk::BulkSet;
 use taskwright::store::SharedStore;
 use taskwright::webhook::WebhookFamily;
 use taskwright::{Duties, DutyConfig, Env};
@@ -51,7 +50,8 @@ fn duties(
 ) -> Result<DutyConfig, Error> {
     let sources = crate::source::sources(config, &context.store_url)?;
     let generators = crate::generator::generators(config, store, &context.env)?;
-    let mut generators = generators.with_bulks(&BulkSet::built_in())?;
+    let generators = context.app.add_generators(generators, store, &context.env)?;
+    let mut generators = generators.with_bulks(context.app.bulks())?;
     if delivers {
         let webhooks = WebhookFamily::new(Arc::clone(store), context.env.clone(), HttpCourier::new()?);
         generators = generators.with_family(webhooks)?;

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use serde_json::Value;
-use taskwright::Registry;
 use taskwright::store::SharedStore;
 
 use super::log::Logging;
@@ -48,7 +47,8 @@ impl Reloader<'_> {
         };
         if does_duties {
             super::duties(context, &config, &self.store, true)?;
-            command::register(Registry::new(), &config, &self.store, &context.env, GRACE_DEFAULT)?;
+            let registry = context.app.registry().clone();
+            command::register(registry, &config, &self.store, &context.env, GRACE_DEFAULT)?;
         }
         let difference = Difference::between(&self.current.borrow(), &config);
         Ok((config, difference))

@@ -59,6 +59,13 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
     let signals = Signals::listen()?;
     let mut hang_ups = HangUps::listen()?;
     let plan = Plan::of(&context.config, verb);
+    if plan.processes > 0 && context.app.store_handle().is_some() {
+        return Err(Error::usage(
+            "worker processes",
+            "the program opened its store itself, and they could not have that",
+            "give the app the URL of the store, or start it with --workers 0 and run `worker` in this process",
+        ));
+    }
     let bound = serve::bind(context, listen, taken.as_mut()).await?;
     super::schedules::register(context, &context.config).await?;
     super::webhooks::register(context, &context.config).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use taskwright::store::Store;
 use taskwright::supervisor::Parent;
-use taskwright::{Duties, Env, Registry, Worker as JobWorker, duty};
+use taskwright::{Duties, Env, Worker as JobWorker, duty};
 use tokio::sync::{Notify, watch};
 
 use super::signals::{Asked, HangUp, HangUps, Signals};
@@ -80,7 +80,8 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     let mut hang_ups = HangUps::listen()?;
     let config = &context.config;
     let grace = verb.grace.or(config.workers.grace).unwrap_or(GRACE_DEFAULT);
-    let registry = command::register(Registry::new(), config, &store, &env, grace)?;
+    let registry = context.app.ready_registry().await?;
+    let registry = command::register(registry, config, &store, &env, grace)?;
 
     // Who drains a store is not to wait for the receivers of webhooks.
     let delivers = !verb.supervised && !verb.until_empty;

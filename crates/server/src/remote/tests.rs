@@ -461,7 +461,7 @@ fn jobs_are_stored_by_the_tasks_of_the_server() {
     let fired = site.over_http(&["schedules", "fire", "s", "--json"]);
     let fired = ids(&fired.out);
     assert_eq!(settings(&fired[0])[..3], ["\"default\"", "1500", "\"2\""], "the queue was said");
-    for words in [vec!["enqueue", "mial"], vec!["bulk", "create", "--kind", "mial", "--size", "3"]] {
+    for words in [vec!["enqueue", "mial"], vec!["bulk", "create", "mial", "--size", "3"]] {
         let refused = site.over_http(&words);
         assert_eq!(refused.exit, Exit::Usage, "{}", refused.err);
         assert!(

@@ -9,7 +9,7 @@ use taskwright_store::postgres::{self, Connections, PostgresStore, Protection, S
 use taskwright_store::{Store, StoreInfo};
 
 use crate::error::Error;
-use crate::run_dir;
+use taskwright::run_dir;
 
 /// A parsed `postgres://` URL. Neither `Debug` nor `Display` shows a password.
 #[derive(Clone)]

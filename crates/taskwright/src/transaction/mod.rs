@@ -195,7 +195,7 @@ impl Client {
     }
 
     fn new_jobs<J: Into<Job>>(&self, jobs: impl IntoIterator<Item = J>) -> Result<Vec<NewJob>, Error> {
-        Ok(jobs.into_iter().map(|job| job.into().into_new(self.env())).collect::<Result<_, _>>()?)
+        jobs.into_iter().map(|job| self.made(job)).collect()
     }
 }
 

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use taskwright_core::{Budget, Namespace, OnShutdown, Priority, QueueName, WorkerId};
 use taskwright_store::{NewWorker, Registration, SharedStore};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use self::buffer::Buffer;
 use self::ended::ItemEnds;
@@ -72,6 +72,7 @@ const REPORT_TIME: Duration = Duration::from_secs(5);
 pub(crate) struct Config {
     pub(crate) concurrency: usize,
     pub(crate) reserve: usize,
+    pub(crate) blocking: Option<usize>,
     pub(crate) grace: Duration,
     pub(crate) poll: Duration,
     pub(crate) lease: Duration,
@@ -104,6 +105,8 @@ pub struct Worker {
     serves: Arc<Serves>,
     counts: Arc<Counts>,
     wear: Arc<Wear>,
+    /// One for all incarnations: what outlived its attempt still has its thread.
+    blocking: Arc<Semaphore>,
 }
 
 /// Says how a [`Worker`] behaves. Every setting has a default.
@@ -154,6 +157,7 @@ impl Worker {
             config: Config {
                 concurrency: cpus,
                 reserve: 0,
+                blocking: None,
                 grace: Duration::from_secs(25),
                 poll: Duration::from_millis(500),
                 lease: Duration::from_secs(15),
@@ -266,7 +270,8 @@ impl Worker {
     }
 
     fn incarnation(&self, id: WorkerId, asked_us: u64, registration: Registration) -> Arc<Incarnation> {
-        let host = Host::new(self.env.clone(), id, Arc::clone(&self.registry), Arc::clone(&self.store));
+        let (registry, store) = (Arc::clone(&self.registry), Arc::clone(&self.store));
+        let host = Host::new(self.env.clone(), id, registry, store, Arc::clone(&self.blocking));
         host.lease_until_us.store(asked_us + micros(self.config.lease), Ordering::Relaxed);
         let source =
             QueueSource { store: Arc::clone(&self.store), worker: id, serves: Arc::clone(&self.serves) };
@@ -323,6 +328,14 @@ impl Builder {
     #[must_use]
     pub fn reserve(mut self, jobs: usize) -> Self {
         self.config.reserve = jobs;
+        self
+    }
+
+    /// How many [blocking](crate::Context::blocking) handlers run at once, each on a thread of its own; held between 1 and
+    /// [`CONCURRENCY_MAX`]. What is dropped after its grace keeps its place until it has ended. Default: as many as jobs run at once.
+    #[must_use]
+    pub fn blocking(mut self, handlers: usize) -> Self {
+        self.config.blocking = Some(handlers.clamp(1, CONCURRENCY_MAX));
         self
     }
 
@@ -430,6 +443,7 @@ impl Builder {
     /// The worker.
     pub fn build(mut self) -> Worker {
         self.config.reserve = self.config.reserve.min(self.config.concurrency - 1);
+        let blocking = self.config.blocking.unwrap_or(self.config.concurrency);
         Worker {
             env: self.env,
             store: self.store,
@@ -437,6 +451,7 @@ impl Builder {
             config: Arc::new(self.config),
             serves: Arc::new(self.serves),
             counts: Arc::default(),
+            blocking: Arc::new(Semaphore::new(blocking)),
             wear: Arc::new(Wear::new(self.recycle_after_jobs, self.recycle_above_rss, self.recycle_on)),
         }
     }

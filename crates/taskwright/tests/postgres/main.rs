@@ -20,4 +20,5 @@ mod enqueue;
 mod latency;
 mod sql;
 mod support;
+mod tasks_take_transactions;
 mod the_lineage_holds;

@@ -3,6 +3,7 @@
 mod support;
 
 mod arguments_are_passed_verbatim;
+mod attempts_in_processes_of_their_own;
 mod dies_with_its_host;
 mod dropped_run_kills_its_tree;
 mod environment_is_an_allow_list;

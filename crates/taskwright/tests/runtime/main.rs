@@ -1,8 +1,11 @@
 //! What the runtime promises, on the memory store and a virtual clock: one promise a file, one binary for all, so that
 //! they are linked once.
 
+mod apps_run_in_one_process;
+mod arguments_have_versions;
 mod attempts_are_counted;
 mod back_off_is_exact;
+mod blocking_handlers_block_nobody;
 mod budget_is_kept;
 mod buffered_jobs_go_back;
 mod bulks;
@@ -17,6 +20,7 @@ mod events_reach_schedules;
 mod failures_are_reported;
 mod files_become_events;
 mod follow_ups_come_with_success;
+mod functions_become_tasks;
 mod garbage_is_collected;
 mod generators;
 mod generators_are_taken_over;
@@ -28,11 +32,13 @@ mod generators_rest_when_there_is_nothing;
 mod generators_run_their_items;
 mod generators_set_items_apart;
 mod generators_survive_nodes_and_stores;
+mod handles_tell_of_their_jobs;
 mod jobs_are_handed_over;
 mod jobs_run_and_complete;
 mod limits_need_a_child_process;
 mod logs_and_progress_arrive;
 mod lost_workers_are_replaced;
+mod middleware_stands_around_handlers;
 mod order_follows_priority;
 mod orders_are_obeyed;
 mod panics_stay_in_their_attempt;
@@ -52,6 +58,7 @@ mod state_is_shared_by_type;
 mod steps_are_done_once;
 mod store_outages_are_survived;
 mod support;
+mod the_queue_of_crates_io;
 mod time_limits_are_kept;
 mod waiting_is_patient;
 mod webhooks;

@@ -41,6 +41,15 @@ async fn a_job_in_the_callers_transaction_exists_only_if_that_commits() {
     assert_eq!(job.view.state, State::Completed);
     drop(running);
 
+    // Who looks at jobs before they are stored sees this one, too.
+    let refusing = client.before_enqueue(|job| {
+        let what = format!("the job {}", job.kind);
+        Err(taskwright::core::Error::invalid(what, "not here", "enqueue it elsewhere"))
+    });
+    let tx = shop.transaction().unwrap();
+    assert_eq!(refusing.enqueue_in(&tx, Job::new("receipt")).unwrap_err().why(), "not here");
+    drop(tx);
+
     let orders: i64 = shop.query_row("SELECT count(*) FROM shop_order", [], |row| row.get(0)).unwrap();
     assert_eq!(orders, 1);
 }

@@ -12,8 +12,8 @@ use taskwright::store::postgres::{Leftover, PostgresStore, Range, Settings};
 use crate::cli::Context;
 use crate::cli::bench::Bench;
 use crate::error::Error;
-use crate::run_dir;
 use crate::store_url::PostgresUrl;
+use taskwright::run_dir;
 
 /// How long the server may take to count in what sessions did that have ended (before PostgreSQL 15, twice a second).
 const COUNTED_AFTER: Duration = Duration::from_millis(600);

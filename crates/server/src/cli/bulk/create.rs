@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ::http::Method;
 use clap::Args;
 use serde_json::{Map, Value, json};
-use taskwright::bulk::{Bulk, BulkSet, OnFailure};
+use taskwright::bulk::{Bulk, OnFailure};
 use taskwright_core::limit::{ARGS_BYTES_MAX, BULK_PARAMS_BYTES_MAX};
 use taskwright_core::{Args as JobArgs, Kind, Owner, Priority};
 
@@ -86,7 +86,7 @@ impl Create {
         if let Some(owner) = self.owner {
             bulk = bulk.author(owner);
         }
-        let id = context.client_or_new().await?.bulks(&BulkSet::built_in()).create(bulk).await?;
+        let id = context.client_or_new().await?.bulks(context.app.bulks()).create(bulk).await?;
         match context.output.is_json() {
             true => context.output.json(&crate::answer::bulk::Created { id })?,
             false => context.output.line(id.to_string())?,

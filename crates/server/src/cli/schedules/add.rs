@@ -170,6 +170,7 @@ impl Add {
         let mut triggers = self.triggers.read()?;
         coalesce(&mut triggers, policies.coalesce)?;
         let task = context.task_config().tasks.get(kind.as_str());
+        let form = context.app.registry().form(&kind).cloned();
         check_args(kind.as_str(), &args, task)
             .map_err(|error| error.with_fix("give what it lacks with --args JSON"))?;
         let mut builder = Schedule::builder(self.name.clone(), kind)
@@ -202,7 +203,7 @@ impl Add {
             backoff: job.backoff,
             timeout: job.timeout,
         };
-        Ok(settings.or_of(task).apply(builder).build()?)
+        Ok(settings.or_of(task).or_of_program(form).apply(builder).build()?)
     }
 
     /// The task, and the template of its arguments as JSON.

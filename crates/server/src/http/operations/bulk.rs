@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use taskwright::bulk::{Bulk, BulkSet, BulkView, Bulks, OnFailure};
+use taskwright::bulk::{Bulk, BulkView, Bulks, OnFailure};
 use taskwright_core::Permission as P;
 use taskwright_core::name::BulkTypeName;
 use taskwright_core::{Authority, JobId, Namespace, Owner, Priority};
@@ -92,12 +92,12 @@ struct Part {
 }
 
 fn bulks<P, Q, B>(call: &Call<P, Q, B>) -> Bulks {
-    call.client().bulks(&BulkSet::built_in())
+    call.client().bulks(call.api.app.bulks())
 }
 
 /// The same, to change one.
 fn changing<Q, B>(call: &Call<Named, Q, B>, view: &BulkView) -> Bulks {
-    call.acting(Some(&view.parent.namespace), call.path.id).bulks(&BulkSet::built_in())
+    call.acting(Some(&view.parent.namespace), call.path.id).bulks(call.api.app.bulks())
 }
 
 async fn list(call: Call<Nothing, Part>) -> Result<Json<Items<Listed>>, Problem> {
@@ -174,7 +174,7 @@ async fn create(call: Call<Nothing, Nothing, NewBulk>) -> Result<Created<Made>, 
         bulk = bulk.author(owner);
     }
     bulk = bulk.authority(Authority::of(call.caller.principal()));
-    let bulks = call.acting(Some(&namespace), &new.kind).bulks(&BulkSet::built_in());
+    let bulks = call.acting(Some(&namespace), &new.kind).bulks(call.api.app.bulks());
     Ok(Created(Made { id: bulks.create(bulk).await? }))
 }
 

@@ -216,7 +216,7 @@ impl Submission {
             delivery: self.delivery,
             unique: unique.map(|key| key.with_scope(scope)),
         };
-        Ok(asked.job(config, id, call.namespace_or_default(), self.kind, args)?)
+        Ok(asked.job(&call.api.app, config, id, call.namespace_or_default(), self.kind, args)?)
     }
 }
 
@@ -238,7 +238,7 @@ async fn enqueue(call: Call<Nothing, Nothing, Submission>) -> Result<Created<Sto
     let request = request_key(&call, &submission)?;
     let job = submission.job(&call, call.api.env.job_id())?;
     let acting = call.acting(Some(&job.namespace), &job.kind);
-    let Some(request) = request else { return Ok(Created(acting.enqueue(job).await?.into())) };
+    let Some(request) = request else { return Ok(Created((*acting.enqueue(job).await?).into())) };
     // A request has one answer.
     store_once(&acting, call.now(), request, vec![job]).await?.pop().map(Created).ok_or_else(other_request)
 }

@@ -26,7 +26,8 @@ async fn list(call: Call) -> Result<Json<Items<Known>>, Problem> {
     let kinds = submit::kinds(&call.api.app, &config).into_iter().filter_map(|kind| Kind::new(kind).ok());
     let known = kinds.map(|kind| {
         let task = config.tasks.get(kind.as_str());
-        Known::of(kind, task)
+        let form = call.api.app.registry().form(&kind);
+        Known::of(kind, task, form)
     });
     Ok(Items::all(known.collect()))
 }

@@ -6,7 +6,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, in_words};
+use taskwright_core::Error as Refused;
+use taskwright_core::error::in_words;
+
+use crate::error::Error;
 
 /// What others may do in a directory that is only ours.
 const OTHERS: u32 = 0o077;
@@ -17,7 +20,7 @@ const OTHERS: u32 = 0o077;
 /// # Errors
 ///
 /// When it cannot be made; when the default in the directory for temporary files is somebody else's, or open to others.
-pub(crate) fn enter(named: Option<&Path>) -> Result<PathBuf, Error> {
+pub fn enter(named: Option<&Path>) -> Result<PathBuf, Error> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     match (named, runtime) {
         (Some(named), _) => make(named.to_owned()),
@@ -58,11 +61,12 @@ fn own(shared: &Path) -> Result<PathBuf, Error> {
 }
 
 fn refuse(directory: &Path, why: String) -> Error {
-    Error::operational(
+    Refused::invalid(
         format!("the run directory {}", directory.display()),
         why,
         "name one that only this user can write: --run-dir DIR, or `run_dir` in [store]",
     )
+    .into()
 }
 
 #[cfg(test)]

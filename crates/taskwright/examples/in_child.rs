@@ -1,0 +1,88 @@
+//! Handlers in a process of their own: what they do to it is told as the end of one attempt, and the worker goes on.
+//!
+//! `cargo run --example in_child -- jobs.db` runs one job of each way to end, prints how it ended, and what its log says.
+
+use std::time::Duration;
+
+use taskwright::{App, Client, Context, Job, JobHandle, Task, TaskError, task};
+
+/// Adds up in a process of its own, which says what it does.
+#[task("add", process)]
+async fn add(numbers: Vec<u64>, #[state] unit: &Unit, ctx: &Context) -> Result<String, TaskError> {
+    ctx.log(format!("process {} adds", std::process::id()));
+    ctx.progress(1, Some(2), Some("adding"));
+    println!("to standard output");
+    ctx.then(Job::new("follow.up"))?;
+    Ok(format!("{} {}", numbers.iter().sum::<u64>(), unit.0))
+}
+
+/// Takes its process with it.
+#[task("crash", process, max_attempts = 1)]
+fn crash(how: String) -> Result<(), TaskError> {
+    eprintln!("the last words");
+    match how.as_str() {
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(3),
+        "panic" => panic!("too hot"),
+        _ => Err(TaskError::permanent("not at all")),
+    }
+}
+
+/// Goes on until it is asked to stop, or for ever.
+#[task("linger", process, cancel_grace = "1s", max_attempts = 1)]
+async fn linger(politely: bool, ctx: &Context) -> Result<(), TaskError> {
+    ctx.progress(1, None, Some("lingering"));
+    match politely {
+        true => ctx.sleep(Duration::from_secs(3_600)).await,
+        false => std::future::pending().await,
+    }
+}
+
+/// What the state is, also there.
+struct Unit(&'static str);
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let path = std::env::args().nth(1).unwrap_or_else(|| "jobs.db".to_owned());
+    let app = App::new()
+        .store(format!("sqlite:{path}"))
+        .state_from(async || Ok::<_, std::io::Error>(Unit("apples")))
+        .task::<Add>()
+        .task::<Crash>()
+        .task::<Linger>()
+        .worker(|worker| worker.concurrency(4));
+    // A child goes no further.
+    app.serve_attempt().await?;
+    let client = app.client().await?;
+    app.run_until(show(&client)).await?;
+    Ok(())
+}
+
+async fn show(client: &Client) -> Result<(), taskwright::Error> {
+    println!("worker {}", std::process::id());
+    tell("add", client.enqueue(Add { numbers: vec![1, 2] }).await?, client).await?;
+    for how in ["abort", "exit", "panic", "error"] {
+        tell(how, client.enqueue(Crash { how: how.to_owned() }).await?, client).await?;
+    }
+    for politely in [true, false] {
+        let job = client.enqueue(Linger { politely }).await?;
+        job.progress().next().await?;
+        job.cancel(taskwright::Actor::system(), None).await?;
+        tell(if politely { "polite" } else { "rude" }, job, client).await?;
+    }
+    let slow = Job::of(&Linger { politely: false }).timeout(Duration::from_millis(500));
+    tell("slow", client.enqueue(slow).await?, client).await
+}
+
+async fn tell<O>(name: &str, job: JobHandle<O>, client: &Client) -> Result<(), taskwright::Error> {
+    let over = job.wait().await?;
+    let how = over.result.or(over.view.error).unwrap_or_default();
+    println!("{name}: {} {how:?}", over.view.state);
+    for piece in client.logs(job.id, 0, 100).await? {
+        String::from_utf8_lossy(&piece.bytes).lines().for_each(|line| println!("  {line}"));
+    }
+    Ok(())
+}
+
+// The macro is sugar: this is the same, said by hand.
+const _: () = assert!(Add::IN_CHILD);

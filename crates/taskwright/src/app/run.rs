@@ -1,0 +1,260 @@
+//! What is made of an app: a client, a worker with its duties.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwright_core::limit::PAGE_ROWS_MAX;
+use taskwright_core::trigger::CustomTriggers;
+use taskwright_core::{Error as Refused, Kind, Schedule, State};
+use taskwright_store::{Filter, Page, SharedStore, Store};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{App, StoreOf};
+use crate::bulk::{BulkSet, Bulks};
+use crate::child::{Asked, orphan_killer};
+use crate::client::Client;
+use crate::duty::{self, Duties, DutyConfig};
+use crate::env::Env;
+use crate::error::Error;
+use crate::generator::GeneratorSet;
+use crate::registry::Registry;
+use crate::store_url::{self, StoreUrl};
+use crate::worker::{Builder, Summary, Worker};
+
+/// How long the end may take to let another node do the duties: the 2 s in which what was asked of generators may still be answered,
+/// and some for writing so.
+const RESIGN_TIME: Duration = Duration::from_secs(4);
+
+impl App {
+    /// A client of the store, which opens it when it is first asked for. It puts jobs in and asks what became of them; it claims none,
+    /// does no duties, and registers no schedules.
+    ///
+    /// # Errors
+    ///
+    /// When something about the app is wrong, or the store cannot be opened.
+    pub async fn client(&self) -> Result<Client, Error> {
+        let client = Client::new(self.open().await?, self.env.clone());
+        Ok(self.before.iter().fold(client, |client, look| {
+            let look = Arc::clone(look);
+            client.before_enqueue(move |job| look(job))
+        }))
+    }
+
+    /// The bulk jobs of the store, with the types of this program.
+    ///
+    /// # Errors
+    ///
+    /// As for [`client`](Self::client).
+    pub async fn bulk_jobs(&self) -> Result<Bulks, Error> {
+        Ok(self.client().await?.bulks(&self.bulks))
+    }
+
+    /// Runs jobs in this process, and takes part in the duties, until `shutdown` is ready, an operator says stop, or it has run for long
+    /// enough ([`worker::Builder::recycle_after_jobs`](Builder::recycle_after_jobs)). Then it shuts down in good order: nothing more is
+    /// claimed, what runs is told and given the grace, and another node may do the duties at once.
+    ///
+    /// Registers the schedules first.
+    ///
+    /// # Errors
+    ///
+    /// When something about the app is wrong, the store cannot be opened, a state cannot be made, or the store refuses the worker for
+    /// good. A store that is only out of order is waited for.
+    pub async fn run_until<S: Future>(&self, shutdown: S) -> Result<Summary, Error> {
+        let (store, worker) = self.ready().await?;
+        let config = self.duty_config(&store)?;
+        let duties = Duties::start_with(&store, &self.env, &config, orphan_killer(&store));
+        let ended = worker
+            .run(async {
+                shutdown.await;
+            })
+            .await;
+        if self.env.timeout(RESIGN_TIME, duties.stop()).await.is_none() {
+            tracing::debug!("another node does the duties when the lease of this one has run out");
+        }
+        ended
+    }
+
+    /// Does what is due, runs what can run now, and ends: once from a shell, or in a test. What waits for its time is not waited for.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run_until`](Self::run_until).
+    pub async fn run_until_empty(&self) -> Result<Summary, Error> {
+        let (store, worker) = self.ready().await?;
+        duty::run_once(&store, &self.env, &self.duty_config(&store)?, orphan_killer(&store)).await?;
+        worker.until_empty().run(std::future::pending()).await
+    }
+
+    /// Runs one attempt and ends the process, if it is a [child](crate::child) that was started for that; returns otherwise.
+    ///
+    /// [`run_until`](Self::run_until) and `taskwright_server::main` begin with it. A program that does much before these may call it
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// When something about the app is wrong, a state cannot be made, or what the worker says is not understood.
+    pub async fn serve_attempt(&self) -> Result<(), Error> {
+        let Some(asked) = Asked::of_process() else { return Ok(()) };
+        self.check()?;
+        match asked.serve(self.ready_registry().await?, &self.env).await? {}
+    }
+
+    /// The store, with the schedules in it, and the worker.
+    async fn ready(&self) -> Result<(SharedStore, Builder), Error> {
+        self.serve_attempt().await?;
+        let store = self.open().await?;
+        let registry = self.ready_registry().await?;
+        let client = Client::new(Arc::clone(&store), self.env.clone());
+        client.schedules().put_all(&self.schedules).await?;
+        warn_of_unknown_kinds(&*store, &registry).await?;
+        let worker = Worker::builder(Arc::clone(&store), registry, self.env.clone());
+        Ok((store, self.worker.iter().fold(worker, |worker, change| change(worker))))
+    }
+
+    async fn open(&self) -> Result<SharedStore, Error> {
+        self.check()?;
+        let open = async || {
+            let named =
+                || std::env::var(store_url::VARIABLE).unwrap_or_else(|_| store_url::DEFAULT.to_owned());
+            let store = match &self.store {
+                StoreOf::Handle(store) => Arc::clone(store),
+                StoreOf::Url(url) => url.open(&self.env, self.run_dir.as_deref()).await?,
+                StoreOf::Default => {
+                    StoreUrl::parse(&named())?.open(&self.env, self.run_dir.as_deref()).await?
+                }
+            };
+            self.env.follow(&*store).await?;
+            Ok::<_, Error>(store)
+        };
+        self.opened.get_or_try_init(open).await.cloned()
+    }
+
+    fn duty_config(&self, store: &SharedStore) -> Result<DutyConfig, Refused> {
+        let generators =
+            self.add_generators(GeneratorSet::new(), store, &self.env)?.with_bulks(&self.bulks)?;
+        let config =
+            DutyConfig { triggers: Arc::new(self.triggers.clone()), generators, ..DutyConfig::default() };
+        Ok(self.duties.iter().fold(config, |config, change| change(config)))
+    }
+}
+
+/// Says which of the oldest available jobs nobody here runs: they wait for another program, or for ever.
+async fn warn_of_unknown_kinds(store: &dyn Store, registry: &Registry) -> Result<(), Error> {
+    let filter = Filter { states: vec![State::Available], ..Filter::default() };
+    let page = Page { after: None, limit: PAGE_ROWS_MAX, oldest_first: true };
+    let jobs = store.list(filter, page).await?.jobs;
+    let unknown: BTreeSet<&Kind> =
+        jobs.iter().map(|job| &job.kind).filter(|kind| !registry.knows(kind)).collect();
+    for kind in unknown {
+        tracing::warn!(%kind, "jobs wait for a task that nobody here runs: they stay until a program runs it, or are cancelled");
+    }
+    Ok(())
+}
+
+/// Is ready when this process is asked to stop, by TERM or INT: what a service gives to [`App::run_until`].
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn example(app: taskwright::App) -> Result<(), taskwright::Error> {
+/// app.run_until(taskwright::stop_signal()).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn stop_signal() {
+    let listen = |kind| match signal(kind) {
+        Ok(signal) => Some(signal),
+        Err(error) => {
+            tracing::error!(%error, "a signal cannot be listened to: it ends this process at once");
+            None
+        }
+    };
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    tokio::select! {
+        Some(()) = async { terminate.as_mut()?.recv().await } => {}
+        Some(()) = async { interrupt.as_mut()?.recv().await } => {}
+        else => std::future::pending().await,
+    }
+}
+
+/// What `taskwright_server` asks.
+impl App {
+    /// Says what is wrong with what the app was told, if anything is.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that was refused.
+    pub fn check(&self) -> Result<(), Refused> {
+        self.refused.clone().map_or(Ok(()), Err)
+    }
+
+    /// The kinds that can be enqueued: those of the program's tasks, and those that it knows of others.
+    pub fn kinds(&self) -> &BTreeSet<String> {
+        &self.kinds
+    }
+
+    /// The tasks, with the state that needs no waiting for.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The tasks, with all of the state; made anew by each call.
+    ///
+    /// # Errors
+    ///
+    /// When a state cannot be made.
+    pub async fn ready_registry(&self) -> Result<Registry, Error> {
+        let mut registry = self.registry.clone();
+        for set_up in &self.setups {
+            registry = set_up(registry).await?;
+        }
+        Ok(registry)
+    }
+
+    /// The URL of the store, if the program said one.
+    pub fn store_url(&self) -> Option<&StoreUrl> {
+        match &self.store {
+            StoreOf::Url(url) => Some(url),
+            StoreOf::Default | StoreOf::Handle(_) => None,
+        }
+    }
+
+    /// The store, if the program brought one that is open.
+    pub fn store_handle(&self) -> Option<&SharedStore> {
+        match &self.store {
+            StoreOf::Handle(store) => Some(store),
+            StoreOf::Default | StoreOf::Url(_) => None,
+        }
+    }
+
+    /// The schedules.
+    pub fn schedules(&self) -> &[Schedule] {
+        &self.schedules
+    }
+
+    /// The trigger rules of the program's own.
+    pub fn triggers(&self) -> &CustomTriggers {
+        &self.triggers
+    }
+
+    /// The types of bulk: those of the program, and those that are always there.
+    pub fn bulks(&self) -> &BulkSet {
+        &self.bulks
+    }
+
+    /// Adds the program's generators to others.
+    ///
+    /// # Errors
+    ///
+    /// When two have one name, or one makes no sense.
+    pub fn add_generators(
+        &self,
+        set: GeneratorSet,
+        store: &SharedStore,
+        env: &Env,
+    ) -> Result<GeneratorSet, Refused> {
+        self.generators.iter().try_fold(set, |set, add| add(set, store, env))
+    }
+}
