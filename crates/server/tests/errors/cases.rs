@@ -119,7 +119,7 @@ pub(crate) fn all() -> Vec<Case> {
 
 /// Those that need a file system of their own.
 pub(crate) fn on_disks() -> Vec<Case> {
-    const SMALL: &str = "size=800k";
+    const SMALL: &str = "size=1m";
     let many = "{\"kind\": \"noop\"}\n".repeat(20_000);
     vec![
         Case::new("full disk, enqueue", 1, "enqueue exec -- ls")
@@ -144,9 +144,9 @@ pub(crate) fn on_disks() -> Vec<Case> {
         Case::new("read-only disk, new store", 1, "enqueue exec -- ls").on_disk(SMALL, Disk::seal),
         Case::new("no room for files, enqueue", 1, "enqueue exec -- ls")
             .after("enqueue exec -- ls")
-            .on_disk("size=800k,nr_inodes=8", Disk::fill_with_files),
+            .on_disk("size=1m,nr_inodes=8", Disk::fill_with_files),
         Case::new("no room for files, new store", 1, "up")
-            .on_disk("size=800k,nr_inodes=8", Disk::fill_with_files),
+            .on_disk("size=1m,nr_inodes=8", Disk::fill_with_files),
     ]
 }
 
