@@ -40,6 +40,8 @@ pub(super) struct Settings {
     pub(super) deed: Option<Deed>,
     /// Whether the verb looks after profiles, and asks no server.
     pub(crate) is_about_profiles: bool,
+    /// Whether the verb answers requests of others.
+    pub(crate) answers: bool,
 }
 
 /// Where to look, as flags and the environment say.
@@ -155,7 +157,8 @@ impl Context {
         input: Box<dyn BufRead + Send>,
         output: Output,
     ) -> Result<Self, (Error, Output)> {
-        let prepared = prepare(&settings.app, &settings.config, settings.given.store_url.as_deref());
+        let prepared =
+            prepare(&settings.app, &settings.config, settings.given.store_url.as_deref(), settings.answers);
         let (config, store_url, runtime) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Err((error, output)),
@@ -450,9 +453,20 @@ fn told(
     }
 }
 
+/// Threads that answer requests, unless the config file says how many.
+fn threads() -> usize {
+    const MOST: usize = 4;
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST)
+}
+
 type Prepared = (Config, StoreUrl, tokio::runtime::Runtime);
 
-fn prepare(app: &App, file: &Option<PathBuf>, store_url: Option<&str>) -> Result<Prepared, Error> {
+fn prepare(
+    app: &App,
+    file: &Option<PathBuf>,
+    store_url: Option<&str>,
+    answers: bool,
+) -> Result<Prepared, Error> {
     app.check()?;
     let config = match file {
         Some(file) => Config::load(file)?,
@@ -465,7 +479,15 @@ fn prepare(app: &App, file: &Option<PathBuf>, store_url: Option<&str>) -> Result
         (None, None, Some(url)) => StoreUrl::of(url)?,
         (None, None, None) => StoreUrl::parse(store_url::DEFAULT)?,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+    let mut builder = match answers {
+        // A large request must not hold up all the others, nor the supervisor.
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    if answers {
+        builder.worker_threads(config.server.threads.map_or_else(threads, |threads| threads as usize));
+    }
+    let runtime = builder.enable_all().build().map_err(|error| {
         Error::operational(
             "starting",
             crate::error::in_words(&error),

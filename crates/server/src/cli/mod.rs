@@ -221,6 +221,7 @@ pub(crate) fn run(
         app,
         deed,
         is_about_profiles: matches!(cli.verb, Verb::Profiles(_)),
+        answers: matches!(cli.verb, Verb::Up(_) | Verb::Serve(_)),
     };
     let context = match Context::new(settings, input, output) {
         Ok(context) => context,

@@ -17,6 +17,9 @@ pub struct ServerConfig {
     /// Where to listen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<Listen>,
+    /// Threads that answer requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
     /// Connections at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_max: Option<u32>,
@@ -59,6 +62,8 @@ impl ServerConfig {
     }
 }
 
+/// Threads that may be asked for.
+const THREADS_MAX: u32 = 64;
 /// Connections and streams that may be allowed.
 const MAX: u32 = 100_000;
 /// Requests that may be allowed.
@@ -69,6 +74,7 @@ const REQUEST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 pub(super) fn read(section: &Section<'_>) -> ServerConfig {
     let config = ServerConfig {
         listen: section.parsed("listen", "an address like \"127.0.0.1:7411\", or \"none\"", str::parse),
+        threads: section.whole("threads", 1, THREADS_MAX),
         connections_max: section.whole("connections_max", 1, MAX),
         streams_max: section.whole("streams_max", 1, MAX),
         streams_each_max: section.whole("streams_each_max", 1, MAX),

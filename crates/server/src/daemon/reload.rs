@@ -115,7 +115,7 @@ impl Difference {
         let of_server = |config: &Value| {
             let mut server = config.get("server").cloned().unwrap_or_default();
             if let Some(server) = server.as_object_mut() {
-                server.retain(|key, _| !matches!(key.as_str(), "listen" | "tls"));
+                server.retain(|key, _| !matches!(key.as_str(), "listen" | "threads" | "tls"));
             }
             server.as_object().filter(|server| !server.is_empty()).cloned()
         };
@@ -132,6 +132,9 @@ impl Difference {
         }
         if old.server.listen != new.server.listen {
             fixed.push(("server.listen", shown(old.server.listen.map(|listen| listen.to_string()))));
+        }
+        if old.server.threads != new.server.threads {
+            fixed.push(("server.threads", shown(old.server.threads.map(|threads| threads.to_string()))));
         }
         if old.server.tls != new.server.tls {
             let files = old.server.tls.as_ref().map(|files| files.cert.display().to_string());
