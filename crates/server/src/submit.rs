@@ -83,6 +83,14 @@ pub(crate) fn check_args(config: &Config, kind: &Kind, args: &Args) -> Result<()
     }
 }
 
+/// How many executions the items of a bulk get that does not say: what `[tasks.KIND]` does; `None` where that is the default, or none.
+pub(crate) fn attempts_of_items(config: &Config, kind: &str) -> Option<u32> {
+    match config.tasks.get(kind)?.max_attempts? {
+        MaxAttempts::Limited(most) => Some(most.get()),
+        MaxAttempts::Unlimited => None,
+    }
+}
+
 /// The kinds that can be run here.
 pub(crate) fn kinds<'a>(app: &'a App, config: &'a Config) -> BTreeSet<&'a str> {
     let own = app.kinds().iter().map(String::as_str);

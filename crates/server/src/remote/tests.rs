@@ -461,6 +461,24 @@ fn jobs_are_stored_by_the_tasks_of_the_server() {
     let fired = site.over_http(&["schedules", "fire", "s", "--json"]);
     let fired = ids(&fired.out);
     assert_eq!(settings(&fired[0])[..3], ["\"default\"", "1500", "\"2\""], "the queue was said");
+    // Nor do the items of a bulk get more than jobs do, unless that is said; the API fills it in itself, too.
+    for (said, most) in [(None, "2"), (Some("4"), "4")] {
+        let mut words = vec!["bulk", "create", "mail", "--size", "3"];
+        words.extend(said.into_iter().flat_map(|most| ["--max-attempts", most]));
+        let made = site.over_http(&words);
+        assert_eq!(made.exit, Exit::Ok, "{}", made.err);
+        let shown = site.over_http(&["jobs", "show", made.out.trim(), "--json"]);
+        assert!(shown.out.contains(&format!("\"max_attempts\":{most}")), "{}", shown.out);
+    }
+    let asked = serde_json::json!({ "type": "count", "params": { "kind": "mail", "size": 3 } });
+    let made: Option<serde_json::Value> =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let server = super::Remote::new(&site.url, None, None).unwrap();
+            let none = &super::NOTHING;
+            server.ask(::http::Method::POST, "/api/v1/bulk", None, none, Some(&asked), &[]).await.unwrap()
+        });
+    let shown = site.over_http(&["jobs", "show", made.unwrap()["id"].as_str().unwrap(), "--json"]);
+    assert!(shown.out.contains("\"max_attempts\":2"), "{}", shown.out);
     for words in [vec!["enqueue", "mial"], vec!["bulk", "create", "mial", "--size", "3"]] {
         let refused = site.over_http(&words);
         assert_eq!(refused.exit, Exit::Usage, "{}", refused.err);

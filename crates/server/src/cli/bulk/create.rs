@@ -134,7 +134,8 @@ impl Create {
             crate::submit::check_args(context.task_config(), &checked, &JobArgs::of(&args)?)?;
             params.insert("args".to_owned(), args);
         }
-        if let Some(most) = self.max_attempts {
+        let most = self.max_attempts;
+        if let Some(most) = most.or_else(|| crate::submit::attempts_of_items(context.task_config(), kind)) {
             params.insert("max_attempts".to_owned(), most.into());
         }
         let name = match (&self.lines, self.size) {

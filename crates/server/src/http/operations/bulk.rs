@@ -21,6 +21,8 @@ use crate::http::reply::{Created, Items, Json};
 
 /// The type of bulk that reads a file of the machine that it runs on.
 const LINES: &str = "lines";
+/// That makes so many items of a kind.
+const COUNT: &str = "count";
 /// The most items at a time.
 const WINDOW_MAX: u32 = 10_000;
 
@@ -133,7 +135,7 @@ pub(crate) struct NewBulk {
 }
 
 async fn create(call: Call<Nothing, Nothing, NewBulk>) -> Result<Created<Made>, Problem> {
-    let (call, new) = call.split();
+    let (call, mut new) = call.split();
     if new.kind.as_str() == LINES {
         // It would read whatever file of the server's machine somebody names.
         return Err(Problem::new(
@@ -145,6 +147,10 @@ async fn create(call: Call<Nothing, Nothing, NewBulk>) -> Result<Created<Made>, 
     }
     if let Some(kind) = new.params.get("kind").and_then(serde_json::Value::as_str) {
         super::jobs::check_command(&call, kind)?;
+        let most = crate::submit::attempts_of_items(&call.api.config(), kind);
+        if let (COUNT, Some(most), Some(params)) = (new.kind.as_str(), most, new.params.as_object_mut()) {
+            params.entry("max_attempts").or_insert_with(|| most.into());
+        }
     }
     let namespace = match call.reach() {
         Reach::Seen(_) => {
