@@ -309,14 +309,21 @@ impl Context {
         }
     }
 
-    /// Finds out which tasks the server knows that is asked, so that jobs are stored by its settings and not by a file here.
+    /// Finds out which tasks the server knows that is asked, so that jobs are stored by its settings and not by a file here. Where it
+    /// does not tell, as to a token that is held to storing jobs, a file here is what there is.
     ///
     /// # Errors
     ///
-    /// When it does not tell.
+    /// When it does not answer.
     pub(crate) async fn find_tasks(&self) -> Result<(), Error> {
         let Some(server) = &self.server else { return Ok(()) };
-        let known: Vec<Known> = server.items("/api/v1/tasks", None).await?;
+        let known: Vec<Known> = match server.items("/api/v1/tasks", None).await {
+            Err(error) if !error.is_transient() => Vec::new(),
+            known => known?,
+        };
+        if known.is_empty() {
+            return Ok(());
+        }
         let tasks = known.into_iter().filter_map(Known::into_config).collect();
         // It is asked once.
         let _ = self.tasks.set(Config { tasks, ..Config::default() });
@@ -334,9 +341,9 @@ impl Context {
     ///
     /// When neither the program, the config file nor the binary knows it; the nearest kind is named.
     pub(crate) fn check_kind(&self, kind: &str) -> Result<(), Error> {
-        match &self.server {
-            Some(server) => crate::submit::check_kind_there(self.task_config(), kind, server.url()),
-            None => crate::submit::check_kind(&self.app, &self.config, kind, "--any-kind"),
+        match (&self.server, self.tasks.get()) {
+            (Some(server), Some(known)) => crate::submit::check_kind_there(known, kind, server.url()),
+            _ => crate::submit::check_kind(&self.app, &self.config, kind, "--any-kind"),
         }
     }
 
