@@ -252,7 +252,8 @@ async fn store_once(
 ) -> Result<Vec<Stored>, Problem> {
     match acting.store().enqueue_once(now, request, jobs).await? {
         Requested::Stored(stored) => Ok(stored.into_iter().map(Stored::from).collect()),
-        Requested::Again(ids) => Ok(ids.into_iter().map(|id| Stored { existing: true, id }).collect()),
+        // What was answered then: who sends it again has not heard that.
+        Requested::Again(stored) => Ok(stored.into_iter().map(Stored::from).collect()),
         Requested::Other => Err(other_request()),
     }
 }
