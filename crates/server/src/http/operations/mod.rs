@@ -9,6 +9,7 @@ mod generators;
 mod history;
 mod jobs;
 mod queues;
+mod reserved;
 mod schedules;
 mod services;
 mod sessions;

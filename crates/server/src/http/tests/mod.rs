@@ -11,6 +11,7 @@ mod live;
 mod matrix;
 mod mount;
 mod nobody_gets_in;
+mod reserved;
 mod resources;
 mod rights;
 mod security;
