@@ -92,7 +92,7 @@ struct Global {
     #[arg(hide_short_help = true)]
     ca: Option<PathBuf>,
     /// The server of this name, as `profiles` keeps it
-    #[arg(long, global = true, value_name = "NAME", env = "TASKWRIGHT_PROFILE", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "NAME", env = context::PROFILE_VARIABLE, hide_env_values = true)]
     #[arg(hide_short_help = true)]
     profile: Option<String>,
     /// Where a PostgreSQL store's workers meet [default: see the guide]
@@ -222,6 +222,7 @@ pub(crate) fn run(
         deed,
         is_about_profiles: matches!(cli.verb, Verb::Profiles(_)),
         answers: matches!(cli.verb, Verb::Up(_) | Verb::Serve(_)),
+        needs_no_file: matches!(cli.verb, Verb::Profiles(_) | Verb::Completions(_)),
     };
     let context = match Context::new(settings, input, output) {
         Ok(context) => context,
@@ -260,10 +261,11 @@ impl Verb {
 
     fn run(self, context: &Context) -> Result<Exit, Error> {
         if let (Some(verb), Some(server)) = (self.of_a_store(), context.server()) {
+            let (way, variable) = context.given.way_to_server();
             return Err(Error::usage(
-                format!("`{verb}` with --server {}", server.url()),
+                format!("`{verb}` with {way} {}", server.url()),
                 "it needs the store itself",
-                "leave out --server, and unset TASKWRIGHT_SERVER; name the store with --store",
+                format!("leave out {way}, and unset {variable}; name the store with --store"),
             ));
         }
         if context.namespaces_are_several() && !matches!(&self, Self::Jobs(noun) if noun.takes_namespaces()) {
@@ -320,6 +322,7 @@ pub(crate) struct Typed {
     server: bool,
     profile: bool,
     store: bool,
+    token: bool,
 }
 
 impl Typed {
@@ -331,7 +334,12 @@ impl Typed {
                 arg.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
             })
         };
-        Self { server: has("--server"), profile: has("--profile"), store: has("--store") }
+        Self {
+            server: has("--server"),
+            profile: has("--profile"),
+            store: has("--store"),
+            token: has("--token"),
+        }
     }
 }
 
