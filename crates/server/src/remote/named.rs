@@ -329,7 +329,11 @@ impl WebhookStore for RemoteStore {
 
     fn webhook(&self, namespace: Namespace, generator: GeneratorName) -> Reply<'_, Option<StoredWebhook>> {
         Box::pin(async move {
-            match self.generator(namespace, generator).await? {
+            let Some(name) = WebhookName::of_generator(&generator) else { return Ok(None) };
+            let path = format!("/api/v1/stored/webhooks/{}", segment(name.as_str()));
+            let stored: Option<StoredGenerator> = self.get(&path, Some(&namespace), &NOTHING).await?;
+            self.remember_generators(&stored);
+            match stored {
                 Some(generator) => self.stored_webhook(generator).await,
                 None => Ok(None),
             }
