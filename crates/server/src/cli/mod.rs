@@ -31,6 +31,7 @@ mod generators;
 mod jobs;
 mod look;
 mod migrate;
+mod namespaces;
 mod profiles;
 mod queues;
 mod schedules;
@@ -45,6 +46,7 @@ mod usage;
 mod users;
 mod value;
 mod webhooks;
+mod whoami;
 pub(crate) mod worker;
 mod workers;
 
@@ -166,6 +168,10 @@ enum Verb {
     Tokens(tokens::Tokens),
     /// Add, list, change and remove users
     Users(users::Users),
+    /// Look at namespaces, and say who may cancel jobs there
+    Namespaces(namespaces::Namespaces),
+    /// Tell as whom the command line acts, and what that one may do
+    Whoami(whoami::WhoIs),
     /// Tell who did what, and verify that nobody has changed that
     Audit(audit::Audit),
     /// Keep servers to ask by name, with their tokens
@@ -250,11 +256,7 @@ impl Verb {
             Self::Serve(_) => Some("serve"),
             Self::Worker(_) => Some("worker"),
             Self::Migrate(_) => Some("migrate"),
-            Self::Doctor(_) => Some("doctor"),
             Self::Bench(_) => Some("bench"),
-            Self::Flood(_) => Some("flood"),
-            Self::Gc(_) => Some("gc"),
-            Self::Sources(_) => Some("sources"),
             _ => None,
         }
     }
@@ -302,6 +304,8 @@ impl Verb {
             Self::Services(noun) => context.block_on(noun.run(context)),
             Self::Tokens(noun) => context.block_on(noun.run(context)),
             Self::Users(noun) => context.block_on(noun.run(context)),
+            Self::Namespaces(noun) => context.block_on(noun.run(context)),
+            Self::Whoami(verb) => context.block_on(verb.run(context)),
             Self::Audit(noun) => context.block_on(noun.run(context)),
             Self::Migrate(verb) => context.block_on(verb.run(context)),
             Self::Doctor(verb) => context.block_on(verb.run(context)),

@@ -5,6 +5,7 @@ mod audit;
 mod bulk;
 mod changes;
 mod events;
+pub(crate) mod gc;
 mod generators;
 mod history;
 mod jobs;
@@ -13,6 +14,7 @@ mod reserved;
 mod schedules;
 mod services;
 mod sessions;
+mod sources;
 mod stats;
 mod steps;
 mod stored;
@@ -51,7 +53,9 @@ pub(crate) fn table() -> Vec<Operation> {
         queues::operations(),
         schedules::operations(),
         events::operations(),
+        sources::operations(),
         generators::operations(),
+        gc::operations(),
         webhooks::operations(),
         bulk::operations(),
         workers::operations(),
