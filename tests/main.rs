@@ -16,6 +16,7 @@ mod an_older_program_works_on_a_newer_schema;
 mod attachments_reach_their_jobs;
 mod codechecker_roles;
 mod codechecker_scenarios;
+mod doctor_is_asked_over_http;
 mod documents;
 mod every_file_becomes_an_item_once;
 mod http_serves_real_processes;

@@ -16,7 +16,7 @@ use taskwright_core::audit::Behalf;
 use taskwright_core::generator::Definition;
 use taskwright_core::throttle::Pace;
 use taskwright_core::{
-    Grants, JobId, Namespace, Owner, Permission, Principal, Role, Scopes, TokenId, UserName,
+    Attachment, Grants, JobId, Namespace, Owner, Permission, Principal, Role, Scopes, TokenId, UserName,
 };
 use taskwright_store::sqlite::{Options, SqliteStore};
 use taskwright_store::{Rank, SharedStore};
@@ -145,6 +145,7 @@ impl World {
         let local = crate::cli::local_actor();
         let running = server.run(Made {
             store,
+            store_url: None,
             env,
             app: App::new().with_kinds(["mail".to_owned()]),
             config: Config::default(),
@@ -225,11 +226,15 @@ impl World {
     async fn job(&self, owner: &Owner, verb: &str) -> JobId {
         let job = Job::new("mail").namespace("a").owner(owner.as_str());
         let job = match verb {
-            "release" | "attach" => job.hold(),
+            "release" | "attach" | "attachment" => job.hold(),
             "run-now" | "awaken" => job.run_in(Duration::from_secs(3_600)),
             _ => job,
         };
         let id = self.client.enqueue(job).await.unwrap().id;
+        if verb == "attachment" {
+            let attachment = Attachment::new("thing".parse().unwrap(), &b"bytes"[..]).unwrap();
+            self.client.store().attach(self.client.now(), id, attachment).await.unwrap();
+        }
         if matches!(verb, "retry" | "delete") {
             let now = self.client.now();
             let cancel = taskwright_store::Change::Cancel;
@@ -282,7 +287,7 @@ impl World {
             _ => {}
         }
         let path = operation.path.replace("{id}", &id).replace("{name}", name);
-        let path = path.replace("{queue}", name).replace("{namespace}", "a");
+        let path = path.replace("{queue}", name).replace("{namespace}", "a").replace("{what}", "completed");
         let extra = if operation.id == "jobs.wait" { "timeout=1ms&" } else { "" };
         match operation.access.permission() {
             Some(_) => format!("{path}?{extra}namespace=a"),
@@ -311,6 +316,11 @@ impl World {
         let path = self.path(operation, who, whose).await;
         let mut request = self.http.request(operation.method.clone(), format!("{}{path}", self.url));
         let mut body = body(operation);
+        if let ("webhooks.create", Some(body)) = (operation.id, &mut body) {
+            // One of its own for each who may.
+            let number = self.tokens.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            body["name"] = format!("hook{number}").into();
+        }
         if operation.id.ends_with("-many") && operation.id != "jobs.enqueue-many" {
             let id = self.job(&Owner::new("somebody").unwrap(), "cancel").await;
             body.get_or_insert_with(|| json!({}))["ids"] = json!([id]);
@@ -351,6 +361,7 @@ fn body(operation: &Operation) -> Option<Value> {
         "bulk.create" => json!({ "type": "count", "params": { "kind": "mail", "size": 1 } }),
         "workers.quiet" | "workers.stop" => json!({ "ids": [] }),
         "tokens.create" => json!({ "name": "made", "role": "viewer" }),
+        "gc.set" => json!({ "keep": "default" }),
         "users.create" => json!({ "name": "u2", "password": PASSWORD }),
         "users.grant" => json!({ "roles": { "a": "viewer" } }),
         "users.password" => json!({ "password": PASSWORD }),

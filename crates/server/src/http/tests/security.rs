@@ -47,7 +47,8 @@ async fn s7_looking_changes_nothing() {
     for _ in 0..2 {
         for operation in table().into_iter().filter(|one| !one.is_mutation() && !one.is_stream) {
             let path = operation.path.replace("{id}", id.as_str().unwrap()).replace("{name}", "n");
-            let path = path.replace("{queue}", "default").replace("{namespace}", "a");
+            let path =
+                path.replace("{queue}", "default").replace("{namespace}", "a").replace("{what}", "completed");
             let answer = guarded.site.get_as(&guarded.root, &path).await;
             assert!(answer.status.as_u16() < 500, "{path}");
         }
