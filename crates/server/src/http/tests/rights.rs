@@ -98,30 +98,32 @@ async fn s5_nobody_gives_more_than_it_has() {
     }
 }
 
-/// S5: who lost a right is cut off within a second, also where a stream is open.
+/// S5: who lost a right is cut off within a second, also where a stream is open, whenever that is.
 #[test]
 fn s5_a_revoked_token_ends_with_the_next_request_and_its_streams_within_a_second() {
     simulate(5, async |sim| {
         let guarded = Guarded::in_time(&sim.env(), Limits::default()).await;
-        let viewer = guarded.token("viewer", "a", Role::Viewer).await;
-        let stream = Site::request(Method::GET, "/api/v1/events/stream", None);
-        let stream = guarded.site.raw(bearing(&viewer, stream)).await;
-        assert_eq!(stream.status(), StatusCode::OK);
-        let mut ended = std::pin::pin!(stream.into_body().collect());
-        // While the right is there, it stays open.
-        assert!(sim.env().timeout(Duration::from_secs(5), ended.as_mut()).await.is_none());
-        let listed = guarded.site.get_as(&guarded.root, "/api/v1/tokens?namespace=a").await.good();
-        let path = format!("/api/v1/tokens/{}", listed["items"][0]["id"].as_str().unwrap());
-        let revoked = guarded.call(&guarded.root, Method::DELETE, &path, None).await;
-        assert_eq!(revoked.good()["changed"], true);
-        let revoked_us = sim.env().monotonic_us();
-        assert_eq!(guarded.site.get_as(&viewer, "/api/v1/queues").await.status, StatusCode::UNAUTHORIZED);
-        assert!(
-            sim.env().timeout(Duration::from_secs(20), ended).await.is_some(),
-            "the stream is open still"
-        );
-        let took_us = sim.env().monotonic_us() - revoked_us;
-        assert!(took_us <= 1_000_000, "{took_us} us");
+        for number in 0..10 {
+            let viewer = guarded.token("viewer", "a", Role::Viewer).await;
+            let stream = Site::request(Method::GET, "/api/v1/events/stream", None);
+            let stream = guarded.site.raw(bearing(&viewer, stream)).await;
+            assert_eq!(stream.status(), StatusCode::OK);
+            let mut ended = std::pin::pin!(stream.into_body().collect());
+            // While the right is there, it stays open.
+            let open = Duration::from_millis(4_000 + 170 * number);
+            assert!(sim.env().timeout(open, ended.as_mut()).await.is_none());
+            let listed = guarded.site.get_as(&guarded.root, "/api/v1/tokens?namespace=a").await.good();
+            let path = format!("/api/v1/tokens/{}", listed["items"][0]["id"].as_str().unwrap());
+            let revoked = guarded.call(&guarded.root, Method::DELETE, &path, None).await;
+            assert_eq!(revoked.good()["changed"], true);
+            let revoked_us = sim.env().monotonic_us();
+            let next = guarded.site.get_as(&viewer, "/api/v1/queues").await;
+            assert_eq!(next.status, StatusCode::UNAUTHORIZED);
+            let ended = sim.env().timeout(Duration::from_secs(20), ended).await;
+            assert!(ended.is_some(), "the stream is open still");
+            let took_us = sim.env().monotonic_us() - revoked_us;
+            assert!(took_us <= 1_000_000, "{took_us} us");
+        }
     });
 }
 
