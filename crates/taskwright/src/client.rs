@@ -1,6 +1,7 @@
 //! The client: puts jobs into a store, and asks what became of them.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,8 +61,14 @@ pub struct Client {
     owner: Option<Owner>,
     /// What looks at each job before it is stored.
     before: Vec<BeforeEnqueue>,
+    /// What is done when jobs were stored, in the call that stored them.
+    after: Option<AfterEnqueue>,
     together: Together,
 }
+
+/// Runs jobs that were stored, for tests.
+pub(crate) type AfterEnqueue = Arc<dyn Fn() -> Running + Send + Sync>;
+pub(crate) type Running = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// Where jobs gather that are asked for one by one.
 #[derive(Clone)]
@@ -76,7 +83,7 @@ impl Client {
     /// A client of this store.
     pub fn new(store: SharedStore, env: Env) -> Self {
         let together = Together { gather: Arc::default(), store: store.clone(), behalf: None };
-        Self { store, env, batch_jobs: BATCH_JOBS, owner: None, before: Vec::new(), together }
+        Self { store, env, batch_jobs: BATCH_JOBS, owner: None, before: Vec::new(), after: None, together }
     }
 
     /// How many jobs [`enqueue_many`](Self::enqueue_many) commits together at most: 1 to 10,000, default 1,000. Jobs
@@ -121,6 +128,18 @@ impl Client {
         self
     }
 
+    /// Has something done each time this client or a clone of it has stored jobs, before it answers.
+    pub(crate) fn after_enqueue(self, after: AfterEnqueue) -> Self {
+        Self { after: Some(after), ..self }
+    }
+
+    async fn stored(&self) -> Result<(), Error> {
+        match &self.after {
+            Some(after) => after().await,
+            None => Ok(()),
+        }
+    }
+
     /// A job as it is stored.
     pub(crate) fn made(&self, job: impl Into<Job>) -> Result<NewJob, Error> {
         let mut job = job.into().into_new(&self.env)?;
@@ -153,6 +172,7 @@ impl Client {
                 gather.store(job, behalf.clone(), |asked| self.send_asked(asked)).await?
             }
         };
+        self.stored().await?;
         Ok(JobHandle::new(stored, self.clone()))
     }
 
@@ -207,7 +227,10 @@ impl Client {
                     stored(&answers);
                 }
                 // Only now: what was stored before the job that is not accepted has been told.
-                None => return next.map(|_| count),
+                None => {
+                    self.stored().await?;
+                    return next.map(|_| count);
+                }
             }
         }
     }

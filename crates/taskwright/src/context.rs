@@ -172,6 +172,11 @@ impl Context {
         self.env().blocking(run).await.unwrap_or_else(|message| Err(TaskError::panicked(message)))
     }
 
+    /// What was reported last.
+    pub(crate) fn newest_progress(&self) -> Option<Progress> {
+        lock(&self.0.progress).clone()
+    }
+
     /// The job as it was claimed.
     pub(crate) fn claimed(&self) -> &ClaimedJob {
         &self.0.job

@@ -1,8 +1,8 @@
-//! The services of `up`: samplers, which nothing else depends on.
+//! The services of `up`: samplers, which nothing else depends on, and those that the program brings.
 
 use std::time::Duration;
 
-use taskwright::report::{LogReporter, Reports};
+use taskwright::report::LogReporter;
 use taskwright::service::{HealthSampler, MetricsSampler, Sample, Services};
 use taskwright::store::SharedStore;
 
@@ -19,10 +19,11 @@ const STOP_TIME: Duration = Duration::from_secs(2);
 /// Starts them.
 pub(super) async fn start(context: &Context, store: &SharedStore) -> Result<Services, Error> {
     let env = &context.env;
-    let services = Services::new(env, Reports::new(env).to(LogReporter))
+    let services = Services::new(env, context.app.reports().to(LogReporter))
         .add("metrics-sampler", MetricsSampler::new(store, SAMPLE_EVERY).on_sample(tell))?
         .add("store-health", HealthSampler::new(store, ASK_EVERY))?
         .shown_in(store);
+    let services = context.app.add_services(services, store, env)?;
     services.start().await;
     Ok(services)
 }

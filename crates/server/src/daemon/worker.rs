@@ -103,6 +103,7 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
         .reserve(verb.reserve.or(config.workers.reserve).unwrap_or(0) as usize)
         .grace(grace)
         .budget(config.workers.budget)
+        .reports(context.app.reports())
         .on_shutdown(config.workers.on_shutdown.unwrap_or_default());
     if let Some(jobs) = config.workers.recycle_after_jobs {
         builder = builder.recycle_after_jobs(jobs.into());

@@ -25,10 +25,11 @@ use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime, Timeouts,
 };
 use futures_util::SinkExt;
+use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CopyInSink, IsolationLevel, Row};
 
-use super::error::{POOLED, is_lost, open_error, pool_error, store_error, unanswered};
+use super::error::{POOLED, is_lost, open_error, pool_error, silent, store_error, unanswered};
 use super::glance::Glance;
 use super::listen::{channel, notify};
 use super::reach::{HostByHost, LOGIN_WAIT_MAX, login_wait_max};
@@ -45,6 +46,9 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a statement may wait for a lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a `NOTIFY` may wait for its lock. Who commits one holds it for about a flush.
+const TELL_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long a transaction may do nothing.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
@@ -63,6 +67,8 @@ const MIGRATION_WAIT_MAX: Duration = Duration::from_secs(3_605);
 #[derive(Clone)]
 pub struct Connections {
     pool: Pool,
+    /// One that is kept for workers to say that they live, however many wait for the others. It is made when it is first wanted.
+    lifeline: Pool,
     settings: Settings,
     server: Server,
     whereabouts: Arc<Whereabouts>,
@@ -89,13 +95,14 @@ impl Connections {
     /// When the server cannot be reached or refuses us, is older than PostgreSQL 14 ([`Error::is_version`]), is
     /// read-only ([`Error::is_read_only`]), or when the database's encoding is not UTF8.
     pub async fn open(settings: Settings) -> Result<Self, Error> {
-        let pool = pool(&settings)?;
+        let (pool, lifeline) = (pool(&settings, settings.connections)?, pool(&settings, 1)?);
         let what = format!("open the store {}", settings.url());
         let connection = pool.get().await.map_err(|error| open_error(&what, error))?;
-        let server = inspect(&connection, &settings, &what).await?;
+        let inspected = timeout(LOGIN_WAIT_MAX, inspect(&connection, &settings, &what)).await;
+        let server = inspected.map_err(|_| silent(&what))??;
         drop(connection);
         let whereabouts = Arc::new(Whereabouts::new(settings.clone(), server.who.clone()));
-        Ok(Self { pool, settings, server, whereabouts, types: Types::default() })
+        Ok(Self { pool, lifeline, settings, server, whereabouts, types: Types::default() })
     }
 
     /// A connection, for as long as the value lives.
@@ -105,7 +112,16 @@ impl Connections {
     /// [`Error::is_busy`] when all are in use for long, or the server is away; [`Error::is_closed`] after
     /// [`close`](Connections::close).
     pub async fn get(&self) -> Result<Connection, Error> {
-        let object = self.pool.get().await.map_err(|error| pool_error("connect to the store", error))?;
+        self.get_of(&self.pool).await
+    }
+
+    /// The connection that is kept for workers to say that they live.
+    pub(super) async fn lifeline(&self) -> Result<Connection, Error> {
+        self.get_of(&self.lifeline).await
+    }
+
+    async fn get_of(&self, pool: &Pool) -> Result<Connection, Error> {
+        let object = pool.get().await.map_err(|error| pool_error("connect to the store", error))?;
         let local = self.settings.pgbouncer.then(|| set_local(&self.settings.schema));
         Ok(Connection {
             object: Some(object),
@@ -134,6 +150,7 @@ impl Connections {
     /// Closes the connections that are idle, and each other one when it is given back.
     pub fn close(&self) {
         self.pool.close();
+        self.lifeline.close();
     }
 }
 
@@ -220,15 +237,22 @@ impl Connection {
     /// Looks whether somebody has committed anything.
     pub(super) async fn glance(&self) -> Result<Glance, Error> {
         let object = self.object.as_ref().ok_or_else(Error::closed)?;
-        let sql = Glance::statement(self.whereabouts.settings().schema());
+        let mut sql = Glance::statement(self.whereabouts.settings().schema());
+        if self.local.is_some() {
+            // Several statements in one message are one transaction.
+            sql.insert_str(0, &limits());
+        }
         let messages = self.calls().answer(object.simple_query(&sql)).await?;
         Glance::of(&messages).ok_or_else(unanswered)
     }
 
-    /// Tells everybody who listens, but those of a place that have been told.
+    /// Tells everybody who listens, but those of a place that have been told. Gives up soon: `NOTIFY` waits for a lock that whoever
+    /// commits one holds, also one who hangs.
     pub(super) async fn tell(&self, told: Option<&str>) -> Result<(), Error> {
         let object = self.object.as_ref().ok_or_else(Error::closed)?;
-        let sql = notify(&channel(self.whereabouts.settings()), told);
+        let notify = notify(&channel(self.whereabouts.settings()), told);
+        // One message is one transaction, also without a BEGIN.
+        let sql = format!("SET LOCAL lock_timeout = {}; {notify}", TELL_LOCK_TIMEOUT.as_millis());
         self.calls().answer(object.batch_execute(&sql)).await
     }
 
@@ -461,7 +485,7 @@ pub(super) fn config_with(settings: &Settings, options: &str) -> tokio_postgres:
     config
 }
 
-fn pool(settings: &Settings) -> Result<Pool, Error> {
+fn pool(settings: &Settings, size: usize) -> Result<Pool, Error> {
     let config = if settings.pgbouncer {
         settings.config.clone()
     } else {
@@ -474,7 +498,7 @@ fn pool(settings: &Settings) -> Result<Pool, Error> {
         ManagerConfig { recycling_method: RecyclingMethod::Fast },
     );
     Pool::builder(manager)
-        .max_size(settings.connections)
+        .max_size(size)
         // The one that was used last: its process on the server is still warm.
         .queue_mode(QueueMode::Lifo)
         .runtime(Runtime::Tokio1)
@@ -527,6 +551,12 @@ fn session_options(schema: &str) -> String {
 /// if it was cut off in the middle of a claim. Nothing is changed where there is no TCP.
 const CLIENT_IS_GONE: &str = "-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=2 \
                               -c tcp_user_timeout=5000";
+
+/// The limits of one message behind PgBouncer, which is a transaction if it has several statements.
+fn limits() -> String {
+    let (statement, lock) = (STATEMENT_TIMEOUT.as_millis(), LOCK_TIMEOUT.as_millis());
+    format!("SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; ")
+}
 
 fn set_local(schema: &str) -> String {
     let set = |(name, value): (&str, String)| format!("SET LOCAL {name} = '{value}'; ");

@@ -317,6 +317,16 @@ fn is_unresolved(error: &io::Error) -> bool {
 }
 
 /// The error of a call that the server has not answered for longer than its own limits allow.
+/// The server has let us in, and then says nothing.
+pub(super) fn silent(what: &str) -> Error {
+    Error::new(
+        Area::Unreachable,
+        what,
+        "the server lets us in, and then does not answer: it is stopped, or hangs",
+        "look at the server: `psql` with the same URL should hang, too",
+    )
+}
+
 pub(super) fn unanswered() -> Error {
     Error::new(
         Area::Busy,

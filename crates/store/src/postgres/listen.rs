@@ -1,4 +1,4 @@
-//! The connection for hints: it listens, tells, glances at what others commit, and does nothing else.
+//! The connection for hints: it listens, glances at what others commit, and does nothing else.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -37,20 +37,23 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// Connects and begins to listen. What is told of `heard_of`, a place, is heard otherwise.
-    pub(super) async fn start(settings: &Settings, heard_of: Option<&str>) -> Result<Self, Error> {
+    /// Connects and begins to listen. What is told of `heard_of`, a place, is heard otherwise; what this process tells in the name of
+    /// `own`, it knew before.
+    pub(super) async fn start(
+        settings: &Settings,
+        heard_of: Option<&str>,
+        own: &Arc<OwnSession>,
+    ) -> Result<Self, Error> {
         let (client, mut connection) = connect(settings).await?;
         let heard = Arc::new(Notify::new());
-        let (to_hear, own) = (heard.clone(), Arc::new(AtomicI32::new(0)));
-        let not_heard = own.clone();
+        let (to_hear, own_session) = (heard.clone(), own.clone());
         let heard_of = heard_of.map(str::to_owned);
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             // Notices are of no interest; an error or the end of the connection ends the task, which is seen.
             while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
-                // What this process tells, it knew before.
                 if let AsyncMessage::Notification(told) = message
-                    && told.process_id() != not_heard.load(Ordering::Relaxed)
+                    && own_session.name().as_deref() != Some(told.payload())
                     && heard_of.as_deref() != Some(told.payload())
                 {
                     to_hear.notify_one();
@@ -65,7 +68,7 @@ impl Listening {
             driver,
         };
         let own_id = within_wait(listening.client.simple_query("SELECT pg_backend_pid()")).await?;
-        own.store(field(&own_id, 0).parse().unwrap_or(0), Ordering::Relaxed);
+        own.0.store(field(&own_id, 0).parse().unwrap_or(0), Ordering::Relaxed);
         listening.run(&format!("LISTEN {:?}", listening.channel)).await?;
         Ok(listening)
     }
@@ -78,11 +81,6 @@ impl Listening {
         }
     }
 
-    /// Tells everybody who listens, but those of a place that have been told.
-    pub(super) async fn tell(&self, told: Option<&str>) -> Result<(), Error> {
-        self.run(&notify(&self.channel, told)).await
-    }
-
     /// Looks whether somebody has committed anything.
     pub(super) async fn glance(&self) -> Result<Glance, Error> {
         let messages = within_wait(self.client.simple_query(&self.glance)).await?;
@@ -91,6 +89,18 @@ impl Listening {
 
     async fn run(&self, sql: &str) -> Result<(), Error> {
         within_wait(self.client.batch_execute(sql)).await
+    }
+}
+
+/// The session in which a process listens, as its server numbers it: 0 while there is none.
+#[derive(Default)]
+pub(super) struct OwnSession(AtomicI32);
+
+impl OwnSession {
+    /// In whose name the process tells.
+    pub(super) fn name(&self) -> Option<String> {
+        let number = self.0.load(Ordering::Relaxed);
+        (number != 0).then(|| format!("session {number}"))
     }
 }
 
@@ -114,7 +124,7 @@ pub(super) fn channel(settings: &Settings) -> String {
     format!("{}_hint", settings.schema())
 }
 
-/// The statement that tells everybody who listens, but those of a place that have been told.
+/// The statement that tells everybody who listens, but those who have been told: those of a place, or of a session.
 pub(super) fn notify(channel: &str, told: Option<&str>) -> String {
     match told {
         Some(place) => format!("NOTIFY {channel:?}, '{}'", place.replace('\'', "''")),

@@ -53,13 +53,16 @@ macro_rules! transact {
     ($store:expr, $session:ident => $work:expr) => {
         transact!($store, $session => $work, if |_: &_| true)
     };
-    ($store:expr, $session:ident => $work:expr, if $keep:expr) => {{
+    ($store:expr, $session:ident => $work:expr, if $keep:expr) => {
+        transact!($store, $store.connections.get(), $session => $work, if $keep)
+    };
+    ($store:expr, $connection:expr, $session:ident => $work:expr, if $keep:expr) => {{
         let store = $store;
         store.counts.calls.fetch_add(1, Ordering::Relaxed);
         let mut tries = 1;
         loop {
             let done = async {
-                let mut connection = store.connections.get().await?;
+                let mut connection = $connection.await?;
                 let tx = connection.begin().await?;
                 let mut own = Session::new(&tx, &store.lanes);
                 let $session = &mut own;
@@ -444,13 +447,18 @@ impl Store for PostgresStore {
     }
 
     fn renew(&self, now: Timestamp, monotonic_us: u64, worker: WorkerId) -> Reply<'_, Signals> {
-        Box::pin(async move { transact!(self, session => worker::renew(session, now, monotonic_us, worker)) })
+        Box::pin(async move {
+            let renewed = |_: &_| true;
+            transact!(self, self.connections.lifeline(), session => worker::renew(session, now, monotonic_us, worker), if renewed)
+        })
     }
 
     fn signals(&self, worker: WorkerId) -> Reply<'_, Signals> {
         Box::pin(async move {
-            let rows = self.look(worker::SIGNALS, &[(&Uuid::from(worker), Type::UUID)]).await?;
-            worker::read_signals(&rows)
+            let mut connection = self.connections.lifeline().await?;
+            worker::read_signals(
+                &connection.once(worker::SIGNALS, &[(&Uuid::from(worker), Type::UUID)]).await?,
+            )
         })
     }
 

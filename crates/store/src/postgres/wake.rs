@@ -2,7 +2,8 @@
 //!
 //! PostgreSQL takes a lock over all databases while a transaction that notifies commits, so that notifying within the
 //! transactions that enqueue would put them in a line. Here a commit only marks that there is something to tell; one
-//! task tells it, once for everything that has gathered. A process that only enqueues tells by a connection of its pool.
+//! task tells it, once for everything that has gathered, by a connection of the pool, and never for long: somebody's commit that
+//! hangs with that lock holds up no hint that others give, and no call of this process. What is not told is found by looking.
 //!
 //! The other processes of the same machine are told by a file ([`near`](super::near)), which takes a third of the time; what
 //! `NOTIFY` says names the machine, so that they do not look twice.
@@ -23,7 +24,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connect::Connections;
 use super::glance::Glance;
-use super::listen::Listening;
+use super::listen::{Listening, OwnSession};
 use super::near::{Near, Watch};
 
 /// The pauses between attempts to connect again: the first, and the longest.
@@ -43,6 +44,9 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 /// pauses grow while jobs keep coming: whoever works then looks anyway, and a lone job is told of at once.
 const TELL_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(32));
 
+/// How long nobody is told after it was not possible.
+const UNTOLD_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long a store that is closed waits until others are told of what it did last.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
@@ -51,6 +55,7 @@ pub(super) struct Bell {
     local: Arc<Ears>,
     news: Arc<News>,
     near: Arc<Near>,
+    own: Arc<OwnSession>,
     line: Mutex<Line>,
 }
 
@@ -98,9 +103,9 @@ struct Line {
 enum LineKind {
     /// Nobody is told: nothing has happened.
     None,
-    /// Nobody here wants to hear: a connection of the pool does.
+    /// Nobody here wants to hear.
     Telling,
-    /// With a connection of its own, or by glances alone.
+    /// Others are heard, too: with a connection of its own, or by glances alone.
     Hearing,
 }
 
@@ -173,6 +178,7 @@ impl Bell {
             local: Arc::default(),
             news: Arc::new(News::new()),
             near: Arc::new(near),
+            own: Arc::default(),
             line: Mutex::new(line),
         }
     }
@@ -183,12 +189,14 @@ impl Bell {
         if line.kind == LineKind::Hearing {
             return;
         }
-        let (local, news, near) = (self.local.clone(), self.news.clone(), self.near.clone());
-        let connections = connections.clone();
+        let (local, near, own) = (self.local.clone(), self.near.clone(), self.own.clone());
+        if line.kind == LineKind::None && tells(connections) {
+            self.start_telling(&mut line, connections);
+        }
         line.kind = LineKind::Hearing;
-        line.task.abort_all();
+        let connections = connections.clone();
         if tells(&connections) {
-            line.task.spawn(async move { keep_listening(&connections, &local, &news, &near).await });
+            line.task.spawn(async move { keep_listening(&connections, &local, &near, &own).await });
         } else {
             line.task.spawn(async move { keep_glancing(&connections, &local).await });
         }
@@ -204,9 +212,14 @@ impl Bell {
         let mut line = self.line();
         if line.kind == LineKind::None {
             line.kind = LineKind::Telling;
-            let (news, near, connections) = (self.news.clone(), self.near.clone(), connections.clone());
-            line.task.spawn(async move { keep_telling(&connections, &news, &near).await });
+            self.start_telling(&mut line, connections);
         }
+    }
+
+    fn start_telling(&self, line: &mut Line, connections: &Connections) {
+        let (news, near, own) = (self.news.clone(), self.near.clone(), self.own.clone());
+        let connections = connections.clone();
+        line.task.spawn(async move { keep_telling(&connections, &news, &near, &own).await });
     }
 
     pub(super) fn listen(&self) -> watch::Receiver<u64> {
@@ -243,30 +256,32 @@ fn tells(connections: &Connections) -> bool {
 }
 
 /// Tells others by connections of the pool. A hint that gets lost is harmless: they look by themselves now and then.
-async fn keep_telling(connections: &Connections, news: &News, near: &Near) {
+async fn keep_telling(connections: &Connections, news: &News, near: &Near, own: &OwnSession) {
     let mut pace = Pace::new();
     loop {
         let count = pace.next(news).await;
-        let told = near.touch();
-        let tell = async { connections.get().await?.tell(told).await };
-        if let Err(error) = tell.await {
-            tracing::debug!(%error, "others were not told of new jobs; polling finds them");
-        }
+        let told = near.touch().map(str::to_owned).or_else(|| own.name());
+        let tell = async { connections.get().await?.tell(told.as_deref()).await };
+        let told = tell.await;
         pace.told();
         news.is_told(count);
+        if let Err(error) = told {
+            tracing::debug!(%error, "others were not told of new jobs; they find them by looking");
+            pause_for(UNTOLD_PAUSE).await;
+        }
     }
 }
 
-async fn keep_listening(connections: &Connections, local: &Ears, news: &News, near: &Near) {
+async fn keep_listening(connections: &Connections, local: &Ears, near: &Near, own: &Arc<OwnSession>) {
     let mut pause = RECONNECT_PAUSE.0;
     let watch = near.watch();
     loop {
-        match Listening::start(connections.settings(), watch.as_ref().map(Watch::place)).await {
+        match Listening::start(connections.settings(), watch.as_ref().map(Watch::place), own).await {
             Ok(mut listening) => {
                 pause = RECONNECT_PAUSE.0;
                 // What was said while nobody listened is not repeated.
                 local.ring();
-                let error = serve(&mut listening, local, news, near, watch.as_ref()).await;
+                let error = serve(&mut listening, local, watch.as_ref()).await;
                 tracing::warn!(%error, "hints of other processes are lost for a moment; polling finds their jobs");
             }
             Err(error) => tracing::debug!(%error, "cannot listen for hints; it is tried again"),
@@ -276,24 +291,13 @@ async fn keep_listening(connections: &Connections, local: &Ears, news: &News, ne
     }
 }
 
-/// Tells, hears and glances until the connection fails.
-async fn serve(
-    listening: &mut Listening,
-    local: &Ears,
-    news: &News,
-    near: &Near,
-    watch: Option<&Watch<'_>>,
-) -> crate::Error {
+/// Hears and glances until the connection fails.
+async fn serve(listening: &mut Listening, local: &Ears, watch: Option<&Watch<'_>>) -> crate::Error {
     let mut glances = Glances::default();
-    let mut pace = Pace::new();
     let mut silent = Duration::ZERO;
     loop {
         let pause = glances.next_pause(local);
         let done = tokio::select! {
-            count = pace.next(news) => {
-                pace.told();
-                listening.tell(near.touch()).await.map(|()| news.is_told(count))
-            }
             () = touched(watch) => {
                 local.ring();
                 continue;

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 use taskwright_core::Timestamp;
 use taskwright_store::Error;
 use taskwright_store::postgres::{self, Connections, Settings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::cluster::{Cluster, PASSWORD_GROUP};
 
@@ -51,6 +52,45 @@ async fn a_server_that_is_not_there() {
     let directory = tempfile::tempdir().unwrap();
     let error = refusal(&format!("postgres:///db?host={}", directory.path().display())).await;
     assert!(error.why().contains("no server answers") && !error.is_transient(), "{error}");
+}
+
+/// A message of the server, as its protocol has them.
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+    [&[kind], length.as_slice(), body].concat()
+}
+
+/// Stopped, or on a machine that hangs, after it has let us in.
+#[tokio::test]
+async fn a_server_that_lets_us_in_and_says_nothing_more() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mute = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut asked = [0; 1_024];
+        assert!(socket.read(&mut asked).await.unwrap() > 0);
+        let is_ready = message(b'Z', b"I");
+        socket.write_all(&[message(b'R', &[0; 4]), is_ready.clone()].concat()).await.unwrap();
+        // Whether it can be written is still asked by the driver.
+        assert!(socket.read(&mut asked).await.unwrap() > 0);
+        let column =
+            [b"\0\x01transaction_read_only\0".as_slice(), &[0; 6], &[0, 0, 0, 25], &[255; 6], &[0; 2]]
+                .concat();
+        let answer = [
+            message(b'T', &column),
+            message(b'D', b"\0\x01\0\0\0\x03off"),
+            message(b'C', b"SHOW\0"),
+            is_ready,
+        ];
+        socket.write_all(&answer.concat()).await.unwrap();
+        std::future::pending::<std::convert::Infallible>().await
+    };
+    let url = format!("postgres://user@127.0.0.1:{port}/db?sslmode=disable");
+    let error = tokio::select! {
+        never = mute => match never {},
+        error = refusal(&url) => error,
+    };
+    assert!(error.why().contains("lets us in") && error.is_unreachable(), "{error}");
 }
 
 #[tokio::test]

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::generator::ItemEnd;
-use taskwright_core::{GeneratorName, NewJob, Timestamp};
+use taskwright_core::{GeneratorName, NewJob, Timestamp, UniqueScope};
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::conformance::generator;
 use taskwright_store::postgres::tokio_postgres::{Client, Config, NoTls};
 use taskwright_store::postgres::{Connections, PostgresStore, Settings};
-use taskwright_store::{GeneratorCommit, NewItem, QueueView, SettledItem, TakeGenerators};
+use taskwright_store::{GeneratorCommit, NewItem, QueueView, SettledItem, Store, TakeGenerators};
 use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, Database, Flavour};
 
 /// How long the test waits for what must come.
 const SOON: Duration = Duration::from_secs(30);
+
+/// Whether somebody tells others.
+const TELLING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                       AND state <> 'idle' AND query LIKE '%NOTIFY \"taskwright_hint\"%' AND pid <> pg_backend_pid()";
 
 /// A store, and sessions of others beside it.
 struct Scene<'a> {
@@ -153,7 +157,7 @@ async fn the_connection_that_listens_is_read_all_the_time_and_holds_back_no_vacu
     let mut scene = Scene::new(Cluster::shared().database()).await;
     let mut hints = scene.process.store().hints();
     let glances = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                   AND (query LIKE 'LISTEN%' OR query LIKE '%pg_current_snapshot()') AND pid <> pg_backend_pid()";
+                   AND (query LIKE 'LISTEN%' OR query LIKE '%pg_current_snapshot()%') AND pid <> pg_backend_pid()";
     until(|| scene.database.sql(glances) != "0").await;
 
     // Sixty megabytes, far more than the buffers of a socket hold: whoever did not read would leave the server's session
@@ -203,6 +207,29 @@ async fn a_commit_that_hangs_with_the_lock_of_notify_holds_up_no_job() {
     let notified = user.batch_execute("NOTIFY others").await;
     assert!(notified.is_err(), "whoever notifies waits");
 
+    // A process that listens hears of others all the same, though nobody hears of it.
+    let mut hints = scene.process.store().hints();
+    for round in 0..3 {
+        scene.process.enqueue(0, jobs(100 + round..=100 + round)).await;
+        until(|| scene.database.sql(TELLING) == "0").await;
+        hints.borrow_and_update();
+        user.batch_execute("SELECT taskwright.enqueue('mail')").await.unwrap();
+        let heard = tokio::time::timeout(Duration::from_secs(2), hints.changed());
+        heard.await.expect("what others commit is seen").unwrap();
+    }
+    // One that only enqueues has its only connection for that.
+    let run = tempfile::tempdir().unwrap();
+    let settings = Settings::parse(&format!("{}?pool=1", scene.database.url())).unwrap();
+    let only = PostgresStore::open(settings, run.path(), Timestamp::from_micros(0)).await.unwrap();
+    let enqueued = async {
+        for n in 200..280 {
+            only.enqueue(at(0), vec![job(n)]).await.unwrap();
+        }
+        only.close().await.unwrap();
+    };
+    // With the time limit of every other statement, each would take 5 s.
+    tokio::time::timeout(Duration::from_secs(10), enqueued).await.expect("nobody holds that up");
+
     let worker = scene.process.worker(1).await;
     let work = async {
         scene.process.enqueue(0, jobs(1..=10)).await;
@@ -212,9 +239,50 @@ async fn a_commit_that_hangs_with_the_lock_of_notify_holds_up_no_job() {
         worker.finish(1, claimed.iter().map(|job| ending(1, job, completed())).collect()).await;
         claimed.len()
     };
-    assert_eq!(tokio::time::timeout(SOON, work).await.unwrap(), 12);
+    assert_eq!(tokio::time::timeout(SOON, work).await.unwrap(), 12 + 3 * 2 + 80);
     assert_eq!(scene.database.sql(&hangs), "1", "it hangs still");
     scene.database.sql(&format!("SELECT pg_terminate_backend({pid})"));
+}
+
+/// Callers who wait for something in the database, and have all the connections of the pool for that.
+#[tokio::test]
+async fn a_worker_says_that_it_lives_while_everybody_else_waits() {
+    let mut scene = Scene::new(Cluster::shared().database()).await;
+    let user = scene.user().await;
+    let worker = scene.process.worker(1).await;
+    user.batch_execute("BEGIN; SELECT taskwright.enqueue('mail', unique_key => 'k')").await.unwrap();
+    let waiting = scene.process.enqueue(0, [NewJob { unique: unique("k", UniqueScope::Waiting), ..job(1) }]);
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let renewed = async {
+        until(|| scene.database.sql(waits) == "1").await;
+        worker.renew(1).await;
+        worker.signals().await;
+        assert_eq!(scene.database.sql(waits), "1", "it waits still");
+        user.batch_execute("COMMIT").await.unwrap();
+    };
+    let (stored, ()) = tokio::join!(waiting, renewed);
+    assert!(stored[0].existing);
+}
+
+/// Behind PgBouncer, where nothing is set for a session, a look that waits for a lock gives up as everything else does.
+#[tokio::test]
+async fn a_glance_behind_pgbouncer_waits_for_no_lock_for_long() {
+    let mut scene = Scene::new(Cluster::shared().database()).await;
+    let user = scene.user().await;
+    let (settings, run) = (format!("{}?pgbouncer=true", scene.database.url()), tempfile::tempdir().unwrap());
+    let settings = Settings::parse(&settings).unwrap();
+    let pooled = PostgresStore::open(settings, run.path(), Timestamp::from_micros(0)).await.unwrap();
+    user.batch_execute("BEGIN; LOCK TABLE taskwright.leader IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let _hints = pooled.hints();
+    let glance = "SELECT pid || ' ' || query_start FROM pg_stat_activity WHERE datname = current_database()
+                  AND wait_event_type = 'Lock' AND query LIKE '%pg_current_snapshot()%' AND pid <> pg_backend_pid()";
+    let mut seen = std::collections::BTreeSet::new();
+    // One gives up, and the next one waits.
+    until(|| {
+        seen.extend(scene.database.sql(glance).lines().map(str::to_owned));
+        seen.len() > 1
+    })
+    .await;
 }
 
 /// 3 and 4.

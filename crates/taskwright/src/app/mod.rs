@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use taskwright_core::trigger::{CustomTriggers, TriggerRule};
-use taskwright_core::{Error as Refused, NewJob, RuleName, Schedule};
+use taskwright_core::{Error as Refused, NewJob, RuleName, Schedule, ServiceName};
 use taskwright_store::SharedStore;
 use tokio::sync::OnceCell;
 
@@ -29,6 +29,8 @@ use crate::env::Env;
 use crate::generator::{Generator, GeneratorSet};
 use crate::middleware::{BeforeEnqueue, Middleware};
 use crate::registry::{Registry, TaskOptions};
+use crate::report::{Reporter, Reports};
+use crate::service::{Service, ServiceOptions, Services, Shared};
 use crate::store_url::StoreUrl;
 use crate::task::{Task, TaskError};
 use crate::worker::Builder;
@@ -82,6 +84,8 @@ pub struct App {
     kinds: BTreeSet<String>,
     /// What looks at each job before it is stored.
     before: Vec<BeforeEnqueue>,
+    services: Vec<AddService>,
+    reporters: Vec<Arc<dyn Fn(Reports) -> Reports + Send + Sync>>,
     worker: Vec<Arc<dyn Fn(Builder) -> Builder + Send + Sync>>,
     duties: Vec<Arc<dyn Fn(DutyConfig) -> DutyConfig + Send + Sync>>,
     /// The first thing that was refused.
@@ -107,6 +111,9 @@ type SetUp = Pin<Box<dyn Future<Output = Result<Registry, crate::Error>> + Send>
 /// Adds generators that need the store.
 type Generators =
     Arc<dyn Fn(GeneratorSet, &SharedStore, &Env) -> Result<GeneratorSet, Refused> + Send + Sync>;
+
+/// Adds a service, each time that somebody starts them.
+type AddService = Arc<dyn Fn(Services, &SharedStore, &Env) -> Result<Services, crate::Error> + Send + Sync>;
 
 /// What an [`App`] takes for a store: a URL, or one that is open.
 pub trait IntoStore {
@@ -149,6 +156,8 @@ impl Default for App {
             bulks: BulkSet::built_in(),
             kinds: BTreeSet::new(),
             before: Vec::new(),
+            services: Vec::new(),
+            reporters: Vec::new(),
             worker: Vec::new(),
             duties: Vec::new(),
             refused: None,
@@ -323,6 +332,84 @@ impl App {
         add: impl Fn(GeneratorSet, &SharedStore, &Env) -> Result<GeneratorSet, Refused> + Send + Sync + 'static,
     ) -> Self {
         self.generators.push(Arc::new(add));
+        self
+    }
+
+    /// Adds a [service](crate::service): a loop that lives as long as the process does. It is started with
+    /// [`run_until`](Self::run_until), or by `up` with `taskwright_server::main`, before any job is run, and stopped when no job runs any
+    /// more; `taskwright services list` shows it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use taskwright::App;
+    /// use taskwright::service::{ServiceContext, ServiceError};
+    ///
+    /// async fn inbox(ctx: ServiceContext) -> Result<(), ServiceError> {
+    ///     while ctx.sleep(Duration::from_secs(60)).await {
+    ///         // look for mails
+    ///     }
+    ///     Ok(())
+    /// }
+    /// let app = App::new().service("inbox", inbox);
+    /// ```
+    #[must_use]
+    pub fn service(self, name: &str, service: impl Service) -> Self {
+        self.service_with(name, ServiceOptions::new(), service)
+    }
+
+    /// The same with options: when it is started again, how long it may take to stop.
+    #[must_use]
+    pub fn service_with(self, name: &str, options: ServiceOptions, service: impl Service) -> Self {
+        let (named, service) = (name.to_owned(), Shared::new(service));
+        self.bring_services(name, move |services, _, _| services.add_with(&named, options, service.clone()))
+    }
+
+    /// The same for a service that needs the store: a sampler.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use taskwright::App;
+    /// use taskwright::service::{MetricsSampler, ServiceOptions};
+    ///
+    /// let app = App::new().service_on_store("sampler", ServiceOptions::new(), |store, _env| {
+    ///     MetricsSampler::new(store, Duration::from_secs(15)).on_sample(|sample| println!("{} workers", sample.workers))
+    /// });
+    /// ```
+    #[must_use]
+    pub fn service_on_store<S: Service>(
+        self,
+        name: &str,
+        options: ServiceOptions,
+        make: impl Fn(&SharedStore, &Env) -> S + Send + Sync + 'static,
+    ) -> Self {
+        let named = name.to_owned();
+        self.bring_services(name, move |services, store, env| {
+            services.add_with(&named, options, make(store, env))
+        })
+    }
+
+    fn bring_services(
+        mut self,
+        name: &str,
+        add: impl Fn(Services, &SharedStore, &Env) -> Result<Services, crate::Error> + Send + Sync + 'static,
+    ) -> Self {
+        if let Err(error) = ServiceName::new(name) {
+            return self.refuse(error);
+        }
+        self.services.push(Arc::new(add));
+        self
+    }
+
+    /// Tells somebody of each failure, of an attempt or of a service, when it happens, and apart from that of a job that has failed for
+    /// good. The log is told anyway. See [`report`](crate::report).
+    #[must_use]
+    pub fn report_to(mut self, reporter: impl Reporter) -> Self {
+        let reporter = Arc::new(reporter);
+        self.reporters.push(Arc::new(move |reports| reports.to_shared(Arc::clone(&reporter))));
         self
     }
 

@@ -20,6 +20,8 @@ use crate::env::Env;
 use crate::error::Error;
 use crate::generator::GeneratorSet;
 use crate::registry::Registry;
+use crate::report::{LogReporter, Reports};
+use crate::service::Services;
 use crate::store_url::{self, StoreUrl};
 use crate::worker::{Builder, Summary, Worker};
 
@@ -64,19 +66,23 @@ impl App {
     pub async fn run_until<S: Future>(&self, shutdown: S) -> Result<Summary, Error> {
         let (store, worker) = self.ready().await?;
         let config = self.duty_config(&store)?;
+        let services = self.ready_services(&store)?;
+        services.start().await;
         let duties = Duties::start_with(&store, &self.env, &config, orphan_killer(&store));
         let ended = worker
             .run(async {
                 shutdown.await;
             })
             .await;
+        services.stop().await;
         if self.env.timeout(RESIGN_TIME, duties.stop()).await.is_none() {
             tracing::debug!("another node does the duties when the lease of this one has run out");
         }
         ended
     }
 
-    /// Does what is due, runs what can run now, and ends: once from a shell, or in a test. What waits for its time is not waited for.
+    /// Does what is due, runs what can run now, and ends: once from a shell, or in a test. What waits for its time is not waited for, and
+    /// services are not started.
     ///
     /// # Errors
     ///
@@ -109,7 +115,7 @@ impl App {
         let client = Client::new(Arc::clone(&store), self.env.clone());
         client.schedules().put_all(&self.schedules).await?;
         warn_of_unknown_kinds(&*store, &registry).await?;
-        let worker = Worker::builder(Arc::clone(&store), registry, self.env.clone());
+        let worker = Worker::builder(Arc::clone(&store), registry, self.env.clone()).reports(self.reports());
         Ok((store, self.worker.iter().fold(worker, |worker, change| change(worker))))
     }
 
@@ -242,6 +248,34 @@ impl App {
     /// The types of bulk: those of the program, and those that are always there.
     pub fn bulks(&self) -> &BulkSet {
         &self.bulks
+    }
+
+    /// Those who are told of failures.
+    pub fn reports(&self) -> Reports {
+        self.reporters.iter().fold(Reports::new(&self.env), |reports, add| add(reports))
+    }
+
+    /// Adds the program's services to others.
+    ///
+    /// # Errors
+    ///
+    /// When two have one name.
+    pub fn add_services(
+        &self,
+        services: Services,
+        store: &SharedStore,
+        env: &Env,
+    ) -> Result<Services, Error> {
+        self.services.iter().try_fold(services, |services, add| add(services, store, env))
+    }
+
+    /// The services, shown in the store; with none, nothing is.
+    fn ready_services(&self, store: &SharedStore) -> Result<Services, Error> {
+        let services = Services::new(&self.env, self.reports().to(LogReporter));
+        if self.services.is_empty() {
+            return Ok(services);
+        }
+        self.add_services(services.shown_in(store), store, &self.env)
     }
 
     /// Adds the program's generators to others.

@@ -38,7 +38,7 @@ struct Counts {
 }
 
 impl Desk {
-    pub(super) fn open(env: &Env, reporter: Box<dyn AnyReporter>) -> Arc<Self> {
+    pub(super) fn open(env: &Env, reporter: Arc<dyn AnyReporter>) -> Arc<Self> {
         watch_places();
         let desk = Arc::new(Self {
             waiting: Mutex::default(),
@@ -99,7 +99,7 @@ async fn serve(
     desk: Weak<Desk>,
     mut counts: watch::Receiver<Counts>,
     env: Env,
-    reporter: Box<dyn AnyReporter>,
+    reporter: Arc<dyn AnyReporter>,
 ) {
     loop {
         if counts.wait_for(|counts| counts.come > counts.gone).await.is_err() {

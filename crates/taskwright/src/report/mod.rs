@@ -242,9 +242,15 @@ impl Reports {
     ///
     /// Outside a tokio runtime, and when the system has no thread left.
     #[must_use]
-    pub fn to(mut self, reporter: impl Reporter) -> Self {
+    pub fn to(self, reporter: impl Reporter) -> Self {
+        self.to_shared(Arc::new(reporter))
+    }
+
+    /// The same with one that others are told by, too.
+    #[must_use]
+    pub(crate) fn to_shared(mut self, reporter: Arc<impl Reporter>) -> Self {
         let inner = Arc::make_mut(&mut self.0);
-        inner.desks.push(Desk::open(&inner.env, Box::new(reporter)));
+        inner.desks.push(Desk::open(&inner.env, reporter));
         self
     }
 

@@ -70,6 +70,7 @@ mod teller;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use taskwright_core::service::{Restart, ServiceState};
@@ -111,6 +112,35 @@ where
 {
     fn run(&self, ctx: ServiceContext) -> impl Future<Output = Result<(), ServiceError>> + Send {
         self(ctx)
+    }
+}
+
+/// A service that several containers can have, one after the other.
+pub(crate) struct Shared<S>(Arc<S>);
+
+impl<S> Shared<S> {
+    pub(crate) fn new(service: S) -> Self {
+        Self(Arc::new(service))
+    }
+}
+
+impl<S> Clone for Shared<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Service> Service for Shared<S> {
+    fn start(&self) -> impl Future<Output = Result<Start, ServiceError>> + Send {
+        self.0.start()
+    }
+
+    fn run(&self, ctx: ServiceContext) -> impl Future<Output = Result<(), ServiceError>> + Send {
+        self.0.run(ctx)
+    }
+
+    fn stop(&self) -> impl Future<Output = Result<(), ServiceError>> + Send {
+        self.0.stop()
     }
 }
 

@@ -8,7 +8,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use taskwright_core::Timestamp;
+use taskwright_store::SharedStore;
 
+use super::faulty::FaultyStore;
 use crate::attempt::lock;
 use crate::env::{Clock, Env, Randomness, Sleep, micros};
 
@@ -33,6 +35,17 @@ struct State {
     settling: Option<Waker>,
     settled: bool,
     steps: u64,
+    /// Who works elsewhere, and is waited for.
+    held: u32,
+}
+
+/// Time stands still as long as it is there.
+pub(super) struct Held(VirtualClock);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        lock(&self.0.0).held -= 1;
+    }
 }
 
 impl VirtualClock {
@@ -69,9 +82,19 @@ impl VirtualClock {
         lock(&self.0).set_by_us -= i64::try_from(micros(by)).unwrap_or(i64::MAX);
     }
 
+    /// Stops time until what this gives is dropped: somebody works on another thread.
+    pub(super) fn hold(&self) -> Held {
+        lock(&self.0).held += 1;
+        Held(self.clone())
+    }
+
     /// What happens when nobody has anything left to do.
     fn idle(&self) {
         let mut state = lock(&self.0);
+        if state.held > 0 {
+            // Whoever works elsewhere wakes somebody here.
+            return;
+        }
         let due_now = state.sleepers.keys().next().is_some_and(|(due_us, _)| *due_us <= state.elapsed_us);
         if !due_now && let Some(waker) = state.settling.take() {
             state.settled = true;
@@ -158,6 +181,12 @@ impl Sim {
     /// The clock of the simulation.
     pub fn clock(&self) -> &VirtualClock {
         &self.clock
+    }
+
+    /// A store whose calls can be made to [fail](FaultyStore::fail). Time stands still while one of them is under way, so that a store which
+    /// works on threads of its own, as [`SqliteStore`](crate::store::sqlite::SqliteStore) does, can be simulated with.
+    pub fn hold(&self, store: SharedStore) -> Arc<FaultyStore> {
+        FaultyStore::held(store, self.clock.clone())
     }
 
     /// Lets this much time pass: everybody who sleeps until then wakes in order, and does what there is to do.

@@ -30,6 +30,8 @@ use taskwright_store::{
 };
 use tokio::sync::watch;
 
+use super::clock::VirtualClock;
+use super::kill::KillSwitch;
 use crate::attempt::lock;
 
 /// A call of a store that can be made to fail.
@@ -90,6 +92,8 @@ pub enum When {
 pub struct FaultyStore {
     store: SharedStore,
     faults: Arc<Faults>,
+    /// Time that stands still while a call is under way.
+    clock: Option<VirtualClock>,
 }
 
 /// What all handles of one store have in common.
@@ -105,19 +109,44 @@ type Refusal = Box<dyn Fn(&Finish) -> bool + Send + Sync>;
 
 #[derive(Default)]
 struct Plan {
-    faults: Vec<(Call, RangeInclusive<u64>, When)>,
+    faults: Vec<Fault>,
     counts: HashMap<Call, u64>,
+}
+
+/// What happens to some calls.
+struct Fault {
+    call: Call,
+    numbers: RangeInclusive<u64>,
+    when: When,
+    /// Who dies there; the caller gets an error if nobody does.
+    kills: Option<KillSwitch>,
 }
 
 impl FaultyStore {
     /// Wraps a store; every call goes through until told otherwise.
     pub fn new(store: SharedStore) -> Arc<Self> {
-        Arc::new(Self { store, faults: Arc::default() })
+        Arc::new(Self { store, faults: Arc::default(), clock: None })
+    }
+
+    /// The same on a clock that stands still while a call is under way.
+    pub(super) fn held(store: SharedStore, clock: VirtualClock) -> Arc<Self> {
+        Arc::new(Self { store, faults: Arc::default(), clock: Some(clock) })
+    }
+
+    /// Another handle with the same faults.
+    pub(super) fn over(&self, store: SharedStore) -> Arc<Self> {
+        Arc::new(Self { store, faults: Arc::clone(&self.faults), clock: self.clock.clone() })
     }
 
     /// Lets these calls fail; calls of each kind are counted from 1.
     pub fn fail(&self, call: Call, numbers: RangeInclusive<u64>, when: When) {
-        lock(&self.faults.plan).faults.push((call, numbers, when));
+        lock(&self.faults.plan).faults.push(Fault { call, numbers, when, kills: None });
+    }
+
+    /// Kills the workers of a switch at this call, before or after it took place; nobody hears of an answer.
+    pub fn kill(&self, call: Call, number: u64, when: When, kills: &KillSwitch) {
+        let fault = Fault { call, numbers: number..=number, when, kills: Some(kills.clone()) };
+        lock(&self.faults.plan).faults.push(fault);
     }
 
     /// Lets everything go through from now on.
@@ -140,13 +169,13 @@ impl FaultyStore {
         lock(&self.faults.plan).counts.get(&call).copied().unwrap_or(0)
     }
 
-    fn next(&self, call: Call) -> Option<When> {
+    fn next(&self, call: Call) -> Option<(When, Option<KillSwitch>)> {
         let mut plan = lock(&self.faults.plan);
         let count = plan.counts.entry(call).or_default();
         *count += 1;
         let number = *count;
-        let hit = |fault: &&(Call, RangeInclusive<u64>, When)| fault.0 == call && fault.1.contains(&number);
-        plan.faults.iter().find(hit).map(|(_, _, when)| *when)
+        let hit = |fault: &&Fault| fault.call == call && fault.numbers.contains(&number);
+        plan.faults.iter().find(hit).map(|fault| (fault.when, fault.kills.clone()))
     }
 
     /// The call is made only when its turn has come: a store may act before its reply is awaited.
@@ -156,12 +185,23 @@ impl FaultyStore {
         make: impl FnOnce() -> Reply<'a, T> + Send + 'a,
     ) -> Reply<'a, T> {
         Box::pin(async move {
-            let fault = || Error::unavailable("the store", format!("a test broke {call:?}"));
-            match self.next(call) {
-                Some(When::Before) => Err(fault()),
-                Some(When::After) => make().await.and(Err(fault())),
-                None => make().await,
+            let Some((when, kills)) = self.next(call) else { return self.hold(make()).await };
+            if when == When::After {
+                self.hold(make()).await?;
             }
+            match kills {
+                Some(kills) => match kills.here().await {},
+                None => Err(Error::unavailable("the store", format!("a test broke {call:?}"))),
+            }
+        })
+    }
+
+    /// A call that nothing happens to.
+    fn hold<'a, T: Send + 'a>(&'a self, reply: Reply<'a, T>) -> Reply<'a, T> {
+        let Some(clock) = &self.clock else { return reply };
+        Box::pin(async move {
+            let _held = clock.hold();
+            reply.await
         })
     }
 }
@@ -181,7 +221,7 @@ impl ScheduleStore for FaultyStore {
     }
 
     fn schedule(&self, namespace: Namespace, name: ScheduleName) -> Reply<'_, Option<StoredSchedule>> {
-        self.store.schedule(namespace, name)
+        self.hold(self.store.schedule(namespace, name))
     }
 
     fn schedules(
@@ -190,11 +230,11 @@ impl ScheduleStore for FaultyStore {
         after: Option<ScheduleKey>,
         limit: usize,
     ) -> Reply<'_, Vec<StoredSchedule>> {
-        self.store.schedules(namespace, after, limit)
+        self.hold(self.store.schedules(namespace, after, limit))
     }
 
     fn remove_schedule(&self, schedule: ScheduleKey) -> Reply<'_, bool> {
-        self.store.remove_schedule(schedule)
+        self.hold(self.store.remove_schedule(schedule))
     }
 
     fn firings(
@@ -203,15 +243,15 @@ impl ScheduleStore for FaultyStore {
         before: Option<u64>,
         limit: usize,
     ) -> Reply<'_, Vec<FiringView>> {
-        self.store.firings(schedule, before, limit)
+        self.hold(self.store.firings(schedule, before, limit))
     }
 
     fn origins(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<JobOrigin>>> {
-        self.store.origins(jobs)
+        self.hold(self.store.origins(jobs))
     }
 
     fn states(&self, jobs: Vec<JobId>) -> Reply<'_, Vec<Option<State>>> {
-        self.store.states(jobs)
+        self.hold(self.store.states(jobs))
     }
 }
 
@@ -225,7 +265,7 @@ impl EventStore for FaultyStore {
     }
 
     fn listeners(&self) -> Reply<'_, Vec<StoredSchedule>> {
-        self.store.listeners()
+        self.hold(self.store.listeners())
     }
 
     fn deliver(&self, now: Timestamp, events: Vec<EventKey>, writes: Vec<ScheduleWrite>) -> Reply<'_, bool> {
@@ -239,17 +279,17 @@ impl EventStore for FaultyStore {
         before: Option<EventKey>,
         limit: usize,
     ) -> Reply<'_, Vec<StoredEvent>> {
-        self.store.events(namespace, topic, before, limit)
+        self.hold(self.store.events(namespace, topic, before, limit))
     }
 }
 
 impl SourceStore for FaultyStore {
     fn open_source(&self, now: Timestamp, place: SourcePlace) -> Reply<'_, SourceKey> {
-        self.store.open_source(now, place)
+        self.hold(self.store.open_source(now, place))
     }
 
     fn seen_of(&self, source: SourceKey, paths: Vec<String>) -> Reply<'_, Vec<Option<Fingerprint>>> {
-        self.store.seen_of(source, paths)
+        self.hold(self.store.seen_of(source, paths))
     }
 
     fn seen(
@@ -258,7 +298,7 @@ impl SourceStore for FaultyStore {
         after: Option<String>,
         limit: usize,
     ) -> Reply<'_, Vec<(String, Fingerprint)>> {
-        self.store.seen(source, after, limit)
+        self.hold(self.store.seen(source, after, limit))
     }
 
     fn see(&self, now: Timestamp, source: SourceKey, sightings: Vec<Sighting>) -> Reply<'_, Vec<bool>> {
@@ -266,11 +306,11 @@ impl SourceStore for FaultyStore {
     }
 
     fn note_source(&self, now: Timestamp, source: SourceKey, note: SourceNote) -> Reply<'_, bool> {
-        self.store.note_source(now, source, note)
+        self.hold(self.store.note_source(now, source, note))
     }
 
     fn sources(&self, namespace: Option<Namespace>) -> Reply<'_, Vec<SourceView>> {
-        self.store.sources(namespace)
+        self.hold(self.store.sources(namespace))
     }
 }
 
@@ -288,19 +328,19 @@ impl GeneratorStore for FaultyStore {
     }
 
     fn write_generator(&self, now: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
-        self.store.write_generator(now, write)
+        self.hold(self.store.write_generator(now, write))
     }
 
     fn notify_generator(&self, now: Timestamp, namespace: Namespace, name: GeneratorName) -> Reply<'_, bool> {
-        self.store.notify_generator(now, namespace, name)
+        self.hold(self.store.notify_generator(now, namespace, name))
     }
 
     fn renew_generator(&self, generator: GeneratorKey, fence: u64, until: Timestamp) -> Reply<'_, bool> {
-        self.store.renew_generator(generator, fence, until)
+        self.hold(self.store.renew_generator(generator, fence, until))
     }
 
     fn listening_generators(&self) -> Reply<'_, Vec<ListeningGenerator>> {
-        self.store.listening_generators()
+        self.hold(self.store.listening_generators())
     }
 
     fn items_ended(&self, now: Timestamp, ended: Vec<ItemsEnded>) -> Reply<'_, Vec<u32>> {
@@ -312,7 +352,7 @@ impl GeneratorStore for FaultyStore {
     }
 
     fn files_of(&self, generator: GeneratorKey, paths: Vec<String>) -> Reply<'_, Vec<Option<KnownFile>>> {
-        self.store.files_of(generator, paths)
+        self.hold(self.store.files_of(generator, paths))
     }
 
     fn files(
@@ -321,15 +361,15 @@ impl GeneratorStore for FaultyStore {
         after: Option<String>,
         limit: usize,
     ) -> Reply<'_, Vec<(String, KnownFile)>> {
-        self.store.files(generator, after, limit)
+        self.hold(self.store.files(generator, after, limit))
     }
 
     fn rows_after(&self, rows: RowsAfter) -> Reply<'_, TableRows> {
-        self.store.rows_after(rows)
+        self.hold(self.store.rows_after(rows))
     }
 
     fn generator(&self, namespace: Namespace, name: GeneratorName) -> Reply<'_, Option<StoredGenerator>> {
-        self.store.generator(namespace, name)
+        self.hold(self.store.generator(namespace, name))
     }
 
     fn generators(
@@ -338,29 +378,29 @@ impl GeneratorStore for FaultyStore {
         after: Option<GeneratorKey>,
         limit: usize,
     ) -> Reply<'_, Vec<StoredGenerator>> {
-        self.store.generators(namespace, after, limit)
+        self.hold(self.store.generators(namespace, after, limit))
     }
 
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
-        self.store.remove_generator(generator)
+        self.hold(self.store.remove_generator(generator))
     }
 }
 
 impl WebhookStore for FaultyStore {
     fn add_webhook(&self, now: Timestamp, webhook: NewWebhook) -> Reply<'_, bool> {
-        self.store.add_webhook(now, webhook)
+        self.hold(self.store.add_webhook(now, webhook))
     }
 
     fn write_webhook(&self, now: Timestamp, write: WebhookWrite) -> Reply<'_, bool> {
-        self.store.write_webhook(now, write)
+        self.hold(self.store.write_webhook(now, write))
     }
 
     fn remove_webhook(&self, now: Timestamp, generator: GeneratorKey) -> Reply<'_, bool> {
-        self.store.remove_webhook(now, generator)
+        self.hold(self.store.remove_webhook(now, generator))
     }
 
     fn webhook(&self, namespace: Namespace, generator: GeneratorName) -> Reply<'_, Option<StoredWebhook>> {
-        self.store.webhook(namespace, generator)
+        self.hold(self.store.webhook(namespace, generator))
     }
 
     fn webhooks(
@@ -369,11 +409,11 @@ impl WebhookStore for FaultyStore {
         after: Option<GeneratorKey>,
         limit: usize,
     ) -> Reply<'_, Vec<StoredWebhook>> {
-        self.store.webhooks(namespace, after, limit)
+        self.hold(self.store.webhooks(namespace, after, limit))
     }
 
     fn listening_webhooks(&self) -> Reply<'_, Vec<Listening>> {
-        self.store.listening_webhooks()
+        self.hold(self.store.listening_webhooks())
     }
 
     fn wake_webhooks(&self, now: Timestamp, generators: Vec<GeneratorKey>) -> Reply<'_, ()> {
@@ -389,19 +429,19 @@ impl WebhookStore for FaultyStore {
     }
 
     fn retries(&self, set: RetrySet, limit: usize) -> Reply<'_, Vec<StoredRetry>> {
-        self.store.retries(set, limit)
+        self.hold(self.store.retries(set, limit))
     }
 
     fn retry_count(&self, set: RetrySet, limit: usize) -> Reply<'_, usize> {
-        self.store.retry_count(set, limit)
+        self.hold(self.store.retry_count(set, limit))
     }
 
     fn waiting_keys(&self, set: RetrySet, keys: Vec<String>) -> Reply<'_, Vec<String>> {
-        self.store.waiting_keys(set, keys)
+        self.hold(self.store.waiting_keys(set, keys))
     }
 
     fn redeliver(&self, now: Timestamp, set: RetrySet, events: Vec<EventId>) -> Reply<'_, Vec<bool>> {
-        self.store.redeliver(now, set, events)
+        self.hold(self.store.redeliver(now, set, events))
     }
 
     fn deliveries(
@@ -410,17 +450,17 @@ impl WebhookStore for FaultyStore {
         before: Option<u64>,
         limit: usize,
     ) -> Reply<'_, Vec<DeliveryView>> {
-        self.store.deliveries(generator, before, limit)
+        self.hold(self.store.deliveries(generator, before, limit))
     }
 }
 
 impl BulkStore for FaultyStore {
     fn create_bulk(&self, now: Timestamp, bulk: NewBulk) -> Reply<'_, Enqueued> {
-        self.store.create_bulk(now, bulk)
+        self.hold(self.store.create_bulk(now, bulk))
     }
 
     fn bulk(&self, parent: JobId) -> Reply<'_, Option<StoredBulk>> {
-        self.store.bulk(parent)
+        self.hold(self.store.bulk(parent))
     }
 
     fn bulks(
@@ -429,17 +469,17 @@ impl BulkStore for FaultyStore {
         after: Option<JobKey>,
         limit: usize,
     ) -> Reply<'_, Vec<StoredBulk>> {
-        self.store.bulks(namespace, after, limit)
+        self.hold(self.store.bulks(namespace, after, limit))
     }
 }
 
 impl HistoryStore for FaultyStore {
     fn executions(&self, filter: ExecutionFilter, page: ExecutionPage) -> Reply<'_, Executions> {
-        self.store.executions(filter, page)
+        self.hold(self.store.executions(filter, page))
     }
 
     fn statistics(&self, filter: ExecutionFilter, sample_max: usize) -> Reply<'_, Statistics> {
-        self.store.statistics(filter, sample_max)
+        self.hold(self.store.statistics(filter, sample_max))
     }
 }
 
@@ -454,7 +494,7 @@ impl RollUpStore for FaultyStore {
         after: Option<RollUpPlace>,
         limit: usize,
     ) -> Reply<'_, RollUpPage> {
-        self.store.roll_ups(filter, after, limit)
+        self.hold(self.store.roll_ups(filter, after, limit))
     }
 }
 
@@ -466,31 +506,31 @@ impl CollectStore for FaultyStore {
 
 impl IdentityStore for FaultyStore {
     fn has_principals(&self) -> Reply<'_, bool> {
-        self.store.has_principals()
+        self.hold(self.store.has_principals())
     }
 
     fn bootstrap(&self, now: Timestamp, token: NewToken) -> Reply<'_, bool> {
-        self.store.bootstrap(now, token)
+        self.hold(self.store.bootstrap(now, token))
     }
 
     fn add_token(&self, now: Timestamp, token: NewToken) -> Reply<'_, bool> {
-        self.store.add_token(now, token)
+        self.hold(self.store.add_token(now, token))
     }
 
     fn token(&self, hash: SecretHash) -> Reply<'_, Option<StoredToken>> {
-        self.store.token(hash)
+        self.hold(self.store.token(hash))
     }
 
     fn token_named(&self, namespace: Option<Namespace>, name: TokenName) -> Reply<'_, Option<StoredToken>> {
-        self.store.token_named(namespace, name)
+        self.hold(self.store.token_named(namespace, name))
     }
 
     fn tokens(&self, before: Option<TokenId>, limit: usize) -> Reply<'_, Vec<StoredToken>> {
-        self.store.tokens(before, limit)
+        self.hold(self.store.tokens(before, limit))
     }
 
     fn revoke_token(&self, now: Timestamp, token: TokenId) -> Reply<'_, Kept> {
-        self.store.revoke_token(now, token)
+        self.hold(self.store.revoke_token(now, token))
     }
 
     fn touch_token(&self, now: Timestamp, token: TokenId) -> Reply<'_, ()> {
@@ -498,7 +538,7 @@ impl IdentityStore for FaultyStore {
     }
 
     fn add_user(&self, now: Timestamp, user: NewUser) -> Reply<'_, bool> {
-        self.store.add_user(now, user)
+        self.hold(self.store.add_user(now, user))
     }
 
     fn user(&self, name: UserName) -> Reply<'_, Option<StoredUser>> {
@@ -506,23 +546,23 @@ impl IdentityStore for FaultyStore {
     }
 
     fn users(&self, after: Option<UserName>, limit: usize) -> Reply<'_, Vec<StoredUser>> {
-        self.store.users(after, limit)
+        self.hold(self.store.users(after, limit))
     }
 
     fn write_user(&self, now: Timestamp, name: UserName, write: UserWrite) -> Reply<'_, Kept> {
-        self.store.write_user(now, name, write)
+        self.hold(self.store.write_user(now, name, write))
     }
 
     fn remove_user(&self, now: Timestamp, name: UserName) -> Reply<'_, Kept> {
-        self.store.remove_user(now, name)
+        self.hold(self.store.remove_user(now, name))
     }
 
     fn open_session(&self, now: Timestamp, session: NewSession) -> Reply<'_, bool> {
-        self.store.open_session(now, session)
+        self.hold(self.store.open_session(now, session))
     }
 
     fn session(&self, hash: SecretHash) -> Reply<'_, Option<StoredSession>> {
-        self.store.session(hash)
+        self.hold(self.store.session(hash))
     }
 
     fn touch_session(&self, now: Timestamp, hash: SecretHash) -> Reply<'_, ()> {
@@ -530,15 +570,15 @@ impl IdentityStore for FaultyStore {
     }
 
     fn sessions(&self, user: UserName) -> Reply<'_, Vec<SessionView>> {
-        self.store.sessions(user)
+        self.hold(self.store.sessions(user))
     }
 
     fn end_session(&self, hash: SecretHash) -> Reply<'_, bool> {
-        self.store.end_session(hash)
+        self.hold(self.store.end_session(hash))
     }
 
     fn cancel_policy(&self, namespace: Namespace) -> Reply<'_, CancelPolicy> {
-        self.store.cancel_policy(namespace)
+        self.hold(self.store.cancel_policy(namespace))
     }
 
     fn set_cancel_policy(
@@ -547,13 +587,13 @@ impl IdentityStore for FaultyStore {
         namespace: Namespace,
         policy: CancelPolicy,
     ) -> Reply<'_, bool> {
-        self.store.set_cancel_policy(now, namespace, policy)
+        self.hold(self.store.set_cancel_policy(now, namespace, policy))
     }
 }
 
 impl AuditStore for FaultyStore {
     fn note_audit(&self, entry: Entry) -> Reply<'_, ()> {
-        self.store.note_audit(entry)
+        self.hold(self.store.note_audit(entry))
     }
 
     fn seal_audit(&self, limit: usize) -> Reply<'_, usize> {
@@ -561,29 +601,29 @@ impl AuditStore for FaultyStore {
     }
 
     fn audit_ends(&self) -> Reply<'_, AuditEnds> {
-        self.store.audit_ends()
+        self.hold(self.store.audit_ends())
     }
 
     fn audit_links(&self, after: u64, limit: usize) -> Reply<'_, Vec<Link>> {
-        self.store.audit_links(after, limit)
+        self.hold(self.store.audit_links(after, limit))
     }
 
     fn audit_page(&self, filter: AuditFilter, before: Option<u64>, limit: usize) -> Reply<'_, AuditPage> {
-        self.store.audit_page(filter, before, limit)
+        self.hold(self.store.audit_page(filter, before, limit))
     }
 }
 
 impl AttachmentStore for FaultyStore {
     fn attach(&self, now: Timestamp, job: JobId, attachment: Attachment) -> Reply<'_, Attached> {
-        self.store.attach(now, job, attachment)
+        self.hold(self.store.attach(now, job, attachment))
     }
 
     fn attachments(&self, job: JobId) -> Reply<'_, Vec<AttachmentView>> {
-        self.store.attachments(job)
+        self.hold(self.store.attachments(job))
     }
 
     fn attachment_piece(&self, job: JobId, name: AttachmentName, number: u32) -> Reply<'_, Option<Vec<u8>>> {
-        self.store.attachment_piece(job, name, number)
+        self.hold(self.store.attachment_piece(job, name, number))
     }
 }
 
@@ -593,7 +633,7 @@ impl StepStore for FaultyStore {
     }
 
     fn steps(&self, job: JobId) -> Reply<'_, Vec<StepView>> {
-        self.store.steps(job)
+        self.hold(self.store.steps(job))
     }
 }
 
@@ -612,37 +652,37 @@ impl ServiceStore for FaultyStore {
     }
 
     fn services(&self, now: Timestamp) -> Reply<'_, Vec<ServiceView>> {
-        self.store.services(now)
+        self.hold(self.store.services(now))
     }
 }
 
 impl MoveStore for FaultyStore {
     fn listen(&self, lease: Duration) -> Reply<'_, MovePlace> {
-        self.store.listen(lease)
+        self.hold(self.store.listen(lease))
     }
 
     fn moves(&self, after: MovePlace, limit: usize) -> Reply<'_, Moves> {
-        self.store.moves(after, limit)
+        self.hold(self.store.moves(after, limit))
     }
 }
 
 impl SubmitterStore for FaultyStore {
     fn comment(&self, now: Timestamp, job: JobId, actor: Actor, text: String) -> Reply<'_, bool> {
-        self.store.comment(now, job, actor, text)
+        self.hold(self.store.comment(now, job, actor, text))
     }
 
     fn consume(&self, now: Timestamp, jobs: Vec<JobId>, owner: Owner) -> Reply<'_, Vec<bool>> {
-        self.store.consume(now, jobs, owner)
+        self.hold(self.store.consume(now, jobs, owner))
     }
 
     fn enqueue_once(&self, now: Timestamp, request: RequestKey, jobs: Vec<NewJob>) -> Reply<'_, Requested> {
-        self.store.enqueue_once(now, request, jobs)
+        self.hold(self.store.enqueue_once(now, request, jobs))
     }
 }
 
 impl Store for FaultyStore {
     fn on_behalf_of(&self, behalf: Behalf) -> SharedStore {
-        Arc::new(Self { store: self.store.on_behalf_of(behalf), faults: Arc::clone(&self.faults) })
+        self.over(self.store.on_behalf_of(behalf))
     }
 
     fn enqueue(&self, now: Timestamp, jobs: Vec<NewJob>) -> Reply<'_, Vec<Enqueued>> {
@@ -707,11 +747,11 @@ impl Store for FaultyStore {
     }
 
     fn remark(&self, worker: WorkerId, remark: String) -> Reply<'_, ()> {
-        self.store.remark(worker, remark)
+        self.hold(self.store.remark(worker, remark))
     }
 
     fn order(&self, workers: Vec<WorkerId>, order: Order) -> Reply<'_, Vec<bool>> {
-        self.store.order(workers, order)
+        self.hold(self.store.order(workers, order))
     }
 
     fn change(
@@ -744,7 +784,7 @@ impl Store for FaultyStore {
         paused: bool,
         actor: Actor,
     ) -> Reply<'_, bool> {
-        self.store.pause(now, namespace, queue, paused, actor)
+        self.hold(self.store.pause(now, namespace, queue, paused, actor))
     }
 
     fn purge(
@@ -755,7 +795,7 @@ impl Store for FaultyStore {
         actor: Actor,
         limit: usize,
     ) -> Reply<'_, usize> {
-        self.store.purge(now, namespace, queue, actor, limit)
+        self.hold(self.store.purge(now, namespace, queue, actor, limit))
     }
 
     fn lead(&self, monotonic_us: u64, node: WorkerId, lease: Duration) -> Reply<'_, Option<Fence>> {
@@ -763,15 +803,15 @@ impl Store for FaultyStore {
     }
 
     fn last_chances(&self, attempts: Vec<(JobKey, u32)>) -> Reply<'_, Vec<JobKey>> {
-        self.store.last_chances(attempts)
+        self.hold(self.store.last_chances(attempts))
     }
 
     fn set_apart(&self, worker: WorkerId, jobs: Vec<(JobKey, u32)>) -> Reply<'_, ()> {
-        self.store.set_apart(worker, jobs)
+        self.hold(self.store.set_apart(worker, jobs))
     }
 
     fn resign(&self, node: WorkerId) -> Reply<'_, ()> {
-        self.store.resign(node)
+        self.hold(self.store.resign(node))
     }
 
     fn promote(&self, now: Timestamp, limit: usize) -> Reply<'_, Promoted> {
@@ -783,7 +823,7 @@ impl Store for FaultyStore {
     }
 
     fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>> {
-        self.store.job(id)
+        self.hold(self.store.job(id))
     }
 
     fn list(&self, filter: Filter, page: Page) -> Reply<'_, Paged> {
@@ -791,15 +831,15 @@ impl Store for FaultyStore {
     }
 
     fn logs(&self, id: JobId, from: u64, limit: usize) -> Reply<'_, Vec<LogChunk>> {
-        self.store.logs(id, from, limit)
+        self.hold(self.store.logs(id, from, limit))
     }
 
     fn queues(&self, now: Timestamp, namespace: Option<Namespace>) -> Reply<'_, Vec<QueueView>> {
-        self.store.queues(now, namespace)
+        self.hold(self.store.queues(now, namespace))
     }
 
     fn workers(&self) -> Reply<'_, Vec<WorkerView>> {
-        self.store.workers()
+        self.hold(self.store.workers())
     }
 
     fn hints(&self) -> watch::Receiver<u64> {
@@ -808,7 +848,7 @@ impl Store for FaultyStore {
 
     fn now(&self) -> Reply<'_, Option<Timestamp>> {
         let told = *lock(&self.faults.time);
-        Box::pin(async move { if told.is_some() { Ok(told) } else { self.store.now().await } })
+        Box::pin(async move { if told.is_some() { Ok(told) } else { self.hold(self.store.now()).await } })
     }
 
     fn info(&self) -> StoreInfo {
@@ -820,6 +860,6 @@ impl Store for FaultyStore {
     }
 
     fn close(&self) -> Reply<'_, ()> {
-        self.store.close()
+        self.hold(self.store.close())
     }
 }

@@ -27,7 +27,12 @@
 //! ```
 
 mod clock;
+#[doc(hidden)]
+pub mod expect;
 mod faulty;
+mod kill;
+mod kit;
+mod perform;
 
 use std::sync::Arc;
 
@@ -35,6 +40,9 @@ use taskwright_store::SharedStore;
 
 pub use self::clock::{Sim, VirtualClock, simulate};
 pub use self::faulty::{Call, FaultyStore, When};
+pub use self::kill::KillSwitch;
+pub use self::kit::{Builder, Kit, Mode};
+pub use self::perform::{Attempt, Performed, perform};
 use crate::duty::{self, DutyConfig};
 use crate::env::Env;
 use crate::error::Error;

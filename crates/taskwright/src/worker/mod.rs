@@ -145,6 +145,23 @@ pub struct Summary {
     pub recycled: Option<Recycled>,
 }
 
+impl Summary {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            completed: self.completed + other.completed,
+            retried: self.retried + other.retried,
+            failed: self.failed + other.failed,
+            cancelled: self.cancelled + other.cancelled,
+            snoozed: self.snoozed + other.snoozed,
+            given_back: self.given_back + other.given_back,
+            stale: self.stale + other.stale,
+            incarnations_lost: self.incarnations_lost + other.incarnations_lost,
+            recycled: other.recycled.or(self.recycled),
+        }
+    }
+}
+
 impl Worker {
     /// A worker that runs what the registry knows, from every queue, as many jobs at once as the machine has CPUs.
     pub fn builder(store: SharedStore, registry: impl Into<Arc<Registry>>, env: Env) -> Builder {

@@ -1,6 +1,7 @@
 //! What the runtime promises, on the memory store and a virtual clock: one promise a file, one binary for all, so that
 //! they are linked once.
 
+mod apps_bring_services;
 mod apps_run_in_one_process;
 mod arguments_have_versions;
 mod attempts_are_counted;
@@ -58,6 +59,7 @@ mod state_is_shared_by_type;
 mod steps_are_done_once;
 mod store_outages_are_survived;
 mod support;
+mod tests_have_a_kit;
 mod the_queue_of_crates_io;
 mod time_limits_are_kept;
 mod waiting_is_patient;

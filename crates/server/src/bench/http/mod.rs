@@ -40,8 +40,10 @@ const LISTINGS: [(&str, &str); 5] = [
 
 /// One round of storing jobs.
 struct Round {
-    /// How long the store took for so many callers.
+    /// How long the store took for so many callers, with a call of its own for each job.
     direct: Duration,
+    /// How long one `Client` took for as many, which stores together what is asked for at once, as the server does.
+    gathered: Duration,
     /// How long the API took.
     api: Duration,
     /// How long it took to answer as many requests that ask nothing of the store.
@@ -60,13 +62,14 @@ pub(super) async fn run(context: &Context, verb: &Bench, scene: &Scene) -> Resul
     let mut rounds = Vec::new();
     for number in 0..verb.rounds {
         // In turns, so that neither is always the one that finds the machine warm.
-        let (direct, (api, idle)) = if number % 2 == 0 {
-            (direct(scene, verb, jobs).await?, over_http(scene, verb, jobs).await?)
-        } else {
-            let over_http = over_http(scene, verb, jobs).await?;
-            (direct(scene, verb, jobs).await?, over_http)
+        let turned = if number % 2 == 1 { Some(over_http(scene, verb, jobs).await?) } else { None };
+        let direct = in_process(scene, verb, jobs, Calls::OneForEach).await?;
+        let gathered = in_process(scene, verb, jobs, Calls::Gathered).await?;
+        let (api, idle) = match turned {
+            Some(took) => took,
+            None => over_http(scene, verb, jobs).await?,
         };
-        rounds.push(Round { direct, api, idle });
+        rounds.push(Round { direct, gathered, api, idle });
     }
     report::rates(context, verb, jobs, &rounds)?;
     if verb.is_crowded() {
@@ -78,8 +81,15 @@ pub(super) async fn run(context: &Context, verb: &Bench, scene: &Scene) -> Resul
     Ok(())
 }
 
+/// How callers in one process call the store.
+#[derive(Clone, Copy)]
+enum Calls {
+    OneForEach,
+    Gathered,
+}
+
 /// Stores jobs one by one, by as many callers as there are connections.
-async fn direct(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Duration, Error> {
+async fn in_process(scene: &Scene, verb: &Bench, jobs: u64, calls: Calls) -> Result<Duration, Error> {
     let store = scene.open(verb).await?;
     let client = Client::new(Arc::clone(&store), scene.env.clone());
     let bytes = verb.payload;
@@ -89,7 +99,11 @@ async fn direct(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Duration, Erro
         jobs,
         async |_| Ok(client.clone()),
         move |client, number| async move {
-            client.enqueue(job(payload(number, bytes))).await?;
+            let job = job(payload(number, bytes));
+            match calls {
+                Calls::OneForEach => drop(client.enqueue_many([job]).await?),
+                Calls::Gathered => drop(client.enqueue(job).await?),
+            }
             Ok(client)
         },
     )

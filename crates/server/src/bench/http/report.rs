@@ -18,8 +18,12 @@ struct Rates {
     connections: u32,
     rounds: usize,
     jobs_per_second: Spread,
+    /// Of as many callers of the store in one process, each with a call of its own for each job.
     store_jobs_per_second: Spread,
     percent_of_store: Spread,
+    /// Of as many callers of one `Client`, whose jobs are stored together.
+    client_jobs_per_second: Spread,
+    percent_of_client: Spread,
     /// Of requests that ask nothing of the store.
     empty_requests_per_second: Spread,
 }
@@ -88,6 +92,8 @@ pub(super) fn rates(context: &Context, verb: &Bench, jobs: u64, rounds: &[Round]
         jobs_per_second: spread(&|round| number(jobs) / round.api.as_secs_f64()),
         store_jobs_per_second: spread(&|round| number(jobs) / round.direct.as_secs_f64()),
         percent_of_store: spread(&|round| percent(round.direct, round.api)),
+        client_jobs_per_second: spread(&|round| number(jobs) / round.gathered.as_secs_f64()),
+        percent_of_client: spread(&|round| percent(round.gathered, round.api)),
         empty_requests_per_second: spread(&|round| number(jobs) / round.idle.as_secs_f64()),
     };
     if context.output.manner().json {
@@ -104,6 +110,8 @@ pub(super) fn rates(context: &Context, verb: &Bench, jobs: u64, rounds: &[Round]
     line("jobs/s", result.jobs_per_second)?;
     line("the store, jobs/s", result.store_jobs_per_second)?;
     line("% of it", result.percent_of_store)?;
+    line("one client, jobs/s", result.client_jobs_per_second)?;
+    line("% of it", result.percent_of_client)?;
     line("empty requests/s", result.empty_requests_per_second)
 }
 
