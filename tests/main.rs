@@ -4,6 +4,8 @@
 mod caller;
 #[path = "support/disk.rs"]
 mod disk;
+#[path = "support/node.rs"]
+mod node;
 #[path = "support/oracle.rs"]
 mod oracle;
 #[path = "support/receiver.rs"]
@@ -14,8 +16,10 @@ mod a_full_disk_stops_nothing_for_ever;
 mod a_stop_leaves_everything_where_policy_says;
 mod an_older_program_works_on_a_newer_schema;
 mod attachments_reach_their_jobs;
+mod codechecker_extras;
 mod codechecker_roles;
 mod codechecker_scenarios;
+mod commands_of_another_user_reach_nothing;
 mod doctor_is_asked_over_http;
 mod documents;
 mod every_file_becomes_an_item_once;
@@ -35,6 +39,7 @@ mod limits_of_commands_are_named;
 mod log_that_cannot_be_written_stops_nothing;
 mod many_generators_cost_little;
 mod many_schedules_cost_little;
+mod narrow_tokens_store_jobs;
 mod no_canary_leaves_its_namespace;
 mod pause_a_worker_and_its_writes_change_nothing;
 #[cfg(feature = "postgres")]

@@ -9,7 +9,7 @@ use crate::support::{Site, lives, signal};
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn server(purpose: &'static str) -> &'static Cluster {
+pub(crate) fn server(purpose: &'static str) -> &'static Cluster {
     // The site needs one that lives as long as the test's process.
     Box::leak(Box::new(Cluster::start(Flavour { idle_seconds_max: 5, purpose, ..Flavour::DURABLE })))
 }

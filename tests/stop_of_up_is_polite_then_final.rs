@@ -1,5 +1,6 @@
 //! TERM lets what runs finish within the grace and hands back the rest, unspent; a second signal within two seconds is the
-//! same wish; a later one ends everything at once, and the exit code names the signal. (CC-X6)
+//! same wish; a later one ends everything at once, and the exit code names the signal. (CC-X6: the one server on SQLite, and one of three
+//! on one PostgreSQL, where another runs what it left.)
 
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use taskwright::store::TakeGenerators;
 use taskwright::{JobId, State};
 
+use crate::node::{Node, stop_all};
 use crate::receiver::Receiver;
 use crate::support::{Site, lives, signal};
 
@@ -88,7 +90,7 @@ fn a_second_signal_that_is_meant_ends_everything_at_once() {
 
 #[cfg(feature = "postgres")]
 #[test]
-fn a_second_signal_that_is_meant_ends_everything_at_once_on_postgresql() {
+fn a_second_signal_that_is_meant_ends_everything_of_one_node_at_once_and_another_runs_it_again() {
     a_second_signal_that_is_meant_ends_everything_at_once_on(&Site::on_postgres());
 }
 
@@ -102,20 +104,32 @@ fn a_second_signal_that_is_meant_ends_everything_at_once_on(site: &Site) {
     site.wait_until("it to run", Duration::from_secs(10), || file.exists());
     let grandchild: u32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
     std::fs::remove_file(&file).unwrap();
+    let others: Vec<Node> = match site.is_on_server() {
+        true => vec![Node::start(site, &[]), Node::start(site, &[])],
+        false => Vec::new(),
+    };
     let pid = up.pid();
     signal(pid, "INT");
     up.wait_for_line("stopping");
     // A bounce of the same key: nothing more happens.
     signal(pid, "INT");
     site.pause(Duration::from_millis(2_200));
-    assert_eq!(site.workers().len(), 1, "the worker is still waiting for its job");
+    assert_eq!(site.workers().len(), 1 + others.len(), "the worker is still waiting for its job");
     let status = up.signal_and_wait("INT");
     assert_eq!(status.code(), Some(128 + 2), "{status}");
     assert!(!lives(grandchild), "what the command had started is gone before `up` is");
 
-    let again = site.up(["--workers", "1"]);
+    // The others do it, or who comes next.
+    let again = others.is_empty().then(|| site.up(["--workers", "1"]));
     site.wait_until("the job to run again", Duration::from_secs(10), || site.job(id).view.attempt == 2);
+    for node in &others {
+        node.wait_for(site, id, State::Completed);
+        assert_eq!(node.job(id)["cancel_requested"], false);
+    }
+    let ran = others.iter().filter(|node| node.count(&node.ran()) == 1).count();
+    assert_eq!(ran, others.len().min(1), "one of the others has run it");
     drop(again);
+    stop_all(others);
 }
 
 #[test]

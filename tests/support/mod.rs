@@ -161,9 +161,14 @@ impl Site {
         self.runtime.block_on(async { self.env.sleep(duration).await });
     }
 
+    /// Whether the store is on a database server, and not in a file.
+    pub fn is_on_server(&self) -> bool {
+        !self.variables.is_empty()
+    }
+
     /// What SQLite itself says of the file; a database server looks after its own.
     pub fn check_integrity(&self) {
-        if !self.variables.is_empty() {
+        if self.is_on_server() {
             return;
         }
         let conn = Connection::open(self.database()).unwrap();

@@ -6,12 +6,12 @@ use taskwright_store::postgres::{self, Connections, SCHEMA_VERSION, Settings};
 
 use crate::cluster::{Cluster, Database};
 
-async fn open(url: &str) -> Connections {
+pub(crate) async fn open(url: &str) -> Connections {
     Connections::open(Settings::parse(url).unwrap()).await.unwrap()
 }
 
 /// A migrated database, its owner and a role that has been granted nothing.
-async fn site<'a>(database: &'a Database<'a>) -> (Connections, String) {
+pub(crate) async fn site<'a>(database: &'a Database<'a>) -> (Connections, String) {
     let owner = database.role("owner", "");
     database.sql(&format!("CREATE SCHEMA taskwright AUTHORIZATION {owner}"));
     let owner = open(&database.url_of(&owner)).await;
@@ -19,7 +19,7 @@ async fn site<'a>(database: &'a Database<'a>) -> (Connections, String) {
     (owner, database.role("worker", ""))
 }
 
-async fn run(connections: &Connections, sql: &str) -> Result<(), Error> {
+pub(crate) async fn run(connections: &Connections, sql: &str) -> Result<(), Error> {
     let mut connection = connections.get().await.unwrap();
     let tx = connection.begin().await.unwrap();
     tx.run(sql).await?;

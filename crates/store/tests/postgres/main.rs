@@ -27,6 +27,7 @@ mod nodes_that_ask_one_generator_count_each_item_once;
 mod nodes_that_fire_the_same_schedules_fire_each_once;
 mod plans_walk_indexes;
 mod pruning_leaves_nothing;
+mod roles_reach_nothing_else;
 mod roll_ups_wait_for_late_completions;
 mod rows_of_tables_beside_the_jobs_are_read;
 mod streams_miss_nothing;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderValue, Method};
 use serde_json::{Value, json};
-use taskwright::Client;
 use taskwright::identity::TokenRequest;
+use taskwright::{Client, Env};
 use taskwright_core::{Grants, Namespace, Principal, Role, UserName};
-use taskwright_store::{AuditFilter, Rank};
+use taskwright_store::{AuditFilter, Rank, SharedStore};
 
 use super::{Answer, Site, bearing};
 use crate::http::authenticate::Principals;
@@ -27,16 +27,40 @@ pub(super) struct Guarded {
 
 impl Guarded {
     pub(super) async fn new(limits: Limits) -> Self {
-        let mut site = Site::new();
-        let client = Client::new(Arc::new(site.store.handle()), site.env.clone());
+        Self::in_time(&Env::system(), limits).await
+    }
+
+    /// On this clock.
+    pub(super) async fn in_time(env: &Env, limits: Limits) -> Self {
+        let site = Site { env: env.clone(), ..Site::new() };
+        // Principals are asked for through one handle and all else through another: each counts what it writes.
+        let (known, served) = (Arc::new(site.store.handle()), Arc::new(site.store.handle()));
+        Self::with(site, known, served, limits).await
+    }
+
+    /// On another store, for tests that look at it through the API.
+    pub(super) async fn on(store: SharedStore, limits: Limits) -> Self {
+        Self::with(Site::new(), Arc::clone(&store), store, limits).await
+    }
+
+    async fn with(mut site: Site, known: SharedStore, served: SharedStore, limits: Limits) -> Self {
+        let client = Client::new(known, site.env.clone());
         let local = Principal::local("maker".parse().unwrap());
         let root = TokenRequest::new("root".parse().unwrap(), Rank::Superuser);
         let root = client.identities().create_token(&local, root).await.unwrap().unwrap();
         let principals = Principals::new(client.identities(), Some("local".parse().unwrap()));
         let made = super::made(&site.store, &site.env, Box::new(principals), limits);
-        site.api = crate::http::state::Api::new(Made { ..made });
+        site.api = crate::http::state::Api::new(Made { store: served, ..made });
         site.router = crate::http::router(&site.api);
         Self { site, client, root: root.secret.reveal() }
+    }
+
+    /// How often something was written for whoever asked, and all that is stored, in words.
+    pub(super) fn written(&self) -> (u64, String) {
+        let told = format!("{:?}", self.site.store);
+        // Which processes look at it is no part of it.
+        let (stored, _) = told.split_once(", processes: ").unwrap();
+        (self.site.api.client.store().counters().calls, stored.to_owned())
     }
 
     /// A token in a namespace.

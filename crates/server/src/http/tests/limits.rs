@@ -1,11 +1,14 @@
 //! What one uses up is not missing to others, and guessing is slow.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use serde_json::json;
+use taskwright::testing::{Call, FaultyStore};
 use taskwright_core::throttle::Pace;
 use taskwright_core::{Actor, Grants, Role};
+use taskwright_store::memory::MemoryStore;
 
 use super::{Site, bearing};
 use crate::http::caller::Caller;
@@ -76,6 +79,48 @@ async fn s33_one_principal_does_not_use_up_what_is_there_for_others() {
     assert!(third.headers().contains_key("retry-after"));
     drop(open);
     assert_eq!(follow(&other).await.status(), StatusCode::OK, "what was closed makes room");
+}
+
+/// S33: of what was refused nothing is left that others wait for: the store is not asked what the request was about, and who comes next
+/// is answered as soon as when nobody had asked.
+#[tokio::test]
+async fn s33_what_is_refused_keeps_nobody_else_waiting() {
+    const ROUNDS: usize = 60;
+    let pace = Pace { per_second: 1, burst: 5 };
+    let (faulty, limits) =
+        (FaultyStore::new(Arc::new(MemoryStore::new())), Limits { pace, ..Limits::default() });
+    let guarded = Guarded::on(faulty.clone(), limits).await;
+    let greedy = guarded.token("greedy", "a", Role::Viewer).await;
+    // Whoever stays within its pace: a token for each few requests.
+    let mut others = Vec::new();
+    for number in 0..ROUNDS {
+        others.push(guarded.token(&format!("other{number}"), "a", Role::Viewer).await);
+    }
+    let ask = async |token: &str| {
+        let began_us = guarded.site.env.monotonic_us();
+        let status = guarded.site.get_as(token, "/api/v1/jobs").await.status.as_u16();
+        (status, guarded.site.env.monotonic_us() - began_us)
+    };
+    let (mut alone_us, mut after_us, mut taken) = (Vec::new(), Vec::new(), 0);
+    for other in &others {
+        let (status, us) = ask(other).await;
+        assert_eq!(status, 200);
+        alone_us.push(us);
+        for _ in 0..20 {
+            taken += u64::from(ask(&greedy).await.0 == 200);
+        }
+        let (status, us) = ask(other).await;
+        assert_eq!(status, 200);
+        after_us.push(us);
+    }
+    assert!(taken < 100, "{taken} of {}", 20 * ROUNDS);
+    assert_eq!(faulty.count(Call::List), taken + 2 * ROUNDS as u64);
+    let middle = |times: &mut Vec<u64>| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    let (alone_us, after_us) = (middle(&mut alone_us), middle(&mut after_us));
+    assert!(after_us <= 2 * alone_us, "{after_us} us after a flood, {alone_us} us without");
 }
 
 /// S33: what is in memory of the bodies of one principal is bounded, and of all together.

@@ -2,6 +2,9 @@
 
 mod answers;
 mod attachments;
+#[cfg(feature = "postgres")]
+#[path = "../../../../../tests/support/cluster.rs"]
+mod cluster;
 mod connections;
 mod document;
 mod guarded;
@@ -11,12 +14,14 @@ mod live;
 mod matrix;
 mod mount;
 mod nobody_gets_in;
+mod payloads;
 mod reserved;
 mod resources;
 mod rights;
 mod security;
 mod shutdown;
 mod tenants;
+mod times;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +37,7 @@ use serde_json::Value;
 use taskwright::Env;
 use taskwright_core::attempt::{self, Facts, Outcome};
 use taskwright_core::{
-    Actor, Grants, JobId, Kind, Namespace, Principal, PrincipalKind, Role, Scopes, WorkerId,
+    Actor, Grants, JobId, Kind, Namespace, Principal, PrincipalKind, Role, Scopes, Timestamp, WorkerId,
 };
 use taskwright_store::memory::MemoryStore;
 use taskwright_store::{Claim, ClaimedJob, Finish, NewWorker, SharedStore, Store};
@@ -133,10 +138,13 @@ impl Site {
 
     /// The same on another store, for tests that look at it through the API alone.
     pub(super) fn on(store: SharedStore) -> Self {
+        Self::limited_on(store, Limits::default())
+    }
+
+    fn limited_on(store: SharedStore, limits: Limits) -> Self {
         let mut site = Self::new();
         let user = local_user(&Actor::new("tester").unwrap());
-        let made = Made { store, ..made(&site.store, &site.env, user, Limits::default()) };
-        site.api = Api::new(made);
+        site.api = Api::new(Made { store, ..made(&site.store, &site.env, user, limits) });
         site.router = super::router(&site.api);
         site
     }
@@ -232,28 +240,32 @@ impl Site {
     /// Ends what that worker runs.
     pub(super) async fn end(&self, (worker, job): (WorkerId, ClaimedJob), outcome: Outcome) {
         let now = self.env.now();
-        let facts = Facts {
-            attempt: job.attempt,
-            max_attempts: job.max_attempts,
-            backoff: taskwright_core::Backoff::default(),
-            delivery: taskwright_core::Delivery::default(),
-            on_shutdown: taskwright_core::OnShutdown::default(),
-            cancel_requested: false,
-            now,
-            dice: 0.5,
-        };
-        let decision = attempt::decide(outcome, &facts);
-        let finish = Finish {
-            key: job.key,
-            attempt: job.attempt,
-            started_at: now,
-            ended_at: now,
-            decision,
-            usage: None,
-            follow_ups: Vec::new(),
-            snoozes_max: 0,
-        };
+        let finish = ending(now, &job, outcome);
         self.store.finish(now, worker, vec![finish]).await.unwrap();
+    }
+}
+
+/// How an attempt that has just begun ends.
+pub(super) fn ending(now: Timestamp, job: &ClaimedJob, outcome: Outcome) -> Finish {
+    let facts = Facts {
+        attempt: job.attempt,
+        max_attempts: job.max_attempts,
+        backoff: taskwright_core::Backoff::default(),
+        delivery: taskwright_core::Delivery::default(),
+        on_shutdown: taskwright_core::OnShutdown::default(),
+        cancel_requested: false,
+        now,
+        dice: 0.5,
+    };
+    Finish {
+        key: job.key,
+        attempt: job.attempt,
+        started_at: now,
+        ended_at: now,
+        decision: attempt::decide(outcome, &facts),
+        usage: None,
+        follow_ups: Vec::new(),
+        snoozes_max: 0,
     }
 }
 
