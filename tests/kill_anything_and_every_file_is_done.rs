@@ -2,7 +2,8 @@
 //! everything at once, every third one with another on its heels. Every file ends right, no job is
 //! lost, and none ran more often than its attempts say.
 //!
-//! `TASKWRIGHT_TEST_KILLS` asks for another number of kills: see CONTRIBUTING.md.
+//! `TASKWRIGHT_TEST_KILLS` asks for another number of kills, and `TASKWRIGHT_TEST_KILL_ALL=1` for kills of everything only: see
+//! CONTRIBUTING.md.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -77,6 +78,9 @@ fn kill_on(site: &Site, scale: Scale) {
         [("worker", again.worker), ("parent", again.parent), ("everything", again.everything)]
     {
         let count = durations.len();
+        if count == 0 {
+            continue;
+        }
         let (median, max) = spread(durations);
         println!(
             "kill of {what}: {count} times; its jobs went on after {median:?} (median), {max:?} (longest)"
@@ -180,7 +184,8 @@ struct Strike {
 
 /// Kills something and notes it; what is up after that.
 fn strike(site: &Site, up: Up, dice: &mut Dice, strikes: &mut Vec<Strike>) -> Up {
-    let (what, victims) = match dice.below(4) {
+    let kind = if std::env::var_os("TASKWRIGHT_TEST_KILL_ALL").is_some() { 3 } else { dice.below(4) };
+    let (what, victims) = match kind {
         0 | 1 => (What::Worker, pick(&up.worker_pids(), dice)),
         2 => (What::Parent, Vec::new()),
         _ => (What::Everything, up.worker_pids()),

@@ -20,6 +20,7 @@ mod codechecker_extras;
 mod codechecker_roles;
 mod codechecker_scenarios;
 mod commands_of_another_user_reach_nothing;
+mod doctor_is_asked_over_http;
 mod documents;
 mod every_file_becomes_an_item_once;
 mod http_serves_real_processes;

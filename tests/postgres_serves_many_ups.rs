@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use taskwright::{JobId, State};
 
-use crate::support::{Site, Up};
+use crate::support::{Site, Up, now};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -74,4 +74,25 @@ fn held_by(site: &Site, up: &Up) -> Vec<JobId> {
         .filter(|job| job.worker.is_some_and(|worker| workers.contains(&worker)))
         .map(|job| job.id)
         .collect()
+}
+
+/// What is done on one node at a time is done by another within 5 s after that one has died.
+#[test]
+fn the_duties_of_an_up_that_is_killed_are_taken_over_within_5_s() {
+    let site = Site::on_postgres();
+    let start = || site.up(["--workers", "1", "--concurrency", "1"]);
+    let lead =
+        || site.postgres().sql("SELECT node || ' ' || fence FROM taskwright.leader WHERE node IS NOT NULL");
+    let first = start();
+    site.wait_until("the first to lead", SOON, || !lead().is_empty());
+    let second = start();
+    site.wait_until("a worker of each", SOON, || site.workers().len() == 2);
+    let before = lead();
+    first.kill_all();
+    let killed = now();
+    site.wait_until("the second to lead", SOON, || lead() != before);
+    let took = killed.elapsed();
+    println!("the duties were taken over after {took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(second.stop().success());
 }

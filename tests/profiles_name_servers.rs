@@ -72,12 +72,28 @@ fn a_profile_is_kept_used_and_removed_and_its_token_never_printed() {
     assert_eq!(refused.status.code(), Some(1));
     all += &text(&refused);
     assert!(all.contains("others may read it") && all.contains("chmod 600"), "{all}");
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-
+    // One that is in use is a profile that somebody asks by, and the file tells of no other way.
+    assert_eq!(run(&["queues", "list"], &[]).status.code(), Some(1));
+    // What needs no profile goes on; and what looks after them says what is wrong, and does it.
+    good(&["queues", "list", "--server", &url], &token);
+    let listed = good(&["profiles", "list"], &[]);
+    assert!(listed.contains("others may read it") && listed.contains("work"), "{listed}");
+    all += &listed;
     all += &good(&["profiles", "remove", "work"], &[]);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    // None is in use: it is the store that is asked, whatever the file is like.
+    good(&["queues", "list"], &[]);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(run(&["queues", "list", "--profile", "work"], &[]).status.code(), Some(2));
     assert!(!all.contains(&secret), "{all}");
     assert!(!std::fs::read_to_string(&file).unwrap().contains(&secret), "it is gone with its profile");
+    // A mistake in a config file is nothing to them.
+    std::fs::write(away.path().join("taskwright.toml"), "nonsense").unwrap();
+    good(&["profiles", "list"], &[]);
+    good(&["completions", "bash"], &[]);
+    assert_eq!(run(&["queues", "list"], &[]).status.code(), Some(2));
+    std::fs::remove_file(away.path().join("taskwright.toml")).unwrap();
     // Without a token, and without anybody to ask for one.
     let asked = run(&["profiles", "add", "x", "--server", &url], &[]);
     assert_eq!(asked.status.code(), Some(2), "{}", text(&asked));
@@ -97,4 +113,33 @@ fn a_token_of_a_profile_goes_to_its_own_server_and_to_no_other() {
     assert_eq!(receiver.count(), 2, "{}", text(&asked));
     let seen = receiver.take();
     assert!(!format!("{seen:?}").contains("very_secret"), "{seen:?}");
+}
+
+#[test]
+fn a_token_of_the_environment_goes_to_the_server_that_is_named_and_not_to_that_of_a_profile() {
+    let site = Site::new();
+    let receiver = crate::receiver::Receiver::start(|_| ("200 OK", String::new()));
+    let url = format!("http://127.0.0.1:{}", receiver.port);
+    let asked = |args: &[&str], variables: &[(&str, &str)]| {
+        let mut command = site.taskwright([]);
+        command.args(args).envs(variables.iter().copied()).env("TASKWRIGHT_TOKEN", "tw_of_another");
+        command.output().unwrap();
+        format!("{:?}", receiver.take())
+    };
+    for (name, token) in [("open", None), ("work", Some("tw_of_this"))] {
+        let mut add = site.taskwright(["profiles", "add", name, "--server", &url]);
+        match token {
+            Some(token) => add.env("TASKWRIGHT_TOKEN", token),
+            None => add.arg("--no-token"),
+        };
+        assert!(add.output().unwrap().status.success());
+    }
+    assert!(!asked(&["queues", "list", "--profile", "open"], &[]).contains("of_another"));
+    assert!(!asked(&["queues", "list"], &[("TASKWRIGHT_PROFILE", "open")]).contains("of_another"));
+    let seen = asked(&["queues", "list", "--profile", "work"], &[]);
+    assert!(seen.contains("of_this") && !seen.contains("of_another"), "{seen}");
+    // Whoever types one means it; and a server that is named by its URL is the one that it is for.
+    assert!(asked(&["queues", "list", "--profile", "work", "--token", "tw_typed"], &[]).contains("tw_typed"));
+    assert!(asked(&["queues", "list", "--server", &url], &[]).contains("of_another"));
+    assert!(asked(&["queues", "list"], &[("TASKWRIGHT_SERVER", &url)]).contains("of_another"));
 }

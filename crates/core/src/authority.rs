@@ -17,11 +17,15 @@
 
 use std::fmt;
 
-use crate::name::{Actor, Namespace, Owner, TokenName, UserName};
+use crate::bulk;
+use crate::name::{Actor, GeneratorName, Namespace, Owner, QueueName, TokenName, UserName};
 use crate::permission::{CancelPolicy, Permission, Principal, PrincipalKind, Right, may, right};
 
 /// The task that runs any command, which is a right of its own: see [`Permission::CommandsRun`].
 pub const COMMAND_KIND: &str = "exec";
+
+/// The task that is nothing but load, which only operators make: see [`Permission::ReservedUse`].
+pub const FLOOD_KIND: &str = "flood";
 
 /// What the names of principals that are tokens begin with.
 const TOKEN_PREFIX: &str = "token:";
@@ -115,9 +119,30 @@ pub fn may_go_on(principal: Option<&Principal>, making: Making<'_>) -> bool {
     })
 }
 
+/// The permission that jobs of a kind need besides that to store jobs; `None` for all but those that Taskwright keeps for itself.
+pub fn needed_of_kind(kind: &str) -> Option<Permission> {
+    match kind {
+        COMMAND_KIND => Some(Permission::CommandsRun),
+        FLOOD_KIND | bulk::KIND => Some(Permission::ReservedUse),
+        _ => None,
+    }
+}
+
+/// The permission that storing into a queue needs besides; `None` for all but those of bulks and generators, whose jobs Taskwright
+/// makes itself and counts.
+pub fn needed_in_queue(queue: &QueueName) -> Option<Permission> {
+    let is_reserved = queue.as_str() == bulk::QUEUE || GeneratorName::of_queue(queue).is_some();
+    is_reserved.then_some(Permission::ReservedUse)
+}
+
+/// Whether a principal has a permission that is needed besides; what needs none may be done by anybody.
+pub fn has(principal: &Principal, needed: Option<Permission>) -> bool {
+    needed.is_none_or(|needed| right(principal, needed, None, CancelPolicy::Owner) == Right::All)
+}
+
 /// Whether a principal may have jobs of a task, as far as that is a right of its own.
 pub fn may_run(principal: &Principal, kind: &str) -> bool {
-    kind != COMMAND_KIND || right(principal, Permission::CommandsRun, None, CancelPolicy::Owner) == Right::All
+    has(principal, needed_of_kind(kind))
 }
 
 #[cfg(test)]
@@ -147,6 +172,24 @@ mod tests {
         }
         let local = Principal::local(Actor::new("alice").unwrap());
         assert_eq!(Authority::of(&local), None, "a name is not enough: anybody at the machine may choose it");
+    }
+
+    #[test]
+    fn what_taskwright_keeps_for_itself_is_for_superusers() {
+        let member = user("alice", Grants::of(Namespace::default(), Role::Admin));
+        let root = user("alice", Grants::superuser());
+        let narrow = Principal { scopes: Scopes::only([Permission::JobsEnqueue]), ..root.clone() };
+        for kind in [COMMAND_KIND, FLOOD_KIND, bulk::KIND] {
+            assert!(may_run(&root, kind) && !may_run(&member, kind) && !may_run(&narrow, kind), "{kind}");
+        }
+        assert!(may_run(&member, "report") && may_run(&member, "flood.report"));
+        let may_queue = |who, queue| has(who, needed_in_queue(&QueueName::new(queue).unwrap()));
+        for queue in ["bulk", "generator:x", "generator:bulk:count:01890000-0000-7000-8000-000000000000"] {
+            assert!(may_queue(&root, queue) && !may_queue(&member, queue) && !may_queue(&narrow, queue));
+        }
+        for queue in ["default", "bulky", "generator", "generators", "flood"] {
+            assert!(may_queue(&member, queue), "{queue}");
+        }
     }
 
     #[test]

@@ -55,6 +55,7 @@ permissions! {
     JobsEnqueue "jobs.enqueue" Namespaced [None None All All] "Store jobs";
     JobsRelease "jobs.release" Namespaced [None None Own All] "Release held jobs";
     CommandsRun "commands.run" System [None None None None] "Store jobs of the task `exec`, which run any command, and schedules and bulks of them";
+    ReservedUse "reserved.use" System [None None None None] "Store jobs of the kinds `flood` and `bulk`, and into the queues of bulks and generators";
     JobsComment "jobs.comment" Namespaced [None None All All] "Comment on jobs";
     JobsCancel "jobs.cancel" Namespaced [None None Own All] "Cancel jobs (see the cancel policy below)";
     JobsChange "jobs.change" Namespaced [None None Own All] "Retry, run now, delay, reprioritise and free jobs";

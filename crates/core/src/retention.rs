@@ -19,6 +19,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// A sort of what is removed when it is old enough. What is not over is of no sort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Garbage {
     /// Jobs that completed, with their attempts and logs; from their end on.
     Completed,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use taskwright::{Context, Task, TaskError};
 
 /// The name of the task.
-pub const KIND: &str = "flood";
+pub const KIND: &str = taskwright_core::authority::FLOOD_KIND;
 
 /// The longest that one job may take: 1 h.
 pub const FOR_MAX: Duration = Duration::from_secs(3_600);

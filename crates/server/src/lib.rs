@@ -29,6 +29,7 @@ mod command;
 pub mod config;
 mod courier;
 mod daemon;
+mod doctor;
 pub mod error;
 pub mod exec;
 pub mod flood;

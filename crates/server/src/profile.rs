@@ -79,47 +79,83 @@ pub(crate) fn name(text: &str) -> Result<String, Error> {
     Ok(text.to_owned())
 }
 
+/// Profiles as they were read, by whomever they may have been read or written besides.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// What the file says.
+    pub(crate) profiles: Profiles,
+    /// Why nobody is to be asked by it.
+    pub(crate) doubt: Option<Error>,
+}
+
+impl Seen {
+    /// The profiles, to ask somebody by them.
+    ///
+    /// # Errors
+    ///
+    /// When others may read the file, or it belongs to another user.
+    pub(crate) fn trusted(self) -> Result<Profiles, Error> {
+        match self.doubt {
+            Some(doubt) => Err(doubt),
+            None => Ok(self.profiles),
+        }
+    }
+}
+
 impl Profiles {
-    /// Reads them; none where there is no file.
+    /// Reads them, to ask somebody by them; none where there is no file.
     ///
     /// # Errors
     ///
     /// When the file cannot be read or understood, and when others may read it.
     pub(crate) fn load(path: &Path) -> Result<Self, Error> {
+        Self::look(path)?.trusted()
+    }
+
+    /// Reads them, to see which there are.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or understood.
+    pub(crate) fn look(path: &Path) -> Result<Seen, Error> {
         let subject = format!("the profiles in {}", path.display());
         let file = match File::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Seen { profiles: Self::default(), doubt: None });
+            }
             opened => opened.map_err(|error| cannot(&subject, &error))?,
         };
         // Of the file that is read, and not of one that has its name a moment later.
         let facts = file.metadata().map_err(|error| cannot(&subject, &error))?;
-        if facts.uid() != rustix::process::geteuid().as_raw() {
-            return Err(Error::operational(
-                subject,
-                "the file belongs to another user, who might have put any server into it",
-                "remove it, and add the profiles again: taskwright profiles add NAME --server URL",
-            ));
-        }
-        if facts.mode() & OTHERS != 0 {
-            return Err(Error::operational(
-                subject,
-                format!("others may read it (mode {:o}), and there are tokens in it", facts.mode() & 0o777),
-                format!(
-                    "close it with `chmod 600 {}`; whoever has read a token can use it: make others",
-                    path.display()
-                ),
-            ));
-        }
         let mut text = String::new();
         file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(|error| cannot(&subject, &error))?;
-        toml::from_str(&text).map_err(|error: toml::de::Error| {
+        let profiles: Self = toml::from_str(&text).map_err(|error: toml::de::Error| {
             // The message alone: the line may hold a token.
             Error::operational(
-                subject,
+                &*subject,
                 error.message(),
                 "mend the file, or remove it and add the profiles again",
             )
-        })
+        })?;
+        let has_tokens = profiles.profiles.values().any(|profile| profile.token.is_some());
+        let doubt = if facts.uid() != rustix::process::geteuid().as_raw() {
+            Some(Error::operational(
+                subject,
+                "the file belongs to another user, who might have put any server into it",
+                "remove it, and add the profiles again: taskwright profiles add NAME --server URL",
+            ))
+        } else if facts.mode() & OTHERS != 0 {
+            let tokens = if has_tokens { ", and there are tokens in it" } else { "" };
+            let leaked = if has_tokens { "; whoever has read a token can use it: make others" } else { "" };
+            Some(Error::operational(
+                subject,
+                format!("others may read it (mode {:o}){tokens}", facts.mode() & 0o777),
+                format!("close it with `chmod 600 {}`{leaked}", path.display()),
+            ))
+        } else {
+            None
+        };
+        Ok(Seen { profiles, doubt })
     }
 
     /// Writes them, so that the file is there whole or as before, for nobody else to read.
@@ -207,7 +243,11 @@ mod tests {
         for mode in [0o640, 0o604, 0o660] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let error = Profiles::load(&path).unwrap_err().to_string();
-            assert!(error.contains("others may read it") && error.contains("chmod 600"), "{error}");
+            assert!(error.contains("others may read") && error.contains("chmod 600"), "{error}");
+            assert!(error.contains("there are tokens in it"), "{error}");
+            // What there is may be seen, and taken out of it.
+            let seen = Profiles::look(&path).unwrap();
+            assert!(seen.profiles == profiles() && seen.doubt.is_some());
         }
     }
 

@@ -83,6 +83,12 @@ pub(crate) fn check_args(config: &Config, kind: &Kind, args: &Args) -> Result<()
     }
 }
 
+/// The queue that jobs of a kind wait in unless they say another; `None` where nobody has said one.
+pub(crate) fn queue_of_task<'a>(app: &'a App, config: &'a Config, kind: &str) -> Option<&'a QueueName> {
+    let task = config.tasks.get(kind).and_then(|task| task.queue.as_ref());
+    task.or_else(|| Some(&app.registry().form(&Kind::new(kind).ok()?)?.queue))
+}
+
 /// How many executions the items of a bulk get that does not say: what `[tasks.KIND]` does; `None` where that is the default, or none.
 pub(crate) fn attempts_of_items(config: &Config, kind: &str) -> Option<u32> {
     match config.tasks.get(kind)?.max_attempts? {

@@ -252,7 +252,7 @@ mod tests {
             &0_usize,
             &Kept::Unknown,
             &Collected::default(),
-            &Requested::Again(vec![id(1)]),
+            &Requested::Again(vec![existing]),
             &Requested::Other,
         ];
         for answer in nothing {

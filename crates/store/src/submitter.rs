@@ -44,28 +44,63 @@ pub struct RequestKey {
 pub enum Requested {
     /// It is the first: each of its jobs, in their order.
     Stored(Vec<Enqueued>),
-    /// It was there before: the jobs that it was answered with then. They may be gone by now.
-    Again(Vec<JobId>),
+    /// It was there before: what it was answered with then. The jobs may be gone by now.
+    Again(Vec<Enqueued>),
     /// Another one was there with its key, that asked for something else. Nothing was stored.
     Other,
 }
 
 impl Requested {
     /// For one that was there before.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn again(request: &RequestKey, body: &[u8], jobs: &[u8]) -> Self {
         if body != request.body {
             return Self::Other;
         }
-        let (jobs, _) = jobs.as_chunks::<16>();
-        Self::Again(jobs.iter().map(|id| JobId::from_bytes(*id)).collect())
+        Self::Again(kept_answer(jobs))
     }
 }
 
-/// The jobs of a request, as they are kept with it.
+/// What a request was answered with, as it is kept: its ids, and, if some of the jobs were there already, a bit for each of them, then
+/// zeros so that the whole is no number of ids, and how many jobs there are.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub(crate) fn ids(stored: &[Enqueued]) -> Vec<u8> {
-    stored.iter().flat_map(|one| *one.id.as_bytes()).collect()
+pub(crate) fn keep_answer(stored: &[Enqueued]) -> Vec<u8> {
+    let mut kept: Vec<u8> = stored.iter().flat_map(|one| *one.id.as_bytes()).collect();
+    if stored.iter().any(|one| one.existing) {
+        let bits = |eight: &[Enqueued]| {
+            eight.iter().enumerate().fold(0, |bits, (at, one)| bits | u8::from(one.existing) << at)
+        };
+        kept.extend(stored.chunks(8).map(bits));
+        if (kept.len() + COUNT_BYTES).is_multiple_of(ID_BYTES) {
+            kept.push(0);
+        }
+        // One call stores 10,000 jobs at most.
+        kept.extend(u32::try_from(stored.len()).unwrap_or(0).to_le_bytes());
+    }
+    kept
 }
+
+/// Reads what [`keep_answer`] gives. Of a program of before, whose answers have no bits, all jobs count as new.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+fn kept_answer(kept: &[u8]) -> Vec<Enqueued> {
+    let count = match kept.last_chunk::<COUNT_BYTES>() {
+        Some(count) if !kept.len().is_multiple_of(ID_BYTES) => u32::from_le_bytes(*count) as usize,
+        _ => kept.len() / ID_BYTES,
+    };
+    let (ids, bits) = kept.split_at((count * ID_BYTES).min(kept.len()));
+    let is_existing = |at: usize| bits.get(at / 8).is_some_and(|bits| bits >> (at % 8) & 1 == 1);
+    let (ids, _) = ids.as_chunks::<ID_BYTES>();
+    let one = |(at, id): (usize, &[u8; ID_BYTES])| Enqueued {
+        id: JobId::from_bytes(*id),
+        existing: is_existing(at),
+    };
+    ids.iter().enumerate().map(one).collect()
+}
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+const ID_BYTES: usize = 16;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+const COUNT_BYTES: usize = 4;
 
 /// From when on requests are known, at that moment.
 pub(crate) fn known_since(now: Timestamp) -> Timestamp {
@@ -110,4 +145,30 @@ pub(crate) fn check_count(comments: usize) -> Result<(), crate::Error> {
         "write what is to be remembered somewhere else, and put a link to it here",
     );
     Err(refused.into())
+}
+
+#[cfg(all(test, any(feature = "postgres", feature = "sqlite")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_kept_with_what_was_there_already() {
+        let one = |at: usize, existing| {
+            let mut id = [7; ID_BYTES];
+            id[..8].copy_from_slice(&(at as u64).to_le_bytes());
+            Enqueued { id: JobId::from_bytes(id), existing }
+        };
+        for count in (0..300).chain([9_999, 10_000]) {
+            for every in [1, 3, 100, usize::MAX] {
+                let stored: Vec<_> = (0..count).map(|at| one(at, at % every == every / 2)).collect();
+                let kept = keep_answer(&stored);
+                assert_eq!(kept_answer(&kept), stored, "{count} {every}");
+                // So that a program of before reads a short answer as it was.
+                assert!(count > 80 || kept.len() / ID_BYTES == count, "{count}: {}", kept.len());
+            }
+        }
+        // What such a program has kept.
+        let ids: Vec<u8> = (0..5).flat_map(|at| *one(at, false).id.as_bytes()).collect();
+        assert_eq!(kept_answer(&ids), (0..5).map(|at| one(at, false)).collect::<Vec<_>>());
+    }
 }

@@ -23,6 +23,9 @@ use crate::state::State as JobState;
 /// The kind of the jobs that are parents of bulks. No worker runs them.
 pub const KIND: &str = "bulk";
 
+/// The queue that the parents of bulks stand in.
+pub const QUEUE: &str = "bulk";
+
 /// What the names of the generators of bulks begin with.
 pub const GENERATOR_PREFIX: &str = "bulk:";
 

@@ -6,13 +6,17 @@
 pub(crate) mod attachment;
 pub(crate) mod audit;
 pub(crate) mod bulk;
+pub(crate) mod doctor;
 pub(crate) mod event;
+pub(crate) mod gc;
 pub(crate) mod generator;
 pub(crate) mod history;
 pub(crate) mod job;
+pub(crate) mod namespace;
 pub(crate) mod principal;
 pub(crate) mod queue;
 pub(crate) mod schedule;
+pub(crate) mod source;
 pub(crate) mod stats;
 pub(crate) mod step;
 pub(crate) mod task;

@@ -29,10 +29,11 @@ pub(super) async fn run(context: &Context, verb: &Bench, scene: &Scene) -> Resul
             true => Some(measure(scene, verb, jobs, true).await?),
             false => None,
         };
-        let Measured { took, counters, log, .. } = free;
+        let Measured { took, counters, log, steps, .. } = free;
         let held = held.and_then(|held| {
             let (before, after) = held.tables?;
-            Some(Held { free: took, took: held.took, last_step: *held.steps.last()?, before, after })
+            let (&(last_jobs, last), &(_, free_last)) = (held.steps.last()?, steps.last()?);
+            Some(Held { free: took, took: held.took, free_last, last, last_jobs, before, after })
         });
         rounds.push(Round { took, raw, counters, log, unhinted: None, held });
     }

@@ -62,13 +62,11 @@ async fn measure(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Measured, Err
             Some(workers)
         }
     };
-    // Who waits for something on a store also tells others of what it stores there; a client that only stores does not.
-    let hints: Vec<_> = stores.iter().filter(|_| verb.workers > 0).map(|store| store.hints()).collect();
     let log = scene.log().await;
     let before = total(&stores);
     let took = store_by_all(&scene.env, &stores, verb, jobs).await?;
     let counters = since(total(&stores), before);
-    drop((hints, workers));
+    drop(workers);
     for store in stores {
         store.close().await?;
     }

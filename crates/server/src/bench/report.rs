@@ -30,8 +30,11 @@ pub(super) struct Held {
     /// How long it took without.
     pub(super) free: Duration,
     pub(super) took: Duration,
-    /// Jobs of the last step, and the time they took.
-    pub(super) last_step: (u64, Duration),
+    /// The time that the jobs of the last step took without, and with.
+    pub(super) free_last: Duration,
+    pub(super) last: Duration,
+    /// How many these are.
+    pub(super) last_jobs: u64,
     pub(super) before: Tables,
     pub(super) after: Tables,
 }
@@ -94,6 +97,7 @@ struct UnderSnapshot {
     jobs_per_second: Spread,
     percent_of_without: Spread,
     last_step_jobs_per_second: Spread,
+    last_step_percent_of_without: Spread,
     dead_rows_before: Spread,
     dead_rows_after: Spread,
     table_bytes_before: Spread,
@@ -269,6 +273,7 @@ fn show(context: &Context, result: &Throughput<'_>) -> Result<(), Error> {
     line("jobs/s", held.jobs_per_second.show())?;
     line("% of without", held.percent_of_without.show())?;
     line("last tenth, jobs/s", held.last_step_jobs_per_second.show())?;
+    line("% of that without", held.last_step_percent_of_without.show())?;
     line(
         "dead rows",
         format!("{} -> {}", grouped(held.dead_rows_before.median), grouped(held.dead_rows_after.median)),
@@ -307,7 +312,8 @@ fn under_snapshot(jobs: u64, rounds: &[Round]) -> Option<UnderSnapshot> {
     Some(UnderSnapshot {
         jobs_per_second: spread(&|held| number(jobs) / held.took.as_secs_f64()),
         percent_of_without: spread(&|held| percent(held.free, held.took)),
-        last_step_jobs_per_second: spread(&|held| number(held.last_step.0) / held.last_step.1.as_secs_f64()),
+        last_step_jobs_per_second: spread(&|held| number(held.last_jobs) / held.last.as_secs_f64()),
+        last_step_percent_of_without: spread(&|held| percent(held.free_last, held.last)),
         dead_rows_before: spread(&|held| number(held.before.dead_rows)),
         dead_rows_after: spread(&|held| number(held.after.dead_rows)),
         table_bytes_before: spread(&|held| number(held.before.bytes)),

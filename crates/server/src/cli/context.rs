@@ -20,13 +20,15 @@ use crate::config::{Config, DEFAULT_FILE};
 use crate::error::{Error, nearest};
 use crate::output::Output;
 use crate::profile::{self, Profile, Profiles};
-use crate::remote::{NO_BODY, NOTHING, Remote, RemoteStore};
+use crate::remote::{NO_BODY, NOTHING, Remote, RemoteStore, SERVER_VARIABLE};
 use crate::store_url::{self, StoreUrl};
 use taskwright::{Client, Env};
 
 /// The variables that say what `--store` and `--run-dir` would.
 pub(super) const STORE_VARIABLE: &str = "TASKWRIGHT_STORE";
 pub(super) const RUN_DIR_VARIABLE: &str = "TASKWRIGHT_RUN_DIR";
+/// The variable that says what `--profile` would.
+pub(super) const PROFILE_VARIABLE: &str = "TASKWRIGHT_PROFILE";
 
 /// What a command was started with, before anything was looked at.
 pub(super) struct Settings {
@@ -42,6 +44,8 @@ pub(super) struct Settings {
     pub(crate) is_about_profiles: bool,
     /// Whether the verb answers requests of others.
     pub(crate) answers: bool,
+    /// Whether the verb is about nothing that a config file says, so that a mistake in one does not stop it.
+    pub(crate) needs_no_file: bool,
 }
 
 /// Where to look, as flags and the environment say.
@@ -76,23 +80,42 @@ impl Given {
         if self.typed.store && !is_typed {
             return Ok(None);
         }
-        let profile_first = self.typed.profile && !self.typed.server;
         match (&self.server, &self.profile) {
             (Some(server), None) => Ok(Some(self.of_url(server, None)?)),
-            (Some(server), Some(_)) if !profile_first => {
+            (Some(server), Some(_)) if !self.is_by_profile() => {
                 Ok(Some(self.of_url(server, self.find(&self.profile)?)?))
             }
             (_, Some(_)) => {
-                Ok(self.find(&self.profile)?.map(|profile| self.of_profile(&profile)).transpose()?)
+                let profile = self.find(&self.profile)?;
+                Ok(profile.map(|profile| self.of_profile(&profile, self.typed_token())).transpose()?)
             }
             (None, None) if self.store_url.is_some() || self.asks_none => Ok(None),
             (None, None) => {
                 let Some(path) = profile::path() else { return Ok(None) };
-                let profiles = Profiles::load(&path)?;
-                let Some(name) = &profiles.in_use else { return Ok(None) };
-                Ok(Some(self.of_profile(profiles.get(name)?)?))
+                let seen = Profiles::look(&path)?;
+                // Whoever uses none needs nothing from the file, whoever may read it.
+                let Some(name) = seen.profiles.in_use.clone() else { return Ok(None) };
+                Ok(Some(self.of_profile(seen.trusted()?.get(&name)?, self.typed_token())?))
             }
         }
+    }
+
+    /// Whether a profile that was named says which server, and not a URL.
+    fn is_by_profile(&self) -> bool {
+        self.profile.is_some() && (self.server.is_none() || (self.typed.profile && !self.typed.server))
+    }
+
+    /// By which flag a server is named, and by which variable it might be.
+    pub(super) fn way_to_server(&self) -> (&'static str, &'static str) {
+        match self.is_by_profile() {
+            true => ("--profile", PROFILE_VARIABLE),
+            false => ("--server", SERVER_VARIABLE),
+        }
+    }
+
+    /// The token of the environment is for the server that is named by its URL, and not for that of whichever profile.
+    fn typed_token(&self) -> Option<String> {
+        self.token.clone().filter(|_| self.typed.token)
     }
 
     fn find(&self, name: &Option<String>) -> Result<Option<Profile>, Error> {
@@ -104,7 +127,7 @@ impl Given {
     /// A profile's token is for its own server, and for no other.
     fn of_url(&self, server: &str, profile: Option<Profile>) -> Result<Asked, Error> {
         match profile.filter(|profile| profile.server.trim_end_matches('/') == server.trim_end_matches('/')) {
-            Some(profile) => self.of_profile(&profile),
+            Some(profile) => self.of_profile(&profile, self.token.clone()),
             None => {
                 let server = Remote::new(server, self.token.clone(), self.ca.as_deref())?;
                 Ok(Asked { server, namespace: None })
@@ -112,8 +135,8 @@ impl Given {
         }
     }
 
-    fn of_profile(&self, profile: &Profile) -> Result<Asked, Error> {
-        let token = self.token.clone().or_else(|| profile.token.clone());
+    fn of_profile(&self, profile: &Profile, token: Option<String>) -> Result<Asked, Error> {
+        let token = token.or_else(|| profile.token.clone());
         let ca = self.ca.as_deref().or(profile.ca.as_deref());
         Ok(Asked { server: Remote::new(&profile.server, token, ca)?, namespace: profile.namespace.clone() })
     }
@@ -129,6 +152,8 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     /// Which store.
     pub(crate) store_url: StoreUrl,
+    /// Whether the program brought a store of its own, which may be another one.
+    brings_store: bool,
     /// The server that is asked instead.
     server: Option<Remote>,
     /// Where the workers of this machine show their presence, if somebody said so.
@@ -157,8 +182,7 @@ impl Context {
         input: Box<dyn BufRead + Send>,
         output: Output,
     ) -> Result<Self, (Error, Output)> {
-        let prepared =
-            prepare(&settings.app, &settings.config, settings.given.store_url.as_deref(), settings.answers);
+        let prepared = prepare(&settings);
         let (config, store_url, runtime) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Err((error, output)),
@@ -180,7 +204,7 @@ impl Context {
             _ => (None, Namespaces::Of(namespaces)),
         };
         let (env, store) = (Env::system(), OnceLock::new());
-        let deed = settings.deed;
+        let (deed, brings_store) = (settings.deed, settings.open_store.is_some());
         if let Some(open) = settings.open_store {
             // A fresh cell takes its first value.
             let _ = store.set(told(open, deed.as_ref(), env.now(), namespace.as_ref()));
@@ -193,6 +217,7 @@ impl Context {
             run_dir,
             server,
             store_url,
+            brings_store,
             namespace,
             namespaces,
             output,
@@ -277,6 +302,20 @@ impl Context {
     /// The server that is asked instead of a store.
     pub(crate) fn server(&self) -> Option<&Remote> {
         self.server.as_ref()
+    }
+
+    /// Where the store is that is opened here; `None` where a server is asked, or the program brings one.
+    pub(crate) fn opened_url(&self) -> Option<&StoreUrl> {
+        (!self.brings_store && self.server.is_none()).then_some(&self.store_url)
+    }
+
+    /// Where things are looked for, in words: the server, or the store.
+    pub(super) fn place(&self) -> String {
+        match (&self.server, self.store.get()) {
+            (Some(server), _) => format!("the server {}", server.url()),
+            (None, Some(store)) if self.brings_store => format!("the store {}", store.info().url),
+            (None, _) => format!("the store {}", self.store_url),
+        }
     }
 
     /// The store, if it is open already: a program may have brought its own.
@@ -468,30 +507,27 @@ fn threads() -> usize {
 
 type Prepared = (Config, StoreUrl, tokio::runtime::Runtime);
 
-fn prepare(
-    app: &App,
-    file: &Option<PathBuf>,
-    store_url: Option<&str>,
-    answers: bool,
-) -> Result<Prepared, Error> {
+fn prepare(settings: &Settings) -> Result<Prepared, Error> {
+    let Settings { app, config: file, answers, .. } = settings;
     app.check()?;
     let config = match file {
+        _ if settings.needs_no_file => Config::default(),
         Some(file) => Config::load(file)?,
         None if Path::new(DEFAULT_FILE).exists() => Config::load(Path::new(DEFAULT_FILE))?,
         None => Config::default(),
     };
-    let url = match (store_url, &config.store_url, app.store_url()) {
+    let url = match (settings.given.store_url.as_deref(), &config.store_url, app.store_url()) {
         (Some(text), _, _) => StoreUrl::parse(text)?,
         (None, Some(url), _) => url.clone(),
         (None, None, Some(url)) => StoreUrl::of(url)?,
         (None, None, None) => StoreUrl::parse(store_url::DEFAULT)?,
     };
-    let mut builder = match answers {
+    let mut builder = match *answers {
         // A large request must not hold up all the others, nor the supervisor.
         true => tokio::runtime::Builder::new_multi_thread(),
         false => tokio::runtime::Builder::new_current_thread(),
     };
-    if answers {
+    if *answers {
         builder.worker_threads(config.server.threads.map_or_else(threads, |threads| threads as usize));
     }
     let runtime = builder.enable_all().build().map_err(|error| {

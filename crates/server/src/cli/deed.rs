@@ -5,8 +5,19 @@ use taskwright_core::audit::Behalf;
 use taskwright_core::{Actor, Namespace, Principal, Timestamp};
 
 /// Verbs that run the system, measure it or look at it: what they write is nobody's deed.
-const NOBODYS: [&str; 10] =
-    ["up", "serve", "worker", "bench", "flood", "migrate", "doctor", "config", "completions", "stats"];
+const NOBODYS: [&str; 11] = [
+    "up",
+    "serve",
+    "worker",
+    "bench",
+    "flood",
+    "migrate",
+    "doctor",
+    "config",
+    "completions",
+    "stats",
+    "whoami",
+];
 /// Nouns of which a verb may be about any namespace, when none is named.
 const ANYWHERE: [&str; 5] = ["jobs", "workers", "users", "audit", "gc"];
 
@@ -26,7 +37,7 @@ impl Deed {
         if NOBODYS.contains(&noun) {
             return None;
         }
-        // Files of millions of jobs go in by a way that has no room for entries.
+        // Files of millions of jobs go in by a way that has no room for entries, and are told of once they are in.
         if noun == "enqueue" && matches.get_raw("from_file").is_some() {
             return None;
         }

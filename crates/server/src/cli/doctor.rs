@@ -1,22 +1,19 @@
-//! `doctor`: is it the store, the workers, or the tasks?
-//!
-//! Each check is a question whose answer is a line: all right, or what is wrong and the line that mends it.
+//! `doctor`: is it the way to the server, the store, the workers, or the tasks?
 
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
-use taskwright::schedule::ScheduleView;
-use taskwright_core::generator::is_reserved;
-use taskwright_core::{State, Timestamp};
-use taskwright_store::{Filter, Page, QueueView, Store, WorkerState, WorkerView};
+use http::Method;
+use serde::Deserialize;
+use taskwright_core::Permission;
 
 use super::Context;
-#[cfg_attr(not(feature = "postgres"), path = "doctor/no_database.rs")]
-mod database;
-
+use crate::answer::doctor::Check;
+use crate::answer::principal::WhoAmI;
+use crate::doctor::{self, Patient};
 use crate::error::{Error, Exit};
 use crate::output::Paint;
+use crate::remote::{NO_BODY, NOTHING, Remote};
 use crate::text;
 
 /// Looks for what is wrong.
@@ -25,30 +22,23 @@ use crate::text;
 Examples:
   taskwright doctor
   taskwright doctor --json
+  taskwright doctor --server https://jobs.example:7411
+
+Of a server it looks at the way there and at the token first; a superuser is
+told what the server finds where its store is.
 
 Exit codes: 0 all is well, 1 something is wrong.")]
 pub(super) struct Doctor {}
 
-#[derive(Debug, Serialize)]
-struct Check {
-    name: &'static str,
-    ok: bool,
-    found: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fix: Option<String>,
-}
-
-/// How long an available job may wait before that is worth a word.
-const WAIT_MAX: Duration = Duration::from_secs(300);
-/// How long a generator may be due before that is; a node that died had it for 30 s.
-const UNTAKEN_MAX: Duration = Duration::from_secs(300);
+/// How long before its end a token is worth a word.
+const EXPIRES_SOON: Duration = Duration::from_secs(7 * 86_400);
 
 impl Doctor {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
-        let mut checks = Vec::new();
-        if database::look(context, &mut checks).await? {
-            look(context, &mut checks).await?;
-        }
+        let checks = match context.server() {
+            Some(server) => of_server(context, server).await?,
+            None => of_store(context).await?,
+        };
         for check in &checks {
             print(context, check)?;
         }
@@ -61,27 +51,121 @@ impl Doctor {
     }
 }
 
-/// Names that are told, of many.
-const NAMED_MAX: usize = 10;
+async fn of_store(context: &Context) -> Result<Vec<Check>, Error> {
+    let mut checks = Vec::new();
+    let can_be_opened = match context.opened_url() {
+        Some(url) => doctor::look_at_database(url, &context.env, &mut checks).await?,
+        None => true,
+    };
+    if can_be_opened {
+        let client = context.client().await?;
+        let (env, kinds, namespace) = (&context.env, context.kinds(), context.namespace.as_ref());
+        checks.extend(doctor::look(&Patient { client: &client, env, kinds, namespace }).await?);
+    }
+    Ok(checks)
+}
 
-/// Looks at the store and its workers, whatever kind of store it is.
-async fn look(context: &Context, checks: &mut Vec<Check>) -> Result<(), Error> {
+/// The way to a server, who is known there, and what it finds itself.
+async fn of_server(context: &Context, server: &Remote) -> Result<Vec<Check>, Error> {
+    let began_us = context.env.monotonic_us();
+    let reached = server.text(Method::GET, "/healthz", None, &NOTHING, NO_BODY, &[]).await;
+    let took = text::measured(Duration::from_micros(context.env.monotonic_us() - began_us));
+    let mut checks = match reached {
+        Ok(_) => vec![Check::fine("reach", format!("{} answers, within {took}", server.url()))],
+        Err(error) => return Ok(vec![Check::wrong("reach", told(&error), error.fix())]),
+    };
+    checks.push(protection(server));
+    checks.push(match server.text(Method::GET, "/readyz", None, &NOTHING, NO_BODY, &[]).await {
+        Ok(_) => Check::fine("ready", "its store answers, and it takes jobs"),
+        Err(error) => Check::wrong("ready", told(&error), error.fix()),
+    });
+    let who: WhoAmI = match server.ask(Method::GET, "/api/v1/whoami", None, &NOTHING, NO_BODY, &[]).await {
+        Ok(Some(who)) => who,
+        Ok(None) => {
+            let error = server.lacks("/api/v1/whoami");
+            checks.push(Check::wrong("token", told(&error), error.fix()));
+            return Ok(checks);
+        }
+        Err(error) => {
+            checks.push(Check::wrong("token", told(&error), error.fix()));
+            return Ok(checks);
+        }
+    };
+    checks.push(token(context, &who));
+    checks.push(version(server).await);
+    if !may_view_the_system(&who) {
+        let permission = Permission::SystemView;
+        checks.push(Check::fine("store", format!("not looked at: that needs the permission {permission}")));
+        return Ok(checks);
+    }
+    let path = "/api/v1/doctor";
+    let found: Result<Vec<Check>, _> = server.items(path, context.namespace.as_ref()).await;
+    match found {
+        Ok(found) if !found.is_empty() => checks.extend(found),
+        Ok(_) => checks.push(Check::wrong("store", told(&server.lacks(path)), server.lacks(path).fix())),
+        Err(error) => checks.push(Check::wrong("store", told(&error), error.fix())),
+    }
+    Ok(checks)
+}
+
+fn told(error: &taskwright_store::Error) -> String {
+    format!("{}: {}", error.what(), error.why())
+}
+
+fn protection(server: &Remote) -> Check {
+    match (server.is_tls(), server.is_here()) {
+        (true, _) => Check::fine("tls", "it shows a certificate that is checked"),
+        (false, true) => Check::fine("tls", "it is this machine"),
+        (false, false) => Check::wrong(
+            "tls",
+            "what is said to it crosses the network in the clear",
+            "have it speak TLS: name tls_cert and tls_key in its [server]",
+        ),
+    }
+}
+
+fn token(context: &Context, who: &WhoAmI) -> Check {
     let now = context.env.now();
-    let store = context.store().await?;
-    let info = store.info();
-    checks.push(fine("store", format!("{}, {}, schema {}", info.url, info.engine, info.schema)));
-    let workers = store.workers().await?;
-    let queues = store.queues(now, context.namespace.clone()).await?;
-    checks.push(living(&workers, &queues));
-    checks.push(lost(&workers, now));
-    checks.push(paused(&queues));
-    checks.push(waiting(&queues, now));
-    checks.push(unknown_kinds(context, &**store).await?);
-    checks.extend(schedules(context, &**store).await?);
-    checks.extend(sources(context, &**store).await?);
-    checks.extend(generators(context, &**store, now).await?);
-    checks.extend(webhooks(context).await?);
-    Ok(())
+    let is = format!("{}, {}", who.name, super::whoami::rank(who));
+    match who.expires_at {
+        Some(at) if at.since(now) < EXPIRES_SOON => Check::wrong(
+            "token",
+            format!("{is}; it expires {}", text::relative(at, now)),
+            "make another one in time: taskwright tokens create",
+        ),
+        Some(at) => Check::fine("token", format!("{is}; it expires {}", text::relative(at, now))),
+        None => Check::fine("token", is),
+    }
+}
+
+async fn version(server: &Remote) -> Check {
+    #[derive(Deserialize)]
+    struct Document {
+        info: Info,
+    }
+    #[derive(Deserialize)]
+    struct Info {
+        version: String,
+    }
+    const OURS: &str = env!("CARGO_PKG_VERSION");
+    let path = "/api/v1/openapi.json";
+    match server.ask::<Document>(Method::GET, path, None, &NOTHING, NO_BODY, &[]).await {
+        Ok(Some(Document { info: Info { version } })) if version == OURS => {
+            Check::fine("version", format!("{version}, as here"))
+        }
+        Ok(Some(Document { info: Info { version } })) => Check::wrong(
+            "version",
+            format!("the server has {version}, and this program is {OURS}"),
+            "use the same version here and there",
+        ),
+        Ok(None) => Check::wrong("version", told(&server.lacks(path)), server.lacks(path).fix()),
+        Err(error) => Check::wrong("version", told(&error), error.fix()),
+    }
+}
+
+fn may_view_the_system(who: &WhoAmI) -> bool {
+    let is_held_to = |scopes: &Vec<String>| scopes.iter().any(|one| one == Permission::SystemView.as_str());
+    who.superuser && who.scopes.as_ref().is_none_or(is_held_to)
 }
 
 fn print(context: &Context, check: &Check) -> Result<(), Error> {
@@ -90,204 +174,11 @@ fn print(context: &Context, check: &Check) -> Result<(), Error> {
         return output.json(check);
     }
     let (mark, paint) = if check.ok { ("ok", Paint::Good) } else { ("!!", Paint::Bad) };
-    output.line(format!(
-        "{}  {:<8} {}",
-        output.paint(mark, paint),
-        check.name,
-        text::one_line(&check.found)
-    ))?;
+    // Texts of a server are somebody else's.
+    let (name, found) = (text::one_line(&check.name), text::one_line(&check.found));
+    output.line(format!("{}  {name:<8} {found}", output.paint(mark, paint)))?;
     match &check.fix {
-        Some(fix) => output.line(format!("    fix: {fix}")),
+        Some(fix) => output.line(format!("    fix: {}", text::one_line(fix))),
         None => Ok(()),
     }
-}
-
-fn fine(name: &'static str, found: impl Into<String>) -> Check {
-    Check { name, ok: true, found: found.into(), fix: None }
-}
-
-fn wrong(name: &'static str, found: String, fix: impl Into<String>) -> Check {
-    Check { name, ok: false, found, fix: Some(fix.into()) }
-}
-
-fn living(workers: &[WorkerView], queues: &[QueueView]) -> Check {
-    let alive = workers.iter().filter(|worker| worker.state == WorkerState::Alive).count();
-    let waiting: u64 = queues.iter().map(|queue| queue.available).sum();
-    match alive {
-        0 if waiting > 0 => {
-            wrong("workers", "none is alive, and jobs wait".to_owned(), "start some: taskwright up")
-        }
-        0 => fine("workers", "none is alive, and no job waits"),
-        alive => fine("workers", format!("{} alive", text::count(alive, "worker"))),
-    }
-}
-
-fn lost(workers: &[WorkerView], now: Timestamp) -> Check {
-    const RECENT: Duration = Duration::from_secs(3_600);
-    let lost = workers.iter().filter(|worker| worker.state == WorkerState::Lost);
-    match lost.filter(|worker| now.since(worker.seen_at) < RECENT).count() {
-        0 => fine("losses", "no worker was lost within the last hour"),
-        lost => wrong(
-            "losses",
-            format!("{} lost within the last hour", text::count(lost, "worker")),
-            "see which job killed them: taskwright jobs list --state failed --after 1h",
-        ),
-    }
-}
-
-fn paused(queues: &[QueueView]) -> Check {
-    let paused: Vec<&str> =
-        queues.iter().filter(|queue| queue.paused).map(|queue| queue.name.as_str()).collect();
-    match paused.as_slice() {
-        [] => fine("queues", format!("{}, none paused", text::count(queues.len(), "queue"))),
-        paused => wrong(
-            "queues",
-            format!("paused: {}", paused.join(", ")),
-            format!("if that is no longer wanted: taskwright queues resume {}", paused.join(" ")),
-        ),
-    }
-}
-
-fn waiting(queues: &[QueueView], now: Timestamp) -> Check {
-    let oldest = queues.iter().filter(|queue| !queue.paused).filter_map(|queue| queue.oldest_available).min();
-    match oldest.map(|at| now.since(at)) {
-        Some(waited) if waited > WAIT_MAX => wrong(
-            "waiting",
-            format!("a job has been available for {}", text::duration(waited)),
-            "run more workers (taskwright worker), or see what runs: taskwright jobs list --state running",
-        ),
-        Some(waited) => {
-            fine("waiting", format!("the oldest available job waits for {}", text::duration(waited)))
-        }
-        None => fine("waiting", "no job is available"),
-    }
-}
-
-/// Kinds among the oldest available jobs that nobody who shares this config can run.
-async fn unknown_kinds(context: &Context, store: &dyn Store) -> Result<Check, Error> {
-    let filter = Filter { states: vec![State::Available], ..Filter::default() };
-    let page = Page { after: None, limit: taskwright_core::limit::PAGE_ROWS_MAX, oldest_first: true };
-    let known = context.kinds();
-    let mut unknown: Vec<String> =
-        store.list(filter, page).await?.jobs.iter().map(|job| job.kind.to_string()).collect();
-    unknown.retain(|kind| !known.contains(kind.as_str()));
-    unknown.sort();
-    unknown.dedup();
-    Ok(match unknown.as_slice() {
-        [] => fine("kinds", "every available job is of a kind that is known here"),
-        kinds => wrong(
-            "kinds",
-            format!("jobs wait that only another program can run: {}", kinds.join(", ")),
-            "start that program, define the tasks in the config file, or cancel the jobs",
-        ),
-    })
-}
-
-/// Schedules whose jobs nobody who shares this config can run; nothing where there are no schedules.
-async fn schedules(context: &Context, store: &dyn Store) -> Result<Option<Check>, Error> {
-    let (known, mut unknown) = (context.kinds(), Vec::new());
-    let (mut many, mut after) = (0, None);
-    loop {
-        let page =
-            store.schedules(context.namespace.clone(), after, taskwright_core::limit::PAGE_ROWS_MAX).await?;
-        let Some(last) = page.last() else { break };
-        (many, after) = (many + page.len(), Some(last.key));
-        for stored in &page {
-            match ScheduleView::read(stored) {
-                Ok(view) if known.contains(view.schedule.kind.as_str()) => {}
-                _ => unknown.push(stored.name.as_str().to_owned()),
-            }
-        }
-    }
-    let more = unknown.len().saturating_sub(NAMED_MAX);
-    unknown.truncate(NAMED_MAX);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    if many == 0 {
-        return Ok(None);
-    }
-    Ok(Some(match unknown.as_slice() {
-        [] => {
-            fine("schedules", format!("{}, each of a task that is known here", text::count(many, "schedule")))
-        }
-        unknown => wrong(
-            "schedules",
-            format!("only another program can run what these make: {}{more}", unknown.join(", ")),
-            "start that program, define the tasks in the config file, or remove the schedules",
-        ),
-    }))
-}
-
-/// Generators that are due for long and nobody takes; nothing where there are none but our own.
-async fn generators(context: &Context, store: &dyn Store, now: Timestamp) -> Result<Option<Check>, Error> {
-    let (mut many, mut left, mut after) = (0, Vec::new(), None);
-    loop {
-        let page =
-            store.generators(context.namespace.clone(), after, taskwright_core::limit::PAGE_ROWS_MAX).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.key);
-        for stored in page.iter().filter(|stored| !is_reserved(&stored.name)) {
-            many += 1;
-            if stored.next.is_some_and(|next| now.since(next) > UNTAKEN_MAX) {
-                left.push(stored.name.as_str().to_owned());
-            }
-        }
-    }
-    let more = left.len().saturating_sub(NAMED_MAX);
-    left.truncate(NAMED_MAX);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    if many == 0 {
-        return Ok(None);
-    }
-    Ok(Some(match left.as_slice() {
-        [] => fine("generators", format!("{}, none left alone", text::count(many, "generator"))),
-        left => wrong(
-            "generators",
-            format!(
-                "due for more than {}, and nobody takes them: {}{more}",
-                text::duration(UNTAKEN_MAX),
-                left.join(", ")
-            ),
-            "start the program that brings them, or if there is none any more: taskwright generators remove NAME",
-        ),
-    }))
-}
-
-/// Event sources that have trouble; nothing where there are no sources.
-async fn sources(context: &Context, store: &dyn Store) -> Result<Option<Check>, Error> {
-    let sources = store.sources(context.namespace.clone()).await?;
-    let trouble = sources.iter().find_map(|source| {
-        let error = source.note.as_ref()?.error.as_ref()?;
-        Some(format!("{}: {error}", source.place.name))
-    });
-    if sources.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(match trouble {
-        None => fine("sources", format!("{}, none in trouble", text::count(sources.len(), "event source"))),
-        Some(trouble) => wrong("sources", trouble, "see all of them: taskwright sources list"),
-    }))
-}
-
-/// Endpoints of webhooks that are not told of everything; nothing where there are no endpoints.
-async fn webhooks(context: &Context) -> Result<Option<Check>, Error> {
-    let (client, now) = (context.client().await?.webhooks(), context.env.now());
-    let views = client.list(context.namespace.as_ref()).await?;
-    let mut troubles = Vec::new();
-    for view in &views {
-        troubles.extend(super::webhooks::trouble(view, client.gone(view).await?, now));
-    }
-    let more = troubles.len().saturating_sub(NAMED_MAX);
-    troubles.truncate(NAMED_MAX);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    if views.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(match troubles.as_slice() {
-        [] => fine("webhooks", format!("{}, none in trouble", text::count(views.len(), "webhook"))),
-        troubles => wrong(
-            "webhooks",
-            format!("{}{more}", troubles.join("; ")),
-            "see each: taskwright webhooks show NAME, and what was tried: taskwright webhooks deliveries NAME --failed",
-        ),
-    }))
 }

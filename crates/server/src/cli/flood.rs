@@ -22,7 +22,8 @@ Examples:
 
 It stores jobs of the built-in kind `flood` in the queue `flood`, at the lowest
 priority, until it is stopped with Ctrl-C, and waits while too many are not done.
-`taskwright queues purge flood` removes what is left.")]
+`taskwright queues purge flood` removes what is left. Through a server it is for
+superusers.")]
 pub(super) struct Flood {
     /// Stop after this time
     #[arg(long, value_name = "D", value_parser = value::duration)]
@@ -118,7 +119,7 @@ impl Flood {
         }
         match stranger(context).await? {
             Some(kind) => Err(Error::usage(
-                format!("flood {}", context.store_url),
+                format!("flood of {}", context.place()),
                 format!("it has jobs of other kinds, such as {kind}"),
                 "use another store, or pass --yes if this one is to bear the load",
             )),
@@ -140,6 +141,7 @@ impl Flood {
                 burn: self.burn,
                 load: "x".repeat(self.size),
             })?
+            .namespace(context.namespace_or_default().as_str())
             .queue(KIND)
             .priority(Priority::IDLE);
         loop {

@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use http::Method;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
-use taskwright::generator::{CollectorView, Collectors, Keep};
-use taskwright_core::{Garbage, Timestamp};
+use taskwright::generator::{Collectors, Keep};
+use taskwright_core::Garbage;
 
 use super::{Context, value};
+use crate::answer::gc::{Listed, Removed, WouldGo};
 use crate::error::{Error, Exit};
+use crate::http::gc;
 use crate::output::{Column, Paint, Table};
+use crate::remote::{NO_BODY, NOTHING, Remote};
 use crate::text;
 
 /// Looks at what is removed when it is old, and how long it is kept.
@@ -96,9 +101,6 @@ struct Run {
     dry_run: bool,
 }
 
-/// A dry run counts up to here.
-const DRY_RUN_MAX: usize = 10_000;
-
 const COLUMNS: [Column; 6] = [
     Column::new("what", 0),
     Column::new("kept", 0),
@@ -113,9 +115,8 @@ impl Gc {
         match self.verb {
             Verb::List => list(context).await?,
             Verb::Show(named) => {
-                let collectors = collectors(context).await?;
                 for garbage in named.garbage {
-                    show(context, &collectors.get(garbage).await?)?;
+                    show(context, &one(context, garbage).await?)?;
                 }
             }
             Verb::Set(verb) => verb.run(context).await?,
@@ -130,51 +131,78 @@ async fn collectors(context: &Context) -> Result<Collectors, Error> {
     Ok(context.client().await?.collectors(context.config.retention))
 }
 
+/// Where a server has a collector.
+fn path(garbage: Garbage) -> String {
+    format!("/api/v1/gc/{garbage}")
+}
+
+/// One collector as it is.
+async fn one(context: &Context, garbage: Garbage) -> Result<Listed, Error> {
+    match context.server() {
+        Some(server) => asked(server, Method::GET, &path(garbage), NO_BODY).await,
+        None => Ok(Listed::of(&collectors(context).await?.get(garbage).await?)),
+    }
+}
+
+/// What a server answers, which has to have that.
+async fn asked<T: DeserializeOwned>(
+    server: &Remote,
+    method: Method,
+    path: &str,
+    body: Option<&impl Serialize>,
+) -> Result<T, Error> {
+    let told = server.ask(method, path, None, &NOTHING, body, &[]).await?;
+    Ok(told.ok_or_else(|| server.lacks(path))?)
+}
+
 async fn list(context: &Context) -> Result<(), Error> {
-    let views = collectors(context).await?.list().await?;
+    let all: Vec<Listed> = match context.server() {
+        Some(server) => server.items("/api/v1/gc", None).await?,
+        None => collectors(context).await?.list().await?.iter().map(Listed::of).collect(),
+    };
     if context.output.is_json() {
-        return views.iter().try_for_each(|view| context.output.json(&Listed::of(view)));
+        return all.iter().try_for_each(|one| context.output.json(one));
     }
     let now = context.env.now();
     let mut table = Table::new(&COLUMNS);
-    for view in &views {
+    for one in &all {
         let plain = |text: String| (text, Paint::Plain);
-        let (word, paint) = status(view);
-        let trouble = view.generator.as_ref().and_then(|view| view.record.last_error.clone());
         table.row(vec![
-            plain(view.garbage.to_string()),
-            plain(kept(view.keep)),
-            (word.to_owned(), paint),
-            plain(view.removed.to_string()),
-            plain(next(view).map(|at| text::relative(at, now)).unwrap_or_default()),
-            (trouble.map(|trouble| text::one_line(&trouble)).unwrap_or_default(), Paint::Bad),
+            plain(one.what.to_string()),
+            plain(kept(one.keep_s)),
+            (text::one_line(&one.status), paint(&one.status)),
+            plain(one.removed.to_string()),
+            plain(one.looks_at.map(|at| text::relative(at, now)).unwrap_or_default()),
+            (one.error.as_deref().map(text::one_line).unwrap_or_default(), Paint::Bad),
         ]);
     }
     context.output.table(&mut table)
 }
 
-fn show(context: &Context, view: &CollectorView) -> Result<(), Error> {
+fn show(context: &Context, one: &Listed) -> Result<(), Error> {
     let output = &context.output;
     if output.is_json() {
-        return output.json(&Listed::of(view));
+        return output.json(one);
     }
     let now = context.env.now();
     let fact = |name: &str, value: String| {
         output.line(format!("{} {value}", output.paint(&format!("{name:<10}"), Paint::Faint)))
     };
-    let (word, paint) = status(view);
-    let garbage = view.garbage;
-    output.line(format!("{garbage}  {}", output.paint(word, paint)))?;
-    fact("what", garbage.noun().to_owned())?;
-    let by = if view.set.is_some() { "set here" } else { "by the config file" };
-    fact("kept", format!("{}, {by}", kept(view.keep)))?;
-    fact("default", text::duration(garbage.kept_by_default()))?;
-    if garbage.kept_at_least() > Duration::ZERO {
-        fact("at least", text::duration(garbage.kept_at_least()))?;
+    output.line(format!(
+        "{}  {}",
+        one.what,
+        output.paint(&text::one_line(&one.status), paint(&one.status))
+    ))?;
+    fact("what", one.what.noun().to_owned())?;
+    let by = if one.is_set { "set here" } else { "by the config file" };
+    fact("kept", format!("{}, {by}", kept(one.keep_s)))?;
+    fact("default", kept(Some(one.default_s)))?;
+    if one.least_s > 0 {
+        fact("at least", kept(Some(one.least_s)))?;
     }
-    fact("removed", view.removed.to_string())?;
-    fact("generator", garbage.collector().to_string())?;
-    if let Some(at) = next(view) {
+    fact("removed", one.removed.to_string())?;
+    fact("generator", text::one_line(&one.generator))?;
+    if let Some(at) = one.looks_at {
         fact("looks", text::full(at, now))?;
     }
     Ok(())
@@ -191,14 +219,26 @@ impl Set {
         for garbage in &self.named.garbage {
             keep.map_or(Ok(()), |keep| garbage.check(keep.duration()))?;
         }
-        let collectors = collectors(context).await?;
         for garbage in self.named.garbage {
-            collectors.set(garbage, keep).await?;
-            let view = collectors.get(garbage).await?;
+            let set = match context.server() {
+                Some(server) => {
+                    let keep = match keep {
+                        None => gc::DEFAULT.to_owned(),
+                        Some(Keep::Forever) => gc::FOREVER.to_owned(),
+                        Some(Keep::For(keep)) => format!("{}us", keep.as_micros()),
+                    };
+                    asked(server, Method::PUT, &path(garbage), Some(&gc::Retention { keep })).await?
+                }
+                None => {
+                    let collectors = collectors(context).await?;
+                    collectors.set(garbage, keep).await?;
+                    Listed::of(&collectors.get(garbage).await?)
+                }
+            };
             if context.output.is_json() {
-                context.output.json(&Listed::of(&view))?;
+                context.output.json(&set)?;
             } else {
-                context.output.line(format!("{garbage}  kept {}", kept(view.keep)))?;
+                context.output.line(format!("{garbage}  kept {}", kept(set.keep_s)))?;
             }
         }
         Ok(())
@@ -207,21 +247,29 @@ impl Set {
 
 impl Run {
     async fn run(self, context: &Context) -> Result<(), Error> {
-        let collectors = collectors(context).await?;
         for garbage in self.named.garbage {
             if self.dry_run {
-                let found = collectors.dry_run(garbage, DRY_RUN_MAX).await?;
+                let found: WouldGo = match context.server() {
+                    Some(server) => {
+                        asked(server, Method::GET, &format!("{}/dry-run", path(garbage)), NO_BODY).await?
+                    }
+                    None => {
+                        let found = collectors(context).await?.dry_run(garbage, gc::DRY_RUN_MAX).await?;
+                        WouldGo::of(garbage, found)
+                    }
+                };
                 if context.output.is_json() {
-                    context.output.json(&json!({
-                        "what": garbage, "would_go": found.rows, "is_cut": found.is_cut, "jobs": found.jobs,
-                    }))?;
+                    context.output.json(&found)?;
                 } else {
                     let or_more = if found.is_cut { " or more" } else { "" };
-                    context.output.line(format!("{garbage}  {}{or_more} would go", found.rows))?;
+                    context.output.line(format!("{garbage}  {}{or_more} would go", found.would_go))?;
                 }
                 continue;
             }
-            let removed = collectors.run(garbage).await?;
+            let removed = match context.server() {
+                Some(server) => run_there(context, server, garbage).await?,
+                None => collectors(context).await?.run(garbage).await?,
+            };
             if context.output.is_json() {
                 context.output.json(&json!({ "what": garbage, "removed": removed }))?;
             } else {
@@ -232,58 +280,41 @@ impl Run {
     }
 }
 
-fn kept(keep: Option<Duration>) -> String {
-    keep.map_or_else(|| "for ever".to_owned(), text::duration)
-}
-
-/// How a collector is, in a word, and its colour.
-fn status(view: &CollectorView) -> (&'static str, Paint) {
-    match view.generator.as_ref().map(|view| &view.record) {
-        None => ("unknown", Paint::Faint),
-        Some(record) if record.paused.is_some() => ("paused", Paint::Warn),
-        Some(record) if record.failures > 0 => ("failing", Paint::Bad),
-        Some(_) if view.more => ("at it", Paint::Busy),
-        Some(_) => ("on", Paint::Good),
+/// Has a server remove what is old enough, some seconds at a time.
+async fn run_there(context: &Context, server: &Remote, garbage: Garbage) -> Result<u64, Error> {
+    /// How long another node is waited for that is at it all the time.
+    const PATIENCE_US: u64 = 60_000_000;
+    let path = format!("{}/run", path(garbage));
+    let (mut all, mut waited_us) = (0, context.env.monotonic_us());
+    loop {
+        let Removed { removed, more, .. } = asked(server, Method::POST, &path, NO_BODY).await?;
+        all += removed;
+        if !more {
+            return Ok(all);
+        }
+        if removed > 0 {
+            waited_us = context.env.monotonic_us();
+        } else if context.env.monotonic_us() - waited_us > PATIENCE_US {
+            return Err(Error::operational(
+                format!("the collector {}", garbage.collector()),
+                "other nodes were at it all the time",
+                "try again",
+            ));
+        }
     }
 }
 
-fn next(view: &CollectorView) -> Option<Timestamp> {
-    let record = view.generator.as_ref().map(|view| &view.record)?;
-    record.poll_at.filter(|_| record.paused.is_none())
+fn kept(seconds: Option<u64>) -> String {
+    seconds.map_or_else(|| "for ever".to_owned(), |seconds| text::duration(Duration::from_secs(seconds)))
 }
 
-/// A collector as JSON.
-#[derive(Serialize)]
-struct Listed {
-    what: Garbage,
-    generator: String,
-    status: &'static str,
-    /// `null` is for ever.
-    keep_s: Option<u64>,
-    is_set: bool,
-    default_s: u64,
-    least_s: u64,
-    removed: u64,
-    looks_at: Option<Timestamp>,
-    looked_at: Option<Timestamp>,
-    error: Option<String>,
-}
-
-impl Listed {
-    fn of(view: &CollectorView) -> Self {
-        let record = view.generator.as_ref().map(|view| &view.record);
-        Self {
-            what: view.garbage,
-            generator: view.garbage.collector().to_string(),
-            status: status(view).0,
-            keep_s: view.keep.map(|keep| keep.as_secs()),
-            is_set: view.set.is_some(),
-            default_s: view.garbage.kept_by_default().as_secs(),
-            least_s: view.garbage.kept_at_least().as_secs(),
-            removed: view.removed,
-            looks_at: next(view),
-            looked_at: record.and_then(|record| record.last_poll),
-            error: record.and_then(|record| record.last_error.clone()),
-        }
+/// The colour of how a collector is.
+fn paint(status: &str) -> Paint {
+    match status {
+        "paused" => Paint::Warn,
+        "failing" => Paint::Bad,
+        "at it" => Paint::Busy,
+        "on" => Paint::Good,
+        _ => Paint::Faint,
     }
 }

@@ -31,6 +31,7 @@ mod generators;
 mod jobs;
 mod look;
 mod migrate;
+mod namespaces;
 mod profiles;
 mod queues;
 mod schedules;
@@ -45,6 +46,7 @@ mod usage;
 mod users;
 mod value;
 mod webhooks;
+mod whoami;
 pub(crate) mod worker;
 mod workers;
 
@@ -92,7 +94,7 @@ struct Global {
     #[arg(hide_short_help = true)]
     ca: Option<PathBuf>,
     /// The server of this name, as `profiles` keeps it
-    #[arg(long, global = true, value_name = "NAME", env = "TASKWRIGHT_PROFILE", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "NAME", env = context::PROFILE_VARIABLE, hide_env_values = true)]
     #[arg(hide_short_help = true)]
     profile: Option<String>,
     /// Where a PostgreSQL store's workers meet [default: see the guide]
@@ -166,6 +168,10 @@ enum Verb {
     Tokens(tokens::Tokens),
     /// Add, list, change and remove users
     Users(users::Users),
+    /// Look at namespaces, and say who may cancel jobs there
+    Namespaces(namespaces::Namespaces),
+    /// Tell as whom the command line acts, and what that one may do
+    Whoami(whoami::WhoIs),
     /// Tell who did what, and verify that nobody has changed that
     Audit(audit::Audit),
     /// Keep servers to ask by name, with their tokens
@@ -222,6 +228,7 @@ pub(crate) fn run(
         deed,
         is_about_profiles: matches!(cli.verb, Verb::Profiles(_)),
         answers: matches!(cli.verb, Verb::Up(_) | Verb::Serve(_)),
+        needs_no_file: matches!(cli.verb, Verb::Profiles(_) | Verb::Completions(_)),
     };
     let context = match Context::new(settings, input, output) {
         Ok(context) => context,
@@ -249,21 +256,18 @@ impl Verb {
             Self::Serve(_) => Some("serve"),
             Self::Worker(_) => Some("worker"),
             Self::Migrate(_) => Some("migrate"),
-            Self::Doctor(_) => Some("doctor"),
             Self::Bench(_) => Some("bench"),
-            Self::Flood(_) => Some("flood"),
-            Self::Gc(_) => Some("gc"),
-            Self::Sources(_) => Some("sources"),
             _ => None,
         }
     }
 
     fn run(self, context: &Context) -> Result<Exit, Error> {
         if let (Some(verb), Some(server)) = (self.of_a_store(), context.server()) {
+            let (way, variable) = context.given.way_to_server();
             return Err(Error::usage(
-                format!("`{verb}` with --server {}", server.url()),
+                format!("`{verb}` with {way} {}", server.url()),
                 "it needs the store itself",
-                "leave out --server, and unset TASKWRIGHT_SERVER; name the store with --store",
+                format!("leave out {way}, and unset {variable}; name the store with --store"),
             ));
         }
         if context.namespaces_are_several() && !matches!(&self, Self::Jobs(noun) if noun.takes_namespaces()) {
@@ -300,6 +304,8 @@ impl Verb {
             Self::Services(noun) => context.block_on(noun.run(context)),
             Self::Tokens(noun) => context.block_on(noun.run(context)),
             Self::Users(noun) => context.block_on(noun.run(context)),
+            Self::Namespaces(noun) => context.block_on(noun.run(context)),
+            Self::Whoami(verb) => context.block_on(verb.run(context)),
             Self::Audit(noun) => context.block_on(noun.run(context)),
             Self::Migrate(verb) => context.block_on(verb.run(context)),
             Self::Doctor(verb) => context.block_on(verb.run(context)),
@@ -320,6 +326,7 @@ pub(crate) struct Typed {
     server: bool,
     profile: bool,
     store: bool,
+    token: bool,
 }
 
 impl Typed {
@@ -331,7 +338,12 @@ impl Typed {
                 arg.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
             })
         };
-        Self { server: has("--server"), profile: has("--profile"), store: has("--store") }
+        Self {
+            server: has("--server"),
+            profile: has("--profile"),
+            store: has("--store"),
+            token: has("--token"),
+        }
     }
 }
 

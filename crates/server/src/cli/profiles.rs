@@ -117,7 +117,14 @@ impl ProfilesOf {
                 "set one of the two",
             )
         })?;
-        let mut profiles = Profiles::load(&path)?;
+        let mut seen = Profiles::look(&path)?;
+        if let Verb::List(_) | Verb::Remove(_) = self.verb
+            && let Some(doubt) = seen.doubt.take()
+        {
+            // They ask nobody; and a file that is written anew is for nobody else to read.
+            context.output.note(format!("warning: {doubt}"));
+        }
+        let mut profiles = seen.trusted()?;
         match self.verb {
             Verb::List(List {}) => return list(context, &profiles),
             Verb::Add(verb) => {

@@ -294,13 +294,13 @@ pub(super) fn unknown(ids: &[JobId]) -> Error {
         shown.push(format!("and {} more", ids.len() - SHOWN_MAX));
     }
     let (what, why) = match ids.len() {
-        1 => ("the job", "there is no job of this id in the store"),
-        _ => ("the jobs", "there are no jobs of these ids in the store"),
+        1 => ("the job", "there is no job of this id"),
+        _ => ("the jobs", "there are no jobs of these ids"),
     };
     Error::operational(
         format!("{what} {}", shown.join(", ")),
         why,
-        "check the id, --store and --namespace; jobs that are over are removed after their retention",
+        "check the id, --namespace, and which store or server is asked; jobs that are over are removed after their retention",
     )
     .with_exit(Exit::Operational)
 }

@@ -1,10 +1,9 @@
 //! `sources`: look at event sources.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
-use taskwright_store::SourceView;
 
 use super::Context;
+use crate::answer::source::Listed;
 use crate::error::{Error, Exit};
 use crate::output::{Column, Paint, Table};
 use crate::text;
@@ -40,7 +39,7 @@ impl Sources {
 async fn list(context: &Context) -> Result<Exit, Error> {
     let sources = context.store().await?.sources(context.namespace.clone()).await?;
     if context.output.is_json() {
-        sources.iter().try_for_each(|source| context.output.json(&in_json(source)))?;
+        sources.into_iter().try_for_each(|source| context.output.json(&Listed::from(source)))?;
         return Ok(Exit::Ok);
     }
     if sources.is_empty() {
@@ -76,19 +75,4 @@ async fn list(context: &Context) -> Result<Exit, Error> {
     }
     context.output.table(&mut table)?;
     Ok(Exit::Ok)
-}
-
-fn in_json(source: &SourceView) -> serde_json::Value {
-    let SourceView { place, noted_at, note, .. } = source;
-    json!({
-        "name": place.name,
-        "namespace": place.namespace,
-        "host": (!place.host.is_empty()).then_some(&place.host),
-        "path": place.path,
-        "seen_at": noted_at,
-        "mode": note.as_ref().map(|note| &note.mode),
-        "scanned_at": note.as_ref().and_then(|note| note.scanned_at),
-        "files": note.as_ref().map(|note| note.files),
-        "error": note.as_ref().and_then(|note| note.error.as_ref()),
-    })
 }

@@ -11,6 +11,11 @@ use crate::output::Output;
 /// Prints help or the version, or says what is wrong with the command.
 pub(super) fn explain(error: &clap::Error, args: &[OsString], output: &Output) -> Exit {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        if error.kind() == ErrorKind::DisplayVersion && output.is_json() {
+            let told = serde_json::json!({ "name": "taskwright", "version": env!("CARGO_PKG_VERSION") });
+            let done = output.json(&told).and_then(|()| output.flush());
+            return done.map_or_else(|error| error.exit(), |()| Exit::Ok);
+        }
         let text = error.render();
         let text = if output.is_seen() { text.ansi().to_string() } else { text.to_string() };
         let done = output.line(text.trim_end()).and_then(|()| output.flush());

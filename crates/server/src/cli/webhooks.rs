@@ -1,11 +1,8 @@
 //! `webhooks`: endpoints that are told of events: look at them, add and change them, and deliver again.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use taskwright::webhook::{WebhookView, Webhooks as Client};
-use taskwright_core::webhook::RETRIES_MAX;
-use taskwright_core::{Namespace, Timestamp, WebhookName};
+use taskwright_core::{Namespace, WebhookName};
 
 use super::Context;
 use crate::answer::webhook as answer;
@@ -145,24 +142,4 @@ async fn whole(context: &Context, name: &WebhookName) -> Result<answer::Whole, E
     let webhooks = client(context).await?;
     let facts = answer::Facts::of(&**context.store().await?, &webhooks, &view).await?;
     Ok(answer::Whole::of(&view, facts))
-}
-
-/// What keeps an endpoint from being told of everything, for `doctor`; not that somebody disabled it. `gone` events of its backlog
-/// are not kept any more.
-pub(super) fn trouble(view: &WebhookView, gone: u64, now: Timestamp) -> Option<String> {
-    /// How long it is told that events were missed: 24 h.
-    const RECENT: Duration = Duration::from_secs(86_400);
-    let (progress, name) = (&view.progress, &view.name);
-    let missed = progress.missed_at.filter(|at| now.since(*at) < RECENT).map_or(0, |_| progress.missed);
-    let what = match missed.saturating_add(gone) {
-        0 => None,
-        many => Some(format!("at most {many} events were not kept until it could be told of them")),
-    };
-    let what = what.or_else(|| match answer::status(view) {
-        "paused" => Some("its generator is paused".to_owned()),
-        "failing" => Some("it fails, and is tried every 5 min".to_owned()),
-        "full" => Some(format!("{RETRIES_MAX} events wait to be tried again, and no new one is sent")),
-        _ => None,
-    });
-    what.map(|what| format!("{name}: {what}"))
 }

@@ -176,7 +176,7 @@ async fn order(context: &Context, which: Which, order: Order) -> Result<Exit, Er
     }
     Err(Error::operational(
         text::count(unknown, "worker"),
-        "no such worker is alive in the store",
+        "no such worker is alive",
         "see them with `taskwright workers list --all`",
     ))
 }

@@ -102,12 +102,14 @@ pub(crate) struct Principals {
     /// Whether there has been a principal: then there always has.
     are_some: AtomicBool,
     tokens: Looks<Option<identity::Caller>>,
+    sessions: Looks<Option<identity::Caller>>,
 }
 
 impl Principals {
     /// Those that a store has. `local` is for a server that only this machine reaches.
     pub(crate) fn new(identities: Identities, local: Option<Actor>) -> Self {
-        Self { identities, local, are_some: AtomicBool::new(false), tokens: Looks::default() }
+        let (tokens, sessions) = (Looks::default(), Looks::default());
+        Self { identities, local, are_some: AtomicBool::new(false), tokens, sessions }
     }
 
     async fn find(&self, parts: &Parts) -> Result<Caller, Problem> {
@@ -116,7 +118,9 @@ impl Principals {
             Credential::Token(token) => {
                 self.tokens.at(token, async || self.identities.authenticate(token).await).await?
             }
-            Credential::Session(session) => self.identities.session(session).await?,
+            Credential::Session(session) => {
+                self.sessions.at(session, async || self.identities.session(session).await).await?
+            }
             Credential::Nonsense => None,
         };
         found.map(Caller::from).ok_or_else(unknown)

@@ -60,8 +60,8 @@ fn each_permission_is_needed_by_some_operation() {
     let needed = |permission: &Permission| {
         table().iter().any(|operation| operation.access.permission() == Some(*permission))
     };
-    // Which commands a job may run is held against each job, and which generators are the system's against each of them.
-    let of_objects = [Permission::CommandsRun, Permission::SystemChange];
+    // Which commands a job may run is held against each job, and so is which kinds and queues are Taskwright's own.
+    let of_objects = [Permission::CommandsRun, Permission::ReservedUse];
     let needed = |permission: &Permission| of_objects.contains(permission) || needed(permission);
     let idle: Vec<_> = Permission::ALL.iter().filter(|permission| !needed(permission)).collect();
     assert!(idle.is_empty(), "{idle:?}");

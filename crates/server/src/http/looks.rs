@@ -1,4 +1,4 @@
-//! Looks at the store that many want at the same time, each for the same thing: who has a token.
+//! Looks at the store that many want at the same time, each for the same thing: who has a token, or a session.
 //!
 //! Whoever asks gets what a look says that began *after* it asked, so that a token that was revoked before is never taken for good.
 //! While one is under way, those who come wait for the next, which then is for all of them: a thousand requests with one token cost the

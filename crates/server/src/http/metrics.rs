@@ -57,6 +57,11 @@ impl Metrics {
         Self { requests: Family::new_with_constructor(|| Histogram::new(SECONDS)), began_us }
     }
 
+    /// For how long the server runs, at this moment.
+    pub(crate) fn uptime_us(&self, monotonic_us: u64) -> u64 {
+        monotonic_us.saturating_sub(self.began_us)
+    }
+
     /// Counts a request.
     pub(crate) fn answered(&self, operation: &str, status: StatusCode, took_us: u64) {
         let labels = Request { operation: operation.to_owned(), status: status.as_u16() };
@@ -73,7 +78,7 @@ impl Metrics {
             self.requests.clone(),
         );
         let uptime: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default();
-        uptime.set(seconds(seen.monotonic_us.saturating_sub(self.began_us)));
+        uptime.set(seconds(self.uptime_us(seen.monotonic_us)));
         registry.register_with_unit("uptime", "Since when the server runs", Unit::Seconds, uptime);
         let streams = Gauge::<i64>::default();
         streams.set(whole(seen.streams as u64));

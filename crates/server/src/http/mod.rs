@@ -55,6 +55,7 @@ use axum::routing::{MethodFilter, on};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use self::mount::Mount;
+pub(crate) use self::operations::gc;
 pub(crate) use self::operations::{
     AttachmentPart, AuditQuery, BulkRequest, Emission, HistoryQuery, JobFilter, JobLog, NewEndpoint,
     NewGrants, NewPassword, NewToken, NewUser, SeenAt, Stored, Submission, Text, Trial,

@@ -87,6 +87,7 @@ impl Mount {
         let identities = Client::new(Arc::clone(&self.store), self.env.clone()).identities();
         let api = Api::new(Made {
             store: self.store,
+            store_url: None,
             env: self.env.clone(),
             app: self.app,
             config: Config::default(),

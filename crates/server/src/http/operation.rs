@@ -335,7 +335,7 @@ where
         let from = Peer::of(&parts);
         let request = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
         let Path(path) = Path::<P>::from_request_parts(&mut parts, &()).await.map_err(|error| {
-            let why = error.body_text();
+            let why = in_the_path(&error.body_text()).to_owned();
             Problem::invalid("the path", why, "look the path up in the OpenAPI document")
         })?;
         let query = serde_html_form::from_str(&query).map_err(|error| {
@@ -362,6 +362,11 @@ where
             request,
         })
     }
+}
+
+/// What is wrong with a path, without the words that all such messages begin with: what was typed may be no URL at all.
+fn in_the_path(text: &str) -> &str {
+    text.strip_prefix("Invalid URL: ").unwrap_or(text)
 }
 
 /// Takes the namespaces out of the query, each once.

@@ -125,6 +125,7 @@ impl Server {
         let identities = Client::new(Arc::clone(&store), context.env.clone()).identities();
         let made = Made {
             store,
+            store_url: context.opened_url().cloned(),
             env: context.env.clone(),
             app: context.app.clone(),
             config: context.config.clone(),

@@ -25,6 +25,7 @@ use super::tls::Tls;
 use super::watcher::Watcher;
 use crate::App;
 use crate::config::Config;
+use crate::store_url::StoreUrl;
 
 /// How much the server takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub(crate) struct Api {
     pub(crate) client: Client,
     pub(crate) env: Env,
     pub(crate) app: App,
+    /// Where the store is, if it was opened by that: what a database server says of itself is asked there.
+    pub(crate) store_url: Option<StoreUrl>,
     /// The config file and the limits, which may change while the server runs.
     live: RwLock<Live>,
     /// The hosts that requests may be for.
@@ -129,6 +132,7 @@ enum Stage {
 /// What a server is made of.
 pub(crate) struct Made {
     pub(crate) store: SharedStore,
+    pub(crate) store_url: Option<StoreUrl>,
     pub(crate) env: Env,
     pub(crate) app: App,
     pub(crate) config: Config,
@@ -141,7 +145,7 @@ pub(crate) struct Made {
 impl Api {
     /// Puts it together. Must be called within a runtime.
     pub(crate) fn new(parts: Made) -> Arc<Self> {
-        let Made { store, env, app, config, limits, hosts, tls, authenticate } = parts;
+        let Made { store, store_url, env, app, config, limits, hosts, tls, authenticate } = parts;
         Arc::new(Self {
             client: Client::new(Arc::clone(&store), env.clone()),
             watcher: Watcher::start(Arc::clone(&store), env.clone()),
@@ -155,6 +159,7 @@ impl Api {
             under_way: watch::Sender::new(0),
             env,
             app,
+            store_url,
             live: RwLock::new(Live { config: Arc::new(config), limits }),
             hosts,
             tls,

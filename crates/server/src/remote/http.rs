@@ -66,15 +66,23 @@ impl Remote {
         if !matches!(parsed.path(), "" | "/") || parsed.query().is_some() {
             return refuse("its URL has a path or a query", form);
         }
-        let host = parsed.host_str().unwrap_or_default();
-        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        let is_local = host == "localhost" || literal.is_ok_and(|ip| ip.is_loopback());
-        if token.is_some() && parsed.scheme() == "http" && !is_local {
+        let is_here = is_here(parsed.host_str().unwrap_or_default());
+        if token.is_some() && parsed.scheme() == "http" && !is_here {
             let why = "the token would go over the network for everybody to read";
             return refuse(why, "use https://, or reach the server by ssh -L");
         }
         let client = crate::courier::client_of_this_machine(ca)?;
         Ok(Self { client, url: parsed, token })
+    }
+
+    /// Whether what is said to it is kept from others by TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
+    /// Whether it is on this machine.
+    pub(crate) fn is_here(&self) -> bool {
+        is_here(self.url.host_str().unwrap_or_default())
     }
 
     /// The URL.
@@ -139,7 +147,7 @@ impl Remote {
 
     /// What a server of another version may not have.
     pub(crate) fn lacks(&self, path: &str) -> StoreError {
-        let fix = "check --server, and that it is of the same version; or what was named is gone";
+        let fix = "check that the server is of the same version; or what was named is gone";
         Refused::unknown("the request", format!("{} has no {path}", self.subject()), fix).into()
     }
 
@@ -210,7 +218,7 @@ impl Remote {
         }
         let Ok(told) = serde_json::from_slice::<Details>(&text) else {
             let why = format!("it answered {status}, and not as a Taskwright server does");
-            let fix = "check --server: is it a `taskwright up` or `serve`?";
+            let fix = "check its URL: is it that of a `taskwright up` or `serve`?";
             return Err(Refused::unknown(self.subject(), why, fix).into());
         };
         if status == StatusCode::NOT_FOUND {
@@ -220,12 +228,26 @@ impl Remote {
             _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 StoreError::unavailable(format!("{} of {}", told.what, self.subject()), told.why)
             }
-            StatusCode::UNAUTHORIZED => {
-                let fix = "pass a token that is valid with TASKWRIGHT_TOKEN or --token";
-                Refused::invalid(self.subject(), told.why, fix).into()
-            }
+            StatusCode::UNAUTHORIZED => self.not_known(),
             _ => Refused::invalid(told.what, told.why, told.fix).into(),
         })
+    }
+
+    /// The server wants to know who asks. What it says is the same whatever it was told, so that nobody learns from it; here it is known
+    /// whether there was a token.
+    fn not_known(&self) -> StoreError {
+        let fix = "pass a token that is good with TASKWRIGHT_TOKEN or --token, or keep one with `taskwright profiles add`";
+        let (what, why) = match self.token {
+            None => (
+                format!("asking {}", self.subject()),
+                "it wants to know who asks, and there is no token".to_owned(),
+            ),
+            Some(_) => (
+                "the token".to_owned(),
+                format!("{} does not know it: it is another one, has expired or was revoked", self.subject()),
+            ),
+        };
+        Refused::invalid(what, why, fix).into()
     }
 
     fn subject(&self) -> String {
@@ -287,6 +309,12 @@ impl Remote {
         )
         .into()
     }
+}
+
+/// Whether a host of a URL is this machine.
+fn is_here(host: &str) -> bool {
+    let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || literal.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// What TLS says, if the error is one of it.

@@ -18,6 +18,7 @@ use taskwright_store::*;
 use super::http::{NO_BODY, NOTHING, items};
 use super::store::{RemoteStore, segment, unwritable};
 use crate::answer::history::{Executed, Part};
+use crate::answer::source::Listed as SourceListed;
 use crate::answer::webhook::{Listed as WebhookListed, Redelivered};
 use crate::http::{HistoryQuery, Stored as Which, cursor};
 
@@ -190,7 +191,13 @@ impl SourceStore for RemoteStore {
         seen(source: SourceKey, after: Option<String>, limit: usize) -> Vec<(String, taskwright_core::Fingerprint)>;
         see(now: Timestamp, source: SourceKey, sightings: Vec<Sighting>) -> Vec<bool>;
         note_source(now: Timestamp, source: SourceKey, note: SourceNote) -> bool;
-        sources(namespace: Option<Namespace>) -> Vec<SourceView>;
+    }
+
+    fn sources(&self, namespace: Option<Namespace>) -> Reply<'_, Vec<SourceView>> {
+        Box::pin(async move {
+            let listed: Vec<SourceListed> = self.remote.items("/api/v1/sources", namespace.as_ref()).await?;
+            Ok(listed.into_iter().map(SourceListed::into_view).collect())
+        })
     }
 }
 
@@ -329,7 +336,11 @@ impl WebhookStore for RemoteStore {
 
     fn webhook(&self, namespace: Namespace, generator: GeneratorName) -> Reply<'_, Option<StoredWebhook>> {
         Box::pin(async move {
-            match self.generator(namespace, generator).await? {
+            let Some(name) = WebhookName::of_generator(&generator) else { return Ok(None) };
+            let path = format!("/api/v1/stored/webhooks/{}", segment(name.as_str()));
+            let stored: Option<StoredGenerator> = self.get(&path, Some(&namespace), &NOTHING).await?;
+            self.remember_generators(&stored);
+            match stored {
                 Some(generator) => self.stored_webhook(generator).await,
                 None => Ok(None),
             }

@@ -17,6 +17,7 @@ use super::http::{NO_BODY, NOTHING, items};
 use super::store::{RemoteStore, segment};
 use crate::answer::attachment::{Added, Listed};
 use crate::answer::job::Commented;
+use crate::answer::namespace::Policy;
 use crate::answer::principal::{Changed, TokenListed, UserListed};
 use crate::answer::step::Step;
 use crate::http::{AttachmentPart, AuditQuery, Items, NewGrants, cursor};
@@ -154,6 +155,10 @@ fn path_of(user: &UserName) -> String {
     format!("/api/v1/users/{}", segment(user.as_str()))
 }
 
+fn policy_of(namespace: &Namespace) -> String {
+    format!("/api/v1/namespaces/{}/cancel-policy", segment(namespace.as_str()))
+}
+
 impl IdentityStore for RemoteStore {
     refused! {
         has_principals() -> bool;
@@ -168,8 +173,25 @@ impl IdentityStore for RemoteStore {
         sessions(user: UserName) -> Vec<SessionView>;
         touch_session(now: Timestamp, hash: SecretHash) -> ();
         end_session(hash: SecretHash) -> bool;
-        cancel_policy(namespace: Namespace) -> CancelPolicy;
-        set_cancel_policy(now: Timestamp, namespace: Namespace, policy: CancelPolicy) -> bool;
+    }
+
+    fn cancel_policy(&self, namespace: Namespace) -> Reply<'_, CancelPolicy> {
+        Box::pin(async move {
+            let path = policy_of(&namespace);
+            let Policy { policy } =
+                self.get(&path, None, &NOTHING).await?.ok_or_else(|| self.remote.lacks(&path))?;
+            Ok(policy)
+        })
+    }
+
+    fn set_cancel_policy(&self, _: Timestamp, namespace: Namespace, policy: CancelPolicy) -> Reply<'_, bool> {
+        Box::pin(async move {
+            let path = policy_of(&namespace);
+            let body = Policy { policy };
+            let asked = self.remote.ask(Method::PUT, &path, None, &NOTHING, Some(&body), &[]);
+            let changed: Option<Changed> = asked.await?;
+            Ok(changed.ok_or_else(|| self.remote.lacks(&path))?.changed)
+        })
     }
 
     fn tokens(&self, before: Option<TokenId>, limit: usize) -> Reply<'_, Vec<StoredToken>> {

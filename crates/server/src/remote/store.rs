@@ -75,7 +75,7 @@ impl RemoteStore {
     }
 
     pub(super) fn gone(&self, path: &str) -> Error {
-        let fix = "check --server, and that it is of the same version";
+        let fix = "check that the server is of the same version; or what was named is gone";
         let why = format!("the server {} has no {path}", self.remote.url());
         taskwright_core::Error::unknown("the request", why, fix).into()
     }

@@ -28,6 +28,17 @@ impl Site {
 
     /// One whose server has this config file.
     fn with(config: Config) -> Self {
+        Self::start(config, false)
+    }
+
+    /// One whose server asks everybody who they are; and a superuser's token.
+    fn guarded() -> (Self, String) {
+        let site = Self::start(Config::default(), true);
+        let token = site.on_store(&["tokens", "create", "root", "--superuser"]).out.trim().to_owned();
+        (site, token)
+    }
+
+    fn start(config: Config, is_guarded: bool) -> Self {
         let store = MemoryStore::new();
         let served = store.handle();
         let (stop, stopped) = oneshot::channel();
@@ -37,7 +48,10 @@ impl Site {
             runtime.block_on(async move {
                 let server = Server::bind("127.0.0.1:0".parse::<Listen>().unwrap()).await.unwrap().unwrap();
                 tell.send(server.url()).unwrap();
-                let user = crate::http::tests::local_user(&crate::cli::local_actor());
+                let user = match is_guarded {
+                    true => crate::http::tests::principals_of(&served),
+                    false => crate::http::tests::local_user(&crate::cli::local_actor()),
+                };
                 let mut made = crate::http::tests::made(&served, &Env::system(), user, Limits::default());
                 made.config = config;
                 let running = server.run(made);
@@ -60,6 +74,26 @@ impl Site {
         assert!(worked.executions > 0);
     }
 
+    /// Leaves two event sources behind, of which one has trouble.
+    fn watch_files(&self) {
+        use taskwright_core::{Namespace, Timestamp};
+        use taskwright_store::{SourceNote, SourcePlace, SourceStore as _};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for (name, namespace, host) in [("drop", "default", "here"), ("mail", "other", "")] {
+                let (name, namespace) = (name.parse().unwrap(), Namespace::new(namespace).unwrap());
+                let place =
+                    SourcePlace { namespace, name, host: host.to_owned(), path: "/var/drop".to_owned() };
+                let now = Timestamp::from_micros(1_790_000_000_000_000);
+                let key = self.store.open_source(now, place).await.unwrap();
+                let error = (!host.is_empty()).then(|| "no such directory".to_owned());
+                let mode = "poll".to_owned();
+                let note = SourceNote { mode, scanned_at: Some(now), files: 7, error };
+                assert!(self.store.note_source(now, key, note).await.unwrap());
+            }
+        });
+    }
+
     /// Runs a command on the store itself.
     fn on_store(&self, words: &[&str]) -> Ran {
         let store: Arc<dyn Store> = Arc::new(self.store.handle());
@@ -70,6 +104,11 @@ impl Site {
     fn over_http(&self, words: &[&str]) -> Ran {
         let words: Vec<&str> = ["--server", &self.url].iter().chain(words).copied().collect();
         run(&words, None)
+    }
+
+    /// The same as whoever has this token.
+    fn as_whom(&self, token: &str, words: &str) -> Ran {
+        self.over_http(&["--token", token].into_iter().chain(words.split(' ')).collect::<Vec<_>>())
     }
 }
 
@@ -228,6 +267,27 @@ const SCRIPT: &[&str] = &[
     "webhooks rotate nothing",
     "webhooks remove billing nothing",
     "webhooks show billing",
+    "gc set completed failed --keep 3d",
+    "gc set hours --keep 1h",
+    "gc set failed --forever --json",
+    "gc set completed --default",
+    "gc run cancelled --dry-run --json",
+    "gc set cancelled --keep 0s",
+    "gc run cancelled --dry-run",
+    "gc run cancelled completed --json",
+    "gc run cancelled",
+    "gc list",
+    "gc show cancelled --json",
+    "generators pause gc:cancelled",
+    "gc run cancelled",
+    "namespaces set shop --cancel admin",
+    "namespaces set shop shop2 --cancel superuser --json",
+    "namespaces show shop default",
+    "namespaces show shop --json",
+    "namespaces list",
+    "flood --count 7 --rate 1000 --yes --quiet",
+    "flood",
+    "sources list",
 ];
 
 #[test]
@@ -349,6 +409,19 @@ const LOOKS: &[&str] = &[
     "stats --by kind --every hour --json",
     "stats --kind nothing",
     "stats --namespace other --json",
+    "gc list",
+    "gc list --json",
+    "gc show completed hours",
+    "gc show completed --json",
+    "gc run completed --dry-run",
+    "sources list",
+    "sources list --json",
+    "sources list --namespace other --json",
+    "namespaces list",
+    "namespaces list --json",
+    "namespaces list --namespace other",
+    "namespaces show default --json",
+    "whoami --json",
 ];
 
 #[test]
@@ -374,6 +447,7 @@ fn what_is_looked_at_over_http_looks_the_same() {
     let queue = site.on_store(&["jobs", "cancel", "--kind", "exec", "--yes"]);
     assert_eq!(queue.exit, Exit::Ok);
     site.end_one();
+    site.watch_files();
     let bulk = site.on_store(&["bulk", "create", "mail", "--size", "3", "--any-kind"]).out;
     let id = ids(&site.on_store(&["jobs", "list", "--oldest-first"]).out).remove(0);
     let mut seen = 0;
@@ -405,7 +479,7 @@ fn many_jobs_of_a_file_are_stored_over_http() {
 #[test]
 fn what_needs_the_store_itself_is_refused_and_a_server_that_is_not_there_is_told() {
     let site = Site::new();
-    for verb in ["up", "serve", "worker", "migrate", "doctor", "gc list"] {
+    for verb in ["up", "serve", "worker", "migrate", "bench drain"] {
         let ran = site.over_http(&verb.split(' ').collect::<Vec<_>>());
         assert_eq!(ran.exit, Exit::Usage, "{verb}: {}", ran.err);
         assert!(ran.err.contains("needs the store itself"), "{verb}: {}", ran.err);
@@ -497,4 +571,137 @@ fn a_server_and_a_store_are_not_named_together() {
     let ran = site.over_http(&["--store", "sqlite:x.db", "jobs", "list"]);
     assert_eq!(ran.exit, Exit::Usage);
     assert!(ran.err.contains("--store together with --server"), "{}", ran.err);
+}
+
+#[test]
+fn an_error_over_http_names_what_is_wrong() {
+    let (site, root) = Site::guarded();
+    let nobody = site.over_http(&["queues", "list"]);
+    assert_eq!(nobody.exit, Exit::Operational, "{}", nobody.err);
+    assert!(nobody.err.contains("it wants to know who asks, and there is no token"), "{}", nobody.err);
+    let wrong = site.as_whom("tw_nonsense", "queues list");
+    assert_eq!(wrong.exit, Exit::Operational, "{}", wrong.err);
+    assert!(
+        wrong.err.contains("error: the token\n") && wrong.err.contains("does not know it"),
+        "{}",
+        wrong.err
+    );
+    // What a token is held to is what a verb needs, and no more.
+    let added = site.as_whom(&root, "webhooks add billing https://example.org/hook --topic order.*");
+    assert_eq!(added.exit, Exit::Ok, "{}", added.err);
+    let held = site.as_whom(&root, "tokens create hooks --role viewer --scope webhooks.view").out;
+    for words in ["webhooks list", "webhooks show billing --json", "webhooks deliveries billing"] {
+        let ran = site.as_whom(held.trim(), words);
+        assert_eq!(ran.exit, Exit::Ok, "{words}: {}", ran.err);
+    }
+    let unknown = site.as_whom(held.trim(), "webhooks deliveries nothing");
+    assert!(unknown.err.contains("there is no such webhook"), "{}", unknown.err);
+    let refused = site.as_whom(held.trim(), "generators list");
+    assert!(refused.err.contains("generators.view"), "{}", refused.err);
+    // Whoever is asked may be a store or a server.
+    let missing = site.as_whom(&root, "jobs show 01890000-0000-7000-8000-000000000000");
+    assert!(
+        !missing.err.contains("--store") && missing.err.contains("which store or server"),
+        "{}",
+        missing.err
+    );
+    // A way is named as it was said.
+    let refused = site.as_whom(&root, "migrate");
+    assert!(refused.err.contains("--server") && refused.err.contains("TASKWRIGHT_SERVER"), "{}", refused.err);
+}
+
+#[test]
+fn a_server_tells_who_asks_and_lets_nobody_do_more_than_they_may() {
+    let (site, root) = Site::guarded();
+    let member = site.as_whom(&root, "tokens create ci --namespace shop --role member --expires 3d").out;
+    let member = member.trim();
+    let who = site.as_whom(member, "whoami");
+    assert_eq!(who.exit, Exit::Ok, "{}", who.err);
+    let first: Vec<&str> = who.out.lines().take(3).collect();
+    assert_eq!(first, ["token:ci@shop", "kind     token", "roles    member of shop"]);
+    assert!(who.out.contains("expires  20") && who.out.contains(&site.url), "{}", who.out);
+    let boss = site.as_whom(&root, "whoami --json");
+    assert!(
+        boss.out.contains("\"superuser\":true") && boss.out.contains("\"expires_at\":null"),
+        "{}",
+        boss.out
+    );
+    assert_eq!(site.as_whom(member, "namespaces list").out, "shop\n");
+    for (words, permission) in [
+        ("namespaces set shop --cancel owner", "namespaces.change"),
+        ("namespaces show shop", "namespaces.change"),
+        ("gc list", "system.view"),
+        ("gc run completed --dry-run", "system.view"),
+        ("gc run completed", "system.change"),
+        ("gc set completed --forever", "system.change"),
+        ("flood --count 1 --yes", "reserved.use"),
+    ] {
+        let refused = site.as_whom(member, words);
+        assert_ne!(refused.exit, Exit::Ok, "{words}");
+        assert!(refused.err.contains(permission), "{words}: {}", refused.err);
+    }
+    let set = site.as_whom(&root, "namespaces set shop --cancel admin");
+    assert_eq!(set.out, "shop  jobs are cancelled by admin (admins)\n", "{}", set.err);
+    let id = site.as_whom(member, "enqueue mail --any-kind").out;
+    let refused = site.as_whom(member, &format!("jobs cancel {}", id.trim()));
+    assert!(
+        refused.out.contains("skipped") && refused.out.contains("you may not do that"),
+        "{}",
+        refused.out
+    );
+    assert!(site.as_whom(member, "jobs list --json").out.contains("\"state\":\"available\""));
+}
+
+#[test]
+fn doctor_looks_at_the_way_to_the_server_and_then_at_what_the_server_finds() {
+    let site = Site::new();
+    site.on_store(&["enqueue", "mail", "--any-kind"]);
+    site.on_store(&["queues", "pause", "outbox"]);
+    site.watch_files();
+    let (on_store, over_http) = (site.on_store(&["doctor"]), site.over_http(&["doctor"]));
+    assert_eq!((on_store.exit, over_http.exit), (Exit::Operational, Exit::Operational));
+    let names = |ran: &Ran| -> Vec<String> {
+        let of = |line: &str| line.split_whitespace().nth(1).map(str::to_owned);
+        ran.out.lines().filter(|line| !line.starts_with(' ')).filter_map(of).collect()
+    };
+    let ours = ["reach", "tls", "ready", "token", "version", "process", "access", "config"];
+    assert_eq!(names(&over_http)[..ours.len()], ours, "{}", over_http.out);
+    assert_eq!(names(&over_http)[ours.len()..], names(&on_store), "{}", over_http.out);
+    // What is wrong, and what mends it, is told alike.
+    let wrong = |ran: &Ran| -> Vec<String> {
+        ran.out
+            .lines()
+            .filter(|line| line.starts_with("!!") || line.contains("fix:"))
+            .map(str::to_owned)
+            .collect()
+    };
+    assert!(wrong(&on_store).len() >= 6, "{}", on_store.out);
+    // The server of these tests knows the kind, and so it is no trouble there.
+    let of_store: Vec<String> = wrong(&on_store).into_iter().filter(|line| !line.contains("kinds")).collect();
+    for line in &of_store {
+        let is_there = over_http.out.contains(line.as_str());
+        assert!(is_there || line.contains("start that program"), "{line}\n{}", over_http.out);
+    }
+    assert!(wrong(&over_http).iter().any(|line| line.contains("paused: outbox")), "{}", over_http.out);
+
+    let (guarded, root) = Site::guarded();
+    let soon = guarded.as_whom(&root, "tokens create soon --role viewer --expires 1h").out;
+    let told = guarded.as_whom(soon.trim(), "doctor");
+    assert_eq!(told.exit, Exit::Operational);
+    assert!(
+        told.out.contains("it expires in") && told.out.contains("needs the permission system.view"),
+        "{}",
+        told.out
+    );
+    let told = guarded.as_whom(&root, "doctor --json");
+    assert_eq!(told.exit, Exit::Ok, "{}{}", told.out, told.err);
+    assert!(told.out.lines().count() > 12, "{}", told.out);
+    let told = guarded.over_http(&["doctor"]);
+    assert!(told.exit == Exit::Operational && told.out.contains("there is no token"), "{}", told.out);
+
+    let url = site.url.clone();
+    drop(site);
+    let gone = run(&["--server", &url, "doctor"], None);
+    assert_eq!(gone.exit, Exit::Operational);
+    assert!(gone.out.starts_with("!!  reach") && gone.out.contains("cannot be reached"), "{}", gone.out);
 }

@@ -127,3 +127,21 @@ fn s27_a_row_that_was_changed_by_hand_is_found() {
     assert!(ran.exit == Exit::Operational && ran.err.contains("entry 4"), "{}", ran.err);
     assert_eq!(run(&path, &["audit", "verify", "--expect", "4:ab"]).exit, Exit::Usage);
 }
+
+#[test]
+fn a_file_of_jobs_leaves_one_entry_of_what_was_stored() {
+    let mut cli = Cli::new();
+    let mut import = |lines: &str| {
+        cli.input(lines);
+        cli.run("--namespace shop enqueue --from-file - --any-kind");
+        let told = parsed(&cli.run("audit list --json").out);
+        told.iter().map(|one| format!("{} {}", one["action"], one["outcome"])).collect::<Vec<_>>()
+    };
+    let three = "{\"kind\": \"a\", \"unique\": \"k\"}\n{\"kind\": \"a\"}\n{\"kind\": \"a\"}\n";
+    assert_eq!(import(three), [r#""jobs.enqueue" "stored 3 jobs""#]);
+    // Of a file that is wrong at its end, too, and not of what was there already.
+    assert_eq!(import("{\"kind\": \"a\"}\nnonsense\n")[0], r#""jobs.enqueue" "stored 1 job""#);
+    assert_eq!(import("{\"kind\": \"a\", \"unique\": \"k\"}\n").len(), 2);
+    assert_eq!(import("nonsense\n").len(), 2);
+    assert_eq!(parsed(&cli.run("audit list --namespace shop --json").out).len(), 2);
+}

@@ -168,6 +168,10 @@ fn request(key: u8, body: u8) -> RequestKey {
     RequestKey { key: [key; 32], body: [body; 32] }
 }
 
+fn new(n: u32) -> Enqueued {
+    Enqueued { id: id(n), existing: false }
+}
+
 async fn once(process: &Process, now: u64, request: RequestKey, jobs: Vec<NewJob>) -> Requested {
     process.store().enqueue_once(at(now), request, jobs).await.expect("it is answered")
 }
@@ -175,11 +179,10 @@ async fn once(process: &Process, now: u64, request: RequestKey, jobs: Vec<NewJob
 pub async fn a_request_that_is_sent_again_stores_nothing(harness: &impl Harness) {
     let process = Process::start(harness).await;
     let stored = once(&process, 0, request(1, 1), vec![job(1), job(2)]).await;
-    let new = |n| Enqueued { id: id(n), existing: false };
     assert_eq!(stored, Requested::Stored(vec![new(1), new(2)]));
     // Whoever sends it again does not know the ids, and makes new ones.
     let again = once(&process, 5, request(1, 1), vec![job(3), job(4)]).await;
-    assert_eq!(again, Requested::Again(vec![id(1), id(2)]));
+    assert_eq!(again, Requested::Again(vec![new(1), new(2)]));
     assert_eq!(once(&process, 6, request(1, 2), vec![job(5)]).await, Requested::Other);
     assert_eq!(process.list(Filter::default()).await, [1, 2]);
     let other = once(&process, 7, request(2, 1), vec![job(6)]).await;
@@ -188,7 +191,7 @@ pub async fn a_request_that_is_sent_again_stores_nothing(harness: &impl Harness)
     process.change(8, 1, Change::Cancel).await;
     process.change(9, 1, Change::Delete).await;
     let again = once(&process, 10, request(1, 1), vec![job(7)]).await;
-    assert_eq!(again, Requested::Again(vec![id(1), id(2)]));
+    assert_eq!(again, Requested::Again(vec![new(1), new(2)]));
     assert_eq!(process.list(Filter::default()).await, [2, 6]);
 }
 
@@ -196,9 +199,12 @@ pub async fn a_request_is_known_by_the_job_that_holds_its_unique_key(harness: &i
     let process = Process::start(harness).await;
     let keyed = |n| NewJob { unique: unique("invoice", UniqueScope::Active), ..job(n) };
     process.enqueue(0, [keyed(1)]).await;
-    let held = Requested::Stored(vec![Enqueued { id: id(1), existing: true }]);
-    assert_eq!(once(&process, 1, request(1, 1), vec![keyed(2)]).await, held);
-    assert_eq!(once(&process, 2, request(1, 1), vec![keyed(3)]).await, Requested::Again(vec![id(1)]));
+    let answer = vec![Enqueued { id: id(1), existing: true }, Enqueued { id: id(4), existing: false }];
+    let stored = once(&process, 1, request(1, 1), vec![keyed(2), job(4)]).await;
+    assert_eq!(stored, Requested::Stored(answer.clone()));
+    // The same answer once more: which of them there was already is a part of it.
+    let again = once(&process, 2, request(1, 1), vec![keyed(3), job(5)]).await;
+    assert_eq!(again, Requested::Again(answer));
 }
 
 pub async fn a_request_is_known_for_a_day(harness: &impl Harness) {
@@ -206,10 +212,10 @@ pub async fn a_request_is_known_for_a_day(harness: &impl Harness) {
     let day = REQUEST_KEPT.as_secs();
     once(&process, 0, request(1, 1), vec![job(1)]).await;
     let again = once(&process, day - 1, request(1, 1), vec![job(2)]).await;
-    assert_eq!(again, Requested::Again(vec![id(1)]));
-    let new = once(&process, day, request(1, 2), vec![job(3)]).await;
-    assert_eq!(new, Requested::Stored(vec![Enqueued { id: id(3), existing: false }]));
-    assert_eq!(once(&process, day + 1, request(1, 2), vec![job(4)]).await, Requested::Again(vec![id(3)]));
+    assert_eq!(again, Requested::Again(vec![new(1)]));
+    let later = once(&process, day, request(1, 2), vec![job(3)]).await;
+    assert_eq!(later, Requested::Stored(vec![new(3)]));
+    assert_eq!(once(&process, day + 1, request(1, 2), vec![job(4)]).await, Requested::Again(vec![new(3)]));
 }
 
 pub async fn of_requests_that_come_at_once_one_stores_its_jobs(harness: &impl Harness) {
@@ -220,8 +226,8 @@ pub async fn of_requests_that_come_at_once_one_stores_its_jobs(harness: &impl Ha
     );
     let listed = processes[0].list(Filter::default()).await;
     assert_eq!(listed.len(), 1, "{one:?} {other:?}");
-    let first = Requested::Stored(vec![Enqueued { id: id(listed[0]), existing: false }]);
-    let second = Requested::Again(vec![id(listed[0])]);
+    let first = Requested::Stored(vec![new(listed[0])]);
+    let second = Requested::Again(vec![new(listed[0])]);
     assert!((one == first && other == second) || (one == second && other == first), "{one:?} {other:?}");
 }
 
@@ -230,5 +236,5 @@ pub async fn a_request_that_is_refused_is_not_known(harness: &impl Harness) {
     let too_many = vec![job(1); taskwright_core::limit::ENQUEUE_JOBS_MAX + 1];
     assert!(process.store().enqueue_once(at(0), request(1, 1), too_many).await.is_err());
     let stored = once(&process, 1, request(1, 2), vec![job(1)]).await;
-    assert_eq!(stored, Requested::Stored(vec![Enqueued { id: id(1), existing: false }]));
+    assert_eq!(stored, Requested::Stored(vec![new(1)]));
 }

@@ -5,10 +5,10 @@ use taskwright_core::{Actor, JobId, NewJob, Owner, Timestamp};
 
 use super::MemoryStore;
 use super::world::World;
-use crate::Reply;
 use crate::submitter::{
     Comment, RequestKey, Requested, SubmitterStore, check_consume, check_count, known_since,
 };
+use crate::{Enqueued, Reply};
 
 impl SubmitterStore for MemoryStore {
     fn comment(&self, now: Timestamp, job: JobId, actor: Actor, text: String) -> Reply<'_, bool> {
@@ -34,13 +34,13 @@ impl SubmitterStore for MemoryStore {
             world.requests.retain(|_, known| known.at > since);
             if let Some(known) = world.requests.get(&request.key) {
                 return Ok(match known.body == request.body {
-                    true => Requested::Again(known.jobs.clone()),
+                    true => Requested::Again(known.answer.clone()),
                     false => Requested::Other,
                 });
             }
             let stored = world.enqueue(now, jobs)?;
-            let jobs = stored.iter().map(|one| one.id).collect();
-            world.requests.insert(request.key, Request { body: request.body, jobs, at: now });
+            let answer = stored.clone();
+            world.requests.insert(request.key, Request { body: request.body, answer, at: now });
             Ok(Requested::Stored(stored))
         })
     }
@@ -50,7 +50,7 @@ impl SubmitterStore for MemoryStore {
 #[derive(Debug)]
 pub(super) struct Request {
     body: [u8; 32],
-    jobs: Vec<JobId>,
+    answer: Vec<Enqueued>,
     at: Timestamp,
 }
 

@@ -97,7 +97,7 @@ impl Connections {
     pub async fn open(settings: Settings) -> Result<Self, Error> {
         let (pool, lifeline) = (pool(&settings, settings.connections)?, pool(&settings, 1)?);
         let what = format!("open the store {}", settings.url());
-        let connection = pool.get().await.map_err(|error| open_error(&what, error))?;
+        let connection = pool.get().await.map_err(|error| open_error(&what, settings.pgbouncer, error))?;
         let inspected = timeout(LOGIN_WAIT_MAX, inspect(&connection, &settings, &what)).await;
         let server = inspected.map_err(|_| silent(&what))??;
         drop(connection);

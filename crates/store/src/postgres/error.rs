@@ -56,8 +56,15 @@ fn has_code(error: &Error, codes: &[SqlState]) -> bool {
 
 /// The error of opening the store. A server that is not there is a setting to correct, not a moment to wait for;
 /// whoever does wait for it asks again.
-pub(super) fn open_error(what: &str, error: PoolError) -> Error {
+pub(super) fn open_error(what: &str, pgbouncer: bool, error: PoolError) -> Error {
     match error {
+        PoolError::Timeout(TimeoutType::Create) if pgbouncer => Error::new(
+            Area::Unreachable,
+            what,
+            "PgBouncer, or the server behind it, did not let us in in time",
+            "see with `SHOW POOLS` whether clients wait for a server session (`cl_waiting`): then raise default_pool_size; \
+             otherwise check host and port, and that PostgreSQL is running",
+        ),
         PoolError::Backend(error) if io_error(&error).is_some_and(is_unresolved) => Error::new(
             Area::Unreachable,
             what,

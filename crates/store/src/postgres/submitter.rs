@@ -9,7 +9,9 @@ use super::change::LOCK_JOBS;
 use super::session::{Session, Uuid, get, name, vanished};
 use super::{enqueue, place};
 use crate::error::Error;
-use crate::submitter::{Comment, RequestKey, Requested, check_consume, check_count, ids, known_since};
+use crate::submitter::{
+    Comment, RequestKey, Requested, check_consume, check_count, keep_answer, known_since,
+};
 
 /// See [`SubmitterStore::comment`](crate::SubmitterStore::comment).
 pub(super) async fn comment(
@@ -107,7 +109,7 @@ pub(super) async fn enqueue_once(
         return Ok(Requested::again(request, get(&row, 0)?, get(&row, 1)?));
     }
     let stored = enqueue::enqueue(session, now, jobs).await?;
-    session.execute(NOTE_JOBS, &[&key, &ids(&stored)]).await?;
+    session.execute(NOTE_JOBS, &[&key, &keep_answer(&stored)]).await?;
     Ok(Requested::Stored(stored))
 }
 

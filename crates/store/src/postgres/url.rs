@@ -357,6 +357,13 @@ fn known_to_driver(name: &str, query: &str) -> Result<(), Error> {
     if DRIVER_PARAMETERS.contains(&name) {
         return Ok(());
     }
+    if ["sslcert", "sslkey", "sslpassword", "passfile", "service"].contains(&name) {
+        return Err(invalid(
+            name,
+            "certificates of clients, password files and services are not supported",
+            "let the server ask for a password, and write it in the URL, or in TASKWRIGHT_STORE",
+        ));
+    }
     let shown = if may_be_shown(name, query) { name } else { "a parameter" };
     Err(invalid(
         shown,

@@ -11,7 +11,7 @@ use super::session::{Session, name};
 use crate::Reply;
 use crate::error::Error;
 use crate::submitter::{
-    Comment, RequestKey, Requested, SubmitterStore, check_consume, check_count, ids, known_since,
+    Comment, RequestKey, Requested, SubmitterStore, check_consume, check_count, keep_answer, known_since,
 };
 
 impl SubmitterStore for SqliteStore {
@@ -44,8 +44,10 @@ impl SubmitterStore for SqliteStore {
                 return Ok(Requested::again(&request, &body, &jobs));
             }
             let stored = enqueue::enqueue(session, now, &jobs)?;
-            session
-                .execute(NOTE_REQUEST, params![request.key, request.body, ids(&stored), now.as_micros()])?;
+            session.execute(
+                NOTE_REQUEST,
+                params![request.key, request.body, keep_answer(&stored), now.as_micros()],
+            )?;
             Ok(Requested::Stored(stored))
         })
     }

@@ -409,7 +409,7 @@ impl App {
     #[must_use]
     pub fn report_to(mut self, reporter: impl Reporter) -> Self {
         let reporter = Arc::new(reporter);
-        self.reporters.push(Arc::new(move |reports| reports.to_shared(Arc::clone(&reporter))));
+        self.reporters.push(Arc::new(move |reports| reports.with_shared(Arc::clone(&reporter))));
         self
     }
 

@@ -18,8 +18,6 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::generator::GeneratorView;
 
-/// The queue of parents.
-const PARENT_QUEUE: &str = "bulk";
 /// Errors in a row after which a bulk is paused.
 const ERRORS_MAX: u32 = 5;
 /// Dead letters that are run again by one call.
@@ -207,7 +205,7 @@ impl Bulks {
         let parent = NewJob {
             namespace: bulk.namespace.clone(),
             owner: bulk.author,
-            queue: QueueName::new(PARENT_QUEUE)?,
+            queue: QueueName::new(bulk::QUEUE)?,
             priority: bulk.priority,
             ..NewJob::new(id, bulk::parent_kind()?, Args::of(&definition)?)
         };

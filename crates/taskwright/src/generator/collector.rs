@@ -232,6 +232,15 @@ pub struct DryRun {
     pub jobs: Vec<JobId>,
 }
 
+/// What was removed by hand, within the time that there was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// How much.
+    pub rows: u64,
+    /// Whether there may be more: the time was up, or another node was at it.
+    pub more: bool,
+}
+
 /// Jobs that a dry run names.
 const NAMED_MAX: usize = 1_000;
 
@@ -341,6 +350,20 @@ impl Collectors {
     ///
     /// When the collector is paused or another node is at it for more than a minute, and when the store is out of order.
     pub async fn run(&self, garbage: Garbage) -> Result<u64, Error> {
+        Ok(self.remove(garbage, None).await?.rows)
+    }
+
+    /// The same for about this time, after which whoever wants the rest removed calls again.
+    ///
+    /// # Errors
+    ///
+    /// When the collector is paused, and when the store is out of order.
+    pub async fn run_for(&self, garbage: Garbage, time: Duration) -> Result<Removed, Error> {
+        self.remove(garbage, Some(self.env.monotonic_us() + micros(time))).await
+    }
+
+    async fn remove(&self, garbage: Garbage, until_us: Option<u64>) -> Result<Removed, Error> {
+        let is_up = || until_us.is_some_and(|until_us| self.env.monotonic_us() >= until_us);
         let known = self.known(garbage).await?;
         let (name, namespace) = (garbage.collector(), Namespace::default());
         let before = self.get(garbage).await?.removed;
@@ -364,8 +387,8 @@ impl Collectors {
                     let what = format!("the collector {name}");
                     return Err(StoreError::unavailable(what, error).into());
                 }
-                if !view.more {
-                    return Ok(view.removed.saturating_sub(before));
+                if !view.more || is_up() {
+                    return Ok(Removed { rows: view.removed.saturating_sub(before), more: view.more });
                 }
             } else if self.is_paused(garbage).await? {
                 return Err(taskwright_core::Error::invalid(
@@ -374,6 +397,9 @@ impl Collectors {
                     format!("let it go on with `taskwright generators resume {name}`"),
                 )
                 .into());
+            } else if is_up() {
+                let removed = self.get(garbage).await?.removed;
+                return Ok(Removed { rows: removed.saturating_sub(before), more: true });
             } else if self.env.monotonic_us() - waited_us > micros(PATIENCE) {
                 return Err(busy(garbage).into());
             } else {

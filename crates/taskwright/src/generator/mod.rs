@@ -78,7 +78,7 @@ pub use taskwright_store::{AgainItem, Effect, GeneratorKey};
 
 pub use self::client::{GeneratorView, Generators};
 use self::collector::Collector;
-pub use self::collector::{CollectorView, Collectors, DryRun, Keep};
+pub use self::collector::{CollectorView, Collectors, DryRun, Keep, Removed};
 pub use self::cursor::{CursorGenerator, Row};
 pub use self::deadline::DeadlineGenerator;
 pub use self::directory::{Directory, DirectoryGenerator, FoundFile};

@@ -243,12 +243,12 @@ impl Reports {
     /// Outside a tokio runtime, and when the system has no thread left.
     #[must_use]
     pub fn to(self, reporter: impl Reporter) -> Self {
-        self.to_shared(Arc::new(reporter))
+        self.with_shared(Arc::new(reporter))
     }
 
     /// The same with one that others are told by, too.
     #[must_use]
-    pub(crate) fn to_shared(mut self, reporter: Arc<impl Reporter>) -> Self {
+    pub(crate) fn with_shared(mut self, reporter: Arc<impl Reporter>) -> Self {
         let inner = Arc::make_mut(&mut self.0);
         inner.desks.push(Desk::open(&inner.env, reporter));
         self

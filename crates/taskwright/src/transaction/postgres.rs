@@ -247,6 +247,28 @@ fn json(given: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(given).map_err(|error| explain("write JSON", error.into()))
 }
 
+/// Serialization failure, deadlock, lock not available, query cancelled (a time limit).
+const IN_THE_WAY: [&str; 4] = ["40001", "40P01", "55P03", "57014"];
+
+/// The SQLSTATE of a driver's error, where that driver tells it.
+fn code(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<String> {
+    #[cfg(feature = "tokio-postgres-0_7")]
+    if let Some(error) = source.downcast_ref::<tokio_postgres::Error>() {
+        return error.code().map(|code| code.code().to_owned());
+    }
+    #[cfg(feature = "sqlx-0_9")]
+    if let Some(error) = source.downcast_ref::<sqlx::Error>() {
+        return Some(error.as_database_error()?.code()?.into_owned());
+    }
+    #[cfg(feature = "diesel-async-0_9")]
+    if let Some(diesel::result::Error::DatabaseError(kind, _)) = source.downcast_ref() {
+        use diesel::result::DatabaseErrorKind as Kind;
+        return matches!(kind, Kind::SerializationFailure).then(|| "40001".to_owned());
+    }
+    let _ = source;
+    None
+}
+
 /// What is known of an error: drivers differ, but all of them repeat the server's message.
 fn explain(what: &'static str, source: BoxError) -> Error {
     let mut text = source.to_string();
@@ -256,10 +278,15 @@ fn explain(what: &'static str, source: BoxError) -> Error {
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    let is_missing = text.contains("does not exist")
-        && ["enqueue_jobs", "emit_events", "complete_attempt", "schema"]
-            .iter()
-            .any(|name| text.contains(name));
+    let code = code(&*source);
+    // Without a code, by the words of a server that speaks English.
+    let is = |codes: &[&str], words: &str| match &code {
+        Some(code) => codes.contains(&code.as_str()),
+        None => text.contains(words),
+    };
+    let names_ours =
+        ["enqueue_jobs", "emit_events", "complete_attempt", "schema"].iter().any(|name| text.contains(name));
+    let is_missing = is(&["42883", "3F000", "42P01"], "does not exist") && names_ours;
     let (why, fix, refused) = if text.contains("runs no more on this worker") {
         ("the attempt has ended, or the job runs, or has run, elsewhere", "roll back, and return", true)
     } else if text.contains("asked for this job to be cancelled") {
@@ -270,12 +297,14 @@ fn explain(what: &'static str, source: BoxError) -> Error {
             "begin the transaction in the database of the store; if it is that, run `taskwright migrate`",
             false,
         )
-    } else if text.contains("permission denied") {
+    } else if is(&["42501"], "permission denied") {
         (
             "the role of the transaction has no right to it",
             "let the owner of the schema run `taskwright migrate --grant ROLE` with that role",
             false,
         )
+    } else if is(&IN_THE_WAY, "could not serialize access") {
+        ("another transaction was in the way", "roll back, and try the whole transaction again", false)
     } else {
         ("the database refused it", "roll back; the source of this error tells the cause", false)
     };
@@ -354,6 +383,7 @@ mod tests {
             ("permission denied for schema taskwright", "--grant", false),
             ("taskwright: attempt 2 of this job runs no more on this worker", "roll back", true),
             ("taskwright: somebody has asked for this job to be cancelled", "roll back", true),
+            ("could not serialize access due to concurrent update", "whole transaction again", false),
             ("the disk is on fire", "source of this error", false),
         ] {
             let mut tx = Recorder { fails: Some(told), ..Recorder::default() };

@@ -126,7 +126,16 @@ fn a_collector_is_run_by_hand_and_a_dry_run_removes_nothing() {
             assert_eq!(found.jobs[0], old[0]);
         }
         assert!(is_there(&world, old[0]).await);
-        assert_eq!(collectors.run(Garbage::Cancelled).await.unwrap(), 1_300);
+        // A walk is cut into turns: whoever has no time is told that there is more, and loses nothing of it.
+        let mut rows = 0;
+        loop {
+            let removed = collectors.run_for(Garbage::Cancelled, Duration::ZERO).await.unwrap();
+            rows += removed.rows;
+            if !removed.more {
+                break;
+            }
+        }
+        assert_eq!(rows, 1_300);
         assert_eq!(collectors.run(Garbage::Cancelled).await.unwrap(), 0);
         assert_eq!(collectors.dry_run(Garbage::Cancelled, 10).await.unwrap().rows, 0);
         assert!(!is_there(&world, old[1_299]).await);

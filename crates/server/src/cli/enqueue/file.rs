@@ -12,9 +12,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use taskwright_core::audit::Behalf;
 use taskwright_core::limit::ARGS_BYTES_MAX;
 use taskwright_core::time::parse_time_limit;
-use taskwright_core::{Args as JobArgs, Delivery, Namespace, NewJob, Owner, QueueName, UniqueKey};
+use taskwright_core::{Args as JobArgs, Delivery, Namespace, NewJob, Owner, Principal, QueueName, UniqueKey};
 use taskwright_store::Enqueued;
 
 use super::{Defaults, Enqueue};
@@ -98,7 +99,9 @@ pub(super) async fn run(context: &Context, verb: &Enqueue, path: &str) -> Result
         Import { context, bar: &bar, stored: 0, existing: 0, unprinted: None, stopped: &stopped };
     let done = import.all(&mut lines).await;
     bar.finish_and_clear();
-    import.end(done, &lines)
+    let noted = import.note().await;
+    let exit = import.end(done, &lines)?;
+    noted.map(|()| exit)
 }
 
 /// What has been stored, and the ids of which have been printed.
@@ -127,6 +130,20 @@ impl Import<'_> {
             })?;
         }
         lines.wrong.take().map_or(Ok(()), Err)
+    }
+
+    /// Puts the import down in the audit: one entry, whatever the number of jobs, which go in by a way that has no room for entries. A
+    /// server does that itself.
+    async fn note(&self) -> Result<(), Error> {
+        let new = self.stored - self.existing;
+        if new == 0 || self.context.server().is_some() {
+            return Ok(());
+        }
+        let (now, principal) = (self.context.env.now(), Principal::local(crate::cli::local_actor()));
+        let mut behalf = Behalf::of(&principal, now, "jobs.enqueue", "jobs of a file");
+        behalf.namespace = self.context.namespace.clone();
+        let entry = behalf.entry(format!("stored {}", text::count(new, "job")));
+        Ok(self.context.client().await?.audit().note(entry).await?)
     }
 
     /// Counts a batch that the store has acknowledged, and prints its ids.

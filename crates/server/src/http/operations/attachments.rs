@@ -109,7 +109,7 @@ async fn attach(call: Call<Place>) -> Result<Created<Added>, Problem> {
     let id = call.path.id;
     let job = call.job(id).await?;
     // What a command is given decides what it does.
-    super::jobs::check_command(&call, job.view.kind.as_str())?;
+    super::reserved::check_kind(&call, job.view.kind.as_str())?;
     let attachment = Attachment::new(call.path.name.clone(), call.bytes.to_vec())?;
     let added = Added::of(id, &attachment);
     let acting = call.acting(Some(&job.view.namespace), format!("{id} {}", added.name));

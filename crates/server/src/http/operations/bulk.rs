@@ -146,7 +146,7 @@ async fn create(call: Call<Nothing, Nothing, NewBulk>) -> Result<Created<Made>, 
         ));
     }
     if let Some(kind) = new.params.get("kind").and_then(serde_json::Value::as_str) {
-        super::jobs::check_command(&call, kind)?;
+        super::reserved::check_kind(&call, kind)?;
         let most = crate::submit::attempts_of_items(&call.api.config(), kind);
         if let (COUNT, Some(most), Some(params)) = (new.kind.as_str(), most, new.params.as_object_mut()) {
             params.entry("max_attempts").or_insert_with(|| most.into());
@@ -198,10 +198,10 @@ async fn found<Q, B>(call: &Call<Named, Q, B>) -> Result<BulkView, Problem> {
     }
 }
 
-/// Refuses a bulk of commands to who may run none.
-fn check_command<Q, B>(call: &Call<Named, Q, B>, view: &BulkView) -> Result<(), Problem> {
+/// Refuses a bulk of a kind that the caller may have no jobs of.
+fn check_kind<Q, B>(call: &Call<Named, Q, B>, view: &BulkView) -> Result<(), Problem> {
     let kind = view.definition.making(&view.parent.namespace).kind;
-    kind.map_or(Ok(()), |kind| super::jobs::check_command(call, kind))
+    kind.map_or(Ok(()), |kind| super::reserved::check_kind(call, kind))
 }
 
 async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
@@ -229,7 +229,7 @@ async fn pause(call: Call<Named, Nothing, Why>) -> Result<Json<Changed>, Problem
 
 async fn resume(call: Call<Named>) -> Result<Json<Changed>, Problem> {
     let view = found(&call).await?;
-    check_command(&call, &view)?;
+    check_kind(&call, &view)?;
     let id = view.parent.id;
     Ok(Json(Changed { changed: changing(&call, &view).resume(id).await?, id }))
 }
@@ -245,7 +245,7 @@ async fn cancel(call: Call<Named, Nothing, Why>) -> Result<Json<Changed>, Proble
 
 async fn retry(call: Call<Named>) -> Result<Json<Retried>, Problem> {
     let view = found(&call).await?;
-    check_command(&call, &view)?;
+    check_kind(&call, &view)?;
     let id = view.parent.id;
     Ok(Json(Retried { id, retried: changing(&call, &view).retry(id, &call.actor()).await? }))
 }

@@ -210,7 +210,7 @@ async fn change_one<A: Ask>(call: Call<Named, Nothing, A>) -> Result<Json<Became
     let (now, actor) = (call.now(), call.actor());
     let change = ask.change(now)?;
     if has_run(&change) {
-        super::jobs::check_command(&call, job.kind.as_str())?;
+        super::reserved::check_kind(&call, job.kind.as_str())?;
     }
     let reason = super::reason(ask.reason())?;
     let acting = call.acting(Some(&job.namespace), id);

@@ -3,9 +3,10 @@
 use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use taskwright::bulk::BulkView;
 use taskwright::generator::{GeneratorView, Generators};
 use taskwright_core::Permission as P;
-use taskwright_core::{GeneratorName, JobId};
+use taskwright_core::{GeneratorName, JobId, bulk};
 use taskwright_store::{GeneratorKey, JobView};
 
 use taskwright_core::generator::is_reserved;
@@ -120,6 +121,16 @@ fn check_changeable<Q, B>(call: &Call<Named, Q, B>) -> Result<(), Problem> {
     }
 }
 
+/// Refuses the generator of a bulk whose kind the caller may have no jobs of: what is let go on makes some.
+async fn check_kind<Q, B>(call: &Call<Named, Q, B>) -> Result<(), Problem> {
+    let Some(parent) = bulk::parent_of(&call.path.name) else { return Ok(()) };
+    let view = call.client().bulks(call.api.app.bulks()).get(parent).await?;
+    let is_here = |view: &BulkView| view.parent.namespace == call.namespace_or_default();
+    let Some(view) = view.filter(is_here) else { return Ok(()) };
+    let kind = view.definition.making(&view.parent.namespace).kind;
+    kind.map_or(Ok(()), |kind| super::reserved::check_kind(call, kind))
+}
+
 async fn show(call: Call<Named>) -> Result<Json<Whole>, Problem> {
     Ok(Json(Whole::of(&found(&call).await?)))
 }
@@ -155,6 +166,7 @@ async fn pause(call: Call<Named, Nothing, Why>) -> Result<Json<Changed>, Problem
 
 async fn resume(call: Call<Named>) -> Result<Json<Changed>, Problem> {
     check_changeable(&call)?;
+    check_kind(&call).await?;
     let (namespace, name) = (call.namespace_or_default(), call.path.name.clone());
     let changed = changing(&call).resume(&namespace, &name).await?;
     Ok(Json(Changed { changed, name, paused: false }))
@@ -162,6 +174,7 @@ async fn resume(call: Call<Named>) -> Result<Json<Changed>, Problem> {
 
 async fn poll(call: Call<Named>) -> Result<Json<Changed>, Problem> {
     check_changeable(&call)?;
+    check_kind(&call).await?;
     let (namespace, name) = (call.namespace_or_default(), call.path.name.clone());
     changing(&call).notify(&namespace, &name).await?;
     let paused = found(&call).await?.record.paused.is_some();

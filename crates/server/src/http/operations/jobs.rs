@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use taskwright::Client;
 use taskwright_core::Permission as P;
-use taskwright_core::authority::may_run;
 use taskwright_core::limit::ENQUEUE_JOBS_MAX;
 use taskwright_core::time::{parse_duration, parse_time_limit};
 use taskwright_core::{
@@ -19,7 +18,7 @@ use taskwright_store::{
     JobDetail, JobView, Namespaces, Owners, Page, Pattern, Progress, RequestKey, Requested,
 };
 
-use super::page_size;
+use super::{page_size, reserved};
 use crate::answer::job::{Commented, Piece, Stored, Whole};
 use crate::http::caller::Reach;
 use crate::http::cursor;
@@ -192,8 +191,10 @@ impl Submission {
         if !self.any_kind {
             submit::check_kind(app, config, self.kind.as_str(), "\"any_kind\": true")?;
         }
-        let kind = self.kind.as_str();
-        check_command(call, kind)?;
+        reserved::check_kind(call, self.kind.as_str())?;
+        if let Some(queue) = &self.queue {
+            reserved::check_queue(call, self.kind.as_str(), queue)?;
+        }
         let args = match self.args {
             Some(args) => Args::from_json(args.get())?,
             None => Args::default(),
@@ -220,19 +221,6 @@ impl Submission {
     }
 }
 
-/// Refuses the task that runs any command to who may not: its commands run as the user of the workers, who serves everybody.
-pub(super) fn check_command<R, Q, B>(call: &Call<R, Q, B>, kind: &str) -> Result<(), Problem> {
-    if may_run(call.caller.principal(), kind) {
-        return Ok(());
-    }
-    Err(Problem::new(
-        Sort::Forbidden,
-        format!("the task {kind}"),
-        format!("it runs any command, which needs the permission {}", P::CommandsRun),
-        "have an operator put the command into the config file as a task of its own, [tasks.NAME], and enqueue that",
-    ))
-}
-
 async fn enqueue(call: Call<Nothing, Nothing, Submission>) -> Result<Created<Stored>, Problem> {
     let (call, submission) = call.split();
     let request = request_key(&call, &submission)?;
@@ -252,7 +240,8 @@ async fn store_once(
 ) -> Result<Vec<Stored>, Problem> {
     match acting.store().enqueue_once(now, request, jobs).await? {
         Requested::Stored(stored) => Ok(stored.into_iter().map(Stored::from).collect()),
-        Requested::Again(ids) => Ok(ids.into_iter().map(|id| Stored { existing: true, id }).collect()),
+        // What was answered then: who sends it again has not heard that.
+        Requested::Again(stored) => Ok(stored.into_iter().map(Stored::from).collect()),
         Requested::Other => Err(other_request()),
     }
 }

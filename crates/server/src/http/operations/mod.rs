@@ -5,13 +5,16 @@ mod audit;
 mod bulk;
 mod changes;
 mod events;
+pub(crate) mod gc;
 mod generators;
 mod history;
 mod jobs;
 mod queues;
+mod reserved;
 mod schedules;
 mod services;
 mod sessions;
+mod sources;
 mod stats;
 mod steps;
 mod stored;
@@ -50,7 +53,9 @@ pub(crate) fn table() -> Vec<Operation> {
         queues::operations(),
         schedules::operations(),
         events::operations(),
+        sources::operations(),
         generators::operations(),
+        gc::operations(),
         webhooks::operations(),
         bulk::operations(),
         workers::operations(),

@@ -270,7 +270,8 @@ async fn put(call: Call<Nothing, Manner, Registration>) -> Result<Created<Regist
         schedule.origin = Origin::Principal { by };
     }
     let kind = schedule.kind.as_str();
-    super::jobs::check_command(&call, kind)?;
+    super::reserved::check_kind(&call, kind)?;
+    super::reserved::check_queue(&call, kind, &schedule.queue)?;
     if !call.query.any_kind {
         submit::check_kind(&call.api.app, &call.api.config(), kind, "any_kind=true")?;
     }
@@ -287,7 +288,7 @@ async fn pause(call: Call<Named>) -> Result<Json<Switched>, Problem> {
 
 async fn resume(call: Call<Named>) -> Result<Json<Switched>, Problem> {
     let (namespace, name) = (call.namespace_or_default(), call.path.name.clone());
-    super::jobs::check_command(&call, found(&call).await?.schedule.kind.as_str())?;
+    super::reserved::check_kind(&call, found(&call).await?.schedule.kind.as_str())?;
     let changed = changing(&call).resume(&namespace, &name).await?;
     Ok(Json(Switched { changed, name, paused: false }))
 }
@@ -304,7 +305,7 @@ struct ByHand {
 
 async fn fire(call: Call<Named, Nothing, ByHand>) -> Result<Created<Made>, Problem> {
     let view = found(&call).await?;
-    super::jobs::check_command(&call, view.schedule.kind.as_str())?;
+    super::reserved::check_kind(&call, view.schedule.kind.as_str())?;
     let zone = view.schedule.triggers.iter().find_map(|named| named.trigger.zone());
     let at = call.body.at.as_deref().map(|text| read_moment(text, zone)).transpose()?;
     let schedule = call.path.name.clone();

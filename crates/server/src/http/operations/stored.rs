@@ -1,4 +1,4 @@
-//! `/api/v1/stored`: schedules, generators and bulks as the store has them, for a command line that reads them like a store.
+//! `/api/v1/stored`: schedules, generators, webhooks and bulks as the store has them, for a command line that reads them like a store.
 //!
 //! What is told there besides what `/api/v1/schedules` and the others tell is what due times and states are worked out from.
 
@@ -6,7 +6,7 @@ use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use taskwright_core::Permission as P;
-use taskwright_core::{GeneratorName, JobId, ScheduleName};
+use taskwright_core::{GeneratorName, JobId, ScheduleName, WebhookName};
 use taskwright_store::{GeneratorKey, JobKey, ScheduleKey, StoredBulk, StoredGenerator, StoredSchedule};
 
 use super::page_size;
@@ -33,6 +33,14 @@ pub(super) fn operations() -> Vec<Operation> {
             Access::Needs(P::GeneratorsView),
             "Give generators as they are stored, for the command line",
             generators,
+        ),
+        Operation::new(
+            "stored.webhooks",
+            Method::GET,
+            "/api/v1/stored/webhooks/{name}",
+            Access::Needs(P::WebhooksView),
+            "Give what delivers to an endpoint as it is stored, without its secret, for the command line",
+            webhook,
         ),
         Operation::new(
             "stored.bulks",
@@ -98,6 +106,17 @@ async fn generators(
     let (after, limit) = (call.query.after()?.map(GeneratorKey), page_size(call.query.limit)?);
     let found = call.store().generators(call.namespace().cloned(), after, limit).await?;
     Ok(page(found, limit, |stored| stored.key.0))
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Named {
+    /// The endpoint.
+    name: WebhookName,
+}
+
+async fn webhook(call: Call<Named>) -> Result<Json<StoredGenerator>, Problem> {
+    let found = call.store().generator(call.namespace_or_default(), call.path.name.generator()?).await?;
+    found.map(Json).ok_or_else(|| call.unknown("webhook"))
 }
 
 async fn bulks(call: Call<Nothing, Which<JobId>>) -> Result<Json<Items<StoredBulk>>, Problem> {

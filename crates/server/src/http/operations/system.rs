@@ -1,21 +1,19 @@
-//! Whether the server lives and is ready, what there is to measure, which namespaces there are, and what can be asked.
+//! Whether the server lives and is ready, what there is to measure, what is wrong, which namespaces there are, and what can be asked.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
 use http::Method;
-use schemars::JsonSchema;
-use serde::Serialize;
-use taskwright_core::Namespace;
 use taskwright_core::Permission as P;
 
+use crate::answer::doctor::Check;
+use crate::answer::namespace::Listed;
+use crate::doctor::{self, Patient};
 use crate::http::caller::Reach;
 use crate::http::metrics;
 use crate::http::operation::{Access, Call, Operation};
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::{Document, Items, Json, Measured, Text};
-
-/// Registrations that are looked at for their namespaces.
-const PAGE: usize = 500;
+use crate::{submit, text};
 
 /// The operations.
 pub(super) fn operations() -> Vec<Operation> {
@@ -52,6 +50,14 @@ pub(super) fn operations() -> Vec<Operation> {
             Access::Known,
             "Give this document",
             document,
+        ),
+        Operation::new(
+            "system.doctor",
+            Method::GET,
+            "/api/v1/doctor",
+            system,
+            "Look for what is wrong with the server, its store and its workers",
+            doctor,
         ),
         Operation::new(
             "namespaces.list",
@@ -106,39 +112,54 @@ async fn document(call: Call) -> Result<Document, Problem> {
     Ok(Document(call.api.document.clone()))
 }
 
-/// A namespace.
-#[derive(Serialize, serde::Deserialize, JsonSchema)]
-#[schemars(rename = "Namespace")]
-struct Known {
-    /// Its name.
-    name: Namespace,
+async fn namespaces(call: Call) -> Result<Json<Items<Listed>>, Problem> {
+    if let Reach::Seen(sight) = call.reach() {
+        return Ok(Items::all(sight.namespaces.iter().cloned().map(|name| Listed { name }).collect()));
+    }
+    Ok(Items::all(Listed::all(call.store(), call.now(), call.namespace()).await?))
 }
 
-async fn namespaces(call: Call) -> Result<Json<Items<Known>>, Problem> {
-    if let Reach::Seen(sight) = call.reach() {
-        return Ok(Items::all(sight.namespaces.iter().cloned().map(|name| Known { name }).collect()));
+async fn doctor(call: Call) -> Result<Json<Items<Check>>, Problem> {
+    let (api, config) = (&call.api, call.api.config());
+    let mut checks = of_the_server(&call).await?;
+    let can_be_opened = match &api.store_url {
+        Some(url) => doctor::look_at_database(url, &api.env, &mut checks).await?,
+        None => true,
+    };
+    if can_be_opened {
+        let patient = Patient {
+            client: call.client(),
+            env: &api.env,
+            kinds: submit::kinds(&api.app, &config),
+            namespace: call.namespace(),
+        };
+        checks.extend(doctor::look(&patient).await?);
     }
-    let wanted = call.namespace().cloned();
-    let store = call.store();
-    let mut names: BTreeSet<Namespace> =
-        store.queues(call.now(), wanted.clone()).await?.into_iter().map(|queue| queue.namespace).collect();
-    let mut after = None;
-    loop {
-        let page = store.schedules(wanted.clone(), after, PAGE).await?;
-        names.extend(page.iter().map(|schedule| schedule.namespace.clone()));
-        after = page.last().filter(|_| page.len() == PAGE).map(|last| last.key);
-        if after.is_none() {
-            break;
-        }
-    }
-    let mut after = None;
-    loop {
-        let page = store.generators(wanted.clone(), after, PAGE).await?;
-        names.extend(page.iter().map(|generator| generator.namespace.clone()));
-        after = page.last().filter(|_| page.len() == PAGE).map(|last| last.key);
-        if after.is_none() {
-            break;
-        }
-    }
-    Ok(Items::all(names.into_iter().map(|name| Known { name }).collect()))
+    Ok(Items::all(checks))
+}
+
+/// What a server can tell of itself.
+async fn of_the_server(call: &Call) -> Result<Vec<Check>, Problem> {
+    let api = &call.api;
+    let up = Duration::from_micros(api.metrics.uptime_us(api.env.monotonic_us()));
+    let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    let streams = text::count(api.open_streams(), "stream");
+    let is = format!("taskwright {version}, process {pid}, for {}, {streams} open", text::duration(up));
+    let process = match api.is_ending() {
+        false => Check::fine("process", is),
+        true => Check::wrong(
+            "process",
+            format!("{is}; it is being stopped"),
+            "ask another one, or start it again",
+        ),
+    };
+    let known = match call.api.identities().are_some().await? {
+        true => "whoever asks has to say who they are",
+        false => "nobody is known yet: whoever reaches this address of its machine may do everything",
+    };
+    let file = match &api.config().file {
+        Some(file) => format!("as {} says", file.display()),
+        None => "there is no file: the defaults".to_owned(),
+    };
+    Ok(vec![process, Check::fine("access", known), Check::fine("config", file)])
 }

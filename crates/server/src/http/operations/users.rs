@@ -6,10 +6,11 @@ use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use taskwright::identity::Identities;
-use taskwright_core::{CancelPolicy, Grants, Namespace, Permission as P, Role, UserName};
+use taskwright_core::{Grants, Namespace, Permission as P, Role, UserName};
 
 use super::page_size;
 use super::tokens::changed;
+use crate::answer::namespace::Policy;
 use crate::answer::principal::{Changed, UserListed};
 use crate::http::cursor;
 use crate::http::operation::{Access, Call, Nothing, Operation};
@@ -211,15 +212,6 @@ async fn remove(call: Call<Named>) -> Result<Json<Changed>, Problem> {
 struct Place {
     /// The namespace.
     namespace: Namespace,
-}
-
-/// Who may cancel jobs in a namespace.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "NamespaceCancelPolicy")]
-struct Policy {
-    /// Whoever submitted the job, and admins; admins; or superusers.
-    policy: CancelPolicy,
 }
 
 async fn policy(call: Call<Place>) -> Result<Json<Policy>, Problem> {

@@ -49,9 +49,15 @@ async fn a_request_that_is_sent_twice_stores_one_job() {
     };
     let one = json!({ "kind": "mail", "args": 1 });
     let first = site.send(with_key("a", one.clone(), "/api/v1/jobs")).await.good();
-    let second = site.send(with_key("a", one, "/api/v1/jobs")).await.good();
-    assert_eq!(first["id"], second["id"]);
-    assert_eq!((&first["existing"], &second["existing"]), (&json!(false), &json!(true)));
+    let second = site.send(with_key("a", one, "/api/v1/jobs")).await;
+    // The same answer, status and all: whoever sends it again has not heard the first.
+    assert_eq!((second.status.as_u16(), second.json()), (201, first.clone()));
+    assert_eq!(first["existing"], json!(false));
+    let keyed = json!({ "kind": "mail", "unique": "k" });
+    site.post("/api/v1/jobs", keyed.clone()).await.good();
+    let held = site.send(with_key("h", keyed.clone(), "/api/v1/jobs")).await.good();
+    assert_eq!(held["existing"], json!(true), "by its unique key");
+    assert_eq!(site.send(with_key("h", keyed, "/api/v1/jobs")).await.good(), held);
     let other = json!({ "kind": "mail", "args": 2 });
     assert_eq!(site.send(with_key("a", other.clone(), "/api/v1/jobs")).await.problem(), "other-request");
     assert_ne!(site.send(with_key("b", other, "/api/v1/jobs")).await.good()["id"], first["id"]);
@@ -66,7 +72,7 @@ async fn a_request_that_is_sent_twice_stores_one_job() {
     let ids = |answer: &Value| [0, 1].map(|at| answer["items"][at]["id"].clone());
     assert_eq!(ids(&first), ids(&second));
     let all = site.get("/api/v1/jobs").await.good();
-    assert_eq!(all["items"].as_array().unwrap().len(), 4);
+    assert_eq!(all["items"].as_array().unwrap().len(), 5);
 }
 
 #[tokio::test]

@@ -147,6 +147,7 @@ impl World {
         let local = crate::cli::local_actor();
         let running = server.run(Made {
             store,
+            store_url: None,
             env,
             app: App::new().with_kinds(["mail".to_owned()]),
             config: Config::default(),
@@ -310,7 +311,7 @@ impl World {
             _ => {}
         }
         let path = operation.path.replace("{id}", &id).replace("{name}", name);
-        let path = path.replace("{queue}", name).replace("{namespace}", "a");
+        let path = path.replace("{queue}", name).replace("{namespace}", "a").replace("{what}", "completed");
         let extra = if operation.id == "jobs.wait" { "timeout=1ms&" } else { "" };
         match operation.access.permission() {
             Some(_) => format!("{path}?{extra}namespace=a"),
@@ -384,6 +385,7 @@ pub(super) fn body(operation: &Operation, new: &str) -> Option<Value> {
         "bulk.create" => json!({ "type": "count", "params": { "kind": "mail", "size": 1 } }),
         "workers.quiet" | "workers.stop" => json!({ "ids": [] }),
         "tokens.create" => json!({ "name": new, "role": "viewer" }),
+        "gc.set" => json!({ "keep": "default" }),
         "users.create" => json!({ "name": "u2", "password": PASSWORD }),
         "users.grant" => json!({ "roles": { "a": "viewer" } }),
         "users.password" => json!({ "password": PASSWORD }),

@@ -15,6 +15,7 @@ mod matrix;
 mod mount;
 mod nobody_gets_in;
 mod payloads;
+mod reserved;
 mod resources;
 mod rights;
 mod security;
@@ -106,7 +107,7 @@ pub(crate) fn made(
     let store: SharedStore = Arc::new(store.handle());
     let (app, config) = (App::new().with_kinds(["mail".to_owned()]), Config::default());
     let hosts = Hosts::of("127.0.0.1".parse().unwrap(), &[]);
-    Made { store, env: env.clone(), app, config, limits, hosts, tls: None, authenticate }
+    Made { store, store_url: None, env: env.clone(), app, config, limits, hosts, tls: None, authenticate }
 }
 
 impl Site {
@@ -306,6 +307,12 @@ fn principal(token: &str) -> Principal {
 /// Whether something is not ready, after it was begun.
 pub(super) fn is_pending(future: std::pin::Pin<&mut impl Future>) -> bool {
     future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending()
+}
+
+/// As whoever is known to a store, and nobody else.
+pub(crate) fn principals_of(store: &MemoryStore) -> Box<dyn Authenticate> {
+    let client = taskwright::Client::new(Arc::new(store.handle()), Env::system());
+    Box::new(super::authenticate::Principals::new(client.identities(), None))
 }
 
 /// As the user of this machine.

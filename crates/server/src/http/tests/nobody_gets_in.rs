@@ -19,6 +19,7 @@ fn path(operation: &Operation) -> String {
         .replace("{queue}", "q")
         .replace("{name}", "n")
         .replace("{namespace}", "n")
+        .replace("{what}", "completed")
 }
 
 fn request(operation: &Operation) -> Request<Body> {

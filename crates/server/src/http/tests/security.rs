@@ -54,7 +54,10 @@ async fn s7_looking_changes_nothing() {
         for operation in table().into_iter().filter(|one| !one.is_mutation() && !one.is_stream) {
             for id in &ids {
                 let path = operation.path.replace("{id}", id).replace("{name}", "n");
-                let path = path.replace("{queue}", "default").replace("{namespace}", "a");
+                let path = path
+                    .replace("{queue}", "default")
+                    .replace("{namespace}", "a")
+                    .replace("{what}", "completed");
                 for who in [&guarded.root, &viewer] {
                     let answer = guarded.site.get_as(who, &path).await;
                     assert!(answer.status.as_u16() < 500, "{path}");

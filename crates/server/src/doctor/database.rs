@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use taskwright::Env;
 use taskwright_core::Timestamp;
 use taskwright_store::postgres::{self, Connections, Health, SCHEMA_VERSION, Settings};
 
 use super::{Check, fine, wrong};
-use crate::cli::Context;
-use crate::error::Error;
 use crate::store_url::{PostgresUrl, StoreUrl};
 use crate::text;
 
@@ -18,8 +17,16 @@ const CLOCKS_APART_MAX: Duration = Duration::from_secs(1);
 const TRANSACTION_MAX: Duration = Duration::from_secs(300);
 
 /// Looks at the server, if there is one. Whether the store can be opened: otherwise the rest cannot be looked at.
-pub(super) async fn look(context: &Context, checks: &mut Vec<Check>) -> Result<bool, Error> {
-    let StoreUrl::Postgres(url) = &context.store_url else { return Ok(true) };
+///
+/// # Errors
+///
+/// When it answers at first, and then not any more.
+pub(crate) async fn look(
+    url: &StoreUrl,
+    env: &Env,
+    checks: &mut Vec<Check>,
+) -> Result<bool, taskwright_store::Error> {
+    let StoreUrl::Postgres(url) = url else { return Ok(true) };
     let settings = url.settings();
     let connections = match Connections::open(settings.clone()).await {
         Ok(connections) => connections,
@@ -31,9 +38,9 @@ pub(super) async fn look(context: &Context, checks: &mut Vec<Check>) -> Result<b
     checks.push(fine("server", format!("{}, {}", settings.url(), connections.engine())));
     checks.push(protection(url));
     let schema = schema(settings, postgres::applied(&connections).await);
-    let before = context.env.machine_now();
+    let before = env.machine_now();
     let health = postgres::health(&connections).await?;
-    let after = context.env.machine_now();
+    let after = env.machine_now();
     let role = role(&health);
     let usable = schema.ok && role.ok;
     checks.extend([schema, role, clock(before, health.clock, after), durable(&health)]);

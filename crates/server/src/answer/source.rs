@@ -1,0 +1,55 @@
+//! Event sources.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use taskwright_core::{Namespace, SourceName, Timestamp};
+use taskwright_store::{SourceKey, SourceNote, SourcePlace, SourceView};
+
+/// An event source that somebody has run, and how it is.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Source")]
+pub(crate) struct Listed {
+    /// Its name.
+    name: SourceName,
+    /// The namespace of its events.
+    namespace: Namespace,
+    /// The machine that looks; `null` when all see the same.
+    host: Option<String>,
+    /// Where it looks: a path, or the name of a channel.
+    path: String,
+    /// When somebody last opened or noted it.
+    seen_at: Timestamp,
+    /// `watch` when the system tells of changes, `poll` when it is only looked, `listen` for a channel; `null` until somebody says.
+    mode: Option<String>,
+    /// When the last whole scan ended.
+    scanned_at: Option<Timestamp>,
+    /// How many files that scan found.
+    files: Option<u64>,
+    /// What is wrong now.
+    error: Option<String>,
+}
+
+impl From<SourceView> for Listed {
+    fn from(view: SourceView) -> Self {
+        let SourceView { place: SourcePlace { namespace, name, host, path }, noted_at, note, .. } = view;
+        let (mode, scanned_at, files, error) = match note {
+            Some(note) => (Some(note.mode), note.scanned_at, Some(note.files), note.error),
+            None => (None, None, None, None),
+        };
+        let host = Some(host).filter(|host| !host.is_empty());
+        Self { name, namespace, host, path, seen_at: noted_at, mode, scanned_at, files, error }
+    }
+}
+
+impl Listed {
+    /// A source as a store has it, but for its key, which is nobody's concern over HTTP.
+    pub(crate) fn into_view(self) -> SourceView {
+        let Self { name, namespace, host, path, seen_at, mode, scanned_at, files, error } = self;
+        SourceView {
+            key: SourceKey(0),
+            place: SourcePlace { namespace, name, host: host.unwrap_or_default(), path },
+            noted_at: seen_at,
+            note: mode.map(|mode| SourceNote { mode, scanned_at, files: files.unwrap_or_default(), error }),
+        }
+    }
+}
