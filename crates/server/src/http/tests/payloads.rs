@@ -158,6 +158,7 @@ fn filled(path: &str, with: impl Fn(&str) -> Option<String>) -> String {
         ("{name}", "nothing"),
         ("{queue}", "nothing"),
         ("{namespace}", "nothing"),
+        ("{what}", "nothing"),
     ];
     missing.into_iter().fold(path.to_owned(), |path, (place, nothing)| {
         let said = with(place.trim_matches(['{', '}'])).map(|said| quoted(&said));
@@ -202,7 +203,7 @@ async fn no_body_is_obeyed(site: &Site) {
         let is_slow =
             matches!(operation.id, "sessions.login" | "users.create" | "users.password" | "whoami.password");
         let every = if is_slow { 23 } else { 1 };
-        let places = ["id", "name", "queue", "namespace"].into_iter();
+        let places = ["id", "name", "queue", "namespace", "what"].into_iter();
         for place in places.filter(|place| operation.path.contains(&format!("{{{place}}}"))) {
             for payload in payloads().into_iter().step_by(every) {
                 let path = filled(operation.path, |of| (of == place).then(|| payload.clone()));
