@@ -211,8 +211,10 @@ fn ask_for_everything(server: &Server, root: &str, us: &[String], ids: &[String]
     for (method, path) in &operations {
         let of: &[String] = if path.contains("{id}") { ids } else { &ids[..1] };
         for id in of {
-            let path = path.replace("{id}", id).replace("{namespace}", "theirs");
+            let path =
+                path.replace("{id}", id).replace("{namespace}", "theirs").replace("{what}", "completed");
             let path = ["{queue}", "{name}"].iter().fold(path, |path, place| path.replace(place, NAME));
+            assert!(!path.contains('{'), "{path}: fill in what is open");
             for who in us {
                 let many = json!({ "ids": [id] });
                 for body in [None, Some(&many)].into_iter().take(if method == "GET" { 1 } else { 2 }) {

@@ -259,9 +259,14 @@ impl Scopes {
         Ok(Self((!found.is_empty()).then_some(found)))
     }
 
-    /// Whether a permission is among these.
+    /// Whether a permission is among these. Whoever may make jobs may see which tasks there are: what is not said about a job comes from
+    /// there.
     pub fn include(&self, permission: Permission) -> bool {
-        self.0.as_ref().is_none_or(|some| some.contains(&permission))
+        use Permission as P;
+        let Some(some) = &self.0 else { return true };
+        let makes_jobs =
+            || [P::JobsEnqueue, P::BulkChange, P::SchedulesChange].iter().any(|one| some.contains(one));
+        some.contains(&permission) || permission == P::TasksView && makes_jobs()
     }
 
     /// Whether all that others include is among these.

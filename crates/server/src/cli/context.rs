@@ -348,21 +348,14 @@ impl Context {
         }
     }
 
-    /// Finds out which tasks the server knows that is asked, so that jobs are stored by its settings and not by a file here. Where it
-    /// does not tell, as to a token that is held to storing jobs, a file here is what there is.
+    /// Finds out which tasks the server knows that is asked, so that jobs are stored by its settings and not by a file here.
     ///
     /// # Errors
     ///
-    /// When it does not answer.
+    /// When it does not answer, or refuses.
     pub(crate) async fn find_tasks(&self) -> Result<(), Error> {
         let Some(server) = &self.server else { return Ok(()) };
-        let known: Vec<Known> = match server.items("/api/v1/tasks", None).await {
-            Err(error) if !error.is_transient() => Vec::new(),
-            known => known?,
-        };
-        if known.is_empty() {
-            return Ok(());
-        }
+        let known: Vec<Known> = server.items("/api/v1/tasks", None).await?;
         let tasks = known.into_iter().filter_map(Known::into_config).collect();
         // It is asked once.
         let _ = self.tasks.set(Config { tasks, ..Config::default() });

@@ -101,8 +101,8 @@ pub(crate) struct Principals {
     local: Option<Actor>,
     /// Whether there has been a principal: then there always has.
     are_some: AtomicBool,
-    tokens: Looks<Option<identity::Caller>>,
-    sessions: Looks<Option<identity::Caller>>,
+    tokens: Looks<Option<identity::Caller>, Problem>,
+    sessions: Looks<Option<identity::Caller>, Problem>,
 }
 
 impl Principals {
@@ -116,10 +116,10 @@ impl Principals {
         let found = match Credential::of(&parts.headers) {
             Credential::Nothing => return self.nobody(parts).await,
             Credential::Token(token) => {
-                self.tokens.at(token, async || self.identities.authenticate(token).await).await?
+                self.tokens.at(token, async || Ok(self.identities.authenticate(token).await?)).await?
             }
             Credential::Session(session) => {
-                self.sessions.at(session, async || self.identities.session(session).await).await?
+                self.sessions.at(session, async || Ok(self.identities.session(session).await?)).await?
             }
             Credential::Nonsense => None,
         };

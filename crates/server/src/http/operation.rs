@@ -27,7 +27,7 @@ use taskwright_core::audit::Behalf;
 use taskwright_core::limit::ARGS_BYTES_MAX;
 use taskwright_core::permission::{self, Sight};
 use taskwright_core::{Actor, CancelPolicy, JobId, Namespace, Owner, Permission, Right, Timestamp};
-use taskwright_store::{JobDetail, JobView, Store};
+use taskwright_store::{Filter, JobDetail, JobView, Page, Store};
 
 use super::caller::{Caller, Reach, admit_several};
 use super::guard::{Peer, RequestId};
@@ -148,6 +148,16 @@ pub(crate) struct Call<P = Nothing, Q = Nothing, B = Nothing> {
     request: String,
 }
 
+/// The request took longer than it may.
+fn slow(limit: Duration) -> Problem {
+    Problem::new(
+        Sort::Slow,
+        "the request",
+        format!("it was not done within {} s", limit.as_secs()),
+        "ask for less at a time, or later; what was asked may have taken place",
+    )
+}
+
 impl Operation {
     /// An operation that this handler does.
     pub(crate) fn new<H, F, P, Q, B, R>(
@@ -237,9 +247,12 @@ impl Operation {
     }
 
     async fn answer(&self, api: &Arc<Api>, parts: Parts, body: Body) -> Result<Response, Problem> {
+        let limit = api.limits().request_time;
         let caller = match self.access {
             Access::Anyone => Caller::local(Actor::system()),
-            _ => api.authenticate(&parts).await?,
+            _ => {
+                api.env.timeout(limit, api.authenticate(&parts)).await.unwrap_or_else(|| Err(slow(limit)))?
+            }
         };
         // Until the answer is there: what a body says is in memory as long.
         let _room = api.paces.body(&caller, &api.limits(), bytes_of_body(&body, self.body_bytes_max))?;
@@ -257,16 +270,7 @@ impl Operation {
         if self.is_stream {
             return self.follow(api, head, caller, asked).await;
         }
-        let limit = api.limits().request_time;
-        match api.env.timeout(limit, (self.run)(asked)).await {
-            Some(done) => done,
-            None => Err(Problem::new(
-                Sort::Slow,
-                "the request",
-                format!("it was not done within {} s", limit.as_secs()),
-                "ask for less at a time, or later; what was asked may have taken place",
-            )),
-        }
+        api.env.timeout(limit, (self.run)(asked)).await.unwrap_or_else(|| Err(slow(limit)))
     }
 
     /// Does what may take long, for as long as who asks may ask for it.
@@ -682,8 +686,16 @@ impl<P, Q, B> Call<P, Q, B> {
     ///
     /// When there is none; when the caller sees it, but may not do that to it; when the store is out of order.
     pub(crate) async fn job(&self, id: JobId) -> Result<JobDetail, Problem> {
-        let job = self.store().job(id).await?;
         let is_seen = |view: &JobView| self.sees(Permission::JobsView, &view.namespace, view.owner.as_ref());
+        if !self.caller.is_superuser() {
+            // One row tells whose it is: all of somebody else's job is never read, however large it is.
+            let filter = Filter { ids: vec![id], ..Filter::default() };
+            let page = Page { after: None, limit: 1, oldest_first: true };
+            if !self.store().list(filter, page).await?.jobs.iter().any(is_seen) {
+                return Err(self.unknown("job"));
+            }
+        }
+        let job = self.store().job(id).await?;
         let job = job.filter(|job| is_seen(&job.view)).ok_or_else(|| self.unknown("job"))?;
         let (namespace, owner) = (&job.view.namespace, job.view.owner.as_ref());
         if self.may(namespace, owner, &mut std::collections::HashMap::new()).await? {

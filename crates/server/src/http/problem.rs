@@ -95,10 +95,10 @@ impl Sort {
 }
 
 /// What went wrong.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Problem(Box<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     sort: Sort,
     what: String,

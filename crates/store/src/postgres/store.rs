@@ -433,8 +433,11 @@ impl Store for PostgresStore {
     fn register(&self, now: Timestamp, monotonic_us: u64, worker: NewWorker) -> Reply<'_, Registration> {
         Box::pin(async move {
             let present = self.enter(worker.id)?;
-            let registered =
-                transact!(self, session => worker::register(session, now, monotonic_us, &worker, &self.boot));
+            // On the connection that will tell that it lives: so there is one from the beginning.
+            let registered = transact!(
+                self, self.connections.lifeline(),
+                session => worker::register(session, now, monotonic_us, &worker, &self.boot), if |_: &_| true
+            );
             match registered {
                 Ok(number) => self.tether.enter(&self.connections, worker.id, number),
                 Err(error) => {

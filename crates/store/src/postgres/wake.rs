@@ -41,8 +41,9 @@ const ROUSED_GLANCE_MS: (u64, u64) = (1_000, 1_250);
 const PING_EVERY: Duration = Duration::from_secs(15);
 
 /// The shortest and the longest time between two `NOTIFY` of one process. Each makes every worker look for jobs, so that the
-/// pauses grow while jobs keep coming: whoever works then looks anyway, and a lone job is told of at once.
-const TELL_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(32));
+/// pauses grow while jobs keep coming: whoever works then looks anyway, whoever does not sees at a [glance](GLANCE_MS) that there is
+/// something, and a lone job is told of at once.
+const TELL_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(128));
 
 /// How long nobody is told after it was not possible.
 const UNTOLD_PAUSE: Duration = Duration::from_secs(1);
@@ -410,9 +411,20 @@ mod tests {
     async fn a_lone_job_is_told_of_at_once_and_many_ever_less_often() {
         let (mut pace, news) = (Pace::new(), News::new());
         let mut waits = Vec::new();
-        for (before_ms, count) in
-            [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (0, 7), (0, 8), (100, 9), (0, 10)]
-        {
+        for (before_ms, count) in [
+            (0, 1),
+            (0, 2),
+            (0, 3),
+            (0, 4),
+            (0, 5),
+            (0, 6),
+            (0, 7),
+            (0, 8),
+            (0, 9),
+            (0, 10),
+            (200, 11),
+            (0, 12),
+        ] {
             pause_for(Duration::from_millis(before_ms)).await;
             let rung = Instant::now();
             news.happened.send_replace(count);
@@ -421,7 +433,7 @@ mod tests {
             pace.told();
             news.is_told(count);
         }
-        assert_eq!(waits, [0, 1, 2, 4, 8, 16, 32, 32, 0, 1]);
+        assert_eq!(waits, [0, 1, 2, 4, 8, 16, 32, 64, 128, 128, 0, 1]);
     }
 
     #[test]

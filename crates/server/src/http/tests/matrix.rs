@@ -22,6 +22,7 @@ use taskwright_core::{
 use taskwright_store::sqlite::{Options, SqliteStore};
 use taskwright_store::{Rank, SharedStore};
 
+use super::whole;
 use crate::App;
 use crate::config::{Config, Listen};
 use crate::http::authenticate::{Principals, SESSION_COOKIE};
@@ -311,7 +312,8 @@ impl World {
             _ => {}
         }
         let path = operation.path.replace("{id}", &id).replace("{name}", name);
-        let path = path.replace("{queue}", name).replace("{namespace}", "a").replace("{what}", "completed");
+        let path = path.replace("{queue}", name).replace("{namespace}", "a");
+        let path = whole(path.replace("{what}", "completed"));
         let extra = if operation.id == "jobs.wait" { "timeout=1ms&" } else { "" };
         match operation.access.permission() {
             Some(_) => format!("{path}?{extra}namespace=a"),

@@ -7,19 +7,15 @@ use http::{Method, Request, StatusCode};
 use taskwright_core::Permission;
 use taskwright_core::permission::Scope;
 
-use super::{Site, bearing, by_token};
+use super::{Site, bearing, by_token, whole};
 use crate::http::operation::{Access, Operation};
 use crate::http::operations::table;
 
 /// The path with something filled in for what is open.
 fn path(operation: &Operation) -> String {
-    operation
-        .path
-        .replace("{id}", "01890000-0000-7000-8000-000000000000")
-        .replace("{queue}", "q")
-        .replace("{name}", "n")
-        .replace("{namespace}", "n")
-        .replace("{what}", "completed")
+    let path = operation.path.replace("{id}", "01890000-0000-7000-8000-000000000000");
+    let path = path.replace("{queue}", "q").replace("{name}", "n").replace("{namespace}", "n");
+    whole(path.replace("{what}", "completed"))
 }
 
 fn request(operation: &Operation) -> Request<Body> {

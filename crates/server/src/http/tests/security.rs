@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use taskwright::Client;
 use taskwright_core::{Grants, Namespace, Role};
 
-use super::{Site, bearing};
+use super::{Site, bearing, whole};
 use crate::http::authenticate::{Principals, SESSION_COOKIE};
 use crate::http::guard::Peer;
 use crate::http::operations::table;
@@ -55,7 +55,7 @@ async fn s7_looking_changes_nothing() {
             for id in &ids {
                 let path = operation.path.replace("{id}", id).replace("{name}", "n");
                 let path = path.replace("{queue}", "default").replace("{namespace}", "a");
-                let path = path.replace("{what}", "completed");
+                let path = whole(path.replace("{what}", "completed"));
                 for who in [&guarded.root, &viewer] {
                     let answer = guarded.site.get_as(who, &path).await;
                     assert!(answer.status.as_u16() < 500, "{path}");
@@ -288,6 +288,7 @@ async fn s34_no_answer_is_a_page_or_tells_of_the_inside() {
     for operation in table().into_iter().filter(|one| !one.is_stream && one.id != "system.openapi") {
         let path = operation.path.replace("{id}", "%3Cscript%3E").replace("{name}", "%3Cscript%3E");
         let path = path.replace("{queue}", "%3Cscript%3E").replace("{namespace}", "%3Cscript%3E");
+        let path = whole(path.replace("{what}", "%3Cscript%3E"));
         let body = operation.is_mutation().then(|| json!({ "<script>": "'" }));
         let answer = guarded.call(&guarded.root, operation.method.clone(), &path, body).await;
         assert!(answer.status.as_u16() < 500, "{}: {}", operation.id, answer.text);

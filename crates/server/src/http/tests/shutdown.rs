@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use http::{Method, Request, StatusCode};
 use serde_json::json;
 
-use super::Site;
+use super::{Site, whole};
 
 #[tokio::test]
 async fn what_would_change_something_is_refused_and_what_looks_is_answered() {
@@ -19,6 +19,7 @@ async fn what_would_change_something_is_refused_and_what_looks_is_answered() {
         }
         let path =
             operation.path.replace("{id}", &id.to_string()).replace("{name}", "n").replace("{queue}", "q");
+        let path = whole(path.replace("{namespace}", "n").replace("{what}", "completed"));
         let answer = site.send(Site::request(operation.method.clone(), &path, Some(json!({})))).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", operation.id);
         assert_eq!(answer.problem(), "shutting-down", "{}", operation.id);

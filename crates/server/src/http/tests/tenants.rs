@@ -9,7 +9,7 @@ use taskwright_core::Kind;
 use taskwright_core::attempt::Outcome;
 use taskwright_store::{Claim, LogEntry, LogStream, NewWorker, Store as _};
 
-use super::{Site, bearing, by_token, matrix};
+use super::{Site, bearing, by_token, matrix, whole};
 
 /// What stands in everything that belongs to the namespace `b`,
 const CANARY: &str = "canary-7f3a";
@@ -111,7 +111,7 @@ async fn no_answer_to_another_namespace_has_anything_of_it() {
         let mut answered = Vec::new();
         for id in &ids {
             let path = operation.path.replace("{id}", id).replace("{queue}", NAME).replace("{name}", NAME);
-            let path = path.replace("{namespace}", "b").replace("{what}", "completed");
+            let path = whole(path.replace("{namespace}", "b").replace("{what}", "completed"));
             let bodies = operation.is_mutation().then(|| {
                 let good = matrix::body(&operation, &format!("made-{asked}"));
                 let mut of_many = good.clone().unwrap_or_else(|| json!({}));
