@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Looks by what they are for. What nobody asks for at the moment is not kept.
-pub(crate) struct Looks<T, E>(Mutex<HashMap<Box<str>, Arc<Look<T, E>>>>);
+pub(crate) struct Looks<T, E>(Mutex<ByKey<T, E>>);
+
+type ByKey<T, E> = HashMap<Box<str>, Arc<Look<T, E>>>;
 
 struct Look<T, E> {
     /// How many have asked.
