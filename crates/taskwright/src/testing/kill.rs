@@ -7,7 +7,7 @@ use tokio::sync::watch;
 /// Kills workers where a test wants it: nothing of them is run any more from that moment on, they say goodbye to nobody, and what they
 /// had claimed is found to be lost. As `kill -9` does to a process.
 ///
-/// A [`Kit`](super::Kit) that was [given one](super::Kit::killed_by) starts its worker again at once, as `taskwright up` does.
+/// A [`Kit`](super::Kit) that was [given one](super::Builder::killed_by) starts its worker again at once, as `taskwright up` does.
 ///
 /// # Example
 ///
