@@ -102,6 +102,11 @@ impl OwnSession {
         let number = self.0.load(Ordering::Relaxed);
         (number != 0).then(|| format!("session {number}"))
     }
+
+    /// It is over, and its number may become somebody else's.
+    pub(super) fn end(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
 }
 
 /// A connection that nobody drives yet.

@@ -283,6 +283,7 @@ async fn keep_listening(connections: &Connections, local: &Ears, near: &Near, ow
                 // What was said while nobody listened is not repeated.
                 local.ring();
                 let error = serve(&mut listening, local, watch.as_ref()).await;
+                own.end();
                 tracing::warn!(%error, "hints of other processes are lost for a moment; polling finds their jobs");
             }
             Err(error) => tracing::debug!(%error, "cannot listen for hints; it is tried again"),

@@ -74,23 +74,36 @@ impl Among {
 }
 
 /// Waits at most so long for such a job; says what there is instead. What the macros call.
+///
+/// # Panics
+///
+/// When it is no job, or the store is out of order: then nobody knows.
 pub async fn find(
     client: &Client,
     wanted: impl Expected,
     among: &Among,
     limit: Duration,
 ) -> Result<JobId, String> {
-    let text = |error: crate::Error| error.to_string();
-    let wanted = wanted.expected(client).map_err(text)?;
+    let found = look(client, wanted, among, limit).await;
+    found.unwrap_or_else(|error| panic!("nobody knows what was enqueued: {error}"))
+}
+
+async fn look(
+    client: &Client,
+    wanted: impl Expected,
+    among: &Among,
+    limit: Duration,
+) -> Result<Result<JobId, String>, crate::Error> {
+    let wanted = wanted.expected(client)?;
     let env = client.env();
     let until_us = env.monotonic_us() + crate::env::micros(limit);
     loop {
-        let jobs = among.jobs(client).await.map_err(text)?;
-        if let Some(id) = wanted.of(client, &jobs).await.map_err(text)? {
-            return Ok(id);
+        let jobs = among.jobs(client).await?;
+        if let Some(id) = wanted.of(client, &jobs).await? {
+            return Ok(Ok(id));
         }
         if env.monotonic_us() >= until_us {
-            return Err(wanted.missing(client, &jobs).await.map_err(text)?);
+            return Ok(Err(wanted.missing(client, &jobs).await?));
         }
         env.sleep(LOOK_EVERY).await;
     }
@@ -183,7 +196,8 @@ macro_rules! assert_enqueued {
     }};
 }
 
-/// Asserts that no such job waits, or was enqueued by a block: the contrary of [`assert_enqueued!`](crate::assert_enqueued).
+/// Asserts that no such job waits, or was enqueued by a block: the contrary of [`assert_enqueued!`](crate::assert_enqueued). With a block it
+/// gives what that gave: one that failed has enqueued nothing, and shows nothing.
 ///
 /// # Panics
 ///
@@ -218,10 +232,11 @@ macro_rules! refute_enqueued {
             Ok(among) => among,
             Err(error) => panic!("{error}"),
         };
-        let _ = $block;
+        let value = $block;
         let found = $crate::testing::expect::find(&$client, $job, &among, ::std::time::Duration::ZERO).await;
         if let Ok(id) = found {
             panic!("it was enqueued: {id}");
         }
+        value
     }};
 }

@@ -207,6 +207,16 @@ fn a_refutation_fails_when_there_is_one() {
 }
 
 #[test]
+#[should_panic(expected = "nobody knows what was enqueued")]
+fn a_refutation_fails_when_the_store_cannot_be_asked() {
+    simulate(1, async |sim| {
+        let kit = kit(&sim, &Notes::new(), Mode::Manual).await;
+        kit.faults().fail(Call::List, 1..=1, When::Before);
+        refute_enqueued!(kit.client(), Welcome { user: 7 });
+    });
+}
+
+#[test]
 fn one_attempt_is_performed_and_everything_about_it_told() {
     simulate(1, async |sim| {
         let performed = perform(Import { users: vec![4, 5] }).run(&sim).await;
