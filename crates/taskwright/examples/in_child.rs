@@ -1,6 +1,6 @@
 //! Handlers in a process of their own: what they do to it is told as the end of one attempt, and the worker goes on.
 //!
-//! `cargo run --example in_child -- jobs.db` runs one job of each way to end, prints how it ended, and what its log says.
+//! `cargo run -p taskwright --example in_child -- jobs.db` runs one job of each way to end, prints how it ended, and what its log says.
 
 use std::time::Duration;
 
@@ -54,8 +54,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A child goes no further.
     app.serve_attempt().await?;
     let client = app.client().await?;
-    app.run_until(show(&client)).await?;
-    Ok(())
+    let mut shown = Ok(());
+    app.run_until(async { shown = show(&client).await }).await?;
+    Ok(shown?)
 }
 
 async fn show(client: &Client) -> Result<(), taskwright::Error> {
