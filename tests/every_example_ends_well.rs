@@ -76,7 +76,7 @@ examples!(HERE {
     transaction_sqlite: Nothing, ["ordered: 1", "refused: what is ordered has no name", "1 order, 1 job"];
     unique_keys: Nothing, ["the invoice 1 again: existing = true, the invoice 2: existing = false"];
     waiting: Nothing, ["12 x 12 = 144", "100 are over"];
-    webhooks: Nothing, ["  \"type\": \"job.completed\""];
+    webhooks: Nothing, ["told of job.completed: order.confirm"];
     worker_options: Nothing, ["  a mail", "  an urgent page"];
 });
 
@@ -108,7 +108,9 @@ fn ends_well(name: &str, needs: Needs, printed: &[&str]) {
     let database;
     match needs {
         Nothing => {}
-        Arguments(arguments) => drop(command.args(arguments)),
+        Arguments(arguments) => {
+            command.args(arguments);
+        }
         #[cfg(feature = "postgres")]
         Postgres => {
             database = crate::support::cluster::Cluster::shared().database();
@@ -141,7 +143,8 @@ fn the_table_has_every_example_once_and_each_says_how_it_is_run() {
     assert_eq!(listed, run, "the table has what is run here or elsewhere");
 
     let there: BTreeSet<String> = PLACES.into_iter().flat_map(examples_in).collect();
-    assert_eq!(listed, there.iter().map(String::as_str).collect(), "and what there is");
+    let there: BTreeSet<&str> = there.iter().map(String::as_str).collect();
+    assert_eq!(listed, there, "and what there is");
     for (name, file, needs) in rows {
         let text = read(&file.replacen("..", ".", 1));
         let package = if file.contains("crates/server/") { "taskwright-server" } else { "taskwright" };

@@ -26,7 +26,7 @@ async fn backup(disk: String, ctx: &Context) -> Result<(), TaskError> {
 /// Hears nothing.
 #[task("stubborn", timeout = "1h", cancel_grace = "10s", max_attempts = 1)]
 async fn stubborn() {
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn main() -> Result<(), taskwright::Error> {
