@@ -23,9 +23,9 @@ enum Needs {
     Postgres,
 }
 
-use Needs::{Arguments, Nothing};
 #[cfg(feature = "postgres")]
 use Needs::Postgres;
+use Needs::{Arguments, Nothing};
 
 /// A test of each, and the list of all.
 macro_rules! examples {
@@ -68,7 +68,7 @@ examples!(HERE {
     progress_and_log: Nothing, ["  50 rows are read", "50 of 50"];
     renamed_task: Nothing, ["Welcome, Ada of the house Lovelace"];
     retries: Nothing, ["card.charge: completed", "card.refund: failed", "parcel.ship: completed"];
-    schedules: Nothing, ["  the report of the day", "  the meter of 2026-01-04T00:00:00Z"];
+    schedules: Nothing, ["  the meter of 2026-01-04T00:00:00.000000Z", "  the report of the day"];
     services: Nothing, ["heartbeat was told to stop"];
     steps: Nothing, ["  card 7 is charged", "  the parcel is shipped", "payment 1, parcel 1"];
     task_by_hand: Nothing, ["month 5, from the queue reports, at most 3 attempts"];
@@ -101,7 +101,8 @@ fn ends_well(name: &str, needs: Needs, printed: &[&str]) {
         .current_dir(directory.path())
         .env("TMPDIR", directory.path())
         .stdin(Stdio::null());
-    for name in ["TASKWRIGHT_STORE", "TASKWRIGHT_CONFIG", "TASKWRIGHT_RUN_DIR", "XDG_RUNTIME_DIR", "RUST_LOG"] {
+    for name in ["TASKWRIGHT_STORE", "TASKWRIGHT_CONFIG", "TASKWRIGHT_RUN_DIR", "XDG_RUNTIME_DIR", "RUST_LOG"]
+    {
         command.env_remove(name);
     }
     #[cfg(feature = "postgres")]
@@ -126,10 +127,10 @@ fn ends_well(name: &str, needs: Needs, printed: &[&str]) {
     }
     let left = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
     // Stores that an example names without a directory, and where workers on PostgreSQL show each other that they live.
-    let is_meant = |left: &str| {
-        left == ".taskwright" || left.starts_with("jobs.db") || left.starts_with("taskwright-")
-    };
-    let left: Vec<String> = left.map(|name| name.into_string().unwrap()).filter(|left| !is_meant(left)).collect();
+    let is_meant =
+        |left: &str| left == ".taskwright" || left.starts_with("jobs.db") || left.starts_with("taskwright-");
+    let left: Vec<String> =
+        left.map(|name| name.into_string().unwrap()).filter(|left| !is_meant(left)).collect();
     assert!(left.is_empty(), "{name} leaves {left:?} behind");
 }
 
@@ -148,7 +149,8 @@ fn the_table_has_every_example_once_and_each_says_how_it_is_run() {
     for (name, file, needs) in rows {
         let text = read(&file.replacen("..", ".", 1));
         let package = if file.contains("crates/server/") { "taskwright-server" } else { "taskwright" };
-        let feature = needs.split('`').nth(1).map_or_else(String::new, |feature| format!("--features {feature} "));
+        let feature =
+            needs.split('`').nth(1).map_or_else(String::new, |feature| format!("--features {feature} "));
         let told = format!("-p {package} {feature}--example {name}");
         let head = head(&text);
         assert!(head.contains("cargo run ") && head.contains(&told), "{file} says: cargo run {told}");
@@ -165,7 +167,8 @@ fn row(line: &str) -> Option<(&str, &str, &str)> {
 /// The examples in a directory: a file each, or a directory with `main.rs`.
 fn examples_in(place: &str) -> Vec<String> {
     let entries = std::fs::read_dir(root().join(place)).unwrap().map(|entry| entry.unwrap().path());
-    let examples = entries.filter(|path| path.join("main.rs").exists() || path.extension().is_some_and(|end| end == "rs"));
+    let examples = entries
+        .filter(|path| path.join("main.rs").exists() || path.extension().is_some_and(|end| end == "rs"));
     examples.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
 }
 

@@ -48,8 +48,12 @@ fn main() -> Result<ExitCode, Error> {
 
     // What `taskwright worker --until-empty` does. A program calls `taskwright_server::main`, which takes what was typed.
     let open = Arc::new(SqliteStore::open(&store, Options { now: Env::system().now() })?);
-    let exit =
-        taskwright_server::run_on(open, App::new(), ["commands", "worker", "--until-empty"], Io::of_process());
+    let exit = taskwright_server::run_on(
+        open,
+        App::new(),
+        ["commands", "worker", "--until-empty"],
+        Io::of_process(),
+    );
     let log = show(&store, jobs)?;
     print!("{log}");
     assert_eq!(log, "two\nthree\none\n");

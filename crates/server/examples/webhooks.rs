@@ -58,7 +58,8 @@ async fn main() -> Result<(), Error> {
     let (received, messages) = mpsc::unbounded_channel();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/hook", listener.local_addr()?);
-    let router = Router::new().route("/hook", post(receive)).with_state(Receiver { secret: secret.clone(), received });
+    let router =
+        Router::new().route("/hook", post(receive)).with_state(Receiver { secret: secret.clone(), received });
 
     let endpoint = Endpoint {
         topics: Topics(vec!["job.completed".parse()?]),
@@ -78,7 +79,10 @@ async fn main() -> Result<(), Error> {
     told
 }
 
-async fn show(client: &Client, mut messages: mpsc::UnboundedReceiver<serde_json::Value>) -> Result<(), Error> {
+async fn show(
+    client: &Client,
+    mut messages: mpsc::UnboundedReceiver<serde_json::Value>,
+) -> Result<(), Error> {
     let job = client.enqueue(Confirm { order: 7 }).await?;
     let message = messages.recv().await.ok_or("the receiver is gone")?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();

@@ -38,12 +38,12 @@ async fn send_mail(ctx: &Context) -> Result<(), TaskError> {
 
 #[tokio::main]
 async fn main() -> Result<(), taskwright::Error> {
-    let app = App::new()
-        .store("memory:")
-        .state(Running::default())
-        .task::<Encode>()
-        .task::<SendMail>()
-        .worker(|worker| worker.concurrency(4).budget(Budget { cpu_milli: Some(1_000), memory_bytes: Some(1 << 30) }));
+    let app =
+        App::new().store("memory:").state(Running::default()).task::<Encode>().task::<SendMail>().worker(
+            |worker| {
+                worker.concurrency(4).budget(Budget { cpu_milli: Some(1_000), memory_bytes: Some(1 << 30) })
+            },
+        );
     let client = app.client().await?;
     client.enqueue_many((0..20).map(|_| taskwright::Job::of(&SendMail {}))).await?;
     let mut encoded = Vec::new();

@@ -13,7 +13,7 @@ const AT_ONCE: Backoff = Backoff::Fixed { delay: Duration::from_millis(1) };
 
 #[task("import", max_attempts = 2, backoff = AT_ONCE)]
 async fn import(ctx: &Context) -> Result<(), TaskError> {
-    assert_ne!(ctx.attempt(), 2, "the file is broken");
+    assert!(ctx.attempt() == 1, "the file is broken");
     Err(TaskError::retry("the file is not there yet"))
 }
 

@@ -25,7 +25,9 @@ fn main() -> Result<(), taskwright::Error> {
         // Registers the schedule: what was told before is not for it.
         kit.drain().await?;
 
-        for (topic, order, total) in [("order.created", 1, 19.5), ("order.created", 2, 250.0), ("invoice.paid", 3, 999.0)] {
+        for (topic, order, total) in
+            [("order.created", 1, 19.5), ("order.created", 2, 250.0), ("invoice.paid", 3, 999.0)]
+        {
             let payload = serde_json::json!({"order": order, "total": total});
             kit.client().emit(Event::new(topic).key(format!("order {order}")).payload(&payload)?).await?;
         }

@@ -42,8 +42,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("bank.db");
     let bank = Bank(path.clone());
-    bank.open()?.execute_batch("CREATE TABLE account (id INTEGER PRIMARY KEY, cents INTEGER NOT NULL);
-         INSERT INTO account VALUES (1, 0)")?;
+    bank.open()?.execute_batch(
+        "CREATE TABLE account (id INTEGER PRIMARY KEY, cents INTEGER NOT NULL);
+         INSERT INTO account VALUES (1, 0)",
+    )?;
     let app = App::new().store(path.as_path()).state(Bank(path)).task::<Pay>();
 
     let job = app.client().await?.enqueue(Pay { account: 1, cents: 100 }).await?;

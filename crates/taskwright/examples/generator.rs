@@ -62,5 +62,7 @@ fn insert(path: &Path, names: &[&str]) -> rusqlite::Result<()> {
     let shop = Connection::open(path)?;
     shop.busy_timeout(std::time::Duration::from_secs(5))?;
     shop.execute_batch("CREATE TABLE IF NOT EXISTS customer (id INTEGER PRIMARY KEY, name TEXT NOT NULL)")?;
-    names.iter().try_for_each(|name| shop.execute("INSERT INTO customer (name) VALUES (?1)", [name]).map(drop))
+    names
+        .iter()
+        .try_for_each(|name| shop.execute("INSERT INTO customer (name) VALUES (?1)", [name]).map(drop))
 }

@@ -24,7 +24,11 @@ async fn told(ctx: Context, next: Next) -> Outcome {
 fn owned(job: &mut NewJob) -> Result<(), Refused> {
     if job.args.as_bytes().len() > 1_000 {
         let what = format!("the arguments of {}", job.kind);
-        return Err(Refused::too_large(what, "more than 1,000 bytes are not allowed here", "send fewer numbers"));
+        return Err(Refused::too_large(
+            what,
+            "more than 1,000 bytes are not allowed here",
+            "send fewer numbers",
+        ));
     }
     job.owner = Some("shop".parse()?);
     Ok(())

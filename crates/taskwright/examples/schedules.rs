@@ -11,7 +11,15 @@ use taskwright::testing::{Kit, simulate};
 use taskwright::{App, Context, Schedule, TaskError, Trigger, task};
 
 /// The app registers these when it runs.
-#[task("report", schedule(name = "morning", cron = "0 8 * * 1-5", timezone = "Europe/Berlin", args = r#"{"of": "the day"}"#))]
+#[task(
+    "report",
+    schedule(
+        name = "morning",
+        cron = "0 8 * * 1-5",
+        timezone = "Europe/Berlin",
+        args = r#"{"of": "the day"}"#
+    )
+)]
 async fn report(of: String) {
     println!("  the report of {of}");
 }
@@ -44,7 +52,11 @@ fn main() -> Result<(), taskwright::Error> {
         kit.drain().await?; // registers them
         let now = sim.env().now();
         for view in kit.client().schedules().list(None).await? {
-            let next: Vec<_> = view.upcoming(now, 3, &CustomTriggers::default()).into_iter().map(|(due, _)| due.to_string()).collect();
+            let next: Vec<_> = view
+                .upcoming(now, 3, &CustomTriggers::default())
+                .into_iter()
+                .map(|(due, _)| due.to_string())
+                .collect();
             println!("{}: {}", view.schedule.name, next.join(", "));
         }
 

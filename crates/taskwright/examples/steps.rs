@@ -1,5 +1,5 @@
 //! Durable steps: what a step gave is kept, so that a handler that is called again does not do it again: after a crash of its worker, and
-//! after a sleep of a day that holds no worker. On a virtual clock, with a worker that is killed.
+//! after a sleep of an hour that holds no worker. On a virtual clock, with a worker that is killed.
 //!
 //! `cargo run -p taskwright --example steps`
 
@@ -37,7 +37,7 @@ async fn fulfil(
         // As by `kill -9`.
         kill.here().await;
     }
-    ctx.durable_sleep("cooling-off", Duration::from_secs(24 * 3_600)).await?;
+    ctx.durable_sleep("cooling-off", Duration::from_secs(3_600)).await?;
     let ship = || async {
         println!("  the parcel is shipped");
         Ok(format!("payment {payment}, parcel {}", counts.count(2)))

@@ -32,7 +32,12 @@ impl Task for Report {
         if !(1..=12).contains(&self.month) {
             return Err(TaskError::permanent(format!("there is no month {}", self.month)));
         }
-        Ok(format!("month {}, from the queue {}, at most {} attempts", self.month, ctx.queue(), ctx.max_attempts()))
+        Ok(format!(
+            "month {}, from the queue {}, at most {} attempts",
+            self.month,
+            ctx.queue(),
+            ctx.max_attempts()
+        ))
     }
 }
 
@@ -41,7 +46,8 @@ async fn main() -> Result<(), taskwright::Error> {
     let app = App::new().store("memory:").task::<Report>();
     let client = app.client().await?;
     // A reference: the value stays yours.
-    let (may, never) = (client.enqueue(&Report { month: 5 }).await?, client.enqueue(&Report { month: 13 }).await?);
+    let (may, never) =
+        (client.enqueue(&Report { month: 5 }).await?, client.enqueue(&Report { month: 13 }).await?);
     app.run_until_empty().await?;
 
     println!("{}", may.output().await?);

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use taskwright::testing::{Kit, Mode, perform, simulate};
-use taskwright::{App, Backoff, Client, Context, Env, State, TaskError, assert_enqueued, refute_enqueued, task};
+use taskwright::{
+    App, Backoff, Client, Context, Env, State, TaskError, assert_enqueued, refute_enqueued, task,
+};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

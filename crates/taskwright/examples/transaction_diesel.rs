@@ -37,11 +37,13 @@ async fn order(shop: &mut AsyncPgConnection, client: &Client, item: &str) -> Res
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is to name a database of PostgreSQL")?;
+    let url =
+        std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is to name a database of PostgreSQL")?;
     let app = App::new().store(url.as_str()).task::<Receipt>();
     let client = app.client().await?;
     let mut shop = AsyncPgConnection::establish(&url).await?;
-    let table = "CREATE TABLE IF NOT EXISTS shop_order (id bigint GENERATED ALWAYS AS IDENTITY, item text NOT NULL)";
+    let table =
+        "CREATE TABLE IF NOT EXISTS shop_order (id bigint GENERATED ALWAYS AS IDENTITY, item text NOT NULL)";
     diesel::sql_query(table).execute(&mut shop).await?;
 
     println!("ordered: {}", order(&mut shop, &client, "a book").await?);

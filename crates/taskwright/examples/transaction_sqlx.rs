@@ -39,7 +39,8 @@ async fn order(shop: &PgPool, client: &Client, item: &str) -> Result<(i64, JobHa
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is to name a database of PostgreSQL")?;
+    let url =
+        std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is to name a database of PostgreSQL")?;
     let shop = PgPool::connect(&url).await?;
     let table = "CREATE TABLE IF NOT EXISTS shop_order
          (id bigint GENERATED ALWAYS AS IDENTITY, item text NOT NULL, paid integer NOT NULL DEFAULT 0)";

@@ -29,12 +29,14 @@ async fn order(shop: &mut tokio_postgres::Client, client: &Client, item: &str) -
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is to name a database of PostgreSQL")?;
+    let url =
+        std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is to name a database of PostgreSQL")?;
     let app = App::new().store(url.as_str()).task::<Receipt>();
     let client = app.client().await?;
     let (mut shop, connection) = tokio_postgres::connect(&url, NoTls).await?;
     let _connection = Env::system().spawn("connection", connection);
-    let table = "CREATE TABLE IF NOT EXISTS shop_order (id bigint GENERATED ALWAYS AS IDENTITY, item text NOT NULL)";
+    let table =
+        "CREATE TABLE IF NOT EXISTS shop_order (id bigint GENERATED ALWAYS AS IDENTITY, item text NOT NULL)";
     shop.batch_execute(table).await?;
 
     println!("ordered: {}", order(&mut shop, &client, "a book").await?);

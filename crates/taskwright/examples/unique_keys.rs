@@ -25,7 +25,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let first = client.enqueue(SendInvoice { invoice: 1, urgent: false }).await?;
     let again = client.enqueue(SendInvoice { invoice: 1, urgent: true }).await?;
     let other = client.enqueue(SendInvoice { invoice: 2, urgent: true }).await?;
-    println!("the invoice 1 again: existing = {}, the invoice 2: existing = {}", again.existing, other.existing);
+    println!(
+        "the invoice 1 again: existing = {}, the invoice 2: existing = {}",
+        again.existing, other.existing
+    );
     assert!(again.existing && again.id == first.id && !other.existing);
 
     // Each runs once, fails, and waits for its back-off.

@@ -28,9 +28,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(mails.run_until_empty().await?.completed, 1);
 
     println!("a worker for what is urgent, eight at once, with 10 s to end in");
-    let urgent = app.clone().worker(|worker| {
-        worker.priority_max(Priority::HIGH).concurrency(8).grace(Duration::from_secs(10))
-    });
+    let urgent = app
+        .clone()
+        .worker(|worker| worker.priority_max(Priority::HIGH).concurrency(8).grace(Duration::from_secs(10)));
     assert_eq!(urgent.run_until_empty().await?.completed, 1);
 
     println!("a worker that is worn out after two jobs");
