@@ -65,7 +65,7 @@ examples!(HERE {
     pause_queue: Nothing, ["while it is paused: 1", "after that: 1"];
     priorities: Nothing, ["bulk, of four hours ago", "realtime", "the number 1700", "default", "bulk"];
     producer: Nothing, ["2501 are done, 0.png among them"];
-    progress_and_log: Nothing, ["  50 rows are read", "50 of 50"];
+    progress_and_log: Nothing, ["1 of 50", "  50 rows are read"];
     renamed_task: Nothing, ["Welcome, Ada of the house Lovelace"];
     retries: Nothing, ["card.charge: completed", "card.refund: failed", "parcel.ship: completed"];
     schedules: Nothing, ["  the meter of 2026-01-04T00:00:00.000000Z", "  the report of the day"];
