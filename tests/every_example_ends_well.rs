@@ -141,11 +141,11 @@ fn the_table_has_every_example_once_and_each_says_how_it_is_run() {
     let listed: BTreeSet<&str> = rows.iter().map(|row| row.0).collect();
     assert_eq!(listed.len(), rows.len(), "one of them is listed twice");
     let run: BTreeSet<&str> = HERE.iter().chain(ON_POSTGRES).chain(ELSEWHERE).copied().collect();
-    assert_eq!(listed, run, "the table has what is run here or elsewhere");
+    assert_same("is run here or elsewhere", &run, &listed);
 
     let there: BTreeSet<String> = PLACES.into_iter().flat_map(examples_in).collect();
     let there: BTreeSet<&str> = there.iter().map(String::as_str).collect();
-    assert_eq!(listed, there, "and what there is");
+    assert_same("is there", &there, &listed);
     for (name, file, needs) in rows {
         let text = read(&file.replacen("..", ".", 1));
         let package = if file.contains("crates/server/") { "taskwright-server" } else { "taskwright" };
@@ -155,6 +155,11 @@ fn the_table_has_every_example_once_and_each_says_how_it_is_run() {
         let head = head(&text);
         assert!(head.contains("cargo run ") && head.contains(&told), "{file} says: cargo run {told}");
     }
+}
+
+fn assert_same(what: &str, names: &BTreeSet<&str>, listed: &BTreeSet<&str>) {
+    let odd: Vec<_> = names.symmetric_difference(listed).collect();
+    assert!(odd.is_empty(), "what {what} and what {TABLE} has differ in {odd:?}");
 }
 
 /// The name, the file and the needs of a row of the table; `None` for any other line.
