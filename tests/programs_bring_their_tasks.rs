@@ -7,6 +7,7 @@ mod program;
 use std::process::Command;
 use std::time::Duration;
 
+use taskwright::State;
 use taskwright::testing::simulate;
 
 use self::program::{Line, Total, app};
@@ -99,6 +100,20 @@ fn up_of_the_program_runs_its_tasks_in_worker_processes() {
         !workers.is_empty() && workers.iter().all(|worker| worker.pid != process),
         "{process}: {workers:?}"
     );
+    assert!(up.stop().success());
+}
+
+/// CR-X9
+#[test]
+fn jobs_of_a_task_that_nobody_knows_stay_and_who_starts_is_told() {
+    let site = Site::new();
+    let (_, stranger, _) = run(&site, ["enqueue", "mail.welcome", "--any-kind"]);
+    let up = site.start(&mut command(&site, ["up", "--workers", "1"]));
+    up.wait_for_line("warning: jobs wait for the task mail.welcome, which nobody here runs");
+    let (_, known, _) = run(&site, ["enqueue", "invoice.total", "--args", PEN]);
+    assert_eq!(run(&site, ["jobs", "wait", &known, "--timeout", "30s"]).0, 0, "it is passed by");
+    let stranger = site.job(stranger.parse().unwrap());
+    assert_eq!((stranger.view.state, stranger.view.attempt), (State::Available, 0));
     assert!(up.stop().success());
 }
 
