@@ -4,7 +4,6 @@
 #[path = "../crates/server/examples/four_ways.rs"]
 mod program;
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,24 +11,12 @@ use taskwright::State;
 use taskwright::testing::simulate;
 
 use self::program::{Line, Total, app};
-use crate::support::Site;
-
-/// The program, which is built with the tests unless only some of these are.
-fn four_ways() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let program = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples/four_ways");
-    assert!(
-        program.exists(),
-        "{} is missing: `cargo build -p taskwright-server --examples` makes it",
-        program.display()
-    );
-    program
-}
+use crate::support::{Site, example};
 
 /// The program, in the place of the binary.
 fn command<const N: usize>(site: &Site, args: [&str; N]) -> Command {
     let binary = site.taskwright(args);
-    let mut ours = Command::new(four_ways());
+    let mut ours = Command::new(example("four_ways"));
     ours.args(args).current_dir(site.path());
     for (name, value) in binary.get_envs() {
         match value {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use taskwright_core::audit::Behalf;
 use taskwright_core::limit::{ENQUEUE_JOBS_MAX, PAGE_ROWS_MAX};
-use taskwright_core::{Actor, EventId, JobId, Kind, Namespace, NewJob, Owner, State, Timestamp};
+use taskwright_core::{Actor, EventId, JobId, Kind, Namespace, NewJob, Owner, QueueName, State, Timestamp};
 use taskwright_store::{
     Change, Changed, Enqueued, Error as StoreError, Filter, JobDetail, LogChunk, Page, Reply, SharedStore,
     Store,
@@ -468,6 +468,35 @@ impl Client {
         reason: Option<String>,
     ) -> Result<Vec<Changed>, Error> {
         Ok(self.store.change(self.env.now(), ids, change, actor, reason).await?)
+    }
+
+    /// Lets the jobs of a queue wait from now on, on every machine, until somebody [resumes](Self::resume_queue) it; what runs goes on.
+    /// The queue need not have had a job yet. `false` when it was paused already.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    pub async fn pause_queue(
+        &self,
+        namespace: &Namespace,
+        queue: &QueueName,
+        actor: Actor,
+    ) -> Result<bool, Error> {
+        Ok(self.store.pause(self.env.now(), namespace.clone(), queue.clone(), true, actor).await?)
+    }
+
+    /// Lets the jobs of a queue run again; `false` when it was not paused.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    pub async fn resume_queue(
+        &self,
+        namespace: &Namespace,
+        queue: &QueueName,
+        actor: Actor,
+    ) -> Result<bool, Error> {
+        Ok(self.store.pause(self.env.now(), namespace.clone(), queue.clone(), false, actor).await?)
     }
 
     /// The log of a job from entry `from` on, at most `limit` entries.
