@@ -4,6 +4,7 @@ use taskwright_core::{Args, EventId, Namespace, Timestamp, Topic};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::query::walk_indexes;
 use super::schedule::{self, page};
 use super::session::{Session, Uuid, get, name};
 use super::webhook;
@@ -83,6 +84,7 @@ pub(super) async fn list(
     limit: usize,
 ) -> Result<Vec<StoredEvent>, Error> {
     let (before, most) = (before.map_or(i64::MAX, |key| key.0), page(limit));
+    walk_indexes(session).await?;
     let of = |condition: &str, order: &str| {
         format!("{EVENTS} WHERE {condition} ORDER BY {order} e.event DESC LIMIT $2")
     };

@@ -16,6 +16,7 @@ use super::change::{self, By, remove};
 use super::enqueue;
 use super::file;
 use super::place;
+use super::query::walk_indexes;
 use super::query::{read_view, view_query};
 use super::rest;
 use super::schedule::page;
@@ -361,6 +362,7 @@ pub(super) async fn list(
     limit: usize,
 ) -> Result<Vec<StoredGenerator>, Error> {
     let (after, most) = (after.map_or(0, |key| key.0), page(limit));
+    walk_indexes(session).await?;
     let rest = "g.generator > $1 ORDER BY g.generator LIMIT $2";
     let rows = match namespace {
         None => {

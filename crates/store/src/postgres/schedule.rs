@@ -17,6 +17,7 @@ use tokio_postgres::Row;
 use super::change::{By, change};
 use super::enqueue;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
+use super::query::walk_indexes;
 use super::session::{Session, Uuid, get, name, name_if_any, vanished};
 use crate::Enqueued;
 use crate::change::Change;
@@ -402,6 +403,7 @@ pub(super) async fn list(
     limit: usize,
 ) -> Result<Vec<StoredSchedule>, Error> {
     let after = after.map_or(0, |key| key.0);
+    walk_indexes(session).await?;
     let rows = match namespace {
         Some(namespace) => {
             let find = format!(
