@@ -229,9 +229,12 @@ fn every_link_of_every_document_leads_to_a_file_and_to_a_heading_in_it() {
 fn documents() -> Vec<PathBuf> {
     let of = |directory: &str| {
         let entries = std::fs::read_dir(root().join(directory)).unwrap();
-        entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "md"))
+        entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|end| end == "md"))
     };
-    let mut all: Vec<PathBuf> = ["", "docs", GUIDE, "docs/design", "examples/shop"].into_iter().flat_map(of).collect();
+    let mut all: Vec<PathBuf> =
+        ["", "docs", GUIDE, "docs/design", "examples/shop"].into_iter().flat_map(of).collect();
     all.sort();
     assert!(all.len() > 50);
     all
@@ -259,7 +262,8 @@ fn headings_of(path: &Path) -> BTreeSet<String> {
     let mut seen: HashMap<String, u32> = HashMap::new();
     let text = std::fs::read_to_string(path).unwrap();
     let prose = prose(&text);
-    let titles = prose.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let titles =
+        prose.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     titles
         .map(|title| {
             let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));

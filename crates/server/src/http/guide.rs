@@ -70,7 +70,8 @@ fn metrics() -> String {
 /// The labels of a metric, but for those that every histogram has.
 fn labels(told: &str, name: &str) -> String {
     let sample = told.lines().find(|line| line.starts_with(name)).unwrap();
-    let labels = sample.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(labels, _)| labels);
+    let labels =
+        sample.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(labels, _)| labels);
     let names = labels.split(',').filter_map(|label| label.split_once('=')).map(|(label, _)| label);
     let names: Vec<String> = names.filter(|name| *name != "le").map(|name| format!("`{name}`")).collect();
     names.join(", ")

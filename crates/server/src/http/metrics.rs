@@ -91,7 +91,11 @@ impl Metrics {
             let count = seen.workers.iter().filter(|worker| worker.state == state).count();
             workers.get_or_create(&Workers { state: word.to_owned() }).set(whole(count as u64));
         }
-        registry.register("workers", "Workers that are alive, stopped, lost; for as long as they are kept", workers);
+        registry.register(
+            "workers",
+            "Workers that are alive, stopped, lost; for as long as they are kept",
+            workers,
+        );
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
