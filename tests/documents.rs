@@ -73,9 +73,11 @@ fn the_first_five_minutes_work_as_they_stand_there() {
     let page = read("docs/guide/start.md");
     let (binary, rust) = page.split_once("## The same from Rust").unwrap();
     assert!(follow(binary) > 8);
-    // The program is an example, so that it is built with the tests.
-    assert!(rust.contains(&format!("```rust,no_run\n{}```", read("crates/server/examples/five_minutes.rs"))));
-    let program = built_example("five_minutes");
+    // The program is an example, so that it is built with the tests; its head says so.
+    let program = read("crates/server/examples/five_minutes.rs");
+    let (_, code) = program.split_once("\n\n").unwrap();
+    assert!(rust.contains(&format!("```rust,no_run\n{code}```")));
+    let program = crate::support::example("five_minutes");
     assert!(follow(&rust.replace("target/debug/hello", program.to_str().unwrap())) > 6);
 }
 
@@ -234,7 +236,7 @@ fn documents() -> Vec<PathBuf> {
             .filter(|path| path.extension().is_some_and(|end| end == "md"))
     };
     let mut all: Vec<PathBuf> =
-        ["", "docs", GUIDE, "docs/design", "examples/shop"].into_iter().flat_map(of).collect();
+        ["", "docs", GUIDE, "docs/design", "examples", "examples/shop"].into_iter().flat_map(of).collect();
     all.sort();
     assert!(all.len() > 50);
     all
@@ -280,15 +282,6 @@ fn at_a_free_port(page: &str) -> String {
     let told = "$ URL=http://127.0.0.1:7411\n";
     assert!(page.contains(told));
     page.replace(told, "$ URL=$(sed -n 's/^  http  *//p' background.log)\n")
-}
-
-/// A program of the server's examples, which are built with the tests unless only some of these are.
-fn built_example(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let program = tests.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    let missing = "is missing: `cargo build -p taskwright-server --examples` makes it";
-    assert!(program.exists(), "{} {missing}", program.display());
-    program
 }
 
 fn root() -> &'static Path {

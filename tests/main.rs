@@ -22,6 +22,7 @@ mod codechecker_scenarios;
 mod commands_of_another_user_reach_nothing;
 mod doctor_is_asked_over_http;
 mod documents;
+mod every_example_ends_well;
 mod every_file_becomes_an_item_once;
 mod http_serves_real_processes;
 mod hup_reloads_the_config_file;

@@ -4,31 +4,19 @@
 #[path = "../crates/server/examples/four_ways.rs"]
 mod program;
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use taskwright::State;
 use taskwright::testing::simulate;
 
 use self::program::{Line, Total, app};
-use crate::support::Site;
-
-/// The program, which is built with the tests unless only some of these are.
-fn four_ways() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let program = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples/four_ways");
-    assert!(
-        program.exists(),
-        "{} is missing: `cargo build -p taskwright-server --examples` makes it",
-        program.display()
-    );
-    program
-}
+use crate::support::{Site, example};
 
 /// The program, in the place of the binary.
 fn command<const N: usize>(site: &Site, args: [&str; N]) -> Command {
     let binary = site.taskwright(args);
-    let mut ours = Command::new(four_ways());
+    let mut ours = Command::new(example("four_ways"));
     ours.args(args).current_dir(site.path());
     for (name, value) in binary.get_envs() {
         match value {
@@ -112,6 +100,20 @@ fn up_of_the_program_runs_its_tasks_in_worker_processes() {
         !workers.is_empty() && workers.iter().all(|worker| worker.pid != process),
         "{process}: {workers:?}"
     );
+    assert!(up.stop().success());
+}
+
+/// CR-X9
+#[test]
+fn jobs_of_a_task_that_nobody_knows_stay_and_who_starts_is_told() {
+    let site = Site::new();
+    let (_, stranger, _) = run(&site, ["enqueue", "mail.welcome", "--any-kind"]);
+    let up = site.start(&mut command(&site, ["up", "--workers", "1"]));
+    up.wait_for_line("warning: jobs wait for the task mail.welcome, which nobody here runs");
+    let (_, known, _) = run(&site, ["enqueue", "invoice.total", "--args", PEN]);
+    assert_eq!(run(&site, ["jobs", "wait", &known, "--timeout", "30s"]).0, 0, "it is passed by");
+    let stranger = site.job(stranger.parse().unwrap());
+    assert_eq!((stranger.view.state, stranger.view.attempt), (State::Available, 0));
     assert!(up.stop().success());
 }
 

@@ -1,25 +1,12 @@
 //! A program that brings a trigger rule of its own (`examples/own_trigger.rs`) is a daemon that fires by it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use taskwright::core::schedule::Overlap;
 use taskwright::core::trigger::Custom;
 use taskwright::{Client, Schedule, Trigger};
 
-use crate::support::Site;
-
-/// The program, which is built with the tests unless only some of these are.
-fn own_trigger() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let program = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples/own_trigger");
-    assert!(
-        program.exists(),
-        "{} is missing: `cargo build -p taskwright-server --examples` makes it",
-        program.display()
-    );
-    program
-}
+use crate::support::{Site, example};
 
 #[test]
 fn up_fires_by_a_rule_of_the_programs_own() {
@@ -38,7 +25,7 @@ fn up_fires_by_a_rule_of_the_programs_own() {
     });
 
     let up = site.taskwright(["up"]);
-    let mut ours = std::process::Command::new(own_trigger());
+    let mut ours = std::process::Command::new(example("own_trigger"));
     ours.args(["up", "--workers", "1"]).current_dir(site.path());
     for (name, value) in up.get_envs() {
         match value {

@@ -178,6 +178,18 @@ impl Site {
     }
 }
 
+/// The program of an example, which is built with the tests unless only some of these are.
+pub fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    assert!(
+        program.exists(),
+        "{} is missing: `cargo build --workspace --examples` with the features of `./test` makes it",
+        program.display()
+    );
+    program
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }

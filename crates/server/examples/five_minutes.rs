@@ -1,4 +1,9 @@
-//! A task of one's own, in a program that is daemon, worker and command line at once.
+//! A task of one's own, in a program that is daemon, worker and command line at once: that of `docs/guide/start.md`.
+//!
+//! ```text
+//! cargo run -p taskwright-server --example five_minutes -- up
+//! cargo run -p taskwright-server --example five_minutes -- enqueue greet --args '{"name": "world"}'
+//! ```
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,9 +1,11 @@
 //! One program, used four ways: as a library, as a worker, as a command line, and in a test.
 //!
 //! ```text
-//! cargo run --example four_ways -- once                                         library: enqueue a job, run it, and use what it gave
-//! cargo run --example four_ways -- up                                           daemon and workers; `worker` is one of them alone
-//! cargo run --example four_ways -- enqueue invoice.total --args '{"lines": []}' command line, with all other verbs
+//! cargo run -p taskwright-server --example four_ways -- VERB
+//!
+//! once                                         library: enqueue a job, run it, and use what it gave
+//! up                                           daemon and workers; `worker` is one of them alone
+//! enqueue invoice.total --args '{"lines": []}' command line, with all other verbs
 //! ```
 //!
 //! The fourth way is `tests/programs_bring_their_tasks.rs`: [`app`] on a virtual clock.

@@ -1,5 +1,7 @@
-//! A program that is its own daemon, with a trigger rule of its own: `cargo run --example own_trigger -- up` fires by it, and
-//! `... schedules next NAME` knows when. Schedules with such a trigger are registered by the library (`Trigger::Custom`).
+//! A program that is its own daemon, with a trigger rule of its own: `up` fires by it, and `schedules next NAME` knows when. Schedules with
+//! such a trigger are registered by the library (`Trigger::Custom`).
+//!
+//! `cargo run -p taskwright-server --example own_trigger -- up`
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -30,8 +30,27 @@ const READ_BYTES_MAX: usize = 64 << 10;
 /// Connections to one host that are kept: as many requests as one endpoint has at a time.
 const IDLE_MAX: usize = 16;
 
-/// Carries messages over HTTP/1.1, with kept connections.
-pub(crate) struct HttpCourier {
+/// Carries messages of webhooks over HTTP/1.1, with kept connections, and only where they may go. Cheap to clone.
+///
+/// `up` and `worker` deliver by it anyway; it is for programs that run their own workers ([`App::run_until`](taskwright::App::run_until)).
+///
+/// # Example
+///
+/// ```
+/// use taskwright::webhook::WebhookFamily;
+/// use taskwright_server::{App, HttpCourier};
+///
+/// # fn example() -> Result<App, taskwright_server::Error> {
+/// let courier = HttpCourier::new()?;
+/// let app = App::new().generators(move |set, store, env| {
+///     set.with_family(WebhookFamily::new(store.clone(), env.clone(), courier.clone()))
+/// });
+/// # Ok(app)
+/// # }
+/// # example().unwrap();
+/// ```
+#[derive(Clone)]
+pub struct HttpCourier {
     public: Client,
     anywhere: Client,
     is_public: IsPublic,
@@ -46,7 +65,7 @@ impl HttpCourier {
     /// # Errors
     ///
     /// When TLS cannot be set up.
-    pub(crate) fn new() -> Result<Self, Error> {
+    pub fn new() -> Result<Self, Error> {
         Self::with(is_public)
     }
 

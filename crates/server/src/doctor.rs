@@ -10,8 +10,8 @@ use taskwright::webhook::WebhookView;
 use taskwright::{Client, Env};
 use taskwright_core::generator::is_reserved;
 use taskwright_core::webhook::RETRIES_MAX;
-use taskwright_core::{Namespace, State, Timestamp};
-use taskwright_store::{Filter, Page, QueueView, Store, WorkerState, WorkerView};
+use taskwright_core::{Namespace, Timestamp};
+use taskwright_store::{QueueView, Store, WorkerState, WorkerView};
 
 use crate::answer::doctor::Check;
 use crate::answer::webhook as answer;
@@ -58,7 +58,7 @@ pub(crate) async fn look(patient: &Patient<'_>) -> Result<Vec<Check>, taskwright
         lost(&workers, now),
         paused(&queues),
         waiting(&queues, now),
-        unknown_kinds(patient, store).await?,
+        unknown_kinds(patient).await?,
     ];
     checks.extend(schedules(patient, store).await?);
     checks.extend(sources(patient, store).await?);
@@ -129,15 +129,10 @@ fn waiting(queues: &[QueueView], now: Timestamp) -> Check {
 }
 
 /// Kinds among the oldest available jobs that nobody who shares this config can run.
-async fn unknown_kinds(patient: &Patient<'_>, store: &dyn Store) -> Result<Check, taskwright::Error> {
-    let filter = Filter { states: vec![State::Available], ..Filter::default() };
-    let page = Page { after: None, limit: taskwright_core::limit::PAGE_ROWS_MAX, oldest_first: true };
-    let known = &patient.kinds;
+async fn unknown_kinds(patient: &Patient<'_>) -> Result<Check, taskwright::Error> {
     let mut unknown: Vec<String> =
-        store.list(filter, page).await?.jobs.iter().map(|job| job.kind.to_string()).collect();
-    unknown.retain(|kind| !known.contains(kind.as_str()));
-    unknown.sort();
-    unknown.dedup();
+        patient.client.kinds_waiting(patient.namespace).await?.iter().map(ToString::to_string).collect();
+    unknown.retain(|kind| !patient.kinds.contains(kind.as_str()));
     Ok(match unknown.as_slice() {
         [] => fine("kinds", "every available job is of a kind that is known here"),
         kinds => wrong(

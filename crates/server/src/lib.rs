@@ -44,6 +44,7 @@ pub mod store_url;
 mod submit;
 mod text;
 
+pub use courier::HttpCourier;
 pub use error::{Error, Exit};
 pub use http::Mount;
 pub use output::Io;

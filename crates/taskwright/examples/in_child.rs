@@ -1,10 +1,10 @@
 //! Handlers in a process of their own: what they do to it is told as the end of one attempt, and the worker goes on.
 //!
-//! `cargo run --example in_child -- jobs.db` runs one job of each way to end, prints how it ended, and what its log says.
+//! `cargo run -p taskwright --example in_child -- jobs.db` runs one job of each way to end, prints how it ended, and what its log says.
 
 use std::time::Duration;
 
-use taskwright::{App, Client, Context, Job, JobHandle, Task, TaskError, task};
+use taskwright::{App, Client, Context, Job, JobHandle, State, Task, TaskError, task};
 
 /// Adds up in a process of its own, which says what it does.
 #[task("add", process)]
@@ -54,34 +54,40 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A child goes no further.
     app.serve_attempt().await?;
     let client = app.client().await?;
-    app.run_until(show(&client)).await?;
-    Ok(())
+    let mut shown = Ok(());
+    app.run_until(async { shown = show(&client).await }).await?;
+    Ok(shown?)
 }
 
 async fn show(client: &Client) -> Result<(), taskwright::Error> {
     println!("worker {}", std::process::id());
-    tell("add", client.enqueue(Add { numbers: vec![1, 2] }).await?, client).await?;
+    let added = tell("add", client.enqueue(Add { numbers: vec![1, 2] }).await?, client).await?;
+    assert_eq!(added, State::Completed);
     for how in ["abort", "exit", "panic", "error"] {
-        tell(how, client.enqueue(Crash { how: how.to_owned() }).await?, client).await?;
+        let crashed = tell(how, client.enqueue(Crash { how: how.to_owned() }).await?, client).await?;
+        assert_eq!(crashed, State::Failed, "and the worker goes on");
     }
     for politely in [true, false] {
         let job = client.enqueue(Linger { politely }).await?;
         job.progress().next().await?;
         job.cancel(taskwright::Actor::system(), None).await?;
-        tell(if politely { "polite" } else { "rude" }, job, client).await?;
+        let ended = tell(if politely { "polite" } else { "rude" }, job, client).await?;
+        assert_eq!(ended, State::Cancelled);
     }
     let slow = Job::of(&Linger { politely: false }).timeout(Duration::from_millis(500));
-    tell("slow", client.enqueue(slow).await?, client).await
+    assert_eq!(tell("slow", client.enqueue(slow).await?, client).await?, State::Failed);
+    Ok(())
 }
 
-async fn tell<O>(name: &str, job: JobHandle<O>, client: &Client) -> Result<(), taskwright::Error> {
+async fn tell<O>(name: &str, job: JobHandle<O>, client: &Client) -> Result<State, taskwright::Error> {
     let over = job.wait().await?;
+    let state = over.view.state;
     let how = over.result.or(over.view.error).unwrap_or_default();
-    println!("{name}: {} {how:?}", over.view.state);
+    println!("{name}: {state} {how:?}");
     for piece in client.logs(job.id, 0, 100).await? {
         String::from_utf8_lossy(&piece.bytes).lines().for_each(|line| println!("  {line}"));
     }
-    Ok(())
+    Ok(state)
 }
 
 // The macro is sugar: this is the same, said by hand.

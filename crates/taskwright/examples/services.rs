@@ -49,8 +49,10 @@ async fn main() -> Result<(), taskwright::Error> {
     // In a program that goes on: `tokio::signal::ctrl_c()` in the place of the sleep.
     let three_seconds = env.sleep(Duration::from_secs(3));
     let stopped = services.run_until(three_seconds).await;
-    for (service, stopped) in services.statuses().iter().zip(stopped) {
+    let statuses = services.statuses();
+    for (service, stopped) in statuses.iter().zip(stopped) {
         println!("{}: {stopped:?}, restarted {} times", service.name, service.restarts);
     }
+    assert!(statuses.iter().any(|service| service.restarts > 0), "the unlucky one is started again");
     Ok(())
 }

@@ -1,15 +1,16 @@
 //! The client: puts jobs into a store, and asks what became of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::audit::Behalf;
-use taskwright_core::limit::ENQUEUE_JOBS_MAX;
-use taskwright_core::{Actor, EventId, JobId, NewJob, Owner, Timestamp};
+use taskwright_core::limit::{ENQUEUE_JOBS_MAX, PAGE_ROWS_MAX};
+use taskwright_core::{Actor, EventId, JobId, Kind, Namespace, NewJob, Owner, QueueName, State, Timestamp};
 use taskwright_store::{
-    Change, Changed, Enqueued, Error as StoreError, JobDetail, LogChunk, Reply, SharedStore, Store,
+    Change, Changed, Enqueued, Error as StoreError, Filter, JobDetail, LogChunk, Page, Reply, SharedStore,
+    Store,
 };
 use tokio::sync::oneshot;
 
@@ -153,6 +154,18 @@ impl Client {
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// The kinds of the 1,000 oldest available jobs, of one namespace or of all: one that no program knows shows up there before long, since its jobs stay.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub async fn kinds_waiting(&self, namespace: Option<&Namespace>) -> Result<BTreeSet<Kind>, Error> {
+        let namespaces = namespace.cloned().into();
+        let filter = Filter { states: vec![State::Available], namespaces, ..Filter::default() };
+        let page = Page { after: None, limit: PAGE_ROWS_MAX, oldest_first: true };
+        Ok(self.store.list(filter, page).await?.jobs.into_iter().map(|job| job.kind).collect())
     }
 
     /// Stores a job. When the answer is there, the job is durable; it is a [handle](JobHandle) on it, to wait for its end and more.
@@ -455,6 +468,35 @@ impl Client {
         reason: Option<String>,
     ) -> Result<Vec<Changed>, Error> {
         Ok(self.store.change(self.env.now(), ids, change, actor, reason).await?)
+    }
+
+    /// Lets the jobs of a queue wait from now on, on every machine, until somebody [resumes](Self::resume_queue) it; what runs goes on.
+    /// The queue need not have had a job yet. `false` when it was paused already.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    pub async fn pause_queue(
+        &self,
+        namespace: &Namespace,
+        queue: &QueueName,
+        actor: Actor,
+    ) -> Result<bool, Error> {
+        Ok(self.store.pause(self.env.now(), namespace.clone(), queue.clone(), true, actor).await?)
+    }
+
+    /// Lets the jobs of a queue run again; `false` when it was not paused.
+    ///
+    /// # Errors
+    ///
+    /// When the store is out of order.
+    pub async fn resume_queue(
+        &self,
+        namespace: &Namespace,
+        queue: &QueueName,
+        actor: Actor,
+    ) -> Result<bool, Error> {
+        Ok(self.store.pause(self.env.now(), namespace.clone(), queue.clone(), false, actor).await?)
     }
 
     /// The log of a job from entry `from` on, at most `limit` entries.

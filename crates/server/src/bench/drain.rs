@@ -138,7 +138,7 @@ async fn check_drained(store: &SharedStore, jobs: u64) -> Result<(), Error> {
 /// Runs everything that is available, in this process; how long it took.
 pub(super) async fn empty(env: &Env, store: &SharedStore, verb: &Bench) -> Result<Duration, Error> {
     let began = env.monotonic_us();
-    worker(env, store, verb.concurrency, || ())?.until_empty().run(std::future::pending()).await?;
+    worker(env, store, verb, || ())?.until_empty().run(std::future::pending()).await?;
     Ok(Duration::from_micros(env.monotonic_us() - began))
 }
 
@@ -156,7 +156,7 @@ async fn here(
     }
     let (run, enough) = (AtomicU64::new(0), Arc::new(Notify::new()));
     let reached = enough.clone();
-    let worker = worker(env, store, verb.concurrency, move || {
+    let worker = worker(env, store, verb, move || {
         if run.fetch_add(1, Ordering::Relaxed) + 1 == jobs {
             reached.notify_one();
         }

@@ -48,7 +48,7 @@ async fn measure(scene: &Scene, verb: &Bench, items: u64) -> Result<Made, Error>
     let (stop, stopped) = oneshot::channel::<()>();
     let here = match verb.workers {
         0 => {
-            let worker = worker(env, &store, verb.concurrency, || ())?;
+            let worker = worker(env, &store, verb, || ())?;
             Some(env.spawn("bench-worker", worker.run(async { drop(stopped.await) })))
         }
         _ => None,

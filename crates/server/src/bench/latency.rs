@@ -52,7 +52,7 @@ async fn here(scene: &Scene, verb: &Bench, jobs: u64) -> Result<Picked, Error> {
     let noted = Noted::new()?;
     let (called, mut calls) = mpsc::unbounded_channel();
     let clock = env.clone();
-    let worker = worker_of(env, &store, verb.concurrency, &noted, move || {
+    let worker = worker_of(env, &store, verb, &noted, move || {
         // The receiver lives as long as the round.
         let _ = called.send(clock.monotonic_us());
     })?;

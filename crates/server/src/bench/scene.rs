@@ -132,6 +132,9 @@ impl Scene {
         })?;
         let mut command = Command::new(exe);
         command.args(["bench", "drain", "--concurrency", &verb.concurrency.to_string()]);
+        if verb.typed {
+            command.arg("--typed");
+        }
         if let Some(hints) = verb.hints {
             command.args(["--hints", &hints.to_string()]);
         }

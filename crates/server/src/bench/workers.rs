@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use taskwright::store::{SharedStore, WorkerState};
 use taskwright::supervisor::Parent;
 use taskwright::worker::Builder;
-use taskwright::{Env, Registry, Worker};
+use taskwright::{Context as Attempt, Env, Registry, Task, TaskError, Worker};
 use tokio::sync::mpsc;
 
 use super::flow::Noted;
@@ -161,25 +162,49 @@ impl Drop for Workers {
 pub(super) fn worker(
     env: &Env,
     store: &SharedStore,
-    concurrency: u32,
+    verb: &Bench,
     on_job: impl Fn() + Send + Sync + 'static,
 ) -> Result<Builder, Error> {
-    worker_of(env, store, concurrency, &Noted::new()?, on_job)
+    worker_of(env, store, verb, &Noted::new()?, on_job)
 }
 
 /// The same; those that only flow by are noted instead.
 pub(super) fn worker_of(
     env: &Env,
     store: &SharedStore,
-    concurrency: u32,
+    verb: &Bench,
     noted: &Noted,
     on_job: impl Fn() + Send + Sync + 'static,
 ) -> Result<Builder, Error> {
-    let registry = noted.handle(Registry::new())?.handler(KIND, move |_| {
-        on_job();
-        async { Ok(()) }
-    })?;
-    Ok(Worker::builder(Arc::clone(store), registry, env.clone()).concurrency(concurrency as usize))
+    let registry = noted.handle(Registry::new())?;
+    let registry = match verb.typed {
+        true => registry.state(OnJob(Box::new(on_job))).register::<Noop>()?,
+        false => registry.handler(KIND, move |_| {
+            on_job();
+            async { Ok(()) }
+        })?,
+    };
+    Ok(Worker::builder(Arc::clone(store), registry, env.clone()).concurrency(verb.concurrency as usize))
+}
+
+/// What is called for each job.
+struct OnJob(Box<dyn Fn() + Send + Sync>);
+
+/// A job of the benchmark, as a task that reads its arguments.
+#[derive(Serialize, Deserialize)]
+struct Noop {
+    id: u64,
+    data: String,
+}
+
+impl Task for Noop {
+    const KIND: &'static str = KIND;
+    type Output = ();
+
+    async fn run(self, ctx: Attempt) -> Result<(), TaskError> {
+        (ctx.state::<OnJob>()?.0)();
+        Ok(())
+    }
 }
 
 /// What a worker process of `bench` does: runs jobs until its standard input ends; one that drains waits for a line first, and ends
@@ -189,7 +214,7 @@ pub(super) async fn serve(context: &Context, verb: &Bench, drains: bool) -> Resu
     let run = Arc::new(AtomicU64::new(0));
     let counted = run.clone();
     let noted = Noted::new()?;
-    let worker = worker_of(&context.env, &store, verb.concurrency, &noted, move || {
+    let worker = worker_of(&context.env, &store, verb, &noted, move || {
         if (counted.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(TOLD_EVERY) {
             // A parent that is gone is noticed elsewhere.
             let _ = say(&TOLD_EVERY.to_string());

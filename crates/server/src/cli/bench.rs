@@ -78,6 +78,9 @@ pub(crate) struct Bench {
     /// enqueue: each round with NOTIFY hints and without, whatever the URL says, and the ratio (PostgreSQL)
     #[arg(long, hide_short_help = true)]
     pub(crate) compare_hints: bool,
+    /// Jobs are those of a task that reads its arguments, instead of a handler that does not
+    #[arg(long, hide_short_help = true)]
+    pub(crate) typed: bool,
     /// With or without hints, whatever the URL says
     #[arg(long, hide = true, action = clap::ArgAction::Set)]
     pub(crate) hints: Option<bool>,

@@ -401,6 +401,23 @@ impl Context {
         }
     }
 
+    /// Warns of jobs that wait for a task which nobody here runs.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub(crate) async fn warn_of_unknown_kinds(&self, store: &Arc<dyn Store>) -> Result<(), Error> {
+        let waiting = Client::new(Arc::clone(store), self.env.clone()).kinds_waiting(None).await?;
+        let known = self.kinds();
+        for kind in waiting.iter().filter(|kind| !known.contains(kind.as_str())) {
+            self.output.note(format!(
+                "warning: jobs wait for the task {kind}, which nobody here runs: start a program that does, or cancel them \
+                 (taskwright jobs cancel --kind {kind})"
+            ));
+        }
+        Ok(())
+    }
+
     /// Where the workers of this machine show their presence, if somebody said so.
     pub(crate) fn run_dir(&self) -> Option<&Path> {
         self.run_dir.as_deref()

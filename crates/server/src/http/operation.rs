@@ -656,9 +656,10 @@ impl<P, Q, B> Call<P, Q, B> {
         namespace: &Namespace,
         owner: Option<&Owner>,
     ) -> Result<(), Problem> {
-        match self.may_do(permission, namespace, owner, &mut std::collections::HashMap::new()).await? {
+        let mut policies = std::collections::HashMap::new();
+        match self.may_do(permission, namespace, owner, &mut policies).await? {
             true => Ok(()),
-            false => Err(Problem::forbidden(permission.as_str())),
+            false => Err(refused(permission, policies.get(namespace))),
         }
     }
 
@@ -698,10 +699,11 @@ impl<P, Q, B> Call<P, Q, B> {
         let job = self.store().job(id).await?;
         let job = job.filter(|job| is_seen(&job.view)).ok_or_else(|| self.unknown("job"))?;
         let (namespace, owner) = (&job.view.namespace, job.view.owner.as_ref());
-        if self.may(namespace, owner, &mut std::collections::HashMap::new()).await? {
+        let mut policies = std::collections::HashMap::new();
+        if self.may(namespace, owner, &mut policies).await? {
             return Ok(job);
         }
-        Err(self.permission.map_or_else(|| self.unknown("job"), |one| Problem::forbidden(one.as_str())))
+        Err(self.permission.map_or_else(|| self.unknown("job"), |one| refused(one, policies.get(namespace))))
     }
 
     /// The same for whoever reads how it ended: when its owner does, that is noted. Listing is not reading in this sense.
@@ -726,6 +728,32 @@ impl<P, Q, B> Call<P, Q, B> {
         }
     }
 
+    /// That each namespace of which jobs are asked for is the caller's: by a role, or by a job of their own that is there. A name that nothing
+    /// has is refused as one that others have.
+    ///
+    /// # Errors
+    ///
+    /// When one is not; when the store is out of order.
+    pub(crate) async fn names_their_own(&self) -> Result<(), Problem> {
+        let named = match &self.reach {
+            Reach::In(namespace) => std::slice::from_ref(namespace),
+            Reach::Among(namespaces) => namespaces,
+            Reach::Everywhere | Reach::Seen(_) => &[],
+        };
+        let Some(permission) = self.permission else { return Ok(()) };
+        for namespace in named.iter().filter(|name| self.caller.principal().grants.role(name).is_none()) {
+            let own = Sight { namespaces: Vec::new(), own: Some(self.caller.principal().owner()) };
+            let filter =
+                Filter { namespaces: namespace.clone().into(), sight: Some(own), ..Filter::default() };
+            let page = self.store().list(filter, Page { after: None, limit: 1, oldest_first: false }).await?;
+            // A page may be empty and go on, when whoever asks has very many jobs elsewhere: then they get what there is.
+            if page.jobs.is_empty() && page.next.is_none() {
+                return Err(Problem::forbidden(permission.as_str()));
+            }
+        }
+        Ok(())
+    }
+
     /// What of all jobs the caller may do this with, where a listing would hold others, too; `None` when it does not.
     pub(crate) fn sight(&self) -> Option<Sight> {
         let permission = self.permission?;
@@ -743,5 +771,13 @@ impl<P, Q, B> Call<P, Q, B> {
             }
             Reach::Seen(sight) => Some(sight.clone()),
         }
+    }
+}
+
+/// That they may not do this to an object that they see: for want of the permission, or by what the namespace says of who may cancel.
+fn refused(permission: Permission, policy: Option<&CancelPolicy>) -> Problem {
+    match policy {
+        Some(policy) if permission == Permission::JobsCancel => Problem::held_back(*policy),
+        _ => Problem::forbidden(permission.as_str()),
     }
 }

@@ -10,6 +10,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use taskwright_core::CancelPolicy;
 
 /// What a type URI begins with.
 const TYPE_PREFIX: &str = "urn:taskwright:problem:";
@@ -187,6 +188,17 @@ impl Problem {
             format!("it needs the permission {permission}, which you do not have there"),
             "ask an administrator of the namespace, or name a namespace in which you have it",
         )
+    }
+
+    /// The caller may not cancel that, by what the namespace says of who may.
+    pub(crate) fn held_back(policy: CancelPolicy) -> Self {
+        let who = match policy {
+            CancelPolicy::Owner => "whoever submitted a job, while they are a member, and admins",
+            CancelPolicy::Admin => "admins",
+            CancelPolicy::Superuser => "superusers",
+        };
+        let why = format!("only {who} cancel jobs of that namespace (its cancel policy is `{policy}`)");
+        Self::new(Sort::Forbidden, "the request", why, "ask one of them")
     }
 
     /// The server is being stopped.

@@ -6,12 +6,7 @@
 //! database file once nothing is left to move. docs/benchmarks.md compares it with what
 //! strace counts.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use rusqlite::Connection;
-use rusqlite::hooks::Wal;
-use rusqlite::wal::CheckpointMode;
 
 /// Pages in the log at which a writer moves them on, however busy it is: 4 MB. An idle writer does so earlier, so
 /// that a busy one seldom has to.
@@ -27,36 +22,19 @@ pub(super) struct Flushes {
 }
 
 impl Flushes {
-    /// Has the connection tell of its commits, and move the log on when it is long: what `wal_autocheckpoint` does, but
-    /// so that it is seen.
-    pub(super) fn watch(self: &Arc<Self>, conn: &mut Connection) -> rusqlite::Result<()> {
-        let flushes = Arc::clone(self);
-        conn.wal_hook(Some(move |wal: &mut Wal, pages| {
-            flushes.committed(u64::try_from(pages).unwrap_or(0));
-            if pages >= CHECKPOINT_PAGES as i32 {
-                match wal.checkpoint_v2(CheckpointMode::PASSIVE) {
-                    Ok((in_log, moved)) => flushes.checkpointed(i64::from(in_log), i64::from(moved)),
-                    // The commit stands, and the next one tries again.
-                    Err(error) => {
-                        tracing::debug!(%error, "a checkpoint of the store failed; it is tried again");
-                    }
-                }
-            }
-            Ok(())
-        }))
-    }
-
-    pub(super) fn count(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    fn committed(&self, pages: u64) {
+    /// Notes a commit, after which the log has so many pages; whether it has become so long that it is to be moved on.
+    pub(super) fn committed(&self, pages: u64) -> bool {
         let before = self.pages.swap(pages, Ordering::Relaxed);
         let is_new_log = pages <= before || before == 0;
         if is_new_log {
             self.moved.store(0, Ordering::Relaxed);
         }
         self.add(1 + u64::from(is_new_log));
+        pages >= u64::from(CHECKPOINT_PAGES)
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Notes a checkpoint: of `in_log` pages in the log, `moved` are in the database file by now (negative: unknown).

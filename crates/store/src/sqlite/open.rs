@@ -132,6 +132,7 @@ pub fn schema_version(path: &Path) -> Result<Option<u32>, Error> {
     }
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    #[allow(unused_mut, reason = "older versions of rusqlite, in our range, take it as it is")]
     let mut conn = Connection::open_with_flags(reading_url(path), flags).map_err(refuse)?;
     conn.busy_handler(Some(wait_for_lock)).map_err(refuse)?;
     schema::applied(&conn).map_err(|error| error.located(path))

@@ -37,7 +37,9 @@ pub(super) fn rows(conn: &Connection, wanted: &RowsAfter) -> Result<TableRows, E
     let after_key = after.map(|after| sql_of(&after.key)).unwrap_or(Sql::Null);
     let after_at = after.and_then(|after| after.at).map(Timestamp::as_micros);
     let limit = i64::try_from(wanted.limit).unwrap_or(i64::MAX);
-    let names: Vec<String> = statement.column_names().skip(2).map(str::to_owned).collect();
+    let name = |column| statement.column_name(column).map(str::to_owned);
+    let names: Vec<String> =
+        (2..statement.column_count()).map(name).collect::<Result<_, _>>().map_err(read_error)?;
     for (number, value) in
         [(1, after_key), (2, after_at.map_or(Sql::Null, Sql::Integer)), (3, Sql::Integer(limit))]
     {

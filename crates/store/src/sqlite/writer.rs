@@ -49,15 +49,16 @@ struct Counts {
     calls: AtomicU64,
     statements: AtomicU64,
     commits: AtomicU64,
-    flushes: Arc<Flushes>,
+    flushes: Flushes,
 }
 
 impl Writer {
     /// Starts the thread. `on_hint` is called after a commit that others should hear of.
-    pub(super) fn start(mut conn: Connection, on_hint: impl Fn() + Send + 'static) -> std::io::Result<Self> {
+    pub(super) fn start(conn: Connection, on_hint: impl Fn() + Send + 'static) -> std::io::Result<Self> {
         let (calls, inbox) = channel();
         let counts = Arc::new(Counts::default());
-        counts.flushes.watch(&mut conn).map_err(std::io::Error::other)?;
+        // `checkpoint` does it, where it is counted.
+        conn.pragma_update(None, "wal_autocheckpoint", 0).map_err(std::io::Error::other)?;
         let state = Loop {
             conn,
             lanes: Lanes::default(),
@@ -332,10 +333,15 @@ impl Loop {
         }
         match self.transaction(&mut writing) {
             Ok(hint) => {
+                let is_log_long = self.committed();
                 if hint {
                     (self.on_hint)();
                 }
                 writing.into_iter().for_each(|call| call.answer(Ok(())));
+                // Nobody waits for the log to be moved on but those who come next.
+                if is_log_long {
+                    self.checkpoint();
+                }
             }
             Err(undone) => self.fail(writing, &undone),
         }
@@ -368,6 +374,15 @@ impl Loop {
         self.counts.statements.fetch_add(statements, Ordering::Relaxed);
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
         Ok(hint)
+    }
+
+    /// Notes the commit; whether the log has become so long that it is to be moved on.
+    fn committed(&self) -> bool {
+        // NOOP does nothing, and tells how long the log is.
+        let pages = self.conn.prepare_cached("PRAGMA wal_checkpoint(NOOP)");
+        let pages = pages.and_then(|mut pragma| pragma.query_row([], |row| row.get("log")));
+        // Where SQLite cannot tell, the commit stands all the same.
+        pages.is_ok_and(|pages: i64| self.counts.flushes.committed(u64::try_from(pages).unwrap_or(0)))
     }
 
     /// Nothing of the group took place: undo what is open, and tell everybody.

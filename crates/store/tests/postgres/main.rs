@@ -37,3 +37,4 @@ mod tls_believes_whom_it_is_told_to;
 mod webhooks_read_the_log;
 mod what_is_removed_leaves_nothing;
 mod whoever_enqueues_tells_the_others;
+mod whoever_listens_listens_again;

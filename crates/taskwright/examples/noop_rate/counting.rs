@@ -36,12 +36,24 @@ use tokio::sync::watch;
 pub(crate) struct CountingStore {
     left: AtomicU64,
     kind: Kind,
+    args: Args,
     hints: watch::Sender<u64>,
 }
 
 impl CountingStore {
     pub(crate) fn new(jobs: u64) -> Self {
-        Self { left: AtomicU64::new(jobs), kind: Kind::new("noop").unwrap(), hints: watch::Sender::new(0) }
+        Self {
+            left: AtomicU64::new(jobs),
+            kind: Kind::new("noop").unwrap(),
+            args: Args::default(),
+            hints: watch::Sender::new(0),
+        }
+    }
+
+    /// With these arguments for each.
+    #[allow(dead_code, reason = "the example has none")]
+    pub(crate) fn args(self, args: Args) -> Self {
+        Self { args, ..self }
     }
 
     fn take(&self, claim: &Claim) -> Vec<ClaimedJob> {
@@ -61,7 +73,7 @@ impl CountingStore {
             kind: self.kind.clone(),
             queue: QueueName::default(),
             priority: Priority::default(),
-            args: Args::default(),
+            args: self.args.clone(),
             created_at: claim.now,
             claimed_at: claim.now,
             max_attempts: MaxAttempts::default(),

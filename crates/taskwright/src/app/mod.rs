@@ -12,7 +12,7 @@ pub use self::run::stop_signal;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -115,7 +115,7 @@ type Generators =
 /// Adds a service, each time that somebody starts them.
 type AddService = Arc<dyn Fn(Services, &SharedStore, &Env) -> Result<Services, crate::Error> + Send + Sync>;
 
-/// What an [`App`] takes for a store: a URL, or one that is open.
+/// What an [`App`] takes for a store: a URL, the path of an SQLite file, or one that is open.
 pub trait IntoStore {
     #[doc(hidden)]
     fn put_into(self, app: App) -> App;
@@ -133,6 +133,18 @@ impl IntoStore for &str {
 impl IntoStore for String {
     fn put_into(self, app: App) -> App {
         self.as_str().put_into(app)
+    }
+}
+
+impl IntoStore for &Path {
+    fn put_into(self, app: App) -> App {
+        self.to_owned().put_into(app)
+    }
+}
+
+impl IntoStore for PathBuf {
+    fn put_into(self, app: App) -> App {
+        App { store: StoreOf::Url(StoreUrl::Sqlite(self)), ..app }
     }
 }
 
@@ -173,8 +185,8 @@ impl App {
         Self::default()
     }
 
-    /// The store: a URL (`sqlite:PATH`, `postgres://..`, `memory:`), or one that is open. With `taskwright_server::main`, `--store`,
-    /// the environment and the config file come before a URL.
+    /// The store: a URL (`sqlite:PATH`, `postgres://..`, `memory:`), the path of an SQLite file as a [`Path`], or one that is open. With
+    /// `taskwright_server::main`, `--store`, the environment and the config file come before a URL and a path.
     #[must_use]
     pub fn store(self, store: impl IntoStore) -> Self {
         let app = store.put_into(self);

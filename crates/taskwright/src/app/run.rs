@@ -5,10 +5,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright_core::limit::PAGE_ROWS_MAX;
 use taskwright_core::trigger::CustomTriggers;
-use taskwright_core::{Error as Refused, Kind, Schedule, State};
-use taskwright_store::{Filter, Page, SharedStore, Store};
+use taskwright_core::{Error as Refused, Schedule};
+use taskwright_store::SharedStore;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{App, StoreOf};
@@ -114,7 +113,7 @@ impl App {
         let registry = self.ready_registry().await?;
         let client = Client::new(Arc::clone(&store), self.env.clone());
         client.schedules().put_all(&self.schedules).await?;
-        warn_of_unknown_kinds(&*store, &registry).await?;
+        warn_of_unknown_kinds(&client, &registry).await?;
         let worker = Worker::builder(Arc::clone(&store), registry, self.env.clone()).reports(self.reports());
         Ok((store, self.worker.iter().fold(worker, |worker, change| change(worker))))
     }
@@ -147,13 +146,8 @@ impl App {
 }
 
 /// Says which of the oldest available jobs nobody here runs: they wait for another program, or for ever.
-async fn warn_of_unknown_kinds(store: &dyn Store, registry: &Registry) -> Result<(), Error> {
-    let filter = Filter { states: vec![State::Available], ..Filter::default() };
-    let page = Page { after: None, limit: PAGE_ROWS_MAX, oldest_first: true };
-    let jobs = store.list(filter, page).await?.jobs;
-    let unknown: BTreeSet<&Kind> =
-        jobs.iter().map(|job| &job.kind).filter(|kind| !registry.knows(kind)).collect();
-    for kind in unknown {
+async fn warn_of_unknown_kinds(client: &Client, registry: &Registry) -> Result<(), Error> {
+    for kind in client.kinds_waiting(None).await?.iter().filter(|kind| !registry.knows(kind)) {
         tracing::warn!(%kind, "jobs wait for a task that nobody here runs: they stay until a program runs it, or are cancelled");
     }
     Ok(())

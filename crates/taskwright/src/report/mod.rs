@@ -1,8 +1,8 @@
 //! Tells of failures at the moment they happen: of attempts of jobs, and of services.
 //!
 //! A program gives a [`Worker`](crate::Worker) or its [services](crate::service) the [`Reports`] to which they tell, and these hand
-//! each [`Report`] on to every [`Reporter`]: to the log ([`LogReporter`]), to a command ([`CommandReporter`]), or to what the
-//! program brings itself. [`Reporter::failed`] hears of every failure; [`Reporter::gave_up`] only of those after which nothing is
+//! each [`Report`] on to every [`Reporter`]: to the log ([`LogReporter`]), to a command ([`CommandReporter`]), to Sentry
+//! (`SentryReporter`, with the feature `sentry-0_49`), or to what the program brings itself. [`Reporter::failed`] hears of every failure; [`Reporter::gave_up`] only of those after which nothing is
 //! tried again, and is the place for a pager.
 //!
 //! Who fails is never held up: each reporter works on a thread of its own, behind a queue of 256. When that is full, what
@@ -39,6 +39,8 @@
 mod command;
 mod desk;
 mod log;
+#[cfg(feature = "sentry-0_49")]
+mod sentry;
 
 use std::backtrace::Backtrace;
 use std::fmt;
@@ -56,6 +58,8 @@ use taskwright_core::{JobId, Kind, MaxAttempts, Namespace, QueueName, ServiceNam
 pub use self::command::CommandReporter;
 use self::desk::Desk;
 pub use self::log::LogReporter;
+#[cfg(feature = "sentry-0_49")]
+pub use self::sentry::SentryReporter;
 use crate::env::Env;
 use crate::worker::panic::Panic;
 
@@ -160,6 +164,18 @@ pub enum ServiceStep {
     Stop,
     /// It did not stop in time.
     Overstay,
+}
+
+impl ServiceStep {
+    /// The word for it, in every surface.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Run => "run",
+            Self::Stop => "stop",
+            Self::Overstay => "overstay",
+        }
+    }
 }
 
 /// A panic.

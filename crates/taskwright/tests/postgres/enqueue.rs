@@ -6,6 +6,7 @@ use taskwright::store::Enqueued;
 use taskwright::{
     Args, Client, Context, Env, Error, Job, Registry, State, TaskError, UniqueKey, UniqueScope,
 };
+use tokio::sync::oneshot;
 
 use crate::drivers::{ALL, Driver, Then, Work};
 use crate::support::Site;
@@ -57,6 +58,69 @@ async fn a_unique_key_is_kept_by_whoever_has_it() {
         // The ordinary way sees the same.
         let third = site.client.enqueue(job().remove(0)).await.unwrap();
         assert_eq!(third, second, "{driver:?}");
+    }
+}
+
+/// Enqueues one job, says so, and keeps the transaction open until it is told.
+fn kept_open(client: Client, job: Job) -> (Work<Enqueued>, oneshot::Receiver<Enqueued>, oneshot::Sender<()>) {
+    let (stored, told) = oneshot::channel();
+    let (end, ended) = oneshot::channel::<()>();
+    let work: Work<Enqueued> = Box::new(|tx| {
+        Box::pin(async move {
+            let enqueued = client.enqueue_in(tx, job).await.unwrap();
+            stored.send(enqueued).unwrap();
+            let _ = ended.await;
+            enqueued
+        })
+    });
+    (work, told, end)
+}
+
+/// CR-X3: a look before storing is not enough, since neither sees what the other has not committed.
+#[tokio::test]
+async fn cr_x3_of_two_open_transactions_that_store_the_same_the_second_waits_for_the_first() {
+    let site = Site::new().await;
+    for (number, driver) in ALL.into_iter().enumerate() {
+        for then in [Then::Commit, Then::RollBack] {
+            let key = UniqueKey::new(&format!("{number} {then:?}")).unwrap().with_scope(UniqueScope::Active);
+            let job = || Job::new("order").unique(key.clone());
+            let (first, told, end) = kept_open(site.client.clone(), job());
+            let url = site.url();
+            let first = site.env.spawn("first", async move { driver.transact(&url, first, then).await });
+            let of_first = told.await.unwrap();
+            let second = enqueueing(site.client.clone(), vec![job()]);
+            let url = site.url();
+            let second =
+                site.env.spawn("second", async move { driver.transact(&url, second, Then::Commit).await });
+            site.until_one_waits_for_a_lock().await;
+            drop(end);
+            first.await.unwrap();
+            let of_second = second.await.unwrap().unwrap()[0];
+            let is_first = then == Then::Commit;
+            assert_eq!((of_second.existing, of_second.id == of_first.id), (is_first, is_first), "{driver:?}");
+            let rows = site.client.enqueue(job()).await.unwrap();
+            assert_eq!(rows, Enqueued { id: of_second.id, existing: true }, "{driver:?}: one job");
+        }
+    }
+}
+
+/// CR-X4: whoever finds that a job is there keeps nobody from running it.
+#[tokio::test]
+async fn cr_x4_a_job_that_an_open_transaction_has_met_runs() {
+    let site = Site::new().await;
+    for (number, driver) in ALL.into_iter().enumerate() {
+        let key = UniqueKey::new(&number.to_string()).unwrap().with_scope(UniqueScope::Active);
+        let job = Job::new("order").unique(key);
+        let there = site.client.enqueue(job.clone()).await.unwrap();
+        let (work, told, end) = kept_open(site.client.clone(), job);
+        let url = site.url();
+        let open = site.env.spawn("open", async move { driver.transact(&url, work, Then::Commit).await });
+        assert_eq!(told.await.unwrap(), Enqueued { id: there.id, existing: true }, "{driver:?}");
+        let worker = site.worker(Registry::new().handler("order", |_| async { Ok(()) }).unwrap());
+        assert_eq!(site.over(there.id).await.view.state, State::Completed, "{driver:?}");
+        worker.stop().await;
+        drop(end);
+        open.await.unwrap();
     }
 }
 

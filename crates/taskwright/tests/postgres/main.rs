@@ -12,8 +12,10 @@ mod cluster;
 #[path = "../lineage/scenarios.rs"]
 mod scenarios;
 
+mod a_crate_outside_uses_its_transactions;
 mod clocks_of_machines_may_differ;
 mod complete;
+mod complete_under_kills;
 mod drivers;
 mod emit;
 mod enqueue;

@@ -1,6 +1,7 @@
 //! A store in a database of its own, with a table of the program's beside it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,23 +32,38 @@ impl Site {
     pub(crate) async fn with(query: &str) -> Self {
         let (run, env) = (tempfile::tempdir().unwrap(), Env::system());
         let database = Cluster::shared().database_like(&migrated());
-        let store = open(&database, query, &run, &env).await;
+        let store = open(&format!("{}{query}", database.url()), run.path(), &env).await;
         let client = Client::new(store.clone(), env.clone());
         Self { env, store, client, database, run }
     }
 
     /// The same store, as another process has it.
     pub(crate) async fn another(&self) -> SharedStore {
-        open(&self.database, "", &self.run, &self.env).await
+        open(&self.url(), self.run_dir(), &self.env).await
     }
 
     pub(crate) fn url(&self) -> String {
         self.database.url()
     }
 
+    pub(crate) fn run_dir(&self) -> &Path {
+        self.run.path()
+    }
+
     /// How many effects have been committed.
     pub(crate) fn effects(&self) -> usize {
         self.database.sql("SELECT count(*) FROM effect").parse().unwrap()
+    }
+
+    /// Waits until a session of this database waits for a lock of another one.
+    pub(crate) async fn until_one_waits_for_a_lock(&self) {
+        let asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        let waits = async {
+            while self.database.sql(asked) == "0" {
+                self.env.sleep(Duration::from_millis(10)).await;
+            }
+        };
+        self.env.timeout(SOON, waits).await.expect("nobody waits for a lock");
     }
 
     /// Starts a worker that runs one job at a time.
@@ -101,9 +117,9 @@ pub(crate) fn held_open(kind: &str) -> (Registry, mpsc::UnboundedReceiver<(Conte
     (registry.unwrap(), taken)
 }
 
-async fn open(database: &Database<'_>, query: &str, run: &tempfile::TempDir, env: &Env) -> SharedStore {
-    let settings = Settings::parse(&format!("{}{query}", database.url())).unwrap();
-    Arc::new(PostgresStore::open(settings, run.path(), env.now()).await.unwrap())
+pub(crate) async fn open(url: &str, run_dir: &Path, env: &Env) -> SharedStore {
+    let settings = Settings::parse(url).unwrap();
+    Arc::new(PostgresStore::open(settings, run_dir, env.now()).await.unwrap())
 }
 
 /// What each database is a copy of.

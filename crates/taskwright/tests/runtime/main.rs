@@ -48,6 +48,8 @@ mod rights_are_asked_again;
 mod schedules_fire;
 mod schedules_follow_their_policies;
 mod schedules_survive_nodes_and_clocks;
+#[cfg(feature = "sentry-0_49")]
+mod sentry_is_told_of_failures;
 mod services_are_ready_to_use;
 mod services_are_seen;
 mod services_are_started_again;

@@ -3,12 +3,13 @@
 //! | id | where |
 //! |---|---|
 //! | CR-6 | `store/tests/postgres/dies_in_none_of_ten_ways.rs`: nobody is notified of an enqueue, workers hear of commits in another way; CR-7 is what it was for |
-//! | CR-9 | `server/src/http/metrics`: counts are of every queue that is known, empty ones included |
+//! | CR-9 | `server/src/http/tests/resources.rs` |
 //! | CR-X1 | `tests/kill_loop_of_one_job_ends_in_quarantine.rs` |
-//! | CR-X3, X4 | `store/src/conformance/unique.rs`, `tests/postgres/enqueue.rs` |
+//! | CR-X3, X4 | `tests/postgres/enqueue.rs`; within one store also `store/src/conformance/unique.rs` |
 //! | CR-X5 | `tests/sqlite/a_job_in_the_callers_transaction..`, `tests/postgres/enqueue.rs` |
 //! | CR-X7 | `tests/postgres_may_go_away.rs`, `tests/postgres_outlives_its_machines.rs` |
 //! | CR-X8 | `functions_become_tasks.rs` |
+//! | CR-X9 | here, and for what is told `tests/programs_bring_their_tasks.rs` |
 //! | CR-X10 | `shutdown_gives_back.rs`, `tests/stop_of_up_is_polite_then_final.rs` |
 
 use std::sync::Arc;

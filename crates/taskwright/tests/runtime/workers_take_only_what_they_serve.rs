@@ -1,4 +1,4 @@
-use taskwright::{Job, Priority, QueueName, State};
+use taskwright::{Actor, Job, Namespace, Priority, QueueName, State};
 
 use crate::support::{handles, job, seconds, world};
 
@@ -40,6 +40,25 @@ fn a_worker_for_urgent_jobs_is_not_filled_with_others_however_long_they_wait() {
         assert_eq!(world.job(bulk).await.view.state, State::Available);
         let urgent = world.enqueue(job().priority(Priority::REALTIME)).await;
         assert_eq!(world.over(urgent).await.view.state, State::Completed);
+        worker.stop().await;
+    });
+}
+
+#[test]
+fn a_queue_that_is_paused_waits_until_somebody_resumes_it() {
+    world(async |world| {
+        let (namespace, mail) = (Namespace::default(), QueueName::new("mail").unwrap());
+        let pause = || world.client.pause_queue(&namespace, &mail, Actor::system());
+        assert_eq!((pause().await.unwrap(), pause().await.unwrap()), (true, false));
+        let paused = world.enqueue(job().queue("mail")).await;
+        let other = world.enqueue(job()).await;
+        let worker = world.start(world.worker(handles(|_| async { Ok(()) })));
+        assert_eq!(world.over(other).await.view.state, State::Completed);
+        world.sim.advance(seconds(60)).await;
+        assert_eq!(world.job(paused).await.view.state, State::Available);
+        let resume = || world.client.resume_queue(&namespace, &mail, Actor::system());
+        assert_eq!((resume().await.unwrap(), resume().await.unwrap()), (true, false));
+        assert_eq!(world.over(paused).await.view.state, State::Completed);
         worker.stop().await;
     });
 }

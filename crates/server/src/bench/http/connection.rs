@@ -113,6 +113,11 @@ impl Answer {
         ))
     }
 
+    /// Whether this stands in it.
+    pub(super) fn says(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.body).contains(text)
+    }
+
     /// Where a listing goes on.
     pub(super) fn next_cursor(&self) -> Result<Option<String>, Error> {
         #[derive(Deserialize)]

@@ -46,8 +46,8 @@ pub(super) struct Load {
     pub(super) alone: Took,
     /// Beside all of them.
     pub(super) beside: Took,
-    /// Memory of the server before they came, when all were there, and after the requests, in bytes.
-    pub(super) resident: [u64; 3],
+    /// Memory of the server before they came, when all were there, after the requests, and when all had gone, in bytes.
+    pub(super) resident: [u64; 4],
     /// Connections that said nothing, and were still there when the requests were done.
     pub(super) silent_still: usize,
     /// Events that were emitted meanwhile, and how many of them the listeners heard, all together.
@@ -101,12 +101,27 @@ pub(super) async fn measure(scene: &Scene, verb: &Bench) -> Result<Load, Error> 
     let silent_still = silent.iter().filter(|connection| connection.is_open()).count();
     // What was not heard is told.
     let _ = env.timeout(HEAR_MAX, hearing).await;
-    let resident = [before, there, server.resident_bytes()];
-    drop((listeners, silent, asking));
+    let busiest = server.resident_bytes();
+    drop((listeners, silent));
+    gone(env, &mut asking).await?;
+    let resident = [before, there, busiest, server.resident_bytes()];
+    drop(asking);
     server.stop().await?;
     store.close().await?;
     scene.clear().await?;
     Ok(Load { alone, beside, resident, silent_still, emitted, heard: heard.load(Ordering::Relaxed) })
+}
+
+/// Waits until the server has noticed that nobody listens any more.
+async fn gone(env: &Env, asking: &mut Connection) -> Result<(), Error> {
+    let noticed = async {
+        while !asking.ask("GET", "/metrics", &[]).await?.is(200)?.says("taskwright_http_streams 0\n") {
+            env.sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    };
+    // What is still there then is told with the rest.
+    env.timeout(HEAR_MAX, noticed).await.unwrap_or(Ok(()))
 }
 
 /// Stores jobs and reads each, one request after the other.

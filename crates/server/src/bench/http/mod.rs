@@ -30,12 +30,19 @@ use crate::error::Error;
 const PAGES: u64 = 200;
 
 /// Listings that are measured: what they are about, and their parameters.
-const LISTINGS: [(&str, &str); 5] = [
+const LISTINGS: [(&str, &str); 12] = [
     ("newest", ""),
     ("waiting", "state=available"),
     ("a queue", "queue=default&state=available"),
     ("a task by wildcard", "kind=bench.*&state=available"),
     ("nobody's", "owner=nobody&state=available"),
+    ("oldest", "oldest_first=true"),
+    ("of two namespaces", "namespace=default&namespace=nothing"),
+    ("since 2000", "after=2000-01-01T00:00:00Z"),
+    ("before 2000", "before=2000-01-01T00:00:00Z"),
+    ("ended before 2000", "ended_before=2000-01-01T00:00:00Z"),
+    ("on no such host", "host=nowhere"),
+    ("with no such argument", "args=no.such=thing"),
 ];
 
 /// One round of storing jobs.

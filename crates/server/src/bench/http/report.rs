@@ -56,6 +56,7 @@ struct Loaded {
     read_p99_percent: f64,
     resident_bytes_before: u64,
     resident_bytes: u64,
+    resident_bytes_busy: u64,
     resident_bytes_after: u64,
     emitted: u64,
     heard: u64,
@@ -159,7 +160,8 @@ pub(super) fn load(context: &Context, verb: &Bench, load: &Load) -> Result<(), E
         read_p99_percent: share(read, read_alone),
         resident_bytes_before: resident[0],
         resident_bytes: resident[1],
-        resident_bytes_after: resident[2],
+        resident_bytes_busy: resident[2],
+        resident_bytes_after: resident[3],
         emitted: *emitted,
         heard: *heard,
     };
@@ -183,9 +185,9 @@ pub(super) fn load(context: &Context, verb: &Bench, load: &Load) -> Result<(), E
         "p99 of that alone", result.store_p99_percent, result.read_p99_percent
     ))?;
     out.line(format!("  {:<28}{}", "silent ones still there", grouped(number(*silent_still as u64))))?;
-    let [before, there, after] = resident.map(|bytes| grouped(number(bytes >> 20)));
+    let [before, there, busiest, after] = resident.map(|bytes| grouped(number(bytes >> 20)));
     out.line(format!(
-        "  {:<28}{before}, {there} with them, {after} at the end",
+        "  {:<28}{before}, {there} with them, {busiest} under load, {after} when they had gone",
         "memory of the server, MiB"
     ))?;
     if verb.rate > 0 {

@@ -301,7 +301,15 @@ async fn sort_out<R, Q, B>(
             if is_runnable && call.may(&job.namespace, owner, &mut policies).await? {
                 allowed.entry(job.namespace).or_default().insert(job.id);
             } else {
-                became.insert(job.id, Changed::Skipped("you may not do that with it".to_owned()));
+                let why = match policies.get(&job.namespace) {
+                    Some(policy) if is_runnable => {
+                        format!(
+                            "you may not do that with it: the cancel policy of its namespace is `{policy}`"
+                        )
+                    }
+                    _ => "you may not do that with it".to_owned(),
+                };
+                became.insert(job.id, Changed::Skipped(why));
             }
         }
         after = page.next;

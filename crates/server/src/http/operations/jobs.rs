@@ -454,6 +454,7 @@ async fn list(call: Call<Nothing, Filter>) -> Result<Json<Items<JobView>>, Probl
     filter.sight = call.sight();
     let after = call.query.cursor.as_deref().map(cursor::read::<JobId>).transpose()?;
     let (limit, oldest_first) = (page_size(call.query.limit)?, call.query.oldest_first);
+    call.names_their_own().await?;
     let page = call.store().list(filter, Page { after, limit, oldest_first }).await?;
     Ok(Json(Items { items: page.jobs, next: page.next.map(|next| cursor::write(&next)) }))
 }

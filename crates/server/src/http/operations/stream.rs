@@ -261,6 +261,7 @@ async fn jobs(call: Call<Nothing, Filter>) -> Result<Events, Problem> {
         ));
     }
     let behind = last_id(&call.headers, |id| id.parse::<MovePlace>().ok())?;
+    call.names_their_own().await?;
     let mut follower = call.api.tail.follow();
     // From the answer on nothing is missed.
     let reached = tokio::select! {

@@ -69,7 +69,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "namespaces.cancel-policy",
             M::GET,
             "/api/v1/namespaces/{namespace}/cancel-policy",
-            Access::Needs(P::NamespacesChange),
+            Access::Needs(P::NamespacesView),
             "Tell who may cancel jobs in a namespace",
             policy,
         ),
@@ -215,6 +215,9 @@ struct Place {
 }
 
 async fn policy(call: Call<Place>) -> Result<Json<Policy>, Problem> {
+    if call.caller.principal().grants.role(&call.path.namespace).is_none() {
+        return Err(Problem::forbidden(P::NamespacesView.as_str()));
+    }
     Ok(Json(Policy { policy: call.store().cancel_policy(call.path.namespace.clone()).await? }))
 }
 

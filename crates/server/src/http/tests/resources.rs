@@ -222,3 +222,23 @@ async fn statistics_and_metrics_tell_what_went_on() {
     }
     assert!(metrics.ends_with("# EOF\n"), "{metrics}");
 }
+
+/// CR-9: a line that is gone looks like a server that is gone.
+#[tokio::test]
+async fn cr_9_a_queue_that_was_drained_has_none_and_is_not_missing() {
+    let site = Site::new();
+    let waiting = async |queue: &str| {
+        let line = format!("taskwright_jobs{{namespace=\"default\",queue=\"{queue}\",state=\"available\"}} ");
+        let metrics = site.get("/metrics").await.text;
+        let found = metrics.lines().find_map(|told| told.strip_prefix(line.as_str()));
+        found.unwrap_or_else(|| panic!("{line} is missing: {metrics}")).to_owned()
+    };
+    for kind in ["mail", "image"] {
+        let job = json!({ "kind": kind, "queue": kind, "any_kind": true });
+        site.post("/api/v1/jobs", job).await.good();
+    }
+    assert_eq!((waiting("mail").await.as_str(), waiting("image").await.as_str()), ("1", "1"));
+    let (worker, mut jobs) = site.claim_of("mail", 1).await;
+    site.complete((worker, jobs.pop().unwrap()), "null").await;
+    assert_eq!((waiting("mail").await.as_str(), waiting("image").await.as_str()), ("0", "1"));
+}

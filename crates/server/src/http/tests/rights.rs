@@ -93,7 +93,7 @@ async fn s5_nobody_gives_more_than_it_has() {
     assert_eq!(known.status, StatusCode::OK, "the password is the old one");
     // A token that is held to making tokens makes none that may do more.
     assert_eq!(make(&narrow, tokens, json!({ "name": "z", "role": "viewer" })).await.problem(), "forbidden");
-    for path in ["/api/v1/users", "/api/v1/namespaces/a/cancel-policy"] {
+    for path in ["/api/v1/users", "/api/v1/namespaces/b/cancel-policy"] {
         assert_eq!(guarded.site.get_as(&admin, path).await.problem(), "forbidden", "{path}");
     }
 }
@@ -273,6 +273,18 @@ async fn a_cancel_policy_holds_over_http() {
         for (token, (told, status)) in [&member, &other, &admin, &guarded.root].into_iter().zip(answers) {
             assert_eq!(cancel(token).await, (told.to_owned(), status), "{policy}");
         }
+        // Whoever has a role there may know.
+        assert_eq!(guarded.site.get_as(&member, path).await.good()["policy"], policy);
+        let job =
+            guarded.call(&member, Method::POST, "/api/v1/jobs", Some(json!({ "kind": "mail" }))).await.good();
+        let cancel_it = format!("/api/v1/jobs/{}/cancel", job["id"].as_str().unwrap());
+        let told = guarded.call(&member, Method::POST, &cancel_it, None).await;
+        assert_eq!(
+            told.text.contains(&format!("its cancel policy is `{policy}`")),
+            policy != "owner",
+            "{}",
+            told.text
+        );
         // What cancels many at once is held to it, too.
         let purge = async |token: &str| {
             let body = Some(json!({ "kind": "mail" }));
