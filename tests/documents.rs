@@ -8,15 +8,18 @@
 //!   the document, and prints when it likes.
 //! - A ```` ```toml ```` block stands behind a line that ends with "to `FILE`:", and is written to that file.
 
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Where the guide is, from the root of the repository.
 const GUIDE: &str = "docs/guide";
 /// Its pages that are followed here.
-const FOLLOWED: [&str; 11] = [
+const FOLLOWED: [&str; 16] = [
     "index.md",
+    "start.md",
+    "recipes.md",
     "jobs.md",
     "bulk.md",
     "schedules.md",
@@ -27,10 +30,15 @@ const FOLLOWED: [&str; 11] = [
     "http.md",
     "operating.md",
     "services.md",
+    "testing.md",
+    "upgrading.md",
+    "moving.md",
 ];
 /// Pages that are taken care of elsewhere: what one tells is measured by `benches/ha/run`, the Rust of one is compiled with
 /// the crate that it is about, one needs a server, below, and the triggers of one are read in the tests of `core`.
 const ELSEWHERE: [&str; 3] = ["growing.md", "library.md", "postgresql.md"];
+/// The table of contents of the guide as a book.
+const SUMMARY: &str = "SUMMARY.md";
 
 /// How long a document may take, in seconds: what hangs is ended then.
 const SECONDS_MAX: u32 = 240;
@@ -58,6 +66,39 @@ fn the_tour_of_the_readme_works_on_postgresql() {
 #[test]
 fn the_index_of_the_guide_works_as_it_stands_there() {
     follow(&read("docs/guide/index.md"));
+}
+
+#[test]
+fn the_first_five_minutes_work_as_they_stand_there() {
+    let page = read("docs/guide/start.md");
+    let (binary, rust) = page.split_once("## The same from Rust").unwrap();
+    assert!(follow(binary) > 8);
+    // The program is an example, so that it is built with the tests; its head says so.
+    let program = read("crates/server/examples/five_minutes.rs");
+    let (_, code) = program.split_once("\n\n").unwrap();
+    assert!(rust.contains(&format!("```rust,no_run\n{code}```")));
+    let program = crate::support::example("five_minutes");
+    assert!(follow(&rust.replace("target/debug/hello", program.to_str().unwrap())) > 6);
+}
+
+#[test]
+fn the_recipes_work_as_they_stand_there() {
+    assert!(follow(&at_a_free_port(&read("docs/guide/recipes.md"))) > 60);
+}
+
+#[test]
+fn the_page_about_tests_works_as_it_stands_there() {
+    assert!(follow(&read("docs/guide/testing.md")) >= 5);
+}
+
+#[test]
+fn the_page_about_upgrading_works_as_it_stands_there() {
+    assert!(follow(&read("docs/guide/upgrading.md")) > 15);
+}
+
+#[test]
+fn the_page_for_those_who_move_here_works_as_it_stands_there() {
+    assert!(follow(&read("docs/guide/moving.md")) >= 3);
 }
 
 #[test]
@@ -97,12 +138,7 @@ fn the_page_about_the_config_file_works_as_it_stands_there() {
 
 #[test]
 fn the_page_about_http_works_as_it_stands_there() {
-    // Others may have the port of the page: it is followed on one that is free.
-    let page = read("docs/guide/http.md");
-    let told = "$ URL=http://127.0.0.1:7411\n";
-    assert!(page.contains(told));
-    let page = page.replace(told, "$ URL=$(sed -n 's/^  http  *//p' background.log)\n");
-    assert!(follow(&page) > 10);
+    assert!(follow(&at_a_free_port(&read("docs/guide/http.md"))) > 10);
 }
 
 #[test]
@@ -136,25 +172,116 @@ fn no_page_of_the_guide_is_left_out_here() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     pages.sort();
-    let mut known = [FOLLOWED.as_slice(), ELSEWHERE.as_slice()].concat();
+    let mut known = [FOLLOWED.as_slice(), ELSEWHERE.as_slice(), &[SUMMARY]].concat();
     known.sort_unstable();
     assert_eq!(pages, known);
 }
 
 #[test]
-fn every_link_from_a_page_of_the_guide_to_a_file_leads_somewhere() {
+fn the_book_has_every_page_of_the_guide_once() {
+    let summary = read(&format!("{GUIDE}/{SUMMARY}"));
+    let mut listed = links(&summary);
+    listed.sort();
+    let mut pages: Vec<String> = FOLLOWED.into_iter().chain(ELSEWHERE).map(str::to_owned).collect();
+    pages.sort();
+    assert_eq!(listed, pages);
+    assert!(read("docs/book.toml").contains("src = \"guide\""));
+}
+
+#[test]
+fn no_link_leaves_the_book_and_what_is_named_besides_is_there() {
     for page in FOLLOWED.into_iter().chain(ELSEWHERE) {
-        let document = format!("{GUIDE}/{page}");
-        let text = read(&document);
-        let from = root().join(&document);
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let text = read(&format!("{GUIDE}/{page}"));
+        for target in links(&text).iter().filter(|target| !target.contains("://")) {
             let file = target.split('#').next().unwrap();
-            if file.is_empty() || file.contains("://") {
-                continue;
-            }
-            assert!(from.parent().unwrap().join(file).exists(), "{document} links to {target}");
+            let is_page = file.is_empty() || FOLLOWED.contains(&file) || ELSEWHERE.contains(&file);
+            assert!(is_page, "{page} links to {target}, which is no page of the book: name it as `path`");
+        }
+        let prose = prose(&text);
+        let paths = prose.split('`').skip(1).step_by(2).filter(|code| {
+            ["docs/", "benches/", "examples/", "crates/"].iter().any(|place| code.starts_with(place))
+        });
+        for path in paths {
+            assert!(root().join(path).exists(), "{page} names `{path}`");
         }
     }
+}
+
+#[test]
+fn every_link_of_every_document_leads_to_a_file_and_to_a_heading_in_it() {
+    let mut headings = HashMap::new();
+    let mut wrong = Vec::new();
+    for document in documents() {
+        let text = std::fs::read_to_string(&document).unwrap();
+        for target in links(&text).into_iter().filter(|target| !target.contains("://")) {
+            let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let path = if file.is_empty() { document.clone() } else { document.parent().unwrap().join(file) };
+            let is_there = path.exists()
+                && (anchor.is_empty()
+                    || headings.entry(path.clone()).or_insert_with(|| headings_of(&path)).contains(anchor));
+            if !is_there {
+                wrong.push(format!("{}: {target}", document.strip_prefix(root()).unwrap().display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What there is to read in the repository.
+fn documents() -> Vec<PathBuf> {
+    let of = |directory: &str| {
+        let entries = std::fs::read_dir(root().join(directory)).unwrap();
+        entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|end| end == "md"))
+    };
+    let mut all: Vec<PathBuf> =
+        ["", "docs", GUIDE, "docs/design", "examples", "examples/shop"].into_iter().flat_map(of).collect();
+    all.sort();
+    assert!(all.len() > 50);
+    all
+}
+
+/// The text without its blocks of code.
+fn prose(text: &str) -> String {
+    let mut is_code = false;
+    let lines = text.lines().filter(|line| {
+        let is_fence = line.starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Where its links lead.
+fn links(text: &str) -> Vec<String> {
+    let prose = prose(text);
+    prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(str::to_owned).collect()
+}
+
+/// The anchors of its headings, as mdBook and the forges make them.
+fn headings_of(path: &Path) -> BTreeSet<String> {
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    let text = std::fs::read_to_string(path).unwrap();
+    let prose = prose(&text);
+    let titles =
+        prose.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    titles
+        .map(|title| {
+            let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            let anchor: String = kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect();
+            let before = seen.entry(anchor.clone()).or_default();
+            *before += 1;
+            if *before == 1 { anchor } else { format!("{anchor}-{}", *before - 1) }
+        })
+        .collect()
+}
+
+/// Others may have the port of a page: it is followed on one that is free.
+fn at_a_free_port(page: &str) -> String {
+    let told = "$ URL=http://127.0.0.1:7411\n";
+    assert!(page.contains(told));
+    page.replace(told, "$ URL=$(sed -n 's/^  http  *//p' background.log)\n")
 }
 
 fn root() -> &'static Path {

@@ -90,7 +90,7 @@ examples!(ON_POSTGRES {
 const ON_POSTGRES: &[&str] = &["transaction_diesel", "transaction_sqlx", "transaction_tokio_postgres"];
 
 /// Those that go on until they are stopped, and have tests of their own.
-const ELSEWHERE: &[&str] = &["own_trigger"];
+const ELSEWHERE: &[&str] = &["five_minutes", "own_trigger"];
 
 fn ends_well(name: &str, needs: Needs, printed: &[&str]) {
     let directory = tempfile::tempdir().unwrap();

@@ -133,3 +133,18 @@ mod guide {}
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/services.md")]
 mod guide_to_services {}
+
+/// The same of the recipes.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/recipes.md")]
+mod recipes {}
+
+/// The same of the page about tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/testing.md")]
+mod guide_to_testing {}
+
+/// The same of the page for those who come from elsewhere.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/moving.md")]
+mod guide_to_moving {}

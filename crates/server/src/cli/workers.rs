@@ -34,7 +34,7 @@ Examples:
   taskwright workers stop ID
   taskwright workers stop --host build-3
 
-`up` starts a new worker in the place of one that was stopped.")]
+One that was stopped is not replaced: restart `up` to have all its workers again.")]
     Stop(Which),
 }
 

@@ -4,10 +4,14 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use http::StatusCode;
+use taskwright_core::{Namespace, Permission, Timestamp};
+use taskwright_store::QueueView;
+
+use super::metrics::{Metrics, Seen};
 use super::operation::Access;
 use super::operations::table;
 use super::problem::Sort;
-use taskwright_core::Permission;
 
 /// What the page is, from the root of the repository.
 const PAGE: &str = "docs/guide/http.md";
@@ -35,6 +39,44 @@ fn problems() -> String {
     text
 }
 
+/// What `/metrics` tells of a queue, and of one request.
+fn metrics() -> String {
+    let metrics = Metrics::new(0);
+    metrics.answered("jobs.list", StatusCode::OK, 1_000);
+    let queue = QueueView {
+        namespace: Namespace::default(),
+        name: "default".parse().unwrap(),
+        paused: false,
+        available: 1,
+        running: 1,
+        waiting: 1,
+        oldest_available: None,
+    };
+    let now = Timestamp::from_micros(0);
+    let seen = Seen { queues: &[queue], workers: &[], now, monotonic_us: 0, streams: 0 };
+    let told = metrics.text(&seen).unwrap();
+    let mut text = String::from("| metric | type | labels | what |\n|---|---|---|---|\n");
+    for described in told.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+        let (name, what) = described.split_once(' ').unwrap();
+        let begins = format!("# TYPE {name} ");
+        let sort = told.lines().find_map(|line| line.strip_prefix(&begins)).unwrap();
+        let labels = labels(&told, name);
+        let what = what.trim_end_matches('.');
+        writeln!(text, "| `{name}` | {sort} | {labels} | {what} |").unwrap();
+    }
+    text
+}
+
+/// The labels of a metric, but for those that every histogram has.
+fn labels(told: &str, name: &str) -> String {
+    let sample = told.lines().find(|line| line.starts_with(name)).unwrap();
+    let labels =
+        sample.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(labels, _)| labels);
+    let names = labels.split(',').filter_map(|label| label.split_once('=')).map(|(label, _)| label);
+    let names: Vec<String> = names.filter(|name| *name != "le").map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
 /// The page with this part between its marks.
 fn with_part(page: &str, name: &str, part: &str) -> String {
     let (begin, end) = (format!("<!-- {name}: made from the code -->\n"), format!("<!-- end of {name} -->"));
@@ -47,7 +89,8 @@ fn with_part(page: &str, name: &str, part: &str) -> String {
 fn the_guide_says_what_the_table_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(PAGE);
     let page = std::fs::read_to_string(&path).unwrap();
-    let told = with_part(&with_part(&page, "operations", &operations()), "problems", &problems());
+    let parts = [("metrics", metrics()), ("operations", operations()), ("problems", problems())];
+    let told = parts.iter().fold(page.clone(), |page, (name, part)| with_part(&page, name, part));
     if std::env::var_os("TASKWRIGHT_UPDATE_DOCS").is_some() {
         std::fs::write(&path, &told).unwrap();
         return;

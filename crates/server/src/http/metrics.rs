@@ -73,13 +73,13 @@ impl Metrics {
         let mut registry = Registry::with_prefix("taskwright");
         registry.register_with_unit(
             "http_request_duration",
-            "How long requests took, by operation and status",
+            "How long requests took",
             Unit::Seconds,
             self.requests.clone(),
         );
         let uptime: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default();
         uptime.set(seconds(self.uptime_us(seen.monotonic_us)));
-        registry.register_with_unit("uptime", "Since when the server runs", Unit::Seconds, uptime);
+        registry.register_with_unit("uptime", "For how long the server runs", Unit::Seconds, uptime);
         let streams = Gauge::<i64>::default();
         streams.set(whole(seen.streams as u64));
         registry.register("http_streams", "Streams and long polls that are open", streams);
@@ -91,7 +91,11 @@ impl Metrics {
             let count = seen.workers.iter().filter(|worker| worker.state == state).count();
             workers.get_or_create(&Workers { state: word.to_owned() }).set(whole(count as u64));
         }
-        registry.register("workers", "Workers by what is known of their lives", workers);
+        registry.register(
+            "workers",
+            "Workers that are alive, stopped, lost; for as long as they are kept",
+            workers,
+        );
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
@@ -114,11 +118,11 @@ impl Metrics {
             oldest.get_or_create(&labels).set(seconds(waited));
             paused.get_or_create(&labels).set(i64::from(queue.paused));
         }
-        registry.register("jobs", "Jobs that are not over, by queue and state; waiting is scheduled, retryable, held and blocked; counted up to 100,000", jobs);
-        registry.register("queue_paused", "Whether nothing is claimed from a queue", paused);
+        registry.register("jobs", "Jobs that are available, running, or waiting (scheduled, retryable, held, blocked); counted up to 100,000", jobs);
+        registry.register("queue_paused", "1 when nothing is claimed from the queue", paused);
         registry.register_with_unit(
             "queue_oldest_available",
-            "Since when the job waits that has been available for longest",
+            "For how long the job waits that has been available for longest; 0 when none is",
             Unit::Seconds,
             oldest,
         );
