@@ -268,7 +268,7 @@ pub(crate) fn assert_measured(said: &str) {
     let of = |bench: &str| lines.iter().filter(|line| line["bench"] == bench).collect::<Vec<_>>();
     assert!(of("http")[0]["percent_of_store"]["median"].as_f64().unwrap() > 0.0, "{said}");
     let pages = of("http.pages");
-    assert_eq!(pages.len(), 5, "{said}");
+    assert_eq!(pages.len(), 12, "{said}");
     assert!(pages.iter().all(|page| page["first"]["p99_us"].as_u64().unwrap() > 0), "{said}");
     let load = of("http.load")[0];
     assert!(load["read"]["p99_us"].as_u64().unwrap() > 0, "{said}");

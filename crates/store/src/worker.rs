@@ -37,7 +37,8 @@ pub struct Registration {
 /// apart: a job without a mark goes back with its attempt unspent, and cannot be blamed for the loss. They are worth
 /// less than a transaction (a power cut may lose them, and then every job counts as started) and cost next to nothing.
 pub trait StartMarks: Send + Sync {
-    /// Notes that the handler of this attempt is about to be called.
+    /// Notes that the handler of this attempt is about to be called. Only for a job that this worker holds: when it has given the job back,
+    /// a later claim of it may have the same number, and would count as started.
     fn started(&self, key: JobKey, attempt: u32);
 }
 

@@ -629,7 +629,7 @@ fn a_server_tells_who_asks_and_lets_nobody_do_more_than_they_may() {
     assert_eq!(site.as_whom(member, "namespaces list").out, "shop\n");
     for (words, permission) in [
         ("namespaces set shop --cancel owner", "namespaces.change"),
-        ("namespaces show shop", "namespaces.change"),
+        ("namespaces show elsewhere", "namespaces.view"),
         ("gc list", "system.view"),
         ("gc run completed --dry-run", "system.view"),
         ("gc run completed", "system.change"),
@@ -640,6 +640,9 @@ fn a_server_tells_who_asks_and_lets_nobody_do_more_than_they_may() {
         assert_ne!(refused.exit, Exit::Ok, "{words}");
         assert!(refused.err.contains(permission), "{words}: {}", refused.err);
     }
+    // Who may cancel is no secret from whoever is there.
+    let shown = site.as_whom(member, "namespaces show shop");
+    assert_eq!(shown.exit, Exit::Ok, "{}", shown.err);
     let set = site.as_whom(&root, "namespaces set shop --cancel admin");
     assert_eq!(set.out, "shop  jobs are cancelled by admin (admins)\n", "{}", set.err);
     let id = site.as_whom(member, "enqueue mail --any-kind").out;

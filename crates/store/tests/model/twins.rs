@@ -246,9 +246,15 @@ impl<S: Subject> Both<S> {
         (!newest.is_empty()).then(|| which.get(newest))
     }
 
+    /// A worker starts what it holds, and nothing that it has given back.
     fn start(&self, seat: usize, which: Index) {
-        if let Some(job) = self.pick(seat, which) {
-            let marks = &self.seats[seat].marks;
+        let Some(job) = self.pick(seat, which) else { return };
+        let Seat { marks, worker, .. } = &self.seats[seat];
+        let now = self.runtime.block_on(self.model.job(job.model.id)).unwrap();
+        let is_held = |view: &JobView| {
+            (view.state, view.worker, view.attempt) == (State::Running, Some(*worker), job.model.attempt)
+        };
+        if now.is_some_and(|now| is_held(&now.view)) {
             marks.model.started(job.model.key, job.model.attempt);
             marks.subject.started(job.subject.key, job.subject.attempt);
         }

@@ -14,7 +14,7 @@ use crate::http::operations::table;
 /// The path with something filled in for what is open.
 fn path(operation: &Operation) -> String {
     let path = operation.path.replace("{id}", "01890000-0000-7000-8000-000000000000");
-    let path = path.replace("{queue}", "q").replace("{name}", "n").replace("{namespace}", "n");
+    let path = path.replace("{queue}", "q").replace("{name}", "n").replace("{namespace}", "a");
     whole(path.replace("{what}", "completed"))
 }
 
