@@ -2,7 +2,7 @@
 //!
 //! *Drivers*, the narrowest indexes that together hold every job the filter can match, give candidates in order; they are merged
 //! into one sequence. What a *glimpse* at a candidate rules out is passed over, the others are read whole and held against the
-//! filter. A page looks at a bounded number of candidates, each of them read by its number, and may come back short; the caller
+//! filter. A page looks at a bounded number of candidates, reads fewer of them whole, each by its number, and may come back short; the caller
 //! goes on from where it stopped. So no page takes longer because nothing matches.
 //!
 //! There is no index of the jobs that are available by their numbers: it would cost each job more than all listings gain. When
@@ -17,6 +17,9 @@ use crate::query::{Filter, Owners};
 
 /// Candidates that one page looks at.
 pub(crate) const CANDIDATES_MAX: usize = 10_000;
+
+/// Candidates that one page reads whole, since a glimpse does not rule them out. It takes 12 us each on PostgreSQL.
+pub(crate) const READ_MAX: usize = 3_000;
 
 /// Candidates that are read at a time, once a page has not been filled by as many as it has rows.
 pub(crate) const REACH: usize = 1_000;

@@ -17,7 +17,7 @@ use super::session::{Session, Uuid, get, sql_code, vanished};
 use crate::error::Error;
 use crate::query::{Filter, JobView, Namespaces, Page, Paged, Searched};
 use crate::seal::Seal;
-use crate::walk::{self, CANDIDATES_MAX, Glimpse, LANES_MERGED_MAX, PROBED, REACH, READY_FEW};
+use crate::walk::{self, CANDIDATES_MAX, Glimpse, LANES_MERGED_MAX, PROBED, REACH, READ_MAX, READY_FEW};
 
 /// Available jobs up to this many are sorted for a page, which takes about 20 ms for all of them.
 const SORTED_READY_MAX: i64 = 100_000;
@@ -34,6 +34,7 @@ pub(super) async fn list(session: &mut Session<'_>, filter: &Filter, page: &Page
         limit: page.limit.clamp(1, PAGE_ROWS_MAX),
         paged: Paged::default(),
         looked_at: 0,
+        read: 0,
         searched: Searched::default(),
     };
     let mut after = start(session, page).await?;
@@ -62,6 +63,7 @@ struct Filling<'p> {
     limit: usize,
     paged: Paged,
     looked_at: usize,
+    read: usize,
     searched: Searched,
 }
 
@@ -79,12 +81,13 @@ impl Filling<'_> {
         glimpse: &Glimpse<'_>,
         most: usize,
     ) -> Result<bool, Error> {
-        while self.looked_at < most {
+        while self.looked_at < most && self.read < READ_MAX {
             // The first reach is as long as the page: mostly everything a driver gives matches.
             let reach = if self.looked_at == 0 { self.limit } else { REACH }.min(most - self.looked_at);
             let (candidates, looked_at) = next(session, merge, glimpse, reach).await?;
             self.looked_at += looked_at;
             let passed = pass(session, glimpse, candidates).await?;
+            self.read += passed.len();
             let views = views(session, &passed).await?;
             let found = search(session, self.filter, &views, &mut self.searched).await?;
             for (seq, job) in views {

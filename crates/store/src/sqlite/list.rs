@@ -11,7 +11,7 @@ use super::query::{read_view, view_query};
 use crate::error::Error;
 use crate::query::{Filter, Namespaces, Page, Paged, Searched};
 use crate::seal::Seal;
-use crate::walk::{self, CANDIDATES_MAX, Glimpse, LANES_MERGED_MAX, PROBED, READY_FEW};
+use crate::walk::{self, CANDIDATES_MAX, Glimpse, LANES_MERGED_MAX, PROBED, READ_MAX, READY_FEW};
 
 /// Available jobs up to this many are sorted for a page, which takes about 20 ms for all of them.
 const SORTED_READY_MAX: i64 = 500_000;
@@ -32,6 +32,7 @@ fn list_page(conn: &Connection, filter: &Filter, page: &Page) -> rusqlite::Resul
         limit: page.limit.clamp(1, PAGE_ROWS_MAX),
         paged: Paged::default(),
         looked_at: 0,
+        read: 0,
         searched: Searched::default(),
     };
     let mut after = start(conn, page)?;
@@ -60,6 +61,7 @@ struct Filling<'p> {
     limit: usize,
     paged: Paged,
     looked_at: usize,
+    read: usize,
     searched: Searched,
 }
 
@@ -73,7 +75,7 @@ impl Filling<'_> {
     fn fill(&mut self, merge: &mut Merge, glimpse: &Glimpse<'_>, most: usize) -> rusqlite::Result<bool> {
         let mut view = self.conn.prepare_cached(&format!("{} WHERE j.seq = ?1", view_query()))?;
         let mut glance = self.conn.prepare_cached(GLIMPSE)?;
-        while self.looked_at < most {
+        while self.looked_at < most && self.read < READ_MAX {
             let Some(seq) = next(self.conn, merge)? else { return Ok(false) };
             self.looked_at += 1;
             if glimpse.is_of_use() {
@@ -85,6 +87,7 @@ impl Filling<'_> {
                     continue;
                 }
             }
+            self.read += 1;
             let Some((_, job)) = view.query_row([seq], read_view).optional()? else { continue };
             let (id, is_shown) = (job.id, self.filter.shows(&job));
             if self.filter.matches(&job) && has_args(self.conn, self.filter, seq, &mut self.searched)? {
