@@ -156,7 +156,8 @@ impl Client {
         &self.store
     }
 
-    /// The kinds of the 1,000 oldest available jobs, of one namespace or of all: one that no program knows shows up there before long, since its jobs stay.
+    /// The kinds of the 1,000 oldest available jobs, of one namespace or of all: one that no program knows shows up there before long,
+    /// since its jobs stay.
     ///
     /// # Errors
     ///

@@ -401,13 +401,15 @@ impl Context {
         }
     }
 
-    /// Warns of jobs that wait for a task which nobody here runs.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub(crate) async fn warn_of_unknown_kinds(&self, store: &Arc<dyn Store>) -> Result<(), Error> {
-        let waiting = Client::new(Arc::clone(store), self.env.clone()).kinds_waiting(None).await?;
+    /// Warns of jobs that wait for a task which nobody here runs. A store that cannot be read at this moment is no reason to end: `doctor` looks
+    /// again.
+    pub(crate) async fn warn_of_unknown_kinds(&self, store: &Arc<dyn Store>) {
+        let waiting = match Client::new(Arc::clone(store), self.env.clone()).kinds_waiting(None).await {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                return tracing::warn!(%error, "it could not be seen whether jobs wait for unknown tasks");
+            }
+        };
         let known = self.kinds();
         for kind in waiting.iter().filter(|kind| !known.contains(kind.as_str())) {
             self.output.note(format!(
@@ -415,7 +417,6 @@ impl Context {
                  (taskwright jobs cancel --kind {kind})"
             ));
         }
-        Ok(())
     }
 
     /// Where the workers of this machine show their presence, if somebody said so.

@@ -79,7 +79,7 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
     let offer = place.map(|place| offer(&env, &place, socket, &lock)).transpose()?;
     greet(context, &*store, &plan, url.as_deref());
     if plan.processes > 0 {
-        context.warn_of_unknown_kinds(&store).await?;
+        context.warn_of_unknown_kinds(&store).await;
     }
     serve::took_over(context, taken);
 

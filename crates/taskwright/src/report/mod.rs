@@ -2,8 +2,8 @@
 //!
 //! A program gives a [`Worker`](crate::Worker) or its [services](crate::service) the [`Reports`] to which they tell, and these hand
 //! each [`Report`] on to every [`Reporter`]: to the log ([`LogReporter`]), to a command ([`CommandReporter`]), to Sentry
-//! (`SentryReporter`, with the feature `sentry-0_49`), or to what the program brings itself. [`Reporter::failed`] hears of every failure; [`Reporter::gave_up`] only of those after which nothing is
-//! tried again, and is the place for a pager.
+//! (`SentryReporter`, with the feature `sentry-0_49`), or to what the program brings itself. [`Reporter::failed`] hears of every
+//! failure; [`Reporter::gave_up`] only of those after which nothing is tried again, and is the place for a pager.
 //!
 //! Who fails is never held up: each reporter works on a thread of its own, behind a queue of 256. When that is full, what
 //! comes is dropped, and the next report says how many were. A panic of a reporter, or a call that takes more than 30 s, costs that
