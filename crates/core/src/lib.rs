@@ -68,6 +68,7 @@ pub mod schedule;
 mod schema;
 pub mod search;
 pub mod service;
+pub mod sight;
 pub mod size;
 pub mod source;
 pub mod state;

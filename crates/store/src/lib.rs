@@ -67,6 +67,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::audit::Behalf;
+use taskwright_core::sight::Sight;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 use tokio::sync::{oneshot, watch};
 
@@ -319,7 +320,9 @@ pub trait Store:
     /// Duty: finds workers that are gone, by presence or by lease, and decides about every job they held.
     ///
     /// Done by every node, whoever leads: a leader does not find its own end, and what is on a machine is best seen there.
-    fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed>;
+    /// A lease that ran out counts only for whoever has had the store [in sight](Sight) for that long; what they have seen
+    /// by now is in the answer, for the next look.
+    fn reclaim(&self, now: Timestamp, monotonic_us: u64, sight: Sight) -> Reply<'_, Reclaimed>;
 
     /// One job with everything about it but its log.
     fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>>;

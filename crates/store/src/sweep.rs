@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use taskwright_core::sight::Sight;
 use taskwright_core::{Timestamp, WorkerId};
 
 /// What a promotion did.
@@ -23,6 +24,34 @@ pub struct Reclaimed {
     /// When to look again, sooner than usual, if at all: some worker seems to be gone, and a little later that will be
     /// certain.
     pub look_again_in: Option<Duration>,
+    /// For how long whoever looked has had the store in sight by now.
+    pub sight: Sight,
+}
+
+/// How soon to look again at a worker whose lease ran out while nobody may have been able to renew one.
+pub(crate) const SEEMS_LOST_AGAIN_IN: Duration = Duration::from_millis(500);
+
+/// What speaks for it that a worker is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It is gone, in words how.
+    Certain(&'static str),
+    /// Its lease ran out, but whoever looks has not had the store in sight for long enough.
+    Seeming,
+}
+
+impl Loss {
+    /// Of a worker whose lease ran out.
+    pub(crate) fn by_lease(lease: Duration, sight: &Sight) -> Self {
+        if sight.covers(lease) { Self::Certain("its lease ran out") } else { Self::Seeming }
+    }
+
+    pub(crate) fn certain(self) -> Option<&'static str> {
+        match self {
+            Self::Certain(how) => Some(how),
+            Self::Seeming => None,
+        }
+    }
 }
 
 /// One worker that is gone, and what became of its jobs.

@@ -19,8 +19,8 @@ pub enum StopCause {
     Shutdown,
     /// The attempt takes longer than it may.
     TimedOut,
-    /// The worker no longer holds the job: it may be running elsewhere already, and nothing that this attempt writes
-    /// will be kept.
+    /// The worker no longer holds the job, or cannot renew its lease: the job may be running elsewhere already, or in a moment,
+    /// and then nothing that this attempt writes will be kept.
     Lost,
 }
 

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright::core::sight::Sight;
 use taskwright::env::Spawned;
 use taskwright::store::{SharedStore, Store, WorkerState};
 use taskwright::supervisor::{End, Event, Renewal, Supervisor};
@@ -265,7 +266,8 @@ type Dead = RefCell<BTreeMap<usize, u32>>;
 /// Ends what workers left running whose death the duties may not have come to any more.
 async fn clean_up(env: &Env, store: &SharedStore, dead: &BTreeMap<usize, u32>) {
     // Also answers after any look of the duties that was still under way; whom that found is among the lost below.
-    let reclaimed = store.reclaim(env.now(), env.monotonic_us()).await;
+    // Their processes are gone; that a lease ran out is for others to find.
+    let reclaimed = store.reclaim(env.now(), env.monotonic_us(), Sight::default()).await;
     match (reclaimed, store.workers().await) {
         (Ok(_), Ok(workers)) => {
             let is_ours = |pid: u32| dead.values().any(|ours| *ours == pid);

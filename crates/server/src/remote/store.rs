@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::audit::Behalf;
 use taskwright_core::limit::PAGE_ROWS_MAX;
+use taskwright_core::sight::Sight;
 use taskwright_core::{
     Actor, Args, AttemptRecord, Delivery, JobId, Namespace, NewJob, QueueName, Timestamp, Topic, UniqueScope,
     Usage, Verdict, WorkerId,
@@ -316,7 +317,7 @@ impl Store for RemoteStore {
         lead(monotonic_us: u64, node: WorkerId, lease: Duration) -> Option<Fence>;
         resign(node: WorkerId) -> ();
         promote(now: Timestamp, limit: usize) -> Promoted;
-        reclaim(now: Timestamp, monotonic_us: u64) -> Reclaimed;
+        reclaim(now: Timestamp, monotonic_us: u64, sight: Sight) -> Reclaimed;
     }
 
     /// Who acts is whoever the server knows by the credentials of the request.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::attempt::{AttemptEnd, Facts, decide};
+use taskwright_core::sight::Sight;
 use taskwright_core::{
     Actor, Args, Garbage, JobId, Kind, Namespace, NewJob, Outcome, QueueName, Retention, State, Timestamp,
     UniqueKey, UniqueScope, Verdict, WorkerId,
@@ -197,9 +198,14 @@ impl Process {
         self.store.promote(at(now), 1_000).await.expect("what is due is promoted")
     }
 
-    /// Looks for lost workers.
+    /// Looks for lost workers, as somebody who has always had the store in sight.
     pub async fn reclaim(&self, now: u64) -> Reclaimed {
-        self.store.reclaim(at(now), monotonic_us(now)).await.expect("lost workers are looked for")
+        Reclaimed { sight: Sight::default(), ..self.reclaim_seeing(now, Sight::endless()).await }
+    }
+
+    /// Looks for lost workers, as somebody who has seen this before.
+    pub async fn reclaim_seeing(&self, now: u64, sight: Sight) -> Reclaimed {
+        self.store.reclaim(at(now), monotonic_us(now), sight).await.expect("lost workers are looked for")
     }
 
     /// Removes jobs that are over for long, and forgets workers that are gone for long, in as many calls as it takes.

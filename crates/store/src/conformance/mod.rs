@@ -450,6 +450,7 @@ macro_rules! conformance {
                 nobody_is_lost_while_processes_and_leases_last,
                 the_death_of_a_process_is_seen_at_once,
                 a_lease_that_ran_out_loses_its_worker,
+                a_lease_that_ran_out_counts_only_for_whoever_has_had_the_store_in_sight,
                 the_start_of_an_attempt_that_did_not_count_is_forgotten,
                 other_workers_keep_their_jobs,
                 a_started_job_of_a_lost_worker_has_spent_its_attempt,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use taskwright_core::sight::Sight;
 use taskwright_core::attempt::{AttemptEnd, Outcome};
 use taskwright_core::{Actor, Cause, Delivery, MaxAttempts, NewJob, State, Verdict};
 
@@ -29,7 +30,7 @@ pub async fn the_death_of_a_process_is_seen_at_once(harness: &impl Harness) {
     drop(doomed);
     let how = "its process is gone".to_owned();
     let lost = LostWorker { id, pid, how, requeued: 1, given_back: 1, ended: 0 };
-    assert_eq!(process.reclaim(1).await, Reclaimed { workers: vec![lost], look_again_in: None });
+    assert_eq!(process.reclaim(1).await, Reclaimed { workers: vec![lost], ..Reclaimed::default() });
     assert_eq!(process.reclaim(1).await, Reclaimed::default(), "a worker is lost once");
     for n in 1..=3 {
         assert_eq!(process.state(n).await, State::Available);
@@ -250,4 +251,23 @@ pub async fn a_closed_handle_counts_as_a_dead_process(harness: &impl Harness) {
     closing.store().close().await.expect("closed");
     assert_eq!(process.reclaim(2).await.workers.len(), 1, "though the marks of its worker are still held");
     assert_eq!(process.state(1).await, State::Available);
+}
+
+pub async fn a_lease_that_ran_out_counts_only_for_whoever_has_had_the_store_in_sight(harness: &impl Harness) {
+    let (process, doomed) = (Process::start(harness).await, Process::start(harness).await);
+    let (worker, other) = (process.worker(1).await, doomed.worker(2).await);
+    process.enqueue(0, jobs(1..=2)).await;
+    worker.start(1).await;
+    other.start(1).await;
+    let other = other.id;
+    let late = 2 * LEASE_S;
+    let begun = process.reclaim_seeing(late, Sight::default()).await;
+    assert_eq!(begun.workers, [], "it has only begun to look");
+    drop(doomed);
+    let gone = process.reclaim_seeing(late, begun.sight).await;
+    assert_eq!(gone.workers.len(), 1, "that a process is gone is seen at once");
+    assert_eq!(gone.workers[0].id, other);
+    let lapsed = process.reclaim_seeing(late, Sight::endless()).await;
+    assert_eq!(lapsed.workers.len(), 1);
+    assert_eq!((lapsed.workers[0].id, lapsed.workers[0].how.as_str()), (worker.id, "its lease ran out"));
 }

@@ -40,6 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use taskwright_core::audit::Behalf;
+use taskwright_core::sight::Sight;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 use tokio::sync::watch;
 
@@ -319,8 +320,8 @@ impl Store for MemoryStore {
         self.act(|world| world.promote(now, limit))
     }
 
-    fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
-        self.act(|world| world.reclaim(now, monotonic_us))
+    fn reclaim(&self, now: Timestamp, monotonic_us: u64, sight: Sight) -> Reply<'_, Reclaimed> {
+        self.act(|world| world.reclaim(now, monotonic_us, sight))
     }
 
     fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>> {

@@ -1,11 +1,12 @@
 //! What the duties do.
 
 use taskwright_core::attempt::{LossFacts, decide_loss};
+use taskwright_core::sight::Sight;
 use taskwright_core::{Actor, Cause, State, Timestamp, WorkerId};
 
 use crate::claim::JobKey;
 use crate::error::Error;
-use crate::sweep::{LostWorker, Promoted, Reclaimed};
+use crate::sweep::{Loss, LostWorker, Promoted, Reclaimed, SEEMS_LOST_AGAIN_IN};
 use crate::worker::{WorkerState, lease_expired};
 
 use super::finish::Ending;
@@ -33,14 +34,25 @@ impl World {
         Ok(promoted)
     }
 
-    pub(super) fn reclaim(&mut self, now: Timestamp, monotonic_us: u64) -> Result<Reclaimed, Error> {
-        let gone: Vec<(WorkerId, u32, &str)> = self
+    pub(super) fn reclaim(
+        &mut self,
+        now: Timestamp,
+        monotonic_us: u64,
+        mut sight: Sight,
+    ) -> Result<Reclaimed, Error> {
+        sight.look(monotonic_us);
+        let losses: Vec<(WorkerId, u32, Loss)> = self
             .workers
             .values()
-            .filter_map(|worker| Some((worker.new.id, worker.new.pid, self.how_lost(worker, monotonic_us)?)))
+            .filter_map(|worker| {
+                Some((worker.new.id, worker.new.pid, self.loss(worker, monotonic_us, &sight)?))
+            })
             .collect();
-        let mut reclaimed = Reclaimed::default();
-        for (id, pid, how) in gone {
+        let seems_lost = losses.iter().any(|(.., loss)| *loss == Loss::Seeming);
+        let look_again_in = seems_lost.then_some(SEEMS_LOST_AGAIN_IN);
+        let mut reclaimed = Reclaimed { look_again_in, sight, ..Reclaimed::default() };
+        for (id, pid, loss) in losses {
+            let Some(how) = loss.certain() else { continue };
             self.living(id)?.state = WorkerState::Lost;
             let mut lost = LostWorker { id, pid, how: how.to_owned(), requeued: 0, given_back: 0, ended: 0 };
             for (key, _) in self.held_by(id) {
@@ -57,13 +69,14 @@ impl World {
         Ok(reclaimed)
     }
 
-    fn how_lost(&self, worker: &Worker, monotonic_us: u64) -> Option<&'static str> {
+    /// What speaks for it that a worker is gone, if anything does.
+    fn loss(&self, worker: &Worker, monotonic_us: u64, sight: &Sight) -> Option<Loss> {
         if worker.state != WorkerState::Alive {
             None
         } else if !self.is_present(worker.process) {
-            Some("its process is gone")
+            Some(Loss::Certain("its process is gone"))
         } else if lease_expired(worker.lease_until_us, monotonic_us) {
-            Some("its lease ran out")
+            Some(Loss::by_lease(worker.new.lease, sight))
         } else {
             None
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use taskwright_core::audit::Behalf;
+use taskwright_core::sight::Sight;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 use tokio::sync::oneshot;
 use tokio_postgres::Row;
@@ -558,8 +559,8 @@ impl Store for PostgresStore {
         })
     }
 
-    fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
-        Box::pin(async move { self.reclaim_lost(now, monotonic_us).await })
+    fn reclaim(&self, now: Timestamp, monotonic_us: u64, sight: Sight) -> Reply<'_, Reclaimed> {
+        Box::pin(async move { self.reclaim_lost(now, monotonic_us, sight).await })
     }
 
     fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>> {

@@ -4,9 +4,11 @@
 //! that it is done.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use taskwright_core::attempt::{AttemptEnd, LossFacts, decide_loss, is_last_chance};
+use taskwright_core::sight::Sight;
 use taskwright_core::{Actor, Cause, Delivery, MaxAttempts, State, Timestamp, WorkerId};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -24,7 +26,7 @@ use crate::claim::JobKey;
 use crate::ended::Ended;
 use crate::error::Error;
 use crate::presence::Presence;
-use crate::sweep::{LostWorker, Promoted};
+use crate::sweep::{Loss, LostWorker, Promoted, SEEMS_LOST_AGAIN_IN};
 use crate::worker::{WorkerState, lease_expired};
 
 /// For anything that is still waited for where locked rows are passed over.
@@ -80,6 +82,19 @@ pub(super) struct Observer<'a> {
     pub(super) absences: &'a Absences,
     pub(super) lock_class: u32,
     pub(super) monotonic_us: u64,
+    /// For how long it has had the database in sight, by the database's clock: told with each look at a worker.
+    pub(super) sight: Mutex<Sight>,
+}
+
+impl Observer<'_> {
+    fn look(&self, now_db_us: i64) {
+        self.sight().look(u64::try_from(now_db_us).unwrap_or(0));
+    }
+
+    pub(super) fn sight(&self) -> MutexGuard<'_, Sight> {
+        // Each look is noted whole.
+        self.sight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A worker that is to be looked at.
@@ -89,6 +104,7 @@ struct Candidate {
     pid: u32,
     boot: String,
     lease_until_us: u64,
+    lease: Duration,
     /// By the database's clock.
     lease_expired: bool,
     /// Its lock, if it held one on this run of the server and does so no longer.
@@ -106,28 +122,29 @@ impl Candidate {
             pid: u32::try_from(get::<i64>(row, 2)?).unwrap_or(0),
             boot: get(row, 3)?,
             lease_until_us: u64::try_from(get::<i64>(row, 4)?).unwrap_or(0),
+            lease: Duration::from_micros(u64::try_from(get::<i64>(row, 10)?).unwrap_or(0)),
             lease_expired: get(row, 5)?,
             missing: server.map(|server| Missing { worker: number, server, lease_until_db }),
             was_lost: get(row, 9)?,
         })
     }
 
-    /// Why it is gone, if it is. Of a worker on another machine, or from before a restart of this one, its lock tells if
+    /// What speaks for it that it is gone, if anything does. Of a worker on another machine, or from before a restart of this one, its lock tells if
     /// that has been missing for long, and its lease by the clock that all share.
-    fn loss(&self, observer: &Observer<'_>) -> Option<&'static str> {
+    fn loss(&self, observer: &Observer<'_>) -> Option<Loss> {
         let here = self.boot == observer.boot;
         if here && !observer.presence.is_present(self.id) {
-            return Some("its process is gone");
+            return Some(Loss::Certain("its process is gone"));
         }
         let is_long = |missing| observer.absences.is_long(observer.monotonic_us, missing);
         if !here && self.missing.as_ref().is_some_and(is_long) {
-            return Some("its session is gone");
+            return Some(Loss::Certain("its session is gone"));
         }
         let expired = match here {
             true => lease_expired(self.lease_until_us, observer.monotonic_us),
             false => self.lease_expired,
         };
-        expired.then_some("its lease ran out")
+        expired.then(|| Loss::by_lease(self.lease, &observer.sight()))
     }
 }
 
@@ -141,20 +158,24 @@ pub(super) struct Look {
 
 /// Looks for lost workers, and changes nothing.
 pub(super) async fn look(store: &PostgresStore, observer: &Observer<'_>) -> Result<Look, Error> {
-    let rows = store.look(&candidates(LOOKED_AT), &[(&observer.lock_class, Type::OID)]).await?;
-    let workers = rows.iter().map(Candidate::read).collect::<Result<Vec<_>, Error>>()?;
+    let rows = store.look(&look_at_all(), &[(&observer.lock_class, Type::OID)]).await?;
+    // There is a row also when there is no worker.
+    observer.look(get(rows.first().ok_or_else(|| vanished("a clock"))?, 11)?);
+    let is_worker = |row: &&Row| get::<Option<i64>>(row, 0).is_ok_and(|number| number.is_some());
+    let workers = rows.iter().filter(is_worker).map(Candidate::read).collect::<Result<Vec<_>, Error>>()?;
     // Of those that were lost before, jobs are left.
     let (before, living): (Vec<_>, Vec<_>) = workers.into_iter().partition(|worker| worker.was_lost);
     let elsewhere = living.iter().filter(|worker| worker.boot != observer.boot);
     let missing: Vec<Missing> = elsewhere.filter_map(|worker| worker.missing).collect();
-    let again_in = observer.absences.look(observer.monotonic_us, &missing);
-    let lost = living.iter().filter(|worker| worker.loss(observer).is_some());
-    let gone = lost.chain(&before).map(|worker| worker.number).collect();
+    let absent = observer.absences.look(observer.monotonic_us, &missing);
+    let losses: Vec<_> =
+        living.iter().filter_map(|worker| Some((worker.number, worker.loss(observer)?))).collect();
+    let seeming = losses.iter().any(|(_, loss)| *loss == Loss::Seeming).then_some(SEEMS_LOST_AGAIN_IN);
+    let again_in = absent.into_iter().chain(seeming).min();
+    let lost = losses.iter().filter(|(_, loss)| loss.certain().is_some()).map(|(number, _)| *number);
+    let gone = lost.chain(before.iter().map(|worker| worker.number)).collect();
     Ok(Look { gone, again_in })
 }
-
-/// Those that may be lost, and those that were and of which jobs are left.
-const LOOKED_AT: &str = "w.state = 0 OR w.jobs_left ORDER BY w.worker";
 
 /// What became of a worker that seemed to be gone.
 pub(super) enum Found {
@@ -183,10 +204,10 @@ pub(super) async fn reclaim(
         return Ok(Found::Claims);
     }
     // Somebody else may have found it lost, or be about to, or it may have given a sign of life.
-    let again = candidates("(w.state = 0 OR w.jobs_left) AND w.worker = $2 FOR UPDATE OF w SKIP LOCKED");
-    let Some(row) = session.first(&again, &[&observer.lock_class, &number]).await? else {
+    let Some(row) = session.first(&look_at_one(), &[&observer.lock_class, &number]).await? else {
         return Ok(Found::Nothing);
     };
+    observer.look(get(&row, 11)?);
     let worker = Candidate::read(&row)?;
     // Marks of another boot may be older than what the disk kept of the jobs; those of another machine are there.
     let marks = if worker.boot == observer.boot { observer.presence.marks(worker.id) } else { None };
@@ -195,7 +216,7 @@ pub(super) async fn reclaim(
         let left = take_jobs_of(session, number, marks.as_ref(), now, &mut lost).await?;
         return Ok(Found::Before { worker: worker.id, left });
     }
-    let Some(how) = worker.loss(observer) else { return Ok(Found::Nothing) };
+    let Some(how) = worker.loss(observer).and_then(Loss::certain) else { return Ok(Found::Nothing) };
     session.execute(LOSE, &[&number, &sql_code(WorkerState::Lost.code())]).await?;
     session.execute(UNTIE, &[&number]).await?;
     let mut lost = LostWorker::of(worker.id, worker.pid, how);
@@ -203,17 +224,33 @@ pub(super) async fn reclaim(
     Ok(Found::Lost { worker: lost, left })
 }
 
+/// Those that may be lost, and those that were and of which jobs are left.
+const LOOKED_AT: &str = "(w.state = 0 OR w.jobs_left)";
+
+/// What the clock of the database says, in microseconds.
+const CLOCK: &str = "(SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) c";
+
+/// All workers that are looked at; at least one row, for the clock.
+fn look_at_all() -> String {
+    candidates(&format!("{CLOCK} LEFT JOIN worker w ON {LOOKED_AT}"), "ORDER BY w.worker")
+}
+
+/// The worker $2, if it is looked at and nobody else is at it.
+fn look_at_one() -> String {
+    let which = format!("WHERE {LOOKED_AT} AND w.worker = $2 FOR UPDATE OF w SKIP LOCKED");
+    candidates(&format!("{CLOCK} CROSS JOIN worker w"), &which)
+}
+
 /// Workers, each with what tells whether it lives. $1 is the class of the locks.
-fn candidates(which: &str) -> String {
+fn candidates(from: &str, which: &str) -> String {
     format!(
-        "SELECT w.worker, w.id, w.pid, w.boot, w.lease_until_us,
-                w.lease_until_db < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, w.lease_until_db,
-                t.server, l.number IS NOT NULL, w.state <> 0
-         FROM worker w
+        "SELECT w.worker, w.id, w.pid, w.boot, w.lease_until_us, w.lease_until_db < c.now, w.lease_until_db,
+                t.server, l.number IS NOT NULL, w.state <> 0, w.lease_us, c.now
+         FROM {from}
          LEFT JOIN tether t ON t.worker = w.worker AND t.server = {SERVER}
          LEFT JOIN (SELECT DISTINCT objid::bigint AS number FROM pg_locks WHERE {LOCKS} AND classid = $1) l
              ON l.number = w.worker & {NUMBER_MASK}
-         WHERE {which}"
+         {which}"
     )
 }
 

@@ -69,6 +69,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use taskwright_core::audit::Behalf;
+use taskwright_core::sight::Sight;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 
 pub use open::{Options, pending_sql, schema_version};
@@ -464,12 +465,26 @@ impl Store for SqliteStore {
         )
     }
 
-    fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
+    fn reclaim(&self, now: Timestamp, monotonic_us: u64, mut sight: Sight) -> Reply<'_, Reclaimed> {
+        sight.look(monotonic_us);
+        let peek_sight = sight.clone();
         let (presence, boot) = (self.presence.clone(), self.boot.clone());
         let (peek_presence, peek_boot) = (presence.clone(), boot.clone());
         let reclaimed = self.writer.write_unless(
-            move |session| sweep::peek_lost(session, &peek_presence, &peek_boot, monotonic_us),
-            move |session| sweep::reclaim(session, &presence, &boot, now, monotonic_us),
+            move |session| {
+                let observer = sweep::Observer {
+                    presence: &peek_presence,
+                    boot: &peek_boot,
+                    monotonic_us,
+                    sight: &peek_sight,
+                };
+                sweep::peek_lost(session, &observer)
+            },
+            move |session| {
+                let observer =
+                    sweep::Observer { presence: &presence, boot: &boot, monotonic_us, sight: &sight };
+                sweep::reclaim(session, &observer, now)
+            },
         );
         Box::pin(async move {
             let reclaimed = reclaimed.await?;

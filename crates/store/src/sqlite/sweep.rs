@@ -1,9 +1,11 @@
 //! The duties' work: promoting what is due, reclaiming what lost workers held.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 use taskwright_core::attempt::{AttemptEnd, LossFacts, decide_loss, is_last_chance};
+use taskwright_core::sight::Sight;
 use taskwright_core::{Cause, Delivery, State, Timestamp, WorkerId, state};
 
 use super::attachment;
@@ -19,7 +21,7 @@ use crate::claim::JobKey;
 use crate::ended::{Ended, Running};
 use crate::error::Error;
 use crate::presence::Presence;
-use crate::sweep::{LostWorker, Promoted, Reclaimed};
+use crate::sweep::{Loss, LostWorker, Promoted, Reclaimed, SEEMS_LOST_AGAIN_IN};
 use crate::worker::{WorkerState, lease_expired};
 
 /// Looks whether anything is due; answers when nothing is.
@@ -68,19 +70,30 @@ struct Candidate {
     id: WorkerId,
     pid: u32,
     boot: String,
+    lease: Duration,
     lease_until_us: u64,
 }
 
-/// Why a worker is gone, if it is.
-fn loss(worker: &Candidate, presence: &Presence, boot: &str, monotonic_us: u64) -> Option<&'static str> {
-    if worker.boot != boot {
-        Some("the machine was restarted")
-    } else if !presence.is_present(worker.id) {
-        Some("its process is gone")
-    } else if lease_expired(worker.lease_until_us, monotonic_us) {
-        Some("its lease ran out")
-    } else {
-        None
+/// Who looks for lost workers, and how it sees them.
+pub(super) struct Observer<'a> {
+    pub(super) presence: &'a Presence,
+    pub(super) boot: &'a str,
+    pub(super) monotonic_us: u64,
+    pub(super) sight: &'a Sight,
+}
+
+impl Candidate {
+    /// What speaks for it that it is gone, if anything does.
+    fn loss(&self, observer: &Observer<'_>) -> Option<Loss> {
+        if self.boot != observer.boot {
+            Some(Loss::Certain("the machine was restarted"))
+        } else if !observer.presence.is_present(self.id) {
+            Some(Loss::Certain("its process is gone"))
+        } else if lease_expired(self.lease_until_us, observer.monotonic_us) {
+            Some(Loss::by_lease(self.lease, observer.sight))
+        } else {
+            None
+        }
     }
 }
 
@@ -92,6 +105,7 @@ fn candidates(session: &mut Session<'_>) -> Result<Vec<Candidate>, Error> {
             pid: row.get(2)?,
             boot: row.get(3)?,
             lease_until_us: row.get(4)?,
+            lease: Duration::from_micros(row.get(5)?),
         })
     })
 }
@@ -99,28 +113,32 @@ fn candidates(session: &mut Session<'_>) -> Result<Vec<Candidate>, Error> {
 /// Looks whether any worker is gone; answers when none is.
 pub(super) fn peek_lost(
     session: &mut Session<'_>,
-    presence: &Presence,
-    boot: &str,
-    monotonic_us: u64,
+    observer: &Observer<'_>,
 ) -> Result<Option<Reclaimed>, Error> {
-    let gone = candidates(session)?.iter().any(|worker| loss(worker, presence, boot, monotonic_us).is_some());
-    Ok((!gone).then(Reclaimed::default))
+    let workers = candidates(session)?;
+    let gone = workers.iter().any(|worker| worker.loss(observer).and_then(Loss::certain).is_some());
+    Ok((!gone).then(|| nothing_yet(&workers, observer)))
+}
+
+fn nothing_yet(workers: &[Candidate], observer: &Observer<'_>) -> Reclaimed {
+    let seems_lost = workers.iter().any(|worker| worker.loss(observer) == Some(Loss::Seeming));
+    let look_again_in = seems_lost.then_some(SEEMS_LOST_AGAIN_IN);
+    Reclaimed { look_again_in, sight: observer.sight.clone(), ..Reclaimed::default() }
 }
 
 /// Reclaims what lost workers held. See [`Store::reclaim`](crate::Store::reclaim).
 pub(super) fn reclaim(
     session: &mut Session<'_>,
-    presence: &Presence,
-    boot: &str,
+    observer: &Observer<'_>,
     now: Timestamp,
-    monotonic_us: u64,
 ) -> Result<Reclaimed, Error> {
-    let mut reclaimed = Reclaimed::default();
-    for worker in candidates(session)? {
-        let Some(how) = loss(&worker, presence, boot, monotonic_us) else { continue };
+    let workers = candidates(session)?;
+    let mut reclaimed = nothing_yet(&workers, observer);
+    for worker in workers {
+        let Some(how) = worker.loss(observer).and_then(Loss::certain) else { continue };
         session.execute(LOSE, (worker.number, WorkerState::Lost.code()))?;
         // Marks of another boot may be older than what the disk kept of the jobs.
-        let marks = if worker.boot == boot { presence.marks(worker.id) } else { None };
+        let marks = if worker.boot == observer.boot { observer.presence.marks(worker.id) } else { None };
         let mut lost = LostWorker::of(worker.id, worker.pid, how);
         take_jobs_of(session, worker.number, marks.as_ref(), now, &mut lost)?;
         reclaimed.workers.push(lost);
@@ -215,8 +233,7 @@ pub(super) const NEXT_DUE: &str =
 pub(super) const DUE: &str = "SELECT seq, state, due, attempts, flags FROM taskwright_waiting
          WHERE due IS NOT NULL AND due <= ?1 ORDER BY due, seq LIMIT ?2";
 pub(super) const PROMOTE: &str = "DELETE FROM taskwright_waiting WHERE seq = ?1";
-pub(super) const LIVING: &str =
-    "SELECT worker, id, pid, boot, lease_until_us FROM taskwright_worker WHERE state = 0 ORDER BY worker";
+pub(super) const LIVING: &str = "SELECT worker, id, pid, boot, lease_until_us, lease_us FROM taskwright_worker WHERE state = 0 ORDER BY worker";
 pub(super) const LOSE: &str = "UPDATE taskwright_worker SET state = ?2 WHERE worker = ?1";
 // CROSS keeps the few that run in front, whatever statistics say.
 pub(super) const HELD: &str =

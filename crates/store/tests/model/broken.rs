@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::audit::{Behalf, Entry, Link};
+use taskwright_core::sight::Sight;
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
     Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace,
@@ -303,7 +304,7 @@ impl Store for Broken {
         lead(monotonic_us: u64, node: WorkerId, lease: Duration) -> Option<Fence>;
         resign(node: WorkerId) -> ();
         promote(now: Timestamp, limit: usize) -> Promoted;
-        reclaim(now: Timestamp, monotonic_us: u64) -> Reclaimed;
+        reclaim(now: Timestamp, monotonic_us: u64, sight: Sight) -> Reclaimed;
         job(id: JobId) -> Option<JobDetail>;
         list(filter: Filter, page: Page) -> Paged;
         logs(id: JobId, from: u64, limit: usize) -> Vec<LogChunk>;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use proptest::sample::Index;
 use proptest_state_machine::StateMachineTest;
 use taskwright_core::attempt::{Facts, Outcome, decide};
+use taskwright_core::sight::Sight;
 use taskwright_core::{Backoff, Garbage, Grain, JobId, NewJob, Priority, State, Timestamp, WorkerId};
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::conformance::oracle::Oracle;
@@ -206,7 +207,7 @@ impl<S: Subject> Both<S> {
             Step::Stop { seat } => self.stop(seat),
             Step::Reclaim => {
                 let monotonic = monotonic_us(self.now);
-                self.ask(&self.desk, |store, _| store.reclaim(now, monotonic), by_worker);
+                self.ask(&self.desk, |store, _| store.reclaim(now, monotonic, Sight::endless()), by_worker);
             }
             Step::Prune { keep_s } => self.prune(Duration::from_secs(keep_s)),
         }
@@ -443,10 +444,11 @@ fn without_keys(signals: &Signals) -> Signals {
     signals
 }
 
-/// In which order lost workers are found is each store's own matter.
+/// In which order lost workers are found is each store's own matter, and so is its clock.
 fn by_worker(reclaimed: &Reclaimed) -> Reclaimed {
     let mut reclaimed = reclaimed.clone();
     reclaimed.workers.sort_by_key(|lost| lost.id);
+    reclaimed.sight = Sight::default();
     reclaimed
 }
 

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use taskwright_core::sight::Sight;
 use taskwright_core::{Timestamp, WorkerId};
 use taskwright_store::postgres::{self, Connections, PostgresStore, Settings};
 use taskwright_store::{LostWorker, NewWorker, Store, WorkerState};
@@ -75,15 +76,19 @@ impl Machine {
 
     /// Looks as the duty does until somebody is lost, or the time is over.
     async fn watch(&self, limit: Duration) -> Option<(LostWorker, Duration)> {
-        let began = now();
+        let (began, mut sight) = (now(), Sight::endless());
         while began.elapsed() < limit {
-            let looked = self.store.reclaim(Timestamp::from_micros(2), self.monotonic_us()).await;
+            let looked =
+                self.store.reclaim(Timestamp::from_micros(2), self.monotonic_us(), sight.clone()).await;
             // While the server restarts, nobody can look.
             let soon = match looked {
-                Ok(mut reclaimed) => match reclaimed.workers.pop() {
-                    Some(lost) => return Some((lost, began.elapsed())),
-                    None => reclaimed.look_again_in,
-                },
+                Ok(mut reclaimed) => {
+                    sight = reclaimed.sight;
+                    match reclaimed.workers.pop() {
+                        Some(lost) => return Some((lost, began.elapsed())),
+                        None => reclaimed.look_again_in,
+                    }
+                }
                 Err(_) => None,
             };
             pause(soon.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)).await;

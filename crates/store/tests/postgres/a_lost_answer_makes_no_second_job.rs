@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright_core::attempt::AttemptEnd;
+use taskwright_core::sight::Sight;
 use taskwright_core::{NewJob, Outcome, Priority, State, Timestamp, UniqueScope, Verdict};
 use taskwright_store::conformance::fixture::*;
 use taskwright_store::postgres::tokio_postgres::{Client, Config, NoTls};
@@ -357,7 +358,8 @@ async fn duties_and_workers_calls_that_are_repeated_do_no_harm() {
     let lost = scene.behind.worker_at(6, 2).await;
     assert_eq!(lost.claim(lost.ask(6, 20)).await.len(), 20);
     let late = 7 + LEASE_S;
-    let reclaim = async |store: &dyn Store| store.reclaim(at(late), monotonic_us(late)).await;
+    let reclaim =
+        async |store: &dyn Store| store.reclaim(at(late), monotonic_us(late), Sight::endless()).await;
     assert!(
         scene.twice_behind(1, "reclaim", reclaim).await.workers.is_empty(),
         "it was found the first time"

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use taskwright::core::audit::{Behalf, Entry, Link};
+use taskwright::core::sight::Sight;
 use taskwright::core::token::SecretHash;
 use taskwright::core::{
     Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, ProcessId, ScheduleName,
@@ -637,7 +638,7 @@ impl Store for CountingStore {
         reply(Promoted::default())
     }
 
-    fn reclaim(&self, _: Timestamp, _: u64) -> Reply<'_, Reclaimed> {
+    fn reclaim(&self, _: Timestamp, _: u64, _: Sight) -> Reply<'_, Reclaimed> {
         reply(Reclaimed::default())
     }
 

@@ -169,8 +169,8 @@ fn run_source(store: &SharedStore, env: &Env, source: &EventSource, terms: &Term
     }
 }
 
-/// Does every duty once, as far as it is due now, whoever leads. For tests, and for a worker that only drains a store. `on_lost` is
-/// told of each worker that was found gone, as by [`Duties::start_with`].
+/// Does every duty once, as far as it is due now, whoever leads. For tests, and for a worker that only drains a store. Where workers
+/// seem to be gone it waits until that is certain: for as long as their leases last, and at most a minute. `on_lost` is told of each worker that was found gone, as by [`Duties::start_with`].
 ///
 /// # Errors
 ///
@@ -182,7 +182,7 @@ pub async fn run_once(
     on_lost: impl Fn(&LostWorker) + Send + Sync + 'static,
 ) -> Result<(), taskwright_store::Error> {
     let store = || Arc::clone(store);
-    runner::exhaust(&Reclaim::new(store(), config.reclaim_every, Box::new(on_lost)), env).await?;
+    Reclaim::new(store(), config.reclaim_every, Box::new(on_lost)).until_certain(env).await?;
     runner::exhaust(&Fire::new(store(), config.triggers.clone(), None), env).await?;
     runner::exhaust(&Deliver::new(store(), config.triggers.clone(), None), env).await?;
     runner::exhaust(&Promote::new(store()), env).await?;

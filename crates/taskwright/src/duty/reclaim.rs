@@ -1,14 +1,16 @@
 //! Finds workers that are gone, and hands their jobs on.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use taskwright_store::{LostWorker, Reply, SharedStore};
+use taskwright_core::sight::Sight;
+use taskwright_store::{Error, LostWorker, Reply, SharedStore};
 use tokio::sync::Notify;
 
 use super::runner::{Duty, Next};
-use crate::env::Env;
+use crate::attempt::lock;
+use crate::env::{Env, micros};
 
 /// How soon it looks again after somebody has seen a worker die, and after its own start: 10 ms, 20 ms and so on.
 ///
@@ -22,11 +24,16 @@ const SOON: [Duration; 5] = [
     Duration::from_millis(160),
 ];
 
+/// How long whoever looks only once goes on looking at workers of which it is not certain: 1 min.
+const CERTAIN_WITHIN: Duration = Duration::from_secs(60);
+
 pub(super) struct Reclaim {
     store: SharedStore,
     every: Duration,
     on_lost: OnLost,
     haste: Arc<Haste>,
+    /// What it has seen of the store so far.
+    sight: Mutex<Sight>,
 }
 
 /// Makes it look at once, and again soon.
@@ -62,7 +69,38 @@ pub(super) type OnLost = Box<dyn Fn(&LostWorker) + Send + Sync>;
 
 impl Reclaim {
     pub(super) fn new(store: SharedStore, every: Duration, on_lost: OnLost) -> Self {
-        Self { store, every, on_lost, haste: Arc::default() }
+        Self { store, every, on_lost, haste: Arc::default(), sight: Mutex::default() }
+    }
+
+    /// Looks until it is certain of everybody who seems to be gone, for whoever has only begun to look.
+    pub(super) async fn until_certain(&self, env: &Env) -> Result<(), Error> {
+        let until_us = env.monotonic_us() + micros(CERTAIN_WITHIN);
+        while let Some(pause) = self.look(env).await?
+            && env.monotonic_us() < until_us
+        {
+            env.sleep(pause).await;
+        }
+        Ok(())
+    }
+
+    /// Looks, and says how soon to look again if somebody seems to be gone.
+    async fn look(&self, env: &Env) -> Result<Option<Duration>, Error> {
+        let sight = lock(&self.sight).clone();
+        let reclaimed = self.store.reclaim(env.now(), env.monotonic_us(), sight).await?;
+        *lock(&self.sight) = reclaimed.sight;
+        for lost in reclaimed.workers {
+            tracing::warn!(
+                worker = %lost.id,
+                pid = lost.pid,
+                how = lost.how,
+                requeued = lost.requeued,
+                given_back = lost.given_back,
+                ended = lost.ended,
+                "a worker was lost and its jobs go on",
+            );
+            (self.on_lost)(&lost);
+        }
+        Ok(reclaimed.look_again_in)
     }
 
     /// What makes it hurry.
@@ -78,20 +116,7 @@ impl Duty for Reclaim {
 
     fn run_once<'a>(&'a self, env: &'a Env) -> Reply<'a, Next> {
         Box::pin(async move {
-            let reclaimed = self.store.reclaim(env.now(), env.monotonic_us()).await?;
-            for lost in reclaimed.workers {
-                tracing::warn!(
-                    worker = %lost.id,
-                    pid = lost.pid,
-                    how = lost.how,
-                    requeued = lost.requeued,
-                    given_back = lost.given_back,
-                    ended = lost.ended,
-                    "a worker was lost and its jobs go on",
-                );
-                (self.on_lost)(&lost);
-            }
-            let soonest = reclaimed.look_again_in.into_iter().chain(self.haste.next()).min();
+            let soonest = self.look(env).await?.into_iter().chain(self.haste.next()).min();
             Ok(Next::After(soonest.map_or(self.every, |soon| soon.min(self.every))))
         })
     }
@@ -145,13 +170,42 @@ mod tests {
             let duty = Reclaim::new(Arc::clone(&store), Duration::from_millis(500), Box::new(|_| ()));
             let state = async || store.workers().await.unwrap()[0].state;
 
-            sim.advance(lease).await;
-            duty.run_once(&env).await.unwrap();
-            assert_eq!(state().await, WorkerState::Alive);
-            sim.advance(Duration::from_micros(1)).await;
+            for _ in 0..=15 {
+                duty.run_once(&env).await.unwrap();
+                assert_eq!(state().await, WorkerState::Alive);
+                sim.advance(Duration::from_secs(1)).await;
+            }
             duty.run_once(&env).await.unwrap();
             assert_eq!(state().await, WorkerState::Lost);
-            assert!(store.reclaim(env.now(), env.monotonic_us()).await.unwrap().workers.is_empty());
+            let again = store.reclaim(env.now(), env.monotonic_us(), Sight::endless()).await.unwrap();
+            assert!(again.workers.is_empty());
+        });
+    }
+
+    #[test]
+    fn after_a_time_in_which_nobody_could_look_a_worker_has_a_lease_to_renew_its_own() {
+        simulate(1, async |sim| {
+            let (env, lease) = (sim.env(), Duration::from_secs(15));
+            let store: SharedStore = Arc::new(MemoryStore::new());
+            let id = env.worker_id();
+            let worker =
+                NewWorker { id, host: "here".into(), pid: 7, concurrency: 1, queues: Vec::new(), lease };
+            store.register(env.now(), env.monotonic_us(), worker).await.unwrap();
+            let duty = Reclaim::new(Arc::clone(&store), Duration::from_millis(500), Box::new(|_| ()));
+            let looks = async |seconds: u32| {
+                for _ in 0..seconds {
+                    sim.advance(Duration::from_secs(1)).await;
+                    duty.run_once(&env).await.unwrap();
+                }
+                store.workers().await.unwrap()[0].state
+            };
+            looks(10).await;
+
+            sim.advance(lease).await;
+            assert_eq!(looks(15).await, WorkerState::Alive, "its lease ran out while nobody could renew one");
+            store.renew(env.now(), env.monotonic_us(), id).await.unwrap();
+            assert_eq!(looks(15).await, WorkerState::Alive);
+            assert_eq!(looks(1).await, WorkerState::Lost, "now everybody could");
         });
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskwright_core::audit::{Behalf, Entry, Link};
+use taskwright_core::sight::Sight;
 use taskwright_core::token::SecretHash;
 use taskwright_core::{
     Actor, Attachment, AttachmentName, CancelPolicy, EventId, Fingerprint, GeneratorName, JobId, Namespace,
@@ -818,8 +819,8 @@ impl Store for FaultyStore {
         self.run(Call::Promote, move || self.store.promote(now, limit))
     }
 
-    fn reclaim(&self, now: Timestamp, monotonic_us: u64) -> Reply<'_, Reclaimed> {
-        self.run(Call::Reclaim, move || self.store.reclaim(now, monotonic_us))
+    fn reclaim(&self, now: Timestamp, monotonic_us: u64, sight: Sight) -> Reply<'_, Reclaimed> {
+        self.run(Call::Reclaim, move || self.store.reclaim(now, monotonic_us, sight.clone()))
     }
 
     fn job(&self, id: JobId) -> Reply<'_, Option<JobDetail>> {

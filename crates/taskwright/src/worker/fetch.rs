@@ -164,8 +164,8 @@ impl Fetcher {
         let idle = worker.open.load(Ordering::SeqCst) == 0;
         let claimed = tokio::select! {
             biased;
-            // Whatever this claim yields goes to others with everything else that the lost worker held.
-            () = worker.phase.reached(Phase::Lost) => return false,
+            // Whatever this claim yields goes back, or to others, with everything else that the worker held.
+            () = worker.phase.reached(Phase::Lapsed) => return false,
             claimed = worker.source.next(env.now(), wish) => claimed,
         };
         let mut jobs = match claimed {

@@ -4,8 +4,8 @@
 //! batches grow with the load and nothing waits for a timer. Because it is one task, the log and the progress of an
 //! attempt are always written before its end.
 //!
-//! A write that meets a broken store is repeated, with a growing delay, for as long as the worker's lease holds. The
-//! worker does not exit over it.
+//! A write that meets a broken store is repeated, with a growing delay, until the store answers, also when the lease has run out
+//! meanwhile: nobody may have taken the jobs, since nobody could. The worker does not exit over it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,9 +26,10 @@ use crate::outbox::{FLUSH_EVERY, Taken};
 
 /// Ends that wait for the writer; a slot that has one more waits too: 4,096.
 const ENDS_WAITING_MAX: usize = 4_096;
-/// The first and the longest delay before a failed write is repeated.
+/// The first and the longest delay before a failed write is repeated. Once the store is back, others wait for a lease, and then
+/// take the jobs.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LONGEST: Duration = Duration::from_secs(10);
+const RETRY_LONGEST: Duration = Duration::from_secs(2);
 
 /// The end of an attempt, as its slot has it.
 pub(crate) struct End {

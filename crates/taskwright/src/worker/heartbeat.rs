@@ -24,7 +24,9 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How one beat ended.
 enum Beat {
     Renewed(Signals),
-    /// The lease could not be renewed in time.
+    /// The store did not renew the lease, however often it was asked.
+    Refused,
+    /// The store was asked too late. Something holds up this process, which may well be one of the jobs.
     TooLate,
     /// The store has given the worker up.
     Lost,
@@ -40,8 +42,12 @@ pub(crate) async fn run(worker: Arc<Incarnation>) {
                 super::signals::deliver(&worker, signals);
                 env.follow_if_quick(&*worker.store).await;
             }
+            Beat::Refused => {
+                tracing::warn!(worker = %worker.host.worker, "the store does not renew the lease; the jobs are let go, their attempts unspent");
+                return worker.lapse(lease_end(&worker, ABORT));
+            }
             Beat::TooLate => {
-                tracing::warn!(worker = %worker.host.worker, "the lease could not be renewed; the jobs are let go");
+                tracing::warn!(worker = %worker.host.worker, "the lease was renewed too late; the jobs are let go");
                 return worker.lose(lease_end(&worker, ABORT));
             }
             // Its own end has reached the store, and the answer not yet this process.
@@ -58,15 +64,21 @@ pub(crate) async fn run(worker: Arc<Incarnation>) {
 async fn beat(worker: &Incarnation) -> Beat {
     let env = &worker.host.env;
     let mut fails = false;
+    let first_us = env.monotonic_us();
+    // Whoever blames the store has asked it for a while.
+    let too_late = || match env.monotonic_us() - first_us >= micros(worker.config.heartbeat) {
+        true => Beat::Refused,
+        false => Beat::TooLate,
+    };
     loop {
         let asked_us = env.monotonic_us();
         let left_us = lease_end(worker, NOTICE).saturating_sub(asked_us);
         if left_us == 0 {
-            return Beat::TooLate;
+            return too_late();
         }
         let renew = worker.store.renew(env.now(), asked_us, worker.host.worker);
         match env.timeout(Duration::from_micros(left_us), renew).await {
-            None => return Beat::TooLate,
+            None => return too_late(),
             Some(Ok(signals)) => {
                 let until_us = asked_us + micros(worker.config.lease);
                 worker.host.lease_until_us.store(until_us, Ordering::Relaxed);
@@ -89,6 +101,14 @@ fn lease_end(worker: &Incarnation, before: Duration) -> u64 {
 }
 
 impl Incarnation {
+    /// Gives everything back, as far as that can be written once the store is back: what waits at once, what runs when it has
+    /// been told, and dropped at `abort_at_us`.
+    fn lapse(&self, abort_at_us: u64) {
+        self.phase.raise(Phase::Lapsed);
+        self.ends.give_back(&self.buffer.close(), "the lease could not be renewed");
+        self.stop_running(&StopCause::Lost, abort_at_us);
+    }
+
     /// Gives everything up: what waits is forgotten, what runs is told and dropped at `abort_at_us`.
     pub(crate) fn lose(&self, abort_at_us: u64) {
         self.phase.raise(Phase::Lost);

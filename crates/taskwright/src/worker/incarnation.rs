@@ -85,41 +85,49 @@ impl Incarnation {
         let mut tasks = self.start();
         let mut retired = false;
         let mut recycled = false;
+        let mut shuts_down = false;
         tokio::select! {
             biased;
-            () = self.phase.reached(Phase::Recycling) => recycled = self.wear_out(&mut tasks, shutdown).await,
-            () = shutdown.as_mut() => {}
+            () = self.phase.reached(Phase::Recycling) => {
+                (recycled, shuts_down) = self.wear_out(&mut tasks, shutdown.as_mut()).await;
+            }
+            () = shutdown.as_mut() => shuts_down = true,
             // Only ends of itself when nothing is left here, or when it has seen before this that the worker is worn out.
             ended = &mut tasks.fetcher => {
                 retired = matches!(ended, Ok(fetch::Ended::Retired));
                 if !retired && self.phase.is_at_least(Phase::Recycling) && !self.phase.is_at_least(Phase::Stopping) {
-                    recycled = self.wear_out(&mut tasks, shutdown).await;
+                    (recycled, shuts_down) = self.wear_out(&mut tasks, shutdown.as_mut()).await;
                 }
             }
             // Only ends of itself when the worker is lost.
-            _ = &mut tasks.heartbeat => self.lose(self.host.env.monotonic_us()),
+            _ = &mut tasks.heartbeat => self.heart_stopped(),
         }
-        let replaced = retired || self.phase.is_at_least(Phase::Lost);
+        let replaced = retired || self.phase.is_at_least(Phase::Lapsed);
         self.phase.raise(Phase::Stopping);
         let mut lost = false;
         tokio::select! {
             biased;
-            () = self.phase.reached(Phase::Lost) => lost = true,
+            () = self.phase.reached(Phase::Lapsed) => lost = true,
             () = self.drain(&mut tasks) => {}
         }
         if lost {
-            self.abandon(&mut tasks).await;
+            shuts_down |= self.abandon(&mut tasks, shutdown, shuts_down).await;
         }
-        match (replaced, recycled) {
+        match (replaced && !shuts_down, recycled) {
             (true, _) => Ended::Replaced,
             (false, true) => Ended::Recycled,
             (false, false) => Ended::Stopped,
         }
     }
 
-    /// Gives back what was not started, and waits for what runs. `false` when something else ends the worker meanwhile.
-    async fn wear_out(&self, tasks: &mut Tasks, shutdown: Pin<&mut impl Future<Output = ()>>) -> bool {
-        let Some(reason) = self.wear.reason() else { return false };
+    /// Gives back what was not started, and waits for what runs: whether that is over, or else whether that is because of the
+    /// shutdown.
+    async fn wear_out(
+        &self,
+        tasks: &mut Tasks,
+        shutdown: Pin<&mut impl Future<Output = ()>>,
+    ) -> (bool, bool) {
+        let Some(reason) = self.wear.reason() else { return (false, false) };
         tracing::info!(worker = %self.id(), "the worker is recycled: {reason}");
         self.ends.give_back(&self.buffer.close(), "the worker is recycled");
         let remark = async {
@@ -130,20 +138,42 @@ impl Incarnation {
         let over = async { tokio::join!(remark, join_all(&mut tasks.slots)) };
         tokio::select! {
             biased;
-            () = self.phase.reached(Phase::Stopping) => false,
-            () = shutdown => false,
+            () = self.phase.reached(Phase::Stopping) => (false, false),
+            () = shutdown => (false, true),
             _ = &mut tasks.heartbeat => {
-                self.lose(self.host.env.monotonic_us());
-                false
+                self.heart_stopped();
+                (false, false)
             }
-            _ = over => true,
+            _ = over => (true, false),
         }
     }
 
-    /// Waits for the handlers of a lost worker to be dropped; nothing is written any more.
-    async fn abandon(&self, tasks: &mut Tasks) {
+    /// Without its heartbeat the worker is lost, if it is not yet.
+    fn heart_stopped(&self) {
+        if !self.phase.is_at_least(Phase::Lapsed) {
+            self.lose(self.host.env.monotonic_us());
+        }
+    }
+
+    /// Waits for the handlers of a lost worker to be dropped. What there is to say of them is written if the store was away,
+    /// for as long as that takes, or until the shutdown, which may have come before: whether it has come.
+    async fn abandon(
+        &self,
+        tasks: &mut Tasks,
+        shutdown: Pin<&mut impl Future<Output = ()>>,
+        shuts_down: bool,
+    ) -> bool {
         self.counts.incarnations_lost.fetch_add(1, Ordering::Relaxed);
         join_all(&mut tasks.slots).await;
+        if shuts_down || !self.phase.is(Phase::Lapsed) {
+            return shuts_down;
+        }
+        self.ends.close();
+        tokio::select! {
+            biased;
+            _ = &mut tasks.writer => false,
+            () = shutdown => true,
+        }
     }
 
     fn start(self: &Arc<Self>) -> Tasks {

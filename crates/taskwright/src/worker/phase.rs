@@ -16,6 +16,9 @@ pub(crate) enum Phase {
     Recycling,
     /// Shuts down: nothing more is started.
     Stopping,
+    /// Its lease could not be renewed, since the store was away: nothing runs any more, and what there is to write is written
+    /// once the store is back, unless somebody has taken the jobs by then.
+    Lapsed,
     /// Its jobs are no longer its own: nothing more is written.
     Lost,
 }
@@ -60,6 +63,10 @@ impl PhaseCell {
 
     pub(crate) fn is_at_least(&self, phase: Phase) -> bool {
         self.code.load(Ordering::SeqCst) >= phase as u8
+    }
+
+    pub(crate) fn is(&self, phase: Phase) -> bool {
+        self.code.load(Ordering::SeqCst) == phase as u8
     }
 
     pub(crate) async fn reached(&self, phase: Phase) {

@@ -76,13 +76,19 @@ async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> O
     let ran = drive(entry, &attempt, !reports.is_empty()).await;
     *lock(cell) = None;
     let mut panic = None;
-    let outcome = judge(&attempt, ran, &mut panic);
+    let lapsed = worker.phase.is(Phase::Lapsed);
+    let outcome = judge(&attempt, ran, lapsed, &mut panic);
     if outcome.is_none() {
         // No end will be written that could count it.
         worker.settled(1);
     }
     let in_transaction = attempt.in_transaction.load(Ordering::Relaxed);
-    let finish = finish(&attempt, &entry.options, worker.config.on_shutdown, outcome?);
+    // No shutdown, which the job may have a policy for: its worker goes on.
+    let on_shutdown = match lapsed {
+        true => OnShutdown::GiveBack,
+        false => entry.options.on_shutdown.unwrap_or(worker.config.on_shutdown),
+    };
+    let finish = finish(&attempt, &entry.options, on_shutdown, outcome?);
     if has_failed(&finish.decision) {
         reports.tell(|| failure(&attempt, &finish.decision, panic));
     }
@@ -172,16 +178,21 @@ impl Drive<'_> {
 }
 
 /// What the attempt amounts to, given what its handler was told; `None` when nothing may be written about it. A panic is kept.
-fn judge(attempt: &Attempt, ran: Ran, kept: &mut Option<Box<Panic>>) -> Option<Outcome> {
+///
+/// When the lease has lapsed, because the store was away, the attempt may still own its job, and the store will know.
+fn judge(attempt: &Attempt, ran: Ran, lapsed: bool, kept: &mut Option<Box<Panic>>) -> Option<Outcome> {
     let timed_out = || {
         let took = attempt.host.env.now().since(attempt.started_at);
         Outcome::Retry { error: format!("timed out after {took:?}"), after: None, end: AttemptEnd::TimedOut }
     };
     let stopped = attempt.token.cause();
-    if matches!(stopped, Some(StopCause::Lost)) {
+    if matches!(stopped, Some(StopCause::Lost)) && !lapsed {
         return None;
     }
     Some(match ran {
+        Ran::Dropped(StopCause::Lost) if lapsed => Outcome::GiveBack {
+            reason: "the lease could not be renewed, and the handler did not end in time".to_owned(),
+        },
         Ran::Dropped(StopCause::Lost) => return None,
         Ran::Dropped(StopCause::Shutdown) => {
             Outcome::GiveBack { reason: "the worker stops, and the handler did not end in time".to_owned() }
@@ -196,6 +207,9 @@ fn judge(attempt: &Attempt, ran: Ran, kept: &mut Option<Box<Panic>>) -> Option<O
         }
         Ran::Returned(Outcome::Retry { end: AttemptEnd::Failed, error, after }) => match stopped {
             Some(StopCause::Shutdown) => Outcome::GiveBack { reason: format!("the worker stops: {error}") },
+            Some(StopCause::Lost) => {
+                Outcome::GiveBack { reason: format!("the lease could not be renewed: {error}") }
+            }
             Some(StopCause::TimedOut) => timed_out(),
             _ => Outcome::Retry { end: AttemptEnd::Failed, error, after },
         },
@@ -243,7 +257,7 @@ fn finish(attempt: &Attempt, options: &TaskOptions, on_shutdown: OnShutdown, out
             max_attempts: job.max_attempts,
             backoff: job.backoff.unwrap_or(options.backoff),
             delivery: job.delivery,
-            on_shutdown: options.on_shutdown.unwrap_or(on_shutdown),
+            on_shutdown,
             cancel_requested: attempt.cancel_requested.load(Ordering::Relaxed),
             now,
             dice: env.dice(),

@@ -1,8 +1,10 @@
 use std::sync::Arc;
 
+use taskwright::core::attempt::AttemptEnd;
+use taskwright::core::sight::Sight;
 use taskwright::store::{Order, SharedStore, WorkerState};
 use taskwright::testing::{Call, FaultyStore, When};
-use taskwright::{Context, State, StopCause, TaskError};
+use taskwright::{Context, Duties, DutyConfig, MaxAttempts, State, StopCause, TaskError};
 
 use crate::support::{Notes, handles, job, seconds, world};
 
@@ -96,10 +98,124 @@ fn a_worker_that_cannot_renew_stops_its_handlers_before_its_lease_ends_and_goes_
         assert!(second.2 >= registered_at.plus(seconds(13)), "not before the first was dropped");
         assert_eq!(
             (job.view.state, second.0),
-            (State::Completed, 2),
-            "the first attempt had been started, and counts as lost"
+            (State::Completed, 1),
+            "the store was to blame: no attempt is spent"
         );
         assert_eq!(worker.stop().await.incarnations_lost, 1);
+    });
+}
+
+/// Whatever a worker and the duties ask of a store.
+const ALL_CALLS: [Call; 12] = [
+    Call::Claim,
+    Call::Finish,
+    Call::GiveBack,
+    Call::Report,
+    Call::Log,
+    Call::Register,
+    Call::Renew,
+    Call::Signals,
+    Call::Unregister,
+    Call::List,
+    Call::Lead,
+    Call::Reclaim,
+];
+
+#[test]
+fn a_store_that_is_away_for_longer_than_leases_last_costs_no_attempt() {
+    world(async |world| {
+        let starts = Notes::new();
+        let notes = starts.clone();
+        let run = move |ctx: Context| {
+            let notes = notes.clone();
+            async move {
+                let (queue, is_first) = (ctx.queue().to_string(), notes.all().len() < 4);
+                notes.add((queue.clone(), ctx.attempt()));
+                match queue.as_str() {
+                    "short" => ctx.env().sleep(seconds(2)).await,
+                    "polite" if is_first => {
+                        ctx.cancelled().await;
+                        return Err(TaskError::retry("told to stop"));
+                    }
+                    "deaf" if is_first => std::future::pending().await,
+                    _ => {}
+                }
+                Ok(())
+            }
+        };
+        // Two machines that lose their store together, and each looks for lost workers.
+        let other = FaultyStore::new(Arc::new(world.memory.handle()));
+        let elsewhere = Arc::clone(&other) as SharedStore;
+        let duties = Duties::start(&elsewhere, &world.sim.env(), &DutyConfig::default());
+        let once = |queue: &str| job().queue(queue).max_attempts(MaxAttempts::limited(1).unwrap());
+        let mut ids = Vec::new();
+        for queue in ["short", "polite", "deaf", "short"] {
+            ids.push(world.enqueue(once(queue)).await);
+        }
+        let worker = world.start(world.worker(handles(run)));
+        starts.reach(4).await;
+        for store in [&world.faulty, &other] {
+            ALL_CALLS.into_iter().for_each(|call| store.fail(call, 1..=u64::MAX, When::Before));
+        }
+        world.sim.advance(seconds(40)).await;
+        [&world.faulty, &other].into_iter().for_each(|store| store.heal());
+        for id in &ids {
+            let job = world.over(*id).await;
+            let ends: Vec<_> = job.attempts.iter().map(|attempt| attempt.end).collect();
+            assert_eq!((job.view.state, &ends[..]), (State::Completed, &[AttemptEnd::Completed][..]));
+        }
+        assert_eq!(starts.all().len(), 6, "those that ended while the store was away have not run again");
+        let summary = worker.stop().await;
+        assert_eq!((summary.incarnations_lost, summary.completed, summary.given_back), (1, 4, 2));
+        duties.stop().await;
+    });
+}
+
+#[test]
+fn a_worker_that_is_held_up_by_one_of_its_jobs_spends_the_attempt() {
+    world(async |world| {
+        let clock = world.sim.clock().clone();
+        let run = move |ctx: Context| {
+            let clock = clock.clone();
+            async move {
+                // Keeps the only thread to itself for 20 s.
+                let until_us = ctx.env().monotonic_us() + 20_000_000;
+                while ctx.attempt() == 1 && ctx.env().monotonic_us() < until_us {
+                    assert!(clock.step());
+                }
+                tokio::task::yield_now().await;
+                ctx.sleep(seconds(5)).await
+            }
+        };
+        let worker = world.start(world.worker(handles(run)));
+        // Somebody has to sleep for so long, or there is no time to be held up for.
+        let _alarm = world.sim.env().spawn("alarm", world.sim.env().sleep(seconds(25)));
+        let job = world.over(world.enqueue(job()).await).await;
+        let ends: Vec<_> = job.attempts.iter().map(|attempt| attempt.end).collect();
+        assert_eq!(ends, [AttemptEnd::Lost, AttemptEnd::Completed]);
+        worker.stop().await;
+    });
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_a_store_that_is_away() {
+    world(async |world| {
+        let started = Notes::new();
+        let starts = started.clone();
+        let worker = world.start(world.worker(handles(move |_| {
+            starts.add(());
+            std::future::pending::<Result<(), TaskError>>()
+        })));
+        let id = world.enqueue(job()).await;
+        started.reach(1).await;
+        ALL_CALLS.into_iter().for_each(|call| world.faulty.fail(call, 1..=u64::MAX, When::Before));
+        // Its lease is over, and it waits for the store.
+        world.sim.advance(seconds(60)).await;
+        let asked_ms = world.elapsed_ms();
+        assert_eq!(worker.stop().await.incarnations_lost, 1);
+        assert_eq!(world.elapsed_ms(), asked_ms);
+        world.faulty.heal();
+        assert_eq!(world.job(id).await.view.state, State::Running, "whoever looks for lost workers takes it");
     });
 }
 
@@ -128,7 +244,8 @@ fn a_worker_that_was_declared_lost_changes_nothing_any_more() {
         }
         // Long after any lease, as far as the store can see.
         let end_of_lease_us = world.sim.env().monotonic_us() + 16_000_000;
-        let found = world.store().reclaim(world.sim.env().now(), end_of_lease_us).await.unwrap();
+        let found =
+            world.store().reclaim(world.sim.env().now(), end_of_lease_us, Sight::endless()).await.unwrap();
         assert_eq!(found.workers[0].id, lost);
         let heir = world.start(world.worker(handles(|ctx: Context| async move {
             ctx.sleep(seconds(3)).await?;
@@ -183,7 +300,7 @@ fn a_worker_that_drains_goes_on_as_another_after_it_was_lost() {
         let worker = world.start(worker.until_empty());
         world.sim.advance(seconds(3)).await;
         let end_of_lease_us = world.sim.env().monotonic_us() + 16_000_000;
-        world.store().reclaim(world.sim.env().now(), end_of_lease_us).await.unwrap();
+        world.store().reclaim(world.sim.env().now(), end_of_lease_us, Sight::endless()).await.unwrap();
         let summary = worker.ended().await;
         assert_eq!(summary.incarnations_lost, 1);
         for stored in ids {

@@ -1,9 +1,11 @@
 //! Reclaiming: a look at all workers, and a transaction for each that is gone.
 
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use taskwright_core::Timestamp;
+use taskwright_core::sight::Sight;
 
 use super::super::error::{is_about_rows, is_conflict};
 use super::super::session::Session;
@@ -19,13 +21,19 @@ const SOON: Duration = Duration::from_millis(250);
 
 impl PostgresStore {
     /// See [`Store::reclaim`](crate::Store::reclaim).
-    pub(super) async fn reclaim_lost(&self, now: Timestamp, monotonic_us: u64) -> Result<Reclaimed, Error> {
+    pub(super) async fn reclaim_lost(
+        &self,
+        now: Timestamp,
+        monotonic_us: u64,
+        sight: Sight,
+    ) -> Result<Reclaimed, Error> {
         let observer = Observer {
             presence: &self.presence,
             boot: &self.boot,
             absences: &self.absences,
             lock_class: tether::lock_class(self.connections.settings().schema()),
             monotonic_us,
+            sight: Mutex::new(sight),
         };
         let look = sweep::look(self, &observer).await?;
         let mut reclaimed = Reclaimed { look_again_in: look.again_in, ..Reclaimed::default() };
@@ -51,6 +59,7 @@ impl PostgresStore {
                 Err(error) => return Err(error),
             }
         }
+        reclaimed.sight = observer.sight().clone();
         Ok(reclaimed)
     }
 
