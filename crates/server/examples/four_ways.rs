@@ -72,6 +72,5 @@ async fn once() -> Result<u64, taskwright::Error> {
     let app = app();
     let book = Line { item: "a book".to_owned(), cents: 2_000 };
     let job = app.client().await?.enqueue(Total { lines: vec![book] }).await?;
-    app.run_until(job.wait()).await?;
-    job.output().await
+    app.run_while(job.output()).await
 }

@@ -68,15 +68,13 @@ async fn main() -> Result<(), Error> {
     };
     client.webhooks().add(&Namespace::default(), &"erp".parse()?, &endpoint).await?;
 
-    let mut told = Ok(());
-    app.run_until(async {
+    app.run_while(async {
         tokio::select! {
-            served = axum::serve(listener, router).into_future() => told = served.map_err(Error::from),
-            shown = show(&client, messages) => told = shown,
+            served = axum::serve(listener, router).into_future() => served.map_err(Error::from),
+            shown = show(&client, messages) => shown,
         }
     })
-    .await?;
-    told
+    .await
 }
 
 async fn show(

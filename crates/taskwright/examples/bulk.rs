@@ -25,8 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let id = bulks.create(bulk).await?;
 
     let job = app.client().await?.handle(id);
-    app.run_until(job.wait()).await?;
-    let tally: Tally = job.result().await?;
+    let tally: Tally = app.run_while(job.result()).await?;
     println!("{} of {} pages are rendered, {} failed", tally.completed, tally.made, tally.failed);
     assert_eq!((tally.made, tally.completed, tally.failed), (500, 499, 1));
     Ok(())

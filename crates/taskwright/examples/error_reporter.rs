@@ -40,8 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = App::new().store("memory:").report_to(Pager(pager)).task::<Import>();
     app.client().await?.enqueue(Import {}).await?;
 
-    let mut page = None;
-    app.run_until(async { page = pages.recv().await }).await?;
+    let page = app.run_while(async { Ok::<_, taskwright::Error>(pages.recv().await) }).await?;
     let page = page.ok_or("nobody was woken")?;
     println!("{page}");
     assert!(page.contains("import"));

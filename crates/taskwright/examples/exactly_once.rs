@@ -49,9 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = App::new().store(path.as_path()).state(Bank(path)).task::<Pay>();
 
     let job = app.client().await?.enqueue(Pay { account: 1, cents: 100 }).await?;
-    app.run_until(job.wait()).await?;
-
-    let result: String = job.result().await?;
+    let result: String = app.run_while(job.result()).await?;
     let cents: i64 = bank.open()?.query_row("SELECT cents FROM account", [], |row| row.get(0))?;
     println!("{result}: {cents} cents");
     assert_eq!(cents, 100);

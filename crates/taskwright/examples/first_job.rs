@@ -20,8 +20,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let job = app.client().await?.enqueue(Welcome { user: 7 }).await?;
     println!("stored: {}", job.id);
 
-    // A service runs until `taskwright::stop_signal()`.
-    app.run_until(job.wait()).await?;
-    println!("{}", job.output().await?);
+    // A service: `app.run_until(taskwright::stop_signal())`.
+    let welcome = app.run_while(job.output()).await?;
+    println!("{welcome}");
     Ok(())
 }

@@ -30,11 +30,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = App::new().store(directory.path().join("jobs.db")).task::<Fetch>().task::<Index>();
     let client = app.client().await?;
     let job = client.enqueue(Fetch { pages: 3 }).await?;
-    app.run_until(job.wait()).await?;
+    let left = app.run_while(job.output()).await?;
     let ran = app.run_until_empty().await?;
     println!("{} were left to do", ran.completed);
 
-    let left = job.output().await?;
     for id in &left {
         println!("{}", client.handle(*id).result::<String>().await?);
     }

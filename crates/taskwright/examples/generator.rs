@@ -35,9 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = app.client().await?;
     insert(&path, &["Ada", "Grace", "Edsger"])?;
 
-    let mut shown = Ok(());
-    app.run_until(async { shown = show(&path, &client, ids).await }).await?;
-    shown
+    app.run_while(show(&path, &client, ids)).await
 }
 
 async fn show(

@@ -54,9 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A child goes no further.
     app.serve_attempt().await?;
     let client = app.client().await?;
-    let mut shown = Ok(());
-    app.run_until(async { shown = show(&client).await }).await?;
-    Ok(shown?)
+    Ok(app.run_while(show(&client)).await?)
 }
 
 async fn show(client: &Client) -> Result<(), taskwright::Error> {

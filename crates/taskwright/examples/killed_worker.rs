@@ -34,9 +34,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let died = Command::new(std::env::current_exe()?).env(VICTIM, &store).status()?;
     println!("the worker ended by {died}");
-    app.run_until(job.wait()).await?;
+    let over = app.run_while(job.wait()).await?;
 
-    let over = job.job().await?;
     let ends: Vec<AttemptEnd> = over.attempts.iter().map(|attempt| attempt.end).collect();
     println!("{ends:?}");
     assert_eq!(ends, [AttemptEnd::Lost, AttemptEnd::Completed]);

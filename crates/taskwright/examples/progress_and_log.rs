@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let job = client.enqueue(Import { rows: 50 }).await?;
 
     // Whoever follows may be another program, on another machine.
-    let (_, (reports, lines)) = tokio::try_join!(app.run_until(job.wait()), follow(&client, &job))?;
+    let (reports, lines) = app.run_while(follow(&client, &job)).await?;
     println!("{reports} reports, {lines} lines");
     assert!(reports > 1 && lines == 5);
     Ok(())

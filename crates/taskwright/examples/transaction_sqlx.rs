@@ -49,9 +49,7 @@ async fn main() -> Result<(), Error> {
     let client = app.client().await?;
 
     let (order, job) = order(&shop, &client, "a book").await?;
-    app.run_until(job.wait()).await?;
-
-    let attempts: u32 = job.result().await?;
+    let attempts: u32 = app.run_while(job.result()).await?;
     let paid: i32 =
         sqlx::query_scalar("SELECT paid FROM shop_order WHERE id = $1").bind(order).fetch_one(&shop).await?;
     println!("the order {order}: {attempts} attempts, paid {paid} time");

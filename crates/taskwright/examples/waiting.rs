@@ -18,9 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir()?;
     let app = App::new().store(directory.path().join("jobs.db")).task::<Square>();
     let client = app.client().await?;
-    let mut waited = Ok(());
-    app.run_until(async { waited = wait(&client).await }).await?;
-    Ok(waited?)
+    Ok(app.run_while(wait(&client)).await?)
 }
 
 async fn wait(client: &Client) -> Result<(), taskwright::Error> {

@@ -23,6 +23,7 @@ enum Inner {
     NoSuchBulk(JobId),
     AlreadyStarted(ServiceName, String),
     NotStarted(ServiceName, String),
+    WorkerEnded,
     NotCompleted {
         id: JobId,
         state: State,
@@ -83,6 +84,10 @@ impl Error {
         Self(Inner::NotStarted(service.clone(), why))
     }
 
+    pub(crate) fn worker_ended() -> Self {
+        Self(Inner::WorkerEnded)
+    }
+
     pub(crate) fn not_completed(id: JobId, state: State, reason: Option<String>) -> Self {
         let why = match reason {
             Some(reason) => format!("it is {state}: {reason}"),
@@ -120,6 +125,7 @@ impl Error {
             Inner::AlreadyStarted(name, _) | Inner::NotStarted(name, _) => {
                 format!("starting the service {name}")
             }
+            Inner::WorkerEnded => "running jobs meanwhile".to_owned(),
             Inner::NotCompleted { id, .. } => format!("the job {id}"),
             Inner::NoState { what, .. } => format!("making the state {what}"),
             Inner::UnfitResult { id, .. } => format!("the result of the job {id}"),
@@ -138,6 +144,7 @@ impl Error {
             Inner::NoSuchWebhook(_) => "there is no such webhook",
             Inner::NoSuchBulk(_) => "there is no such bulk",
             Inner::AlreadyStarted(_, why) | Inner::NotStarted(_, why) => why,
+            Inner::WorkerEnded => "the worker was stopped, or has run for long enough",
             Inner::NotCompleted { why, .. } | Inner::NoState { why, .. } | Inner::UnfitResult { why, .. } => {
                 why
             }
@@ -161,6 +168,7 @@ impl Error {
             }
             Inner::AlreadyStarted(..) => "stop it first, or leave it as it is",
             Inner::NotStarted(..) => "mend what its `start` met, and start it again",
+            Inner::WorkerEnded => "start it again",
             Inner::NotCompleted { .. } => {
                 "look at its attempts with `taskwright jobs show`; `taskwright jobs retry` runs it again"
             }
@@ -184,6 +192,7 @@ impl Error {
             | Inner::NoSuchBulk(_)
             | Inner::AlreadyStarted(..)
             | Inner::NotStarted(..)
+            | Inner::WorkerEnded
             | Inner::NotCompleted { .. }
             | Inner::NoState { .. }
             | Inner::UnfitResult { .. }
@@ -205,6 +214,7 @@ impl Error {
             | Inner::NoSuchBulk(_)
             | Inner::AlreadyStarted(..)
             | Inner::NotStarted(..)
+            | Inner::WorkerEnded
             | Inner::NotCompleted { .. }
             | Inner::NoState { .. }
             | Inner::UnfitResult { .. } => false,
@@ -235,6 +245,7 @@ impl Error {
             Inner::AlreadyStarted(..) | Inner::NotStarted(..) => "service",
             Inner::Domain(_)
             | Inner::Store(_)
+            | Inner::WorkerEnded
             | Inner::NotCompleted { .. }
             | Inner::NoState { .. }
             | Inner::UnfitResult { .. }
@@ -288,6 +299,7 @@ impl Error {
             | Inner::NoSuchBulk(_)
             | Inner::AlreadyStarted(..)
             | Inner::NotStarted(..)
+            | Inner::WorkerEnded
             | Inner::NotCompleted { .. }
             | Inner::NoState { .. }
             | Inner::UnfitResult { .. }
@@ -315,6 +327,7 @@ impl std::error::Error for Error {
             | Inner::NoSuchBulk(_)
             | Inner::AlreadyStarted(..)
             | Inner::NotStarted(..)
+            | Inner::WorkerEnded
             | Inner::NotCompleted { .. } => None,
             Inner::NoState { source, .. } => Some(source.as_ref()),
             Inner::UnfitResult { source, .. } => Some(source),

@@ -21,8 +21,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! let app = App::new().store("memory:").state(Greeting("Welcome")).task::<Welcome>();
 //! let job = app.client().await?.enqueue(Welcome { user: 7 }).await?;
-//! app.run_until(job.wait()).await?;
-//! assert_eq!(job.output().await?, "Welcome, user 7");
+//! assert_eq!(app.run_while(job.output()).await?, "Welcome, user 7");
 //! # Ok::<(), taskwright::Error>(()) })?;
 //! # Ok(())
 //! # }

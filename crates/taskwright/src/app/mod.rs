@@ -41,6 +41,7 @@ use crate::worker::Builder;
 /// |---|---|
 /// | a client, which puts jobs into the store and runs none | [`client`](Self::client) |
 /// | a worker with its duties in this process | [`run_until`](Self::run_until) |
+/// | the same while this program waits for its jobs | [`run_while`](Self::run_while) |
 /// | what drains the store in a test, or once | [`run_until_empty`](Self::run_until_empty) |
 /// | daemon, workers, command line and dashboard with the tasks of this program | `taskwright_server::main` |
 ///
@@ -62,9 +63,8 @@ use crate::worker::Builder;
 /// let app = App::new().store("memory:").state(Mailer).task::<Welcome>();
 /// let job = app.client().await?.enqueue(Welcome { user: 7 }).await?;
 ///
-/// # let stop = async { job.wait().await.unwrap(); };
-/// app.run_until(stop).await?; // in a service: `taskwright::stop_signal()`
-/// assert_eq!(job.output().await?, "welcome, user 7");
+/// // In a service: `app.run_until(taskwright::stop_signal())`.
+/// assert_eq!(app.run_while(job.output()).await?, "welcome, user 7");
 /// # Ok::<(), taskwright::Error>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

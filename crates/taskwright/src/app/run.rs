@@ -62,22 +62,46 @@ impl App {
     ///
     /// When something about the app is wrong, the store cannot be opened, a state cannot be made, or the store refuses the worker for
     /// good. A store that is only out of order is waited for.
-    pub async fn run_until<S: Future>(&self, shutdown: S) -> Result<Summary, Error> {
+    pub async fn run_until(&self, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
         let (store, worker) = self.ready().await?;
         let config = self.duty_config(&store)?;
         let services = self.ready_services(&store)?;
         services.start().await;
         let duties = Duties::start_with(&store, &self.env, &config, orphan_killer(&store));
-        let ended = worker
-            .run(async {
-                shutdown.await;
-            })
-            .await;
+        let ended = worker.run(shutdown).await;
         services.stop().await;
         if self.env.timeout(RESIGN_TIME, duties.stop()).await.is_none() {
             tracing::debug!("another node does the duties when the lease of this one has run out");
         }
         ended
+    }
+
+    /// [Runs](Self::run_until) jobs in this process while `work` is under way, and gives back what that gives: for a program that stores jobs and waits for
+    /// them itself.
+    ///
+    /// ```
+    /// # #[taskwright::task("square")]
+    /// # async fn square(number: u64) -> u64 { number * number }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), taskwright::Error> {
+    /// let app = taskwright::App::new().store("memory:").task::<Square>();
+    /// let job = app.client().await?.enqueue(Square { number: 12 }).await?;
+    /// assert_eq!(app.run_while(job.output()).await?, 144);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the work; those of [`run_until`](Self::run_until), and when the worker ends first: an operator has stopped it, or it has run
+    /// for long enough.
+    pub async fn run_while<T, E: From<Error>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let mut done = None;
+        self.run_until(async { done = Some(work.await) }).await?;
+        done.unwrap_or_else(|| Err(Error::worker_ended().into()))
     }
 
     /// Does what is due, runs what can run now, and ends: once from a shell, or in a test. What waits for its time is not waited for, and

@@ -154,3 +154,34 @@ fn a_state_that_cannot_be_made_keeps_the_app_from_starting() {
         assert_eq!(error.why(), "connection refused");
     });
 }
+
+#[test]
+fn what_the_work_gives_is_given_back_and_so_is_its_error() {
+    simulate(1, async |sim| {
+        let app = App::new().store("memory:").env(sim.env()).handler("test", |_| async { Ok("done") });
+        let job = app.client().await.unwrap().enqueue(Job::new("test")).await.unwrap();
+        let over = app.run_while(job.wait()).await.unwrap();
+        assert_eq!(over.view.state, State::Completed);
+
+        let error = app
+            .run_while(async { Err::<(), taskwright::Error>(job.result::<u64>().await.unwrap_err()) })
+            .await;
+        assert!(error.unwrap_err().what().starts_with("the result of the job "));
+    });
+}
+
+#[test]
+fn work_is_told_when_the_worker_ends_before_it() {
+    simulate(1, async |sim| {
+        let worn = App::new().store("memory:").env(sim.env()).handler("test", |_| async { Ok("done") });
+        let worn = worn.worker(|worker| worker.recycle_after_jobs(1));
+        worn.client().await.unwrap().enqueue(Job::new("test")).await.unwrap();
+        let error =
+            worn.run_while(std::future::pending::<Result<(), taskwright::Error>>()).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "running jobs meanwhile: the worker was stopped, or has run for long enough"
+        );
+        assert_eq!(error.fix(), "start it again");
+    });
+}
