@@ -137,7 +137,7 @@ impl App {
         let registry = self.ready_registry().await?;
         let client = Client::new(Arc::clone(&store), self.env.clone());
         client.schedules().put_all(&self.schedules).await?;
-        warn_of_unknown_kinds(&client, &registry).await?;
+        warn_of_unknown_kinds(&client, &registry).await;
         let worker = Worker::builder(Arc::clone(&store), registry, self.env.clone()).reports(self.reports());
         Ok((store, self.worker.iter().fold(worker, |worker, change| change(worker))))
     }
@@ -170,11 +170,17 @@ impl App {
 }
 
 /// Says which of the oldest available jobs nobody here runs: they wait for another program, or for ever.
-async fn warn_of_unknown_kinds(client: &Client, registry: &Registry) -> Result<(), Error> {
-    for kind in client.kinds_waiting(None).await?.iter().filter(|kind| !registry.knows(kind)) {
+async fn warn_of_unknown_kinds(client: &Client, registry: &Registry) {
+    let waiting = match client.kinds_waiting(None).await {
+        Ok(waiting) => waiting,
+        // A store that cannot be read at this moment is waited for by the worker.
+        Err(error) => {
+            return tracing::warn!(%error, "it could not be seen whether jobs wait for unknown tasks");
+        }
+    };
+    for kind in waiting.iter().filter(|kind| !registry.knows(kind)) {
         tracing::warn!(%kind, "jobs wait for a task that nobody here runs: they stay until a program runs it, or are cancelled");
     }
-    Ok(())
 }
 
 /// Is ready when this process is asked to stop, by TERM or INT: what a service gives to [`App::run_until`].
