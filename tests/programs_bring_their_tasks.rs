@@ -115,6 +115,9 @@ fn jobs_of_a_task_that_nobody_knows_stay_and_who_starts_is_told() {
     let stranger = site.job(stranger.parse().unwrap());
     assert_eq!((stranger.view.state, stranger.view.attempt), (State::Available, 0));
     assert!(up.stop().success());
+    let warning = "warning: jobs wait for the task mail.welcome, which nobody here runs";
+    let worker = site.start_until(&mut command(&site, ["worker"]), warning);
+    assert!(worker.stop().success());
 }
 
 #[test]

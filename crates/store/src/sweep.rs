@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use taskwright_core::sight::Sight;
+use taskwright_core::sight::{Sight, overdue};
 use taskwright_core::{Timestamp, WorkerId};
+
+use crate::worker::lease_expired;
 
 /// What a promotion did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,18 +40,29 @@ pub(crate) enum Loss {
     Certain(&'static str),
     /// Its lease ran out, but whoever looks has not had the store in sight for long enough.
     Seeming,
+    /// It should have renewed its lease by now.
+    Overdue,
 }
 
 impl Loss {
-    /// Of a worker whose lease ran out.
-    pub(crate) fn by_lease(lease: Duration, sight: &Sight) -> Self {
-        if sight.covers(lease) { Self::Certain("its lease ran out") } else { Self::Seeming }
+    /// What its lease tells of a worker, to whoever has had the store in sight for as long as that lasts, or not.
+    pub(crate) fn by_lease(
+        lease: Duration,
+        lease_until_us: u64,
+        now_us: u64,
+        in_sight: bool,
+    ) -> Option<Self> {
+        match lease_expired(lease_until_us, now_us) {
+            true if in_sight => Some(Self::Certain("its lease ran out")),
+            true => Some(Self::Seeming),
+            false => overdue(lease, lease_until_us, now_us).then_some(Self::Overdue),
+        }
     }
 
     pub(crate) fn certain(self) -> Option<&'static str> {
         match self {
             Self::Certain(how) => Some(how),
-            Self::Seeming => None,
+            Self::Seeming | Self::Overdue => None,
         }
     }
 }

@@ -44,6 +44,16 @@
 //!
 //! A handler runs on the tokio runtime that the worker runs on. One that blocks its thread holds up everybody else on
 //! it, also the worker's heartbeat: let such work be [`blocking`](Context::blocking), or run in a [process](child) of its own.
+//!
+//! # Features
+//!
+//! | feature | what it gives | default |
+//! |---|---|---|
+//! | `macros` | the attribute [`#[task]`](task) | yes |
+//! | `sqlite` | stores in a file of [SQLite](store::sqlite), and jobs in transactions of `rusqlite` | yes |
+//! | `postgres` | stores in PostgreSQL | |
+//! | `tokio-postgres-0_7`, `deadpool-postgres-0_14`, `sqlx-0_9`, `diesel-async-0_9` | jobs in [transactions](mod@transaction) of these drivers, of exactly these versions; each brings `postgres` | |
+//! | `sentry-0_49` | a [reporter](report) that tells Sentry of failures, by this version of `sentry-core` | |
 #![deny(unsafe_code)]
 
 #[doc(hidden)]

@@ -1,6 +1,7 @@
 //! What every verb has at hand: config, store, namespace, streams, clock.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{BufRead, Read as _};
 use std::path::{Path, PathBuf};
@@ -141,6 +142,9 @@ impl Given {
         Ok(Asked { server: Remote::new(&profile.server, token, ca)?, namespace: profile.namespace.clone() })
     }
 }
+
+/// How often it is looked for jobs of tasks that nobody runs.
+const UNKNOWN_KINDS_EVERY: Duration = Duration::from_secs(60);
 
 /// What every verb has at hand.
 pub(crate) struct Context {
@@ -401,21 +405,26 @@ impl Context {
         }
     }
 
-    /// Warns of jobs that wait for a task which nobody here runs. A store that cannot be read at this moment is no reason to end: `doctor` looks
-    /// again.
-    pub(crate) async fn warn_of_unknown_kinds(&self, store: &Arc<dyn Store>) {
-        let waiting = match Client::new(Arc::clone(store), self.env.clone()).kinds_waiting(None).await {
-            Ok(waiting) => waiting,
-            Err(error) => {
-                return tracing::warn!(%error, "it could not be seen whether jobs wait for unknown tasks");
-            }
-        };
+    /// Warns of jobs that wait for a task which nobody here runs, once of each task: now, and every minute of those that came since. A store that
+    /// cannot be read at this moment is no reason to end.
+    pub(crate) async fn warn_of_unknown_kinds(&self, store: &Arc<dyn Store>) -> Infallible {
+        let client = Client::new(Arc::clone(store), self.env.clone());
         let known = self.kinds();
-        for kind in waiting.iter().filter(|kind| !known.contains(kind.as_str())) {
-            self.output.note(format!(
-                "warning: jobs wait for the task {kind}, which nobody here runs: start a program that does, or cancel them \
-                 (taskwright jobs cancel --kind {kind})"
-            ));
+        let mut told = BTreeSet::new();
+        loop {
+            let waiting = client.kinds_waiting(None).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "it could not be seen whether jobs wait for unknown tasks");
+                BTreeSet::new()
+            });
+            for kind in waiting.into_iter().filter(|kind| !known.contains(kind.as_str())) {
+                if told.insert(kind.clone()) {
+                    self.output.note(format!(
+                        "warning: jobs wait for the task {kind}, which nobody here runs: start a program that does, or cancel them \
+                         (taskwright jobs cancel --kind {kind})"
+                    ));
+                }
+            }
+            self.env.sleep(UNKNOWN_KINDS_EVERY).await;
         }
     }
 

@@ -85,7 +85,7 @@ pub(super) fn next(job: &JobView, now: Timestamp) -> String {
         State::Blocked if job.kind.as_str() == bulk::KIND => "waits for its items".to_owned(),
         State::Blocked => "waits for other jobs".to_owned(),
         State::Scheduled => format!("runs {when}"),
-        State::Available => "runs when a worker is free".to_owned(),
+        State::Available => "runs when a worker that knows its task is free".to_owned(),
         State::Running if job.cancel_requested => "ends when its handler has stopped".to_owned(),
         State::Running => "runs to its end".to_owned(),
         State::Retryable => {

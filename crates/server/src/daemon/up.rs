@@ -79,9 +79,6 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
     }
     let offer = place.map(|place| offer(&env, &place, socket, &lock)).transpose()?;
     greet(context, &*store, &plan, url.as_deref());
-    if plan.processes > 0 {
-        context.warn_of_unknown_kinds(&store).await;
-    }
     serve::took_over(context, taken);
 
     let duties =
@@ -118,8 +115,15 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
             }
         }
     };
+    let unknown_kinds = async {
+        match plan.processes {
+            0 => std::future::pending().await,
+            _ => context.warn_of_unknown_kinds(&store).await,
+        }
+    };
     let otherwise = async {
         tokio::select! {
+            never = unknown_kinds => match never {},
             () = super::taken(offer.as_ref()) => Asked::HandedOver,
             () = reloads => Asked::TerminalGone,
         }

@@ -124,13 +124,18 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
         builder = builder.namespace(namespace.clone());
     }
     if verb.until_empty {
-        // What is due already counts as ready.
-        duty::run_once(&store, &env, &duty_config, command::orphan_killer(&store)).await?;
         builder = builder.until_empty();
     }
     let (ask, asked) = watch::channel(false);
     builder = builder.recycle_on(asked);
-    let otherwise = async {
+    let unknown_kinds = async {
+        match verb.supervised {
+            // Whoever started it warns.
+            true => std::future::pending().await,
+            false => context.warn_of_unknown_kinds(&store).await,
+        }
+    };
+    let reloads = async {
         while hang_ups.next().await == HangUp::Reload {
             if verb.supervised {
                 // Whoever started it has started another.
@@ -141,12 +146,27 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
                     .note("nothing was reloaded: restart a `worker` to have it read its config again");
             }
         }
-        Asked::TerminalGone
+    };
+    let otherwise = async {
+        tokio::select! {
+            never = unknown_kinds => match never {},
+            () = reloads => Asked::TerminalGone,
+        }
     };
     let stop = Arc::new(Notify::new());
     let stopped = stopped(Arc::clone(&stop), parent);
-    let ended =
-        signals.around(&env, builder.run(stopped), otherwise, |_| stop.notify_one(), || Duration::ZERO).await;
+    let work = async {
+        if verb.until_empty {
+            // What is due already counts as ready. Where a worker seems to be lost, that takes until it is certain.
+            tokio::select! {
+                biased;
+                () = stop.notified() => return builder.run(std::future::ready(())).await,
+                done = duty::run_once(&store, &env, &duty_config, command::orphan_killer(&store)) => done?,
+            }
+        }
+        builder.run(stopped).await
+    };
+    let ended = signals.around(&env, work, otherwise, |_| stop.notify_one(), || Duration::ZERO).await;
     if let Some(duties) = duties {
         super::end(duties, &env).await;
     }

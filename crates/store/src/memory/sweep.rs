@@ -7,7 +7,7 @@ use taskwright_core::{Actor, Cause, State, Timestamp, WorkerId};
 use crate::claim::JobKey;
 use crate::error::Error;
 use crate::sweep::{Loss, LostWorker, Promoted, Reclaimed, SEEMS_LOST_AGAIN_IN};
-use crate::worker::{WorkerState, lease_expired};
+use crate::worker::WorkerState;
 
 use super::finish::Ending;
 use super::job::Running;
@@ -75,10 +75,9 @@ impl World {
             None
         } else if !self.is_present(worker.process) {
             Some(Loss::Certain("its process is gone"))
-        } else if lease_expired(worker.lease_until_us, monotonic_us) {
-            Some(Loss::by_lease(worker.new.lease, sight))
         } else {
-            None
+            let lease = worker.new.lease;
+            Loss::by_lease(lease, worker.lease_until_us, monotonic_us, sight.covers(lease, monotonic_us))
         }
     }
 

@@ -4,6 +4,7 @@
 //! that it is done.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::ended::Ended;
 use crate::error::Error;
 use crate::presence::Presence;
 use crate::sweep::{Loss, LostWorker, Promoted, SEEMS_LOST_AGAIN_IN};
-use crate::worker::{WorkerState, lease_expired};
+use crate::worker::WorkerState;
 
 /// For anything that is still waited for where locked rows are passed over.
 const WAIT_BRIEFLY: &str = "SET LOCAL lock_timeout = 250";
@@ -82,13 +83,21 @@ pub(super) struct Observer<'a> {
     pub(super) absences: &'a Absences,
     pub(super) lock_class: u32,
     pub(super) monotonic_us: u64,
-    /// For how long it has had the database in sight, by the database's clock: told with each look at a worker.
+    /// For how long it has had the database in sight, by the database's clock.
     pub(super) sight: Mutex<Sight>,
+    /// Whether it is certain that the database takes writes now.
+    pub(super) takes_writes: AtomicBool,
 }
 
 impl Observer<'_> {
-    fn look(&self, now_db_us: i64) {
-        self.sight().look(u64::try_from(now_db_us).unwrap_or(0));
+    /// Notes that the database took a write then, or that nobody has to wonder whether it does.
+    pub(super) fn saw(&self, now_db_us: u64) {
+        self.takes_writes.store(true, Ordering::Relaxed);
+        self.sight().look(now_db_us);
+    }
+
+    fn has_in_sight(&self, lease: Duration, now_db_us: u64) -> bool {
+        self.takes_writes.load(Ordering::Relaxed) && self.sight().covers(lease, now_db_us)
     }
 
     pub(super) fn sight(&self) -> MutexGuard<'_, Sight> {
@@ -105,8 +114,9 @@ struct Candidate {
     boot: String,
     lease_until_us: u64,
     lease: Duration,
-    /// By the database's clock.
-    lease_expired: bool,
+    /// The end of the lease, and now, by the database's clock.
+    lease_until_db_us: u64,
+    now_db_us: u64,
     /// Its lock, if it held one on this run of the server and does so no longer.
     missing: Option<Missing>,
     was_lost: bool,
@@ -114,18 +124,19 @@ struct Candidate {
 
 impl Candidate {
     fn read(row: &Row) -> Result<Self, Error> {
-        let (number, lease_until_db, is_held) = (get(row, 0)?, get(row, 6)?, get::<bool>(row, 8)?);
-        let server = get::<Option<i64>>(row, 7)?.filter(|_| !is_held);
+        let (number, lease_until_db, is_held) = (get(row, 0)?, get(row, 5)?, get::<bool>(row, 7)?);
+        let server = get::<Option<i64>>(row, 6)?.filter(|_| !is_held);
         Ok(Self {
             number,
             id: get::<Uuid>(row, 1)?.into(),
             pid: u32::try_from(get::<i64>(row, 2)?).unwrap_or(0),
             boot: get(row, 3)?,
-            lease_until_us: u64::try_from(get::<i64>(row, 4)?).unwrap_or(0),
-            lease: Duration::from_micros(u64::try_from(get::<i64>(row, 10)?).unwrap_or(0)),
-            lease_expired: get(row, 5)?,
+            lease_until_us: us(get(row, 4)?),
+            lease: Duration::from_micros(us(get(row, 9)?)),
+            lease_until_db_us: us(lease_until_db),
+            now_db_us: us(get(row, 10)?),
             missing: server.map(|server| Missing { worker: number, server, lease_until_db }),
-            was_lost: get(row, 9)?,
+            was_lost: get(row, 8)?,
         })
     }
 
@@ -140,12 +151,23 @@ impl Candidate {
         if !here && self.missing.as_ref().is_some_and(is_long) {
             return Some(Loss::Certain("its session is gone"));
         }
-        let expired = match here {
-            true => lease_expired(self.lease_until_us, observer.monotonic_us),
-            false => self.lease_expired,
-        };
-        expired.then(|| Loss::by_lease(self.lease, &observer.sight()))
+        // The sight goes by the database's clock, whoever's lease it is.
+        let in_sight = observer.has_in_sight(self.lease, self.now_db_us);
+        match here {
+            true => Loss::by_lease(self.lease, self.lease_until_us, observer.monotonic_us, in_sight),
+            false => Loss::by_lease(self.lease, self.lease_until_db_us, self.now_db_us, in_sight),
+        }
     }
+}
+
+fn us(us: i64) -> u64 {
+    u64::try_from(us).unwrap_or(0)
+}
+
+/// A write of the kind by which workers renew their leases, which changes nothing; whether there was anything to write.
+pub(super) async fn touch(session: &mut Session<'_>, workers: &[i64]) -> Result<bool, Error> {
+    session.execute(WAIT_BRIEFLY, &[]).await?;
+    Ok(session.execute(TOUCH, &[&workers]).await? > 0)
 }
 
 /// What a look for lost workers gave.
@@ -160,7 +182,7 @@ pub(super) struct Look {
 pub(super) async fn look(store: &PostgresStore, observer: &Observer<'_>) -> Result<Look, Error> {
     let rows = store.look(&look_at_all(), &[(&observer.lock_class, Type::OID)]).await?;
     // There is a row also when there is no worker.
-    observer.look(get(rows.first().ok_or_else(|| vanished("a clock"))?, 11)?);
+    let now_db_us = us(get(rows.first().ok_or_else(|| vanished("a clock"))?, 10)?);
     let is_worker = |row: &&Row| get::<Option<i64>>(row, 0).is_ok_and(|number| number.is_some());
     let workers = rows.iter().filter(is_worker).map(Candidate::read).collect::<Result<Vec<_>, Error>>()?;
     // Of those that were lost before, jobs are left.
@@ -168,11 +190,15 @@ pub(super) async fn look(store: &PostgresStore, observer: &Observer<'_>) -> Resu
     let elsewhere = living.iter().filter(|worker| worker.boot != observer.boot);
     let missing: Vec<Missing> = elsewhere.filter_map(|worker| worker.missing).collect();
     let absent = observer.absences.look(observer.monotonic_us, &missing);
-    let losses: Vec<_> =
-        living.iter().filter_map(|worker| Some((worker.number, worker.loss(observer)?))).collect();
-    let seeming = losses.iter().any(|(_, loss)| *loss == Loss::Seeming).then_some(SEEMS_LOST_AGAIN_IN);
+    let losses = || living.iter().filter_map(|worker| Some((worker.number, worker.loss(observer)?)));
+    let doubtful: Vec<i64> =
+        losses().filter(|(_, loss)| loss.certain().is_none()).map(|(number, _)| number).collect();
+    if doubtful.is_empty() || store.takes_a_write(&doubtful).await {
+        observer.saw(now_db_us);
+    }
+    let seeming = losses().any(|(_, loss)| loss == Loss::Seeming).then_some(SEEMS_LOST_AGAIN_IN);
     let again_in = absent.into_iter().chain(seeming).min();
-    let lost = losses.iter().filter(|(_, loss)| loss.certain().is_some()).map(|(number, _)| *number);
+    let lost = losses().filter(|(_, loss)| loss.certain().is_some()).map(|(number, _)| number);
     let gone = lost.chain(before.iter().map(|worker| worker.number)).collect();
     Ok(Look { gone, again_in })
 }
@@ -180,7 +206,7 @@ pub(super) async fn look(store: &PostgresStore, observer: &Observer<'_>) -> Resu
 /// What became of a worker that seemed to be gone.
 pub(super) enum Found {
     /// It was lost, and its jobs go on; but for those that are `left` because somebody's transaction holds them.
-    Lost { worker: LostWorker, left: bool },
+    Lost { worker: LostWorker, left: bool, now_db_us: u64 },
     /// It was lost before. Whether jobs are left still.
     Before { worker: WorkerId, left: bool },
     /// It cannot be decided now: a claim of its is under way.
@@ -207,7 +233,6 @@ pub(super) async fn reclaim(
     let Some(row) = session.first(&look_at_one(), &[&observer.lock_class, &number]).await? else {
         return Ok(Found::Nothing);
     };
-    observer.look(get(&row, 11)?);
     let worker = Candidate::read(&row)?;
     // Marks of another boot may be older than what the disk kept of the jobs; those of another machine are there.
     let marks = if worker.boot == observer.boot { observer.presence.marks(worker.id) } else { None };
@@ -221,7 +246,7 @@ pub(super) async fn reclaim(
     session.execute(UNTIE, &[&number]).await?;
     let mut lost = LostWorker::of(worker.id, worker.pid, how);
     let left = take_jobs_of(session, number, marks.as_ref(), now, &mut lost).await?;
-    Ok(Found::Lost { worker: lost, left })
+    Ok(Found::Lost { worker: lost, left, now_db_us: worker.now_db_us })
 }
 
 /// Those that may be lost, and those that were and of which jobs are left.
@@ -244,7 +269,7 @@ fn look_at_one() -> String {
 /// Workers, each with what tells whether it lives. $1 is the class of the locks.
 fn candidates(from: &str, which: &str) -> String {
     format!(
-        "SELECT w.worker, w.id, w.pid, w.boot, w.lease_until_us, w.lease_until_db < c.now, w.lease_until_db,
+        "SELECT w.worker, w.id, w.pid, w.boot, w.lease_until_us, w.lease_until_db,
                 t.server, l.number IS NOT NULL, w.state <> 0, w.lease_us, c.now
          FROM {from}
          LEFT JOIN tether t ON t.worker = w.worker AND t.server = {SERVER}
@@ -365,6 +390,9 @@ pub(super) const WAITING: &str = "SELECT
         (SELECT due FROM waiting WHERE due IS NOT NULL ORDER BY due LIMIT 1), EXISTS (SELECT FROM lane WHERE is_resting)";
 pub(super) const NEXT_DUE: &str =
     "SELECT due FROM waiting WHERE due IS NOT NULL AND due > $1 ORDER BY due LIMIT 1";
+/// A write that changes nothing.
+pub(super) const TOUCH: &str = "UPDATE worker SET state = state WHERE worker = ANY(ARRAY(
+        SELECT worker FROM worker WHERE worker = ANY($1) AND state = 0 ORDER BY worker LIMIT 1 FOR UPDATE SKIP LOCKED))";
 pub(super) const LOSE: &str = "UPDATE worker SET state = $2 WHERE worker = $1 AND state = 0";
 pub(super) const UNTIE: &str = "DELETE FROM tether WHERE worker = $1";
 pub(super) const HELD: &str = "SELECT seq, attempt, claimed_at, flags, cancel_at IS NOT NULL

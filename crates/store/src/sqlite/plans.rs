@@ -117,6 +117,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("promote: due", sweep::DUE),
     ("promote: take", sweep::PROMOTE),
     ("reclaim: living", sweep::LIVING),
+    ("reclaim: touch", sweep::TOUCH),
     ("reclaim: lose", sweep::LOSE),
     ("reclaim: held", sweep::HELD),
     ("reclaim: last ends", sweep::LAST_ENDS),

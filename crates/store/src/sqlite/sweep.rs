@@ -22,7 +22,7 @@ use crate::ended::{Ended, Running};
 use crate::error::Error;
 use crate::presence::Presence;
 use crate::sweep::{Loss, LostWorker, Promoted, Reclaimed, SEEMS_LOST_AGAIN_IN};
-use crate::worker::{WorkerState, lease_expired};
+use crate::worker::WorkerState;
 
 /// Looks whether anything is due; answers when nothing is.
 pub(super) fn peek_due(session: &mut Session<'_>, now: Timestamp) -> Result<Option<Promoted>, Error> {
@@ -89,10 +89,9 @@ impl Candidate {
             Some(Loss::Certain("the machine was restarted"))
         } else if !observer.presence.is_present(self.id) {
             Some(Loss::Certain("its process is gone"))
-        } else if lease_expired(self.lease_until_us, observer.monotonic_us) {
-            Some(Loss::by_lease(self.lease, observer.sight))
         } else {
-            None
+            let now_us = observer.monotonic_us;
+            Loss::by_lease(self.lease, self.lease_until_us, now_us, observer.sight.covers(self.lease, now_us))
         }
     }
 }
@@ -110,14 +109,15 @@ fn candidates(session: &mut Session<'_>) -> Result<Vec<Candidate>, Error> {
     })
 }
 
-/// Looks whether any worker is gone; answers when none is.
+/// Looks whether any worker is gone, or overdue; answers when none is. Otherwise something is to be written: only that shows that
+/// workers could renew their leases.
 pub(super) fn peek_lost(
     session: &mut Session<'_>,
     observer: &Observer<'_>,
 ) -> Result<Option<Reclaimed>, Error> {
     let workers = candidates(session)?;
-    let gone = workers.iter().any(|worker| worker.loss(observer).and_then(Loss::certain).is_some());
-    Ok((!gone).then(|| nothing_yet(&workers, observer)))
+    let all_well = workers.iter().all(|worker| worker.loss(observer).is_none());
+    Ok(all_well.then(|| nothing_yet(&workers, observer)))
 }
 
 fn nothing_yet(workers: &[Candidate], observer: &Observer<'_>) -> Reclaimed {
@@ -135,7 +135,11 @@ pub(super) fn reclaim(
     let workers = candidates(session)?;
     let mut reclaimed = nothing_yet(&workers, observer);
     for worker in workers {
-        let Some(how) = worker.loss(observer).and_then(Loss::certain) else { continue };
+        let Some(loss) = worker.loss(observer) else { continue };
+        let Some(how) = loss.certain() else {
+            session.execute(TOUCH, [worker.number])?;
+            continue;
+        };
         session.execute(LOSE, (worker.number, WorkerState::Lost.code()))?;
         // Marks of another boot may be older than what the disk kept of the jobs.
         let marks = if worker.boot == observer.boot { observer.presence.marks(worker.id) } else { None };
@@ -234,6 +238,8 @@ pub(super) const DUE: &str = "SELECT seq, state, due, attempts, flags FROM taskw
          WHERE due IS NOT NULL AND due <= ?1 ORDER BY due, seq LIMIT ?2";
 pub(super) const PROMOTE: &str = "DELETE FROM taskwright_waiting WHERE seq = ?1";
 pub(super) const LIVING: &str = "SELECT worker, id, pid, boot, lease_until_us, lease_us FROM taskwright_worker WHERE state = 0 ORDER BY worker";
+/// A write that changes nothing.
+pub(super) const TOUCH: &str = "UPDATE taskwright_worker SET state = state WHERE worker = ?1";
 pub(super) const LOSE: &str = "UPDATE taskwright_worker SET state = ?2 WHERE worker = ?1";
 // CROSS keeps the few that run in front, whatever statistics say.
 pub(super) const HELD: &str =

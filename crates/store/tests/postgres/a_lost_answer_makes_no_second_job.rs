@@ -361,7 +361,7 @@ async fn duties_and_workers_calls_that_are_repeated_do_no_harm() {
     let reclaim =
         async |store: &dyn Store| store.reclaim(at(late), monotonic_us(late), Sight::endless()).await;
     assert!(
-        scene.twice_behind(1, "reclaim", reclaim).await.workers.is_empty(),
+        scene.twice_behind(2, "reclaim", reclaim).await.workers.is_empty(),
         "it was found the first time"
     );
     let rest = scene.direct.worker(3).await;

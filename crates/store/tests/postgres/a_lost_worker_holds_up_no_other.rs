@@ -143,3 +143,23 @@ async fn jobs_of_one_claim_go_on_once_the_transaction_that_completes_one_of_them
     assert_eq!((desk.state(1).await, detail.view.state), (State::Completed, State::Available));
     assert_eq!(detail.attempts.len(), 1, "it had been started");
 }
+
+#[tokio::test]
+async fn a_worker_whose_lease_nobody_could_write_is_not_lost() {
+    let machine = Machine::new();
+    let desk = machine.process().await;
+    let hung = machine.process().await;
+    desk.enqueue(0, [job(1)]).await;
+    let worker = hung.worker(1).await;
+    worker.start(1).await;
+    let (user, connection) = machine.database.url().parse::<Config>().unwrap().connect(NoTls).await.unwrap();
+    let mut sessions = JoinSet::new();
+    sessions.spawn(async move { drop(connection.await) });
+    user.batch_execute("BEGIN; SELECT FROM taskwright.worker FOR UPDATE").await.unwrap();
+    let late = LEASE_S + 1;
+    let looked = desk.reclaim(late).await;
+    assert_eq!(found(&looked), [], "it could not have renewed its lease either");
+    assert!(looked.look_again_in.is_some());
+    user.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(found(&desk.reclaim(late).await), [(worker.id, 1)]);
+}

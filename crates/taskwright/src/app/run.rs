@@ -81,7 +81,7 @@ impl App {
     ///
     /// ```
     /// # #[taskwright::task("square")]
-    /// # async fn square(number: u64) -> u64 { number * number }
+    /// # async fn square(number: u64) -> Result<u64, taskwright::TaskError> { Ok(number * number) }
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), taskwright::Error> {
     /// let app = taskwright::App::new().store("memory:").task::<Square>();

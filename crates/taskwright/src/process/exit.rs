@@ -42,7 +42,7 @@ impl fmt::Display for Stop {
             Self::Timeout => "timed out",
             Self::Cancelled => "cancelled",
             Self::Shutdown => "the worker shuts down",
-            Self::Fenced => "another worker has taken over",
+            Self::Fenced => "the worker has lost it, or cannot renew its lease",
         })
     }
 }

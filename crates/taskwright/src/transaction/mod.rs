@@ -97,8 +97,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When something about the job is not accepted; when the transaction is on another database than the client's store,
-    /// or that has not been migrated. With SQLite the transaction is as it was; one of PostgreSQL that a statement of
+    /// When something about the job is not accepted; when the transaction is on another file than the client's store, or of another kind of
+    /// database; when its database has not been migrated. With SQLite the transaction is as it was; one of PostgreSQL that a statement of
     /// which failed can only be rolled back.
     ///
     /// # Example

@@ -12,7 +12,7 @@ use taskwright_store::Signals;
 use super::incarnation::Incarnation;
 use super::phase::Phase;
 use crate::cancel::StopCause;
-use crate::env::micros;
+use crate::env::{Env, micros};
 
 /// How long before the end of a lease that cannot be renewed the handlers are asked to stop: 3 s.
 const NOTICE: Duration = Duration::from_secs(3);
@@ -21,12 +21,13 @@ const ABORT: Duration = Duration::from_secs(2);
 /// The shortest time between two tries to renew.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// Whoever wakes so much later than it wanted to is held up, as by a job that keeps all threads to itself: 1 s.
+const HELD_UP: Duration = Duration::from_secs(1);
+
 /// How one beat ended.
 enum Beat {
     Renewed(Signals),
-    /// The store did not renew the lease, however often it was asked.
-    Refused,
-    /// The store was asked too late. Something holds up this process, which may well be one of the jobs.
+    /// The lease could not be renewed in time.
     TooLate,
     /// The store has given the worker up.
     Lost,
@@ -35,20 +36,26 @@ enum Beat {
 /// Beats until the worker is lost. Whoever owns the task ends it after a shutdown.
 pub(crate) async fn run(worker: Arc<Incarnation>) {
     let env = &worker.host.env;
+    let mut lapsed = false;
     loop {
-        env.sleep(env.spread(worker.config.heartbeat, 0.1)).await;
-        match beat(&worker).await {
+        let pause = if lapsed { RETRY } else { env.spread(worker.config.heartbeat, 0.1) };
+        let mut held_up = is_held_up(env, pause).await;
+        match beat(&worker, lapsed, &mut held_up).await {
             Beat::Renewed(signals) => {
+                if std::mem::take(&mut lapsed) {
+                    worker.renewed.notify_one();
+                }
                 super::signals::deliver(&worker, signals);
                 env.follow_if_quick(&*worker.store).await;
             }
-            Beat::Refused => {
-                tracing::warn!(worker = %worker.host.worker, "the store does not renew the lease; the jobs are let go, their attempts unspent");
-                return worker.lapse(lease_end(&worker, ABORT));
+            Beat::TooLate if held_up => {
+                tracing::warn!(worker = %worker.host.worker, "something held up this process, and the lease was renewed too late; the jobs are let go");
+                return worker.lose(lease_end(&worker, ABORT));
             }
             Beat::TooLate => {
-                tracing::warn!(worker = %worker.host.worker, "the lease was renewed too late; the jobs are let go");
-                return worker.lose(lease_end(&worker, ABORT));
+                tracing::warn!(worker = %worker.host.worker, "the store does not renew the lease; the jobs are let go, their attempts unspent");
+                worker.lapse(lease_end(&worker, ABORT));
+                lapsed = true;
             }
             // Its own end has reached the store, and the answer not yet this process.
             Beat::Lost if worker.leaving.load(Ordering::SeqCst) => return,
@@ -60,25 +67,31 @@ pub(crate) async fn run(worker: Arc<Incarnation>) {
     }
 }
 
-/// Renews the lease; tries again as long as there is time.
-async fn beat(worker: &Incarnation) -> Beat {
+/// Sleeps; whether it took much longer than it should.
+async fn is_held_up(env: &Env, pause: Duration) -> bool {
+    let until_us = env.monotonic_us() + micros(pause);
+    env.sleep(pause).await;
+    env.monotonic_us().saturating_sub(until_us) > micros(HELD_UP)
+}
+
+/// Renews the lease; tries again as long as there is time. Once it has lapsed, that is for as long as it takes: nobody may have
+/// taken the jobs, and what became of them is to be written.
+async fn beat(worker: &Incarnation, lapsed: bool, held_up: &mut bool) -> Beat {
     let env = &worker.host.env;
-    let mut fails = false;
-    let first_us = env.monotonic_us();
-    // Whoever blames the store has asked it for a while.
-    let too_late = || match env.monotonic_us() - first_us >= micros(worker.config.heartbeat) {
-        true => Beat::Refused,
-        false => Beat::TooLate,
-    };
+    let mut fails = lapsed;
     loop {
         let asked_us = env.monotonic_us();
-        let left_us = lease_end(worker, NOTICE).saturating_sub(asked_us);
+        let left_us = match lapsed {
+            true => micros(worker.config.lease),
+            false => lease_end(worker, NOTICE).saturating_sub(asked_us),
+        };
         if left_us == 0 {
-            return too_late();
+            return Beat::TooLate;
         }
         let renew = worker.store.renew(env.now(), asked_us, worker.host.worker);
         match env.timeout(Duration::from_micros(left_us), renew).await {
-            None => return too_late(),
+            None if lapsed => {}
+            None => return Beat::TooLate,
             Some(Ok(signals)) => {
                 let until_us = asked_us + micros(worker.config.lease);
                 worker.host.lease_until_us.store(until_us, Ordering::Relaxed);
@@ -89,7 +102,7 @@ async fn beat(worker: &Incarnation) -> Beat {
                 if !std::mem::replace(&mut fails, true) {
                     tracing::warn!(worker = %worker.host.worker, %error, "the lease was not renewed; it is tried again");
                 }
-                env.sleep(RETRY.min(Duration::from_micros(left_us))).await;
+                *held_up |= is_held_up(env, RETRY.min(Duration::from_micros(left_us))).await;
             }
         }
     }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::buffer::Buffer;
 use super::ended::{self, ItemEnds};
 use super::finish::Ends;
+use super::lapses::Lapses;
 use super::phase::{Phase, PhaseCell};
 use super::recycle::{self, Wear};
 use super::room::Room;
@@ -52,6 +53,9 @@ pub(crate) struct Incarnation {
     pub(crate) open: AtomicUsize,
     /// Told when nothing is open any more.
     pub(crate) all_settled: Notify,
+    /// Told when the lease was renewed after it had lapsed.
+    pub(crate) renewed: Notify,
+    pub(crate) lapses: Arc<Lapses>,
     /// Whether the store is being told that the worker is over: it may know before this process hears so.
     pub(crate) leaving: AtomicBool,
 }
@@ -168,11 +172,24 @@ impl Incarnation {
         if shuts_down || !self.phase.is(Phase::Lapsed) {
             return shuts_down;
         }
-        self.ends.close();
+        let written = async {
+            // Nothing more arrives once the fetcher is over.
+            if !tasks.fetcher.is_finished() {
+                let _ = (&mut tasks.fetcher).await;
+            }
+            self.ends.close();
+            let _ = (&mut tasks.writer).await;
+        };
+        // A store that is back and still does not take it all is not waited for.
+        let given_up = async {
+            self.renewed.notified().await;
+            self.host.env.sleep(self.config.lease).await;
+        };
         tokio::select! {
             biased;
-            _ = &mut tasks.writer => false,
+            () = written => false,
             () = shutdown => true,
+            () = given_up => false,
         }
     }
 

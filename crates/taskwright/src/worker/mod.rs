@@ -13,6 +13,7 @@
 //! | `incarnation.rs` | what they share, and how they start and stop |
 //! | `room.rs` | what may be taken on, when jobs weigh something |
 //! | `recycle.rs` | when a worker has run for long enough |
+//! | `lapses.rs` | whom it has given back because the store was away |
 //! | `phase.rs` | how far an incarnation is in its life |
 //! | `panic.rs` | keeps a panic within its attempt |
 
@@ -22,6 +23,7 @@ mod fetch;
 mod finish;
 mod heartbeat;
 mod incarnation;
+mod lapses;
 pub(crate) mod panic;
 mod phase;
 mod recycle;
@@ -45,6 +47,7 @@ use self::buffer::Buffer;
 use self::ended::ItemEnds;
 use self::finish::Ends;
 use self::incarnation::{Counts, Ended, Incarnation};
+use self::lapses::Lapses;
 use self::phase::PhaseCell;
 pub use self::recycle::Recycled;
 use self::recycle::Wear;
@@ -63,6 +66,8 @@ pub const CONCURRENCY_MAX: usize = 10_000;
 /// The first and the longest delay before a worker tries to register again.
 const REGISTER_FIRST: Duration = Duration::from_millis(100);
 const REGISTER_LONGEST: Duration = Duration::from_secs(5);
+/// Whoever was lost sooner than this waits for as long before it registers anew.
+const INCARNATION_MIN: Duration = Duration::from_millis(500);
 
 /// How long the end of a worker waits for [reporters](crate::report) to be told of what failed: 5 s.
 const REPORT_TIME: Duration = Duration::from_secs(5);
@@ -104,6 +109,7 @@ pub struct Worker {
     config: Arc<Config>,
     serves: Arc<Serves>,
     counts: Arc<Counts>,
+    lapses: Arc<Lapses>,
     wear: Arc<Wear>,
     /// One for all incarnations: what outlived its attempt still has its thread.
     blocking: Arc<Semaphore>,
@@ -219,12 +225,21 @@ impl Worker {
                 incarnation = self.register(before) => incarnation?,
             };
             before = Some(incarnation.id());
+            let began_us = self.env.monotonic_us();
             let ended = incarnation.run(shutdown.as_mut()).await;
             if ended == Ended::Recycled || (ended == Ended::Replaced && self.wear.reason().is_some()) {
                 return Ok(Summary { recycled: self.wear.reason(), ..self.summary() });
             }
             if ended == Ended::Stopped {
                 break;
+            }
+            // One after the other that is lost at once: as while two servers both take themselves for the primary.
+            if self.env.monotonic_us() - began_us < micros(INCARNATION_MIN) {
+                tokio::select! {
+                    biased;
+                    () = shutdown.as_mut() => break,
+                    () = self.env.sleep(INCARNATION_MIN) => {}
+                }
             }
         }
         Ok(self.summary())
@@ -311,6 +326,8 @@ impl Worker {
             running: (0..self.config.concurrency).map(|_| Mutex::default()).collect(),
             open: AtomicUsize::new(0),
             all_settled: Notify::new(),
+            renewed: Notify::new(),
+            lapses: Arc::clone(&self.lapses),
             leaving: AtomicBool::new(false),
         })
     }
@@ -468,6 +485,7 @@ impl Builder {
             config: Arc::new(self.config),
             serves: Arc::new(self.serves),
             counts: Arc::default(),
+            lapses: Arc::default(),
             blocking: Arc::new(Semaphore::new(blocking)),
             wear: Arc::new(Wear::new(self.recycle_after_jobs, self.recycle_above_rss, self.recycle_on)),
         }

@@ -77,7 +77,8 @@ async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> O
     *lock(cell) = None;
     let mut panic = None;
     let lapsed = worker.phase.is(Phase::Lapsed);
-    let outcome = judge(&attempt, ran, lapsed, &mut panic);
+    let outcome = judge(&attempt, ran, lapsed, &mut panic)
+        .filter(|outcome| !lapsed || !is_given_back(outcome) || worker.lapses.is_first(attempt.job.key));
     if outcome.is_none() {
         // No end will be written that could count it.
         worker.settled(1);
@@ -215,6 +216,10 @@ fn judge(attempt: &Attempt, ran: Ran, lapsed: bool, kept: &mut Option<Box<Panic>
         },
         Ran::Returned(outcome) => outcome,
     })
+}
+
+fn is_given_back(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::GiveBack { .. })
 }
 
 /// Whether something went wrong with an attempt, rather than that somebody wanted it to end.

@@ -312,3 +312,35 @@ fn a_worker_that_drains_goes_on_as_another_after_it_was_lost() {
         assert!(!world.store().order(vec![workers[0].id], Order::Stop).await.unwrap()[0]);
     });
 }
+
+#[test]
+fn short_leases_and_outages_that_follow_each_other_cost_no_attempt_either() {
+    for lease_s in [5, 15] {
+        world(async |world| {
+            let worker = world.worker(handles(|ctx: Context| async move {
+                ctx.env().sleep(seconds(30)).await;
+                Ok(())
+            }));
+            let worker = world.start(worker.lease(seconds(lease_s)));
+            let id = world.enqueue(job()).await;
+            world.sim.advance(seconds(1)).await;
+            let outage = async |s| {
+                ALL_CALLS.into_iter().for_each(|call| world.faulty.fail(call, 1..=u64::MAX, When::Before));
+                world.sim.advance(seconds(s)).await;
+                world.faulty.heal();
+            };
+            outage(6).await;
+            world.sim.advance(seconds(1)).await;
+            outage(15).await;
+            let job = world.over(id).await;
+            let ends: Vec<_> = job.attempts.iter().map(|attempt| attempt.end).collect();
+            if lease_s == 15 {
+                assert_eq!(ends, [AttemptEnd::Completed]);
+            } else {
+                // Given back once unspent, and then it might be the job.
+                assert_eq!(ends, [AttemptEnd::Lost, AttemptEnd::Completed]);
+            }
+            worker.stop().await;
+        });
+    }
+}

@@ -1,9 +1,11 @@
 //! `enqueue_in` stores a job in the caller's own transaction on the same file: committed, it runs; rolled back, it never
 //! was.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskwright::store::memory::MemoryStore;
 use taskwright::store::sqlite::rusqlite::{Connection, TransactionBehavior};
 use taskwright::store::sqlite::{Options, SqliteStore};
 use taskwright::{Client, Env, Job, JobId, Registry, State, Worker};
@@ -52,4 +54,35 @@ async fn a_job_in_the_callers_transaction_exists_only_if_that_commits() {
 
     let orders: i64 = shop.query_row("SELECT count(*) FROM shop_order", [], |row| row.get(0)).unwrap();
     assert_eq!(orders, 1);
+}
+
+#[tokio::test]
+async fn a_transaction_on_another_file_is_refused_and_one_by_another_name_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, other, alias] = ["shop.db", "other.db", "alias.db"].map(|name| directory.path().join(name));
+    let env = Env::system();
+    let open = |path: &Path| Arc::new(SqliteStore::open(path, Options { now: env.now() }).unwrap());
+    let (store, others) = (open(&path), open(&other));
+    let client = Client::new(store, env.clone());
+    let why = |client: &Client, path: &Path| {
+        let mut shop = Connection::open(path).unwrap();
+        let tx = shop.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        let stored = client.enqueue_in(&tx, Job::new("receipt"));
+        tx.commit().unwrap();
+        stored.map(drop).map_err(|error| error.why().to_owned())
+    };
+    let refused = why(&client, &other).unwrap_err();
+    assert!(refused.starts_with("it is on ") && refused.contains("other.db"), "{refused}");
+    assert_eq!(
+        Client::new(others, env.clone()).kinds_waiting(None).await.unwrap().len(),
+        0,
+        "nothing is stored"
+    );
+    let in_memory = Client::new(Arc::new(MemoryStore::new()), env.clone());
+    let refused = why(&in_memory, &path).unwrap_err();
+    assert_eq!(refused, "it is one of SQLite, and the jobs are in a store of the kind memory");
+
+    std::os::unix::fs::symlink(&path, &alias).unwrap();
+    why(&client, &alias).unwrap();
+    assert_eq!(client.kinds_waiting(None).await.unwrap().len(), 1);
 }

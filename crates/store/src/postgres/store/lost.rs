@@ -1,7 +1,7 @@
 //! Reclaiming: a look at all workers, and a transaction for each that is gone.
 
 use std::sync::Mutex;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use taskwright_core::Timestamp;
@@ -34,6 +34,7 @@ impl PostgresStore {
             lock_class: tether::lock_class(self.connections.settings().schema()),
             monotonic_us,
             sight: Mutex::new(sight),
+            takes_writes: AtomicBool::new(false),
         };
         let look = sweep::look(self, &observer).await?;
         let mut reclaimed = Reclaimed { look_again_in: look.again_in, ..Reclaimed::default() };
@@ -42,6 +43,10 @@ impl PostgresStore {
             match found {
                 Ok(found) => {
                     self.stuck.forget(number);
+                    if let Found::Lost { now_db_us, .. } = found {
+                        // Many of them take their time.
+                        observer.saw(now_db_us);
+                    }
                     self.note(found, &mut reclaimed);
                 }
                 Err(error) if is_about_rows(&error) => {
@@ -63,9 +68,18 @@ impl PostgresStore {
         Ok(reclaimed)
     }
 
+    /// Whether the database takes a write, which is about workers that live.
+    pub(in super::super) async fn takes_a_write(&self, workers: &[i64]) -> bool {
+        let touched: Result<bool, Error> = transact!(self, session => sweep::touch(session, workers));
+        touched.unwrap_or_else(|error| {
+            tracing::debug!(%error, "whether workers can renew their leases is not known");
+            false
+        })
+    }
+
     fn note(&self, found: Found, reclaimed: &mut Reclaimed) {
         match found {
-            Found::Lost { worker, left } => {
+            Found::Lost { worker, left, .. } => {
                 self.leave(worker.id);
                 if left {
                     // Its marks tell of what is left, too.
