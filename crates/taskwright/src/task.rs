@@ -10,7 +10,7 @@ use serde_json::Value;
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::limit::SNOOZES_MAX;
 use taskwright_core::{
-    Backoff, Delivery, Error, MaxAttempts, OnShutdown, Outcome, Priority, Schedule, UniqueKey, Weight,
+    Backoff, Delivery, Error, Limits, MaxAttempts, OnShutdown, Outcome, Priority, Schedule, UniqueKey, Weight,
 };
 
 use crate::cancel::StopCause;
@@ -50,6 +50,9 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     const VERSION: u32 = 1;
     /// Whether each attempt runs in a [child process](crate::child) of its own, which may crash without any harm to others.
     const IN_CHILD: bool = false;
+    /// What that process and its descendants may use, together. Above its memory or its CPU time it is ended, and the attempt has failed.
+    /// Only for tasks that are [`IN_CHILD`](Task::IN_CHILD): elsewhere nobody could keep it.
+    const LIMITS: Limits = Limits::NONE;
 
     /// What the task gives back: kept with the job as JSON, at most 1 MiB. `()` keeps nothing.
     type Output: Serialize;
