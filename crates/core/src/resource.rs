@@ -28,6 +28,9 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Nothing is limited.
+    pub const NONE: Self = Self { max_rss: None, max_cpu_time: None, nice: None, ionice: None };
+
     /// Whether nothing is limited.
     pub fn is_none(&self) -> bool {
         *self == Self::default()

@@ -47,33 +47,56 @@ pub fn parse_size(text: &str) -> Result<u64, Error> {
             "write it like 64KiB, 512MiB or 4GiB",
         )
     };
-    let trimmed = text.trim();
-    let digits = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
-    let (number, unit) = trimmed.split_at(digits);
-    if number.is_empty() {
-        return Err(refuse(if trimmed.starts_with('-') { "it is negative" } else { "a number is missing" }));
+    size_bytes(text.trim()).map_err(refuse)
+}
+
+/// The bytes of a size as [`parse_size`] reads it, without blanks around it; or why it is none. For sizes that stand in the source of a
+/// program, and are read when that is compiled.
+///
+/// # Errors
+///
+/// As [`parse_size`].
+pub const fn size_bytes(text: &str) -> Result<u64, &'static str> {
+    let bytes = text.as_bytes();
+    let (mut at, mut number) = (0, Some(0_u64));
+    while at < bytes.len() && bytes[at].is_ascii_digit() {
+        number = match number {
+            Some(number) => match number.checked_mul(10) {
+                Some(number) => number.checked_add((bytes[at] - b'0') as u64),
+                None => None,
+            },
+            None => None,
+        };
+        at += 1;
     }
-    if unit.starts_with(['.', ',']) {
-        return Err(refuse("it has a fraction"));
+    if at == 0 {
+        let is_negative = !bytes.is_empty() && bytes[0] == b'-';
+        return Err(if is_negative { "it is negative" } else { "a number is missing" });
     }
-    let unit: u64 = match unit.trim_start() {
-        "" | "B" => 1,
-        "K" | "KiB" => 1 << 10,
-        "M" | "MiB" => 1 << 20,
-        "G" | "GiB" => 1 << 30,
-        "T" | "TiB" => 1 << 40,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "TB" => 1_000_000_000_000,
-        _ => return Err(refuse("its unit is not one of B, KiB, MiB, GiB, TiB")),
+    if at < bytes.len() && matches!(bytes[at], b'.' | b',') {
+        return Err("it has a fraction");
+    }
+    while at < bytes.len() && bytes[at] == b' ' {
+        at += 1;
+    }
+    let unit: u64 = match bytes.split_at(at).1 {
+        b"" | b"B" => 1,
+        b"K" | b"KiB" => 1 << 10,
+        b"M" | b"MiB" => 1 << 20,
+        b"G" | b"GiB" => 1 << 30,
+        b"T" | b"TiB" => 1 << 40,
+        b"kB" | b"KB" => 1_000,
+        b"MB" => 1_000_000,
+        b"GB" => 1_000_000_000,
+        b"TB" => 1_000_000_000_000,
+        _ => return Err("its unit is not one of B, KiB, MiB, GiB, TiB"),
     };
-    let number: u64 = number.parse().map_err(|_| refuse("it is too large"))?;
+    let Some(number) = number else { return Err("it is too large") };
     match number.checked_mul(unit) {
-        Some(0) => Err(refuse("it is 0")),
+        Some(0) => Err("it is 0"),
         // What stores and kernels keep is signed.
-        Some(bytes) if i64::try_from(bytes).is_ok() => Ok(bytes),
-        _ => Err(refuse("it is too large")),
+        Some(bytes) if bytes <= i64::MAX as u64 => Ok(bytes),
+        _ => Err("it is too large"),
     }
 }
 

@@ -56,6 +56,10 @@ fn check(options: &Options, function: &ItemFn) -> Result<()> {
         }
         _ => {}
     }
+    if let (None, Some((name, limit))) = (options.process, options.limits.first()) {
+        let why = format!("`{name}` can only be kept by a process of the task's own: say `process` as well");
+        return Err(Error::new(limit.span(), why));
+    }
     match (&options.version, &options.upgrade) {
         (Some(version), None) if version.base10_digits() != "1" => {
             let why = "jobs of earlier versions may wait: say what makes this one of them, `upgrade = upgrade_welcome`";
@@ -87,6 +91,10 @@ impl Task<'_> {
         let mut transactions =
             self.parameters.iter().filter(|one| matches!(one, Parameter::Transaction { .. }));
         if let (Some(Parameter::Transaction { of }), second) = (transactions.next(), transactions.next()) {
+            if self.options.process.is_some() {
+                let why = "a process of its own has no way to the store of the job, and completes nothing there: leave out `process` or `#[tx]`";
+                return Err(Error::new(of.span(), why));
+            }
             if self.function.sig.asyncness.is_none() {
                 let why = "a function that blocks has no transaction of its own: begin one in it, and call `ctx.complete_in`";
                 return Err(Error::new(of.span(), why));
@@ -207,16 +215,27 @@ impl Task<'_> {
             .chain(self.options.schedules.iter().filter_map(|schedule| schedule.name.as_ref()));
         let names =
             names.map(|name| quote_spanned!(name.span()=> #taskwright::__private::check_name(#name);));
-        let timeouts = [&self.options.timeout, &self.options.cancel_grace].into_iter().flatten();
+        let (options, limits) = (self.options, &self.options.limits);
+        let timeouts = [&options.timeout, &options.cancel_grace, &limits.max_cpu_time].into_iter().flatten();
         let times = timeouts.map(|time| {
             let time = self.duration(time);
             quote_spanned!(time.span()=> let _: ::core::time::Duration = #time;)
         });
         let attempts = self.max_attempts().map(|attempts| quote!(let _ = #attempts;));
+        let memory = limits.max_rss.as_ref().map(|size| {
+            let size = self.size(size);
+            quote!(let _: u64 = #size;)
+        });
+        let nice = limits.nice.as_ref().map(|nice| {
+            let nice = self.nice(nice);
+            quote!(let _: u8 = #nice;)
+        });
         quote! {
             const _: () = {
                 #(#names)*
                 #(#times)*
+                #memory
+                #nice
                 #attempts
             };
         }
@@ -268,7 +287,29 @@ impl Task<'_> {
         if options.process.is_some() {
             add(quote! { const IN_CHILD: bool = true; });
         }
+        if options.limits.first().is_some() {
+            let limits = self.limits();
+            add(quote! { const LIMITS: #taskwright::Limits = #limits; });
+        }
         consts
+    }
+
+    fn limits(&self) -> TokenStream {
+        let (taskwright, limits) = (self.taskwright(), &self.options.limits);
+        let fields = [
+            ("max_rss", limits.max_rss.as_ref().map(|size| self.size(size))),
+            ("max_cpu_time", limits.max_cpu_time.as_ref().map(|time| self.duration(time))),
+            ("nice", limits.nice.as_ref().map(|nice| self.nice(nice))),
+            ("ionice", limits.ionice.as_ref().map(|class| quote!(#class))),
+        ];
+        let fields = fields.into_iter().map(|(name, value)| {
+            let name = Ident::new(name, Span::call_site());
+            match value {
+                Some(value) => quote!(#name: ::core::option::Option::Some(#value)),
+                None => quote!(#name: ::core::option::Option::None),
+            }
+        });
+        quote!(#taskwright::Limits { #(#fields),* })
     }
 
     fn functions(&self) -> TokenStream {
@@ -445,6 +486,20 @@ impl Task<'_> {
         }
     }
 
+    /// An amount of memory: a text like `"512MiB"`, or any expression.
+    fn size(&self, size: &Expr) -> TokenStream {
+        let taskwright = self.taskwright();
+        match text(size) {
+            Some(text) => quote_spanned!(text.span()=> #taskwright::__private::size(#text)),
+            None => quote!(#size),
+        }
+    }
+
+    fn nice(&self, nice: &Expr) -> TokenStream {
+        let taskwright = self.taskwright();
+        quote_spanned!(nice.span()=> #taskwright::__private::nice(#nice))
+    }
+
     /// A band by its name, a number, or any other expression.
     fn priority(&self, priority: &Expr) -> TokenStream {
         let taskwright = self.taskwright();
@@ -548,6 +603,9 @@ mod tests {
             ("\"f\", schedule(cron = \"* * * * *\", every = \"1h\")", SOME),
             ("\"f\", schedule(crn = \"* * * * *\")", SOME),
             ("\"f\", schedule(every = \"1h\"), schedule(every = \"2h\")", SOME),
+            ("\"f\", max_cpu_time = \"1m\"", SOME),
+            ("\"f\", process, nice", SOME),
+            ("\"f\", process", "async fn f(#[tx] b: &mut Tx) {}"),
             ("\"f\"", "fn f(a: u64) {}"),
             ("\"f\"", "async fn f(&self, a: &str, b: &[u8], c: impl Into<u64>, (d, e): (u64, u64)) {}"),
             ("\"f\"", "async fn f<T: Serialize>(a: T) {}"),

@@ -66,6 +66,8 @@ use proc_macro::TokenStream;
 /// | `schedule(cron = "0 8 * * *", ..)` | a schedule of it: `cron` or `every`, `timezone`, `name`, `args` | none |
 /// | `blocking` | the function blocks its thread, and is not `async`: it runs on a pool for such | |
 /// | `process` | each attempt runs in a process of its own | |
+/// | `max_rss = "512MiB"`, `max_cpu_time = "10m"` | what that process and its descendants may use; above it they are ended | nothing is limited |
+/// | `nice = 10`, `ionice = IoNice::Idle` | how that process stands back behind others | as the worker |
 /// | `derive(Clone, Debug)` | what else is derived for the type | |
 /// | `crate = some::path` | where `taskwright` is, if it is called otherwise | `::taskwright` |
 #[proc_macro_attribute]

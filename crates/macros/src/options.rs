@@ -6,7 +6,7 @@ use syn::punctuated::Punctuated;
 use syn::{Error, Expr, Ident, LitInt, LitStr, Path, Result, Token, parenthesized};
 
 /// Every option, for the message about one that is none.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 26] = [
     "kind",
     "name",
     "queue",
@@ -27,6 +27,10 @@ const NAMES: [&str; 22] = [
     "schedule",
     "blocking",
     "process",
+    "max_rss",
+    "max_cpu_time",
+    "nice",
+    "ionice",
     "derive",
     "crate",
 ];
@@ -53,8 +57,31 @@ pub(crate) struct Options {
     pub(crate) schedules: Vec<ScheduleOptions>,
     pub(crate) blocking: Option<Span>,
     pub(crate) process: Option<Span>,
+    pub(crate) limits: Limits,
     pub(crate) derive: Vec<Path>,
     pub(crate) taskwright: Option<Path>,
+}
+
+/// What the process of an attempt may use.
+#[derive(Default)]
+pub(crate) struct Limits {
+    pub(crate) max_rss: Option<Expr>,
+    pub(crate) max_cpu_time: Option<Expr>,
+    pub(crate) nice: Option<Expr>,
+    pub(crate) ionice: Option<Expr>,
+}
+
+impl Limits {
+    /// The first that was said, by its name and what it is.
+    pub(crate) fn first(&self) -> Option<(&'static str, &Expr)> {
+        let all = [
+            ("max_rss", &self.max_rss),
+            ("max_cpu_time", &self.max_cpu_time),
+            ("nice", &self.nice),
+            ("ionice", &self.ionice),
+        ];
+        all.into_iter().find_map(|(name, said)| Some((name, said.as_ref()?)))
+    }
 }
 
 /// Which jobs count as the same.
@@ -123,6 +150,10 @@ impl Options {
             "at_most_once" => self.at_most_once = Some(flag(name, input)?),
             "blocking" => self.blocking = Some(flag(name, input)?),
             "process" => self.process = Some(flag(name, input)?),
+            "max_rss" => self.limits.max_rss = Some(value(name, input, "\"512MiB\"")?),
+            "max_cpu_time" => self.limits.max_cpu_time = Some(value(name, input, "\"10m\"")?),
+            "nice" => self.limits.nice = Some(value(name, input, "10")?),
+            "ionice" => self.limits.ionice = Some(value(name, input, "IoNice::Idle")?),
             "unique" | "unique_active" => {
                 if self.unique.is_some() {
                     return Err(Error::new(

@@ -16,13 +16,17 @@ const NEWER_WAITS: Duration = Duration::from_secs(30);
 
 /// The arguments as they are stored. A task that never had a second version has them as serde writes them.
 pub(crate) fn write<T: Task>(task: &T) -> Result<Args, Error> {
-    if T::VERSION <= 1 {
-        return Args::of(task);
-    }
     let refused = |why: String| {
         let fix = "let the arguments be a struct with named fields, none of them called `$version`";
         Error::invalid(format!("the arguments of {}", T::KIND), why, fix)
     };
+    if T::VERSION <= 1 {
+        let args = Args::of(task)?;
+        if may_say_version(&args) && args.parse::<Value>()?.get(VERSION_FIELD).is_some() {
+            return Err(refused("a field has the name under which a version is stored".to_owned()));
+        }
+        return Ok(args);
+    }
     let value =
         serde_json::to_value(task).map_err(|error| refused(format!("they cannot be written: {error}")))?;
     let Value::Object(mut fields) = value else {
@@ -36,7 +40,7 @@ pub(crate) fn write<T: Task>(task: &T) -> Result<Args, Error> {
 
 /// The task that an attempt is to run.
 pub(crate) fn read<T: Task>(ctx: &Context) -> Result<T, TaskError> {
-    if T::VERSION <= 1 {
+    if T::VERSION <= 1 && !may_say_version(ctx.raw_args()) {
         // The same bytes will not fit the next time either.
         return ctx.args().map_err(TaskError::permanent);
     }
@@ -55,7 +59,7 @@ pub(crate) fn read<T: Task>(ctx: &Context) -> Result<T, TaskError> {
 ///
 /// When the task could not run with them.
 pub(crate) fn examine<T: Task>(args: &Args) -> Result<T, Error> {
-    if T::VERSION <= 1 {
+    if T::VERSION <= 1 && !may_say_version(args) {
         return args.parse();
     }
     upgraded(args, |version| {
@@ -70,7 +74,12 @@ pub(crate) fn examine<T: Task>(args: &Args) -> Result<T, Error> {
     })
 }
 
-/// The task of arguments that say their version; `newer` says what becomes of those of a version that is not known.
+/// Whether the arguments are worth a closer look for a version. Few have a dollar sign at all, and nothing is allocated to see that.
+fn may_say_version(args: &Args) -> bool {
+    args.as_bytes().contains(&b'$') && args.as_str().contains(VERSION_FIELD)
+}
+
+/// The task of arguments that may say their version; `newer` says what becomes of those of a version that is not known.
 fn upgraded<T: Task>(args: &Args, newer: impl FnOnce(u32) -> TaskError) -> Result<T, TaskError> {
     let mut args: Value = args.parse().map_err(TaskError::permanent)?;
     let stored = args.as_object_mut().and_then(|fields| fields.remove(VERSION_FIELD));

@@ -43,8 +43,9 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// When the store is out of order.
+    /// When the store is out of order; in a task with `process`, which has no way to it.
     pub async fn attachments(&self) -> Result<Vec<AttachmentView>, Error> {
+        self.must_be_in_worker("attachments")?;
         Ok(self.store().attachments(self.job_id()).await?)
     }
 
@@ -52,7 +53,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// When it can be no attachment's name; when the store is out of order, or does not have the bytes that it was given.
+    /// When it can be no attachment's name; when the store is out of order, or does not have the bytes that it was given; in a task with
+    /// `process`, which has no way to it.
     ///
     /// # Example
     ///
@@ -67,6 +69,7 @@ impl Context {
     /// }
     /// ```
     pub async fn attachment(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.must_be_in_worker("an attachment")?;
         read(self.store(), self.job_id(), &AttachmentName::new(name)?).await
     }
 }

@@ -9,6 +9,7 @@ use taskwright_store::{ClaimedJob, Progress, SharedStore};
 use tokio::sync::Semaphore;
 
 use crate::cancel::{StopCause, Token};
+use crate::child::Link;
 use crate::env::Env;
 use crate::outbox::Outbox;
 use crate::registry::Registry;
@@ -26,6 +27,8 @@ pub(crate) struct Host {
     pub(crate) lease_until_us: AtomicU64,
     /// Room for handlers that block their threads.
     pub(crate) blocking: Arc<Semaphore>,
+    /// To the worker, in a process of one attempt: the store is not that of the job there, and the lease is another's.
+    pub(crate) link: Option<Link>,
 }
 
 impl Host {
@@ -37,7 +40,7 @@ impl Host {
         blocking: Arc<Semaphore>,
     ) -> Self {
         let (outbox, lease_until_us) = (Outbox::default(), AtomicU64::new(u64::MAX));
-        Self { env, worker, registry, outbox, store, lease_until_us, blocking }
+        Self { env, worker, registry, outbox, store, lease_until_us, blocking, link: None }
     }
 }
 

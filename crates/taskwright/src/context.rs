@@ -11,7 +11,7 @@ use taskwright_core::name::clipped;
 use taskwright_core::{
     Args, Error, JobId, Kind, Limits, MaxAttempts, Namespace, NewJob, Owner, QueueName, Usage, WorkerId,
 };
-use taskwright_store::{ClaimedJob, JobKey, LogEntry, LogStream, Progress, Store};
+use taskwright_store::{ClaimedJob, JobKey, LogEntry, LogStream, Progress, StepStore, Store};
 
 use crate::attempt::{Attempt, lock};
 use crate::cancel::StopCause;
@@ -106,6 +106,30 @@ impl Context {
     /// The store that it came from.
     pub(crate) fn store(&self) -> &dyn Store {
         &*self.0.host.store
+    }
+
+    /// Where the steps of the job are.
+    pub(crate) fn step_store(&self) -> &dyn StepStore {
+        match &self.0.host.link {
+            Some(link) => link,
+            None => self.store(),
+        }
+    }
+
+    /// Refuses what needs the store of the job where there is no way to it: in a process of one attempt.
+    ///
+    /// # Errors
+    ///
+    /// There.
+    pub(crate) fn must_be_in_worker(&self, what: &str) -> Result<(), Error> {
+        match &self.0.host.link {
+            None => Ok(()),
+            Some(_) => Err(Error::invalid(
+                format!("{what} in the job {}", self.job_id()),
+                "its task runs in a process of its own (`process`), which has no way to the store of the job",
+                "leave `process` out, or do this part in a follow-up job of a task without it",
+            )),
+        }
     }
 
     /// Time and randomness, on whatever clock the worker runs.
@@ -326,9 +350,10 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// When the store is out of order.
+    /// When the store is out of order; in a task with `process`.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub async fn prepare_completion(&self) -> Result<(), crate::Error> {
+        self.must_be_in_worker("a completion in a transaction")?;
         Ok(self.0.prepare_completion().await?)
     }
 
@@ -346,7 +371,7 @@ impl Context {
     /// # Errors
     ///
     /// When the attempt has ended, since the worker was declared lost, or somebody has asked for the job to be cancelled
-    /// ([`Error::is_refused`](crate::Error::is_refused)); when the result cannot be kept; and as for
+    /// ([`Error::is_refused`](crate::Error::is_refused)); when the result cannot be kept; in a task with `process`; and as for
     /// [`enqueue_in`](crate::Client::enqueue_in). The transaction must be rolled back then.
     ///
     /// # Example
@@ -380,8 +405,12 @@ impl Context {
 
     /// Whether this attempt still owns the job: the worker's lease holds, as far as this process can know.
     ///
-    /// The worker renews the lease by itself. Ask before a step that must not happen twice.
+    /// The worker renews the lease by itself. Ask before a step that must not happen twice. A task with `process` asks its worker, which
+    /// takes a fraction of a millisecond, and is told no by one that says nothing for 1 s.
     pub fn heartbeat(&self) -> bool {
+        if let Some(link) = &self.0.host.link {
+            return link.heartbeat();
+        }
         let lost = matches!(self.stop_cause(), Some(StopCause::Lost));
         !lost && self.env().monotonic_us() < self.0.host.lease_until_us.load(Ordering::Relaxed)
     }

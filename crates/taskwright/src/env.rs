@@ -71,6 +71,11 @@ impl Env {
         self.0.clock.now()
     }
 
+    /// Whether the clock is one of a simulation, which no other process has.
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.0.clock.waits_for_work()
+    }
+
     pub(crate) fn ahead_us(&self) -> i64 {
         self.0.ahead_us.load(Ordering::Relaxed)
     }
@@ -199,7 +204,7 @@ impl Env {
     ///
     /// Outside a tokio runtime.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        if self.0.clock.waits_for_work() {
+        if self.is_simulated() {
             return work();
         }
         match tokio::task::spawn_blocking(work).await {
@@ -227,7 +232,7 @@ impl Env {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        if self.0.clock.waits_for_work() {
+        if self.is_simulated() {
             return Ok(Some(self.spawn(name, future)));
         }
         let runtime = tokio::runtime::Handle::current();

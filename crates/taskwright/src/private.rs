@@ -6,8 +6,9 @@ pub use serde;
 use serde::Serialize;
 pub use serde_json::Value;
 use taskwright_core::limit::{ATTEMPTS_MAX, KEY_BYTES_MAX};
+use taskwright_core::resource::NICE_MAX;
 use taskwright_core::schedule::ScheduleBuilder;
-use taskwright_core::{Error, MaxAttempts, Schedule, Trigger, UniqueKey, UniqueScope, name, time};
+use taskwright_core::{Error, MaxAttempts, Schedule, Trigger, UniqueKey, UniqueScope, name, size, time};
 
 use crate::task::{Task, TaskError};
 
@@ -43,6 +44,37 @@ pub const fn duration(text: &str) -> Duration {
         Ok(us) => Duration::from_micros(us),
         Err(_) => panic!("a duration is written like 250ms, 30s, 5m, 2h, 7d or 1h30m"),
     }
+}
+
+/// Lets the compiler refuse what is no amount of memory.
+///
+/// ```compile_fail
+/// #[taskwright::task("greet", process, max_rss = "1.5GiB")]
+/// async fn greet() {}
+/// ```
+pub const fn size(text: &str) -> u64 {
+    match size::size_bytes(text) {
+        Ok(bytes) => bytes,
+        Err(_) => panic!("an amount of memory is written like 64KiB, 512MiB or 4GiB"),
+    }
+}
+
+/// Lets the compiler refuse what is no niceness.
+///
+/// ```compile_fail
+/// #[taskwright::task("greet", process, nice = 20)]
+/// async fn greet() {}
+/// ```
+///
+/// What is right passes:
+///
+/// ```
+/// #[taskwright::task("greet", process, max_rss = "1GiB", max_cpu_time = "1m", nice = 19)]
+/// async fn greet() {}
+/// ```
+pub const fn nice(nice: u8) -> u8 {
+    assert!(nice <= NICE_MAX, "a niceness is a number from 0 to 19");
+    nice
 }
 
 /// Lets the compiler refuse what is no number of attempts.

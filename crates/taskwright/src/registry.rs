@@ -129,7 +129,7 @@ impl TaskOptions {
             timeout: T::TIMEOUT,
             backoff: T::backoff(),
             cancel_grace: T::CANCEL_GRACE,
-            limits: Limits::default(),
+            limits: T::LIMITS,
             weight: T::WEIGHT,
             snoozes_max: T::SNOOZES_MAX,
             on_shutdown: T::ON_SHUTDOWN,
@@ -161,7 +161,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// When a kind or the queue is no valid name, or a kind is registered already.
+    /// When a kind or the queue is no valid name, a kind is registered already, or it has [limits](Task::LIMITS) and no process of its own.
     pub fn register<T: Task>(mut self) -> Result<Self, Error> {
         let form = Form::of::<T>()?;
         let of_task: Arc<dyn Handler> = Arc::new(TaskHandler::<T>::new());
@@ -236,7 +236,7 @@ impl Registry {
             return Err(Error::invalid(
                 format!("the limits of the task {kind}"),
                 "its handler runs in the worker's own process, which shares memory and CPU time with all others there",
-                "limit it by `timeout`, or do the work in a child process, as tasks of the config file do",
+                "limit it by `timeout`, or do the work in a child process, as tasks with `process` and those of the config file do",
             ));
         }
         let handler = wrapped(&self.around, &bare);
@@ -281,6 +281,17 @@ impl Registry {
     /// What a job of the kind counts in a worker's budget.
     pub(crate) fn weight(&self, kind: &Kind) -> Weight {
         self.entry(kind).map_or(Weight::NONE, |entry| entry.options.weight)
+    }
+
+    /// The same, with the tasks that have a process for each attempt as if they had none.
+    pub(crate) fn in_one_process(mut self) -> Self {
+        for entry in self.entries.values_mut() {
+            if let Some(handler) = entry.in_child.take() {
+                entry.handler = wrapped(&self.around, &handler);
+                entry.bare = handler;
+            }
+        }
+        self
     }
 
     /// What the child process of an attempt calls.

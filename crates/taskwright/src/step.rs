@@ -137,7 +137,7 @@ impl Context {
 
     async fn begin(&self, name: &StepName) -> Result<Found, TaskError> {
         let steps = self.attempt_steps().get_or_try_init(|| async {
-            let done = self.again(|| self.store().steps(self.job_id())).await?;
+            let done = self.again(|| self.step_store().steps(self.job_id())).await?;
             let known = done.into_iter().map(|step| (step.name, Known::Done(step.result)));
             Ok::<_, TaskError>(std::sync::Mutex::new(Steps(known.collect())))
         });
@@ -161,7 +161,8 @@ impl Context {
             )));
         }
         let step = NewStep { key: self.key(), attempt: self.attempt(), at: self.env().now(), name, result };
-        let verdicts = self.again(|| self.store().keep_steps(self.worker_id(), vec![step.clone()])).await?;
+        let verdicts =
+            self.again(|| self.step_store().keep_steps(self.worker_id(), vec![step.clone()])).await?;
         match verdicts.as_slice() {
             [Verdict::Accepted] => Ok(()),
             // The job is somebody else's by now.

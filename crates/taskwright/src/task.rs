@@ -10,7 +10,7 @@ use serde_json::Value;
 use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::limit::SNOOZES_MAX;
 use taskwright_core::{
-    Backoff, Delivery, Error, MaxAttempts, OnShutdown, Outcome, Priority, Schedule, UniqueKey, Weight,
+    Backoff, Delivery, Error, Limits, MaxAttempts, OnShutdown, Outcome, Priority, Schedule, UniqueKey, Weight,
 };
 
 use crate::cancel::StopCause;
@@ -44,12 +44,15 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// What becomes of a job that a shutdown finds running, and that does not end within the grace; `None` leaves it to the
     /// [worker](crate::worker::Builder::on_shutdown).
     const ON_SHUTDOWN: Option<OnShutdown> = None;
-    /// The version of the form of the arguments, from 1. Above 1 it is stored with them, as `$version` beside the fields; arguments
-    /// without it are of version 1. Raise it with each change that jobs of before do not fit, and say in
+    /// The version of the form of the arguments, from 1. Above 1 it is stored with them, as `$version` beside the fields, which is the
+    /// name of no field; arguments without it are of version 1. A job of a newer version waits for a worker that knows it. Raise it with each change that jobs of before do not fit, and say in
     /// [`upgrade`](Task::upgrade) what becomes of them.
     const VERSION: u32 = 1;
     /// Whether each attempt runs in a [child process](crate::child) of its own, which may crash without any harm to others.
     const IN_CHILD: bool = false;
+    /// What that process and its descendants may use, together. Above its memory or its CPU time it is ended, and the attempt has failed.
+    /// Only for tasks that are [`IN_CHILD`](Task::IN_CHILD): elsewhere nobody could keep it.
+    const LIMITS: Limits = Limits::NONE;
 
     /// What the task gives back: kept with the job as JSON, at most 1 MiB. `()` keeps nothing.
     type Output: Serialize;

@@ -207,6 +207,12 @@ impl App {
         Self { env, ..self }
     }
 
+    /// The same, with the tasks that have a process for each attempt as if they had none: for the kit.
+    pub(crate) fn in_one_process(mut self) -> Self {
+        self.registry = self.registry.in_one_process();
+        self
+    }
+
     /// Adds a task with its [schedules](Task::schedules).
     #[must_use]
     pub fn task<T: Task>(mut self) -> Self {

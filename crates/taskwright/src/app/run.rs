@@ -125,6 +125,10 @@ impl App {
     ///
     /// When something about the app is wrong, a state cannot be made, or what the worker says is not understood.
     pub async fn serve_attempt(&self) -> Result<(), Error> {
+        if self.env.is_simulated() {
+            // It is a test, whose program must not be started by a worker in it.
+            return Ok(());
+        }
         let Some(asked) = Asked::of_process() else { return Ok(()) };
         self.check()?;
         match asked.serve(self.ready_registry().await?, &self.env).await? {}

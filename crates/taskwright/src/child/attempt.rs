@@ -13,8 +13,9 @@ use taskwright_store::memory::MemoryStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
-use super::VARIABLE;
+use super::link::Link;
 use super::wire::{Answer, Order};
+use super::{LINK, VARIABLE};
 use crate::attempt::{Attempt, Host, lock};
 use crate::cancel::StopCause;
 use crate::context::Context;
@@ -68,11 +69,14 @@ impl Asked {
         let order: Order = read
             .and_then(|_| serde_json::from_str(&order).map_err(|error| error.to_string()))
             .map_err(|why| refused(&why))?;
+        env.set_ahead_us(order.ahead_us);
         let (worker, job) = (order.worker, order.job()?);
         let registry = Arc::new(registry);
         let handler = registry.in_child(&job.kind);
         let (store, blocking) = (Arc::new(MemoryStore::new()), Arc::new(Semaphore::new(1)));
-        let host = Arc::new(Host::new(env.clone(), worker, Arc::clone(&registry), store, blocking));
+        let host = Host::new(env.clone(), worker, Arc::clone(&registry), store, blocking);
+        let link = Some(Link::to(self.answer.with_file_name(LINK), env));
+        let host = Arc::new(Host { link, ..host });
         let attempt = Arc::new(Attempt::new(job, host, env.now()));
         let mut asked = signal(SignalKind::terminate()).map_err(|error| refused(&error.to_string()))?;
         let outcome = match handler {

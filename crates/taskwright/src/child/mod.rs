@@ -11,15 +11,24 @@
 //! | `parent.rs` | the worker's side: starts the process, passes on what it says, tells how it ended |
 //! | `attempt.rs` | the side of the child |
 //! | `wire.rs` | what goes from one to the other: the job as JSON on standard input, the outcome in a file of its own |
+//! | `link.rs` | what the child asks its worker meanwhile, on a socket |
 //! | `forward.rs` | output and progress on their way to the job's log, for commands as well |
 //!
 //! Log and progress work as in the worker, as do [`check`](crate::Context::check) and [`then`](crate::Context::then); output goes to
-//! the job's log. A request to stop reaches the handler as a shutdown, whatever the worker's reason is, which it sorts out itself.
-//! The child has no way to the store of the job: [`complete_in`](crate::Context::complete_in) and attachments do not work there.
-//! When the worker dies, its children do.
+//! the job's log. [Steps](crate::Context::step), [durable sleeps](crate::Context::durable_sleep) and
+//! [`heartbeat`](crate::Context::heartbeat) go by the worker, which has the store and the lease. A request to stop reaches the handler as a
+//! shutdown, whatever the worker's reason is, which it sorts out itself. There is no other way to the store of the job:
+//! [`complete_in`](crate::Context::complete_in) and attachments are refused there. When the worker dies, its children do.
+//!
+//! On Linux the child is the program that the worker is, also when its file was replaced or removed meanwhile. Elsewhere it is what stands
+//! under that name, so let workers end before their program is replaced.
+//!
+//! The child may use what [`Task::LIMITS`](crate::Task::LIMITS) says. In a [kit](crate::testing::Kit), whose time no other process has,
+//! the handler is called in the process of the test.
 
 mod attempt;
 mod forward;
+mod link;
 mod parent;
 mod wire;
 
@@ -30,12 +39,16 @@ use taskwright_store::{LostWorker, SharedStore, Store};
 
 pub(crate) use self::attempt::Asked;
 pub use self::forward::forward;
+pub(crate) use self::link::Link;
 pub(crate) use self::parent::ChildHandler;
 use crate::process::kill_tagged;
 
 /// Says where a child writes how its attempt ended, behind the process that asked for it: whoever inherits the variable from a child is
 /// none.
 const VARIABLE: &str = "TASKWRIGHT_CHILD";
+
+/// The socket on which the worker answers, beside the answer.
+const LINK: &str = "link";
 
 /// Whether this process was started for one attempt. A program that has asked this, or calls [`App::run_until`](crate::App::run_until),
 /// can be.

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use taskwright_core::Outcome;
 use taskwright_core::attempt::AttemptEnd;
+use tokio::net::UnixListener;
 
 use super::attempt::Asked;
 use super::forward::forward;
+use super::link;
 use super::wire::{Answer, Order};
-use super::{OWNER, VARIABLE, owner};
+use super::{LINK, OWNER, VARIABLE, owner};
 use crate::cancel::StopCause;
 use crate::context::Context;
 use crate::env::{Env, Sleep};
@@ -21,6 +23,14 @@ use crate::process::{Command, Host, Output, Reports, Stop, Timing, run};
 
 /// What an answer may have in bytes: a result, and follow-up jobs with their arguments, as JSON in JSON.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+/// What a directory for temporary files may have in bytes, so that the name of a socket below it fits in what systems have for one.
+const TEMP_BYTES_MAX: usize = 56;
+/// Where it is else.
+const TEMP_SHORT: &str = "/tmp";
+
+/// The program that this process runs, whatever stands under its name by now.
+const RUNNING_PROGRAM: &str = "/proc/self/exe";
 
 /// Names one attempt in the environment of everything that it starts.
 const ATTEMPT_VARIABLE: &str = "TASKWRIGHT_ATTEMPT_ID";
@@ -47,6 +57,11 @@ fn failed(error: String) -> Outcome {
 }
 
 async fn execute(ctx: &Context, grace: Duration) -> Result<Outcome, String> {
+    if ctx.env().is_simulated() {
+        let why = "a task in a process of its own takes real time, and this worker is on a simulated clock: test it with \
+                   `testing::Kit` or `testing::perform`, which run it in the process of the test";
+        return Ok(Outcome::Fail { error: why.to_owned() });
+    }
     if !Asked::can_be() {
         return Err("a task in a process of its own needs a program that runs `App::run_until` or \
                     `taskwright_server::main`, which can be started for one attempt"
@@ -54,10 +69,15 @@ async fn execute(ctx: &Context, grace: Duration) -> Result<Outcome, String> {
     }
     let place =
         Place::make(ctx.env()).map_err(|error| format!("making a directory for the answer: {error}"))?;
+    let listener = place.listen().map_err(|error| format!("making a socket for what it asks: {error}"))?;
     let command = command(ctx, &place, grace)?;
     let (reports, chunks, progress) = Reports::channels();
     let running = run(&command, host(ctx.env()), reports, stopped(ctx));
-    let (ended, last_words) = tokio::join!(running, forward(ctx, chunks, progress));
+    let running = async { tokio::join!(running, forward(ctx, chunks, progress)) };
+    let (ended, last_words) = tokio::select! {
+        ended = running => ended,
+        never = link::answer(ctx, listener) => match never {},
+    };
     let output = ended.map_err(|error| error.to_string())?;
     ctx.set_usage(output.usage);
     let outcome = match place.answer() {
@@ -77,9 +97,9 @@ async fn execute(ctx: &Context, grace: Duration) -> Result<Outcome, String> {
 }
 
 fn command(ctx: &Context, place: &Place, grace: Duration) -> Result<Command, String> {
-    let program =
-        std::env::current_exe().map_err(|error| format!("finding the program of this process: {error}"))?;
-    let mut command = Command::new(program).args(std::env::args_os().skip(1));
+    let program = program().map_err(|error| format!("finding the program of this process: {error}"))?;
+    let mut words = std::env::args_os();
+    let mut command = Command { arg0: words.next(), ..Command::new(program) }.args(words);
     // It is the same program on the same store.
     command.env_pass = vec!["*".to_owned()];
     let attempt = format!("{}/{}/{}", ctx.job_id(), ctx.attempt(), ctx.worker_id());
@@ -89,11 +109,15 @@ fn command(ctx: &Context, place: &Place, grace: Duration) -> Result<Command, Str
     ];
     command.env.extend(told.map(|(name, value)| (name.into(), value.into())));
     command.tag = Some((ATTEMPT_VARIABLE.to_owned(), attempt));
-    command.stdin =
-        serde_json::to_vec(&Order::of(ctx.claimed(), ctx.worker_id())).map_err(|error| error.to_string())?;
+    command.stdin = serde_json::to_vec(&Order::of(ctx)).map_err(|error| error.to_string())?;
     command.limits = ctx.limits();
     command.grace = grace;
     Ok(command)
+}
+
+fn program() -> std::io::Result<PathBuf> {
+    let running = Path::new(RUNNING_PROGRAM);
+    if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
 }
 
 /// What is told of a process that left no answer.
@@ -138,17 +162,24 @@ struct Place(PathBuf);
 
 impl Place {
     fn make(env: &Env) -> std::io::Result<Self> {
-        let mut random = [0; 16];
+        let mut random = [0; 12];
         env.fill(&mut random);
         let name =
             random.iter().fold("taskwright-child-".to_owned(), |name, byte| format!("{name}{byte:02x}"));
-        let directory = std::env::temp_dir().join(name);
+        let temp = std::env::temp_dir();
+        let is_short = temp.as_os_str().len() <= TEMP_BYTES_MAX;
+        let directory = if is_short { temp.join(name) } else { Path::new(TEMP_SHORT).join(name) };
         DirBuilder::new().mode(0o700).create(&directory)?;
         Ok(Self(directory))
     }
 
     fn file(&self) -> PathBuf {
         self.0.join("answer")
+    }
+
+    /// Where the child asks. Needs a runtime.
+    fn listen(&self) -> std::io::Result<UnixListener> {
+        UnixListener::bind(self.0.join(LINK))
     }
 
     /// What the child wrote; `None` when it did not come to that, or not to the end of it.

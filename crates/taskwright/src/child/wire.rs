@@ -10,6 +10,7 @@ use taskwright_core::{
 };
 use taskwright_store::{ClaimedJob, JobKey};
 
+use crate::context::Context;
 use crate::env::micros;
 
 /// The job of the attempt.
@@ -27,12 +28,16 @@ pub(super) struct Order {
     created_at: Timestamp,
     claimed_at: Timestamp,
     max_attempts: u32,
+    /// By how much the clock of the store is ahead of the machine's.
+    pub(super) ahead_us: i64,
 }
 
 impl Order {
-    pub(super) fn of(job: &ClaimedJob, worker: WorkerId) -> Self {
+    pub(super) fn of(ctx: &Context) -> Self {
+        let job = ctx.claimed();
         Self {
-            worker,
+            worker: ctx.worker_id(),
+            ahead_us: ctx.env().ahead_us(),
             id: job.id,
             attempt: job.attempt,
             namespace: job.namespace.clone(),

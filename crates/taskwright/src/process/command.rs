@@ -21,6 +21,8 @@ const LOG_BYTES_MAX: usize = 1024 * 1024;
 pub struct Command {
     /// The program: a name that is looked up in the `PATH` the *command* gets, or a path (relative to `cwd`).
     pub program: OsString,
+    /// What the program is told that it is called; as it is named in `program` when `None`.
+    pub arg0: Option<OsString>,
     /// The arguments after the program's own name, passed verbatim.
     pub args: Vec<OsString>,
     /// Variables to set; they win over the passed ones.
@@ -53,6 +55,7 @@ impl Command {
     pub fn new(program: impl Into<OsString>) -> Self {
         Self {
             program: program.into(),
+            arg0: None,
             args: Vec::new(),
             env: BTreeMap::new(),
             env_pass: ENV_PASS.map(String::from).to_vec(),
@@ -87,6 +90,7 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Command")
             .field("program", &self.program)
+            .field("arg0", &self.arg0)
             .field("args", &self.args)
             .field("env", &self.env.keys().collect::<Vec<_>>())
             .field("env_pass", &self.env_pass)

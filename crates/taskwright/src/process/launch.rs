@@ -50,7 +50,8 @@ impl Launch {
         let tag = command.tag.clone().unwrap_or_else(private_tag);
         let variables = environment(command, &tag);
         let search = variables.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| PATH_DEFAULT.into());
-        let words = [&command.program].into_iter().chain(&command.args).enumerate();
+        let name = command.arg0.as_ref().unwrap_or(&command.program);
+        let words = [name].into_iter().chain(&command.args).enumerate();
         let name_of = |index| if index == 0 { "the program".to_owned() } else { format!("argument {index}") };
         Ok(Self {
             argv: words.map(|(index, word)| c_string(word, || name_of(index))).collect::<Result<_, _>>()?,

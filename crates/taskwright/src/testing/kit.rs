@@ -33,7 +33,8 @@ pub enum Mode {
 }
 
 /// An [`App`] under test, on a store of its own, on the clock of a [simulation](super::simulate). Nothing of it is shared with other
-/// tests, so that they run side by side.
+/// tests, so that they run side by side. Tasks with `process` run in the process of the test, which a crash of theirs ends, and without
+/// their limits.
 ///
 /// # Example
 ///
@@ -172,7 +173,7 @@ impl Builder {
     /// When something about the app is wrong, or the store refuses it.
     pub async fn start(self, sim: &Sim) -> Result<Kit, Error> {
         let Self { app, mode, stores, kill } = self;
-        let app = app.env(sim.env());
+        let app = app.env(sim.env()).in_one_process();
         let faults = sim.hold(stores.handle());
         let tested = app.clone().store(Arc::clone(&faults) as SharedStore);
         let client = tested.client().await?;

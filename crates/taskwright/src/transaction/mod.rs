@@ -50,6 +50,7 @@ use taskwright_store::{Enqueued, Finish, NewEvent};
 pub use self::postgres::{BoxError, BoxFuture, PostgresTransaction};
 use crate::attempt::{Attempt, lock};
 use crate::client::Client;
+use crate::context::Context;
 use crate::error::Error;
 use crate::event::Event;
 use crate::handler::kept;
@@ -205,6 +206,7 @@ pub(crate) fn completion(attempt: &Arc<Attempt>, result: &impl Serialize) -> Res
         let fix = "return something smaller, or a type whose map keys are text; the transaction is as it was";
         taskwright_core::Error::invalid("the result of the job", why, fix)
     };
+    Context::new(Arc::clone(attempt)).must_be_in_worker("a completion in a transaction")?;
     let result = kept(result).map_err(refused)?;
     attempt.in_transaction.store(true, Ordering::Relaxed);
     let decision = Decision {

@@ -4,6 +4,9 @@ mod support;
 
 mod arguments_are_passed_verbatim;
 mod attempts_in_processes_of_their_own;
+mod children_are_limited;
+mod children_do_their_steps_once;
+mod children_run_the_program_of_their_worker;
 mod dies_with_its_host;
 mod dropped_run_kills_its_tree;
 mod environment_is_an_allow_list;

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -178,4 +178,26 @@ pub fn ended(handle: &OwnedFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
     poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&limit)).is_ok_and(|ready| ready == 1)
+}
+
+/// Says where a program of a test has its files.
+const SITE: &str = "TASKWRIGHT_TEST_SITE";
+
+/// Where a program of a test has its files; `None` for whoever just runs all tests.
+pub fn site() -> Option<PathBuf> {
+    std::env::var_os(SITE).map(Into::into)
+}
+
+/// Runs a test that is a program to its end: one that is `#[ignore]`d and does nothing without a [`site`]. It can be started for one
+/// attempt as others can, since it is found by its arguments.
+pub fn run_as_program(program: &Path, test: &str, site: &Path, temp: &Path) {
+    let (_of_crate, test) = test.split_once("::").expect("the path of a test begins with that of its crate");
+    let run = std::process::Command::new(program)
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(SITE, site)
+        .env("TMPDIR", temp)
+        .output()
+        .expect("the program can be started");
+    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success() && out.contains("1 passed"), "{out}\n{err}");
 }

@@ -71,6 +71,67 @@ fn arguments_of_a_newer_version_wait_for_a_program_that_knows_them() {
     });
 }
 
+/// The program of before there were versions.
+mod first {
+    use super::*;
+
+    #[task("greet")]
+    pub(super) async fn greet(name: String) -> Result<String, TaskError> {
+        Ok(name)
+    }
+}
+
+#[test]
+fn a_program_of_before_there_were_versions_leaves_newer_arguments_to_others() {
+    world(async |world| {
+        let old = world.start(world.worker(Registry::new().register::<first::Greet>().unwrap()));
+        let second = before::Greet { first: "Grace".to_owned(), last: "Hopper".to_owned() };
+        let second = world.client.enqueue(second).await.unwrap();
+        // What it could read as its own, and means something else by now.
+        let fits = Args::from_json(r#"{"$version": 2, "name": "x", "first": "Ada", "last": "L."}"#).unwrap();
+        let fits = world.client.enqueue(Job::new("greet").raw_args(fits)).await.unwrap();
+        world.sim.advance(seconds(45)).await;
+        for job in [second.id, fits.id] {
+            let waiting = world.client.job(job).await.unwrap().unwrap();
+            assert_eq!(
+                (waiting.view.state, waiting.view.attempt),
+                (State::Scheduled, 0),
+                "no attempt is spent"
+            );
+            let log = world.client.logs(job, 0, 10).await.unwrap();
+            let log = String::from_utf8_lossy(&log[0].bytes).into_owned();
+            assert!(log.contains("version 2") && log.contains("up to 1"), "{log}");
+        }
+        // Its own are run, also where somebody wrote the version that they have, or the word stands elsewhere.
+        for args in
+            [r#"{"name": "Ada"}"#, r#"{"$version": 1, "name": "Ada"}"#, r#"{"name": "Ada", "a": "$version"}"#]
+        {
+            let job = Job::new("greet").raw_args(Args::from_json(args).unwrap());
+            let job = world.client.enqueue(job).await.unwrap();
+            assert_eq!(job.result::<String>().await.unwrap(), "Ada", "{args}");
+        }
+        old.stop().await;
+
+        let new = world.start(world.worker(Registry::new().register::<before::Greet>().unwrap()));
+        assert_eq!(second.output().await.unwrap(), "Grace Hopper");
+        assert_eq!(fits.result::<String>().await.unwrap(), "Ada L.");
+        new.stop().await;
+    });
+}
+
+#[test]
+fn no_argument_has_the_name_of_the_version() {
+    #[task("odd")]
+    async fn odd(#[serde(rename = "$version")] version: String) {
+        drop(version);
+    }
+    world(async |world| {
+        let job = Job::of(&Odd { version: "$version".to_owned() });
+        let refused = world.client.enqueue(job).await.unwrap_err();
+        assert!(refused.to_string().contains("under which a version is stored"), "{refused}");
+    });
+}
+
 #[test]
 fn arguments_that_cannot_be_upgraded_fail_the_job_and_say_why() {
     world(async |world| {

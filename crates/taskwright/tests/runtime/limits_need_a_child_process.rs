@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use taskwright::{Context, Handler, HandlerFuture, Kind, Limits, Outcome, Registry, TaskOptions};
+use taskwright::{
+    Context, Handler, HandlerFuture, IoNice, Kind, Limits, Outcome, Registry, Task, TaskError, TaskOptions,
+    task,
+};
 
 struct RunsCommands;
 
@@ -49,4 +52,38 @@ fn a_handler_that_runs_child_processes_is_told_the_limits_of_its_task() {
         assert_eq!(world.over(id).await.result.as_deref(), Some("true"));
         worker.stop().await;
     });
+}
+
+/// With all of them.
+#[task("render", process, max_rss = "512MiB", max_cpu_time = "1m", nice = 10, ionice = IoNice::BestEffort(7))]
+async fn render() {}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct InTheWorker;
+
+impl Task for InTheWorker {
+    const KIND: &'static str = "in.the.worker";
+    const LIMITS: Limits = Limits { max_rss: Some(1 << 30), ..Limits::NONE };
+    type Output = ();
+
+    async fn run(self, _: Context) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_task_says_its_limits_and_has_a_process_that_keeps_them() {
+    let said = Limits {
+        max_rss: Some(512 << 20),
+        max_cpu_time: Some(Duration::from_secs(60)),
+        nice: Some(10),
+        ionice: Some(IoNice::BestEffort(7)),
+    };
+    assert_eq!(TaskOptions::of::<Render>().limits, said);
+    Registry::new().register::<Render>().unwrap();
+    let error = Registry::new().register::<InTheWorker>().unwrap_err();
+    assert!(
+        error.what() == "the limits of the task in.the.worker" && error.fix().contains("`process`"),
+        "{error}"
+    );
 }

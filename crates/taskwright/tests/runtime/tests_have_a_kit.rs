@@ -345,3 +345,43 @@ fn two_kits_know_nothing_of_each_other() {
         assert!(Kit::of(shared).start(&sim).await.unwrap().run_next().await.unwrap().is_none());
     });
 }
+
+#[task("render", process, max_rss = "1GiB")]
+async fn render(ctx: Context, pages: u64) -> Result<String, TaskError> {
+    let first = ctx.step("first", || async { Ok(ctx.attempt()) }).await?;
+    ctx.durable_sleep("ink.dries", HOUR).await?;
+    Ok(format!("{pages} pages by process {} in attempt {first}", std::process::id()))
+}
+
+/// The program of the tests must not be started for an attempt, in which all of them would run.
+#[test]
+fn a_task_with_a_process_of_its_own_runs_in_that_of_the_test() {
+    let here = format!("3 pages by process {} in attempt 1", std::process::id());
+    for mode in [Mode::Manual, Mode::Inline, Mode::Drain] {
+        simulate(1, async |sim| {
+            let kit = Kit::of(App::new().task::<Render>()).mode(mode).start(&sim).await.unwrap();
+            let job = kit.client().enqueue(Render { pages: 3 }).await.unwrap();
+            kit.drain().await.unwrap();
+            sim.advance(HOUR).await;
+            kit.drain().await.unwrap();
+            assert_eq!(job.output().await.unwrap(), here, "{mode:?}");
+        });
+    }
+    simulate(1, async |sim| {
+        let performed = perform(Render { pages: 3 }).run(&sim).await;
+        assert!(matches!(performed.outcome, Some(Outcome::Snooze { delay }) if delay == HOUR));
+        let steps: Vec<_> = performed.steps.iter().map(|step| step.name.as_str()).collect();
+        assert_eq!(steps, ["first", "ink.dries"]);
+    });
+}
+
+#[test]
+fn a_worker_on_a_simulated_clock_starts_no_process_and_says_what_to_use() {
+    simulate(1, async |sim| {
+        let app = App::new().env(sim.env()).store("memory:").task::<Render>();
+        let job = app.client().await.unwrap().enqueue(Render { pages: 3 }).await.unwrap();
+        assert_eq!(app.run_until_empty().await.unwrap().failed, 1, "once and for all");
+        let error = job.job().await.unwrap().view.error.unwrap();
+        assert!(error.contains("simulated clock") && error.contains("testing::Kit"), "{error}");
+    });
+}
