@@ -13,6 +13,7 @@ use crate::env::Env;
 use crate::outbox::Outbox;
 use crate::registry::Registry;
 use crate::step::Steps;
+use crate::worker::panic::Panic;
 
 /// What the attempts of one worker incarnation have in common.
 pub(crate) struct Host {
@@ -26,6 +27,8 @@ pub(crate) struct Host {
     pub(crate) lease_until_us: AtomicU64,
     /// Room for handlers that block their threads.
     pub(crate) blocking: Arc<Semaphore>,
+    /// Whether somebody wants to know how a thread got to a panic.
+    pub(crate) with_trace: bool,
 }
 
 impl Host {
@@ -37,7 +40,7 @@ impl Host {
         blocking: Arc<Semaphore>,
     ) -> Self {
         let (outbox, lease_until_us) = (Outbox::default(), AtomicU64::new(u64::MAX));
-        Self { env, worker, registry, outbox, store, lease_until_us, blocking }
+        Self { env, worker, registry, outbox, store, lease_until_us, blocking, with_trace: false }
     }
 }
 
@@ -61,6 +64,8 @@ pub(crate) struct Attempt {
     pub(crate) follow_ups: Mutex<Vec<NewJob>>,
     /// The steps that are done, once the first was asked for.
     pub(crate) steps: tokio::sync::OnceCell<Mutex<Steps>>,
+    /// The newest panic of its handler that became an outcome before the worker could see it.
+    pub(crate) panic: Mutex<Option<Box<Panic>>>,
     abort: Mutex<Abort>,
 }
 
@@ -87,6 +92,7 @@ impl Attempt {
             usage: OnceLock::new(),
             follow_ups: Mutex::default(),
             steps: tokio::sync::OnceCell::new(),
+            panic: Mutex::default(),
             abort: Mutex::default(),
         }
     }

@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::env::{Env, Sleep};
 use crate::handler::{Handler, HandlerFuture};
 use crate::process::{Command, Host, Output, Reports, Stop, Timing, run};
+use crate::worker::panic::Panic;
 
 /// What an answer may have in bytes: a result, and follow-up jobs with their arguments, as JSON in JSON.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
@@ -61,8 +62,11 @@ async fn execute(ctx: &Context, grace: Duration) -> Result<Outcome, String> {
     let output = ended.map_err(|error| error.to_string())?;
     ctx.set_usage(output.usage);
     let outcome = match place.answer() {
-        Some((outcome, follow_ups)) if output.exit.is_success() => {
+        Some((outcome, follow_ups, panic)) if output.exit.is_success() => {
             ctx.follow(follow_ups);
+            if let Some(panic) = panic {
+                ctx.note_panic(panic);
+            }
             outcome
         }
         _ => crashed(&output, &last_words),
@@ -152,12 +156,13 @@ impl Place {
     }
 
     /// What the child wrote; `None` when it did not come to that, or not to the end of it.
-    fn answer(&self) -> Option<(Outcome, Vec<taskwright_core::NewJob>)> {
+    fn answer(&self) -> Option<(Outcome, Vec<taskwright_core::NewJob>, Option<Box<Panic>>)> {
         let file: &Path = &self.file();
         if std::fs::metadata(file).ok()?.len() > ANSWER_BYTES_MAX {
             return Some((
                 Outcome::Fail { error: format!("it gave back more than {ANSWER_BYTES_MAX} bytes") },
                 Vec::new(),
+                None,
             ));
         }
         let answer: Answer = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
