@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use taskwright::env::Spawned;
-use taskwright::{Client, Context, Job, Registry, TaskError, Worker, task};
+use taskwright::{Client, Context, Job, Registry, Summary, TaskError, Worker, task};
 use tokio::sync::mpsc;
 
 use crate::support::{SOON, Site};
@@ -33,16 +33,18 @@ async fn listener(site: &Site, before: &str) -> String {
     site.env.timeout(SOON, found).await.expect("somebody listens")
 }
 
+type Running = Spawned<Result<Summary, taskwright::Error>>;
+
 /// A worker that looks so often, a client elsewhere, of which the worker hears or which it finds when it looks, and the starts of jobs.
-async fn worker(site: &Site, poll: Duration) -> (Spawned<()>, Client, mpsc::UnboundedReceiver<()>) {
+async fn worker(site: &Site, poll: Duration) -> (Running, Client, mpsc::UnboundedReceiver<()>) {
     let (starts, started) = mpsc::unbounded_channel();
     let registry = Registry::new().handler("order", move |_: Context| {
         starts.send(()).unwrap();
         async { Ok::<_, TaskError>(()) }
     });
     let worker = Worker::builder(site.store.clone(), registry.unwrap(), site.env.clone()).poll(poll);
-    let run = async move { drop(worker.run(std::future::pending()).await.unwrap()) };
-    (site.env.spawn("worker", run), Client::new(site.another().await, site.env.clone()), started)
+    let running = site.env.spawn("worker", worker.run(std::future::pending()));
+    (running, Client::new(site.another().await, site.env.clone()), started)
 }
 
 /// Enqueues a job, which starts within the bound.

@@ -82,8 +82,11 @@ fn services_of_an_app_run_before_the_first_job_and_until_after_the_last_one() {
         assert_eq!(told, ["service", "job", "stopped"]);
         assert!(notes.all().contains(&"sample"));
         // Each run has its own.
-        app.run_until(async {}).await.unwrap();
+        app.run_until(sim.env().sleep(seconds(1))).await.unwrap();
         assert_eq!(notes.all().iter().filter(|note| **note == "stopped").count(), 2);
+        // Who is told to stop before anything was begun begins nothing.
+        app.run_until(async {}).await.unwrap();
+        assert_eq!(notes.all().iter().filter(|note| **note == "service").count(), 2);
     });
 }
 
