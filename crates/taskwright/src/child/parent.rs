@@ -11,14 +11,13 @@ use taskwright_core::attempt::AttemptEnd;
 
 use super::attempt::Asked;
 use super::forward::forward;
-use super::wire::{Answer, Order};
+use super::wire::{Answer, Answered, Order};
 use super::{OWNER, VARIABLE, owner};
 use crate::cancel::StopCause;
 use crate::context::Context;
 use crate::env::{Env, Sleep};
 use crate::handler::{Handler, HandlerFuture};
 use crate::process::{Command, Host, Output, Reports, Stop, Timing, run};
-use crate::worker::panic::Panic;
 
 /// What an answer may have in bytes: a result, and follow-up jobs with their arguments, as JSON in JSON.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
@@ -156,7 +155,7 @@ impl Place {
     }
 
     /// What the child wrote; `None` when it did not come to that, or not to the end of it.
-    fn answer(&self) -> Option<(Outcome, Vec<taskwright_core::NewJob>, Option<Box<Panic>>)> {
+    fn answer(&self) -> Option<Answered> {
         let file: &Path = &self.file();
         if std::fs::metadata(file).ok()?.len() > ANSWER_BYTES_MAX {
             return Some((

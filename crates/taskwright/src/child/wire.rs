@@ -81,6 +81,9 @@ pub(super) struct Answer {
     panic: Option<Panicked>,
 }
 
+/// The outcome with its follow-up jobs, and the panic of the handler.
+pub(super) type Answered = (Outcome, Vec<NewJob>, Option<Box<Panic>>);
+
 /// A panic of the handler.
 #[derive(Serialize, Deserialize)]
 struct Panicked {
@@ -130,8 +133,7 @@ impl Answer {
         Self { ended, follow_ups: follow_ups.into_iter().map(FollowUp::of).collect(), panic }
     }
 
-    /// With the follow-up jobs, and the panic of the handler.
-    pub(super) fn outcome(self) -> Result<(Outcome, Vec<NewJob>, Option<Box<Panic>>), Error> {
+    pub(super) fn outcome(self) -> Result<Answered, Error> {
         let outcome = match self.ended {
             Ended::Completed { result } => Outcome::Completed { result },
             Ended::Retry { error, after_us, end } => {
