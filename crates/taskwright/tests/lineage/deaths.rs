@@ -50,7 +50,7 @@ fn worker(store: SharedStore, env: &Env) -> taskwright::worker::Builder {
 
 async fn die() {
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Dies when it comes to a step for the first time: before the effect of every other one, and after the others are kept.
