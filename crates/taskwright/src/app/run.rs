@@ -61,7 +61,7 @@ impl App {
     /// claimed, what runs is told and given the grace, and another node may do the duties at once.
     ///
     /// Registers the schedules first, and starts the [services](Self::service). Jobs wait 5 s for these, and until those are over that
-    /// are [to be done first](ServiceOptions::synchronous); a service that is still starting then goes on doing so beside them. The end
+    /// are [to be done first](crate::service::ServiceOptions::synchronous); a service that is still starting then goes on doing so beside them. The end
     /// waits 5 s for [reporters](Self::report_to) to be told of what failed, and as long for what fails after the last job.
     ///
     /// # Errors
