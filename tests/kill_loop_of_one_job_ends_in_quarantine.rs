@@ -18,6 +18,7 @@ fn kill_loop_of_one_job_ends_in_quarantine_on_postgresql() {
     kill_loop_of_one_job_ends_in_quarantine_on(&Site::on_postgres());
 }
 
+/// CR-X1, its second half: the crash counts, so that a job that kills its worker does not do so for ever.
 fn kill_loop_of_one_job_ends_in_quarantine_on(site: &Site) {
     let _up = site.up(["--workers", "1", "--concurrency", "2"]);
     let poison: JobId =

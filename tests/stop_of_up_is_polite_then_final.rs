@@ -23,8 +23,9 @@ fn what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent_on_p
     what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent_on(&Site::on_postgres());
 }
 
+/// CR-X10: given TERM, no new jobs are begun, running ones get the grace, it exits with 0, and what did not end is in the queue again.
 fn what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent_on(site: &Site) {
-    let up = site.up(["--workers", "1", "--grace", "4s"]);
+    let up = site.up(["--workers", "1", "--concurrency", "3", "--grace", "4s"]);
     let start = |script: &str| -> JobId {
         site.run(["enqueue", "exec", "--", "sh", "-c", script]).trim().parse().unwrap()
     };
@@ -36,8 +37,12 @@ fn what_finishes_in_time_completes_and_what_does_not_is_handed_back_unspent_on(s
     });
     signal(up.pid(), "TERM");
     up.wait_for_line("stopping");
+    // There is room for it, and nobody takes it.
+    let late = start("touch late");
     std::fs::write(site.path().join("go"), "").unwrap();
     assert!(up.stop().success());
+    assert_eq!(site.job(late).view.state, State::Available);
+    assert!(!site.path().join("late").exists());
 
     assert_eq!(site.job(short).view.state, State::Completed);
     let back = site.job(long);

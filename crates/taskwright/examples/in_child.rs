@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use taskwright::report::{Report, Reporter};
 use taskwright::{App, Client, Context, Job, JobHandle, State, Task, TaskError, task};
 
 /// Adds up in a process of its own, which says what it does.
@@ -38,6 +39,17 @@ async fn linger(politely: bool, ctx: &Context) -> Result<(), TaskError> {
     }
 }
 
+/// Prints the panics that jobs failed with, wherever they were.
+struct Panics;
+
+impl Reporter for Panics {
+    async fn failed(&self, report: &Report) {
+        if let Some(panic) = &report.panic {
+            println!("reported: {} at {}", panic.message, panic.place.as_deref().unwrap_or("?"));
+        }
+    }
+}
+
 /// What the state is, also there.
 struct Unit(&'static str);
 
@@ -50,6 +62,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .task::<Add>()
         .task::<Crash>()
         .task::<Linger>()
+        .report_to(Panics)
         .worker(|worker| worker.concurrency(4));
     // A child goes no further.
     app.serve_attempt().await?;

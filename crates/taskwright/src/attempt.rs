@@ -14,6 +14,7 @@ use crate::env::Env;
 use crate::outbox::Outbox;
 use crate::registry::Registry;
 use crate::step::Steps;
+use crate::worker::panic::Panic;
 
 /// What the attempts of one worker incarnation have in common.
 pub(crate) struct Host {
@@ -29,6 +30,8 @@ pub(crate) struct Host {
     pub(crate) blocking: Arc<Semaphore>,
     /// To the worker, in a process of one attempt: the store is not that of the job there, and the lease is another's.
     pub(crate) link: Option<Link>,
+    /// Whether somebody wants to know how a thread got to a panic.
+    pub(crate) with_trace: bool,
 }
 
 impl Host {
@@ -40,7 +43,7 @@ impl Host {
         blocking: Arc<Semaphore>,
     ) -> Self {
         let (outbox, lease_until_us) = (Outbox::default(), AtomicU64::new(u64::MAX));
-        Self { env, worker, registry, outbox, store, lease_until_us, blocking, link: None }
+        Self { env, worker, registry, outbox, store, lease_until_us, blocking, link: None, with_trace: false }
     }
 }
 
@@ -64,6 +67,8 @@ pub(crate) struct Attempt {
     pub(crate) follow_ups: Mutex<Vec<NewJob>>,
     /// The steps that are done, once the first was asked for.
     pub(crate) steps: tokio::sync::OnceCell<Mutex<Steps>>,
+    /// The newest panic of its handler that became an outcome before the worker could see it.
+    pub(crate) panic: Mutex<Option<Box<Panic>>>,
     abort: Mutex<Abort>,
 }
 
@@ -90,6 +95,7 @@ impl Attempt {
             usage: OnceLock::new(),
             follow_ups: Mutex::default(),
             steps: tokio::sync::OnceCell::new(),
+            panic: Mutex::default(),
             abort: Mutex::default(),
         }
     }

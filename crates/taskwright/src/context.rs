@@ -19,7 +19,7 @@ use crate::env::Env;
 use crate::job::Job;
 use crate::step::Steps;
 use crate::task::TaskError;
-use crate::worker::panic::caught;
+use crate::worker::panic::{Panic, caught_whole};
 
 /// One attempt of one job, from its handler's side. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -188,12 +188,30 @@ impl Context {
             cause = self.cancelled() => return Err(cause.into()),
         };
         let ctx = self.clone();
+        let with_trace = self.traces_panics();
         let run = move || {
-            let ran = caught(|| work(ctx));
+            let ran = caught_whole(with_trace, || work(ctx));
             drop(turn);
             ran
         };
-        self.env().blocking(run).await.unwrap_or_else(|message| Err(TaskError::panicked(message)))
+        self.env().blocking(run).await.unwrap_or_else(|panic| Err(self.panicked(panic)))
+    }
+
+    /// Whether somebody wants to know how a thread of the handler got to a panic.
+    pub(crate) fn traces_panics(&self) -> bool {
+        self.0.host.with_trace
+    }
+
+    /// The error that a panic of the handler is. It is kept for the report, if the attempt ends with it.
+    pub(crate) fn panicked(&self, panic: Box<Panic>) -> TaskError {
+        let error = TaskError::panicked(panic.to_string());
+        self.note_panic(panic);
+        error
+    }
+
+    /// The same with a panic that has become an outcome already.
+    pub(crate) fn note_panic(&self, panic: Box<Panic>) {
+        *lock(&self.0.panic) = Some(panic);
     }
 
     /// What was reported last.

@@ -3,12 +3,11 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::{Error, NewJob, Outcome};
 
 use crate::context::Context;
 use crate::handler::{Handler, HandlerFuture};
-use crate::worker::panic::caught;
+use crate::worker::panic::caught_whole;
 
 /// What stands around handlers: it sees each attempt before its handler does, and its outcome after. Every
 /// `async fn(Context, Next) -> Outcome` is one.
@@ -62,14 +61,14 @@ impl Next {
 
     /// Goes on with the attempt, and gives its outcome. A panic of the handler is one: a failure that says that it panicked.
     pub async fn run(self, ctx: Context) -> Outcome {
-        let panicked = |error| Outcome::Retry { error, after: None, end: AttemptEnd::Panicked };
-        let mut future = match caught(|| self.0.call(ctx)) {
+        let with_trace = ctx.traces_panics();
+        let mut future = match caught_whole(with_trace, || self.0.call(ctx.clone())) {
             Ok(future) => future,
-            Err(message) => return panicked(message),
+            Err(panic) => return ctx.panicked(panic).into(),
         };
-        std::future::poll_fn(|cx| match caught(|| future.as_mut().poll(cx)) {
+        std::future::poll_fn(|cx| match caught_whole(with_trace, || future.as_mut().poll(cx)) {
             Ok(poll) => poll,
-            Err(message) => std::task::Poll::Ready(panicked(message)),
+            Err(panic) => std::task::Poll::Ready(ctx.panicked(panic).into()),
         })
         .await
     }

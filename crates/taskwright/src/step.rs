@@ -31,6 +31,8 @@ pub(crate) struct Steps(HashMap<StepName, Known>);
 /// A step.
 enum Known {
     /// An earlier attempt did it.
+    Kept(String),
+    /// This attempt did it, and its handler let go of it before it was known to be kept.
     Done(String),
     /// This attempt does it, did it, or took what an earlier one had done.
     Taken,
@@ -38,13 +40,35 @@ enum Known {
 
 /// What a handler finds where it begins a step.
 enum Found {
+    Kept(String),
     Done(String),
     Nothing,
+}
+
+/// A step that this attempt does. Its handler may let go of it at any await, as [`Env::timeout`](crate::Env::timeout) does, and begin
+/// it again: then it is where it was, and what was done is not done again.
+struct Doing<'a> {
+    ctx: &'a Context,
+    name: StepName,
+    /// What it gave, as JSON.
+    result: Option<String>,
+    is_kept: bool,
+}
+
+impl Drop for Doing<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept
+            && let Some(steps) = self.ctx.attempt_steps().get()
+        {
+            lock(steps).let_go(&self.name, self.result.take());
+        }
+    }
 }
 
 impl Steps {
     fn take(&mut self, name: &StepName) -> Result<Found, TaskError> {
         match self.0.insert(name.clone(), Known::Taken) {
+            Some(Known::Kept(result)) => Ok(Found::Kept(result)),
             Some(Known::Done(result)) => Ok(Found::Done(result)),
             Some(Known::Taken) => Err(TaskError::permanent(format!(
                 "the step {name} is there twice: give each a name of its own, also in a loop, such as {name}/1"
@@ -59,9 +83,12 @@ impl Steps {
         }
     }
 
-    /// It was not done: it may be begun again.
-    fn forget(&mut self, name: &StepName) {
-        self.0.remove(name);
+    /// It is not kept: it may be begun again, and done again if it gave nothing.
+    fn let_go(&mut self, name: &StepName, result: Option<String>) {
+        match result {
+            Some(result) => drop(self.0.insert(name.clone(), Known::Done(result))),
+            None => drop(self.0.remove(name)),
+        }
     }
 }
 
@@ -71,6 +98,8 @@ impl Context {
     ///
     /// The name says which part it is: at most 128 bytes, and each only once in an attempt. A job has at most 1,000 steps, each of which
     /// gives at most 1 MiB of JSON. An attempt that kept a step does not count among the lost workers in a row that quarantine a job.
+    ///
+    /// A step that is dropped before it is done, by a time limit around it, may be begun again in the same attempt.
     ///
     /// When this gives something, it is kept. A worker that dies between the effect of `work` and that does the step again: make such an effect
     /// idempotent, for instance by a key that has the job's id and the step's name in it.
@@ -102,15 +131,21 @@ impl Context {
     {
         self.check()?;
         let name = named(name)?;
-        if let Found::Done(result) = self.begin(&name).await? {
+        let found = self.begin(&name).await?;
+        if let Found::Kept(result) = found {
             return read(&name, &result);
         }
-        let given = work().await;
-        if given.is_err() {
-            self.forget(&name);
-        }
-        let given = given?;
-        self.keep(name, &given).await?;
+        let mut doing = Doing { ctx: self, name, result: None, is_kept: false };
+        let (given, result) = match found {
+            Found::Done(result) => (read(&doing.name, &result)?, result),
+            Found::Kept(_) | Found::Nothing => {
+                let given = work().await?;
+                let result = written(&doing.name, &given)?;
+                (given, result)
+            }
+        };
+        self.keep(&doing.name, doing.result.insert(result)).await?;
+        doing.is_kept = true;
         Ok(given)
     }
 
@@ -138,28 +173,14 @@ impl Context {
     async fn begin(&self, name: &StepName) -> Result<Found, TaskError> {
         let steps = self.attempt_steps().get_or_try_init(|| async {
             let done = self.again(|| self.step_store().steps(self.job_id())).await?;
-            let known = done.into_iter().map(|step| (step.name, Known::Done(step.result)));
+            let known = done.into_iter().map(|step| (step.name, Known::Kept(step.result)));
             Ok::<_, TaskError>(std::sync::Mutex::new(Steps(known.collect())))
         });
         lock(steps.await?).take(name)
     }
 
-    fn forget(&self, name: &StepName) {
-        if let Some(steps) = self.attempt_steps().get() {
-            lock(steps).forget(name);
-        }
-    }
-
-    async fn keep<T: Serialize>(&self, name: StepName, given: &T) -> Result<(), TaskError> {
-        let result = serde_json::to_string(given).map_err(|error| {
-            TaskError::permanent(format!("what the step {name} gave is no JSON: {error}"))
-        })?;
-        if result.len() > STEP_BYTES_MAX {
-            return Err(TaskError::permanent(format!(
-                "what the step {name} gave has {} bytes, {STEP_BYTES_MAX} are allowed: keep it elsewhere, and give a reference to it",
-                result.len()
-            )));
-        }
+    async fn keep(&self, name: &StepName, result: &str) -> Result<(), TaskError> {
+        let (name, result) = (name.clone(), result.to_owned());
         let step = NewStep { key: self.key(), attempt: self.attempt(), at: self.env().now(), name, result };
         let verdicts =
             self.again(|| self.step_store().keep_steps(self.worker_id(), vec![step.clone()])).await?;
@@ -191,6 +212,19 @@ impl Context {
 
 fn named(name: &str) -> Result<StepName, TaskError> {
     StepName::new(name).map_err(|error| TaskError::permanent(error.to_string()))
+}
+
+/// What a step gave, as it is kept.
+fn written<T: Serialize>(name: &StepName, given: &T) -> Result<String, TaskError> {
+    let result = serde_json::to_string(given)
+        .map_err(|error| TaskError::permanent(format!("what the step {name} gave is no JSON: {error}")))?;
+    if result.len() > STEP_BYTES_MAX {
+        return Err(TaskError::permanent(format!(
+            "what the step {name} gave has {} bytes, {STEP_BYTES_MAX} are allowed: keep it elsewhere, and give a reference to it",
+            result.len()
+        )));
+    }
+    Ok(result)
 }
 
 fn read<T: DeserializeOwned>(name: &StepName, result: &str) -> Result<T, TaskError> {

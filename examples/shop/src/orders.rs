@@ -123,14 +123,16 @@ impl Shop {
         Ok(Some(Order { number, job: job.parse()?, order: serde_json::from_str(&entry)? }))
     }
 
-    /// How many orders were placed since a moment, and what they cost.
+    /// How many orders were placed between two moments, the first included, and what they cost.
     ///
     /// # Errors
     ///
     /// When the database is out of order.
-    pub fn taken_since(&self, from: Timestamp) -> rusqlite::Result<(i64, i64)> {
-        let sql = "SELECT count(*), ifnull(sum(cents), 0) FROM shop_order WHERE placed_at >= ?1";
-        self.lock().query_row(sql, [from.as_micros()], |row| Ok((row.get(0)?, row.get(1)?)))
+    pub fn taken(&self, from: Timestamp, until: Timestamp) -> rusqlite::Result<(i64, i64)> {
+        let sql =
+            "SELECT count(*), ifnull(sum(cents), 0) FROM shop_order WHERE placed_at >= ?1 AND placed_at < ?2";
+        let moments = [from.as_micros(), until.as_micros()];
+        self.lock().query_row(sql, moments, |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {

@@ -1,9 +1,8 @@
 //! The work that is not done while a customer waits.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use taskwright::{Context, TaskError, task};
+use taskwright::{Context, TaskError, Timestamp, task};
 
 use crate::mail::Outbox;
 use crate::orders::{NewOrder, Shop};
@@ -41,11 +40,21 @@ pub async fn invoice(number: i64, order: NewOrder, directory: PathBuf) -> Result
     Ok(path)
 }
 
-/// Tells the office each night what was ordered since the night before.
-#[task("report.nightly", schedule(cron = "0 3 * * *"))]
-pub async fn report(ctx: &Context, #[state] shop: &Shop, #[state] outbox: &Outbox) -> Result<(), TaskError> {
-    let since = ctx.env().now().minus(Duration::from_secs(24 * 3_600));
-    let (orders, cents) = shop.taken_since(since)?;
+/// Tells the office each night what was ordered since the night before, and the first time what was before.
+///
+/// From when until when is said by its schedule, and stored with the job: run late, or once more, it tells of the same orders.
+#[task(
+    "report.nightly",
+    schedule(cron = "0 3 * * *", args = r#"{"since": "{previous_due}", "until": "{due}"}"#)
+)]
+pub async fn report(
+    since: Option<Timestamp>,
+    until: Timestamp,
+    ctx: &Context,
+    #[state] shop: &Shop,
+    #[state] outbox: &Outbox,
+) -> Result<(), TaskError> {
+    let (orders, cents) = shop.taken(since.unwrap_or(Timestamp::from_micros(0)), until)?;
     let text = format!("{orders} orders, {}", euros(u64::try_from(cents)?));
     Ok(outbox.send(&ctx.job_id().to_string(), OFFICE, "Orders of the day", &text)?)
 }

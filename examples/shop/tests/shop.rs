@@ -91,7 +91,8 @@ fn an_order_that_is_rolled_back_leaves_no_job_and_a_bad_one_is_refused() {
         let no = "CREATE TRIGGER no BEFORE UPDATE ON shop_order BEGIN SELECT RAISE(ABORT, 'no'); END";
         other.execute_batch(no).unwrap();
         assert_eq!(ask(&shop, &kit, post(&json!(order()))).await.0, StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(shop.taken_since(sim.env().now().minus(HOUR)).unwrap(), (0, 0));
+        let now = sim.env().now();
+        assert_eq!(shop.taken(now.minus(HOUR), now.plus(HOUR)).unwrap(), (0, 0));
         refute_enqueued!(kit.client(), "order.confirm");
     });
 }
@@ -153,5 +154,43 @@ fn the_office_hears_each_night_what_was_ordered() {
         sim.advance(24 * HOUR).await;
         assert_eq!(kit.drain().await.unwrap().completed, 1);
         assert!(self::mails(directory.path()).iter().any(|mail| mail.contains("0 orders, 0.00 EUR")));
+    });
+}
+
+#[test]
+fn a_report_that_is_late_tells_of_its_night_and_the_next_one_of_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    simulate(1, async |sim| {
+        let (shop, kit) = open(&sim, directory.path()).await;
+        kit.drain().await.unwrap();
+        // The file of the mails is in the way of everything that is sent.
+        fs::write(directory.path().join("outbox"), "").unwrap();
+        let place = async || {
+            let placed = shop.place(kit.client(), sim.env().now(), order()).unwrap();
+            kit.client().cancel(placed.job, taskwright::Actor::system(), None).await.unwrap();
+        };
+        place().await;
+        sim.advance(3 * HOUR + HOUR / 2).await;
+        // Half an hour after the report was due, which nobody has looked at so far.
+        place().await;
+        place().await;
+        sim.advance(HOUR / 2).await;
+        assert_eq!(kit.drain().await.unwrap().completed, 0);
+        fs::remove_file(directory.path().join("outbox")).unwrap();
+        let reports = || {
+            let mut mails = mails(directory.path());
+            mails.retain(|mail| mail.contains("office@shop.example"));
+            mails.join("\n")
+        };
+        sim.advance(HOUR / 2).await;
+        kit.drain().await.unwrap();
+        assert!(reports().contains("\r\n1 orders, "), "{}", reports());
+        sim.advance(23 * HOUR).await;
+        kit.drain().await.unwrap();
+        assert!(
+            reports().contains("\r\n2 orders, "),
+            "none is told twice, and none is missing: {}",
+            reports()
+        );
     });
 }

@@ -15,6 +15,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(15);
 const ASK_EVERY: Duration = Duration::from_secs(5);
 /// How long the end waits for them: 2 s.
 const STOP_TIME: Duration = Duration::from_secs(2);
+/// How long it waits then for those to be told who hear of failures: 2 s.
+const REPORT_TIME: Duration = Duration::from_secs(2);
 
 /// Starts them.
 pub(super) async fn start(context: &Context, store: &SharedStore) -> Result<Services, Error> {
@@ -31,6 +33,9 @@ pub(super) async fn start(context: &Context, store: &SharedStore) -> Result<Serv
 /// Stops them.
 pub(super) async fn stop(services: &Services) {
     services.stop_within(STOP_TIME).await;
+    if !services.reports().flush(REPORT_TIME).await {
+        tracing::warn!("not all failures of services were reported");
+    }
 }
 
 fn tell(sample: &Sample) {

@@ -357,6 +357,9 @@ impl App {
     /// [`run_until`](Self::run_until), or by `up` with `taskwright_server::main`, before any job is run, and stopped when no job runs any
     /// more; `taskwright services list` shows it.
     ///
+    /// Its [start](Service::start) may take [30 s](ServiceOptions::start_within). `run_until` lets jobs run after 5 s of waiting for it,
+    /// unless it is one that is [to be done first](ServiceOptions::synchronous), and ends without it when it is to.
+    ///
     /// # Example
     ///
     /// ```

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::env::Env;
 use crate::error::Error;
 use crate::generator::GeneratorSet;
 use crate::registry::Registry;
-use crate::report::{LogReporter, Reports};
+use crate::report::{LogReporter, REPORT_TIME, Reports};
 use crate::service::Services;
 use crate::store_url::{self, StoreUrl};
 use crate::worker::{Builder, Summary, Worker};
@@ -27,6 +28,9 @@ use crate::worker::{Builder, Summary, Worker};
 /// How long the end may take to let another node do the duties: the 2 s in which what was asked of generators may still be answered,
 /// and some for writing so.
 const RESIGN_TIME: Duration = Duration::from_secs(4);
+
+/// How long jobs wait for services to start: 5 s.
+const START_TIME: Duration = Duration::from_secs(5);
 
 impl App {
     /// A client of the store, which opens it when it is first asked for. It puts jobs in and asks what became of them; it claims none,
@@ -56,20 +60,54 @@ impl App {
     /// enough ([`worker::Builder::recycle_after_jobs`](Builder::recycle_after_jobs)). Then it shuts down in good order: nothing more is
     /// claimed, what runs is told and given the grace, and another node may do the duties at once.
     ///
-    /// Registers the schedules first.
+    /// Registers the schedules first, and starts the [services](Self::service). Jobs wait 5 s for these, and until those are over that
+    /// are [to be done first](crate::service::ServiceOptions::synchronous); a service that is still starting then goes on doing so beside them. The end
+    /// waits 5 s for [reporters](Self::report_to) to be told of what failed, and as long for what fails after the last job.
     ///
     /// # Errors
     ///
     /// When something about the app is wrong, the store cannot be opened, a state cannot be made, or the store refuses the worker for
     /// good. A store that is only out of order is waited for.
     pub async fn run_until(&self, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
-        let (store, worker) = self.ready().await?;
+        // Worker and services tell the same reporters, which are called once at a time.
+        let reports = self.reports();
+        let (store, worker) = self.ready(&reports).await?;
         let config = self.duty_config(&store)?;
-        let services = self.ready_services(&store)?;
-        services.start().await;
-        let duties = Duties::start_with(&store, &self.env, &config, orphan_killer(&store));
-        let ended = worker.run(shutdown).await;
+        let services = self.ready_services(&store, &reports)?;
+        let ended = self.run_beside(&services, &store, &config, worker, pin!(shutdown)).await;
         services.stop().await;
+        if !services.reports().flush(REPORT_TIME).await {
+            tracing::warn!("the app ends before all failures of its services were reported");
+        }
+        ended
+    }
+
+    /// Starts the services, and runs jobs, also beside a service that takes its time. It does not take that of `shutdown`.
+    async fn run_beside(
+        &self,
+        services: &Services,
+        store: &SharedStore,
+        config: &DutyConfig,
+        worker: Builder,
+        mut shutdown: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Summary, Error> {
+        let mut others = pin!(services.start_others());
+        let start = async {
+            services.start_first().await;
+            self.env.timeout(START_TIME, others.as_mut()).await.is_some()
+        };
+        let are_started = tokio::select! {
+            biased;
+            () = shutdown.as_mut() => return Ok(Summary::default()),
+            are_started = start => are_started,
+        };
+        let duties = Duties::start_with(store, &self.env, config, orphan_killer(store));
+        let mut work = pin!(worker.run(shutdown));
+        let ended = tokio::select! {
+            biased;
+            ended = work.as_mut() => ended,
+            () = others, if !are_started => work.await,
+        };
         if self.env.timeout(RESIGN_TIME, duties.stop()).await.is_none() {
             tracing::debug!("another node does the duties when the lease of this one has run out");
         }
@@ -100,8 +138,8 @@ impl App {
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let mut done = None;
-        self.run_until(async { done = Some(work.await) }).await?;
-        done.unwrap_or_else(|| Err(Error::worker_ended().into()))
+        let ended = self.run_until(async { done = Some(work.await) }).await;
+        given(done, ended)
     }
 
     /// Does what is due, runs what can run now, and ends: once from a shell, or in a test. What waits for its time is not waited for, and
@@ -111,7 +149,7 @@ impl App {
     ///
     /// As for [`run_until`](Self::run_until).
     pub async fn run_until_empty(&self) -> Result<Summary, Error> {
-        let (store, worker) = self.ready().await?;
+        let (store, worker) = self.ready(&self.reports()).await?;
         duty::run_once(&store, &self.env, &self.duty_config(&store)?, orphan_killer(&store)).await?;
         worker.until_empty().run(std::future::pending()).await
     }
@@ -135,14 +173,14 @@ impl App {
     }
 
     /// The store, with the schedules in it, and the worker.
-    async fn ready(&self) -> Result<(SharedStore, Builder), Error> {
+    async fn ready(&self, reports: &Reports) -> Result<(SharedStore, Builder), Error> {
         self.serve_attempt().await?;
         let store = self.open().await?;
         let registry = self.ready_registry().await?;
         let client = Client::new(Arc::clone(&store), self.env.clone());
         client.schedules().put_all(&self.schedules).await?;
         warn_of_unknown_kinds(&client, &registry).await;
-        let worker = Worker::builder(Arc::clone(&store), registry, self.env.clone()).reports(self.reports());
+        let worker = Worker::builder(Arc::clone(&store), registry, self.env.clone()).reports(reports.clone());
         Ok((store, self.worker.iter().fold(worker, |worker, change| change(worker))))
     }
 
@@ -171,6 +209,17 @@ impl App {
             DutyConfig { triggers: Arc::new(self.triggers.clone()), generators, ..DutyConfig::default() };
         Ok(self.duties.iter().fold(config, |config, change| change(config)))
     }
+}
+
+/// What some work gave; or why it gave nothing. Once it has given something, what becomes of the worker takes nothing from it.
+fn given<T, E: From<Error>>(done: Option<Result<T, E>>, ended: Result<Summary, Error>) -> Result<T, E> {
+    let Some(done) = done else {
+        return Err(ended.err().unwrap_or_else(Error::worker_ended).into());
+    };
+    if let Err(error) = ended {
+        tracing::warn!(%error, "the work is done, and the worker that ran beside it did not end well");
+    }
+    done
 }
 
 /// Says which of the oldest available jobs nobody here runs: they wait for another program, or for ever.
@@ -278,7 +327,8 @@ impl App {
         &self.bulks
     }
 
-    /// Those who are told of failures.
+    /// Those who are told of failures; made anew by each call. Whoever runs workers and services in one process gives them clones of
+    /// one, so that a reporter is called once at a time.
     pub fn reports(&self) -> Reports {
         self.reporters.iter().fold(Reports::new(&self.env), |reports, add| add(reports))
     }
@@ -298,8 +348,8 @@ impl App {
     }
 
     /// The services, shown in the store; with none, nothing is.
-    fn ready_services(&self, store: &SharedStore) -> Result<Services, Error> {
-        let services = Services::new(&self.env, self.reports().to(LogReporter));
+    fn ready_services(&self, store: &SharedStore, reports: &Reports) -> Result<Services, Error> {
+        let services = Services::new(&self.env, reports.clone().to(LogReporter));
         if self.services.is_empty() {
             return Ok(services);
         }
@@ -318,5 +368,19 @@ impl App {
         env: &Env,
     ) -> Result<GeneratorSet, Refused> {
         self.generators.iter().try_fold(set, |set, add| add(set, store, env))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_work_gave_outlives_the_end_of_its_worker() {
+        let refused = || Err(Error::worker_ended());
+        assert_eq!(given::<_, Error>(Some(Ok(7)), refused()).unwrap(), 7);
+        assert_eq!(given::<_, Error>(Some(Ok(7)), Ok(Summary::default())).unwrap(), 7);
+        assert!(given::<u8, Error>(None, refused()).is_err());
+        assert!(given::<u8, Error>(None, Ok(Summary::default())).is_err(), "the worker ended first");
     }
 }

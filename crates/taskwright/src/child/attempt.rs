@@ -101,7 +101,8 @@ impl Asked {
         };
         tell(&attempt);
         let follow_ups = std::mem::take(&mut *lock(&attempt.follow_ups));
-        let written = write(&self.answer, &Answer::of(outcome, follow_ups));
+        let panic = lock(&attempt.panic).take();
+        let written = write(&self.answer, &Answer::of(outcome, follow_ups, panic));
         written.map_err(|error| refused(&error.to_string()))?;
         std::process::exit(0)
     }

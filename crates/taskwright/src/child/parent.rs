@@ -13,7 +13,7 @@ use tokio::net::UnixListener;
 use super::attempt::Asked;
 use super::forward::forward;
 use super::link;
-use super::wire::{Answer, Order};
+use super::wire::{Answer, Answered, Order};
 use super::{LINK, OWNER, VARIABLE, owner};
 use crate::cancel::StopCause;
 use crate::context::Context;
@@ -81,8 +81,11 @@ async fn execute(ctx: &Context, grace: Duration) -> Result<Outcome, String> {
     let output = ended.map_err(|error| error.to_string())?;
     ctx.set_usage(output.usage);
     let outcome = match place.answer() {
-        Some((outcome, follow_ups)) if output.exit.is_success() => {
+        Some((outcome, follow_ups, panic)) if output.exit.is_success() => {
             ctx.follow(follow_ups);
+            if let Some(panic) = panic {
+                ctx.note_panic(panic);
+            }
             outcome
         }
         _ => crashed(&output, &last_words),
@@ -183,12 +186,13 @@ impl Place {
     }
 
     /// What the child wrote; `None` when it did not come to that, or not to the end of it.
-    fn answer(&self) -> Option<(Outcome, Vec<taskwright_core::NewJob>)> {
+    fn answer(&self) -> Option<Answered> {
         let file: &Path = &self.file();
         if std::fs::metadata(file).ok()?.len() > ANSWER_BYTES_MAX {
             return Some((
                 Outcome::Fail { error: format!("it gave back more than {ANSWER_BYTES_MAX} bytes") },
                 Vec::new(),
+                None,
             ));
         }
         let answer: Answer = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;

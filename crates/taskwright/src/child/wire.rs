@@ -12,6 +12,7 @@ use taskwright_store::{ClaimedJob, JobKey};
 
 use crate::context::Context;
 use crate::env::micros;
+use crate::worker::panic::Panic;
 
 /// The job of the attempt.
 #[derive(Serialize, Deserialize)]
@@ -80,6 +81,19 @@ impl Order {
 pub(super) struct Answer {
     ended: Ended,
     follow_ups: Vec<FollowUp>,
+    /// The panic that it ended with, if it did. A backtrace is no value that could be passed on.
+    #[serde(default)]
+    panic: Option<Panicked>,
+}
+
+/// The outcome with its follow-up jobs, and the panic of the handler.
+pub(super) type Answered = (Outcome, Vec<NewJob>, Option<Box<Panic>>);
+
+/// A panic of the handler.
+#[derive(Serialize, Deserialize)]
+struct Panicked {
+    message: String,
+    place: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,7 +125,8 @@ struct FollowUp {
 }
 
 impl Answer {
-    pub(super) fn of(outcome: Outcome, follow_ups: Vec<NewJob>) -> Self {
+    pub(super) fn of(outcome: Outcome, follow_ups: Vec<NewJob>, panic: Option<Box<Panic>>) -> Self {
+        let panic = panic.map(|panic| Panicked { message: panic.message, place: panic.place });
         let ended = match outcome {
             Outcome::Completed { result } => Ended::Completed { result },
             Outcome::Retry { error, after, end } => Ended::Retry { error, after_us: after.map(micros), end },
@@ -120,10 +135,10 @@ impl Answer {
             Outcome::Cancelled { reason } => Ended::Cancelled { reason },
             Outcome::GiveBack { reason } => Ended::GiveBack { reason },
         };
-        Self { ended, follow_ups: follow_ups.into_iter().map(FollowUp::of).collect() }
+        Self { ended, follow_ups: follow_ups.into_iter().map(FollowUp::of).collect(), panic }
     }
 
-    pub(super) fn outcome(self) -> Result<(Outcome, Vec<NewJob>), Error> {
+    pub(super) fn outcome(self) -> Result<Answered, Error> {
         let outcome = match self.ended {
             Ended::Completed { result } => Outcome::Completed { result },
             Ended::Retry { error, after_us, end } => {
@@ -134,7 +149,9 @@ impl Answer {
             Ended::Cancelled { reason } => Outcome::Cancelled { reason },
             Ended::GiveBack { reason } => Outcome::GiveBack { reason },
         };
-        Ok((outcome, self.follow_ups.into_iter().map(FollowUp::job).collect::<Result<_, _>>()?))
+        let panic = self.panic.map(|Panicked { message, place }| Panic { message, place, backtrace: None });
+        let follow_ups = self.follow_ups.into_iter().map(FollowUp::job).collect::<Result<_, _>>()?;
+        Ok((outcome, follow_ups, panic.map(Box::new)))
     }
 }
 

@@ -66,9 +66,13 @@ use crate::worker::panic::Panic;
 /// The text of a backtrace is cut after this many bytes: 64 KiB.
 const BACKTRACE_BYTES_MAX: usize = 64 << 10;
 
+/// How long the end of a worker, or of the services of an [`App`](crate::App), waits for reporters to be told of what failed: 5 s.
+pub(crate) const REPORT_TIME: Duration = Duration::from_secs(5);
+
 /// Is told of failures. See the [module](self).
 ///
-/// The calls come one after the other, on a thread that nobody else uses: they may block it.
+/// The calls of one [`Reports`] and its clones come one after the other, on a thread that nobody else uses: they may block it. Worker
+/// and services of an [`App`](crate::App) have one together.
 pub trait Reporter: Send + Sync + 'static {
     /// Something failed; it may be tried again ([`Report::retry_at`]).
     fn failed(&self, report: &Report) -> impl Future<Output = ()> + Send;

@@ -98,18 +98,23 @@ impl Container {
         self.shared.board.borrow().status.clone()
     }
 
+    /// Whether its start ends when it does.
+    pub(super) fn is_synchronous(&self) -> bool {
+        self.shared.options.synchronous
+    }
+
     /// Whether it runs just now.
     pub fn is_running(&self) -> bool {
         self.shared.board.borrow().status.state == ServiceState::Running
     }
 
-    /// Starts it, and waits until it runs, has declined, or could not be started; a [synchronous](ServiceOptions::synchronous) one
-    /// until it is over.
+    /// Starts it, and waits until it runs, has declined, or could not be started, for as long as that
+    /// [may](ServiceOptions::start_within) take; a [synchronous](ServiceOptions::synchronous) one until it is over.
     ///
     /// # Errors
     ///
-    /// [`Error::is_already_started`] when it runs, and nothing changes. When its [start](Service::start) failed; that is reported,
-    /// and its restart policy holds.
+    /// [`Error::is_already_started`] when it runs, and nothing changes. When its [start](Service::start) failed, or did not end in time;
+    /// that is reported, and its restart policy holds.
     ///
     /// # Panics
     ///

@@ -72,11 +72,16 @@ pub(super) async fn keep(shared: Arc<Shared>, life: u64) {
 async fn run(shared: Arc<Shared>, life: u64) -> End {
     let _own = shared.own_task();
     let with_trace = !shared.reports.is_empty();
-    match guarded(with_trace, || shared.service.start()).await {
-        Ok(Ok(Start::Go)) => {}
-        Ok(Ok(Start::Decline)) => return End::Declined,
-        Ok(Err(error)) => return End::Failed(Fault::of(ServiceStep::Start, &error)),
-        Err(panic) => return End::Failed(Fault::panicked(ServiceStep::Start, panic)),
+    let limit = shared.options.start_within;
+    match shared.env.timeout(limit, guarded(with_trace, || shared.service.start())).await {
+        Some(Ok(Ok(Start::Go))) => {}
+        Some(Ok(Ok(Start::Decline))) => return End::Declined,
+        Some(Ok(Err(error))) => return End::Failed(Fault::of(ServiceStep::Start, &error)),
+        Some(Err(panic)) => return End::Failed(Fault::panicked(ServiceStep::Start, panic)),
+        None => {
+            let error = format!("its `start` did not end within {limit:?}, and is dropped");
+            return End::Failed(Box::new(Fault { step: ServiceStep::Start, error, panic: None }));
+        }
     }
     let now = shared.env.now();
     let goes = shared.change_unless_told(life, |board| {

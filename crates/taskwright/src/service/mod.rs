@@ -90,7 +90,8 @@ pub type ServiceError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// It is also what a closure is that takes a [`ServiceContext`] and gives a future.
 pub trait Service: Send + Sync + 'static {
-    /// Called before each run: the place to open what the run needs, or to decline. Starts unless it is written.
+    /// Called before each run: the place to open what the run needs, or to decline. Starts unless it is written. One that does not end
+    /// [in time](ServiceOptions::start_within) is dropped at its next await, and has failed.
     fn start(&self) -> impl Future<Output = Result<Start, ServiceError>> + Send {
         std::future::ready(Ok(Start::Go))
     }
@@ -153,27 +154,39 @@ pub enum Start {
     Decline,
 }
 
-/// How a service is treated. The default: started again when it fails, given 10 s to stop.
+/// How a service is treated. The default: started again when it fails, given 30 s to start and 10 s to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceOptions {
     pub(crate) restart: Restart,
+    pub(crate) start_within: Duration,
     pub(crate) stop_within: Duration,
     pub(crate) synchronous: bool,
 }
 
 impl ServiceOptions {
+    /// How long a service may take to start unless somebody says otherwise: 30 s.
+    pub const START_WITHIN: Duration = Duration::from_secs(30);
     /// How long a service may take to stop unless somebody says otherwise: 10 s.
     pub const STOP_WITHIN: Duration = Duration::from_secs(10);
 
     /// The default.
     pub fn new() -> Self {
-        Self { restart: Restart::default(), stop_within: Self::STOP_WITHIN, synchronous: false }
+        let (start_within, stop_within) = (Self::START_WITHIN, Self::STOP_WITHIN);
+        Self { restart: Restart::default(), start_within, stop_within, synchronous: false }
     }
 
     /// Whether it is started again when it has ended by itself.
     #[must_use]
     pub fn restart(mut self, policy: Restart) -> Self {
         self.restart = policy;
+        self
+    }
+
+    /// How long its [start](Service::start) may take, each time, before it is dropped at its next await and counts as failed. Who
+    /// starts several waits for no longer, either.
+    #[must_use]
+    pub fn start_within(mut self, limit: Duration) -> Self {
+        self.start_within = limit;
         self
     }
 

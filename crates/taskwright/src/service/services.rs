@@ -108,12 +108,20 @@ impl Services {
     }
 
     /// Starts those that do not run, one after the other in the order in which they were added. One that fails is reported, and
-    /// holds up nobody: its status says so, and its restart policy holds.
+    /// holds up nobody: its status says so, and its restart policy holds. One whose start does not end holds up those after it for as
+    /// long as it [may](ServiceOptions::start_within) take.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
     pub async fn start(&self) -> &Self {
+        self.start_first().await;
+        self.start_others().await;
+        self
+    }
+
+    /// Starts those up to the last one that is to be done before anything else runs, which has ended then.
+    pub(crate) async fn start_first(&self) {
         if let Some(store) = &self.store {
             let told = teller::tell(
                 self.env.clone(),
@@ -127,11 +135,23 @@ impl Services {
                 *teller = Some(self.env.spawn("services teller", told));
             }
         }
-        for container in &self.containers {
-            // Who runs may go on, and who failed is reported.
-            let _ = container.start().await;
-        }
-        self
+        start_each(self.parts().0).await;
+    }
+
+    /// Starts the others.
+    pub(crate) async fn start_others(&self) {
+        start_each(self.parts().1).await;
+    }
+
+    /// Those up to the last one that is to be done before anything else runs, and those after it.
+    fn parts(&self) -> (&[Container], &[Container]) {
+        let last = self.containers.iter().rposition(Container::is_synchronous);
+        self.containers.split_at(last.map_or(0, |last| last + 1))
+    }
+
+    /// Where failures of the services are told. A process that ends [flushes](Reports::flush) them after it has stopped the services.
+    pub fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     /// Stops all at once, each within the time that it [may](ServiceOptions::stop_within) take, and says how each came to stop, in the
@@ -174,6 +194,13 @@ impl Services {
             let error = forgotten.and_then(Result::err).map(|error| error.to_string());
             tracing::debug!(error, "the store shows services that are gone until they are taken for silent");
         }
+    }
+}
+
+async fn start_each(containers: &[Container]) {
+    for container in containers {
+        // Who runs may go on, and who failed is reported.
+        let _ = container.start().await;
     }
 }
 

@@ -163,6 +163,7 @@ async fn list(client: &Client, states: Vec<State>) -> Result<Vec<JobView>, crate
 /// | `assert_enqueued!(client, "email.welcome")` | one of the kind does, whatever its arguments are |
 /// | `assert_enqueued!(client, Welcome { user: 7 }, timeout = Duration::from_secs(5))` | it waits at some moment of the next 5 s |
 /// | `assert_enqueued!(client, Welcome { user: 7 }, within = sign_up(&client).await)` | this enqueued it, whatever has become of it since; an equal one of before does not count |
+/// | `assert_enqueued!(client, Welcome { user: 7 }, within = sign_up(&client).await, timeout = Duration::from_secs(5))` | this enqueued it, or what it began does within 5 s of its end |
 ///
 /// # Panics
 ///
@@ -183,13 +184,19 @@ macro_rules! assert_enqueued {
             Err(message) => panic!("{message}"),
         }
     }};
-    ($client:expr, $job:expr, within = $block:expr $(,)?) => {{
+    ($client:expr, $job:expr, within = $block:expr $(,)?) => {
+        $crate::assert_enqueued!($client, $job, within = $block, timeout = ::std::time::Duration::ZERO)
+    };
+    ($client:expr, $job:expr, timeout = $limit:expr, within = $block:expr $(,)?) => {
+        $crate::assert_enqueued!($client, $job, within = $block, timeout = $limit)
+    };
+    ($client:expr, $job:expr, within = $block:expr, timeout = $limit:expr $(,)?) => {{
         let among = match $crate::testing::expect::Among::new_ones(&$client).await {
             Ok(among) => among,
             Err(error) => panic!("{error}"),
         };
         let _ = $block;
-        match $crate::testing::expect::find(&$client, $job, &among, ::std::time::Duration::ZERO).await {
+        match $crate::testing::expect::find(&$client, $job, &among, $limit).await {
             Ok(id) => id,
             Err(message) => panic!("{message}"),
         }

@@ -58,7 +58,7 @@ use crate::attempt::Host;
 use crate::env::{Env, micros};
 use crate::error::Error;
 use crate::registry::Registry;
-use crate::report::{Reports, host_name};
+use crate::report::{REPORT_TIME, Reports, host_name};
 
 /// How many jobs a worker runs at once: 1 to 10,000.
 pub const CONCURRENCY_MAX: usize = 10_000;
@@ -68,9 +68,6 @@ const REGISTER_FIRST: Duration = Duration::from_millis(100);
 const REGISTER_LONGEST: Duration = Duration::from_secs(5);
 /// Whoever was lost sooner than this waits for as long before it registers anew.
 const INCARNATION_MIN: Duration = Duration::from_millis(500);
-
-/// How long the end of a worker waits for [reporters](crate::report) to be told of what failed: 5 s.
-const REPORT_TIME: Duration = Duration::from_secs(5);
 
 /// How a worker behaves. All defaults are in [`Builder`].
 #[derive(Debug)]
@@ -303,7 +300,8 @@ impl Worker {
 
     fn incarnation(&self, id: WorkerId, asked_us: u64, registration: Registration) -> Arc<Incarnation> {
         let (registry, store) = (Arc::clone(&self.registry), Arc::clone(&self.store));
-        let host = Host::new(self.env.clone(), id, registry, store, Arc::clone(&self.blocking));
+        let mut host = Host::new(self.env.clone(), id, registry, store, Arc::clone(&self.blocking));
+        host.with_trace = !self.config.reports.is_empty();
         host.lease_until_us.store(asked_us + micros(self.config.lease), Ordering::Relaxed);
         let source =
             QueueSource { store: Arc::clone(&self.store), worker: id, serves: Arc::clone(&self.serves) };

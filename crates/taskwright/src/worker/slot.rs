@@ -72,8 +72,7 @@ async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> O
         return None;
     }
     worker.marks.started(attempt.job.key, attempt.job.attempt);
-    let reports = &worker.config.reports;
-    let ran = drive(entry, &attempt, !reports.is_empty()).await;
+    let ran = drive(entry, &attempt).await;
     *lock(cell) = None;
     let mut panic = None;
     let lapsed = worker.phase.is(Phase::Lapsed);
@@ -91,7 +90,7 @@ async fn execute(worker: &Arc<Incarnation>, number: usize, job: ClaimedJob) -> O
     };
     let finish = finish(&attempt, &entry.options, on_shutdown, outcome?);
     if has_failed(&finish.decision) {
-        reports.tell(|| failure(&attempt, &finish.decision, panic));
+        worker.config.reports.tell(|| failure(&attempt, &finish.decision, panic));
     }
     let item_of = ended_item(&finish, &attempt.job.namespace, &attempt.job.queue);
     Some(End { finish, in_transaction, item_of, is_last_chance: false })
@@ -107,7 +106,8 @@ enum Ran {
     Dropped(StopCause),
 }
 
-async fn drive(entry: &Entry, attempt: &Arc<Attempt>, with_trace: bool) -> Ran {
+async fn drive(entry: &Entry, attempt: &Arc<Attempt>) -> Ran {
+    let with_trace = attempt.host.with_trace;
     let context = Context::new(Arc::clone(attempt));
     let future = match caught_whole(with_trace, || entry.handler.call(context)) {
         Ok(future) => future,
@@ -178,7 +178,8 @@ impl Drive<'_> {
     }
 }
 
-/// What the attempt amounts to, given what its handler was told; `None` when nothing may be written about it. A panic is kept.
+/// What the attempt amounts to, given what its handler was told; `None` when nothing may be written about it. A panic is kept,
+/// also one that others have made an outcome of: middleware, a thread for what blocks, a child process.
 ///
 /// When the lease has lapsed, because the store was away, the attempt may still own its job, and the store will know.
 fn judge(attempt: &Attempt, ran: Ran, lapsed: bool, kept: &mut Option<Box<Panic>>) -> Option<Outcome> {
@@ -214,7 +215,12 @@ fn judge(attempt: &Attempt, ran: Ran, lapsed: bool, kept: &mut Option<Box<Panic>
             Some(StopCause::TimedOut) => timed_out(),
             _ => Outcome::Retry { end: AttemptEnd::Failed, error, after },
         },
-        Ran::Returned(outcome) => outcome,
+        Ran::Returned(outcome) => {
+            if matches!(outcome, Outcome::Retry { end: AttemptEnd::Panicked, .. }) {
+                *kept = lock(&attempt.panic).take();
+            }
+            outcome
+        }
     })
 }
 

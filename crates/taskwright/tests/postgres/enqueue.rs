@@ -20,6 +20,7 @@ fn enqueueing(client: Client, jobs: Vec<Job>) -> Work<Result<Vec<Enqueued>, Erro
     Box::new(|tx| Box::pin(async move { client.enqueue_many_in(tx, jobs).await }))
 }
 
+/// CR-X5; how soon it runs is in `latency.rs`.
 #[tokio::test]
 async fn a_committed_one_runs_and_one_that_was_rolled_back_never_was() {
     let site = Site::new().await;

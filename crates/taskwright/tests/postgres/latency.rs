@@ -14,6 +14,7 @@ const PROMISED: Duration = Duration::from_millis(100);
 /// The bound on each, as the machine may be busy.
 const BOUND: Duration = Duration::from_secs(1);
 
+/// CR-X5, its second half.
 #[tokio::test]
 async fn a_job_starts_soon_after_a_commit_that_tells_nobody() {
     for query in ["", "?pgbouncer=true"] {

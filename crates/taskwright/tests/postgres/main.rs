@@ -9,6 +9,8 @@
 
 #[path = "../../../../tests/support/cluster.rs"]
 mod cluster;
+#[path = "../lineage/deaths.rs"]
+mod deaths;
 #[path = "../lineage/scenarios.rs"]
 mod scenarios;
 
@@ -19,8 +21,10 @@ mod complete_under_kills;
 mod drivers;
 mod emit;
 mod enqueue;
+mod killed_workers_lose_nothing;
 mod latency;
 mod sql;
 mod support;
 mod tasks_take_transactions;
 mod the_lineage_holds;
+mod the_queue_of_crates_io;

@@ -47,6 +47,8 @@ fn each_way_to_end_is_told_and_the_worker_survives_all_of_them() {
     assert!(exit.starts_with("exit: failed") && exit.contains("its process crashed: exit code 3"), "{exit}");
     let panic = line("panic: ");
     assert!(panic.starts_with("panic: failed \"panicked at ") && panic.contains("too hot"), "{panic}");
+    let reported = line("reported: ");
+    assert!(reported.starts_with("reported: too hot at ") && reported.contains("in_child.rs:"), "{reported}");
     assert_eq!(line("error: "), "error: failed \"not at all\"");
 
     assert!(line("polite: ").starts_with("polite: cancelled"), "{out}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use taskwright::core::attempt::AttemptEnd;
 use taskwright::report::{AttemptReport, Report, Reporter, Reports, Who};
-use taskwright::{Actor, Context, Env, MaxAttempts, State, TaskError};
+use taskwright::{Actor, Context, Env, MaxAttempts, Next, Registry, State, TaskError};
 
 use crate::support::{Notes, World, handles, job, seconds, world};
 
@@ -110,6 +110,70 @@ fn a_panic_is_reported_with_its_message_its_place_and_the_way_there() {
         assert_eq!((&json["what"], &json["final"]), (&"attempt".into(), &true.into()));
         assert_eq!((&json["job"], &json["max_attempts"]), (&id.to_string().into(), &"1".into()));
         assert!(json["panic"]["backtrace"].as_str().unwrap().contains("bursts"));
+    });
+}
+
+#[test]
+fn a_panic_is_reported_as_whole_through_middleware_and_from_a_thread_for_what_blocks() {
+    fn bursts() {
+        panic!("a pipe burst");
+    }
+    let at_once = || {
+        handles(|_| async {
+            bursts();
+            Ok::<_, TaskError>(())
+        })
+    };
+    let on_a_thread = || {
+        handles(|ctx: Context| async move {
+            ctx.blocking(|_| {
+                bursts();
+                Ok(())
+            })
+            .await
+        })
+    };
+    let within = |registry: Registry| {
+        let pass = |ctx: Context, next: Next| next.run(ctx);
+        registry.wrap(pass).wrap(pass)
+    };
+    for registry in [within(at_once()), on_a_thread(), within(on_a_thread())] {
+        world(async |world| {
+            let recorder = Recorder::new();
+            let worker = world.start(world.worker(registry).reports(reports(&world, &recorder)));
+            let id = world.enqueue(tries(1)).await;
+            world.over(id).await;
+            worker.stop().await;
+
+            let report = recorder.final_ones().remove(0);
+            let panic = report.panic.as_ref().unwrap();
+            assert_eq!(
+                (panic.message.as_str(), attempt(&report).end),
+                ("a pipe burst", AttemptEnd::Panicked)
+            );
+            assert!(panic.place.as_ref().unwrap().contains("failures_are_reported.rs:"), "{panic:?}");
+            assert!(report.error.starts_with("panicked at ") && report.error.ends_with(": a pipe burst"));
+            let trace = panic.backtrace.as_ref().unwrap().to_string();
+            assert!(trace.contains("bursts"), "{trace}");
+        });
+    }
+}
+
+#[test]
+fn a_panic_that_middleware_made_something_else_of_is_not_reported_as_one() {
+    world(async |world| {
+        let recorder = Recorder::new();
+        let registry = handles(|_| async { panic!("a pipe burst") as Result<(), TaskError> });
+        let registry = registry.wrap(|ctx: Context, next: Next| async move {
+            next.run(ctx).await;
+            TaskError::permanent("no water").into()
+        });
+        let worker = world.start(world.worker(registry).reports(reports(&world, &recorder)));
+        let id = world.enqueue(tries(3)).await;
+        world.over(id).await;
+        worker.stop().await;
+        let report = recorder.final_ones().remove(0);
+        assert_eq!((report.error.as_str(), report.panic.is_none()), ("no water", true));
     });
 }
 

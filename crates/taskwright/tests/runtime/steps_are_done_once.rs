@@ -111,6 +111,71 @@ fn a_step_that_fails_is_tried_again_with_the_job_and_those_before_it_are_not() {
 }
 
 #[test]
+fn a_step_that_its_handler_let_go_of_may_be_begun_again_in_the_same_attempt() {
+    world(async |world| {
+        let calls = Notes::new();
+        let notes = calls.clone();
+        let worker = world.start(world.worker(handles(move |ctx: Context| {
+            let notes = notes.clone();
+            async move {
+                let slow = || async {
+                    notes.add("slow");
+                    std::future::pending::<Result<u8, TaskError>>().await
+                };
+                assert!(ctx.env().timeout(seconds(1), ctx.step("ask", slow)).await.is_none());
+                let quick = || async {
+                    notes.add("quick");
+                    Ok(2)
+                };
+                let given = ctx.step("ask", quick).await?;
+                // What is done is there once, as before.
+                let twice = ctx.step("ask", || async { Ok(3) }).await;
+                Ok((given, twice.is_err()))
+            }
+        })));
+        let id = world.enqueue(job()).await;
+        let job = world.over(id).await;
+        assert_eq!((job.result.as_deref(), job.view.attempt), (Some("[2,true]"), 1), "{:?}", job.view.error);
+        assert_eq!(calls.all(), ["slow", "quick"]);
+        worker.stop().await;
+    });
+}
+
+#[test]
+fn a_step_that_its_handler_let_go_of_while_it_was_being_kept_is_not_done_again() {
+    for when in [When::Before, When::After] {
+        world(async |world| {
+            let effects = Notes::new();
+            let does = effects.clone();
+            world.faulty.fail(Call::KeepSteps, 1..=3, when);
+            let worker = world.start(world.worker(handles(move |ctx: Context| {
+                let does = does.clone();
+                async move {
+                    let pay = |n: u8| {
+                        let does = does.clone();
+                        move || async move {
+                            does.add(n);
+                            Ok(n)
+                        }
+                    };
+                    let soon = Duration::from_millis(50);
+                    assert!(ctx.env().timeout(soon, ctx.step("pay", pay(1))).await.is_none());
+                    ctx.step("pay", pay(2)).await
+                }
+            })));
+            let id = world.enqueue(job()).await;
+            let job = world.over(id).await;
+            assert_eq!((job.result.as_deref(), job.view.attempt), (Some("1"), 1), "{:?}", job.view.error);
+            assert_eq!(effects.all(), [1]);
+            let kept = world.client.store().steps(id).await.unwrap();
+            let kept: Vec<_> = kept.iter().map(|step| (step.name.as_str(), step.result.as_str())).collect();
+            assert_eq!(kept, [("pay", "1")]);
+            worker.stop().await;
+        });
+    }
+}
+
+#[test]
 fn a_durable_sleep_outlives_the_worker_and_costs_no_attempt() {
     world(async |world| {
         let calls = Notes::new();

@@ -181,6 +181,21 @@ fn what_was_enqueued_is_asserted_by_task_by_kind_within_a_block_and_in_time() {
             kit.drain().await.unwrap()
         };
         assert_enqueued!(client, Welcome { user: 1 }, within = ran.await);
+        // What the block began may take its time; an equal one of before does not count for it, either.
+        let before = client.enqueue(Welcome { user: 2 }).await.unwrap().id;
+        let began = sim.env().monotonic_us();
+        let begin = || {
+            let (later, env) = (client.clone(), sim.env());
+            sim.env().spawn("late", async move {
+                env.sleep(seconds(3)).await;
+                later.enqueue(Welcome { user: 2 }).await.unwrap();
+            })
+        };
+        let mut begun = Vec::new();
+        let late =
+            assert_enqueued!(client, Welcome { user: 2 }, within = begun.push(begin()), timeout = seconds(5));
+        assert!(late != before && (3_000_000..3_100_000).contains(&(sim.env().monotonic_us() - began)));
+        assert_enqueued!(client, Welcome { user: 2 }, timeout = seconds(5), within = begun.push(begin()));
     });
 }
 

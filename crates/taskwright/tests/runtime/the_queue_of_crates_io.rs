@@ -2,15 +2,16 @@
 //!
 //! | id | where |
 //! |---|---|
-//! | CR-6 | `store/tests/postgres/dies_in_none_of_ten_ways.rs`: nobody is notified of an enqueue, workers hear of commits in another way; CR-7 is what it was for |
-//! | CR-9 | `server/src/http/tests/resources.rs` |
-//! | CR-X1 | `tests/kill_loop_of_one_job_ends_in_quarantine.rs` |
+//! | CR-6 | `store/tests/postgres/whoever_enqueues_tells_the_others.rs` |
+//! | CR-9 | `server/src/http/tests/resources.rs`, by queues: the metrics do not tell kinds apart |
+//! | CR-X1 | `tests/sqlite/killed_workers_lose_nothing.rs`, `tests/postgres/killed_workers_lose_nothing.rs`; a job that kills again and again: `tests/kill_loop_of_one_job_ends_in_quarantine.rs` |
 //! | CR-X3, X4 | `tests/postgres/enqueue.rs`; within one store also `store/src/conformance/unique.rs` |
-//! | CR-X5 | `tests/sqlite/a_job_in_the_callers_transaction..`, `tests/postgres/enqueue.rs` |
-//! | CR-X7 | `tests/postgres_may_go_away.rs`, `tests/postgres_outlives_its_machines.rs` |
+//! | CR-X5 | `tests/sqlite/a_job_in_the_callers_transaction..`, `tests/postgres/enqueue.rs`, `tests/postgres/latency.rs` |
+//! | CR-X7 | `tests/postgres/the_queue_of_crates_io.rs`; for the session alone also `store/tests/postgres/whoever_listens_listens_again.rs` |
 //! | CR-X8 | `functions_become_tasks.rs` |
 //! | CR-X9 | here, and for what is told `tests/programs_bring_their_tasks.rs` |
-//! | CR-X10 | `shutdown_gives_back.rs`, `tests/stop_of_up_is_polite_then_final.rs` |
+//! | CR-X10 | `tests/stop_of_up_is_polite_then_final.rs`; within the worker also `shutdown_gives_back.rs` |
+//! | SW-7, with connections of a pool | `tests/postgres/the_queue_of_crates_io.rs` |
 
 use std::sync::Arc;
 
