@@ -24,13 +24,13 @@ impl CallersTransaction for &rusqlite::Transaction<'_> {
         answer: fn(Vec<Enqueued>) -> T,
     ) -> Result<T, Error> {
         let jobs = jobs?;
-        check_place(self, &client.store_info())?;
+        check_place(self, &client.store().info())?;
         Ok(answer(enqueue_in(self, client.now(), &jobs)?))
     }
 
     fn emit(self, client: &Client, event: Result<NewEvent, Error>) -> Result<EventId, Error> {
         let event = event?;
-        check_place(self, &client.store_info())?;
+        check_place(self, &client.store().info())?;
         emit_in(self, client.now(), std::slice::from_ref(&event))?;
         Ok(event.id)
     }
