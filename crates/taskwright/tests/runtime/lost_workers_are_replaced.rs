@@ -344,3 +344,34 @@ fn short_leases_and_outages_that_follow_each_other_cost_no_attempt_either() {
         });
     }
 }
+
+#[test]
+fn a_worker_goes_on_as_another_when_a_store_that_is_back_does_not_take_what_it_has_to_write() {
+    world(async |world| {
+        let started = Notes::new();
+        let starts = started.clone();
+        let worker = world.start(world.worker(handles(move |ctx: Context| {
+            starts.add(ctx.attempt());
+            async { Ok(()) }
+        })));
+        world.faulty.fail(Call::Finish, 1..=u64::MAX, When::Before);
+        let id = world.enqueue(job()).await;
+        started.reach(1).await;
+        ALL_CALLS.into_iter().for_each(|call| world.faulty.fail(call, 1..=u64::MAX, When::Before));
+        world.sim.advance(seconds(20)).await;
+        world.faulty.heal();
+        world.faulty.fail(Call::Finish, 1..=u64::MAX, When::Before);
+        world.sim.advance(seconds(10)).await;
+        assert_eq!(world.store().workers().await.unwrap().len(), 1, "it has a lease of time to write");
+        world.sim.advance(seconds(7)).await;
+        assert_eq!(world.store().workers().await.unwrap().len(), 2);
+        world.faulty.heal();
+        let ends: Vec<_> = world.over(id).await.attempts.iter().map(|attempt| attempt.end).collect();
+        assert_eq!(
+            ends,
+            [AttemptEnd::Lost, AttemptEnd::Completed],
+            "it may have run, and nobody could say how it ended"
+        );
+        worker.stop().await;
+    });
+}
