@@ -4,6 +4,7 @@
 //! The steps stand here, as plain SQL that keeps the rules of docs/design/0008-schema-versions.md: the next release of this
 //! program might have them.
 
+use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
@@ -46,12 +47,15 @@ fn works_on(steps: &impl Steps) {
     let site = steps.site();
     let up = site.up(["--workers", "2", "--concurrency", "2"]);
     site.wait_until("both workers", SOON, || site.workers().len() == 2);
-    let mut ids = enqueue(site, 600);
+    let mut ids = enqueue(site, 100);
+    ids.extend(enqueue_gates(site, 8));
+    ids.extend(enqueue(site, 500));
     site.wait_until("some to have run", SOON, || completed(site) > 20);
 
     steps.add();
     let unfinished = ids.len() - completed(site);
     assert!(unfinished > 50, "the steps came too late: {unfinished} of the jobs were not over yet");
+    std::fs::write(gate(site), "").unwrap();
 
     // New processes of this program find the newer schema, which the one that runs did not know when it began.
     ids.extend(enqueue(site, 100));
@@ -87,6 +91,21 @@ fn enqueue(site: &Site, count: usize) -> Vec<JobId> {
         r#"{"kind": "exec", "args": {"command": ["echo", "hello"]}, "queue": "talk", "priority": 1500}"#;
     let lines: String =
         [silent, talking].iter().cycle().take(count).map(|line| format!("{line}\n")).collect();
+    enqueue_lines(site, &lines)
+}
+
+/// Jobs that go on until the gate is open: more than there are slots, so that nobody comes past them before.
+fn enqueue_gates(site: &Site, count: usize) -> Vec<JobId> {
+    let script = format!("until [ -e '{}' ]; do sleep 0.02; done", gate(site).display());
+    let gate = serde_json::json!({"kind": "exec", "args": {"command": ["sh", "-c", script]}});
+    enqueue_lines(site, &format!("{gate}\n").repeat(count))
+}
+
+fn gate(site: &Site) -> PathBuf {
+    site.path().join("open")
+}
+
+fn enqueue_lines(site: &Site, lines: &str) -> Vec<JobId> {
     std::fs::write(site.path().join("jobs.ndjson"), lines).unwrap();
     let printed = site.run(["enqueue", "--from-file", "jobs.ndjson"]);
     printed.lines().map(|line| line.parse().unwrap()).collect()

@@ -40,14 +40,20 @@ fn after_a_kill_of_everything_every_job_runs_again_and_none_is_lost() {
     let site = Site::on_postgres();
     let start = || site.up(["--workers", "2", "--concurrency", "4"]);
     let up = start();
-    let line = r#"{"kind": "exec", "args": {"command": ["sh", "-c", "echo $TASKWRIGHT_JOB_ID >> started; sleep 0.05"]}}"#;
-    std::fs::write(site.path().join("jobs.ndjson"), format!("{line}\n").repeat(200)).unwrap();
+    let line = |rest: &str| {
+        let script = format!("echo $TASKWRIGHT_JOB_ID >> started; {rest}");
+        format!("{}\n", serde_json::json!({"kind": "exec", "args": {"command": ["sh", "-c", script]}}))
+    };
+    // Most of them are not over before they may be.
+    let lines = line("sleep 0.05").repeat(40) + &line("until [ -e go ]; do sleep 0.02; done").repeat(160);
+    std::fs::write(site.path().join("jobs.ndjson"), lines).unwrap();
     let printed = site.run(["enqueue", "--from-file", "jobs.ndjson"]);
     let ids: Vec<JobId> = printed.lines().map(|line| line.parse().unwrap()).collect();
     site.wait_until("some to have run", SOON, || site.jobs(&[State::Completed]).len() > 20);
     up.kill_all();
     let unfinished = ids.iter().filter(|id| !site.job(**id).view.state.is_terminal()).count();
     assert!(unfinished > 0, "the kill came too late");
+    std::fs::write(site.path().join("go"), "").unwrap();
 
     let _up = start();
     site.wait_until("all to complete", Duration::from_secs(60), || {

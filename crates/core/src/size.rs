@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::Error;
+use crate::time::digits;
 
 /// The binary units, largest first.
 const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
@@ -58,17 +59,7 @@ pub fn parse_size(text: &str) -> Result<u64, Error> {
 /// As [`parse_size`].
 pub const fn size_bytes(text: &str) -> Result<u64, &'static str> {
     let bytes = text.as_bytes();
-    let (mut at, mut number) = (0, Some(0_u64));
-    while at < bytes.len() && bytes[at].is_ascii_digit() {
-        number = match number {
-            Some(number) => match number.checked_mul(10) {
-                Some(number) => number.checked_add((bytes[at] - b'0') as u64),
-                None => None,
-            },
-            None => None,
-        };
-        at += 1;
-    }
+    let (number, mut at) = digits(bytes, 0);
     if at == 0 {
         let is_negative = !bytes.is_empty() && bytes[0] == b'-';
         return Err(if is_negative { "it is negative" } else { "a number is missing" });

@@ -121,17 +121,9 @@ pub const fn duration_us(text: &str) -> Result<u64, &'static str> {
     let mut total_us: u128 = 0;
     let mut at = 0;
     while at < bytes.len() {
-        let (first, mut number) = (at, Some(0_u64));
-        while at < bytes.len() && bytes[at].is_ascii_digit() {
-            number = match number {
-                Some(number) => match number.checked_mul(10) {
-                    Some(number) => number.checked_add((bytes[at] - b'0') as u64),
-                    None => None,
-                },
-                None => None,
-            };
-            at += 1;
-        }
+        let first = at;
+        let number;
+        (number, at) = digits(bytes, first);
         if at < bytes.len() && matches!(bytes[at], b'.' | b',') {
             return Err("it has a fraction");
         }
@@ -160,6 +152,22 @@ pub const fn duration_us(text: &str) -> Result<u64, &'static str> {
         return Err("it is longer than 100 years");
     }
     Ok(total_us as u64)
+}
+
+/// The number whose digits begin there, which is none when it is too large, and where they end.
+pub(crate) const fn digits(bytes: &[u8], mut at: usize) -> (Option<u64>, usize) {
+    let mut number = Some(0_u64);
+    while at < bytes.len() && bytes[at].is_ascii_digit() {
+        number = match number {
+            Some(number) => match number.checked_mul(10) {
+                Some(number) => number.checked_add((bytes[at] - b'0') as u64),
+                None => None,
+            },
+            None => None,
+        };
+        at += 1;
+    }
+    (number, at)
 }
 
 /// Writes a duration exactly and as short as [`parse_duration`] reads it: `1h30m`, `250ms`, `0s`. What is below a
