@@ -14,7 +14,7 @@ use taskwright::{App, Context, TaskError, task};
 async fn greet(name: String, ctx: Context) -> Result<String, TaskError> {
     ctx.log(format!("attempt {} begins", ctx.attempt()));
     let greeting = ctx.step("write", || async { Ok(format!("Hello, {name}!")) }).await?;
-    ctx.sleep(Duration::from_secs(5)).await?;
+    ctx.pause(Duration::from_secs(5)).await?;
     Ok(greeting)
 }
 

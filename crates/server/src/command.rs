@@ -249,7 +249,7 @@ enum Unread {
 async fn read_again(ctx: &Context, error: taskwright::Error) -> Result<(), Unread> {
     if error.is_transient() || error.as_store().is_some_and(taskwright_store::Error::is_unreachable) {
         tracing::debug!(job = %ctx.job_id(), %error, "what is attached to a job is read later");
-        return ctx.sleep(READ_AGAIN).await.map_err(|_| Unread::Stopped);
+        return ctx.pause(READ_AGAIN).await.map_err(|_| Unread::Stopped);
     }
     Err(Unread::For(format!("reading what is attached: {error}")))
 }

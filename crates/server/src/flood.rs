@@ -50,7 +50,7 @@ impl Task for Flood {
             return Ok(());
         }
         if !self.burn {
-            return ctx.sleep(time).await;
+            return ctx.pause(time).await;
         }
         let asked = ctx.clone();
         ctx.env()

@@ -25,7 +25,7 @@ impl Running {
 #[task("video.encode", weight = HALF_A_CPU_AND_MORE)]
 async fn encode(#[state] running: &Running, ctx: &Context) -> Result<u32, TaskError> {
     running.change(1);
-    ctx.sleep(Duration::from_millis(20)).await?;
+    ctx.pause(Duration::from_millis(20)).await?;
     let most = running.change(0);
     running.change(-1);
     Ok(most)
@@ -33,7 +33,7 @@ async fn encode(#[state] running: &Running, ctx: &Context) -> Result<u32, TaskEr
 
 #[task("mail.send")]
 async fn send_mail(ctx: &Context) -> Result<(), TaskError> {
-    ctx.sleep(Duration::from_millis(20)).await
+    ctx.pause(Duration::from_millis(20)).await
 }
 
 #[tokio::main]

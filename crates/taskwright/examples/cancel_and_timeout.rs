@@ -14,7 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 async fn backup(disk: String, ctx: &Context) -> Result<(), TaskError> {
     loop {
         // Ready at once with an error when it is asked to stop; `ctx.check()?` looks without waiting.
-        if let Err(stop) = ctx.sleep(MINUTE).await {
+        if let Err(stop) = ctx.pause(MINUTE).await {
             if let Some(cause) = ctx.stop_cause() {
                 println!("{disk}: {cause}; removing what was copied");
             }

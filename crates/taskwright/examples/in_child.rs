@@ -34,7 +34,7 @@ fn crash(how: String) -> Result<(), TaskError> {
 async fn linger(politely: bool, ctx: &Context) -> Result<(), TaskError> {
     ctx.progress(1, None, Some("lingering"));
     match politely {
-        true => ctx.sleep(Duration::from_secs(3_600)).await,
+        true => ctx.pause(Duration::from_secs(3_600)).await,
         false => std::future::pending().await,
     }
 }

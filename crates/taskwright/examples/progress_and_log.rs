@@ -9,7 +9,7 @@ use taskwright::{App, Client, Context, JobHandle, TaskError, task};
 #[task("import")]
 async fn import(rows: u64, ctx: &Context) -> Result<u64, TaskError> {
     for row in 1..=rows {
-        ctx.sleep(Duration::from_millis(20)).await?;
+        ctx.pause(Duration::from_millis(20)).await?;
         // Stored at most ten times a second, the newest, and while the job runs.
         ctx.progress(row, Some(rows), Some("reading"));
         if row % 10 == 0 {

@@ -37,7 +37,7 @@ async fn fulfil(
         // As by `kill -9`.
         kill.here().await;
     }
-    ctx.durable_sleep("cooling-off", Duration::from_secs(3_600)).await?;
+    ctx.sleep(Duration::from_secs(3_600)).await?;
     let ship = || async {
         println!("  the parcel is shipped");
         Ok(format!("payment {payment}, parcel {}", counts.count(2)))

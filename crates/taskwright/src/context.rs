@@ -253,12 +253,13 @@ impl Context {
         self.stop_cause().map_or(Ok(()), |cause| Err(cause.into()))
     }
 
-    /// Sleeps, and wakes early when the handler is asked to stop.
+    /// Waits within the attempt, and wakes early when the handler is asked to stop. For hours and days, [`sleep`](Self::sleep) needs no
+    /// worker meanwhile.
     ///
     /// # Errors
     ///
     /// When it has been asked to stop; the handler returns the error as it is.
-    pub async fn sleep(&self, duration: Duration) -> Result<(), TaskError> {
+    pub async fn pause(&self, duration: Duration) -> Result<(), TaskError> {
         tokio::select! {
             biased;
             cause = self.cancelled() => Err(cause.into()),

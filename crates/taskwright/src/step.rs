@@ -26,7 +26,11 @@ const STAY_MAX: Duration = Duration::from_secs(1);
 
 /// The steps of a job, as far as this attempt knows them.
 #[derive(Default)]
-pub(crate) struct Steps(HashMap<StepName, Known>);
+pub(crate) struct Steps {
+    known: HashMap<StepName, Known>,
+    /// How many sleeps without a name there were in this attempt.
+    sleeps: usize,
+}
 
 /// A step.
 enum Known {
@@ -67,14 +71,14 @@ impl Drop for Doing<'_> {
 
 impl Steps {
     fn take(&mut self, name: &StepName) -> Result<Found, TaskError> {
-        match self.0.insert(name.clone(), Known::Taken) {
+        match self.known.insert(name.clone(), Known::Taken) {
             Some(Known::Kept(result)) => Ok(Found::Kept(result)),
             Some(Known::Done(result)) => Ok(Found::Done(result)),
             Some(Known::Taken) => Err(TaskError::permanent(format!(
                 "the step {name} is there twice: give each a name of its own, also in a loop, such as {name}/1"
             ))),
-            None if self.0.len() > STEPS_MAX => {
-                self.0.remove(name);
+            None if self.known.len() > STEPS_MAX => {
+                self.known.remove(name);
                 Err(TaskError::permanent(format!(
                     "the step {name} is one too many: a job has at most {STEPS_MAX}; make jobs of some of them"
                 )))
@@ -83,11 +87,17 @@ impl Steps {
         }
     }
 
+    /// The number of the next sleep without a name.
+    fn next_sleep(&mut self) -> usize {
+        self.sleeps += 1;
+        self.sleeps
+    }
+
     /// It is not kept: it may be begun again, and done again if it gave nothing.
     fn let_go(&mut self, name: &StepName, result: Option<String>) {
         match result {
-            Some(result) => drop(self.0.insert(name.clone(), Known::Done(result))),
-            None => drop(self.0.remove(name)),
+            Some(result) => drop(self.known.insert(name.clone(), Known::Done(result))),
+            None => drop(self.known.remove(name)),
         }
     }
 }
@@ -119,7 +129,7 @@ impl Context {
     /// async fn order(ctx: Context) -> Result<String, TaskError> {
     ///     let card: String = ctx.args()?;
     ///     let payment = ctx.step("charge", || charge(card)).await?;
-    ///     ctx.durable_sleep("cooling-off", std::time::Duration::from_secs(24 * 3_600)).await?;
+    ///     ctx.sleep(std::time::Duration::from_secs(24 * 3_600)).await?;
     ///     ctx.step("ship", || async { ship(payment).await }).await
     /// }
     /// ```
@@ -154,29 +164,49 @@ impl Context {
     ///
     /// What comes before in the handler runs again then; make steps of what must not. Up to 1 s is slept through without leaving.
     ///
+    /// Sleeps are told apart by their order: the first one of the handler is the step `sleep/1`, the second one `sleep/2`. Where the order
+    /// may differ from one attempt to the next, or in the next version of the program, give them names ([`sleep_named`](Self::sleep_named)). To
+    /// wait for a moment, also again and again, [`pause`](Self::pause) stores nothing.
+    ///
     /// # Errors
     ///
     /// When it is not time yet: the handler returns the error as it is. And as for [`step`](Self::step).
-    pub async fn durable_sleep(&self, name: &str, duration: Duration) -> Result<(), TaskError> {
+    pub async fn sleep(&self, duration: Duration) -> Result<(), TaskError> {
+        self.check()?;
+        let number = lock(self.steps().await?).next_sleep();
+        self.sleep_named(&format!("sleep/{number}"), duration).await
+    }
+
+    /// Sleeps as [`sleep`](Self::sleep) does, by a name, which is the [step's](Self::step).
+    ///
+    /// # Errors
+    ///
+    /// As for [`sleep`](Self::sleep).
+    pub async fn sleep_named(&self, name: &str, duration: Duration) -> Result<(), TaskError> {
         let now = || async { Ok(self.env().now().plus(duration).as_micros()) };
         let until = Timestamp::from_micros(self.step(name, now).await?);
         let left = until.since(self.env().now());
         if left.is_zero() {
             Ok(())
         } else if left <= STAY_MAX {
-            self.sleep(left).await
+            self.pause(left).await
         } else {
             Err(TaskError::snooze(left))
         }
     }
 
     async fn begin(&self, name: &StepName) -> Result<Found, TaskError> {
+        lock(self.steps().await?).take(name)
+    }
+
+    /// The steps of this attempt, with those of the attempts before it.
+    async fn steps(&self) -> Result<&std::sync::Mutex<Steps>, TaskError> {
         let steps = self.attempt_steps().get_or_try_init(|| async {
             let done = self.again(|| self.step_store().steps(self.job_id())).await?;
             let known = done.into_iter().map(|step| (step.name, Known::Kept(step.result)));
-            Ok::<_, TaskError>(std::sync::Mutex::new(Steps(known.collect())))
+            Ok::<_, TaskError>(std::sync::Mutex::new(Steps { known: known.collect(), sleeps: 0 }))
         });
-        lock(steps.await?).take(name)
+        steps.await
     }
 
     async fn keep(&self, name: &StepName, result: &str) -> Result<(), TaskError> {
@@ -201,7 +231,7 @@ impl Context {
             match ask().await {
                 Err(error) if error.is_transient() => {
                     tracing::warn!(job = %self.job_id(), %error, ?delay, "a step waits for the store");
-                    self.sleep(self.env().spread(delay, 0.2)).await?;
+                    self.pause(self.env().spread(delay, 0.2)).await?;
                     delay = (delay * 2).min(AGAIN_LONGEST);
                 }
                 answer => return answer.map_err(|error: StoreError| TaskError::from(error)),

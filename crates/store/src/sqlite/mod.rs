@@ -136,7 +136,43 @@ impl SqliteStore {
     /// newer program ([`Error::is_version`]), or when the SQLite that is linked has the bug that loses committed writes.
     pub fn open(path: &Path, options: Options) -> Result<Self, Error> {
         let opened = Opened::prepare(path, options)?;
-        let writer_conn = opened.connect_writer()?;
+        Self::of(opened.connect_writer()?, opened)
+    }
+
+    /// A new store in memory, for tests: what the file is, without its log and its flushes, so that nothing outlives the process, and
+    /// whoever reads and whoever writes wait for each other. Beside it is a directory in that for temporary files, which is removed with
+    /// the store.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn in_memory(options: Options) -> Result<Self, Error> {
+        let (opened, conn) = Opened::in_memory(options)?;
+        Self::of(conn, opened)
+    }
+
+    /// The same once more, as another process has it: with a writer, a presence and workers of its own. So a test has several processes on a
+    /// store in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn handle(&self) -> Result<Self, Error> {
+        let opened = self.opened.clone();
+        Self::of(opened.connect_writer()?, opened)
+    }
+
+    /// A connection of the caller's own to the database of the store, set up as the store's are: for the tables of a program that are in there, and for
+    /// transactions in which jobs are enqueued ([`enqueue_in`]).
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened.
+    pub fn connect(&self) -> Result<rusqlite::Connection, Error> {
+        self.opened.connect(2_000)
+    }
+
+    fn of(writer_conn: rusqlite::Connection, opened: Opened) -> Result<Self, Error> {
         let bell = Bell::new(&opened.run_directory.join("wake"));
         let rung = bell.clone();
         let writer = Writer::start(writer_conn, move || rung.ring()).map_err(|_| out_of_threads())?;
@@ -528,7 +564,7 @@ impl Store for SqliteStore {
     fn info(&self) -> StoreInfo {
         StoreInfo {
             kind: "sqlite",
-            url: format!("sqlite:{}", self.opened.path.display()),
+            url: self.opened.url(),
             engine: format!("SQLite {}", rusqlite::version()),
             schema: self.opened.schema,
         }

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -33,13 +35,44 @@ pub struct Options {
     pub now: Timestamp,
 }
 
-/// A file that has been checked and migrated.
+/// A file that has been checked and migrated; or a database in memory.
 #[derive(Clone, Debug)]
 pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) run_directory: PathBuf,
     /// The version of its schema, which may be newer than ours.
     pub(super) schema: u32,
+    /// What it is, if it is no file.
+    memory: Option<Arc<Memory>>,
+}
+
+/// A database in memory: there as long as anything in this process is connected to it.
+#[derive(Debug)]
+struct Memory {
+    /// What a file has beside it, which this has in the directory for temporary files.
+    run_directory: PathBuf,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.run_directory);
+    }
+}
+
+/// The name of a database in memory, and its directory, which nobody else has.
+fn new_memory() -> Result<(String, PathBuf), Error> {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let number = LAST.fetch_add(1, Ordering::Relaxed);
+        let name = format!("taskwright-memory-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(format!("{name}-run"));
+        match DirBuilder::new().mode(0o700).create(&directory) {
+            Ok(()) => return Ok((name, directory)),
+            // Left behind by a process that was killed, or somebody else's.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(cannot_make(&directory, &error)),
+        }
+    }
 }
 
 impl Opened {
@@ -59,14 +92,38 @@ impl Opened {
         }
         let mut run_directory = path.clone().into_os_string();
         run_directory.push("-run");
-        let mut opened = Self { path, run_directory: run_directory.into(), schema: schema::VERSION };
+        let run_directory = run_directory.into();
+        let mut opened = Self { path, run_directory, schema: schema::VERSION, memory: None };
         opened.make_file_private();
-        let mut conn = opened.connect_writer()?;
-        let before = schema::migrate(&mut conn, options.now).map_err(|error| opened.name(error))?;
-        opened.schema = before.max(schema::VERSION);
+        opened.migrate(options)?;
         // Last, so that a file which is refused leaves nothing behind.
         make_private(&opened.run_directory)?;
         Ok(opened)
+    }
+
+    /// A new database in memory, and a connection that keeps it.
+    pub(super) fn in_memory(options: Options) -> Result<(Self, Connection), Error> {
+        check_version(rusqlite::version_number())?;
+        let (name, run_directory) = new_memory()?;
+        let memory = Some(Arc::new(Memory { run_directory: run_directory.clone() }));
+        // SQLite shares databases in memory whose names begin so.
+        let path = Path::new("/").join(name);
+        let mut opened = Self { path, run_directory, schema: schema::VERSION, memory };
+        let conn = opened.migrate(options)?;
+        Ok((opened, conn))
+    }
+
+    fn migrate(&mut self, options: Options) -> Result<Connection, Error> {
+        let mut conn = self.connect_writer()?;
+        let before = schema::migrate(&mut conn, options.now).map_err(|error| self.name(error))?;
+        self.schema = before.max(schema::VERSION);
+        Ok(conn)
+    }
+
+    /// How the store is called, so that a connection to the same one can be told.
+    pub(super) fn url(&self) -> String {
+        let memory = if self.memory.is_some() { ":memory:" } else { "" };
+        format!("sqlite:{memory}{}", self.path.display())
     }
 
     /// Makes a new file that only its owner can read: arguments and logs may hold what is nobody else's business. SQLite
@@ -87,11 +144,18 @@ impl Opened {
         Ok(conn)
     }
 
-    fn connect(&self, cache_kib: i32) -> Result<Connection, Error> {
+    pub(super) fn connect(&self, cache_kib: i32) -> Result<Connection, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut conn = Connection::open_with_flags(&self.path, flags).map_err(|error| self.explain(error))?;
+        let opened = match self.memory {
+            None => Connection::open_with_flags(&self.path, flags),
+            Some(_) => {
+                let name = format!("file:{}?vfs=memdb", self.path.display());
+                Connection::open_with_flags(name, flags | OpenFlags::SQLITE_OPEN_URI)
+            }
+        };
+        let mut conn = opened.map_err(|error| self.explain(error))?;
         self.set_up(&mut conn, cache_kib).map_err(|error| self.explain(error))?;
         Ok(conn)
     }
@@ -99,7 +163,9 @@ impl Opened {
     fn set_up(&self, conn: &mut Connection, cache_kib: i32) -> rusqlite::Result<()> {
         conn.busy_handler(Some(wait_for_lock))?;
         conn.pragma_update(None, "mmap_size", 0)?;
-        conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+        // Nothing in memory has a log.
+        let journal = if self.memory.is_some() { "memory" } else { "wal" };
+        conn.pragma_update_and_check(None, "journal_mode", journal, |_| Ok(()))?;
         conn.pragma_update(None, "synchronous", "full")?;
         conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         conn.pragma_update(None, "temp_store", "memory")?;

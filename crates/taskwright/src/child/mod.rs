@@ -15,7 +15,7 @@
 //! | `forward.rs` | output and progress on their way to the job's log, for commands as well |
 //!
 //! Log and progress work as in the worker, as do [`check`](crate::Context::check) and [`then`](crate::Context::then); output goes to
-//! the job's log. [Steps](crate::Context::step), [durable sleeps](crate::Context::durable_sleep) and
+//! the job's log. [Steps](crate::Context::step), [sleeps](crate::Context::sleep) and
 //! [`heartbeat`](crate::Context::heartbeat) go by the worker, which has the store and the lease. A request to stop reaches the handler as a
 //! shutdown, whatever the worker's reason is, which it sorts out itself. There is no other way to the store of the job:
 //! [`complete_in`](crate::Context::complete_in) and attachments are refused there. When the worker dies, its children do.

@@ -1,8 +1,8 @@
 //! Tells of failures at the moment they happen: of attempts of jobs, and of services.
 //!
 //! A program gives a [`Worker`](crate::Worker) or its [services](crate::service) the [`Reports`] to which they tell, and these hand
-//! each [`Report`] on to every [`Reporter`]: to the log ([`LogReporter`]), to a command ([`CommandReporter`]), to Sentry
-//! (`SentryReporter`, with the feature `sentry-0_49`), or to what the program brings itself. [`Reporter::failed`] hears of every
+//! each [`Report`] on to every [`Reporter`]: to the log ([`LogReporter`]), to a command ([`CommandReporter`]), to a URL
+//! ([`WebhookReporter`]), to Sentry (`SentryReporter`, with the feature `sentry-0_49`), or to what the program brings itself. [`Reporter::failed`] hears of every
 //! failure; [`Reporter::gave_up`] only of those after which nothing is tried again, and is the place for a pager.
 //!
 //! Who fails is never held up: each reporter works on a thread of its own, behind a queue of 256. When that is full, what
@@ -41,6 +41,7 @@ mod desk;
 mod log;
 #[cfg(feature = "sentry-0_49")]
 mod sentry;
+mod webhook;
 
 use std::backtrace::Backtrace;
 use std::fmt;
@@ -60,6 +61,7 @@ use self::desk::Desk;
 pub use self::log::LogReporter;
 #[cfg(feature = "sentry-0_49")]
 pub use self::sentry::SentryReporter;
+pub use self::webhook::WebhookReporter;
 use crate::env::Env;
 use crate::worker::panic::Panic;
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use taskwright_store::memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+use taskwright_store::sqlite::SqliteStore;
 use taskwright_store::{JobDetail, SharedStore};
 
 use super::clock::Sim;
@@ -154,7 +156,33 @@ impl Builder {
         Self { mode, ..self }
     }
 
-    /// Another store than one in memory: an SQLite file of the test's own. Time stands still while one of its calls is under way. Its
+    /// SQLite in the place of the store in memory, for tests of programs that enqueue in transactions of theirs: a database in memory
+    /// ([`SqliteStore::in_memory`]), or a file of the test's own. What time does is said at [`store`](Self::store).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use taskwright::store::sqlite::{Options, SqliteStore};
+    /// use taskwright::testing::{Kit, simulate};
+    /// use taskwright::{App, Job, assert_enqueued};
+    ///
+    /// simulate(1, async |sim| {
+    ///     let sqlite = SqliteStore::in_memory(Options { now: sim.env().now() }).unwrap();
+    ///     let mut shop = sqlite.connect().unwrap();
+    ///     let kit = Kit::of(App::new()).sqlite(sqlite).start(&sim).await.unwrap();
+    ///
+    ///     let tx = shop.transaction().unwrap();
+    ///     kit.client().enqueue_in(&tx, Job::new("mail.receipt")).unwrap();
+    ///     tx.commit().unwrap();
+    ///     assert_enqueued!(kit.client(), "mail.receipt");
+    /// });
+    /// ```
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(self, store: SqliteStore) -> Self {
+        Self { stores: Stores::Sqlite(store), ..self }
+    }
+
+    /// Another store than one in memory, whichever. All workers share it, so that one that is killed is found to be lost by its lease only. Time stands still while one of its calls is under way. Its
     /// threads tell each other of news in real time, so that moments are exact to the [poll](crate::worker::Builder::poll) of the
     /// worker only.
     pub fn store(self, store: SharedStore) -> Self {
@@ -174,7 +202,7 @@ impl Builder {
     pub async fn start(self, sim: &Sim) -> Result<Kit, Error> {
         let Self { app, mode, stores, kill } = self;
         let app = app.env(sim.env()).in_one_process();
-        let faults = sim.hold(stores.handle());
+        let faults = sim.hold(stores.handle()?);
         let tested = app.clone().store(Arc::clone(&faults) as SharedStore);
         let client = tested.client().await?;
         let (client, worker) = match mode {
@@ -190,10 +218,14 @@ impl Builder {
             Mode::Drain => {
                 // A handle of its own each time, as each process has, which is gone when that is.
                 let (app, faults) = (app, Arc::clone(&faults));
-                let started = move || app.clone().store(faults.over(stores.handle()) as SharedStore);
+                let started = move || {
+                    let store = stores.handle()?;
+                    Ok::<_, Error>(app.clone().store(faults.over(store) as SharedStore))
+                };
                 let working = async move {
                     loop {
-                        match kill.run(started().run_until(std::future::pending::<()>())).await {
+                        let life = async { started()?.run_until(std::future::pending::<()>()).await };
+                        match kill.run(life).await {
                             None => {}
                             Some(Ok(_)) => return,
                             // As when the process of a worker ends with an error.
@@ -214,15 +246,19 @@ impl Builder {
 /// The store, as each process sees it.
 enum Stores {
     Memory(MemoryStore),
+    #[cfg(feature = "sqlite")]
+    Sqlite(SqliteStore),
     One(SharedStore),
 }
 
 impl Stores {
-    fn handle(&self) -> SharedStore {
-        match self {
+    fn handle(&self) -> Result<SharedStore, Error> {
+        Ok(match self {
             Self::Memory(memory) => Arc::new(memory.handle()),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => Arc::new(store.handle()?),
             Self::One(store) => Arc::clone(store),
-        }
+        })
     }
 }
 

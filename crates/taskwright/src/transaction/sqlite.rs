@@ -54,6 +54,7 @@ fn check_place(tx: &rusqlite::Transaction<'_>, store: &StoreInfo) -> Result<(), 
             store.kind
         ));
     };
+    let file = file.strip_prefix(":memory:").unwrap_or(file);
     let other = tx.path().unwrap_or_default();
     // A file has many names.
     let which = |path: &str| std::fs::metadata(Path::new(path)).ok().map(|file| (file.dev(), file.ino()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use taskwright_core::webhook::{Answer, Endpoint};
-use taskwright_core::{EventId, Namespace, Timestamp, Topic};
+use taskwright_core::{EventId, Namespace, Timestamp};
 use taskwright_store::NewEvent;
 
 /// One request to an endpoint: a `POST` in the form of [Standard Webhooks](https://www.standardwebhooks.com).
@@ -31,18 +31,36 @@ pub struct Message {
 impl Message {
     /// Tells an endpoint of an event that was emitted at that moment.
     pub fn of(endpoint: &Endpoint, event: &NewEvent, at: Timestamp, now: Timestamp) -> Self {
-        let body = Body {
-            id: event.id,
-            topic: &event.topic,
-            timestamp: at,
-            namespace: &event.namespace,
-            key: event.key.as_deref(),
-            // A payload is JSON: it was checked before it was stored.
-            data: serde_json::from_str(event.payload.as_str()).ok(),
-        };
+        Self::signed(
+            endpoint,
+            now,
+            &Body {
+                id: event.id,
+                topic: event.topic.as_str(),
+                timestamp: at,
+                namespace: Some(&event.namespace),
+                key: event.key.as_deref(),
+                // A payload is JSON: it was checked before it was stored.
+                data: serde_json::from_str::<&RawValue>(event.payload.as_str()).ok(),
+            },
+        )
+    }
+
+    /// Tells an endpoint of what is no event of the log: by an id of its own, what it is called, and when it happened.
+    pub(crate) fn about(
+        endpoint: &Endpoint,
+        (id, topic, timestamp): (EventId, &str, Timestamp),
+        namespace: Option<&Namespace>,
+        data: &impl Serialize,
+        now: Timestamp,
+    ) -> Self {
+        Self::signed(endpoint, now, &Body { id, topic, timestamp, namespace, key: None, data })
+    }
+
+    fn signed(endpoint: &Endpoint, now: Timestamp, body: &Body<'_, impl Serialize>) -> Self {
+        let id = body.id.to_string();
         // Names, text and JSON: nothing in it cannot be written.
-        let body = serde_json::to_vec(&body).unwrap_or_default();
-        let id = event.id.to_string();
+        let body = serde_json::to_vec(body).unwrap_or_default();
         Self {
             url: endpoint.url.clone(),
             signature: endpoint.signatures(&id, now, &body),
@@ -56,15 +74,16 @@ impl Message {
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct Body<'a, T> {
     id: EventId,
     #[serde(rename = "type")]
-    topic: &'a Topic,
+    topic: &'a str,
     timestamp: Timestamp,
-    namespace: &'a Namespace,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a Namespace>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
-    data: Option<&'a RawValue>,
+    data: T,
 }
 
 /// Who carries messages to endpoints.

@@ -14,7 +14,7 @@ async fn leak(ctx: &Context) -> Result<(), TaskError> {
     let mut taken = Vec::new();
     for chunk in 1_u8..=64 {
         taken.push(vec![chunk; CHUNK_BYTES]);
-        ctx.sleep(Duration::from_millis(20)).await?;
+        ctx.pause(Duration::from_millis(20)).await?;
     }
     std::hint::black_box(&taken);
     Ok(())

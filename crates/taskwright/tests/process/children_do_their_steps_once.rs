@@ -28,7 +28,7 @@ async fn order(ctx: &Context) -> Result<String, TaskError> {
     if ctx.attempt() == 1 {
         std::process::abort();
     }
-    ctx.durable_sleep("cooling-off", Duration::from_millis(1_500)).await?;
+    ctx.sleep(Duration::from_millis(1_500)).await?;
     let large = ctx.step("ship", || async { Ok("\"".repeat(500_000)) }).await?;
     Ok(format!("{charged}, {}, owned: {}", large.len(), ctx.heartbeat()))
 }
@@ -53,7 +53,7 @@ async fn program() {
         assert_eq!(order.output().await?, "charged in attempt 1, 500000, owned: true");
         let kept: Vec<_> =
             client.store().steps(order.id).await?.into_iter().map(|step| step.name.to_string()).collect();
-        assert_eq!(kept, ["charge", "cooling-off", "ship"]);
+        assert_eq!(kept, ["charge", "sleep/1", "ship"]);
 
         let read = client.enqueue(Read).await?;
         let error = read.wait().await?.view.error.unwrap();

@@ -58,7 +58,7 @@ fn services_of_an_app_run_before_the_first_job_and_until_after_the_last_one() {
             .handler("test", move |ctx| {
                 let notes = of_job.clone();
                 async move {
-                    ctx.sleep(seconds(5)).await?;
+                    ctx.pause(seconds(5)).await?;
                     notes.add("job");
                     Ok(())
                 }

@@ -42,7 +42,7 @@ impl Watch {
                     let now = watch.now.fetch_add(milli, Ordering::SeqCst) + milli;
                     watch.most.fetch_max(now, Ordering::SeqCst);
                     watch.started.add(kind.to_owned());
-                    let slept = ctx.sleep(Duration::from_millis(ctx.args()?)).await;
+                    let slept = ctx.pause(Duration::from_millis(ctx.args()?)).await;
                     watch.now.fetch_sub(milli, Ordering::SeqCst);
                     slept
                 }

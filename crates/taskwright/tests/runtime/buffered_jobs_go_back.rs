@@ -17,7 +17,7 @@ fn jobs_that_a_worker_claimed_ahead_and_cannot_start_go_to_others_after_a_second
             async move {
                 starts.add((ctx.worker_id(), ctx.job_id()));
                 let slow: bool = ctx.args()?;
-                ctx.sleep(if slow { seconds(3_600) } else { Duration::from_millis(1) }).await
+                ctx.pause(if slow { seconds(3_600) } else { Duration::from_millis(1) }).await
             }
         };
         let registry = || handles(run.clone());
@@ -55,7 +55,7 @@ fn a_job_whose_way_back_may_be_repeated_is_not_started_meanwhile() {
             async move {
                 starts.add((ctx.job_id(), ctx.attempt()));
                 let millis: u64 = ctx.args()?;
-                ctx.sleep(Duration::from_millis(millis)).await
+                ctx.pause(Duration::from_millis(millis)).await
             }
         };
         let worker = world.start(world.worker(handles(run)).concurrency(1));
@@ -83,7 +83,7 @@ fn a_job_whose_way_back_may_be_repeated_is_not_started_meanwhile() {
 fn a_worker_with_slow_jobs_claims_only_what_it_can_start() {
     world(async |world| {
         let worker =
-            world.start(world.worker(handles(|ctx: Context| async move { ctx.sleep(seconds(60)).await })));
+            world.start(world.worker(handles(|ctx: Context| async move { ctx.pause(seconds(60)).await })));
         world.client.enqueue_many((0..100).map(|_| job())).await.unwrap();
         for _ in 0..10 {
             world.sim.advance(seconds(30)).await;

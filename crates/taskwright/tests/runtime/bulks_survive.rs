@@ -19,7 +19,7 @@ fn ph_x13_workers_and_nodes_that_die_again_and_again_leave_the_counts_right() {
             let store = Arc::new(world.memory.handle());
             let node = world.bulk_node_on(Arc::clone(&store) as _, &kind);
             let registry = handles(|ctx: Context| async move {
-                ctx.sleep(Duration::from_millis(3)).await?;
+                ctx.pause(Duration::from_millis(3)).await?;
                 Ok::<_, TaskError>(())
             });
             let worker = world.start(world.worker_on(Arc::clone(&store) as _, registry));

@@ -147,7 +147,7 @@ fn a_job_that_is_claimed_and_not_started_is_cancelled_without_a_start() {
                 if ctx.args::<bool>()? {
                     gate.acquire().await?.forget();
                 }
-                ctx.sleep(Duration::from_millis(1)).await
+                ctx.pause(Duration::from_millis(1)).await
             }
         }));
         let worker = world.start(worker.concurrency(1));

@@ -64,7 +64,7 @@ fn nu_x3_an_event_that_finds_all_slots_busy_is_not_lost() {
         let worker = world.worker(handles(move |ctx: Context| {
             let notes = notes.clone();
             async move {
-                ctx.sleep(seconds(60)).await?;
+                ctx.pause(seconds(60)).await?;
                 notes.add(());
                 Ok::<_, TaskError>(())
             }
@@ -150,7 +150,7 @@ fn events_of_one_key_wait_as_one_job() {
         assert_eq!(history.iter().map(merged).collect::<Vec<_>>(), [false, false, true, true]);
         // Once it runs, the next one makes a job of its own.
         let _worker = world.start(world.worker(handles(|ctx: Context| async move {
-            ctx.sleep(seconds(60)).await?;
+            ctx.pause(seconds(60)).await?;
             Ok::<_, TaskError>(())
         })));
         world.sim.advance(seconds(5)).await;
@@ -169,7 +169,7 @@ fn an_event_queues_behind_its_predecessor_when_the_schedule_says_so() {
         let _worker = world.start(world.worker(handles(move |ctx: Context| {
             let notes = notes.clone();
             async move {
-                ctx.sleep(seconds(30)).await?;
+                ctx.pause(seconds(30)).await?;
                 notes.add(());
                 Ok::<_, TaskError>(())
             }

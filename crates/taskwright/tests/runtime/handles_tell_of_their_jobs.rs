@@ -10,7 +10,7 @@ use crate::support::{handles, job, seconds, world};
 async fn count(to: u64, ctx: &Context) -> Result<Vec<u64>, TaskError> {
     for step in 1..=to {
         ctx.progress(step, Some(to), Some("counting"));
-        ctx.sleep(Duration::from_secs(1)).await?;
+        ctx.pause(Duration::from_secs(1)).await?;
     }
     Ok((1..=to).collect())
 }

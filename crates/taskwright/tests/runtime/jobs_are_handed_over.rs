@@ -18,7 +18,7 @@ async fn idle(world: &World, concurrency: usize) -> (crate::support::Running, No
         let notes = notes.clone();
         async move {
             notes.add(ctx.job_id());
-            ctx.sleep(Duration::from_millis(10)).await
+            ctx.pause(Duration::from_millis(10)).await
         }
     };
     let worker = world.start(world.worker(handles(run)).concurrency(concurrency));

@@ -78,7 +78,7 @@ fn a_worker_that_drains_waits_for_what_it_runs() {
     world(async |world| {
         world.client.enqueue_many((0..10).map(|_| job())).await.unwrap();
         let worker =
-            world.worker(handles(|ctx| async move { ctx.sleep(std::time::Duration::from_secs(7)).await }));
+            world.worker(handles(|ctx| async move { ctx.pause(std::time::Duration::from_secs(7)).await }));
         let summary = world.start(worker.until_empty()).ended().await;
         assert_eq!(summary.completed, 10);
         assert_eq!(world.elapsed_ms(), 21_000, "ten jobs of 7 s, four at once");

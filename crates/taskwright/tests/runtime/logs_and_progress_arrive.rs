@@ -39,11 +39,11 @@ fn log_lines_and_progress_of_a_running_job_are_seen_within_200_ms() {
         let worker = world.start(world.worker(handles(move |ctx: Context| {
             let begins = begins.clone();
             async move {
-                ctx.sleep(seconds(1)).await?;
+                ctx.pause(seconds(1)).await?;
                 ctx.log("half way");
                 ctx.progress(50, Some(100), Some("packing"));
                 begins.add(());
-                ctx.sleep(seconds(60)).await
+                ctx.pause(seconds(60)).await
             }
         })));
         let id = world.enqueue(job()).await;
@@ -65,9 +65,9 @@ fn progress_is_stored_at_most_ten_times_a_second_and_the_newest_wins() {
         let worker = world.start(world.worker(handles(|ctx: Context| async move {
             for done in 0..3_000 {
                 ctx.progress(done, Some(3_000), None);
-                ctx.sleep(Duration::from_millis(1)).await?;
+                ctx.pause(Duration::from_millis(1)).await?;
             }
-            ctx.sleep(seconds(60)).await
+            ctx.pause(seconds(60)).await
         })));
         let id = world.enqueue(job()).await;
         world.sim.advance(seconds(4)).await;

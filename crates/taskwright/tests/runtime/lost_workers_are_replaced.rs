@@ -184,7 +184,7 @@ fn a_worker_that_is_held_up_by_one_of_its_jobs_spends_the_attempt() {
                     assert!(clock.step());
                 }
                 tokio::task::yield_now().await;
-                ctx.sleep(seconds(5)).await
+                ctx.pause(seconds(5)).await
             }
         };
         let worker = world.start(world.worker(handles(run)));
@@ -248,7 +248,7 @@ fn a_worker_that_was_declared_lost_changes_nothing_any_more() {
             world.store().reclaim(world.sim.env().now(), end_of_lease_us, Sight::endless()).await.unwrap();
         assert_eq!(found.workers[0].id, lost);
         let heir = world.start(world.worker(handles(|ctx: Context| async move {
-            ctx.sleep(seconds(3)).await?;
+            ctx.pause(seconds(3)).await?;
             Ok("from the heir")
         })));
         let job = world.over(id).await;
@@ -296,7 +296,7 @@ fn three_lost_workers_in_a_row_quarantine_a_job_and_the_queue_goes_on() {
 fn a_worker_that_drains_goes_on_as_another_after_it_was_lost() {
     world(async |world| {
         let ids = world.client.enqueue_many((0..20).map(|_| job())).await.unwrap();
-        let worker = world.worker(handles(|ctx: Context| async move { ctx.sleep(seconds(2)).await }));
+        let worker = world.worker(handles(|ctx: Context| async move { ctx.pause(seconds(2)).await }));
         let worker = world.start(worker.until_empty());
         world.sim.advance(seconds(3)).await;
         let end_of_lease_us = world.sim.env().monotonic_us() + 16_000_000;

@@ -10,7 +10,7 @@ fn a_quiet_worker_finishes_what_it_runs_and_claims_nothing_more() {
         let starts = started.clone();
         let worker = world.start(world.worker(handles(move |ctx: Context| {
             starts.add(ctx.worker_id());
-            async move { ctx.sleep(seconds(10)).await }
+            async move { ctx.pause(seconds(10)).await }
         })));
         let first = world.enqueue(job()).await;
         let id = started.reach(1).await[0];
@@ -31,7 +31,7 @@ fn a_worker_that_is_told_to_stop_shuts_down_in_good_order_and_ends() {
         let starts = started.clone();
         let worker = world.start(world.worker(handles(move |ctx: Context| {
             starts.add(ctx.worker_id());
-            async move { ctx.sleep(seconds(3_600)).await }
+            async move { ctx.pause(seconds(3_600)).await }
         })));
         let id = world.enqueue(job()).await;
         let worker_id = started.reach(1).await[0];

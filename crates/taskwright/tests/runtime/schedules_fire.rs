@@ -83,7 +83,7 @@ fn nu_6_nu_x1_more_schedules_than_slots_all_run_and_never_too_many_at_once() {
             let (notes, now) = (notes.clone(), now.clone());
             async move {
                 let count = now.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-                ctx.sleep(seconds(10)).await?;
+                ctx.pause(seconds(10)).await?;
                 now.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
                 notes.add(count);
                 Ok::<_, TaskError>(())

@@ -66,7 +66,7 @@ fn after_three_days_all_up_to_ten_makes_the_newest_ten_each_with_its_due_time() 
 async fn slow(world: &World, overlap: Overlap) -> usize {
     world.put(schedule("slow", "every", "1m").overlap(overlap)).await;
     let worker = world.worker(handles(|ctx: Context| async move {
-        ctx.sleep(seconds(150)).await?;
+        ctx.pause(seconds(150)).await?;
         Ok::<_, TaskError>(())
     }));
     let worker = world.start(worker.concurrency(20));

@@ -48,7 +48,7 @@ fn a_handler_that_does_not_end_is_dropped_after_the_grace_and_its_attempt_is_not
 fn an_error_of_a_handler_that_was_told_to_stop_does_not_spend_its_attempt() {
     world(async |world| {
         let worker =
-            world.start(world.worker(handles(|ctx: Context| async move { ctx.sleep(seconds(3_600)).await })));
+            world.start(world.worker(handles(|ctx: Context| async move { ctx.pause(seconds(3_600)).await })));
         let id = world.enqueue(job()).await;
         world.sim.settle().await;
         let before = world.elapsed_ms();
@@ -68,7 +68,7 @@ fn what_was_claimed_and_not_started_goes_back_at_once() {
             starts.add(ctx.job_id());
             async move {
                 let slow: bool = ctx.args()?;
-                ctx.sleep(if slow { seconds(3_600) } else { Duration::from_millis(1) }).await
+                ctx.pause(if slow { seconds(3_600) } else { Duration::from_millis(1) }).await
             }
         }));
         let worker = world.start(worker.concurrency(1));
@@ -92,7 +92,7 @@ fn what_was_claimed_and_not_started_goes_back_at_once() {
 fn a_job_that_was_given_back_runs_on_the_next_worker_as_its_first_attempt() {
     world(async |world| {
         let first =
-            world.start(world.worker(handles(|ctx: Context| async move { ctx.sleep(seconds(3_600)).await })));
+            world.start(world.worker(handles(|ctx: Context| async move { ctx.pause(seconds(3_600)).await })));
         let id = world.enqueue(job()).await;
         world.sim.settle().await;
         first.stop().await;

@@ -34,7 +34,7 @@ fn a_job_that_failed_or_runs_is_not_awakened() {
     world(async |world| {
         let _worker = world.start(world.worker(handles(|ctx: Context| async move {
             if ctx.args::<bool>()? {
-                ctx.sleep(seconds(100)).await?;
+                ctx.pause(seconds(100)).await?;
             }
             Err::<(), _>(TaskError::retry("boom"))
         })));

@@ -10,6 +10,7 @@ use taskwright::{Context, MaxAttempts, State, TaskError};
 use crate::support::{Notes, handles, job, seconds, world};
 
 const STEPS: u32 = 30;
+const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 #[test]
@@ -184,8 +185,8 @@ fn a_durable_sleep_outlives_the_worker_and_costs_no_attempt() {
             let notes = notes.clone();
             async move {
                 notes.add((ctx.env().monotonic_us() / 1_000_000, ctx.attempt()));
-                ctx.durable_sleep("night", DAY).await?;
-                ctx.durable_sleep("moment", Duration::from_millis(500)).await?;
+                ctx.sleep_named("night", DAY).await?;
+                ctx.sleep_named("moment", Duration::from_millis(500)).await?;
                 Ok(ctx.env().monotonic_us() / 1_000)
             }
         };
@@ -202,6 +203,34 @@ fn a_durable_sleep_outlives_the_worker_and_costs_no_attempt() {
         assert_eq!(calls.all(), [(0, 1), (day, 1)]);
         assert_eq!(job.result, Some((day * 1_000 + 500).to_string()));
         heir.stop().await;
+    });
+}
+
+#[test]
+fn sleeps_without_names_are_told_apart_by_their_order() {
+    world(async |world| {
+        let calls = Notes::new();
+        let notes = calls.clone();
+        let worker = world.start(world.worker(handles(move |ctx: Context| {
+            let notes = notes.clone();
+            async move {
+                notes.add(ctx.env().monotonic_us() / 1_000_000);
+                ctx.sleep(HOUR).await?;
+                let half = || async { Ok(1) };
+                ctx.step("half", half).await?;
+                ctx.sleep(2 * HOUR).await
+            }
+        })));
+        let id = world.enqueue(job()).await;
+        let job = world.over(id).await;
+        assert_eq!((job.view.state, job.view.attempt), (State::Completed, 1));
+        assert_eq!(calls.all(), [0, 3_600, 3 * 3_600]);
+        let kept = world.client.store().steps(id).await.unwrap();
+        assert_eq!(
+            kept.iter().map(|step| step.name.as_str()).collect::<Vec<_>>(),
+            ["sleep/1", "half", "sleep/2"]
+        );
+        worker.stop().await;
     });
 }
 

@@ -45,7 +45,7 @@ async fn flaky(ctx: Context) -> Result<u32, TaskError> {
 #[task("slow", timeout = "1h", cancel_grace = "1s")]
 async fn slow(ctx: Context) -> Result<(), TaskError> {
     ctx.log("it begins");
-    ctx.sleep(24 * HOUR).await
+    ctx.pause(24 * HOUR).await
 }
 
 fn app(notes: &Notes<u64>) -> App {
@@ -324,6 +324,35 @@ fn a_call_fails_and_an_answer_is_lost_and_no_job_is_made_twice() {
 }
 
 #[test]
+fn on_sqlite_in_memory_transactions_count_and_a_killed_worker_is_lost() {
+    use taskwright::store::sqlite::{Options, SqliteStore};
+
+    let other = SqliteStore::in_memory(Options::default()).unwrap();
+    simulate(1, async |sim| {
+        let (kill, sqlite) = (KillSwitch::new(), SqliteStore::in_memory(Options::default()).unwrap());
+        let mut shop = sqlite.connect().unwrap();
+        let app = App::new().state(kill.clone()).task::<Fragile>();
+        let kit = Kit::of(app).mode(Mode::Drain).killed_by(&kill).sqlite(sqlite).start(&sim).await.unwrap();
+
+        let refused = shop.transaction().unwrap();
+        kit.client().enqueue_in(&refused, Fragile {}).unwrap();
+        drop(refused);
+        let tx = shop.transaction().unwrap();
+        let id = kit.client().enqueue_in(&tx, Fragile {}).unwrap().id;
+        tx.commit().unwrap();
+        let over = kit.client().wait(id, None).await.unwrap();
+        let ends: Vec<_> = over.attempts.iter().map(|attempt| attempt.end).collect();
+        assert_eq!(ends, [AttemptEnd::Lost, AttemptEnd::Completed]);
+        assert!(kit.client().store().counters().commits > 0, "SQLite is behind it");
+
+        // Each is a database of its own.
+        let mut elsewhere = other.connect().unwrap();
+        let error = kit.client().enqueue_in(&elsewhere.transaction().unwrap(), Fragile {}).unwrap_err();
+        assert!(error.to_string().contains("taskwright-memory-"), "{error}");
+    });
+}
+
+#[test]
 fn time_stands_still_while_a_real_file_is_written() {
     use taskwright::store::sqlite::{Options, SqliteStore};
 
@@ -364,7 +393,7 @@ fn two_kits_know_nothing_of_each_other() {
 #[task("render", process, max_rss = "1GiB")]
 async fn render(ctx: Context, pages: u64) -> Result<String, TaskError> {
     let first = ctx.step("first", || async { Ok(ctx.attempt()) }).await?;
-    ctx.durable_sleep("ink.dries", HOUR).await?;
+    ctx.sleep_named("ink.dries", HOUR).await?;
     Ok(format!("{pages} pages by process {} in attempt {first}", std::process::id()))
 }
 

@@ -177,7 +177,7 @@ fn sw_1_two_workers_take_different_jobs_in_their_order() {
 #[test]
 fn sw_2_and_3_who_drains_a_store_has_ended_what_it_began() {
     world(async |world| {
-        let slow = handles(|ctx: Context| async move { ctx.sleep(seconds(60)).await });
+        let slow = handles(|ctx: Context| async move { ctx.pause(seconds(60)).await });
         let (first, second) = (world.enqueue(job()).await, world.enqueue(job()).await);
         let summary = world.start(world.worker(slow).until_empty()).ended().await;
         assert_eq!((summary.completed, world.elapsed_ms() / 1_000), (2, 60));

@@ -82,7 +82,7 @@ fn a_shutdown_meanwhile_is_a_shutdown() {
         let starts = started.clone();
         let registry = handles(move |ctx: Context| {
             starts.add(());
-            async move { ctx.sleep(seconds(600)).await }
+            async move { ctx.pause(seconds(600)).await }
         });
         let worker = world.start(world.worker(registry).recycle_after_jobs(1));
         let id = world.enqueue(job()).await;
