@@ -18,16 +18,14 @@ const STOP_TIME: Duration = Duration::from_secs(2);
 /// How long it waits then for those to be told who hear of failures: 2 s.
 const REPORT_TIME: Duration = Duration::from_secs(2);
 
-/// Starts them.
-pub(super) async fn start(context: &Context, store: &SharedStore) -> Result<Services, Error> {
+/// Those that there are, which have yet to be started.
+pub(super) fn ready(context: &Context, store: &SharedStore) -> Result<Services, Error> {
     let env = &context.env;
     let services = Services::new(env, context.app.reports().to(LogReporter))
         .add("metrics-sampler", MetricsSampler::new(store, SAMPLE_EVERY).on_sample(tell))?
         .add("store-health", HealthSampler::new(store, ASK_EVERY))?
         .shown_in(store);
-    let services = context.app.add_services(services, store, env)?;
-    services.start().await;
-    Ok(services)
+    Ok(context.app.add_services(services, store, env)?)
 }
 
 /// Stops them.

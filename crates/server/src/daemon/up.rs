@@ -84,7 +84,9 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
     let duties =
         |config: &DutyConfig| Duties::start_with(&store, &env, config, crate::command::orphan_killer(&store));
     let under_way = RefCell::new(Some(duties(&duty_config)));
-    let services = super::services::start(context, &store).await?;
+    let services = super::services::ready(context, &store)?;
+    // A stop waits for no service that starts.
+    let hurry = Notify::new();
     let (ends, end) = mpsc::unbounded_channel();
     let (renew, renewals) = mpsc::unbounded_channel();
     let blocked = Arc::new(Notify::new());
@@ -134,9 +136,12 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
     let ended = signals
         .around(
             &env,
-            workers,
+            services.start_beside(hurry.notified(), workers),
             otherwise,
-            |why| draining.set(Some(letting_go.begin(why))),
+            |why| {
+                hurry.notify_one();
+                draining.set(Some(letting_go.begin(why)));
+            },
             move || {
                 let _ = at_once.send(End::AtOnce);
                 KILL_TIME

@@ -1,9 +1,10 @@
 //! What is made of an app: a client, a worker with its duties.
 
 use std::collections::BTreeSet;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskwright_core::trigger::CustomTriggers;
@@ -12,6 +13,7 @@ use taskwright_store::SharedStore;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{App, StoreOf};
+use crate::attempt::lock;
 use crate::bulk::{BulkSet, Bulks};
 use crate::child::{Asked, orphan_killer};
 use crate::client::Client;
@@ -28,9 +30,6 @@ use crate::worker::{Builder, Summary, Worker};
 /// How long the end may take to let another node do the duties: the 2 s in which what was asked of generators may still be answered,
 /// and some for writing so.
 const RESIGN_TIME: Duration = Duration::from_secs(4);
-
-/// How long jobs wait for services to start: 5 s.
-const START_TIME: Duration = Duration::from_secs(5);
 
 impl App {
     /// A client of the store, which opens it when it is first asked for. It puts jobs in and asks what became of them; it claims none,
@@ -89,29 +88,28 @@ impl App {
         store: &SharedStore,
         config: &DutyConfig,
         worker: Builder,
-        mut shutdown: Pin<&mut impl Future<Output = ()>>,
+        shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Summary, Error> {
-        let mut others = pin!(services.start_others());
-        let start = async {
-            services.start_first().await;
-            self.env.timeout(START_TIME, others.as_mut()).await.is_some()
+        // Waited for by the start, and by the worker after it.
+        let shutdown = Mutex::new(shutdown);
+        let told = || poll_fn(|cx| lock(&shutdown).as_mut().poll(cx));
+        let is_over = AtomicBool::new(false);
+        let hurry = async {
+            told().await;
+            is_over.store(true, Ordering::Relaxed);
         };
-        let are_started = tokio::select! {
-            biased;
-            () = shutdown.as_mut() => return Ok(Summary::default()),
-            are_started = start => are_started,
+        let work = async {
+            if is_over.load(Ordering::Relaxed) {
+                return Ok(Summary::default());
+            }
+            let duties = Duties::start_with(store, &self.env, config, orphan_killer(store));
+            let ended = worker.run(told()).await;
+            if self.env.timeout(RESIGN_TIME, duties.stop()).await.is_none() {
+                tracing::debug!("another node does the duties when the lease of this one has run out");
+            }
+            ended
         };
-        let duties = Duties::start_with(store, &self.env, config, orphan_killer(store));
-        let mut work = pin!(worker.run(shutdown));
-        let ended = tokio::select! {
-            biased;
-            ended = work.as_mut() => ended,
-            () = others, if !are_started => work.await,
-        };
-        if self.env.timeout(RESIGN_TIME, duties.stop()).await.is_none() {
-            tracing::debug!("another node does the duties when the lease of this one has run out");
-        }
-        ended
+        services.start_beside(hurry, work).await
     }
 
     /// [Runs](Self::run_until) jobs in this process while `work` is under way, and gives back what that gives: for a program that stores jobs and waits for

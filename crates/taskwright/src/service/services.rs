@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use crate::attempt::lock;
 use crate::env::{Env, Spawned};
 use crate::error::Error;
 use crate::report::Reports;
+
+/// How long what runs beside them waits for services to start: 5 s.
+const START_TIME: Duration = Duration::from_secs(5);
 
 /// How long the end may take to tell the store that the services are gone: 2 s.
 const FORGET_TIME: Duration = Duration::from_secs(2);
@@ -120,8 +124,34 @@ impl Services {
         self
     }
 
+    /// Starts them as [`start`](Self::start) does, and then does `work`, which waits for those that are to be
+    /// [done first](ServiceOptions::synchronous), and for the others 5 s: what is still starting then goes on beside it. Once `hurry` has
+    /// ended, as when the process is told to stop, it waits for none, and what has not been started is not.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn start_beside<T>(&self, hurry: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
+        let mut others = pin!(self.start_others());
+        let start = async {
+            self.start_first().await;
+            self.env.timeout(START_TIME, others.as_mut()).await.is_some()
+        };
+        let goes_on = tokio::select! {
+            biased;
+            () = hurry => false,
+            are_started = start => !are_started,
+        };
+        let mut work = pin!(work);
+        tokio::select! {
+            biased;
+            ended = work.as_mut() => ended,
+            () = others, if goes_on => work.await,
+        }
+    }
+
     /// Starts those up to the last one that is to be done before anything else runs, which has ended then.
-    pub(crate) async fn start_first(&self) {
+    async fn start_first(&self) {
         if let Some(store) = &self.store {
             let told = teller::tell(
                 self.env.clone(),
@@ -139,7 +169,7 @@ impl Services {
     }
 
     /// Starts the others.
-    pub(crate) async fn start_others(&self) {
+    async fn start_others(&self) {
         start_each(self.parts().1).await;
     }
 
