@@ -88,24 +88,7 @@ impl Opened {
     }
 
     fn connect(&self, cache_kib: i32) -> Result<Connection, Error> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut conn = Connection::open_with_flags(&self.path, flags).map_err(|error| self.explain(error))?;
-        self.set_up(&mut conn, cache_kib).map_err(|error| self.explain(error))?;
-        Ok(conn)
-    }
-
-    fn set_up(&self, conn: &mut Connection, cache_kib: i32) -> rusqlite::Result<()> {
-        conn.busy_handler(Some(wait_for_lock))?;
-        conn.pragma_update(None, "mmap_size", 0)?;
-        conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-        conn.pragma_update(None, "synchronous", "full")?;
-        conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-        conn.pragma_update(None, "temp_store", "memory")?;
-        conn.pragma_update(None, "cache_size", -cache_kib)?;
-        conn.set_prepared_statement_cache_capacity(256);
-        rusqlite::vtab::array::load_module(conn)
+        connect_to(&self.path, OpenFlags::SQLITE_OPEN_CREATE, cache_kib)
     }
 
     fn explain(&self, error: rusqlite::Error) -> Error {
@@ -261,6 +244,36 @@ fn cannot_look(path: &Path, error: &io::Error) -> Error {
     };
     let fix = "check the path and the rights of this user";
     Error::new(Area::Unreachable, format!("the store {}", path.display()), why, fix)
+}
+
+/// A connection of the caller's own to the file of a store, with the settings that the store's have: it waits up to 30 s for the
+/// write lock, and what it commits survives a power cut.
+///
+/// # Errors
+///
+/// When there is no such file, or it cannot be opened.
+pub fn connect(path: &Path) -> Result<Connection, Error> {
+    connect_to(path, OpenFlags::empty(), 4_000)
+}
+
+fn connect_to(path: &Path, more: OpenFlags, cache_kib: i32) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+    let explain = |error| explain_open(path, error);
+    let mut conn = Connection::open_with_flags(path, flags).map_err(explain)?;
+    set_up(&mut conn, cache_kib).map_err(explain)?;
+    Ok(conn)
+}
+
+fn set_up(conn: &mut Connection, cache_kib: i32) -> rusqlite::Result<()> {
+    conn.busy_handler(Some(wait_for_lock))?;
+    conn.pragma_update(None, "mmap_size", 0)?;
+    conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "full")?;
+    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    conn.pragma_update(None, "temp_store", "memory")?;
+    conn.pragma_update(None, "cache_size", -cache_kib)?;
+    conn.set_prepared_statement_cache_capacity(256);
+    rusqlite::vtab::array::load_module(conn)
 }
 
 /// What SQLite calls when the file is locked: pauses, a little longer each time, up to [`BUSY_WAIT_MAX`] in all.
