@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::error::Error;
 use crate::extract::{CompleteIn, FromContext};
+use crate::middleware::through_at_once;
 use crate::task::TaskError;
 
 impl Sealed for &rusqlite::Transaction<'_> {}
@@ -152,7 +153,12 @@ fn enqueue<T>(
 ) -> Result<T, Error> {
     let jobs = jobs?;
     check_place(tx, &client.store().info())?;
-    Ok(answer(enqueue_in(tx, client.now(), &jobs)?))
+    let store = |jobs: &[NewJob]| Ok(enqueue_in(tx, client.now(), jobs)?);
+    let stored = match client.around() {
+        None => store(&jobs)?,
+        Some(around) => through_at_once(around, jobs, |jobs| store(&jobs))?,
+    };
+    Ok(answer(stored))
 }
 
 fn emit(tx: &Connection, client: &Client, event: Result<NewEvent, Error>) -> Result<EventId, Error> {
