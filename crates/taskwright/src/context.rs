@@ -397,13 +397,17 @@ impl Context {
         lock(&self.0.held_log).clone().unwrap_or_default()
     }
 
-    /// Has it stored as what is logged otherwise, unless it is already.
+    /// It was stored; what is logged from now on goes its usual way.
     #[cfg(feature = "sqlite")]
-    pub(crate) fn let_go_of_log(&self, is_stored: bool) {
+    pub(crate) fn forget_held_log(&self) {
+        *lock(&self.0.held_log) = None;
+    }
+
+    /// Has it stored as what is logged otherwise, if it is still here.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn let_go_of_log(&self) {
         let held = lock(&self.0.held_log).take();
-        if !is_stored {
-            held.into_iter().flatten().for_each(|entry| self.0.host.outbox.put_log(entry));
-        }
+        held.into_iter().flatten().for_each(|entry| self.0.host.outbox.put_log(entry));
     }
 
     /// Completes this attempt in a transaction of the handler's, on the database of the store: the handler's effects

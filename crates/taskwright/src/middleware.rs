@@ -1,5 +1,7 @@
 //! What stands around every handler and every enqueue, and looks at every job before it is stored.
 
+#[cfg(feature = "sqlite")]
+mod at_once;
 mod enqueue;
 
 use std::future::Future;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use taskwright_core::{Error, NewJob, Outcome};
 
 #[cfg(feature = "sqlite")]
-pub(crate) use self::enqueue::through_at_once;
+pub(crate) use self::at_once::through_at_once;
 pub(crate) use self::enqueue::{Around, through, with};
 pub use self::enqueue::{EnqueueFuture, EnqueueMiddleware, EnqueueNext};
 use crate::context::Context;

@@ -4,19 +4,14 @@
 //! transaction. So the way leads back: the innermost step asks, and whoever enqueues stores ([`through`]) while it polls the middleware.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
 
 use taskwright_core::{Error as DomainError, NewJob};
 use taskwright_store::Enqueued;
 use tokio::sync::oneshot;
 
 use crate::error::Error;
-
-/// How often what stands around a call that cannot wait is polled: each step to the store and back takes two.
-const POLLS_MAX: usize = 1_000;
 
 /// What an [`EnqueueMiddleware`] gives.
 pub type EnqueueFuture = Pin<Box<dyn Future<Output = Result<Vec<Enqueued>, Error>> + Send>>;
@@ -138,48 +133,6 @@ where
         biased;
         answers = first.run(jobs) => answers,
         never = storing => never,
-    }
-}
-
-/// The same where nobody can wait: what stands around must not, but for the rest of its way.
-///
-/// # Errors
-///
-/// When it does; what was stored by then has to be rolled back.
-#[cfg(feature = "sqlite")]
-pub(crate) fn through_at_once(
-    around: &Around,
-    jobs: Vec<NewJob>,
-    store: impl FnOnce(Vec<NewJob>) -> Result<Vec<Enqueued>, Error>,
-) -> Result<Vec<Enqueued>, Error> {
-    let stored = through(around, true, jobs, |jobs| std::future::ready(store(jobs)));
-    // Tokio's budget is for tasks, which come back later.
-    let mut stored = pin!(tokio::task::unconstrained(stored));
-    let progress = Arc::new(Progress::default());
-    let waker = Waker::from(Arc::clone(&progress));
-    for _ in 0..POLLS_MAX {
-        if let Poll::Ready(answers) = stored.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return answers;
-        }
-        if !progress.0.swap(false, Ordering::Relaxed) {
-            break;
-        }
-    }
-    Err(DomainError::invalid(
-        "the enqueue in a transaction of SQLite",
-        "what stands around it waits, and this call cannot",
-        "roll back; let that await nothing but `next.run(..)` where `next.commits_later()`",
-    )
-    .into())
-}
-
-/// Whether something was made ready while it was polled.
-#[derive(Default)]
-struct Progress(AtomicBool);
-
-impl Wake for Progress {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -82,8 +82,8 @@ impl Deref for SqliteTransaction {
 
 impl Drop for SqliteTransaction {
     fn drop(&mut self) {
-        let is_stored = false;
-        self.ctx.let_go_of_log(is_stored);
+        // Nothing, when it was stored by the commit.
+        self.ctx.let_go_of_log();
     }
 }
 
@@ -114,8 +114,7 @@ impl CompleteIn for SqliteTransaction {
         let commit = move || {
             // It waits for the disk.
             self.execute_batch("COMMIT")?;
-            let is_stored = true;
-            self.ctx.let_go_of_log(is_stored);
+            self.ctx.forget_held_log();
             Ok(())
         };
         ctx.env().blocking(commit).await
