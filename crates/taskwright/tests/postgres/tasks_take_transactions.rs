@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncPgConnection};
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, Transaction};
 use taskwright::store::SharedStore;
@@ -96,6 +96,8 @@ async fn pay_by_diesel(
     #[tx] tx: &mut DieselTransaction,
     ctx: &Context,
 ) -> Result<String, TaskError> {
+    // Everything would have its `execute`.
+    use diesel_async::RunQueryDsl;
     let insert = diesel::sql_query(INSERT).bind::<diesel::sql_types::Text, _>(what(ctx));
     insert.execute(&mut **tx).await?;
     go_on(first, ctx).await
