@@ -39,7 +39,7 @@ use proc_macro::TokenStream;
 /// | `ctx: &Context`, `ctx: Context` | the context of the attempt |
 /// | `#[state] mailer: &Mailer` | the value of this type that the registry or the app was given |
 /// | `#[from] user: CurrentUser` | what the type's `FromContext` makes |
-/// | `#[tx] tx: &mut Tx` | a transaction that is committed together with the completion of the job (`FromContext` and `CompleteIn`) |
+/// | `#[tx] tx: &mut Tx` | a transaction that is committed together with the completion of the job: one of `taskwright::transaction` or sqlx, or whatever implements `FromContext` and `CompleteIn` |
 ///
 /// It gives back a `Result` whose error turns into a `TaskError`, as every error type does; or nothing.
 ///

@@ -1,9 +1,10 @@
-//! Middleware: something around every attempt, and a look at every job before it is stored.
+//! Middleware: something around every attempt, a look at every job before it is stored, and something around the storing.
 //!
 //! `cargo run -p taskwright --example middleware`
 
 use taskwright::core::{Error as Refused, NewJob, Outcome};
-use taskwright::{App, Context, Next, TaskError, task};
+use taskwright::store::Enqueued;
+use taskwright::{App, Context, EnqueueNext, Next, TaskError, task};
 
 #[task("sum")]
 async fn sum(numbers: Vec<u64>) -> Result<u64, TaskError> {
@@ -34,13 +35,25 @@ fn owned(job: &mut NewJob) -> Result<(), Refused> {
     Ok(())
 }
 
+/// Around each enqueue: it sees what became of the jobs.
+async fn counted(jobs: Vec<NewJob>, next: EnqueueNext) -> Result<Vec<Enqueued>, taskwright::Error> {
+    let count = jobs.len();
+    let stored = next.run(jobs).await?;
+    println!(
+        "{count} stored, of which {} were there",
+        stored.iter().filter(|stored| stored.existing).count()
+    );
+    Ok(stored)
+}
+
 fn owner(owner: Option<&taskwright::Owner>) -> &str {
     owner.map_or("nobody", taskwright::Owner::as_str)
 }
 
 #[tokio::main]
 async fn main() -> Result<(), taskwright::Error> {
-    let app = App::new().store("memory:").wrap(told).before_enqueue(owned).task::<Sum>();
+    let app =
+        App::new().store("memory:").wrap(told).before_enqueue(owned).around_enqueue(counted).task::<Sum>();
     let client = app.client().await?;
     let good = client.enqueue(Sum { numbers: vec![1, 2, 3] }).await?;
     client.enqueue(Sum { numbers: Vec::new() }).await?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use taskwright_core::{NewJob, Timestamp, Usage, WorkerId};
-use taskwright_store::{ClaimedJob, Progress, SharedStore};
+use taskwright_store::{ClaimedJob, LogEntry, Progress, SharedStore};
 use tokio::sync::Semaphore;
 
 use crate::cancel::{StopCause, Token};
@@ -62,6 +62,8 @@ pub(crate) struct Attempt {
     /// The newest progress, and whether it waits in the outbox.
     pub(crate) progress: Mutex<Option<Progress>>,
     pub(crate) progress_waits: AtomicBool,
+    /// Its log, while a transaction of the handler's keeps the store from writing it.
+    pub(crate) held_log: Mutex<Option<Vec<LogEntry>>>,
     pub(crate) usage: OnceLock<Usage>,
     /// What is to be stored with its completion.
     pub(crate) follow_ups: Mutex<Vec<NewJob>>,
@@ -92,6 +94,7 @@ impl Attempt {
             logged_bytes: AtomicUsize::new(0),
             progress: Mutex::default(),
             progress_waits: AtomicBool::new(false),
+            held_log: Mutex::default(),
             usage: OnceLock::new(),
             follow_ups: Mutex::default(),
             steps: tokio::sync::OnceCell::new(),
@@ -116,14 +119,20 @@ impl Attempt {
         }
     }
 
-    /// Has everything stored that the handler has said so far, and the job set apart from others.
+    /// Has everything stored that the handler has said so far.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    pub(crate) async fn prepare_completion(&self) -> Result<(), taskwright_store::Error> {
+    pub(crate) async fn store_what_was_said(&self) {
         let is_silent = self.logged_bytes.load(Ordering::Relaxed) == 0 && lock(&self.progress).is_none();
         if !is_silent {
             // An error says that the writer is over, with the worker.
             let _ = self.host.outbox.flush().await;
         }
+    }
+
+    /// The same, and the job set apart from others.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) async fn prepare_completion(&self) -> Result<(), taskwright_store::Error> {
+        self.store_what_was_said().await;
         let fence = (self.job.key, self.job.attempt);
         self.host.store.set_apart(self.host.worker, vec![fence]).await
     }

@@ -20,7 +20,7 @@ use crate::event::Event;
 use crate::gather::{Asked, Gather};
 use crate::handle::JobHandle;
 use crate::job::{Enqueue, Job};
-use crate::middleware::BeforeEnqueue;
+use crate::middleware::{Around, BeforeEnqueue, EnqueueMiddleware, through, with};
 
 /// How often an enqueue is sent in all before its error is given to the caller.
 const SENDS_MAX: u32 = 5;
@@ -62,6 +62,8 @@ pub struct Client {
     owner: Option<Owner>,
     /// What looks at each job before it is stored.
     before: Vec<BeforeEnqueue>,
+    /// What stands around their storing, if anything does.
+    around: Option<Around>,
     /// What is done when jobs were stored, in the call that stored them.
     after: Option<AfterEnqueue>,
     together: Together,
@@ -84,7 +86,16 @@ impl Client {
     /// A client of this store.
     pub fn new(store: SharedStore, env: Env) -> Self {
         let together = Together { gather: Arc::default(), store: store.clone(), behalf: None };
-        Self { store, env, batch_jobs: BATCH_JOBS, owner: None, before: Vec::new(), after: None, together }
+        Self {
+            store,
+            env,
+            batch_jobs: BATCH_JOBS,
+            owner: None,
+            before: Vec::new(),
+            around: None,
+            after: None,
+            together,
+        }
     }
 
     /// How many jobs [`enqueue_many`](Self::enqueue_many) commits together at most: 1 to 10,000, default 1,000. Jobs
@@ -127,6 +138,45 @@ impl Client {
     ) -> Self {
         self.before.push(Arc::new(look));
         self
+    }
+
+    /// Puts something around the storing of jobs by this client or a clone of it, also in a transaction, where the commit comes later:
+    /// it may change the jobs, refuse them, and see what became of them. What is put first is outermost; whatever looks
+    /// [before](Self::before_enqueue) has done so by then. Jobs that others make are none of this client's, as there.
+    ///
+    /// With a transaction of SQLite, where the call is no future, it may await nothing but the rest of its way.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use taskwright::EnqueueNext;
+    /// use taskwright::core::NewJob;
+    /// # fn example(client: taskwright::Client) {
+    /// let client = client.around_enqueue(async |jobs: Vec<NewJob>, next: EnqueueNext| {
+    ///     let count = jobs.len();
+    ///     let stored = next.run(jobs).await;
+    ///     match &stored {
+    ///         Ok(_) => println!("{count} jobs were stored"),
+    ///         Err(error) => println!("{count} jobs were not stored: {error}"),
+    ///     }
+    ///     stored
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn around_enqueue(self, by: impl EnqueueMiddleware) -> Self {
+        Self { around: Some(with(self.around.as_ref(), by)), ..self }
+    }
+
+    /// What stands around the enqueues of an app.
+    pub(crate) fn within(self, around: Option<Around>) -> Self {
+        Self { around, ..self }
+    }
+
+    /// What stands around its enqueues.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn around(&self) -> Option<&Around> {
+        self.around.as_ref()
     }
 
     /// Has something done each time this client or a clone of it has stored jobs, before it answers.
@@ -179,15 +229,34 @@ impl Client {
     /// When something about the job is not accepted, or the store stays out of order for about 5 s.
     pub async fn enqueue<E: Enqueue>(&self, job: E) -> Result<JobHandle<E::Output>, Error> {
         let job = self.made(job)?;
-        let stored = match self.hand_over(&job).await? {
-            Some(stored) => stored,
-            None => {
-                let Together { gather, behalf, .. } = &self.together;
-                gather.store(job, behalf.clone(), |asked| self.send_asked(asked)).await?
+        let stored = match &self.around {
+            None => self.store_one(job).await?,
+            // On the heap, so that the future of those who have nothing around is no larger. As many are answered as were given.
+            Some(around) => {
+                Box::pin(through(around, false, vec![job], |jobs| self.store_these(jobs))).await?[0]
             }
         };
         self.stored().await?;
         Ok(JobHandle::new(stored, self.clone()))
+    }
+
+    async fn store_one(&self, job: NewJob) -> Result<Enqueued, Error> {
+        match self.hand_over(&job).await? {
+            Some(stored) => Ok(stored),
+            None => {
+                let Together { gather, behalf, .. } = &self.together;
+                gather.store(job, behalf.clone(), |asked| self.send_asked(asked)).await
+            }
+        }
+    }
+
+    /// Stores what came through the middleware.
+    async fn store_these(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, Error> {
+        match <[NewJob; 1]>::try_from(jobs) {
+            Ok([job]) => Ok(vec![self.store_one(job).await?]),
+            Err(none) if none.is_empty() => Ok(Vec::new()),
+            Err(several) => self.send(several).await,
+        }
     }
 
     /// A job that was enqueued before, by whoever.
@@ -225,6 +294,19 @@ impl Client {
     ) -> Result<u64, Error> {
         let mut jobs = jobs.into_iter();
         let mut count = 0;
+        if let Some(around) = &self.around {
+            // One batch after the other: each goes all the way.
+            loop {
+                let batch = self.batch(&mut jobs)?;
+                if batch.is_empty() {
+                    self.stored().await?;
+                    return Ok(count);
+                }
+                let answers = Box::pin(through(around, false, batch, |jobs| self.store_these(jobs))).await?;
+                count += answers.len() as u64;
+                stored(&answers);
+            }
+        }
         let mut line = Line::new(self);
         let mut next = self.batch(&mut jobs);
         loop {

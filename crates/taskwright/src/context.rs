@@ -311,7 +311,11 @@ impl Context {
 
     fn put_log(&self, stream: LogStream, bytes: Vec<u8>) {
         let (key, attempt) = (self.0.job.key, self.0.job.attempt);
-        self.0.host.outbox.put_log(LogEntry { key, attempt, at: self.env().now(), stream, bytes });
+        let entry = LogEntry { key, attempt, at: self.env().now(), stream, bytes };
+        match &mut *lock(&self.0.held_log) {
+            Some(held) => held.push(entry),
+            None => self.0.host.outbox.put_log(entry),
+        }
     }
 
     /// Has a job stored together with the completion of this one: it exists if and only if this attempt completes, however often
@@ -374,6 +378,37 @@ impl Context {
     pub async fn prepare_completion(&self) -> Result<(), crate::Error> {
         self.must_be_in_worker("a completion in a transaction")?;
         Ok(self.0.prepare_completion().await?)
+    }
+
+    /// Has everything stored that was logged and reported so far.
+    #[cfg(feature = "sqlite")]
+    pub(crate) async fn store_what_was_said(&self) {
+        self.0.store_what_was_said().await;
+    }
+
+    /// Keeps what is logged from now on here, for whoever has the store's write lock.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn hold_log(&self) {
+        *lock(&self.0.held_log) = Some(Vec::new());
+    }
+
+    /// What was logged since.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn held_log(&self) -> Vec<LogEntry> {
+        lock(&self.0.held_log).clone().unwrap_or_default()
+    }
+
+    /// It was stored; what is logged from now on goes its usual way.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn forget_held_log(&self) {
+        *lock(&self.0.held_log) = None;
+    }
+
+    /// Has it stored as what is logged otherwise, if it is still here.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn let_go_of_log(&self) {
+        let held = lock(&self.0.held_log).take();
+        held.into_iter().flatten().for_each(|entry| self.0.host.outbox.put_log(entry));
     }
 
     /// Completes this attempt in a transaction of the handler's, on the database of the store: the handler's effects

@@ -42,8 +42,9 @@ pub trait FromContext: Sized {
 /// committed together with the completion of the job when it has returned `Ok`. So what it does there takes place exactly once. If
 /// it returns an error, the transaction is dropped, which rolls it back.
 ///
-/// With the feature `sqlx-0_9` there is one for `sqlx::Transaction<'static, Postgres>`, which is begun on the `sqlx::PgPool` of the
-/// registry's [state](crate::Registry::state).
+/// There is one for each [driver](mod@crate::transaction), most of them a type of that module. For another one, implement this for a type
+/// of your own that has its connection and rolls back when it is dropped: it is, when the function returns an error or panics, when it did
+/// not stop in time, and when the completion is refused.
 pub trait CompleteIn: FromContext {
     /// Completes the job in the transaction ([`Context::complete_in`]), and commits it.
     ///

@@ -50,9 +50,9 @@
 //! | feature | what it gives | default |
 //! |---|---|---|
 //! | `macros` | the attribute [`#[task]`](task) | yes |
-//! | `sqlite` | stores in a file of [SQLite](store::sqlite), and jobs in transactions of `rusqlite` | yes |
+//! | `sqlite` | stores in a file of [SQLite](store::sqlite), and jobs in transactions of `rusqlite`, also as `#[tx]` | yes |
 //! | `postgres` | stores in PostgreSQL | |
-//! | `tokio-postgres-0_7`, `deadpool-postgres-0_14`, `sqlx-0_9`, `diesel-async-0_9` | jobs in [transactions](mod@transaction) of these drivers, of exactly these versions; each brings `postgres` | |
+//! | `tokio-postgres-0_7`, `deadpool-postgres-0_14`, `sqlx-0_9`, `diesel-async-0_9` | jobs in [transactions](mod@transaction) of these drivers, of exactly these versions, also as `#[tx]`; each brings `postgres` | |
 //! | `sentry-0_49` | a [reporter](report) that tells Sentry of failures, by this version of `sentry-core` | |
 #![deny(unsafe_code)]
 
@@ -125,7 +125,7 @@ pub use self::extract::{CompleteIn, FromContext};
 pub use self::handle::{JobHandle, ProgressStream};
 pub use self::handler::{Handler, HandlerFuture};
 pub use self::job::{Enqueue, Job};
-pub use self::middleware::{Middleware, Next};
+pub use self::middleware::{EnqueueFuture, EnqueueMiddleware, EnqueueNext, Middleware, Next};
 pub use self::registry::{Form, Registry, TaskOptions};
 pub use self::report::{Report, Reporter, Reports};
 pub use self::service::{Service, Services};

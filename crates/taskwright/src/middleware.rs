@@ -1,10 +1,18 @@
-//! What stands around every handler, and looks at every job before it is stored.
+//! What stands around every handler and every enqueue, and looks at every job before it is stored.
+
+#[cfg(feature = "sqlite")]
+mod at_once;
+mod enqueue;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use taskwright_core::{Error, NewJob, Outcome};
 
+#[cfg(feature = "sqlite")]
+pub(crate) use self::at_once::through_at_once;
+pub(crate) use self::enqueue::{Around, through, with};
+pub use self::enqueue::{EnqueueFuture, EnqueueMiddleware, EnqueueNext};
 use crate::context::Context;
 use crate::handler::{Handler, HandlerFuture};
 use crate::worker::panic::caught_whole;

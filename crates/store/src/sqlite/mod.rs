@@ -72,7 +72,7 @@ use taskwright_core::audit::Behalf;
 use taskwright_core::sight::Sight;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 
-pub use open::{Options, pending_sql, schema_version};
+pub use open::{Options, connect, pending_sql, schema_version};
 pub use raw::{RawLimit, raw_limit};
 /// The SQLite driver, for [`enqueue_in`]: its transaction must be of this version.
 pub use rusqlite;
@@ -252,18 +252,20 @@ impl Drop for Shared {
     }
 }
 
-/// Stores new jobs inside the caller's own transaction on the same file: they exist if and only if that commits.
+/// Stores new jobs inside the caller's own transaction, which is open on a connection to the same file: they exist if and only if that
+/// commits.
 ///
 /// The transaction should be an immediate one. Nobody is told of the commit; a worker finds the jobs within 100 ms.
 ///
 /// # Errors
 ///
-/// As [`Store::enqueue`]; also when the file has not been migrated by [`SqliteStore::open`].
+/// As [`Store::enqueue`]; also when no transaction is open there, and when the file has not been migrated by [`SqliteStore::open`].
 pub fn enqueue_in(
-    tx: &rusqlite::Transaction<'_>,
+    tx: &rusqlite::Connection,
     now: Timestamp,
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, Error> {
+    must_be_begun(tx)?;
     let mut lanes = Lanes::default();
     let mut session = Session::new(tx, &mut lanes);
     let stored = enqueue::enqueue(&mut session, now, jobs)?;
@@ -275,8 +277,9 @@ pub fn enqueue_in(
 ///
 /// # Errors
 ///
-/// As [`EventStore::emit`](crate::EventStore::emit); also when the file has not been migrated by [`SqliteStore::open`].
-pub fn emit_in(tx: &rusqlite::Transaction<'_>, now: Timestamp, events: &[NewEvent]) -> Result<(), Error> {
+/// As [`EventStore::emit`](crate::EventStore::emit); also when no transaction is open there, and when the file has not been migrated by [`SqliteStore::open`].
+pub fn emit_in(tx: &rusqlite::Connection, now: Timestamp, events: &[NewEvent]) -> Result<(), Error> {
+    must_be_begun(tx)?;
     let mut lanes = Lanes::default();
     event::emit(&mut Session::new(tx, &mut lanes), now, events)
 }
@@ -287,17 +290,43 @@ pub fn emit_in(tx: &rusqlite::Transaction<'_>, now: Timestamp, events: &[NewEven
 /// # Errors
 ///
 /// When the attempt does not run (any more) on this worker, or somebody has asked for the job to be cancelled. The
-/// transaction must then be rolled back.
+/// transaction must then be rolled back. Also when none is open there.
 pub fn complete_in(
-    tx: &rusqlite::Transaction<'_>,
+    tx: &rusqlite::Connection,
     now: Timestamp,
     worker: WorkerId,
     end: &Finish,
 ) -> Result<(), Error> {
+    must_be_begun(tx)?;
     let mut lanes = Lanes::default();
     let mut session = Session::new(tx, &mut lanes);
     finish::complete_one(&mut session, now, worker, end)?;
     session.note_moves()
+}
+
+/// Appends to the log of a running attempt inside the caller's own transaction on the same file, in which the store itself cannot write.
+/// Entries of an attempt that does not run (any more) on this worker are left out.
+///
+/// # Errors
+///
+/// When no transaction is open there, or the file cannot be written.
+pub fn log_in(tx: &rusqlite::Connection, worker: WorkerId, entries: Vec<LogEntry>) -> Result<(), Error> {
+    must_be_begun(tx)?;
+    let mut lanes = Lanes::default();
+    finish::log(&mut Session::new(tx, &mut lanes), worker, entries).map(drop)
+}
+
+/// Refuses a connection on which nobody has begun a transaction: each statement would be one of its own.
+fn must_be_begun(tx: &rusqlite::Connection) -> Result<(), Error> {
+    if !tx.is_autocommit() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Area::Refused,
+        "the caller's transaction",
+        "none is open on this connection",
+        "begin one, and do not end it yourself before this call",
+    ))
 }
 
 fn out_of_threads() -> Error {
@@ -564,7 +593,7 @@ impl Store for SqliteStore {
     fn info(&self) -> StoreInfo {
         StoreInfo {
             kind: "sqlite",
-            url: self.opened.url(),
+            url: format!("sqlite:{}", self.opened.path.display()),
             engine: format!("SQLite {}", rusqlite::version()),
             schema: self.opened.schema,
         }

@@ -28,6 +28,9 @@ const BUSY_WAIT_MAX: Duration = Duration::from_secs(30);
 /// the latency of a busy store.
 const BUSY_PAUSE_MAX: Duration = Duration::from_micros(500);
 
+/// What stands before the name of a database in memory where a file has its path, which is absolute.
+const MEMORY: &str = ":memory:";
+
 /// How a store is opened.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -42,8 +45,8 @@ pub(super) struct Opened {
     pub(super) run_directory: PathBuf,
     /// The version of its schema, which may be newer than ours.
     pub(super) schema: u32,
-    /// What it is, if it is no file.
-    memory: Option<Arc<Memory>>,
+    /// What goes with it, if it is no file.
+    _memory: Option<Arc<Memory>>,
 }
 
 /// A database in memory: there as long as anything in this process is connected to it.
@@ -93,7 +96,7 @@ impl Opened {
         let mut run_directory = path.clone().into_os_string();
         run_directory.push("-run");
         let run_directory = run_directory.into();
-        let mut opened = Self { path, run_directory, schema: schema::VERSION, memory: None };
+        let mut opened = Self { path, run_directory, schema: schema::VERSION, _memory: None };
         opened.make_file_private();
         opened.migrate(options)?;
         // Last, so that a file which is refused leaves nothing behind.
@@ -106,9 +109,9 @@ impl Opened {
         check_version(rusqlite::version_number())?;
         let (name, run_directory) = new_memory()?;
         let memory = Some(Arc::new(Memory { run_directory: run_directory.clone() }));
-        // SQLite shares databases in memory whose names begin so.
-        let path = Path::new("/").join(name);
-        let mut opened = Self { path, run_directory, schema: schema::VERSION, memory };
+        // SQLite shares databases in memory whose names begin with a slash.
+        let path = format!("{MEMORY}/{name}").into();
+        let mut opened = Self { path, run_directory, schema: schema::VERSION, _memory: memory };
         let conn = opened.migrate(options)?;
         Ok((opened, conn))
     }
@@ -118,12 +121,6 @@ impl Opened {
         let before = schema::migrate(&mut conn, options.now).map_err(|error| self.name(error))?;
         self.schema = before.max(schema::VERSION);
         Ok(conn)
-    }
-
-    /// How the store is called, so that a connection to the same one can be told.
-    pub(super) fn url(&self) -> String {
-        let memory = if self.memory.is_some() { ":memory:" } else { "" };
-        format!("sqlite:{memory}{}", self.path.display())
     }
 
     /// Makes a new file that only its owner can read: arguments and logs may hold what is nobody else's business. SQLite
@@ -145,33 +142,7 @@ impl Opened {
     }
 
     pub(super) fn connect(&self, cache_kib: i32) -> Result<Connection, Error> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let opened = match self.memory {
-            None => Connection::open_with_flags(&self.path, flags),
-            Some(_) => {
-                let name = format!("file:{}?vfs=memdb", self.path.display());
-                Connection::open_with_flags(name, flags | OpenFlags::SQLITE_OPEN_URI)
-            }
-        };
-        let mut conn = opened.map_err(|error| self.explain(error))?;
-        self.set_up(&mut conn, cache_kib).map_err(|error| self.explain(error))?;
-        Ok(conn)
-    }
-
-    fn set_up(&self, conn: &mut Connection, cache_kib: i32) -> rusqlite::Result<()> {
-        conn.busy_handler(Some(wait_for_lock))?;
-        conn.pragma_update(None, "mmap_size", 0)?;
-        // Nothing in memory has a log.
-        let journal = if self.memory.is_some() { "memory" } else { "wal" };
-        conn.pragma_update_and_check(None, "journal_mode", journal, |_| Ok(()))?;
-        conn.pragma_update(None, "synchronous", "full")?;
-        conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-        conn.pragma_update(None, "temp_store", "memory")?;
-        conn.pragma_update(None, "cache_size", -cache_kib)?;
-        conn.set_prepared_statement_cache_capacity(256);
-        rusqlite::vtab::array::load_module(conn)
+        connect_to(&self.path, OpenFlags::SQLITE_OPEN_CREATE, cache_kib)
     }
 
     fn explain(&self, error: rusqlite::Error) -> Error {
@@ -327,6 +298,46 @@ fn cannot_look(path: &Path, error: &io::Error) -> Error {
     };
     let fix = "check the path and the rights of this user";
     Error::new(Area::Unreachable, format!("the store {}", path.display()), why, fix)
+}
+
+/// A connection of the caller's own to the file of a store, with the settings that the store's have: it waits up to 30 s for the
+/// write lock, and what it commits survives a power cut.
+///
+/// # Errors
+///
+/// When there is no such file, or it cannot be opened.
+pub fn connect(path: &Path) -> Result<Connection, Error> {
+    connect_to(path, OpenFlags::empty(), 4_000)
+}
+
+fn connect_to(path: &Path, more: OpenFlags, cache_kib: i32) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+    let explain = |error| explain_open(path, error);
+    let in_memory = path.to_str().and_then(|path| path.strip_prefix(MEMORY));
+    let opened = match in_memory {
+        None => Connection::open_with_flags(path, flags),
+        Some(name) => {
+            let flags = flags | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(format!("file:{name}?vfs=memdb"), flags)
+        }
+    };
+    let mut conn = opened.map_err(explain)?;
+    // Nothing in memory has a log.
+    let journal = if in_memory.is_some() { "memory" } else { "wal" };
+    set_up(&mut conn, journal, cache_kib).map_err(explain)?;
+    Ok(conn)
+}
+
+fn set_up(conn: &mut Connection, journal: &str, cache_kib: i32) -> rusqlite::Result<()> {
+    conn.busy_handler(Some(wait_for_lock))?;
+    conn.pragma_update(None, "mmap_size", 0)?;
+    conn.pragma_update_and_check(None, "journal_mode", journal, |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "full")?;
+    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    conn.pragma_update(None, "temp_store", "memory")?;
+    conn.pragma_update(None, "cache_size", -cache_kib)?;
+    conn.set_prepared_statement_cache_capacity(256);
+    rusqlite::vtab::array::load_module(conn)
 }
 
 /// What SQLite calls when the file is locked: pauses, a little longer each time, up to [`BUSY_WAIT_MAX`] in all.

@@ -27,7 +27,7 @@ use crate::context::Context;
 use crate::duty::DutyConfig;
 use crate::env::Env;
 use crate::generator::{Generator, GeneratorSet};
-use crate::middleware::{BeforeEnqueue, Middleware};
+use crate::middleware::{self, Around, BeforeEnqueue, EnqueueMiddleware, Middleware};
 use crate::registry::{Registry, TaskOptions};
 use crate::report::{Reporter, Reports};
 use crate::service::{Service, ServiceOptions, Services, Shared};
@@ -84,6 +84,8 @@ pub struct App {
     kinds: BTreeSet<String>,
     /// What looks at each job before it is stored.
     before: Vec<BeforeEnqueue>,
+    /// What stands around their storing.
+    around: Option<Around>,
     services: Vec<AddService>,
     reporters: Vec<Arc<dyn Fn(Reports) -> Reports + Send + Sync>>,
     worker: Vec<Arc<dyn Fn(Builder) -> Builder + Send + Sync>>,
@@ -168,6 +170,7 @@ impl Default for App {
             bulks: BulkSet::built_in(),
             kinds: BTreeSet::new(),
             before: Vec::new(),
+            around: None,
             services: Vec::new(),
             reporters: Vec::new(),
             worker: Vec::new(),
@@ -299,6 +302,14 @@ impl App {
         look: impl Fn(&mut NewJob) -> Result<(), Refused> + Send + Sync + 'static,
     ) -> Self {
         self.before.push(Arc::new(look));
+        self
+    }
+
+    /// Puts something around the storing of jobs by a [client](Self::client) of the app
+    /// ([`Client::around_enqueue`](crate::Client::around_enqueue)). What is put first is outermost.
+    #[must_use]
+    pub fn around_enqueue(mut self, by: impl EnqueueMiddleware) -> Self {
+        self.around = Some(middleware::with(self.around.as_ref(), by));
         self
     }
 

@@ -39,7 +39,7 @@ impl App {
     ///
     /// When something about the app is wrong, or the store cannot be opened.
     pub async fn client(&self) -> Result<Client, Error> {
-        let client = Client::new(self.open().await?, self.env.clone());
+        let client = Client::new(self.open().await?, self.env.clone()).within(self.around.clone());
         Ok(self.before.iter().fold(client, |client, look| {
             let look = Arc::clone(look);
             client.before_enqueue(move |job| look(job))

@@ -2,7 +2,7 @@
 //!
 //! | store | transaction | feature | a call answers with |
 //! |---|---|---|---|
-//! | SQLite | `&rusqlite::Transaction` | `sqlite` | the result |
+//! | SQLite | `&rusqlite::Transaction`, `&SqliteTransaction` | `sqlite` | the result |
 //! | PostgreSQL | `&mut tokio_postgres::Transaction` | `tokio-postgres-0_7` | a future of it |
 //! | | `&mut deadpool_postgres::Transaction` | `deadpool-postgres-0_14` | |
 //! | | `&mut sqlx::Transaction<Postgres>`, `&mut sqlx::PgConnection` | `sqlx-0_9` | |
@@ -11,6 +11,19 @@
 //!
 //! The names of the features tell the version of the driver. The transaction must be one on the database of the store.
 //! psql, triggers and other languages call the SQL functions `taskwright.enqueue` and `taskwright.emit`.
+//!
+//! A [task](macro@crate::task) takes one as a parameter, `#[tx] tx: &mut Tx`, which is committed [together with the
+//! completion](crate::CompleteIn) of its job. Transactions of most drivers borrow their connection; these have it:
+//!
+//! | driver | `Tx` | begun on |
+//! |---|---|---|
+//! | rusqlite | `SqliteTransaction` | the file of the store |
+//! | tokio-postgres | `TokioPostgresTransaction` | a connection by `Connect<tokio_postgres::Client>` |
+//! | deadpool-postgres | `DeadpoolTransaction` | a connection of `deadpool_postgres::Pool` |
+//! | sqlx | `sqlx::Transaction<'static, Postgres>` | a connection of `sqlx::PgPool` |
+//! | diesel-async | `DieselTransaction` | a connection by `Connect<AsyncPgConnection>` |
+//!
+//! `Connect` and the pools are taken from the [state](crate::Registry::state).
 //!
 //! # What is promised
 //!
@@ -25,6 +38,8 @@
 //! What is *not*: effects elsewhere (a mail, another database, a file) have no part in the transaction. They take place
 //! again when the attempt is repeated.
 
+#[cfg(any(feature = "tokio-postgres-0_7", feature = "diesel-async-0_9"))]
+mod connect;
 #[cfg(feature = "deadpool-postgres-0_14")]
 mod deadpool;
 #[cfg(feature = "diesel-async-0_9")]
@@ -46,8 +61,18 @@ use taskwright_core::attempt::AttemptEnd;
 use taskwright_core::{Cause, Decision, EventId, NewJob, State};
 use taskwright_store::{Enqueued, Finish, NewEvent};
 
+#[cfg(any(feature = "tokio-postgres-0_7", feature = "diesel-async-0_9"))]
+pub use self::connect::Connect;
+#[cfg(feature = "deadpool-postgres-0_14")]
+pub use self::deadpool::DeadpoolTransaction;
+#[cfg(feature = "diesel-async-0_9")]
+pub use self::diesel_async::DieselTransaction;
 #[cfg(feature = "postgres")]
 pub use self::postgres::{BoxError, BoxFuture, PostgresTransaction};
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::SqliteTransaction;
+#[cfg(feature = "tokio-postgres-0_7")]
+pub use self::tokio_postgres::TokioPostgresTransaction;
 use crate::attempt::{Attempt, lock};
 use crate::client::Client;
 use crate::context::Context;

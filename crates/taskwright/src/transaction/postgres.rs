@@ -13,6 +13,7 @@ use super::sealed::Sealed;
 use super::{CallersTransaction, Completion};
 use crate::client::Client;
 use crate::error::{Error, InTransaction};
+use crate::middleware::through;
 
 /// How many bytes of arguments one statement takes, unless a single job has more: 16 MiB.
 const STATEMENT_ARGS_BYTES: usize = 16 << 20;
@@ -71,7 +72,19 @@ impl<'a, X: PostgresTransaction + ?Sized> CallersTransaction for &'a mut X {
         answer: fn(Vec<Enqueued>) -> T,
     ) -> BoxFuture<'a, Result<T, Error>> {
         let sql = statement(&client.store_info(), "enqueue_jobs");
-        Box::pin(async move { Ok(answer(enqueue(self, &sql?, &jobs?).await?)) })
+        let around = client.around().cloned();
+        Box::pin(async move {
+            let (sql, jobs) = (sql?, jobs?);
+            let stored = match &around {
+                None => enqueue(self, &sql, &jobs).await?,
+                Some(around) => {
+                    let sql = &sql;
+                    let store = |jobs: Vec<NewJob>| async move { enqueue(self, sql, &jobs).await };
+                    Box::pin(through(around, true, jobs, store)).await?
+                }
+            };
+            Ok(answer(stored))
+        })
     }
 
     fn emit(self, client: &Client, event: Result<NewEvent, Error>) -> BoxFuture<'a, Result<EventId, Error>> {

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use taskwright::core::{Error as DomainError, NewJob};
 use taskwright::store::Enqueued;
 use taskwright::{
-    Args, Client, Context, Env, Error, Job, Registry, State, TaskError, UniqueKey, UniqueScope,
+    Args, Client, Context, EnqueueNext, Env, Error, Job, Registry, State, TaskError, UniqueKey, UniqueScope,
 };
 use tokio::sync::oneshot;
 
@@ -222,5 +223,45 @@ async fn a_role_without_rights_is_told_what_to_run() {
         let work = enqueueing(site.client.clone(), vec![Job::new("order")]);
         let error = driver.transact(&site.database.url_of(&role), work, Then::RollBack).await.unwrap_err();
         assert!(error.fix().contains("--grant"), "{driver:?}: {error}. {}", error.fix());
+    }
+}
+
+#[tokio::test]
+async fn what_stands_around_enqueues_stands_around_the_statement() {
+    let site = Site::new().await;
+    for driver in ALL {
+        let notes = Arc::new(Mutex::new(Vec::new()));
+        let (noted, env) = (Arc::clone(&notes), site.env.clone());
+        let client = site.client.clone().around_enqueue(move |mut jobs: Vec<NewJob>, next: EnqueueNext| {
+            let (notes, env) = (Arc::clone(&noted), env.clone());
+            async move {
+                // Here something may wait.
+                env.sleep(std::time::Duration::from_millis(1)).await;
+                if jobs[0].kind.as_str() == "forbidden" {
+                    return Err(DomainError::invalid("the job", "not here", "elsewhere").into());
+                }
+                jobs.iter_mut().for_each(|job| job.priority = taskwright::Priority::HIGH);
+                let commits_later = next.commits_later();
+                let stored = next.run(jobs).await;
+                let told =
+                    stored.as_ref().map(|stored| stored.iter().map(|one| one.existing).collect::<Vec<_>>());
+                notes.lock().unwrap().push((commits_later, told.map_err(|error| error.why().to_owned())));
+                stored
+            }
+        });
+        let key = UniqueKey::new(&format!("{driver:?}")).unwrap();
+        let jobs = || vec![Job::new("order"), Job::new("order").unique(key.clone())];
+        let work = |jobs| enqueueing(client.clone(), jobs);
+        let kept = driver.transact(&site.url(), work(jobs()), Then::Commit).await.unwrap();
+        assert_eq!(
+            site.client.job(kept[0].id).await.unwrap().unwrap().view.priority,
+            taskwright::Priority::HIGH
+        );
+        let again = driver.transact(&site.url(), work(jobs()), Then::RollBack).await.unwrap();
+        assert_eq!(again[1].id, kept[1].id);
+        let refused = driver.transact(&site.url(), work(vec![Job::new("forbidden")]), Then::Commit).await;
+        assert_eq!(refused.unwrap_err().why(), "not here", "{driver:?}");
+        let seen = vec![(true, Ok(vec![false, false])), (true, Ok::<_, String>(vec![false, true]))];
+        assert_eq!(*notes.lock().unwrap(), seen, "{driver:?}");
     }
 }

@@ -39,6 +39,7 @@ mod jobs_run_and_complete;
 mod limits_need_a_child_process;
 mod logs_and_progress_arrive;
 mod lost_workers_are_replaced;
+mod middleware_stands_around_enqueues;
 mod middleware_stands_around_handlers;
 mod order_follows_priority;
 mod orders_are_obeyed;

@@ -2,13 +2,14 @@
 //! was.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use taskwright::core::NewJob;
 use taskwright::store::memory::MemoryStore;
 use taskwright::store::sqlite::rusqlite::{Connection, TransactionBehavior};
 use taskwright::store::sqlite::{Options, SqliteStore};
-use taskwright::{Client, Context, Env, Job, JobId, Registry, State, Worker};
+use taskwright::{Client, Context, EnqueueNext, Env, Job, JobId, Registry, State, Worker};
 use tokio::sync::mpsc;
 
 const COMMITS: usize = 20;
@@ -74,6 +75,61 @@ async fn a_job_in_the_callers_transaction_exists_only_if_that_commits() {
 
     let orders: i64 = shop.query_row("SELECT count(*) FROM shop_order", [], |row| row.get(0)).unwrap();
     assert_eq!(orders, COMMITS as i64);
+}
+
+/// Notes what it sees; the job `slow` makes it wait.
+fn noting(client: Client, notes: &Arc<Mutex<Vec<String>>>) -> Client {
+    let notes = Arc::clone(notes);
+    client.around_enqueue(move |jobs: Vec<NewJob>, next: EnqueueNext| {
+        let notes = Arc::clone(&notes);
+        async move {
+            let kind = jobs[0].kind.to_string();
+            let waits = kind == "slow" && next.commits_later();
+            let note = |note: String| notes.lock().unwrap().push(note);
+            note(format!("{kind} {} {}", jobs.len(), next.commits_later()));
+            let stored = next.run(jobs).await;
+            if waits {
+                Env::system().sleep(Duration::from_millis(1)).await;
+            }
+            note(match &stored {
+                Ok(stored) => format!("{} stored", stored.len()),
+                Err(error) => format!("error: {}", error.why()),
+            });
+            stored
+        }
+    })
+}
+
+#[tokio::test]
+async fn what_stands_around_enqueues_stands_around_the_statement() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, other) = (directory.path().join("shop.db"), directory.path().join("other.db"));
+    let env = Env::system();
+    let store = Arc::new(SqliteStore::open(&path, Options { now: env.now() }).unwrap());
+    let notes = Arc::default();
+    let client = noting(noting(Client::new(store, env), &notes), &notes);
+    let noted = || std::mem::take(&mut *notes.lock().unwrap());
+
+    let mut shop = Connection::open(&path).unwrap();
+    let tx = shop.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    let kept = client.enqueue_in(&tx, Job::new("receipt")).unwrap().id;
+    assert_eq!(noted(), ["receipt 1 true", "receipt 1 true", "1 stored", "1 stored"]);
+    client.enqueue_many_in(&tx, [Job::new("receipt"), Job::new("mail")]).unwrap();
+    assert_eq!(noted(), ["receipt 2 true", "receipt 2 true", "2 stored", "2 stored"]);
+    tx.commit().unwrap();
+    assert!(client.job(kept).await.unwrap().is_some());
+
+    // This call is no future, so nothing can wait in it.
+    let tx = shop.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    let error = client.enqueue_in(&tx, Job::new("slow")).unwrap_err();
+    assert!(error.why().contains("waits") && error.fix().contains("roll back"), "{error}");
+    drop(tx);
+    assert_eq!(noted(), ["slow 1 true", "slow 1 true"]);
+
+    let mut elsewhere = Connection::open(&other).unwrap();
+    let tx = elsewhere.transaction().unwrap();
+    assert!(client.enqueue_in(&tx, Job::new("receipt")).is_err());
+    assert!(noted().is_empty(), "a transaction that cannot be the store's is refused before");
 }
 
 #[tokio::test]
