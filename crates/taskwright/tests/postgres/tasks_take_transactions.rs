@@ -56,7 +56,7 @@ async fn go_on(first: First, ctx: &Context) -> Result<String, TaskError> {
         }
         First::IsAborted => {
             others.client.cancel(ctx.job_id(), Actor::system(), None).await?;
-            std::future::pending().await;
+            std::future::pending::<()>().await;
         }
     }
     Ok("once".to_owned())
