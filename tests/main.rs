@@ -1,5 +1,7 @@
 //! The whole binary, as its users meet it, with real stores, real children and real kills: one promise a file.
 
+#[path = "support/authority.rs"]
+mod authority;
 #[path = "support/caller.rs"]
 mod caller;
 #[path = "support/disk.rs"]
