@@ -26,6 +26,10 @@ pub(crate) struct Up {
     /// Where the HTTP API listens, or `none` [default: 127.0.0.1:7411]
     #[arg(long, value_name = "ADDRESS:PORT", env = LISTEN_VARIABLE, hide_env_values = true)]
     pub(crate) listen: Option<Listen>,
+    /// Listen where others reach it though it has no certificate: behind a
+    /// proxy that speaks TLS, or in a network of your own
+    #[arg(long)]
+    pub(crate) allow_clear_text: bool,
     /// Worker processes [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=PROCESSES_MAX))]
     pub(crate) workers: Option<u32>,

@@ -67,7 +67,7 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
             "give the app the URL of the store, or start it with --workers 0 and run `worker` in this process",
         ));
     }
-    let bound = serve::bind(context, listen, taken.as_mut()).await?;
+    let bound = serve::bind(context, listen, verb.allow_clear_text, taken.as_mut()).await?;
     super::schedules::register(context, &context.config).await?;
     super::webhooks::register(context, &context.config).await?;
     // Whoever is answered from here on is not cut off by a mistake in what was registered.
