@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use clap::Args;
+use taskwright_core::NodeName;
 
 use super::value;
 use crate::config::Listen;
 
 /// The variable that says what `--listen` would.
 pub(super) const LISTEN_VARIABLE: &str = "TASKWRIGHT_LISTEN";
+
+/// The variable that says what `--node` would.
+pub(super) const NODE_VARIABLE: &str = "TASKWRIGHT_NODE";
 
 /// Runs the daemon.
 #[derive(Clone, Debug, Args)]
@@ -42,6 +46,9 @@ pub(crate) struct Up {
     /// How long a shutdown waits for what runs [default: 25s]
     #[arg(long, value_name = "D", value_parser = value::duration, allow_hyphen_values = true)]
     pub(crate) grace: Option<Duration>,
+    /// What this place is called where workers and jobs are listed [default: the machine's name]
+    #[arg(long, value_name = "NAME", env = NODE_VARIABLE, hide_env_values = true)]
+    pub(crate) node: Option<NodeName>,
     /// Take the place of the `up` that runs here: its socket goes on
     /// listening, and no request is refused
     #[arg(long)]
