@@ -280,11 +280,17 @@ fn a_port_that_is_taken_is_refused_with_what_to_do() {
 #[test]
 fn bench_measures_the_api_and_leaves_nothing() {
     let site = Site::new();
-    let words = "http --jobs 60 --clients 4 --backlog 250 --streams 3 --idle 5 --rate 50 --rounds 1 --json";
+    let words =
+        "http --jobs 60 --clients 4 --backlog 250 --streams 3 --idle 5 --rate 50 --flood 2 --rounds 1 --json";
     let mut command = site.taskwright(["bench"]);
     let output = command.args(words.split(' ')).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_measured(&String::from_utf8(output.stdout).unwrap());
+    let said = String::from_utf8(output.stdout).unwrap();
+    let flood = said.lines().find(|line| line.contains("http.flood")).unwrap();
+    let flood: serde_json::Value = serde_json::from_str(flood).unwrap();
+    assert!(flood["read"]["p99_us"].as_u64().unwrap() > 0, "{flood}");
+    assert!(flood["answered_per_second"].as_f64().unwrap() > 0.0, "{flood}");
+    assert_measured(&said);
     let left = std::fs::read_dir(site.path().join(".taskwright")).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(left.iter().all(|name| !name.starts_with("bench")), "{left:?}");

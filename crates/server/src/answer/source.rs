@@ -43,7 +43,7 @@ impl From<SourceView> for Listed {
 
 impl Listed {
     /// The same without what is of the machine alone.
-    pub(crate) fn from_afar(self) -> Self {
+    pub(crate) fn at_a_distance(self) -> Self {
         let error = self.error.map(|_| "something is wrong: who may `system.view` is told what".to_owned());
         Self { host: None, path: None, error, ..self }
     }

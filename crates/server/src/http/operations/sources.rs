@@ -25,5 +25,5 @@ async fn list(call: Call) -> Result<Json<Items<Listed>>, Problem> {
     let listed = sources.into_iter().map(Listed::from);
     // Machines and their paths are the operator's.
     let sees_all = call.caller.may_everywhere(P::SystemView);
-    Ok(Items::all(listed.map(|source| if sees_all { source } else { source.from_afar() }).collect()))
+    Ok(Items::all(listed.map(|source| if sees_all { source } else { source.at_a_distance() }).collect()))
 }
