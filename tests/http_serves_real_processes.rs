@@ -141,7 +141,7 @@ fn stopping_refuses_what_is_new_and_finishes_what_runs_and_what_waits_is_told() 
 #[test]
 fn others_are_let_in_with_a_token_that_the_first_start_prints_once() {
     let site = Site::new();
-    let mut served = Served::start_at(&site, ["serve"], "0.0.0.0:0", Stdio::piped());
+    let mut served = Served::start_at(&site, ["serve", "--allow-clear-text"], "0.0.0.0:0", Stdio::piped());
     let address = served.address.replace("0.0.0.0", "127.0.0.1");
     let token = lines_of(served.child.stdout.take().unwrap()).recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(token.starts_with("tw_"), "{token}");
@@ -157,7 +157,7 @@ fn others_are_let_in_with_a_token_that_the_first_start_prints_once() {
     assert_eq!((status, who.contains("\"name\":\"token:bootstrap\"")), (200, true), "{who}");
     assert!(served.stop().0.success());
     // The second start finds somebody, and prints nothing; at the machine's own address it asks, too.
-    let mut again = Served::start_at(&site, ["serve"], "0.0.0.0:0", Stdio::piped());
+    let mut again = Served::start_at(&site, ["serve", "--allow-clear-text"], "0.0.0.0:0", Stdio::piped());
     let mut out = again.child.stdout.take().unwrap();
     assert!(again.stop().0.success());
     let mut printed = String::new();
@@ -165,6 +165,35 @@ fn others_are_let_in_with_a_token_that_the_first_start_prints_once() {
     assert_eq!(printed, "");
     let own = Served::start(&site, ["serve"]);
     assert_eq!(own.ask("GET", "/api/v1/jobs", "").0, 401);
+}
+
+/// S17: where others reach it, nothing crosses the network in the clear unless somebody has said so.
+#[test]
+fn clear_text_beyond_this_machine_is_refused_by_each_way_and_leaves_nothing_behind() {
+    let site = Site::new();
+    let ask = |words: &[&str], address: &str| {
+        let mut command = site.taskwright([]);
+        let output = command.args(words).env("TASKWRIGHT_LISTEN", address).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap(), output.stdout)
+    };
+    for verb in ["serve", "up"] {
+        for address in ["0.0.0.0:0", "[::]:0"] {
+            let (code, words, out) = ask(&[verb], address);
+            assert_eq!(code, Some(2), "{verb} {address}: {words}");
+            assert!(words.contains("without TLS") && words.contains("--allow-clear-text"), "{words}");
+            assert!(out.is_empty(), "no first token is made, and none printed");
+        }
+    }
+    assert!(!site.ask(async |store| store.has_principals().await.unwrap()));
+    std::fs::write(site.path().join("taskwright.toml"), "[server]\nlisten = \"0.0.0.0:0\"\n").unwrap();
+    let (_, found, out) = ask(&["doctor"], "");
+    let found = String::from_utf8(out).unwrap() + &found;
+    assert!(found.contains("0.0.0.0:0 is not listened at without TLS"), "{found}");
+    // The config file may say so, too.
+    let allowed = "[server]\nlisten = \"0.0.0.0:0\"\nallow_clear_text = true\n";
+    std::fs::write(site.path().join("taskwright.toml"), allowed).unwrap();
+    let served = Served::start_at(&site, ["serve"], "0.0.0.0:0", Stdio::null());
+    assert!(served.stop().0.success());
 }
 
 /// With `--server` the command line manages principals, and reads what was executed, as on the store.
@@ -251,11 +280,17 @@ fn a_port_that_is_taken_is_refused_with_what_to_do() {
 #[test]
 fn bench_measures_the_api_and_leaves_nothing() {
     let site = Site::new();
-    let words = "http --jobs 60 --clients 4 --backlog 250 --streams 3 --idle 5 --rate 50 --rounds 1 --json";
+    let words =
+        "http --jobs 60 --clients 4 --backlog 250 --streams 3 --idle 5 --rate 50 --flood 2 --rounds 1 --json";
     let mut command = site.taskwright(["bench"]);
     let output = command.args(words.split(' ')).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_measured(&String::from_utf8(output.stdout).unwrap());
+    let said = String::from_utf8(output.stdout).unwrap();
+    let flood = said.lines().find(|line| line.contains("http.flood")).unwrap();
+    let flood: serde_json::Value = serde_json::from_str(flood).unwrap();
+    assert!(flood["read"]["p99_us"].as_u64().unwrap() > 0, "{flood}");
+    assert!(flood["answered_per_second"].as_f64().unwrap() > 0.0, "{flood}");
+    assert_measured(&said);
     let left = std::fs::read_dir(site.path().join(".taskwright")).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(left.iter().all(|name| !name.starts_with("bench")), "{left:?}");

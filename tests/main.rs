@@ -1,5 +1,7 @@
 //! The whole binary, as its users meet it, with real stores, real children and real kills: one promise a file.
 
+#[path = "support/authority.rs"]
+mod authority;
 #[path = "support/caller.rs"]
 mod caller;
 #[path = "support/disk.rs"]
@@ -42,6 +44,7 @@ mod many_generators_cost_little;
 mod many_schedules_cost_little;
 mod narrow_tokens_store_jobs;
 mod no_canary_leaves_its_namespace;
+mod nodes_have_names;
 mod pause_a_worker_and_its_writes_change_nothing;
 #[cfg(feature = "postgres")]
 mod postgres_crashes_lose_nothing;

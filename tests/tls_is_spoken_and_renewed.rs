@@ -3,37 +3,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::time::Duration;
 
-use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::KeyPair;
 
+use crate::authority::Authority;
 use crate::support::{Site, Up, signal};
-
-/// An authority, and what it has signed.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// Writes a certificate for these names, and its key.
-    fn write(&self, site: &Path, names: &[&str]) {
-        let key = KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
-        std::fs::write(site.join("cert.pem"), certificate.pem()).unwrap();
-        std::fs::write(site.join("key.pem"), key.serialize_pem()).unwrap();
-    }
-}
 
 struct Served {
     up: Up,
@@ -100,16 +75,8 @@ fn callers_believe_the_authority_that_they_are_told_and_nobody_else() {
 
 /// One request, by TLS, for a host of any name.
 fn https(authority: &Authority, port: &str, host: &str) -> String {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(authority.0.der().clone()).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
-    let connection = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+    let connection = rustls::ClientConnection::new(authority.believed(), name).unwrap();
     let socket = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
     let mut stream = rustls::StreamOwned::new(connection, socket);
     write!(stream, "GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();

@@ -82,7 +82,9 @@ impl Behalf {
     /// The entry, once it is known how it went.
     pub fn entry(&self, outcome: impl Into<String>) -> Entry {
         let Self { at, who, kind, token, from, request, action, object, namespace } = self.clone();
-        Entry { at, who, kind, token, from, request, action, object, namespace, outcome: outcome.into() }
+        let outcome = outcome.into();
+        let (before, after) = (None, None);
+        Entry { at, who, kind, token, from, request, action, object, namespace, outcome, before, after }
     }
 }
 
@@ -114,9 +116,23 @@ pub struct Entry {
     pub namespace: Option<Namespace>,
     /// How it went.
     pub outcome: String,
+    /// What it was on, before: a hash over what people decide about it. `None` where there was nothing, or nothing of that changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub before: Option<StateHash>,
+    /// The same since: what stands there now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub after: Option<StateHash>,
 }
 
 impl Entry {
+    /// The same, with what it changed.
+    #[must_use]
+    pub fn changing(self, (before, after): (Option<StateHash>, Option<StateHash>)) -> Self {
+        Self { before, after, ..self }
+    }
+
     /// The text that is hashed and stored: JSON. What is verified is this text, byte for byte, so that it matters to nobody how
     /// another program would have written it.
     pub fn body(&self) -> String {
@@ -138,6 +154,70 @@ impl Entry {
             )
         })
     }
+}
+
+/// A hash over what something is, so that two entries can be compared and nobody reads it: SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateHash(pub [u8; 32]);
+
+impl StateHash {
+    /// Over texts, in their order: a word that tells what it is of, and of each text its length as eight bytes, the highest first, and
+    /// the text. `None` of none.
+    pub fn of<'t>(texts: impl IntoIterator<Item = &'t str>) -> Option<Self> {
+        let mut digest = None;
+        for text in texts {
+            let digest: &mut Sha256 =
+                digest.get_or_insert_with(|| Sha256::new_with_prefix("taskwright state 1\n"));
+            digest.update((text.len() as u64).to_be_bytes());
+            digest.update(text);
+        }
+        digest.map(|digest| Self(digest.finalize().into()))
+    }
+}
+
+impl fmt::Display for StateHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        ChainHash(self.0).fmt(f)
+    }
+}
+
+impl FromStr for StateHash {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        digits(text).map(Self).ok_or_else(|| {
+            Error::invalid(
+                format!("the hash {:?}", shown(text)),
+                "it is not 64 hexadecimal digits",
+                "copy the whole of what the audit says",
+            )
+        })
+    }
+}
+
+impl serde::Serialize for StateHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for StateHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Reads a hash that is written in hexadecimal digits.
+fn digits(text: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    if text.len() != 2 * hash.len() || !text.is_ascii() {
+        return None;
+    }
+    for (byte, pair) in hash.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(hash)
 }
 
 /// A hash of the chain: SHA-256.
@@ -180,14 +260,7 @@ impl FromStr for Place {
     fn from_str(text: &str) -> Result<Self, Error> {
         let read = || {
             let (position, digits) = text.split_once(':')?;
-            let mut hash = ChainHash::default();
-            if digits.len() != 2 * hash.0.len() || !digits.is_ascii() {
-                return None;
-            }
-            for (byte, pair) in hash.0.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
-                *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-            }
-            Some(Self { position: position.parse().ok()?, hash })
+            Some(Self { position: position.parse().ok()?, hash: ChainHash(self::digits(digits)?) })
         };
         read().ok_or_else(|| {
             Error::invalid(
@@ -369,12 +442,24 @@ mod tests {
     }
 
     #[test]
+    fn what_it_changed_is_part_of_an_entry_and_one_of_before_is_read_without() {
+        let old = body(7);
+        assert!(!old.contains("before"), "{old}");
+        let entry = Entry::read(&old).unwrap().changing((StateHash::of(["a"]), StateHash::of(["b"])));
+        assert_eq!(Entry::read(&entry.body()), Ok(entry.clone()));
+        assert!(entry.before.is_some() && entry.before != entry.after);
+        // From another implementation: printf 'taskwright state 1\n' + 8 bytes of 1 + 'a' | sha256sum
+        assert_eq!(entry.before.unwrap().to_string(), HASH_OF_A);
+    }
+
+    #[test]
     fn the_form_that_is_hashed_stays_what_it_is() {
         // From another implementation: anybody can check a chain.
         //   printf 'taskwright audit 1\n' + 32 zeros + 8 bytes of 1 + 8 bytes of 2 + '{}' | sha256sum
         let link = Place::default().link("{}".to_owned());
         assert_eq!(link.hash.to_string(), HASH_OF_BRACES);
     }
+    const HASH_OF_A: &str = "ce53a9a1363a720dc58d6c1a6ee42df13f392bfe5ac2364832edd8233f1d73db";
     const HASH_OF_BRACES: &str = "42225f3e8205672d52ecf5ea7561edfa6fc0dafe7472486b129a1b29f626bc19";
 
     #[test]

@@ -90,8 +90,9 @@ pub use error::Error;
 pub use id::{EventId, JobId, ProcessId, TokenId, WorkerId};
 pub use job::{Args, Delivery, NewJob, OnShutdown};
 pub use name::{
-    Actor, AttachmentName, BulkTypeName, GeneratorName, Kind, Namespace, Owner, QueueName, RuleName,
-    ScheduleName, ServiceName, SourceName, StepName, TokenName, Topic, TriggerId, UserName, WebhookName,
+    Actor, AttachmentName, BulkTypeName, GeneratorName, Kind, Namespace, NodeName, Owner, QueueName,
+    RuleName, ScheduleName, ServiceName, SourceName, StepName, TokenName, Topic, TriggerId, UserName,
+    WebhookName,
 };
 pub use pattern::Pattern;
 pub use permission::{CancelPolicy, Grants, Permission, Principal, PrincipalKind, Right, Role, Scopes};

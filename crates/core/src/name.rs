@@ -92,6 +92,12 @@ text_type! {
 }
 
 text_type! {
+    /// Names the place that workers run at, for people, where that is another name than the machine's: at most 128 bytes, a letter or
+    /// digit first, then letters, digits and `. _ : / -`.
+    NodeName, "node", check_name
+}
+
+text_type! {
     /// Names a queue: at most 128 bytes, a letter or digit first, then letters, digits and `. _ : / -`.
     QueueName, "queue", check_name
 }

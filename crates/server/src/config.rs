@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use taskwright_core::schedule::Origin;
-use taskwright_core::{Budget, Garbage, OnShutdown, QueueName, Retention, Schedule};
+use taskwright_core::{Budget, Garbage, NodeName, OnShutdown, QueueName, Retention, Schedule};
 
 use crate::error::{Error, Exit, Report, in_words};
 use crate::store_url::StoreUrl;
@@ -145,6 +145,9 @@ pub struct WorkersConfig {
     /// Whether workers and what they start can get no more rights than they have: by `sudo`, or any file that runs as its owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_new_privs: Option<bool>,
+    /// What the place is called that they run at; `None` is the machine's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
     /// How much the jobs of one worker process may weigh together.
     pub budget: Budget,
 }
@@ -282,6 +285,7 @@ fn workers(section: &Section<'_>) -> WorkersConfig {
         recycle_after_jobs: section.whole("recycle_after_jobs", 1, u32::MAX),
         recycle_above_rss: section.memory("recycle_above_rss"),
         no_new_privs: section.flag("no_new_privs"),
+        node: section.parsed("node", "a name like \"blue-3\"", |text| Ok(NodeName::new(text)?)),
         budget: section.section("budget").map(|budget| self::budget(&budget)).unwrap_or_default(),
     };
     section.finish();

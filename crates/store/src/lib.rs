@@ -50,6 +50,7 @@ mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod step;
+mod subject;
 mod submitter;
 mod sweep;
 mod table;

@@ -13,10 +13,10 @@ pub(crate) struct Listed {
     name: SourceName,
     /// The namespace of its events.
     namespace: Namespace,
-    /// The machine that looks; `null` when all see the same.
+    /// The machine that looks; `null` when all see the same, and for who may not `system.view`.
     host: Option<String>,
-    /// Where it looks: a path, or the name of a channel.
-    path: String,
+    /// Where it looks: a path, or the name of a channel; `null` for who may not `system.view`.
+    path: Option<String>,
     /// When somebody last opened or noted it.
     seen_at: Timestamp,
     /// `watch` when the system tells of changes, `poll` when it is only looked, `listen` for a channel; `null` until somebody says.
@@ -36,18 +36,29 @@ impl From<SourceView> for Listed {
             Some(note) => (Some(note.mode), note.scanned_at, Some(note.files), note.error),
             None => (None, None, None, None),
         };
-        let host = Some(host).filter(|host| !host.is_empty());
+        let (host, path) = (Some(host).filter(|host| !host.is_empty()), Some(path));
         Self { name, namespace, host, path, seen_at: noted_at, mode, scanned_at, files, error }
     }
 }
 
 impl Listed {
+    /// The same without what is of the machine alone.
+    pub(crate) fn at_a_distance(self) -> Self {
+        let error = self.error.map(|_| "something is wrong: who may `system.view` is told what".to_owned());
+        Self { host: None, path: None, error, ..self }
+    }
+
     /// A source as a store has it, but for its key, which is nobody's concern over HTTP.
     pub(crate) fn into_view(self) -> SourceView {
         let Self { name, namespace, host, path, seen_at, mode, scanned_at, files, error } = self;
         SourceView {
             key: SourceKey(0),
-            place: SourcePlace { namespace, name, host: host.unwrap_or_default(), path },
+            place: SourcePlace {
+                namespace,
+                name,
+                host: host.unwrap_or_default(),
+                path: path.unwrap_or_default(),
+            },
             noted_at: seen_at,
             note: mode.map(|mode| SourceNote { mode, scanned_at, files: files.unwrap_or_default(), error }),
         }

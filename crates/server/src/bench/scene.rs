@@ -135,6 +135,9 @@ impl Scene {
         if verb.typed {
             command.arg("--typed");
         }
+        if verb.flood > 0 {
+            command.args(["--flood", &verb.flood.to_string()]);
+        }
         if let Some(hints) = verb.hints {
             command.args(["--hints", &hints.to_string()]);
         }

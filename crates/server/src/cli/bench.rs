@@ -16,6 +16,7 @@ Examples:
   taskwright bench generator --window 10000
   taskwright bench http --clients 32 --backlog 1000000
   taskwright bench http --clients 32 --streams 1000 --idle 10000 --rate 5
+  taskwright bench http --flood 32
   taskwright bench drain --hold-snapshot --jobs 1000000
   taskwright bench enqueue --batch 1 --clients 4 --nodes 4 --compare-hints
 
@@ -69,6 +70,10 @@ pub(crate) struct Bench {
     /// http: connections that say nothing meanwhile
     #[arg(long, value_name = "N", default_value_t = 0, hide_short_help = true, value_parser = value_parser!(u32).range(0..=10_500))]
     pub(crate) idle: u32,
+    /// http: connections of one principal that asks as fast as it is answered, within its limits or not, while requests of another
+    /// are measured
+    #[arg(long, value_name = "N", default_value_t = 0, hide_short_help = true, value_parser = value_parser!(u32).range(0..=1_000))]
+    pub(crate) flood: u32,
     /// latency: other jobs a second that flow through the same workers, and are measured, too; http: events a second for who listens
     #[arg(long, value_name = "R", default_value_t = 0, value_parser = value_parser!(u64).range(0..=1_000_000))]
     pub(crate) rate: u64,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::Method;
-use taskwright_core::{Actor, Namespace, Timestamp};
+use taskwright_core::{Actor, Namespace, NodeName, Timestamp};
 use taskwright_store::{Namespaces, Store};
 
 use super::Typed;
@@ -450,6 +450,7 @@ impl Context {
         reserve: u32,
         grace: Duration,
         lease: Option<Duration>,
+        node: Option<&NodeName>,
     ) -> Vec<OsString> {
         let mut args: Vec<OsString> = Vec::new();
         if let Some(file) = file {
@@ -466,6 +467,9 @@ impl Context {
         args.extend(["--grace".into(), us(grace).into()]);
         if let Some(lease) = lease {
             args.extend(["--lease".into(), us(lease).into()]);
+        }
+        if let Some(node) = node {
+            args.extend(["--node".into(), node.as_str().into()]);
         }
         args
     }

@@ -10,6 +10,7 @@ use taskwright_core::Permission;
 use super::Context;
 use crate::answer::doctor::Check;
 use crate::answer::principal::WhoAmI;
+use crate::config::{Listen, ServerConfig};
 use crate::doctor::{self, Patient};
 use crate::error::{Error, Exit};
 use crate::output::Paint;
@@ -62,7 +63,28 @@ async fn of_store(context: &Context) -> Result<Vec<Check>, Error> {
         let (env, kinds, namespace) = (&context.env, context.kinds(), context.namespace.as_ref());
         checks.extend(doctor::look(&Patient { client: &client, env, kinds, namespace }).await?);
     }
+    checks.extend(listening(&context.config.server));
     Ok(checks)
+}
+
+/// Whether the server of the config file keeps to itself what it is told, if others reach it.
+fn listening(config: &ServerConfig) -> Option<Check> {
+    let Some(Listen::At(address)) = config.listen else { return None };
+    if address.ip().is_loopback() {
+        return None;
+    }
+    let found = match (&config.tls, config.allow_clear_text) {
+        (Some(_), _) => format!("others reach {address}, by TLS"),
+        (None, true) => format!("others reach {address} without TLS, as allow_clear_text says"),
+        (None, false) => {
+            return Some(Check::wrong(
+                "server",
+                format!("{address} is not listened at without TLS: others would reach it"),
+                "name tls_cert and tls_key in [server], or say allow_clear_text = true there",
+            ));
+        }
+    };
+    Some(Check::fine("server", found))
 }
 
 /// The way to a server, who is known there, and what it finds itself.

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use clap::Args;
+use taskwright_core::NodeName;
 
 use super::value;
 use crate::config::Listen;
 
 /// The variable that says what `--listen` would.
 pub(super) const LISTEN_VARIABLE: &str = "TASKWRIGHT_LISTEN";
+
+/// The variable that says what `--node` would.
+pub(super) const NODE_VARIABLE: &str = "TASKWRIGHT_NODE";
 
 /// Runs the daemon.
 #[derive(Clone, Debug, Args)]
@@ -26,6 +30,10 @@ pub(crate) struct Up {
     /// Where the HTTP API listens, or `none` [default: 127.0.0.1:7411]
     #[arg(long, value_name = "ADDRESS:PORT", env = LISTEN_VARIABLE, hide_env_values = true)]
     pub(crate) listen: Option<Listen>,
+    /// Listen where others reach it though it has no certificate: behind a
+    /// proxy that speaks TLS, or in a network of your own
+    #[arg(long)]
+    pub(crate) allow_clear_text: bool,
     /// Worker processes [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=PROCESSES_MAX))]
     pub(crate) workers: Option<u32>,
@@ -38,6 +46,9 @@ pub(crate) struct Up {
     /// How long a shutdown waits for what runs [default: 25s]
     #[arg(long, value_name = "D", value_parser = value::duration, allow_hyphen_values = true)]
     pub(crate) grace: Option<Duration>,
+    /// What this place is called where workers and jobs are listed [default: the machine's name]
+    #[arg(long, value_name = "NAME", env = NODE_VARIABLE, hide_env_values = true)]
+    pub(crate) node: Option<NodeName>,
     /// Take the place of the `up` that runs here: its socket goes on
     /// listening, and no request is refused
     #[arg(long)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use taskwright_core::{Priority, QueueName};
+use taskwright_core::{NodeName, Priority, QueueName};
 
 use super::up::CONCURRENCY_MAX;
 use super::value;
@@ -28,6 +28,9 @@ pub(crate) struct Worker {
     /// Only jobs of this priority or better
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) max_priority: Option<Priority>,
+    /// What this place is called where workers and jobs are listed [default: the machine's name]
+    #[arg(long, value_name = "NAME", env = super::up::NODE_VARIABLE, hide_env_values = true)]
+    pub(crate) node: Option<NodeName>,
     /// Exit when nothing is available any more; what generators would make next is not
     /// waited for
     #[arg(long)]

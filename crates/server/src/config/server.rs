@@ -44,6 +44,9 @@ pub struct ServerConfig {
     /// The certificate that the server shows, and its key; `None` is HTTP without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
+    /// Whether it may listen where others reach it without TLS.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_clear_text: bool,
 }
 
 /// Where a certificate and its key are, in PEM.
@@ -56,6 +59,11 @@ pub struct TlsFiles {
 }
 
 impl ServerConfig {
+    /// Whether what is said to a server at this address would cross a network in the clear, and nobody has said that it may.
+    pub(crate) fn is_too_open(&self, address: SocketAddr, allowed: bool) -> bool {
+        !address.ip().is_loopback() && self.tls.is_none() && !self.allow_clear_text && !allowed
+    }
+
     /// Whether it says nothing.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -83,6 +91,7 @@ pub(super) fn read(section: &Section<'_>) -> ServerConfig {
         hosts: section.list("hosts", "a list of names like [\"jobs.example.org\"]", host).unwrap_or_default(),
         request_timeout: section.span("request_timeout", REQUEST.0, REQUEST.1),
         tls: tls(section),
+        allow_clear_text: section.flag("allow_clear_text").unwrap_or(false),
     };
     section.finish();
     config
@@ -194,6 +203,18 @@ mod tests {
             let error = no_address.parse::<Listen>().unwrap_err().to_string();
             assert!(error.contains("neither an address"), "{no_address}: {error}");
         }
+    }
+
+    #[test]
+    fn clear_text_stays_on_this_machine_unless_somebody_allows_it() {
+        let (here, there) = ("127.0.0.1:0".parse().unwrap(), "0.0.0.0:0".parse().unwrap());
+        let none = ServerConfig::default();
+        assert!(!none.is_too_open(here, false) && none.is_too_open(there, false));
+        assert!(!none.is_too_open(there, true));
+        let allowed = ServerConfig { allow_clear_text: true, ..none.clone() };
+        assert!(!allowed.is_too_open(there, false));
+        let files = TlsFiles { cert: "c".into(), key: "k".into() };
+        assert!(!ServerConfig { tls: Some(files), ..none }.is_too_open(there, false));
     }
 
     #[test]

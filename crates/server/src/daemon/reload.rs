@@ -115,7 +115,9 @@ impl Difference {
         let of_server = |config: &Value| {
             let mut server = config.get("server").cloned().unwrap_or_default();
             if let Some(server) = server.as_object_mut() {
-                server.retain(|key, _| !matches!(key.as_str(), "listen" | "threads" | "tls"));
+                server.retain(|key, _| {
+                    !matches!(key.as_str(), "listen" | "threads" | "tls" | "allow_clear_text")
+                });
             }
             server.as_object().filter(|server| !server.is_empty()).cloned()
         };
@@ -139,6 +141,9 @@ impl Difference {
         if old.server.tls != new.server.tls {
             let files = old.server.tls.as_ref().map(|files| files.cert.display().to_string());
             fixed.push(("server.tls_cert", files.unwrap_or_else(|| "unset".to_owned())));
+        }
+        if old.server.allow_clear_text != new.server.allow_clear_text {
+            fixed.push(("server.allow_clear_text", old.server.allow_clear_text.to_string()));
         }
         Self { sections, fixed }
     }
@@ -164,7 +169,7 @@ mod tests {
         assert!(same.sections.is_empty() && same.fixed.is_empty());
         let new = config(
             "[store]\nurl = \"sqlite:b.db\"\nrun_dir = \"r\"\n[server]\nlisten = \"127.0.0.1:1\"\nstreams_max = 4\n\
-             tls_cert = \"c\"\ntls_key = \"k\"\n[log]\nlevel = \"info\"\n[workers]\ngrace = 3\n[retention]\nfailed = \"1d\"\n\
+             tls_cert = \"c\"\ntls_key = \"k\"\nallow_clear_text = true\n[log]\nlevel = \"info\"\n[workers]\ngrace = 3\n[retention]\nfailed = \"1d\"\n\
              [tasks.a]\ncommand = \"true\"\n[schedules.a]\ntask = \"a\"\nevery = \"1h\"\n",
         );
         let found = Difference::between(&old, &new);
@@ -176,7 +181,8 @@ mod tests {
                 "store.url=sqlite:a.db",
                 "store.run_dir=the default",
                 "server.listen=none",
-                "server.tls_cert=unset"
+                "server.tls_cert=unset",
+                "server.allow_clear_text=false"
             ]
         );
     }

@@ -1,7 +1,7 @@
 //! `serve`: the HTTP API and nothing else; and the server of `up`.
 
 use std::cell::{Cell, RefCell};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +44,9 @@ async fn run(context: &Context, logging: &Logging, verb: &Serve) -> Result<Exit,
     let mut hang_ups = HangUps::listen()?;
     let place = Place::of(context, "serve", listen)?;
     let mut taken = take_over(context, place.as_ref(), verb.replace).await?;
-    let Some(bound) = bind(context, listen, taken.as_mut()).await? else { return Ok(Exit::Ok) };
+    let Some(bound) = bind(context, listen, verb.allow_clear_text, taken.as_mut()).await? else {
+        return Ok(Exit::Ok);
+    };
     let Started { server, url, socket, is_kept } = bound.answer(context).await?;
     let offer = place.map(|place| handover::offer(&env, &place, Hands { listener: socket, lock: None }));
     let offer = offer.transpose()?;
@@ -161,8 +163,12 @@ impl Bound {
 pub(super) async fn bind(
     context: &Context,
     listen: Listen,
+    may_be_clear: bool,
     taken: Option<&mut Taken>,
 ) -> Result<Option<Bound>, Error> {
+    if let Listen::At(address) = listen {
+        refuse_clear_text(context, address, may_be_clear)?;
+    }
     let handed = taken.and_then(|taken| taken.listener.take());
     let activated = if handed.is_some() { None } else { of_service_manager()? };
     let is_kept = activated.is_some();
@@ -173,11 +179,26 @@ pub(super) async fn bind(
         None => Server::bind(listen).await?,
     };
     let Some(server) = server else { return Ok(None) };
+    // The service manager's socket is where its unit says.
+    refuse_clear_text(context, server.address(), may_be_clear)?;
     let server = server.with_tls(&context.config)?;
     let socket = server.socket().map_err(|error| {
         Error::operational("keeping the socket", in_words(&error), "look at this user's limits: ulimit -n")
     })?;
     Ok(Some(Bound { server, socket, is_kept }))
+}
+
+/// Keeps tokens and passwords from crossing a network in the clear, unless somebody has said that they may.
+fn refuse_clear_text(context: &Context, address: SocketAddr, is_allowed: bool) -> Result<(), Error> {
+    if !context.config.server.is_too_open(address, is_allowed) {
+        return Ok(());
+    }
+    Err(Error::usage(
+        format!("listening at {address} without TLS"),
+        "others than this machine reach it, and whoever is on the way reads their tokens and passwords",
+        "name tls_cert and tls_key in [server]; behind a proxy that speaks TLS, or in a network of your own, say --allow-clear-text \
+         (or `allow_clear_text = true` in [server])",
+    ))
 }
 
 /// Whether a socket is where this process is to listen.

@@ -12,6 +12,7 @@ use taskwright::env::Spawned;
 use taskwright::store::{SharedStore, Store, WorkerState};
 use taskwright::supervisor::{End, Event, Renewal, Supervisor};
 use taskwright::{Duties, DutyConfig, Env};
+use taskwright_core::NodeName;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::handover::{self, Hands, Offer, Place};
@@ -67,7 +68,7 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
             "give the app the URL of the store, or start it with --workers 0 and run `worker` in this process",
         ));
     }
-    let bound = serve::bind(context, listen, taken.as_mut()).await?;
+    let bound = serve::bind(context, listen, verb.allow_clear_text, taken.as_mut()).await?;
     super::schedules::register(context, &context.config).await?;
     super::webhooks::register(context, &context.config).await?;
     // Whoever is answered from here on is not cut off by a mistake in what was registered.
@@ -298,6 +299,7 @@ struct Plan {
     reserve: u32,
     grace: Duration,
     lease: Option<Duration>,
+    node: Option<NodeName>,
 }
 
 impl Plan {
@@ -310,6 +312,7 @@ impl Plan {
             reserve: verb.reserve.or(config.reserve).unwrap_or(0),
             grace: verb.grace.or(config.grace).unwrap_or(GRACE_DEFAULT),
             lease: verb.lease,
+            node: verb.node.clone().or_else(|| config.node.clone()),
         }
     }
 }
@@ -391,7 +394,14 @@ fn worker_command(
         Error::operational("finding this program's own file", in_words(&error), "start it by its full path")
     })?;
     let file = config.file.as_deref();
-    let args = context.worker_arguments(file, plan.concurrency, plan.reserve, plan.grace, plan.lease);
+    let args = context.worker_arguments(
+        file,
+        plan.concurrency,
+        plan.reserve,
+        plan.grace,
+        plan.lease,
+        plan.node.as_ref(),
+    );
     let variables = context.store_environment();
     Ok(Box::new(move || {
         let mut command = Command::new(&exe);

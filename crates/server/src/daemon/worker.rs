@@ -114,6 +114,9 @@ async fn run(context: &Context, verb: &Worker) -> Result<Exit, Error> {
     if let Some(lease) = verb.lease {
         builder = builder.lease(lease);
     }
+    if let Some(node) = verb.node.clone().or_else(|| config.workers.node.clone()) {
+        builder = builder.node(node);
+    }
     if let Some(queues) = queues(context, verb) {
         builder = builder.queues(queues);
     }

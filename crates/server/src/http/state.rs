@@ -101,6 +101,8 @@ pub(crate) struct Api {
     authenticate: Box<dyn Authenticate>,
     known: Known,
     readiness: Readiness,
+    /// Held by whoever has the server looked over: one at a time, since that asks much of the store.
+    pub(crate) examining: tokio::sync::Mutex<()>,
     streams: Arc<Semaphore>,
     /// Room for connections.
     pub(super) connections: Arc<Semaphore>,
@@ -167,6 +169,7 @@ impl Api {
             authenticate,
             known: Known::default(),
             readiness: Readiness::default(),
+            examining: tokio::sync::Mutex::default(),
         })
     }
 

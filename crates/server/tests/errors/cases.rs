@@ -423,6 +423,7 @@ fn stores() -> Vec<Case> {
         }),
         Case::new("up at a bad address", 2, "up --listen localhost"),
         Case::new("serve at none", 2, "serve --listen none"),
+        Case::new("serve in the clear", 2, "serve --listen 0.0.0.0:0"),
         Case::new("up over HTTP", 2, "up --server http://127.0.0.1:1"),
         Case::new("no server there", 1, "jobs list --server http://127.0.0.1:1"),
         Case::new("a server that is no URL", 2, "jobs list --server nonsense"),

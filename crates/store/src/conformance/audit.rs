@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use taskwright_core::audit::{Behalf, Broken, Link, Place, Verifier};
+use taskwright_core::audit::{Behalf, Broken, Link, Place, StateHash, Verifier};
 use taskwright_core::{
     Args, CancelPolicy, EventId, Garbage, NewJob, Principal, Priority, Topic, UniqueScope,
 };
 
-use super::Harness;
 use super::fixture::*;
 use super::identity::token;
-use crate::{AuditFilter, AuditPage, Change, Changed, NewEvent, Pattern, SharedStore};
+use super::{Harness, generator, schedule};
+use crate::{
+    AuditFilter, AuditPage, Change, Changed, NewEvent, NewGenerator, Pattern, ScheduleWrite, SharedStore,
+};
 
 /// On behalf of [`alice`], something at some second.
 fn behalf(now: u64, action: &str, object: &str) -> Behalf {
@@ -153,6 +155,105 @@ pub async fn what_changed_nothing_leaves_no_entry(harness: &impl Harness) {
     by("jobs.view").job(id(1)).await.expect("read");
     assert!(by("jobs.comment").comment(at(1), id(1), alice(), String::new()).await.is_err());
     assert_eq!(told(&process).await, []);
+}
+
+/// What the entries of the audit say was there before and is there since, oldest first.
+async fn changes(process: &Process) -> Vec<(Option<StateHash>, Option<StateHash>)> {
+    seal(process).await;
+    let entries = page(process, AuditFilter::default(), None, 100).await.entries;
+    entries.into_iter().rev().map(|view| (view.entry.before, view.entry.after)).collect()
+}
+
+/// That each entry found what the one before had left, from nothing on, or to nothing.
+fn assert_hand_over(changes: &[(Option<StateHash>, Option<StateHash>)], ends_gone: bool) {
+    assert_eq!(changes[0].0, None, "it was new");
+    for (nth, pair) in changes.windows(2).enumerate() {
+        assert!(pair[0].1.is_some() && pair[0].1 == pair[1].0, "{nth}: {pair:?}");
+        assert_ne!(pair[1].0, pair[1].1, "{nth}");
+    }
+    assert_eq!(changes.last().is_some_and(|last| last.1.is_none()), ends_gone);
+}
+
+/// S27.
+pub async fn an_entry_tells_what_was_there_before_and_what_is_there_since(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let by = |action: &str| acting(&process, 1, action, "it");
+    by("tokens.create").add_token(at(1), token(1)).await.expect("stored");
+    by("tokens.create").add_token(at(1), token(2)).await.expect("stored");
+    by("tokens.revoke").revoke_token(at(2), token(2).id).await.expect("revoked");
+    let tokens = changes(&process).await;
+    assert_hand_over(&[tokens[1], tokens[2]], false);
+    assert_ne!(tokens[0].1, tokens[1].1);
+
+    let ours = namespace("default");
+    let ours = || ours.clone();
+    by("namespaces.change").set_cancel_policy(at(3), ours(), CancelPolicy::Admin).await.expect("set");
+    by("namespaces.change").set_cancel_policy(at(3), ours(), CancelPolicy::Owner).await.expect("set");
+    by("queues.pause").pause(at(3), ours(), queue("default"), true, alice()).await.expect("paused");
+    by("queues.resume").pause(at(3), ours(), queue("default"), false, alice()).await.expect("resumed");
+    let rest = &changes(&process).await[3..];
+    assert!(rest[0].0.is_some() && rest[0].1 == rest[1].0 && rest[1].0 != rest[1].1, "{rest:?}");
+    assert_eq!(rest[2], (rest[3].1, rest[3].0), "a queue that is resumed is what it was");
+    assert!(rest[2].0.is_some() && rest[2].0 != rest[2].1);
+}
+
+/// S27.
+pub async fn entries_about_one_thing_hand_over_from_each_to_the_next(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let by = |action: &str| acting(&process, 1, action, "it");
+    let write = async |action: &str, write: ScheduleWrite| {
+        by(action).write_schedules(at(1), vec![write]).await.expect("written")[0]
+    };
+    let state = |paused: bool| format!("{{\"triggers\": {{}}, \"paused\": {paused}}}");
+    write("schedules.add", ScheduleWrite { state: state(false), ..schedule::registration("nightly", 60) }).await;
+    let found = schedule::stored(&process, "nightly").await;
+    let paused = ScheduleWrite { state: state(true), ..schedule::rewrite(&found, 60, vec![]) };
+    write("schedules.pause", paused.clone()).await;
+    // What does not take place, and what people do not decide about, leaves no hash: it has changed nothing of that.
+    write("schedules.pause", paused).await;
+    let found = schedule::stored(&process, "nightly").await;
+    process.store().write_schedules(at(2), vec![schedule::rewrite(&found, 90, vec![])]).await.expect("written");
+    let found = schedule::stored(&process, "nightly").await;
+    let edited = ScheduleWrite {
+        definition: Some(schedule::definition("2", false)),
+        ..schedule::rewrite(&found, 60, vec![])
+    };
+    write("schedules.set", edited).await;
+    by("schedules.remove").remove_schedule(found.key).await.expect("removed");
+    let schedules = changes(&process).await;
+    assert_eq!(schedules.len(), 4);
+    assert_hand_over(&schedules, true);
+
+    let new = generator::generator("feed", 5);
+    by("generators.put").put_generators(at(1), vec![new.clone()]).await.expect("put");
+    by("generators.put")
+        .put_generators(at(1), vec![NewGenerator { definition: "{\"window\": 8}".to_owned(), ..new }])
+        .await
+        .expect("put");
+    let feed = generator::stored(&process, "feed").await;
+    by("generators.remove").remove_generator(feed.key).await.expect("removed");
+    let generators = &changes(&process).await[4..];
+    assert_hand_over(generators, true);
+    verify(&process, None).await.expect("the chain is whole");
+}
+
+/// S27.
+pub async fn what_is_done_to_jobs_is_told_of_those_that_changed(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let by = |action: &str| acting(&process, 1, action, "it");
+    process.enqueue(0, jobs(1..=3)).await;
+    let high = Change::Reprioritise { priority: Priority::HIGH };
+    by("jobs.change").change(at(1), vec![id(1), id(9)], high, alice(), None).await.expect("changed");
+    let later = Change::Delay { until: at(100) };
+    by("jobs.change").change(at(1), vec![id(1)], later, alice(), None).await.expect("changed");
+    by("jobs.cancel").change(at(2), vec![id(1), id(2)], Change::Cancel, alice(), None).await.expect("changed");
+    by("jobs.delete").change(at(3), vec![id(2), id(3)], Change::Delete, alice(), None).await.expect("changed");
+    let told = changes(&process).await;
+    assert_eq!(told.len(), 4);
+    assert!(told.iter().all(|(before, after)| before.is_some() && before != after), "{told:?}");
+    assert_eq!(told[0].1, told[1].0, "of one job");
+    assert_ne!(told[1].1, told[2].0, "there it is two");
+    assert_eq!(told[3].1, None, "the one that was over is gone");
 }
 
 pub async fn a_handle_on_behalf_of_somebody_is_the_same_store(harness: &impl Harness) {

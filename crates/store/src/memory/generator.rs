@@ -17,6 +17,7 @@ use crate::generator::{
     ListeningGenerator, NewGenerator, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators,
     check_commit,
 };
+use crate::subject::{Subject, Which};
 use crate::table::{RowsAfter, TableRows};
 
 /// All generators.
@@ -34,7 +35,8 @@ pub(super) struct Generators {
 
 impl GeneratorStore for MemoryStore {
     fn put_generators(&self, now: Timestamp, generators: Vec<NewGenerator>) -> Reply<'_, Vec<bool>> {
-        self.act(|world| {
+        let about = self.about(|| Subject::of_generators(&generators));
+        self.act_about(about, |world| {
             let changed = generators.into_iter().map(|new| world.generators.put(now, new)).collect();
             world.tell_news();
             Ok(changed)
@@ -64,7 +66,8 @@ impl GeneratorStore for MemoryStore {
     }
 
     fn write_generator(&self, _: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
-        self.act(|world| {
+        let about = self.about(|| Subject::of_generator(write.generator));
+        self.act_about(about, |world| {
             let written = world.generators.rewrite(write, None);
             if written {
                 world.tell_news();
@@ -163,7 +166,8 @@ impl GeneratorStore for MemoryStore {
     }
 
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
-        self.act(|world| {
+        let about = self.about(|| Subject::of_generator(generator));
+        self.act_about(about, |world| {
             world.files.forget_all(generator);
             Ok(world.generators.remove(generator))
         })
@@ -300,6 +304,16 @@ impl Generators {
 
     pub(super) fn get(&self, key: GeneratorKey) -> Option<&StoredGenerator> {
         self.rows.get(&key)
+    }
+
+    /// The one that is meant.
+    pub(super) fn which(&self, which: &Which<GeneratorKey, GeneratorName>) -> Option<&StoredGenerator> {
+        match which {
+            Which::Stored(key) => self.get(*key),
+            Which::Named(namespace, name) => {
+                self.rows.values().find(|row| row.namespace == *namespace && row.name == *name)
+            }
+        }
     }
 
     /// Writes what somebody changed; `false` when the version is another.

@@ -12,6 +12,7 @@ use crate::identity::{
     IdentityStore, Kept, NewSession, NewToken, NewUser, Rank, SessionView, StoredSession, StoredToken,
     StoredUser, UserWrite, gives_up,
 };
+use crate::subject::Subject;
 
 /// All principals.
 #[derive(Debug, Default)]
@@ -36,11 +37,15 @@ impl IdentityStore for MemoryStore {
     }
 
     fn bootstrap(&self, now: Timestamp, token: NewToken) -> Reply<'_, bool> {
-        self.act(|world| Ok(!world.identities.are_some() && world.identities.add_token(now, token)))
+        let about = self.about(|| Subject::Token(token.id));
+        self.act_about(about, |world| {
+            Ok(!world.identities.are_some() && world.identities.add_token(now, token))
+        })
     }
 
     fn add_token(&self, now: Timestamp, token: NewToken) -> Reply<'_, bool> {
-        self.act(|world| Ok(world.identities.add_token(now, token)))
+        let about = self.about(|| Subject::Token(token.id));
+        self.act_about(about, |world| Ok(world.identities.add_token(now, token)))
     }
 
     fn token(&self, hash: SecretHash) -> Reply<'_, Option<StoredToken>> {
@@ -70,7 +75,8 @@ impl IdentityStore for MemoryStore {
     }
 
     fn revoke_token(&self, now: Timestamp, token: TokenId) -> Reply<'_, Kept> {
-        self.act(|world| Ok(world.identities.revoke_token(now, token)))
+        let about = self.about(|| Subject::Token(token));
+        self.act_about(about, |world| Ok(world.identities.revoke_token(now, token)))
     }
 
     fn touch_token(&self, now: Timestamp, token: TokenId) -> Reply<'_, ()> {
@@ -83,7 +89,8 @@ impl IdentityStore for MemoryStore {
     }
 
     fn add_user(&self, now: Timestamp, user: NewUser) -> Reply<'_, bool> {
-        self.act(|world| {
+        let about = self.about(|| Subject::User(user.name.clone()));
+        self.act_about(about, |world| {
             let users = &mut world.identities.users;
             if users.contains_key(&user.name) {
                 return Ok(false);
@@ -95,7 +102,7 @@ impl IdentityStore for MemoryStore {
     }
 
     fn user(&self, name: UserName) -> Reply<'_, Option<StoredUser>> {
-        self.ask(|world| Ok(world.identities.users.get(&name).cloned()))
+        self.ask(|world| Ok(world.identities.user(&name).cloned()))
     }
 
     fn users(&self, after: Option<UserName>, limit: usize) -> Reply<'_, Vec<StoredUser>> {
@@ -107,11 +114,13 @@ impl IdentityStore for MemoryStore {
     }
 
     fn write_user(&self, now: Timestamp, name: UserName, write: UserWrite) -> Reply<'_, Kept> {
-        self.act(|world| Ok(world.identities.write_user(now, &name, write)))
+        let about = self.about(|| Subject::User(name.clone()));
+        self.act_about(about, |world| Ok(world.identities.write_user(now, &name, write)))
     }
 
     fn remove_user(&self, now: Timestamp, name: UserName) -> Reply<'_, Kept> {
-        self.act(|world| Ok(world.identities.remove_user(now, &name)))
+        let about = self.about(|| Subject::User(name.clone()));
+        self.act_about(about, |world| Ok(world.identities.remove_user(now, &name)))
     }
 
     fn open_session(&self, now: Timestamp, session: NewSession) -> Reply<'_, bool> {
@@ -167,11 +176,12 @@ impl IdentityStore for MemoryStore {
     }
 
     fn cancel_policy(&self, namespace: Namespace) -> Reply<'_, CancelPolicy> {
-        self.ask(|world| Ok(world.identities.policies.get(&namespace).copied().unwrap_or_default()))
+        self.ask(|world| Ok(world.identities.policy(&namespace)))
     }
 
     fn set_cancel_policy(&self, _: Timestamp, namespace: Namespace, policy: CancelPolicy) -> Reply<'_, bool> {
-        self.act(|world| {
+        let about = self.about(|| Subject::Policy(namespace.clone()));
+        self.act_about(about, |world| {
             let before = world.identities.policies.insert(namespace, policy).unwrap_or_default();
             Ok(before != policy)
         })
@@ -179,6 +189,18 @@ impl IdentityStore for MemoryStore {
 }
 
 impl Identities {
+    pub(super) fn token(&self, id: TokenId) -> Option<&StoredToken> {
+        self.tokens.get(&id)
+    }
+
+    pub(super) fn user(&self, name: &UserName) -> Option<&StoredUser> {
+        self.users.get(name)
+    }
+
+    pub(super) fn policy(&self, namespace: &Namespace) -> CancelPolicy {
+        self.policies.get(namespace).copied().unwrap_or_default()
+    }
+
     fn are_some(&self) -> bool {
         !self.tokens.is_empty() || !self.users.is_empty()
     }

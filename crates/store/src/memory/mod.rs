@@ -29,6 +29,7 @@ mod schedule;
 mod service;
 mod source;
 mod step;
+mod subject;
 mod submitter;
 mod sweep;
 mod webhook;
@@ -50,6 +51,7 @@ use crate::error::Error;
 use crate::finish::{Finish, LogEntry, ProgressReport};
 use crate::lead::Fence;
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
+use crate::subject::{Subject, difference};
 use crate::sweep::{Promoted, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
 use crate::{Counters, Enqueued, Reply, SharedStore, Store, StoreInfo, Takers, audit as rules};
@@ -124,16 +126,35 @@ impl MemoryStore {
     }
 
     fn act<T: Send + 'static>(&self, call: impl FnOnce(&mut World) -> Result<T, Error>) -> Reply<'static, T> {
+        self.act_about(None, call)
+    }
+
+    /// What a call is about, if somebody stands behind it.
+    fn about(&self, subject: impl FnOnce() -> Subject) -> Option<Subject> {
+        self.behalf.is_some().then(subject)
+    }
+
+    /// Acts for a call that somebody makes about something: the entry tells what that was and is.
+    fn act_about<T: Send + 'static>(
+        &self,
+        about: Option<Subject>,
+        call: impl FnOnce(&mut World) -> Result<T, Error>,
+    ) -> Reply<'static, T> {
         let answer = if self.is_closed() {
             Err(Error::closed())
         } else {
             self.process.calls.fetch_add(1, Ordering::Relaxed);
             let mut world = self.process.shared.lock();
+            let before = about.as_ref().map(|about| world.look(about));
             let answer = call(&mut world);
             if let (Some(behalf), Ok(answer)) = (&self.behalf, &answer)
                 && let Some(outcome) = rules::outcome(answer)
             {
-                world.audit.append(behalf.entry(outcome).body());
+                let mut entry = behalf.entry(outcome);
+                if let (Some(about), Some(before)) = (&about, &before) {
+                    entry = entry.changing(difference(before, &world.look(about)));
+                }
+                world.audit.append(entry.body());
             }
             let news = world.take_news();
             drop(world);
@@ -263,7 +284,10 @@ impl Store for MemoryStore {
         actor: Actor,
         reason: Option<String>,
     ) -> Reply<'_, Vec<Changed>> {
-        self.act(|world| ids.into_iter().map(|id| world.change(now, id, change, &actor, &reason)).collect())
+        let about = self.about(|| Subject::Jobs(ids.clone(), change));
+        self.act_about(about, |world| {
+            ids.into_iter().map(|id| world.change(now, id, change, &actor, &reason)).collect()
+        })
     }
 
     fn change_seen(
@@ -274,7 +298,8 @@ impl Store for MemoryStore {
         actor: Actor,
         reason: Option<String>,
     ) -> Reply<'_, Vec<Changed>> {
-        self.act(|world| {
+        let about = self.about(|| Subject::Jobs(seen.iter().map(|seen| seen.id).collect(), change));
+        self.act_about(about, |world| {
             let change_one = |seen: Seen| match world.is_where_seen(&seen) {
                 true => world.change(now, seen.id, change, &actor, &reason),
                 false => Ok(Seen::skipped()),
@@ -291,7 +316,8 @@ impl Store for MemoryStore {
         paused: bool,
         _actor: Actor,
     ) -> Reply<'_, bool> {
-        self.act(|world| Ok(world.pause(namespace, queue, paused)))
+        let about = self.about(|| Subject::Queue(namespace.clone(), queue.clone()));
+        self.act_about(about, |world| Ok(world.pause(namespace, queue, paused)))
     }
 
     fn purge(

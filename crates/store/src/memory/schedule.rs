@@ -15,6 +15,7 @@ use crate::schedule::{
     DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Occurrence, Previous, ScheduleKey,
     ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written, check_writes, occurrence,
 };
+use crate::subject::{Subject, Which};
 
 /// All schedules.
 #[derive(Debug, Default)]
@@ -37,7 +38,8 @@ struct Row {
 
 impl ScheduleStore for MemoryStore {
     fn write_schedules(&self, now: Timestamp, writes: Vec<ScheduleWrite>) -> Reply<'_, Vec<Written>> {
-        self.act(|world| {
+        let about = self.about(|| Subject::of_schedules(&writes));
+        self.act_about(about, |world| {
             check_writes(&writes)?;
             writes.into_iter().map(|write| world.write_schedule(now, write)).collect()
         })
@@ -70,7 +72,8 @@ impl ScheduleStore for MemoryStore {
     }
 
     fn remove_schedule(&self, schedule: ScheduleKey) -> Reply<'_, bool> {
-        self.act(|world| {
+        let about = self.about(|| Subject::Schedules(vec![Which::Stored(schedule)]));
+        self.act_about(about, |world| {
             let removed = world.schedules.rows.remove(&schedule);
             if let Some(row) = &removed {
                 world.schedules.names.remove(&(row.stored.namespace.clone(), row.stored.name.clone()));
@@ -101,6 +104,17 @@ impl ScheduleStore for MemoryStore {
             let state = |id| world.keys.get(id).map(|key| world.jobs[key].state);
             Ok(jobs.iter().map(state).collect())
         })
+    }
+}
+
+impl Schedules {
+    /// The one that is meant.
+    pub(super) fn which(&self, which: &Which<ScheduleKey, ScheduleName>) -> Option<&StoredSchedule> {
+        let key = match which {
+            Which::Stored(key) => key,
+            Which::Named(namespace, name) => self.names.get(&(namespace.clone(), name.clone()))?,
+        };
+        self.rows.get(key).map(|row| &row.stored)
     }
 }
 

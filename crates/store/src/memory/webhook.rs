@@ -11,6 +11,7 @@ use super::world::World;
 use crate::Reply;
 use crate::event::EventKey;
 use crate::generator::GeneratorKey;
+use crate::subject::Subject;
 use crate::webhook::{
     DeliveryView, Listening, LogPage, NewDelivery, NewWebhook, ReadLog, RetrySet, RetryWrite, SeenRetry,
     Shape, StoredRetry, StoredWebhook, WebhookStore, WebhookTurn, WebhookWrite, check_redelivery,
@@ -42,9 +43,17 @@ struct Retry {
     next_at: Option<Timestamp>,
 }
 
+impl Webhooks {
+    /// The endpoint that a generator delivers to, as JSON.
+    pub(super) fn endpoint(&self, generator: GeneratorKey) -> Option<&str> {
+        self.rows.get(&generator).map(|row| &*row.shape.definition)
+    }
+}
+
 impl WebhookStore for MemoryStore {
     fn add_webhook(&self, now: Timestamp, webhook: NewWebhook) -> Reply<'_, bool> {
-        self.act(|world| {
+        let about = self.about(|| Subject::of_generators([&webhook.generator]));
+        self.act_about(about, |world| {
             let NewWebhook { generator, shape } = webhook;
             let Some(key) = world.generators.add(now, generator) else { return Ok(false) };
             world.webhooks.rows.insert(key, Row { epoch: 1, listens: false, shape });
@@ -54,7 +63,8 @@ impl WebhookStore for MemoryStore {
     }
 
     fn write_webhook(&self, _: Timestamp, write: WebhookWrite) -> Reply<'_, bool> {
-        self.act(|world| {
+        let about = self.about(|| Subject::of_generator(write.generator.generator));
+        self.act_about(about, |world| {
             let key = write.generator.generator;
             if !world.webhooks.rows.contains_key(&key)
                 || !world.generators.rewrite(write.generator, write.state)
@@ -71,7 +81,8 @@ impl WebhookStore for MemoryStore {
     }
 
     fn remove_webhook(&self, _: Timestamp, generator: GeneratorKey) -> Reply<'_, bool> {
-        self.act(|world| {
+        let about = self.about(|| Subject::of_generator(generator));
+        self.act_about(about, |world| {
             let is_there = world.webhooks.rows.remove(&generator).is_some();
             if is_there {
                 world.generators.remove(generator);

@@ -354,6 +354,11 @@ pub(super) async fn find(
     row.as_ref().map(read_generator).transpose()
 }
 
+/// The generator of a key.
+pub(super) fn by_key() -> String {
+    format!("SELECT {COLUMNS} FROM generator g WHERE g.generator = $1")
+}
+
 /// See [`GeneratorStore::generators`](crate::GeneratorStore::generators).
 pub(super) async fn list(
     session: &mut Session<'_>,

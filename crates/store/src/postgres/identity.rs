@@ -60,8 +60,7 @@ pub(super) async fn revoke_token(
 ) -> Result<Kept, Error> {
     session.first(LOCK, &[]).await?;
     let id = Uuid::from(token);
-    let find = format!("SELECT {TOKEN_COLUMNS} FROM token WHERE id = $1");
-    let Some(row) = session.first(&find, &[&id]).await? else { return Ok(Kept::Unknown) };
+    let Some(row) = session.first(&by_id(), &[&id]).await? else { return Ok(Kept::Unknown) };
     let stored = read_token(&row)?;
     if stored.revoked_at.is_some() {
         return Ok(Kept::Already);
@@ -273,6 +272,10 @@ pub(super) fn read_session_view(row: &Row) -> Result<SessionView, Error> {
     })
 }
 
+pub(super) fn by_id() -> String {
+    format!("SELECT {TOKEN_COLUMNS} FROM token WHERE id = $1")
+}
+
 pub(super) fn by_hash() -> String {
     format!("SELECT {TOKEN_COLUMNS} FROM token WHERE hash = $1")
 }
@@ -305,7 +308,7 @@ const TOKEN_COLUMNS: &str = "id, hash, hint, name, namespace, role, scopes, crea
                              used_at, revoked_at";
 const USER_COLUMNS: &str =
     "u.name, u.password, u.superuser, u.roles, u.disabled, u.created_by, u.created_at, u.changed_at";
-const LOCK: &str = "SELECT FROM principals WHERE single FOR UPDATE";
+pub(super) const LOCK: &str = "SELECT FROM principals WHERE single FOR UPDATE";
 pub(super) const ARE_SOME: &str =
     "SELECT EXISTS (SELECT FROM token LIMIT 1) OR EXISTS (SELECT FROM account LIMIT 1)";
 const INSERT_TOKEN: &str = "INSERT INTO token

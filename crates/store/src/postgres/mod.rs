@@ -73,6 +73,7 @@ mod step;
 mod store;
 mod streamed;
 mod stuck;
+mod subject;
 mod submitter;
 mod sweep;
 mod table;

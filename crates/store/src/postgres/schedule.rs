@@ -395,6 +395,15 @@ pub(super) async fn by_names(
     Ok(found)
 }
 
+/// The schedule of a key.
+pub(super) async fn by_key(
+    session: &mut Session<'_>,
+    key: ScheduleKey,
+) -> Result<Option<StoredSchedule>, Error> {
+    let find = format!("SELECT {SCHEDULE_COLUMNS} FROM schedule s WHERE s.schedule = $1");
+    session.first(&find, &[&key.0]).await?.map(|row| read_schedule(&row, 0)).transpose()
+}
+
 /// A page of schedules. See [`ScheduleStore::schedules`](crate::ScheduleStore::schedules).
 pub(super) async fn list(
     session: &mut Session<'_>,

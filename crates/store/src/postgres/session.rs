@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use taskwright_core::audit::Behalf;
+use taskwright_core::audit::{Behalf, StateHash};
 use taskwright_core::{EventId, JobId, Kind, Namespace, Priority, QueueName, TokenId, WorkerId};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
@@ -43,11 +43,21 @@ pub(super) struct Session<'a> {
     met: Vec<(i64, LaneKey)>,
     /// Jobs that have a row in `running` once this is committed, and are in no block.
     apart: Vec<i64>,
+    /// What the call changed of what it is about, for the entry of the audit.
+    pub(super) difference: (Option<StateHash>, Option<StateHash>),
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(tx: &'a Transaction<'a>, lanes: &'a Lanes) -> Self {
-        Self { tx, lanes, hint: false, statements: 0, met: Vec::new(), apart: Vec::new() }
+        Self {
+            tx,
+            lanes,
+            hint: false,
+            statements: 0,
+            met: Vec::new(),
+            apart: Vec::new(),
+            difference: (None, None),
+        }
     }
 
     /// What is left of it when the transaction is to be committed.
@@ -62,7 +72,9 @@ impl<'a> Session<'a> {
         behalf: Option<&Behalf>,
         answer: &dyn Any,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<'_, 'a> {
-        let entry = behalf.and_then(|behalf| outcome(answer).map(|outcome| behalf.entry(outcome)));
+        let difference = self.difference;
+        let entry = behalf
+            .and_then(|behalf| outcome(answer).map(|outcome| behalf.entry(outcome).changing(difference)));
         async move {
             match entry {
                 Some(entry) => audit::note(self, &entry).await,

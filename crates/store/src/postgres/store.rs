@@ -27,7 +27,7 @@ use super::tether::Tether;
 use super::unanswered::Unanswered;
 use super::url::Settings;
 use super::wake::Bell;
-use super::{enqueue, finish, lead, list, query, restored, run_directory, schema, worker};
+use super::{enqueue, finish, lead, list, query, restored, run_directory, schema, subject, worker};
 use crate::change::{Change, Changed, Seen};
 use crate::claim::{Claim, Claimed, JobKey};
 use crate::error::{Area, Error};
@@ -35,6 +35,7 @@ use crate::finish::{Finish, LogEntry, ProgressReport};
 use crate::lead::Fence;
 use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
+use crate::subject::Subject;
 use crate::sweep::{Promoted, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
 use crate::{Counters, Enqueued, Reply, SharedStore, Store, StoreInfo, Takers};
@@ -50,7 +51,21 @@ const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::big
 /// With `if`, it is rolled back unless that holds of the answer.
 ///
 /// Macros, because a function that takes the work as an async closure gives no future that is known to be `Send`.
+///
+/// With `about`, the entry of whoever stands behind the call tells what that was and is.
 macro_rules! transact {
+    ($store:expr, about $about:expr, $session:ident => $work:expr) => {
+        transact!($store, about $about, $session => $work, if |_: &_| true)
+    };
+    ($store:expr, about $about:expr, $session:ident => $work:expr, if $keep:expr) => {{
+        let about = $store.behalf.is_some().then(|| $about);
+        transact!($store, $session => async {
+            let before = subject::before($session, about.as_ref()).await?;
+            let done = $work.await?;
+            subject::after($session, about.as_ref(), before).await?;
+            Ok::<_, $crate::Error>(done)
+        }, if $keep)
+    }};
     ($store:expr, $session:ident => $work:expr) => {
         transact!($store, $session => $work, if |_: &_| true)
     };
@@ -493,7 +508,7 @@ impl Store for PostgresStore {
     ) -> Reply<'_, Vec<Changed>> {
         Box::pin(async move {
             let by = By { now, actor: &actor, reason: reason.as_deref() };
-            transact!(self, session => change::change(session, &ids, change, &by))
+            transact!(self, about Subject::Jobs(ids.clone(), change), session => change::change(session, &ids, change, &by))
         })
     }
 
@@ -507,7 +522,8 @@ impl Store for PostgresStore {
     ) -> Reply<'_, Vec<Changed>> {
         Box::pin(async move {
             let by = By { now, actor: &actor, reason: reason.as_deref() };
-            transact!(self, session => change::change_seen(session, &seen, change, &by))
+            let about = || Subject::Jobs(seen.iter().map(|seen| seen.id).collect(), change);
+            transact!(self, about about(), session => change::change_seen(session, &seen, change, &by))
         })
     }
 
@@ -519,9 +535,10 @@ impl Store for PostgresStore {
         paused: bool,
         _actor: Actor,
     ) -> Reply<'_, bool> {
-        Box::pin(
-            async move { transact!(self, session => change::pause(session, &namespace, &queue, paused)) },
-        )
+        Box::pin(async move {
+            let about = || Subject::Queue(namespace.clone(), queue.clone());
+            transact!(self, about about(), session => change::pause(session, &namespace, &queue, paused))
+        })
     }
 
     fn purge(

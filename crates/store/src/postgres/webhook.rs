@@ -419,12 +419,15 @@ fn webhook_query() -> String {
 
 const INSERT: &str =
     "INSERT INTO webhook (generator, epoch, listens, topics, definition) VALUES ($1, 1, false, $2, $3)";
+/// What an endpoint is.
+pub(super) const ENDPOINT: &str = "SELECT definition FROM webhook WHERE generator = $1";
 const EPOCH: &str = "SELECT epoch FROM webhook WHERE generator = $1 FOR UPDATE";
 const DROP: &str = "INSERT INTO retry_dropped (generator, epoch) VALUES ($1, $2)";
 const STOP_LISTENING: &str = "UPDATE webhook SET listens = false, epoch = $2 WHERE generator = $1";
 const RESHAPE: &str = "UPDATE webhook SET topics = $2, definition = $3 WHERE generator = $1";
 const REMOVE: &str = "DELETE FROM webhook WHERE generator = $1";
-const LOCK: &str = "SELECT FROM generator WHERE generator = ANY($1::bigint[]) ORDER BY generator FOR UPDATE";
+pub(super) const LOCK: &str =
+    "SELECT FROM generator WHERE generator = ANY($1::bigint[]) ORDER BY generator FOR UPDATE";
 const NOTE_INTERESTS: &str = "INSERT INTO interest (state, namespace, kind, schedule)
     SELECT i.state, g.namespace, i.kind, -g.generator
     FROM generator g, unnest($2::text[], $3::text[]) AS i (kind, state) WHERE g.generator = $1";

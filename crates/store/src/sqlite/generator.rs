@@ -28,12 +28,14 @@ use crate::generator::{
     ListeningGenerator, NewGenerator, NewItem, SettledItem, StoredGenerator, TakeGenerators, TakenGenerators,
     check_commit,
 };
+use crate::subject::Subject;
 use crate::table::{RowsAfter, TableRows};
 use crate::{Enqueued, Reply};
 
 impl GeneratorStore for SqliteStore {
     fn put_generators(&self, now: Timestamp, generators: Vec<NewGenerator>) -> Reply<'_, Vec<bool>> {
-        self.writer.write(move |session| {
+        let about = self.writer.about(|| Subject::of_generators(&generators));
+        self.writer.write_about(about, move |session| {
             session.hint = true;
             generators.iter().map(|new| put(session, now, new)).collect()
         })
@@ -60,7 +62,8 @@ impl GeneratorStore for SqliteStore {
     }
 
     fn write_generator(&self, _: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
-        self.writer.write(move |session| {
+        let about = self.writer.about(|| Subject::of_generator(write.generator));
+        self.writer.write_about(about, move |session| {
             session.hint = true;
             rewrite(session, &write, None)
         })
@@ -144,7 +147,8 @@ impl GeneratorStore for SqliteStore {
     }
 
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
-        self.writer.write(move |session| forget(session, generator))
+        let about = self.writer.about(|| Subject::of_generator(generator));
+        self.writer.write_about(about, move |session| forget(session, generator))
     }
 }
 
@@ -462,6 +466,10 @@ pub(super) const COLUMNS: &str =
 
 pub(super) fn by_name() -> String {
     format!("SELECT {COLUMNS} FROM taskwright_generator WHERE namespace = ?1 AND name = ?2")
+}
+
+pub(super) fn by_key() -> String {
+    format!("SELECT {COLUMNS} FROM taskwright_generator WHERE generator = ?1")
 }
 
 fn list() -> String {

@@ -19,6 +19,7 @@ use crate::identity::{
     IdentityStore, Kept, NewSession, NewToken, NewUser, Rank, SessionView, StoredSession, StoredToken,
     StoredUser, UserWrite, gives_up,
 };
+use crate::subject::Subject;
 
 impl IdentityStore for SqliteStore {
     fn has_principals(&self) -> Reply<'_, bool> {
@@ -30,14 +31,16 @@ impl IdentityStore for SqliteStore {
     }
 
     fn bootstrap(&self, now: Timestamp, token: NewToken) -> Reply<'_, bool> {
-        self.writer.write(move |session| {
+        let about = self.writer.about(|| Subject::Token(token.id));
+        self.writer.write_about(about, move |session| {
             let are_some = session.first(ARE_SOME, [], |row| row.get(0))?.unwrap_or(true);
             if are_some { Ok(false) } else { add_token(session, now, &token) }
         })
     }
 
     fn add_token(&self, now: Timestamp, token: NewToken) -> Reply<'_, bool> {
-        self.writer.write(move |session| add_token(session, now, &token))
+        let about = self.writer.about(|| Subject::Token(token.id));
+        self.writer.write_about(about, move |session| add_token(session, now, &token))
     }
 
     fn token(&self, hash: SecretHash) -> Reply<'_, Option<StoredToken>> {
@@ -59,9 +62,9 @@ impl IdentityStore for SqliteStore {
     }
 
     fn revoke_token(&self, now: Timestamp, token: TokenId) -> Reply<'_, Kept> {
-        self.writer.write(move |session| {
-            let find = format!("SELECT {TOKEN_COLUMNS} FROM taskwright_token WHERE id = ?1");
-            let Some(stored) = session.first(&find, [token.as_bytes()], read_token)? else {
+        let about = self.writer.about(|| Subject::Token(token));
+        self.writer.write_about(about, move |session| {
+            let Some(stored) = session.first(&by_id(), [token.as_bytes()], read_token)? else {
                 return Ok(Kept::Unknown);
             };
             if stored.revoked_at.is_some() {
@@ -84,7 +87,8 @@ impl IdentityStore for SqliteStore {
     }
 
     fn add_user(&self, now: Timestamp, user: NewUser) -> Reply<'_, bool> {
-        self.writer.write(move |session| {
+        let about = self.writer.about(|| Subject::User(user.name.clone()));
+        self.writer.write_about(about, move |session| {
             let NewUser { name, password, grants, created_by } = &user;
             let (at, roles) = (now.as_micros(), roles_text(grants));
             let values = params![name.as_str(), password, grants.superuser, roles, created_by.as_str(), at];
@@ -104,11 +108,13 @@ impl IdentityStore for SqliteStore {
     }
 
     fn write_user(&self, now: Timestamp, name: UserName, write: UserWrite) -> Reply<'_, Kept> {
-        self.writer.write(move |session| write_user(session, now, &name, write))
+        let about = self.writer.about(|| Subject::User(name.clone()));
+        self.writer.write_about(about, move |session| write_user(session, now, &name, write))
     }
 
     fn remove_user(&self, now: Timestamp, name: UserName) -> Reply<'_, Kept> {
-        self.writer.write(move |session| {
+        let about = self.writer.about(|| Subject::User(name.clone()));
+        self.writer.write_about(about, move |session| {
             let found = session.first(&by_name(), [name.as_str()], |row| read_user(row, 0))?;
             let Some(stored) = found else { return Ok(Kept::Unknown) };
             let disable = UserWrite { disabled: Some(true), ..UserWrite::default() };
@@ -158,7 +164,8 @@ impl IdentityStore for SqliteStore {
     }
 
     fn set_cancel_policy(&self, _: Timestamp, namespace: Namespace, policy: CancelPolicy) -> Reply<'_, bool> {
-        self.writer.write(move |session| {
+        let about = self.writer.about(|| Subject::Policy(namespace.clone()));
+        self.writer.write_about(about, move |session| {
             let before = session.first(POLICY, [namespace.as_str()], |row| row.get::<_, u8>(0))?;
             session.execute(SET_POLICY, (namespace.as_str(), policy.code()))?;
             Ok(before.map_or_else(CancelPolicy::default, CancelPolicy::from_code) != policy)
@@ -237,7 +244,7 @@ fn strange(column: usize, what: &str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, what.into())
 }
 
-fn read_token(row: &Row<'_>) -> rusqlite::Result<StoredToken> {
+pub(super) fn read_token(row: &Row<'_>) -> rusqlite::Result<StoredToken> {
     let rank = match row.get::<_, Option<u8>>(5)? {
         None => Rank::Superuser,
         Some(code) => {
@@ -267,7 +274,7 @@ fn read_token(row: &Row<'_>) -> rusqlite::Result<StoredToken> {
 }
 
 /// Reads the [`USER_COLUMNS`], of which the first is this one.
-fn read_user(row: &Row<'_>, first: usize) -> rusqlite::Result<StoredUser> {
+pub(super) fn read_user(row: &Row<'_>, first: usize) -> rusqlite::Result<StoredUser> {
     let roles: BTreeMap<Namespace, Role> = serde_json::from_str(row.get_ref(first + 3)?.as_str()?)
         .map_err(|error| strange(first + 3, &error.to_string()))?;
     let user = NewUser {
@@ -300,6 +307,10 @@ fn read_session_view(row: &Row<'_>) -> rusqlite::Result<SessionView> {
         seen_at: Timestamp::from_micros(row.get(2)?),
         expires_at: Timestamp::from_micros(row.get(3)?),
     })
+}
+
+pub(super) fn by_id() -> String {
+    format!("SELECT {TOKEN_COLUMNS} FROM taskwright_token WHERE id = ?1")
 }
 
 pub(super) fn by_hash() -> String {
@@ -363,6 +374,6 @@ const OPEN_SESSION: &str = "INSERT INTO taskwright_session (hash, name, created_
      SELECT ?1, name, ?3, ?3, ?4 FROM taskwright_user WHERE name = ?2 AND password = ?5 AND NOT disabled";
 const TOUCH_SESSION: &str = "UPDATE taskwright_session SET seen_at = ?2 WHERE hash = ?1 AND seen_at < ?2";
 const END_SESSION: &str = "DELETE FROM taskwright_session WHERE hash = ?1";
-const POLICY: &str = "SELECT policy FROM taskwright_cancel_policy WHERE namespace = ?1";
+pub(super) const POLICY: &str = "SELECT policy FROM taskwright_cancel_policy WHERE namespace = ?1";
 const SET_POLICY: &str = "INSERT INTO taskwright_cancel_policy (namespace, policy) VALUES (?1, ?2)
      ON CONFLICT (namespace) DO UPDATE SET policy = excluded.policy";

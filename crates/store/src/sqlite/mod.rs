@@ -54,6 +54,7 @@ mod service;
 mod session;
 mod source;
 mod step;
+mod subject;
 mod submitter;
 mod sweep;
 mod table;
@@ -94,6 +95,7 @@ use crate::finish::{Finish, LogEntry, ProgressReport, uncounted};
 use crate::lead::Fence;
 use crate::presence::{Presence, Present};
 use crate::query::{Filter, JobDetail, LogChunk, Page, Paged, QueueView, WorkerView};
+use crate::subject::Subject;
 use crate::sweep::{Promoted, Reclaimed};
 use crate::worker::{NewWorker, Order, Registration, Signals};
 use crate::{Counters, Enqueued, Reply, SharedStore, Store, StoreInfo, Takers};
@@ -470,7 +472,8 @@ impl Store for SqliteStore {
         actor: Actor,
         reason: Option<String>,
     ) -> Reply<'_, Vec<Changed>> {
-        self.writer.write(move |session| {
+        let about = self.writer.about(|| Subject::Jobs(ids.clone(), change));
+        self.writer.write_about(about, move |session| {
             change::change(session, &ids, change, &By { now, actor: &actor, reason: reason.as_deref() })
         })
     }
@@ -483,7 +486,8 @@ impl Store for SqliteStore {
         actor: Actor,
         reason: Option<String>,
     ) -> Reply<'_, Vec<Changed>> {
-        self.writer.write(move |session| {
+        let about = self.writer.about(|| Subject::Jobs(seen.iter().map(|seen| seen.id).collect(), change));
+        self.writer.write_about(about, move |session| {
             change::change_seen(session, &seen, change, &By { now, actor: &actor, reason: reason.as_deref() })
         })
     }
@@ -496,7 +500,8 @@ impl Store for SqliteStore {
         paused: bool,
         _actor: Actor,
     ) -> Reply<'_, bool> {
-        self.writer.write(move |session| change::pause(session, &namespace, &queue, paused))
+        let about = self.writer.about(|| Subject::Queue(namespace.clone(), queue.clone()));
+        self.writer.write_about(about, move |session| change::pause(session, &namespace, &queue, paused))
     }
 
     fn purge(

@@ -24,10 +24,12 @@ use crate::schedule::{
     Definition, DueSchedules, Fires, FiringOutcome, FiringView, JobOrigin, NewFiring, Occurrence, Previous,
     ScheduleKey, ScheduleStore, ScheduleWrite, SkippedRun, StoredSchedule, Target, Written, check_writes,
 };
+use crate::subject::{Subject, Which};
 
 impl ScheduleStore for SqliteStore {
     fn write_schedules(&self, now: Timestamp, writes: Vec<ScheduleWrite>) -> Reply<'_, Vec<Written>> {
-        self.writer.write(move |session| {
+        let about = self.writer.about(|| Subject::of_schedules(&writes));
+        self.writer.write_about(about, move |session| {
             check_writes(&writes)?;
             writes.iter().map(|one| write(session, now, one)).collect()
         })
@@ -63,7 +65,8 @@ impl ScheduleStore for SqliteStore {
     }
 
     fn remove_schedule(&self, schedule: ScheduleKey) -> Reply<'_, bool> {
-        self.writer.write(move |session| {
+        let about = self.writer.about(|| Subject::Schedules(vec![Which::Stored(schedule)]));
+        self.writer.write_about(about, move |session| {
             session.execute(FORGET_INTERESTS, [schedule.0])?;
             Ok(session.execute(REMOVE, [schedule.0])? > 0)
         })
@@ -362,6 +365,9 @@ fn decode<T: serde::de::DeserializeOwned>(column: usize, text: &str) -> rusqlite
 pub(super) const BY_NAME: &str =
     "SELECT schedule, namespace, name, version, next, created_at, changed_at, definition, state
      FROM taskwright_schedule WHERE namespace = ?1 AND name = ?2";
+pub(super) const BY_KEY: &str =
+    "SELECT schedule, namespace, name, version, next, created_at, changed_at, definition, state
+     FROM taskwright_schedule WHERE schedule = ?1";
 pub(super) const LIST: &str =
     "SELECT schedule, namespace, name, version, next, created_at, changed_at, definition, state
      FROM taskwright_schedule WHERE schedule > ?1 AND (?2 IS NULL OR namespace = ?2) ORDER BY schedule LIMIT ?3";

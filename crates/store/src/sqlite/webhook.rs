@@ -19,6 +19,7 @@ use crate::Reply;
 use crate::error::Error;
 use crate::event::EventKey;
 use crate::generator::GeneratorKey;
+use crate::subject::Subject;
 use crate::webhook::{
     DeliveryView, Listening, LogPage, NewDelivery, NewWebhook, ReadLog, RetrySet, RetryWrite, Shape,
     StoredRetry, StoredWebhook, WebhookStore, WebhookTurn, WebhookWrite, check_redelivery,
@@ -26,7 +27,8 @@ use crate::webhook::{
 
 impl WebhookStore for SqliteStore {
     fn add_webhook(&self, now: Timestamp, webhook: NewWebhook) -> Reply<'_, bool> {
-        self.writer.write(move |session| {
+        let about = self.writer.about(|| Subject::of_generators([&webhook.generator]));
+        self.writer.write_about(about, move |session| {
             let NewWebhook { generator, shape } = &webhook;
             let Some(key) = generator::insert(session, now, generator)? else { return Ok(false) };
             session.execute(INSERT, params![key, shape.topics, shape.definition])?;
@@ -37,7 +39,8 @@ impl WebhookStore for SqliteStore {
     }
 
     fn write_webhook(&self, _: Timestamp, write: WebhookWrite) -> Reply<'_, bool> {
-        self.writer.write(move |session| {
+        let about = self.writer.about(|| Subject::of_generator(write.generator.generator));
+        self.writer.write_about(about, move |session| {
             let key = write.generator.generator.0;
             let epoch = session.first(EPOCH, [key], |row| row.get::<_, i64>(0))?;
             let Some(epoch) = epoch else { return Ok(false) };
@@ -55,7 +58,8 @@ impl WebhookStore for SqliteStore {
     }
 
     fn remove_webhook(&self, _: Timestamp, generator: GeneratorKey) -> Reply<'_, bool> {
-        self.writer.write(move |session| {
+        let about = self.writer.about(|| Subject::of_generator(generator));
+        self.writer.write_about(about, move |session| {
             let epoch = session.first(EPOCH, [generator.0], |row| row.get::<_, i64>(0))?;
             let Some(epoch) = epoch else { return Ok(false) };
             session.execute(DROP, (generator.0, epoch))?;
@@ -360,6 +364,8 @@ fn webhook_query() -> String {
 
 const INSERT: &str = "INSERT INTO taskwright_webhook (generator, epoch, listens, topics, definition)
      VALUES (?1, 1, 0, ?2, ?3)";
+/// What an endpoint is.
+pub(super) const ENDPOINT: &str = "SELECT definition FROM taskwright_webhook WHERE generator = ?1";
 const EPOCH: &str = "SELECT epoch FROM taskwright_webhook WHERE generator = ?1";
 const DROP: &str = "INSERT INTO taskwright_retry_dropped (generator, epoch) VALUES (?1, ?2)";
 const STOP_LISTENING: &str = "UPDATE taskwright_webhook SET listens = 0, epoch = ?2 WHERE generator = ?1";

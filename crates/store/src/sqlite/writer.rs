@@ -18,8 +18,10 @@ use super::audit;
 use super::error::write_error;
 use super::flush::Flushes;
 use super::session::{Lanes, Session};
+use super::subject;
 use crate::audit::outcome;
 use crate::error::{Area, Error};
+use crate::subject::{Subject, difference};
 use crate::{Counters, Reply};
 
 /// Calls that share one transaction at most.
@@ -88,8 +90,22 @@ impl Writer {
         &self,
         work: impl FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Reply<'static, T> {
-        let work = told(self.behalf.clone(), work);
+        self.write_about(None, work)
+    }
+
+    /// The same, for a call that somebody makes about something: the entry tells what that was and is.
+    pub(super) fn write_about<T: Send + 'static>(
+        &self,
+        about: Option<Subject>,
+        work: impl FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Reply<'static, T> {
+        let work = told(self.behalf.clone(), about, work);
         self.submit(Typed { peek: no_peek, work: Some(work), result: None, reply: None })
+    }
+
+    /// What a call is about, if somebody stands behind it.
+    pub(super) fn about(&self, subject: impl FnOnce() -> Subject) -> Option<Subject> {
+        self.behalf.is_some().then(subject)
     }
 
     /// Like [`write`](Self::write), but looks first, outside of any transaction: when `peek` has an answer, nothing is
@@ -99,7 +115,7 @@ impl Writer {
         peek: impl FnMut(&mut Session<'_>) -> Result<Option<T>, Error> + Send + 'static,
         work: impl FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Reply<'static, T> {
-        let work = told(self.behalf.clone(), work);
+        let work = told(self.behalf.clone(), None, work);
         self.submit(Typed { peek, work: Some(work), result: None, reply: None })
     }
 
@@ -136,15 +152,21 @@ impl Writer {
 /// it moved, if somebody follows that.
 fn told<T: Send + 'static>(
     behalf: Option<Arc<Behalf>>,
+    about: Option<Subject>,
     work: impl FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static,
 ) -> impl FnOnce(&mut Session<'_>) -> Result<T, Error> + Send + 'static {
     move |session| {
+        let before = about.as_ref().map(|about| subject::look(session, about)).transpose()?;
         let answer = work(session)?;
         session.note_moves()?;
         if let Some(behalf) = behalf
             && let Some(outcome) = outcome(&answer)
         {
-            audit::append(session, &behalf.entry(outcome))?;
+            let mut entry = behalf.entry(outcome);
+            if let (Some(about), Some(before)) = (&about, before) {
+                entry = entry.changing(difference(&before, &subject::look(session, about)?));
+            }
+            audit::append(session, &entry)?;
         }
         Ok(answer)
     }

@@ -39,7 +39,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use taskwright_core::{Budget, Namespace, OnShutdown, Priority, QueueName, WorkerId};
+use taskwright_core::{Budget, Namespace, NodeName, OnShutdown, Priority, QueueName, WorkerId};
 use taskwright_store::{NewWorker, Registration, SharedStore};
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -83,6 +83,7 @@ pub(crate) struct Config {
     pub(crate) budget: Budget,
     pub(crate) on_shutdown: OnShutdown,
     pub(crate) reports: Reports,
+    pub(crate) node: Option<NodeName>,
 }
 
 /// Runs jobs.
@@ -186,6 +187,7 @@ impl Worker {
                 budget: Budget::default(),
                 on_shutdown: OnShutdown::default(),
                 reports: Reports::new(&env),
+                node: None,
             },
             env,
             recycle_after_jobs: None,
@@ -289,7 +291,7 @@ impl Worker {
         let queues = self.serves.queues.iter().flatten().map(ToString::to_string).collect();
         let worker = NewWorker {
             id,
-            host: host_name(),
+            host: self.config.node.as_ref().map_or_else(host_name, NodeName::to_string),
             pid: std::process::id(),
             concurrency: u32::try_from(self.config.concurrency).unwrap_or(u32::MAX),
             queues,
@@ -412,6 +414,14 @@ impl Builder {
     pub fn lease(mut self, lease: Duration) -> Self {
         self.config.lease = lease.max(Duration::from_secs(5));
         self.config.heartbeat = self.config.lease / 3;
+        self
+    }
+
+    /// What people call the place where it runs, in the place of the machine's name: `workers list` shows it, and jobs are found by it.
+    /// It is a name and no claim: several workers may have the same, and which of them are gone is seen by their processes and sessions.
+    #[must_use]
+    pub fn node(mut self, name: NodeName) -> Self {
+        self.config.node = Some(name);
         self
     }
 

@@ -23,12 +23,17 @@ pub(super) struct Answer {
 
 impl Connection {
     pub(super) async fn open(server: &ServerProcess) -> Result<Self, Error> {
+        Self::open_as(server, server.token()).await
+    }
+
+    /// One of whoever has this token.
+    pub(super) async fn open_as(server: &ServerProcess, token: &str) -> Result<Self, Error> {
         let stream = TcpStream::connect(server.address()).await.map_err(|error| broke(&error))?;
         stream.set_nodelay(true).map_err(|error| broke(&error))?;
         let head = format!(
             "Host: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n",
             server.address(),
-            server.token()
+            token
         );
         Ok(Self { stream: BufReader::new(stream), head, line: String::new() })
     }
@@ -111,6 +116,11 @@ impl Answer {
             why,
             "this is a bug in taskwright: please report it",
         ))
+    }
+
+    /// Whether it was refused because there were too many.
+    pub(super) fn is_refused(&self) -> bool {
+        self.status == 429
     }
 
     /// Whether this stands in it.

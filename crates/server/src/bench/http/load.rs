@@ -125,7 +125,7 @@ async fn gone(env: &Env, asking: &mut Connection) -> Result<(), Error> {
 }
 
 /// Stores jobs and reads each, one request after the other.
-async fn requests(env: &Env, verb: &Bench, asking: &mut Connection) -> Result<Took, Error> {
+pub(super) async fn requests(env: &Env, verb: &Bench, asking: &mut Connection) -> Result<Took, Error> {
     let mut took = Took { read: histogram()?, store: histogram()? };
     for number in 0..REQUESTS {
         let body = submission(number, verb.payload);

@@ -1,9 +1,11 @@
 //! How fast the HTTP API is: jobs stored one by one over so many connections, beside the same on the store itself; pages of a listing
-//! while many jobs lie around; and single requests while many listen and many more are connected and say nothing.
+//! while many jobs lie around; and single requests while many listen and many more are connected and say nothing, or while one
+//! principal asks as fast as it is answered.
 //!
 //! The server is a process of its own, and every request has a token, as one on a network has. Client and server share the machine.
 
 mod connection;
+mod flood;
 mod load;
 mod report;
 mod server;
@@ -84,6 +86,9 @@ pub(super) async fn run(context: &Context, verb: &Bench, scene: &Scene) -> Resul
     }
     if verb.streams + verb.idle > 0 {
         report::load(context, verb, &load::measure(scene, verb).await?)?;
+    }
+    if verb.flood > 0 {
+        report::flood(context, verb, &flood::measure(scene, verb).await?)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::flood::Flood;
 use super::load::{Load, Took};
 use super::{Listing, Round};
 use crate::bench::report::{Spread, grouped, number, percent};
@@ -62,6 +63,21 @@ struct Loaded {
     heard: u64,
 }
 
+#[derive(Serialize)]
+struct Flooded {
+    bench: &'static str,
+    connections: u32,
+    answered_per_second: f64,
+    refused_per_second: f64,
+    store_alone: Quantiles,
+    store: Quantiles,
+    read_alone: Quantiles,
+    read: Quantiles,
+    /// What the 99th percentile is of that alone, in percent.
+    store_p99_percent: f64,
+    read_p99_percent: f64,
+}
+
 /// Of microseconds.
 #[derive(Clone, Copy, Serialize)]
 struct Quantiles {
@@ -73,6 +89,11 @@ struct Quantiles {
 impl Quantiles {
     fn of(took: &Histogram<u64>) -> Self {
         Self { p50_us: took.value_at_quantile(0.5), p99_us: took.value_at_quantile(0.99), max_us: took.max() }
+    }
+
+    /// What the 99th percentile is of another's, in percent.
+    fn share(self, alone: Self) -> f64 {
+        100.0 * number(self.p99_us) / number(alone.p99_us.max(1))
     }
 
     fn show(self) -> String {
@@ -140,12 +161,51 @@ pub(super) fn listings(context: &Context, verb: &Bench, listings: &[Listing]) ->
     Ok(())
 }
 
+/// Prints how long single requests of one took while another flooded the server.
+pub(super) fn flood(context: &Context, verb: &Bench, flood: &Flood) -> Result<(), Error> {
+    let Flood { alone, beside, answered, refused, took_us } = flood;
+    let both = |of: fn(&Took) -> &Histogram<u64>| (Quantiles::of(of(alone)), Quantiles::of(of(beside)));
+    let ((store_alone, store), (read_alone, read)) = (both(|took| &took.store), both(|took| &took.read));
+    let per_second = |many: u64| number(many) * 1e6 / number((*took_us).max(1));
+    let result = Flooded {
+        bench: "http.flood",
+        connections: verb.flood,
+        answered_per_second: per_second(*answered),
+        refused_per_second: per_second(*refused),
+        store_alone,
+        store,
+        read_alone,
+        read,
+        store_p99_percent: store.share(store_alone),
+        read_p99_percent: read.share(read_alone),
+    };
+    if context.output.manner().json {
+        return context.output.json(&result);
+    }
+    let out = &context.output;
+    out.line(format!(
+        "beside one who floods over {} connections ({} answered and {} refused a second), microseconds:",
+        verb.flood,
+        grouped(result.answered_per_second),
+        grouped(result.refused_per_second)
+    ))?;
+    out.line(format!("  {:<28}{:>10}{:>10}{:>10}", "", "p50", "p99", "max"))?;
+    let line = |name: &str, took: Quantiles| out.line(format!("  {name:<28}{}", took.show()));
+    line("store a job, alone", store_alone)?;
+    line("store a job, beside them", store)?;
+    line("read a job, alone", read_alone)?;
+    line("read a job, beside them", read)?;
+    out.line(format!(
+        "  {:<28}{:.0} and {:.0} %",
+        "p99 of that alone", result.store_p99_percent, result.read_p99_percent
+    ))
+}
+
 /// Prints how long single requests took beside many others.
 pub(super) fn load(context: &Context, verb: &Bench, load: &Load) -> Result<(), Error> {
     let Load { alone, beside, resident, silent_still, emitted, heard } = load;
     let both = |of: fn(&Took) -> &Histogram<u64>| (Quantiles::of(of(alone)), Quantiles::of(of(beside)));
     let ((store_alone, store), (read_alone, read)) = (both(|took| &took.store), both(|took| &took.read));
-    let share = |of: Quantiles, alone: Quantiles| 100.0 * number(of.p99_us) / number(alone.p99_us.max(1));
     let result = Loaded {
         bench: "http.load",
         streams: verb.streams,
@@ -156,8 +216,8 @@ pub(super) fn load(context: &Context, verb: &Bench, load: &Load) -> Result<(), E
         store,
         read_alone,
         read,
-        store_p99_percent: share(store, store_alone),
-        read_p99_percent: share(read, read_alone),
+        store_p99_percent: store.share(store_alone),
+        read_p99_percent: read.share(read_alone),
         resident_bytes_before: resident[0],
         resident_bytes: resident[1],
         resident_bytes_busy: resident[2],

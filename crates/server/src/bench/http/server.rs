@@ -6,8 +6,11 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use taskwright::core::throttle::Pace;
+use taskwright::identity::TokenRequest;
 use taskwright::supervisor::Parent;
 use taskwright::{Client, Duties, DutyConfig};
+use taskwright_core::{Namespace, Principal, Role, TokenName};
+use taskwright_store::Rank;
 
 use crate::bench::scene::{Scene, open_as_server};
 use crate::cli::Context;
@@ -23,7 +26,10 @@ const PACE: Pace = Pace { per_second: 1_000_000, burst: 1_000_000 };
 pub(super) struct ServerProcess {
     child: Child,
     address: SocketAddr,
+    /// A superuser's.
     token: String,
+    /// Those of members of two namespaces.
+    tenants: [String; 2],
 }
 
 impl ServerProcess {
@@ -33,16 +39,19 @@ impl ServerProcess {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|error| {
             Error::operational("starting a server", in_words(&error), "look at `ulimit -u`")
         })?;
-        let mut server = Self { child, address: (Ipv4Addr::LOCALHOST, 0).into(), token: String::new() };
+        let (nowhere, nobody) = ((Ipv4Addr::LOCALHOST, 0).into(), String::new());
+        let mut server = Self { child, address: nowhere, token: nobody, tenants: Default::default() };
         let Some(out) = server.child.stdout.take() else { return Err(not_there()) };
         let read = move || {
             let mut line = String::new();
             BufReader::new(out).read_line(&mut line).map(|_| line)
         };
         let line = scene.env.blocking(read).await.unwrap_or_default();
-        let (address, token) = line.trim().split_once(' ').ok_or_else(not_there)?;
-        server.address = address.parse().map_err(|_| not_there())?;
-        token.clone_into(&mut server.token);
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let mut next = || words.next().ok_or_else(not_there);
+        server.address = next()?.parse().map_err(|_| not_there())?;
+        server.token = next()?;
+        server.tenants = [next()?, next()?];
         Ok(server)
     }
 
@@ -52,6 +61,10 @@ impl ServerProcess {
 
     pub(super) fn token(&self) -> &str {
         &self.token
+    }
+
+    pub(super) fn tenants(&self) -> &[String; 2] {
+        &self.tenants
     }
 
     /// How much memory it has, in bytes; 0 where the system does not tell.
@@ -93,13 +106,25 @@ pub(in crate::bench) async fn serve(context: &Context, verb: &Bench) -> Result<E
     let store = open_as_server(context, verb).await?;
     let identities = Client::new(Arc::clone(&store), context.env.clone()).identities();
     let made = identities.bootstrap().await?.ok_or_else(not_there)?;
+    let by = Principal::local(crate::cli::local_actor());
+    let mut tenants = Vec::new();
+    for name in ["one", "other"] {
+        let rank = Rank::In(Namespace::new(name)?, Role::Member);
+        let asked = TokenRequest::new(TokenName::new(name)?, rank);
+        let made = identities.create_token(&by, asked).await?.ok_or_else(not_there)?;
+        tenants.push(made.secret.reveal());
+    }
     let at = Listen::At((Ipv4Addr::LOCALHOST, 0).into());
     let server = Server::bind(at).await?.ok_or_else(not_there)?;
     let address = server.address();
-    let running = server.start(context, Arc::clone(&store), Limits { pace: PACE, ..Limits::default() });
+    let limits = Limits::default();
+    // Somebody who floods it is held to what is the limit where nobody says otherwise.
+    let pace = if verb.flood > 0 { limits.pace } else { PACE };
+    let running = server.start(context, Arc::clone(&store), Limits { pace, ..limits });
     let mut out = std::io::stdout();
     // A parent that is gone ends what follows.
-    let _ = writeln!(out, "{address} {}", made.secret.reveal()).and_then(|()| out.flush());
+    let told = writeln!(out, "{address} {} {}", made.secret.reveal(), tenants.join(" "));
+    let _ = told.and_then(|()| out.flush());
     // Where numbers are given to events by whoever leads, somebody has to.
     let duties = Duties::start(&store, &context.env, &DutyConfig::default());
     Parent::listen().gone().await;

@@ -123,6 +123,19 @@ async fn dry_run(call: Call<Named>) -> Result<Json<WouldGo>, Problem> {
 
 async fn run(call: Call<Named>) -> Result<Json<Removed>, Problem> {
     let what = call.path.what;
-    let done = changing(&call).run_for(what, RUN_TIME).await?;
+    let (ours, behalf) = (collectors(&call), call.behalf(None, what));
+    // That it was begun is told first: what is removed stays removed, whatever becomes of this request. Its many transactions leave
+    // no entries of their own.
+    call.store().note_audit(behalf.entry("begun")).await?;
+    let before = ours.get(what).await?.removed;
+    let done = ours.run_for(what, RUN_TIME).await;
+    let rows = match &done {
+        Ok(done) => done.rows,
+        Err(_) => ours.get(what).await?.removed.saturating_sub(before),
+    };
+    if rows > 0 {
+        call.store().note_audit(behalf.entry(format!("{rows} removed"))).await?;
+    }
+    let done = done?;
     Ok(Json(Removed { what, removed: done.rows, more: done.more }))
 }

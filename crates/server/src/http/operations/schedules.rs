@@ -288,9 +288,15 @@ async fn pause(call: Call<Named>) -> Result<Json<Switched>, Problem> {
 
 async fn resume(call: Call<Named>) -> Result<Json<Switched>, Problem> {
     let (namespace, name) = (call.namespace_or_default(), call.path.name.clone());
-    super::reserved::check_kind(&call, found(&call).await?.schedule.kind.as_str())?;
+    check_reserved(&call, &found(&call).await?.schedule)?;
     let changed = changing(&call).resume(&namespace, &name).await?;
     Ok(Json(Switched { changed, name, paused: false }))
+}
+
+/// Refuses to have a schedule make jobs that whoever asks might not store.
+fn check_reserved<B>(call: &Call<Named, Nothing, B>, schedule: &Schedule) -> Result<(), Problem> {
+    super::reserved::check_kind(call, schedule.kind.as_str())?;
+    super::reserved::check_queue(call, schedule.kind.as_str(), &schedule.queue)
 }
 
 /// How a job is made by hand.
@@ -305,7 +311,7 @@ struct ByHand {
 
 async fn fire(call: Call<Named, Nothing, ByHand>) -> Result<Created<Made>, Problem> {
     let view = found(&call).await?;
-    super::reserved::check_kind(&call, view.schedule.kind.as_str())?;
+    check_reserved(&call, &view.schedule)?;
     let zone = view.schedule.triggers.iter().find_map(|named| named.trigger.zone());
     let at = call.body.at.as_deref().map(|text| read_moment(text, zone)).transpose()?;
     let schedule = call.path.name.clone();

@@ -22,5 +22,8 @@ pub(super) fn operations() -> Vec<Operation> {
 
 async fn list(call: Call) -> Result<Json<Items<Listed>>, Problem> {
     let sources = call.store().sources(call.namespace().cloned()).await?;
-    Ok(Items::all(sources.into_iter().map(Listed::from).collect()))
+    let listed = sources.into_iter().map(Listed::from);
+    // Machines and their paths are the operator's.
+    let sees_all = call.caller.may_everywhere(P::SystemView);
+    Ok(Items::all(listed.map(|source| if sees_all { source } else { source.at_a_distance() }).collect()))
 }

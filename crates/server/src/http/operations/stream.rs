@@ -99,6 +99,11 @@ fn last(event: &str, reason: &'static str) -> Event {
     Event::default().event(event).data(serde_json::to_string(&Why { reason }).unwrap_or_default())
 }
 
+/// What the streams begin with that go on from now: the place behind which nothing is missed.
+fn started(place: impl AsRef<str>) -> Event {
+    Event::default().event("start").id(place).data("{}")
+}
+
 fn shutting_down() -> Event {
     last("end", "the server is being stopped; connect again, to go on behind the last id")
 }
@@ -274,7 +279,8 @@ async fn jobs(call: Call<Nothing, Filter>) -> Result<Events, Problem> {
         let why = "the store does not say what moves";
         Problem::new(Sort::Unavailable, "the stream", why, "try again in a while; the server's log says more")
     })?;
-    let start = behind.is_none().then(|| Event::default().event("start").id(&*reached).data("{}"));
+    // Of one that ends before it has begun there is no place.
+    let start = (behind.is_none() && !reached.is_empty()).then(|| started(&*reached));
     let state = Jobs {
         pace: Pace::new(Arc::clone(&call.api)),
         follower,
@@ -300,11 +306,15 @@ async fn next_of_jobs(mut state: Jobs) -> Option<(Event, Jobs)> {
     }
     let api = Arc::clone(&state.pace.api);
     loop {
+        // Whoever is sent away is to know where from.
+        if let Some(event) = state.start.take() {
+            return Some((event, state));
+        }
         if api.is_ending() {
             state.is_over = true;
             return Some((shutting_down(), state));
         }
-        if let Some(event) = state.start.take().or_else(|| state.matching()) {
+        if let Some(event) = state.matching() {
             state.pace.sent();
             return Some((event, state));
         }
@@ -389,6 +399,8 @@ struct Which {
 
 struct Log {
     pace: Pace,
+    /// What is sent first.
+    start: Option<Event>,
     head: watch::Receiver<i64>,
     namespace: Namespace,
     topics: Topics,
@@ -414,6 +426,7 @@ async fn events(call: Call<Nothing, Which>) -> Result<Events, Problem> {
     };
     let state = Log {
         pace: Pace::new(Arc::clone(&call.api)),
+        start: asked.is_none().then(|| started(position.to_string())),
         head,
         namespace: call.namespace_or_default(),
         topics: Topics(topics),
@@ -448,6 +461,9 @@ async fn next_of_log(mut state: Log) -> Option<(Event, Log)> {
         state.is_over = true;
         return Some((cut_off(), state));
     }
+    if let Some(event) = state.start.take() {
+        return Some((event, state));
+    }
     let api = Arc::clone(&state.pace.api);
     loop {
         if let Some(reason) = state.missed.take() {
@@ -467,7 +483,8 @@ async fn next_of_log(mut state: Log) -> Option<(Event, Log)> {
         }
         if api.is_ending() {
             state.is_over = true;
-            return Some((shutting_down(), state));
+            // Of what was looked at and is not theirs the reader has no id.
+            return Some((shutting_down().id(state.position.to_string()), state));
         }
         state.head.borrow_and_update();
         let read = ReadLog {

@@ -121,6 +121,8 @@ async fn namespaces(call: Call) -> Result<Json<Items<Listed>>, Problem> {
 
 async fn doctor(call: Call) -> Result<Json<Items<Check>>, Problem> {
     let (api, config) = (&call.api, call.api.config());
+    // Who waits too long for their turn is told so as of any request.
+    let _turn = api.examining.lock().await;
     let mut checks = of_the_server(&call).await?;
     let can_be_opened = match &api.store_url {
         Some(url) => doctor::look_at_database(url, &api.env, &mut checks).await?,

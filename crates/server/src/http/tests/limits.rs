@@ -50,6 +50,20 @@ async fn s15_tries_to_log_in_are_slowed_down_by_address_and_name_and_nobody_is_l
 }
 
 #[tokio::test]
+async fn the_server_is_looked_over_once_at_a_time() {
+    let site = Site::new();
+    let busy = site.api.examining.lock().await;
+    let mut waiting = std::pin::pin!(site.get("/api/v1/doctor"));
+    for _ in 0..100 {
+        assert!(super::is_pending(waiting.as_mut()));
+        tokio::task::yield_now().await;
+    }
+    site.get("/api/v1/queues").await.good();
+    drop(busy);
+    assert!(waiting.await.good()["items"].as_array().unwrap().len() > 5);
+}
+
+#[tokio::test]
 async fn s33_one_principal_does_not_use_up_what_is_there_for_others() {
     let pace = Pace { per_second: 1, burst: 5 };
     let guarded = Guarded::new(Limits { pace, streams_each_max: 2, ..Limits::default() }).await;

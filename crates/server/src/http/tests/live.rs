@@ -122,7 +122,12 @@ async fn events_are_followed_from_now_on_and_nothing_is_missed_between_two_conne
     };
     emit("order.paid", 0).await;
     let mut stream = Stream::open(&site, "/api/v1/events/stream?topic=order.*", None).await;
+    let start = stream.next().await.unwrap();
+    assert_eq!(start.name, "start");
+    drop(stream);
     emit("order.paid", 1).await;
+    // Nothing was told yet, and where it began is known.
+    let mut stream = Stream::open(&site, "/api/v1/events/stream?topic=order.*", Some(&start.id)).await;
     emit("other", 2).await;
     emit("order.sent", 3).await;
     let one = stream.next().await.unwrap();
@@ -135,6 +140,23 @@ async fn events_are_followed_from_now_on_and_nothing_is_missed_between_two_conne
     let mut request = Site::request(Method::GET, "/api/v1/events/stream", None);
     request.headers_mut().insert("last-event-id", "nonsense".parse().unwrap());
     assert_eq!(site.send(request).await.problem(), "invalid");
+}
+
+#[tokio::test]
+async fn who_is_sent_away_is_told_where_from_though_nothing_was_theirs() {
+    let site = Site::new();
+    let mut jobs = Stream::open(&site, "/api/v1/jobs/stream?state=failed", None).await;
+    let mut events = Stream::open(&site, "/api/v1/events/stream?topic=order.*", None).await;
+    let begun = events.next().await.unwrap().id;
+    site.post("/api/v1/events", json!({ "topic": "other" })).await.good();
+    site.api.leave();
+    let start = jobs.next().await.unwrap();
+    assert_eq!((start.name.as_str(), start.id.is_empty()), ("start", false));
+    assert_eq!(jobs.next().await.unwrap().name, "end");
+    let end = events.next().await.unwrap();
+    assert_eq!(end.name, "end");
+    // It has looked at what is not the reader's, too, or not yet: what is told is a place of this log.
+    assert!(end.id.parse::<i64>().unwrap() >= begun.parse().unwrap(), "{end:?}");
 }
 
 #[tokio::test]

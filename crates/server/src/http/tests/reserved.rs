@@ -86,6 +86,23 @@ async fn members_and_admins_store_no_reserved_kind_and_into_no_reserved_queue() 
     // To fire it is to have such a job.
     refused(&member, "/api/v1/schedules/s/fire", json!({})).await;
     refused(&admin, "/api/v1/schedules/s/resume", Value::Null).await;
+    // And so it is where the queue is reserved.
+    let put = guarded.call(
+        &guarded.root,
+        Method::POST,
+        "/api/v1/schedules?namespace=a",
+        Some(json!({
+            "name": "q", "kind": "mail", "queue": QUEUES[1],
+            "triggers": [{ "id": "t", "trigger": { "type": "every", "period": "1h" } }],
+        })),
+    );
+    put.await.good();
+    refused(&member, "/api/v1/schedules/q/fire", json!({})).await;
+    refused(&admin, "/api/v1/schedules/q/resume", Value::Null).await;
+    guarded
+        .call(&guarded.root, Method::POST, "/api/v1/schedules/q/fire?namespace=a", Some(json!({})))
+        .await
+        .good();
 }
 
 #[tokio::test]

@@ -9,9 +9,11 @@ use http::header::{CONTENT_TYPE, SET_COOKIE};
 use http::{Method, Request};
 use serde_json::{Value, json};
 use taskwright::Client;
+use taskwright_core::attempt::Outcome;
 use taskwright_core::{Grants, Namespace, Role};
+use taskwright_store::{SourceNote, SourcePlace, SourceStore as _, Store as _};
 
-use super::{Site, bearing, whole};
+use super::{Site, bearing, ending, whole};
 use crate::http::authenticate::{Principals, SESSION_COOKIE};
 use crate::http::guard::Peer;
 use crate::http::operations::table;
@@ -279,6 +281,118 @@ async fn s27_a_change_is_told_with_who_from_where_and_by_which_request() {
     assert_eq!(guarded.entries().await, before + 1);
     let verified = guarded.site.get_as(&guarded.root, "/api/v1/audit/verify").await.good();
     assert_eq!((&verified["whole"], &verified["entries"]), (&json!(true), &json!(before + 1)));
+}
+
+/// S27: what was there before and is there since is in the entry, by hashes.
+#[tokio::test]
+async fn s27_what_a_change_found_and_left_is_told_by_hashes() {
+    let guarded = Guarded::new(Limits::default()).await;
+    let policy = "/api/v1/namespaces/a/cancel-policy";
+    for name in ["admin", "owner"] {
+        let body = Some(json!({ "policy": name }));
+        guarded.call(&guarded.root, Method::PUT, policy, body).await.good();
+    }
+    let listed = guarded.site.get_as(&guarded.root, "/api/v1/audit?namespace=a").await.good();
+    let (last, first) = (&listed["items"][0], &listed["items"][1]);
+    assert_eq!(last["before"].as_str().unwrap().len(), 64);
+    assert_eq!((&last["before"], &last["after"]), (&first["after"], &first["before"]), "{listed}");
+}
+
+/// S27: there is no reading of secrets to be told of: a secret is told by the answer to whoever had it made, and by nothing else.
+#[tokio::test]
+async fn s27_no_answer_reads_a_secret_back() {
+    let guarded = Guarded::new(Limits::default()).await;
+    let root = &guarded.root;
+    let make =
+        async |path: &str, body: Option<Value>| guarded.call(root, Method::POST, path, body).await.good();
+    let hook = json!({ "name": "hook", "url": "https://example.org/", "topics": ["t"] });
+    let hook = make("/api/v1/webhooks?namespace=a", Some(hook)).await;
+    let rotated = make("/api/v1/webhooks/hook/rotate?namespace=a", None).await;
+    let token = json!({ "name": "ci", "role": "viewer" });
+    let token = make("/api/v1/tokens?namespace=a", Some(token)).await;
+    guarded.user("boss", Grants::superuser()).await;
+    let cookie = Guarded::cookie(&guarded.log_in("10.0.0.1", "boss", PASSWORD).await);
+    let stored = guarded.client.identities().users(None, 10).await.unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let session = cookie.split_once('=').unwrap().1.to_owned();
+    let mut secrets = vec![text(&hook["secret"]), text(&rotated["secret"]), text(&token["token"]), session];
+    secrets.extend([PASSWORD.to_owned(), stored[0].user.password.clone(), root.clone()]);
+    let mut asked = 0;
+    for operation in table().into_iter().filter(|one| !one.is_mutation() && !one.is_stream) {
+        for name in ["hook", "ci", "boss", "webhook:hook"] {
+            let path = operation.path.replace("{name}", name).replace("{id}", &text(&token["id"]));
+            let path = path.replace("{queue}", "default").replace("{namespace}", "a");
+            let path = whole(path.replace("{what}", "completed"));
+            for of in ["", "?namespace=a"] {
+                let answer = guarded.site.get_as(root, &format!("{path}{of}")).await;
+                for secret in &secrets {
+                    assert!(!answer.text.contains(secret), "{path}{of}: {}", answer.text);
+                }
+                asked += usize::from(answer.status.is_success());
+            }
+        }
+    }
+    assert!(asked > 200, "{asked}");
+    // What made them is in the audit.
+    let told = guarded.site.get_as(root, "/api/v1/audit").await.text;
+    for action in ["webhooks.create", "webhooks.rotate", "tokens.create", "sessions.login"] {
+        assert!(told.contains(action), "{action}: {told}");
+    }
+}
+
+/// S27: emptying by hand is one deed, however many transactions it takes: that it was begun, and what came of it.
+#[tokio::test]
+async fn s27_what_is_removed_by_hand_is_told_with_its_sum() {
+    let guarded = Guarded::new(Limits::default()).await;
+    for _ in 0..3 {
+        guarded
+            .call(&guarded.root, Method::POST, "/api/v1/jobs", Some(json!({ "kind": "mail" })))
+            .await
+            .good();
+    }
+    let (worker, jobs) = guarded.site.claim(3).await;
+    let long_ago = guarded.site.env.now().minus(std::time::Duration::from_secs(90 * 86_400));
+    let ends = jobs.iter().map(|job| ending(long_ago, job, Outcome::Completed { result: None })).collect();
+    guarded.site.store.finish(long_ago, worker, ends).await.unwrap();
+    let outcomes = async || -> Vec<String> {
+        let listed = guarded.site.get_as(&guarded.root, "/api/v1/audit?action=gc.run").await.good();
+        let items = listed["items"].as_array().unwrap();
+        items.iter().map(|entry| entry["outcome"].as_str().unwrap().to_owned()).collect()
+    };
+    let run =
+        async || guarded.call(&guarded.root, Method::POST, "/api/v1/gc/completed/run", None).await.good();
+    assert_eq!(run().await["removed"], 3);
+    assert_eq!(outcomes().await, ["3 removed", "begun"]);
+    assert_eq!(run().await["removed"], 0);
+    assert_eq!(outcomes().await, ["begun", "3 removed", "begun"]);
+}
+
+/// S34: paths and machines of event sources are for who may view the system.
+#[tokio::test]
+async fn s34_where_sources_look_is_told_to_the_operator_alone() {
+    let guarded = Guarded::new(Limits::default()).await;
+    let viewer = guarded.token("viewer", "a", Role::Viewer).await;
+    let (now, store) = (guarded.site.env.now(), &guarded.site.store);
+    let place = SourcePlace {
+        namespace: Namespace::new("a").unwrap(),
+        name: "inbox".parse().unwrap(),
+        host: "machine-7".to_owned(),
+        path: "/srv/inbox".to_owned(),
+    };
+    let key = store.open_source(now, place).await.unwrap();
+    let error = Some("/srv/inbox cannot be read".to_owned());
+    let note = SourceNote { mode: "poll".to_owned(), scanned_at: None, files: 3, error };
+    assert!(store.note_source(now, key, note).await.unwrap());
+    let seen = guarded.site.get_as(&viewer, "/api/v1/sources").await;
+    assert!(!seen.text.contains("machine-7") && !seen.text.contains("/srv/inbox"), "{}", seen.text);
+    let seen = &seen.good()["items"][0];
+    assert_eq!((&seen["name"], &seen["files"], &seen["path"]), (&json!("inbox"), &json!(3), &Value::Null));
+    assert!(seen["error"].is_string(), "that something is wrong is told");
+    let seen = guarded.site.get_as(&guarded.root, "/api/v1/sources").await.good();
+    assert_eq!(
+        (&seen["items"][0]["path"], &seen["items"][0]["host"]),
+        (&json!("/srv/inbox"), &json!("machine-7"))
+    );
 }
 
 /// S34: what went wrong inside is told to the operator, under an id that the answer names, and S10: nothing is a page.

@@ -175,8 +175,12 @@ async fn no_stream_to_another_namespace_has_anything_of_it() {
     furnish(&site).await;
     site.post_as("a", "/api/v1/events", json!({ "topic": "ours" })).await.good();
     let mut body = stream.into_body();
-    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
-    let text = String::from_utf8(frame.to_vec()).unwrap();
+    let mut frame = async || {
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        String::from_utf8(frame.to_vec()).unwrap()
+    };
+    assert!(frame().await.contains("event: start"));
+    let text = frame().await;
     assert!(text.contains("ours") && !text.contains(CANARY), "{text}");
     // Nor by naming it, nor by the place in the log of somebody else's event.
     for (path, status) in [("?namespace=b", 403), ("?topic=**", 200)] {

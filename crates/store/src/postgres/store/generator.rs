@@ -7,7 +7,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::super::schedule::page;
 use super::super::session::Session;
-use super::super::{file, generator, table};
+use super::super::{file, generator, subject, table};
 use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
 use crate::file::KnownFile;
@@ -15,11 +15,14 @@ use crate::generator::{
     EndedItem, GeneratorCommit, GeneratorKey, GeneratorStore, GeneratorWrite, ItemsEnded, ListeningGenerator,
     NewGenerator, StoredGenerator, TakeGenerators, TakenGenerators, check_commit,
 };
+use crate::subject::Subject;
 use crate::table::{RowsAfter, TableRows};
 
 impl GeneratorStore for PostgresStore {
     fn put_generators(&self, now: Timestamp, generators: Vec<NewGenerator>) -> Reply<'_, Vec<bool>> {
-        Box::pin(async move { transact!(self, session => generator::put(session, now, &generators)) })
+        Box::pin(async move {
+            transact!(self, about Subject::of_generators(&generators), session => generator::put(session, now, &generators))
+        })
     }
 
     fn take_generators(&self, take: TakeGenerators) -> Reply<'_, TakenGenerators> {
@@ -62,7 +65,9 @@ impl GeneratorStore for PostgresStore {
     }
 
     fn write_generator(&self, _: Timestamp, write: GeneratorWrite) -> Reply<'_, bool> {
-        Box::pin(async move { transact!(self, session => generator::write(session, &write)) })
+        Box::pin(async move {
+            transact!(self, about Subject::of_generator(write.generator), session => generator::write(session, &write))
+        })
     }
 
     fn notify_generator(&self, now: Timestamp, namespace: Namespace, name: GeneratorName) -> Reply<'_, bool> {
@@ -135,6 +140,8 @@ impl GeneratorStore for PostgresStore {
     }
 
     fn remove_generator(&self, generator: GeneratorKey) -> Reply<'_, bool> {
-        Box::pin(async move { transact!(self, session => generator::forget(session, generator)) })
+        Box::pin(async move {
+            transact!(self, about Subject::of_generator(generator), session => generator::forget(session, generator))
+        })
     }
 }

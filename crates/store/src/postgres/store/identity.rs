@@ -11,7 +11,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::super::schedule::page;
 use super::super::session::{Session, Uuid, get};
-use super::super::{audit, identity, submitter};
+use super::super::{audit, identity, subject, submitter};
 use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
 use crate::audit::{AuditEnds, AuditFilter, AuditPage, AuditStore, Filling};
@@ -19,6 +19,7 @@ use crate::identity::{
     IdentityStore, Kept, NewSession, NewToken, NewUser, SessionView, StoredSession, StoredToken, StoredUser,
     UserWrite,
 };
+use crate::subject::Subject;
 use crate::submitter::{RequestKey, Requested, SubmitterStore};
 
 impl IdentityStore for PostgresStore {
@@ -30,11 +31,15 @@ impl IdentityStore for PostgresStore {
     }
 
     fn bootstrap(&self, now: Timestamp, token: NewToken) -> Reply<'_, bool> {
-        Box::pin(async move { transact!(self, session => identity::bootstrap(session, now, &token)) })
+        Box::pin(async move {
+            transact!(self, about Subject::Token(token.id), session => identity::bootstrap(session, now, &token))
+        })
     }
 
     fn add_token(&self, now: Timestamp, token: NewToken) -> Reply<'_, bool> {
-        Box::pin(async move { transact!(self, session => identity::add_token(session, now, &token)) })
+        Box::pin(async move {
+            transact!(self, about Subject::Token(token.id), session => identity::add_token(session, now, &token))
+        })
     }
 
     fn token(&self, hash: SecretHash) -> Reply<'_, Option<StoredToken>> {
@@ -64,7 +69,9 @@ impl IdentityStore for PostgresStore {
     }
 
     fn revoke_token(&self, now: Timestamp, token: TokenId) -> Reply<'_, Kept> {
-        Box::pin(async move { transact!(self, session => identity::revoke_token(session, now, token)) })
+        Box::pin(async move {
+            transact!(self, about Subject::Token(token), session => identity::revoke_token(session, now, token))
+        })
     }
 
     fn touch_token(&self, now: Timestamp, token: TokenId) -> Reply<'_, ()> {
@@ -75,7 +82,9 @@ impl IdentityStore for PostgresStore {
     }
 
     fn add_user(&self, now: Timestamp, user: NewUser) -> Reply<'_, bool> {
-        Box::pin(async move { transact!(self, session => identity::add_user(session, now, &user)) })
+        Box::pin(async move {
+            transact!(self, about Subject::User(user.name.clone()), session => identity::add_user(session, now, &user))
+        })
     }
 
     fn user(&self, name: UserName) -> Reply<'_, Option<StoredUser>> {
@@ -97,12 +106,14 @@ impl IdentityStore for PostgresStore {
 
     fn write_user(&self, now: Timestamp, name: UserName, write: UserWrite) -> Reply<'_, Kept> {
         Box::pin(async move {
-            transact!(self, session => identity::write_user(session, now, &name, write.clone()))
+            transact!(self, about Subject::User(name.clone()), session => identity::write_user(session, now, &name, write.clone()))
         })
     }
 
     fn remove_user(&self, now: Timestamp, name: UserName) -> Reply<'_, Kept> {
-        Box::pin(async move { transact!(self, session => identity::remove_user(session, now, &name)) })
+        Box::pin(async move {
+            transact!(self, about Subject::User(name.clone()), session => identity::remove_user(session, now, &name))
+        })
     }
 
     fn open_session(&self, now: Timestamp, new: NewSession) -> Reply<'_, bool> {
@@ -144,7 +155,7 @@ impl IdentityStore for PostgresStore {
 
     fn set_cancel_policy(&self, _: Timestamp, namespace: Namespace, policy: CancelPolicy) -> Reply<'_, bool> {
         Box::pin(async move {
-            transact!(self, session => identity::set_cancel_policy(session, &namespace, policy))
+            transact!(self, about Subject::Policy(namespace.clone()), session => identity::set_cancel_policy(session, &namespace, policy))
         })
     }
 }

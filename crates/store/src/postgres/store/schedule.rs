@@ -5,20 +5,21 @@ use std::sync::atomic::Ordering;
 use taskwright_core::{JobId, Namespace, ScheduleName, State, Timestamp};
 use tokio_postgres::types::Type;
 
-use super::super::schedule;
 use super::super::session::Session;
+use super::super::{schedule, subject};
 use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
 use crate::schedule::{
     DueSchedules, FiringView, JobOrigin, ScheduleKey, ScheduleStore, ScheduleWrite, StoredSchedule, Written,
     check_writes,
 };
+use crate::subject::{Subject, Which};
 
 impl ScheduleStore for PostgresStore {
     fn write_schedules(&self, now: Timestamp, writes: Vec<ScheduleWrite>) -> Reply<'_, Vec<Written>> {
         Box::pin(async move {
             check_writes(&writes)?;
-            transact!(self, session => schedule::write(session, now, &writes))
+            transact!(self, about Subject::of_schedules(&writes), session => schedule::write(session, now, &writes))
         })
     }
 
@@ -54,7 +55,9 @@ impl ScheduleStore for PostgresStore {
     }
 
     fn remove_schedule(&self, schedule: ScheduleKey) -> Reply<'_, bool> {
-        Box::pin(async move { transact!(self, session => schedule::remove(session, schedule)) })
+        Box::pin(async move {
+            transact!(self, about Subject::Schedules(vec![Which::Stored(schedule)]), session => schedule::remove(session, schedule))
+        })
     }
 
     fn firings(

@@ -7,10 +7,12 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::super::schedule::page;
 use super::super::session::{Session, get};
+use super::super::subject;
 use super::super::webhook::{self, Bounds};
 use super::{PostgresStore, TRIES_MAX, is_conflict};
 use crate::Reply;
 use crate::generator::GeneratorKey;
+use crate::subject::Subject;
 use crate::webhook::{
     DeliveryView, Listening, LogPage, NewWebhook, ReadLog, RetrySet, StoredRetry, StoredWebhook,
     WebhookStore, WebhookWrite, check_redelivery,
@@ -18,17 +20,21 @@ use crate::webhook::{
 
 impl WebhookStore for PostgresStore {
     fn add_webhook(&self, now: Timestamp, new: NewWebhook) -> Reply<'_, bool> {
-        Box::pin(async move { transact!(self, session => webhook::add(session, now, &new)) })
+        Box::pin(async move {
+            transact!(self, about Subject::of_generators([&new.generator]), session => webhook::add(session, now, &new))
+        })
     }
 
     fn write_webhook(&self, _: Timestamp, write: WebhookWrite) -> Reply<'_, bool> {
         Box::pin(async move {
-            transact!(self, session => webhook::write(session, &write), if |done: &bool| *done)
+            transact!(self, about Subject::of_generator(write.generator.generator), session => webhook::write(session, &write), if |done: &bool| *done)
         })
     }
 
     fn remove_webhook(&self, _: Timestamp, generator: GeneratorKey) -> Reply<'_, bool> {
-        Box::pin(async move { transact!(self, session => webhook::remove(session, generator)) })
+        Box::pin(async move {
+            transact!(self, about Subject::of_generator(generator), session => webhook::remove(session, generator))
+        })
     }
 
     fn webhook(&self, namespace: Namespace, generator: GeneratorName) -> Reply<'_, Option<StoredWebhook>> {
