@@ -28,6 +28,8 @@ pub(crate) struct Host {
     pub(crate) lease_until_us: AtomicU64,
     /// Room for handlers that block their threads.
     pub(crate) blocking: Arc<Semaphore>,
+    /// For the one attempt that has a transaction on the file of the store.
+    pub(crate) writing: Arc<Semaphore>,
     /// To the worker, in a process of one attempt: the store is not that of the job there, and the lease is another's.
     pub(crate) link: Option<Link>,
     /// Whether somebody wants to know how a thread got to a panic.
@@ -43,7 +45,19 @@ impl Host {
         blocking: Arc<Semaphore>,
     ) -> Self {
         let (outbox, lease_until_us) = (Outbox::default(), AtomicU64::new(u64::MAX));
-        Self { env, worker, registry, outbox, store, lease_until_us, blocking, link: None, with_trace: false }
+        let writing = Arc::new(Semaphore::new(1));
+        Self {
+            env,
+            worker,
+            registry,
+            outbox,
+            store,
+            lease_until_us,
+            blocking,
+            writing,
+            link: None,
+            with_trace: false,
+        }
     }
 }
 

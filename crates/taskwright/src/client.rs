@@ -296,16 +296,23 @@ impl Client {
         let mut count = 0;
         if let Some(around) = &self.around {
             // One batch after the other: each goes all the way.
-            loop {
-                let batch = self.batch(&mut jobs)?;
-                if batch.is_empty() {
-                    self.stored().await?;
-                    return Ok(count);
-                }
-                let answers = Box::pin(through(around, false, batch, |jobs| self.store_these(jobs))).await?;
+            return loop {
+                let answers = match self.batch(&mut jobs) {
+                    Ok(batch) if batch.is_empty() => break self.stored().await.map(|()| count),
+                    Ok(batch) => Box::pin(through(around, false, batch, |jobs| self.store_these(jobs))).await,
+                    Err(error) => Err(error),
+                };
+                let answers = match answers {
+                    Ok(answers) => answers,
+                    Err(error) => {
+                        // Of those before it everybody is told.
+                        self.stored().await?;
+                        break Err(error);
+                    }
+                };
                 count += answers.len() as u64;
                 stored(&answers);
-            }
+            };
         }
         let mut line = Line::new(self);
         let mut next = self.batch(&mut jobs);

@@ -392,6 +392,12 @@ impl Context {
         *lock(&self.0.held_log) = Some(Vec::new());
     }
 
+    /// For the one attempt of the worker that has a transaction on the file of the store.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn writing(&self) -> &Arc<tokio::sync::Semaphore> {
+        &self.0.host.writing
+    }
+
     /// What was logged since.
     #[cfg(feature = "sqlite")]
     pub(crate) fn held_log(&self) -> Vec<LogEntry> {

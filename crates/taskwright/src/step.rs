@@ -28,8 +28,10 @@ const STAY_MAX: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Steps {
     known: HashMap<StepName, Known>,
-    /// How many sleeps without a name there were in this attempt.
-    sleeps: usize,
+    /// How many sleeps without a name are over in this attempt.
+    slept: usize,
+    /// How many steps this attempt is in the middle of.
+    under_way: usize,
 }
 
 /// A step.
@@ -61,10 +63,28 @@ struct Doing<'a> {
 
 impl Drop for Doing<'_> {
     fn drop(&mut self) {
-        if !self.is_kept
-            && let Some(steps) = self.ctx.attempt_steps().get()
-        {
-            lock(steps).let_go(&self.name, self.result.take());
+        let Some(steps) = self.ctx.attempt_steps().get() else { return };
+        let mut steps = lock(steps);
+        steps.under_way -= 1;
+        if !self.is_kept {
+            steps.let_go(&self.name, self.result.take());
+        }
+    }
+}
+
+/// A sleep that is not over, which may be let go of as a [step](Doing) may.
+struct Sleeping<'a> {
+    ctx: &'a Context,
+    name: StepName,
+    until: Timestamp,
+    is_over: bool,
+}
+
+impl Drop for Sleeping<'_> {
+    fn drop(&mut self) {
+        if let Some(steps) = self.ctx.attempt_steps().get().filter(|_| !self.is_over) {
+            let until = self.until.as_micros().to_string();
+            lock(steps).known.insert(self.name.clone(), Known::Kept(until));
         }
     }
 }
@@ -88,9 +108,14 @@ impl Steps {
     }
 
     /// The number of the next sleep without a name.
-    fn next_sleep(&mut self) -> usize {
-        self.sleeps += 1;
-        self.sleeps
+    fn next_sleep(&self) -> Result<usize, TaskError> {
+        // Once the step is kept it is passed over, and so would its sleeps be, but not by those who count them.
+        if self.under_way > 0 {
+            return Err(TaskError::permanent(
+                "it sleeps without a name while a step is under way: sleep outside of the step, or give it a name (sleep_named)",
+            ));
+        }
+        Ok(self.slept + 1)
     }
 
     /// It is not kept: it may be begun again, and done again if it gave nothing.
@@ -145,6 +170,9 @@ impl Context {
         if let Found::Kept(result) = found {
             return read(&name, &result);
         }
+        if let Some(steps) = self.attempt_steps().get() {
+            lock(steps).under_way += 1;
+        }
         let mut doing = Doing { ctx: self, name, result: None, is_kept: false };
         let (given, result) = match found {
             Found::Done(result) => (read(&doing.name, &result)?, result),
@@ -164,17 +192,22 @@ impl Context {
     ///
     /// What comes before in the handler runs again then; make steps of what must not. Up to 1 s is slept through without leaving.
     ///
-    /// Sleeps are told apart by their order: the first one of the handler is the step `sleep/1`, the second one `sleep/2`. Where the order
-    /// may differ from one attempt to the next, or in the next version of the program, give them names ([`sleep_named`](Self::sleep_named)). To
-    /// wait for a moment, also again and again, [`pause`](Self::pause) stores nothing.
+    /// Sleeps are told apart by their order: the first one of the handler is the step `sleep/1`, the second one `sleep/2`. One that an attempt
+    /// comes to and the next one does not (behind an `if`, or in the next version of the program) shifts those after it: give such ones
+    /// names ([`sleep_named`](Self::sleep_named)). To wait for a moment, also again and again, [`pause`](Self::pause) stores nothing.
+    ///
+    /// A sleep is one of the job's steps, of which it has at most 1,000, and one of more than a second is one of its
+    /// [snoozes](TaskError::snooze).
     ///
     /// # Errors
     ///
-    /// When it is not time yet: the handler returns the error as it is. And as for [`step`](Self::step).
+    /// When it is not time yet: the handler returns the error as it is. When a step is under way. And as for [`step`](Self::step).
     pub async fn sleep(&self, duration: Duration) -> Result<(), TaskError> {
         self.check()?;
-        let number = lock(self.steps().await?).next_sleep();
-        self.sleep_named(&format!("sleep/{number}"), duration).await
+        let number = lock(self.steps().await?).next_sleep()?;
+        self.sleep_named(&format!("sleep/{number}"), duration).await?;
+        lock(self.steps().await?).slept += 1;
+        Ok(())
     }
 
     /// Sleeps as [`sleep`](Self::sleep) does, by a name, which is the [step's](Self::step).
@@ -187,12 +220,15 @@ impl Context {
         let until = Timestamp::from_micros(self.step(name, now).await?);
         let left = until.since(self.env().now());
         if left.is_zero() {
-            Ok(())
-        } else if left <= STAY_MAX {
-            self.pause(left).await
-        } else {
-            Err(TaskError::snooze(left))
+            return Ok(());
         }
+        let mut sleeping = Sleeping { ctx: self, name: named(name)?, until, is_over: false };
+        if left > STAY_MAX {
+            return Err(TaskError::snooze(left));
+        }
+        self.pause(left).await?;
+        sleeping.is_over = true;
+        Ok(())
     }
 
     async fn begin(&self, name: &StepName) -> Result<Found, TaskError> {
@@ -204,7 +240,11 @@ impl Context {
         let steps = self.attempt_steps().get_or_try_init(|| async {
             let done = self.again(|| self.step_store().steps(self.job_id())).await?;
             let known = done.into_iter().map(|step| (step.name, Known::Kept(step.result)));
-            Ok::<_, TaskError>(std::sync::Mutex::new(Steps { known: known.collect(), sleeps: 0 }))
+            Ok::<_, TaskError>(std::sync::Mutex::new(Steps {
+                known: known.collect(),
+                slept: 0,
+                under_way: 0,
+            }))
         });
         steps.await
     }

@@ -86,8 +86,8 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
         |config: &DutyConfig| Duties::start_with(&store, &env, config, crate::command::orphan_killer(&store));
     let under_way = RefCell::new(Some(duties(&duty_config)));
     let services = super::services::ready(context, &store)?;
-    // A stop waits for no service that starts.
-    let hurry = Notify::new();
+    // A stop waits for no service that starts, and starts no worker then.
+    let (hurry, is_over) = (Notify::new(), Cell::new(false));
     let (ends, end) = mpsc::unbounded_channel();
     let (renew, renewals) = mpsc::unbounded_channel();
     let blocked = Arc::new(Notify::new());
@@ -137,9 +137,11 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
     let ended = signals
         .around(
             &env,
-            services.start_beside(hurry.notified(), workers),
+            services
+                .start_beside(hurry.notified(), async { if is_over.get() { Ok(()) } else { workers.await } }),
             otherwise,
             |why| {
+                is_over.set(true);
                 hurry.notify_one();
                 draining.set(Some(letting_go.begin(why)));
             },

@@ -6,7 +6,7 @@ use deadpool_postgres::{Client, Pool, Transaction};
 use serde::Serialize;
 use tokio_postgres::types::Type;
 
-use super::postgres::{BoxError, BoxFuture, PostgresTransaction};
+use super::postgres::{BEGIN, BoxError, BoxFuture, PostgresTransaction};
 use super::tokio_postgres::read;
 use crate::context::Context;
 use crate::extract::{CompleteIn, FromContext};
@@ -29,7 +29,8 @@ impl PostgresTransaction for Transaction<'_> {
 /// taken out of the pool and closed, so that nobody gets one with an open transaction; the server rolls back then, once a statement
 /// that runs there has ended.
 ///
-/// It gives the client to run statements on. Leave `BEGIN`, `COMMIT` and `ROLLBACK` alone there; `SAVEPOINT` is yours.
+/// It gives the client to run statements on. Leave `BEGIN`, `COMMIT` and `ROLLBACK` alone there; `SAVEPOINT` is
+/// yours. What outlives a transaction (`SET` without `LOCAL`, `LISTEN`, advisory locks of the session) outlives it in the pool.
 #[derive(Debug)]
 pub struct DeadpoolTransaction(
     /// `None` once it is committed.
@@ -68,7 +69,7 @@ impl FromContext for DeadpoolTransaction {
     async fn from_context(ctx: &Context) -> Result<Self, TaskError> {
         // What is dropped while it begins is closed, too.
         let tx = Self(Some(ctx.state::<Pool>()?.get().await?));
-        tx.batch_execute("BEGIN").await?;
+        tx.batch_execute(BEGIN).await?;
         Ok(tx)
     }
 }

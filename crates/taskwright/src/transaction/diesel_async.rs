@@ -1,6 +1,7 @@
 //! Connections of diesel-async 0.9, within `connection.transaction(..)`, and transactions that have theirs.
 
 use std::fmt;
+use std::num::NonZero;
 use std::ops::{Deref, DerefMut};
 
 use diesel::QueryableByName;
@@ -11,7 +12,7 @@ use diesel_async::{
 use serde::Serialize;
 
 use super::connect::Connect;
-use super::postgres::{BoxError, BoxFuture, PostgresTransaction};
+use super::postgres::{BEGIN, BoxError, BoxFuture, PostgresTransaction};
 use crate::context::Context;
 use crate::extract::{CompleteIn, FromContext};
 use crate::task::TaskError;
@@ -43,7 +44,8 @@ impl PostgresTransaction for AsyncPgConnection {
 /// It is begun on a connection of its own, by the [`Connect<AsyncPgConnection>`](Connect) of the registry's state: an attempt is a
 /// connection, which is closed when it ends. Dropped, it is rolled back by the server, once a statement that runs there has ended.
 ///
-/// It gives the connection to run queries on; a transaction within it is a savepoint.
+/// It gives the connection to run queries on; a transaction within it is a savepoint. One that was begun and not ended, as by a time limit
+/// around it, fails the attempt.
 pub struct DieselTransaction(AsyncPgConnection);
 
 impl fmt::Debug for DieselTransaction {
@@ -80,15 +82,21 @@ impl PostgresTransaction for DieselTransaction {
 impl FromContext for DieselTransaction {
     async fn from_context(ctx: &Context) -> Result<Self, TaskError> {
         let mut connection = ctx.state::<Connect<AsyncPgConnection>>()?.open().await?;
-        AnsiTransactionManager::begin_transaction(&mut connection).await?;
+        AnsiTransactionManager::begin_transaction_sql(&mut connection, BEGIN).await?;
         Ok(Self(connection))
     }
 }
 
 impl CompleteIn for DieselTransaction {
     async fn complete<O: Serialize + Sync>(mut self, ctx: &Context, output: &O) -> Result<(), TaskError> {
+        let status = AnsiTransactionManager::transaction_manager_status_mut(&mut self.0);
+        if status.transaction_depth()?.map(NonZero::get) != Some(1) {
+            return Err(TaskError::retry(
+                "a transaction within that of the task was left before it ended, and what it did may be half of something: \
+                 let each end, and put no time limit around one",
+            ));
+        }
         ctx.complete_in(&mut self.0, output).await?;
-        // Not by diesel's manager, which only releases a savepoint if the task left one open. The connection is used no more.
         Ok(self.0.batch_execute("COMMIT").await?)
     }
 }

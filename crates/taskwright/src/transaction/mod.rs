@@ -125,7 +125,8 @@ impl Client {
     ///
     /// When something about the job is not accepted; when the transaction is on another file than the client's store, or of another kind of
     /// database; when its database has not been migrated. With SQLite the transaction is as it was; one of PostgreSQL that a statement of
-    /// which failed can only be rolled back.
+    /// which failed can only be rolled back. An error of a [middleware](Client::around_enqueue) that comes after its `next` leaves the job in the
+    /// transaction: roll that back.
     ///
     /// # Example
     ///

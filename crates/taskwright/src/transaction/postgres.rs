@@ -18,6 +18,10 @@ use crate::middleware::through;
 /// How many bytes of arguments one statement takes, unless a single job has more: 16 MiB.
 const STATEMENT_ARGS_BYTES: usize = 16 << 20;
 
+/// Begins the transaction of a task. Whatever the database's default is: to complete a job sets it apart first, of which a snapshot that is
+/// older would know nothing.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
 /// A future on the heap.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

@@ -3,15 +3,18 @@
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use serde::Serialize;
 use taskwright_core::{Error as DomainError, EventId, NewJob};
 use taskwright_store::sqlite::{complete_in, connect, emit_in, enqueue_in, log_in, rusqlite};
 use taskwright_store::{Enqueued, NewEvent, StoreInfo};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::sealed::Sealed;
 use super::{CallersTransaction, Completion};
+use crate::cancel::StopCause;
 use crate::client::Client;
 use crate::context::Context;
 use crate::error::Error;
@@ -70,6 +73,9 @@ pub struct SqliteTransaction {
     connection: Connection,
     /// Its log waits here.
     ctx: Context,
+    /// Of those of one worker, others wait for it here and not at the file, where each would have a thread. Last, as the connection goes
+    /// first.
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Deref for SqliteTransaction {
@@ -93,6 +99,11 @@ impl FromContext for SqliteTransaction {
         ctx.must_be_in_worker("a transaction")?;
         let store = ctx.store().info();
         let path = PathBuf::from(file_of(&store)?);
+        let turn = tokio::select! {
+            biased;
+            cause = ctx.cancelled() => return Err(cause.into()),
+            turn = Arc::clone(ctx.writing()).acquire_owned() => turn.map_err(|_| StopCause::Shutdown)?,
+        };
         // While it is open nobody can store it.
         ctx.store_what_was_said().await;
         let ctx = ctx.clone();
@@ -101,7 +112,7 @@ impl FromContext for SqliteTransaction {
             let connection = connect(&path)?;
             connection.execute_batch("BEGIN IMMEDIATE")?;
             ctx.hold_log();
-            Ok(Self { connection, ctx })
+            Ok(Self { connection, ctx, _turn: turn })
         };
         env.blocking(begin).await
     }

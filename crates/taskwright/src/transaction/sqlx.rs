@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 
-use super::postgres::{BoxError, BoxFuture, PostgresTransaction};
+use super::postgres::{BEGIN, BoxError, BoxFuture, PostgresTransaction};
 use crate::context::Context;
 use crate::extract::{CompleteIn, FromContext};
 use crate::task::TaskError;
@@ -34,7 +34,7 @@ impl PostgresTransaction for Transaction<'_, Postgres> {
 /// Begun on the [`PgPool`] of the registry's state.
 impl FromContext for Transaction<'static, Postgres> {
     async fn from_context(ctx: &Context) -> Result<Self, TaskError> {
-        Ok(ctx.state::<PgPool>()?.begin().await?)
+        Ok(ctx.state::<PgPool>()?.begin_with(BEGIN).await?)
     }
 }
 

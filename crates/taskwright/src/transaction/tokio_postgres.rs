@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, Transaction};
 
 use super::connect::Connect;
-use super::postgres::{BoxError, BoxFuture, PostgresTransaction};
+use super::postgres::{BEGIN, BoxError, BoxFuture, PostgresTransaction};
 use crate::context::Context;
 use crate::extract::{CompleteIn, FromContext};
 use crate::task::TaskError;
@@ -28,7 +28,8 @@ impl PostgresTransaction for Transaction<'_> {
 /// a connection, which is closed when it ends. Where that costs too much, take [`DeadpoolTransaction`](super::DeadpoolTransaction),
 /// whose pool is one of tokio-postgres. Dropped, it is rolled back by the server, once a statement that runs there has ended.
 ///
-/// It gives the client to run statements on. Leave `BEGIN`, `COMMIT` and `ROLLBACK` alone there; `SAVEPOINT` is yours.
+/// It gives the client to run statements on. Leave `BEGIN`, `COMMIT` and `ROLLBACK` alone there; `SAVEPOINT` is
+/// yours.
 #[derive(Debug)]
 pub struct TokioPostgresTransaction(Client);
 
@@ -54,7 +55,7 @@ impl PostgresTransaction for TokioPostgresTransaction {
 impl FromContext for TokioPostgresTransaction {
     async fn from_context(ctx: &Context) -> Result<Self, TaskError> {
         let client = ctx.state::<Connect<Client>>()?.open().await?;
-        client.batch_execute("BEGIN").await?;
+        client.batch_execute(BEGIN).await?;
         Ok(Self(client))
     }
 }

@@ -284,24 +284,30 @@ async fn jobs_are_stored_by_the_commit_of_their_task() {
     assert_eq!(made.iter().map(|job| job.queue.as_str()).collect::<Vec<_>>(), ["second"]);
 }
 
-/// Leaves a savepoint open, by the manager that counts them.
+/// Is in the middle of a transaction within its own when its time for that is over.
 #[task("leave", max_attempts = 1)]
-async fn leave(#[tx] tx: &mut DieselTransaction) -> Result<(), TaskError> {
+async fn leave(ctx: &Context, #[tx] tx: &mut DieselTransaction) -> Result<(), TaskError> {
     use diesel_async::TransactionManager;
-    diesel_async::AnsiTransactionManager::begin_transaction(&mut **tx).await?;
-    tx.rows("INSERT INTO effect (what) VALUES ($1) RETURNING what AS id, true AS existing", "left")
-        .await
-        .unwrap();
+    let half = async {
+        diesel_async::AnsiTransactionManager::begin_transaction(&mut **tx).await?;
+        tx.rows("INSERT INTO effect (what) VALUES ($1) RETURNING what AS id, true AS existing", "half")
+            .await
+            .unwrap();
+        std::future::pending::<Result<(), TaskError>>().await
+    };
+    let is_over = ctx.env().timeout(Duration::from_secs(2), half).await;
+    assert!(is_over.is_none());
     Ok(())
 }
 
 #[tokio::test]
-async fn a_savepoint_that_diesel_was_left_with_is_committed_with_the_rest() {
+async fn half_of_what_diesel_was_to_do_within_a_transaction_is_never_committed() {
     let bank = Bank::new().await;
     let worker = bank.site.worker(bank.registry().await.register::<Leave>().unwrap());
-    bank.site.over(bank.site.client.enqueue(Leave).await.unwrap().id).await;
+    let job = bank.site.over(bank.site.client.enqueue(Leave).await.unwrap().id).await;
     worker.stop().await;
-    assert_eq!(bank.effects(), ["left"]);
+    assert!(job.view.error.unwrap().contains("may be half of something"));
+    assert_eq!(bank.effects(), [""; 0]);
 }
 
 #[tokio::test]

@@ -235,6 +235,52 @@ fn sleeps_without_names_are_told_apart_by_their_order() {
 }
 
 #[test]
+fn a_sleep_that_is_let_go_of_is_the_same_when_it_is_begun_again() {
+    world(async |world| {
+        let worker = world.start(world.worker(handles(|ctx: Context| async move {
+            let (moment, most) = (Duration::from_millis(100), Duration::from_millis(800));
+            if ctx.env().monotonic_us() < 1_000_000 {
+                assert!(ctx.env().timeout(moment, ctx.sleep(most)).await.is_none());
+                assert!(ctx.env().timeout(moment, ctx.sleep_named("named", most)).await.is_none());
+            }
+            ctx.sleep(most).await?;
+            ctx.sleep_named("named", most).await?;
+            let slept_ms = ctx.env().monotonic_us() / 1_000;
+            ctx.sleep(HOUR).await?;
+            Ok(slept_ms)
+        })));
+        let id = world.enqueue(job()).await;
+        let job = world.over(id).await;
+        assert_eq!((job.view.state, job.view.attempt), (State::Completed, 1), "{:?}", job.view.error);
+        let kept = world.client.store().steps(id).await.unwrap();
+        assert_eq!(
+            kept.iter().map(|step| step.name.as_str()).collect::<Vec<_>>(),
+            ["sleep/1", "named", "sleep/2"]
+        );
+        assert_eq!(world.elapsed_ms() / 1_000, 3_600);
+        worker.stop().await;
+    });
+}
+
+#[test]
+fn a_sleep_without_a_name_is_refused_within_a_step_which_the_next_attempt_passes_over() {
+    world(async |world| {
+        let worker = world.start(world.worker(handles(|ctx: Context| async move {
+            let asleep = || async {
+                ctx.sleep(HOUR).await?;
+                Ok(1)
+            };
+            ctx.step("asleep", asleep).await
+        })));
+        let id = world.enqueue(job()).await;
+        let job = world.over(id).await;
+        assert_eq!((job.view.state, job.view.attempt), (State::Failed, 1));
+        assert!(job.view.error.unwrap().contains("sleep_named"));
+        worker.stop().await;
+    });
+}
+
+#[test]
 fn what_is_no_step_fails_the_job_and_says_why() {
     world(async |world| {
         let _worker = world.start(world.worker(handles(|ctx: Context| async move {
