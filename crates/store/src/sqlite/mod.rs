@@ -73,7 +73,7 @@ use taskwright_core::audit::Behalf;
 use taskwright_core::sight::Sight;
 use taskwright_core::{Actor, JobId, Namespace, NewJob, QueueName, Timestamp, Verdict, WorkerId};
 
-pub use open::{Options, connect, pending_sql, schema_version};
+pub use open::{Options, connect, is_in_memory, pending_sql, schema_version};
 pub use raw::{RawLimit, raw_limit};
 /// The SQLite driver, for [`enqueue_in`]: its transaction must be of this version.
 pub use rusqlite;

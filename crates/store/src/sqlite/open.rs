@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -63,14 +63,14 @@ impl Drop for Memory {
 }
 
 /// The name of a database in memory, and its directory, which nobody else has.
-fn new_memory() -> Result<(String, PathBuf), Error> {
-    static LAST: AtomicU64 = AtomicU64::new(0);
+fn new_memory() -> Result<(u32, String, PathBuf), Error> {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
     loop {
-        let number = LAST.fetch_add(1, Ordering::Relaxed);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("taskwright-memory-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(format!("{name}-run"));
         match DirBuilder::new().mode(0o700).create(&directory) {
-            Ok(()) => return Ok((name, directory)),
+            Ok(()) => return Ok((number, name, directory)),
             // Left behind by a process that was killed, or somebody else's.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(cannot_make(&directory, &error)),
@@ -107,12 +107,14 @@ impl Opened {
     /// A new database in memory, and a connection that keeps it.
     pub(super) fn in_memory(options: Options) -> Result<(Self, Connection), Error> {
         check_version(rusqlite::version_number())?;
-        let (name, run_directory) = new_memory()?;
+        let (number, name, run_directory) = new_memory()?;
         let memory = Some(Arc::new(Memory { run_directory: run_directory.clone() }));
         // SQLite shares databases in memory whose names begin with a slash.
         let path = format!("{MEMORY}/{name}").into();
         let mut opened = Self { path, run_directory, schema: schema::VERSION, _memory: memory };
         let conn = opened.migrate(options)?;
+        // By this a connection to it is known, which has no path.
+        conn.pragma_update(None, "application_id", number).map_err(|error| opened.explain(error))?;
         Ok((opened, conn))
     }
 
@@ -308,6 +310,13 @@ fn cannot_look(path: &Path, error: &io::Error) -> Error {
 /// When there is no such file, or it cannot be opened.
 pub fn connect(path: &Path) -> Result<Connection, Error> {
     connect_to(path, OpenFlags::empty(), 4_000)
+}
+
+/// Whether this is a connection to the database in memory that a store of this process calls so.
+pub fn is_in_memory(conn: &Connection, place: &str) -> bool {
+    let number = place.strip_prefix(MEMORY).and_then(|name| name.rsplit('-').next()?.parse().ok());
+    let id = conn.pragma_query_value(None, "application_id", |row| row.get::<_, u32>(0)).ok();
+    number.is_some() && number == id && conn.path().is_none_or(str::is_empty)
 }
 
 fn connect_to(path: &Path, more: OpenFlags, cache_kib: i32) -> Result<Connection, Error> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use serde::Serialize;
 use taskwright_core::{Error as DomainError, EventId, NewJob};
-use taskwright_store::sqlite::{complete_in, connect, emit_in, enqueue_in, log_in, rusqlite};
+use taskwright_store::sqlite::{complete_in, connect, emit_in, enqueue_in, is_in_memory, log_in, rusqlite};
 use taskwright_store::{Enqueued, NewEvent, StoreInfo};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -188,10 +188,9 @@ fn complete(tx: &Connection, completion: Result<Completion, Error>) -> Result<()
 fn check_place(tx: &Connection, store: &StoreInfo) -> Result<(), Error> {
     let file = file_of(store)?;
     let other = tx.path().unwrap_or_default();
-    let is_in_memory = file.strip_prefix(":memory:").is_some_and(|name| name == other);
     // A file has many names.
     let which = |path: &str| std::fs::metadata(Path::new(path)).ok().map(|file| (file.dev(), file.ino()));
-    match (other == file || is_in_memory, which(other), which(file)) {
+    match (other == file || is_in_memory(tx, file), which(other), which(file)) {
         (true, ..) => Ok(()),
         (false, Some(other), Some(file)) if other == file => Ok(()),
         _ => Err(elsewhere(format!("it is on {other:?}, and the jobs are in {file:?}"))),
