@@ -245,6 +245,8 @@ pub async fn entries_about_one_user_hand_over_from_each_to_the_next(harness: &im
     let by = |action: &str| acting(&process, 1, action, "it");
     let name = || identity::user_name("bob");
     let grants = || Grants::of(namespace("a"), Role::Viewer);
+    // One more superuser, so that the other may go; it is no part of the entries.
+    process.store().add_user(at(0), identity::user("alice", Grants::superuser())).await.expect("added");
     assert!(by("users.add").add_user(at(1), identity::user("bob", grants())).await.expect("added"));
     let writes = [
         UserWrite { password: Some("hashed anew".to_owned()), ..UserWrite::default() },
@@ -255,8 +257,6 @@ pub async fn entries_about_one_user_hand_over_from_each_to_the_next(harness: &im
         let done = by("users.set").write_user(at(2), name(), write).await.expect("written");
         assert_eq!(done, Kept::Done);
     }
-    // Another one is no part of it.
-    process.store().add_user(at(3), identity::user("alice", Grants::superuser())).await.expect("added");
     let removed = by("users.remove").remove_user(at(4), name()).await.expect("removed");
     assert_eq!(removed, Kept::Done);
     let users = changes(&process).await;
