@@ -41,6 +41,13 @@ fn check(site: &Site) {
     site.wait_until("the job to run", SOON, || site.jobs(&[State::Running]).len() == 1);
     assert!(site.run(["workers", "list"]).contains("blue-3"));
     assert_eq!((jobs_at(site, "BLUE-*"), jobs_at(site, "green")), (1, 0));
+    // Workers are told by it as jobs are found by it, and nobody is told in vain unnoticed.
+    let quiet = |host: &str| site.taskwright(["workers", "quiet", "--host", host]).output().unwrap();
+    let none = quiet("green");
+    assert_eq!(none.status.code(), Some(1), "{none:?}");
+    assert!(String::from_utf8(none.stderr).unwrap().contains("no worker of it is alive"));
+    let told = quiet("BLUE-*");
+    assert!(told.status.success() && String::from_utf8(told.stdout).unwrap().contains("told"));
 
     // It dies as a machine does, and is started again under the same name: nobody waits for a lease, which is 15 s.
     first.kill_all();
@@ -53,9 +60,9 @@ fn check(site: &Site) {
     site.wait_until("the job to end", SOON, || site.jobs(&[State::Completed]).len() == 1);
     assert!(again.stop().success());
 
-    // The config file says it, too, and the flag says more.
+    // The config file says it, too, and the flag says more; a variable that is set to nothing says nothing.
     std::fs::write(site.path().join("taskwright.toml"), "[workers]\nnode = \"green\"\n").unwrap();
-    let third = site.up(["--workers", "1"]);
+    let third = up(site, "");
     site.wait_until("a worker", SOON, || nodes(site) == ["green"]);
     assert!(third.stop().success());
     let fourth = site.up(["--workers", "1", "--node", "red"]);

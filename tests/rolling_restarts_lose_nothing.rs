@@ -331,6 +331,36 @@ fn a_serve_is_replaced_too_and_a_follower_that_fails_changes_nothing() {
     assert!(third.stop().success());
 }
 
+/// Whoever is refused the lock is told to kill the one that has it: that has to be the one that runs.
+#[test]
+fn a_follower_that_is_refused_is_not_named_as_the_one_that_runs() {
+    let site = Site::new();
+    // Without a port to be known by, whoever follows is found by the store.
+    let up = |words: &[&str]| {
+        let mut command = site.taskwright(["up", "--workers", "0"]);
+        command.args(words).env("TASKWRIGHT_LISTEN", "127.0.0.1:0");
+        command
+    };
+    let first = site.start(&mut up(&[]));
+    let refused = up(&["--replace", "--listen", "0.0.0.0:0"]).output().unwrap();
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains(&format!("taking the place of process {}", first.pid())), "{told}");
+    assert!(told.contains("without TLS"), "{told}");
+    let names = |running: &Up| {
+        let second = up(&[]).output().unwrap();
+        let told = String::from_utf8(second.stderr).unwrap();
+        assert_eq!(second.status.code(), Some(1), "{told}");
+        assert!(told.contains(&format!("(process {})", running.pid())), "{told}");
+        assert!(told.contains(&format!("`kill {}`", running.pid())), "{told}");
+    };
+    names(&first);
+    // One that has taken over is.
+    let second = site.start_until(&mut up(&["--replace"]), "ends when its work is done");
+    assert!(first.wait().success());
+    names(&second);
+    assert!(second.stop().success());
+}
+
 #[test]
 fn a_socket_of_the_service_manager_lets_callers_wait_while_the_program_is_replaced() {
     let site = Site::new();

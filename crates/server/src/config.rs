@@ -26,6 +26,7 @@ pub mod webhook;
 
 pub use generator::GeneratorConfig;
 use reader::{Document, Section};
+pub(crate) use server::is_here;
 pub use server::{Listen, ServerConfig};
 pub use source::SourceConfig;
 pub use task::{ExecConfig, TaskConfig};

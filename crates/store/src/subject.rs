@@ -4,6 +4,8 @@
 //! what people decide about a thing, and not what it does by itself meanwhile, such as firing: so whoever reads the audit finds behind one
 //! entry what stood before the next one, or knows that something changed without an entry.
 
+use std::any::Any;
+
 use serde::Serialize;
 use taskwright_core::audit::StateHash;
 use taskwright_core::{
@@ -11,7 +13,7 @@ use taskwright_core::{
     Timestamp, TokenId, UserName,
 };
 
-use crate::change::Change;
+use crate::change::{Change, Changed};
 use crate::generator::{GeneratorKey, NewGenerator, StoredGenerator};
 use crate::identity::{StoredToken, StoredUser};
 use crate::query::JobView;
@@ -73,9 +75,21 @@ impl Subject {
     }
 }
 
-/// Hashes over what was before and over what is now, of the things that are not what they were.
-pub(crate) fn difference(before: &Looks, after: &Looks) -> (Option<StateHash>, Option<StateHash>) {
-    let changed = || before.iter().zip(after).filter(|(before, after)| before != after);
+/// Hashes over what was before and over what is now, of the things that are not what they were. What the answer passed over has
+/// changed by itself, if it has: a worker may claim a job between the look and the change.
+pub(crate) fn difference(
+    before: &Looks,
+    after: &Looks,
+    answer: &dyn Any,
+) -> (Option<StateHash>, Option<StateHash>) {
+    let answers = answer.downcast_ref::<Vec<Changed>>();
+    let is_its_own = |nth: usize| {
+        let told = answers.and_then(|answers| answers.get(nth));
+        told.is_none_or(|told| matches!(told, Changed::Done | Changed::Requested))
+    };
+    let both = || before.iter().zip(after).enumerate();
+    let changed =
+        || both().filter(|(nth, (before, after))| before != after && is_its_own(*nth)).map(|(_, both)| both);
     (
         StateHash::of(changed().filter_map(|(before, _)| before.as_deref())),
         StateHash::of(changed().filter_map(|(_, after)| after.as_deref())),
@@ -210,11 +224,20 @@ mod tests {
     fn only_what_changed_is_hashed_and_what_there_is_not_has_no_hash() {
         let looks =
             |texts: &[Option<&str>]| texts.iter().map(|text| text.map(str::to_owned)).collect::<Looks>();
+        let difference = |before: &Looks, after: &Looks| difference(before, after, &true);
         let (before, after) = difference(&looks(&[Some("a"), Some("b")]), &looks(&[Some("a"), Some("c")]));
         assert_eq!((before, after), (StateHash::of(["b"]), StateHash::of(["c"])));
         assert_eq!(difference(&looks(&[Some("a")]), &looks(&[Some("a")])), (None, None));
         assert_eq!(difference(&looks(&[None]), &looks(&[Some("a")])), (None, StateHash::of(["a"])));
         assert_eq!(difference(&looks(&[Some("a")]), &looks(&[None])), (StateHash::of(["a"]), None));
         assert_ne!(StateHash::of(["ab"]), StateHash::of(["a", "b"]), "where one ends is hashed, too");
+    }
+
+    #[test]
+    fn what_was_passed_over_and_went_its_own_way_meanwhile_is_not_hashed() {
+        let looks = |text: &str| ["1", "2", "3"].map(|job| Some(format!("{job} {text}"))).to_vec();
+        let answers = vec![Changed::Done, Changed::Skipped("it is running".to_owned()), Changed::Requested];
+        let expected = (StateHash::of(["1 was", "3 was"]), StateHash::of(["1 is", "3 is"]));
+        assert_eq!(difference(&looks("was"), &looks("is"), &answers), expected);
     }
 }

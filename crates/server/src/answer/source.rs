@@ -36,9 +36,14 @@ impl From<SourceView> for Listed {
             Some(note) => (Some(note.mode), note.scanned_at, Some(note.files), note.error),
             None => (None, None, None, None),
         };
-        let (host, path) = (Some(host).filter(|host| !host.is_empty()), Some(path));
+        let (host, path) = (given(host), given(path));
         Self { name, namespace, host, path, seen_at: noted_at, mode, scanned_at, files, error }
     }
+}
+
+/// What is told; whoever is not told a path has it as an empty one, as [`into_view`](Listed::into_view) writes it.
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 impl Listed {
@@ -62,5 +67,29 @@ impl Listed {
             noted_at: seen_at,
             note: mode.map(|mode| SourceNote { mode, scanned_at, files: files.unwrap_or_default(), error }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The command line shows what a server told as a view, and writes it as JSON again.
+    #[test]
+    fn a_path_that_is_not_told_is_null_wherever_it_is_shown() {
+        let place = SourcePlace {
+            namespace: Namespace::default(),
+            name: "inbox".parse().unwrap(),
+            host: "blue-3".to_owned(),
+            path: "/srv/inbox".to_owned(),
+        };
+        let view = SourceView { key: SourceKey(1), place, noted_at: Timestamp::from_micros(1), note: None };
+        let seen = |listed: Listed| {
+            let listed = serde_json::to_value(Listed::from(listed.into_view())).unwrap();
+            (listed["host"].clone(), listed["path"].clone())
+        };
+        let listed = Listed::from(view);
+        assert_eq!(seen(listed.clone()), ("blue-3".into(), "/srv/inbox".into()));
+        assert_eq!(seen(listed.at_a_distance()), (serde_json::Value::Null, serde_json::Value::Null));
     }
 }

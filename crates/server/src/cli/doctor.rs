@@ -7,10 +7,11 @@ use http::Method;
 use serde::Deserialize;
 use taskwright_core::Permission;
 
-use super::Context;
+use super::up::{CLEAR_TEXT_VARIABLE, LISTEN_VARIABLE};
+use super::{Context, value};
 use crate::answer::doctor::Check;
 use crate::answer::principal::WhoAmI;
-use crate::config::{Listen, ServerConfig};
+use crate::config::{Listen, ServerConfig, is_here};
 use crate::doctor::{self, Patient};
 use crate::error::{Error, Exit};
 use crate::output::Paint;
@@ -29,7 +30,15 @@ Of a server it looks at the way there and at the token first; a superuser is
 told what the server finds where its store is.
 
 Exit codes: 0 all is well, 1 something is wrong.")]
-pub(super) struct Doctor {}
+pub(super) struct Doctor {
+    /// Where `up` would listen
+    #[arg(long, hide = true, env = value::set(LISTEN_VARIABLE))]
+    listen: Option<Listen>,
+    /// Whether it may without TLS
+    #[arg(long, hide = true, env = value::set(CLEAR_TEXT_VARIABLE))]
+    #[arg(value_parser = clap::builder::BoolishValueParser::new())]
+    allow_clear_text: bool,
+}
 
 /// How long before its end a token is worth a word.
 const EXPIRES_SOON: Duration = Duration::from_secs(7 * 86_400);
@@ -38,7 +47,11 @@ impl Doctor {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Error> {
         let checks = match context.server() {
             Some(server) => of_server(context, server).await?,
-            None => of_store(context).await?,
+            None => {
+                let mut checks = of_store(context).await?;
+                checks.extend(self.listening(&context.config.server));
+                checks
+            }
         };
         for check in &checks {
             print(context, check)?;
@@ -49,6 +62,27 @@ impl Doctor {
             wrong => format!("{wrong} of {} want attention", text::count(checks.len(), "check")),
         });
         Ok(if wrong == 0 { Exit::Ok } else { Exit::Operational })
+    }
+
+    /// Whether a server that is started here keeps to itself what it is told, if others reach it. What flags one was given that
+    /// runs, nobody here can know: so this is no fault.
+    fn listening(&self, config: &ServerConfig) -> Option<Check> {
+        let Some(Listen::At(address)) = self.listen.or(config.listen) else { return None };
+        if is_here(address.ip()) {
+            return None;
+        }
+        let found = match (&config.tls, config.allow_clear_text, self.allow_clear_text) {
+            (Some(_), ..) => format!("others reach {address}, by TLS"),
+            (None, true, _) => format!("others reach {address} without TLS, as allow_clear_text says"),
+            (None, false, true) => {
+                format!("others reach {address} without TLS, as {CLEAR_TEXT_VARIABLE} says")
+            }
+            (None, false, false) => format!(
+                "{address} is not listened at without TLS, as others would reach it, unless --allow-clear-text is given; or name \
+                 tls_cert and tls_key in [server]"
+            ),
+        };
+        Some(Check::fine("server", found))
     }
 }
 
@@ -63,28 +97,7 @@ async fn of_store(context: &Context) -> Result<Vec<Check>, Error> {
         let (env, kinds, namespace) = (&context.env, context.kinds(), context.namespace.as_ref());
         checks.extend(doctor::look(&Patient { client: &client, env, kinds, namespace }).await?);
     }
-    checks.extend(listening(&context.config.server));
     Ok(checks)
-}
-
-/// Whether the server of the config file keeps to itself what it is told, if others reach it.
-fn listening(config: &ServerConfig) -> Option<Check> {
-    let Some(Listen::At(address)) = config.listen else { return None };
-    if address.ip().is_loopback() {
-        return None;
-    }
-    let found = match (&config.tls, config.allow_clear_text) {
-        (Some(_), _) => format!("others reach {address}, by TLS"),
-        (None, true) => format!("others reach {address} without TLS, as allow_clear_text says"),
-        (None, false) => {
-            return Some(Check::wrong(
-                "server",
-                format!("{address} is not listened at without TLS: others would reach it"),
-                "name tls_cert and tls_key in [server], or say allow_clear_text = true there",
-            ));
-        }
-    };
-    Some(Check::fine("server", found))
 }
 
 /// The way to a server, who is known there, and what it finds itself.

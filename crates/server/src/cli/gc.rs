@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use taskwright::generator::{Collectors, Keep};
-use taskwright_core::Garbage;
+use taskwright_core::audit::Behalf;
+use taskwright_core::{Garbage, Principal};
 
 use super::{Context, value};
 use crate::answer::gc::{Listed, Removed, WouldGo};
@@ -230,7 +231,11 @@ impl Set {
                     asked(server, Method::PUT, &path(garbage), Some(&gc::Retention { keep })).await?
                 }
                 None => {
-                    let collectors = collectors(context).await?;
+                    let principal = Principal::local(super::context::actor(None));
+                    let behalf =
+                        Behalf::of(&principal, context.env.now(), "gc.set", &gc::deed(garbage, keep));
+                    let client = context.client().await?.on_behalf_of(behalf);
+                    let collectors = client.collectors(context.config.retention);
                     collectors.set(garbage, keep).await?;
                     Listed::of(&collectors.get(garbage).await?)
                 }

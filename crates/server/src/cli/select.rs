@@ -42,8 +42,8 @@ pub(super) struct Selectors {
     #[arg(long, value_name = "ID")]
     #[arg(hide_short_help = true)]
     last_worker: Vec<WorkerId>,
-    /// Jobs that run on this machine, or ran on it last
-    #[arg(long, value_name = "HOST")]
+    /// Jobs that run on this node, or ran on it last
+    #[arg(long, value_name = "NAME")]
     host: Vec<String>,
     /// Jobs of this owner
     #[arg(long, value_name = "NAME", conflicts_with = "no_owner")]

@@ -11,6 +11,9 @@ use crate::config::Listen;
 /// The variable that says what `--listen` would.
 pub(super) const LISTEN_VARIABLE: &str = "TASKWRIGHT_LISTEN";
 
+/// The variable that says what `--allow-clear-text` would.
+pub(super) const CLEAR_TEXT_VARIABLE: &str = "TASKWRIGHT_ALLOW_CLEAR_TEXT";
+
 /// The variable that says what `--node` would.
 pub(super) const NODE_VARIABLE: &str = "TASKWRIGHT_NODE";
 
@@ -28,11 +31,12 @@ waits for the grace, and hands back the rest. A second signal ends it at once.
 HUP reads the config file again.")]
 pub(crate) struct Up {
     /// Where the HTTP API listens, or `none` [default: 127.0.0.1:7411]
-    #[arg(long, value_name = "ADDRESS:PORT", env = LISTEN_VARIABLE, hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS:PORT", env = value::set(LISTEN_VARIABLE), hide_env_values = true)]
     pub(crate) listen: Option<Listen>,
     /// Listen where others reach it though it has no certificate: behind a
     /// proxy that speaks TLS, or in a network of your own
-    #[arg(long)]
+    #[arg(long, env = value::set(CLEAR_TEXT_VARIABLE), hide_env_values = true)]
+    #[arg(value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) allow_clear_text: bool,
     /// Worker processes [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=PROCESSES_MAX))]
@@ -47,7 +51,7 @@ pub(crate) struct Up {
     #[arg(long, value_name = "D", value_parser = value::duration, allow_hyphen_values = true)]
     pub(crate) grace: Option<Duration>,
     /// What this place is called where workers and jobs are listed [default: the machine's name]
-    #[arg(long, value_name = "NAME", env = NODE_VARIABLE, hide_env_values = true)]
+    #[arg(long, value_name = "NAME", env = value::set(NODE_VARIABLE), hide_env_values = true)]
     pub(crate) node: Option<NodeName>,
     /// Take the place of the `up` that runs here: its socket goes on
     /// listening, and no request is refused

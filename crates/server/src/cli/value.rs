@@ -25,6 +25,11 @@ impl Moment {
     }
 }
 
+/// The variable that says what a flag would; one that is set to nothing says nothing.
+pub(super) fn set(variable: &'static str) -> Option<&'static str> {
+    std::env::var_os(variable).is_none_or(|value| !value.is_empty()).then_some(variable)
+}
+
 /// Refuses a span of time that ends before it begins.
 pub(super) fn in_order(flags: &str, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<(), Error> {
     if from.zip(to).is_some_and(|(from, to)| from > to) {

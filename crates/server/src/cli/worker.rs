@@ -29,7 +29,7 @@ pub(crate) struct Worker {
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) max_priority: Option<Priority>,
     /// What this place is called where workers and jobs are listed [default: the machine's name]
-    #[arg(long, value_name = "NAME", env = super::up::NODE_VARIABLE, hide_env_values = true)]
+    #[arg(long, value_name = "NAME", env = value::set(super::up::NODE_VARIABLE), hide_env_values = true)]
     pub(crate) node: Option<NodeName>,
     /// Exit when nothing is available any more; what generators would make next is not
     /// waited for

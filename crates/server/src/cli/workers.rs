@@ -1,7 +1,7 @@
 //! `workers`: look at workers, quiet and stop them.
 
 use clap::{Args, Subcommand};
-use taskwright_core::WorkerId;
+use taskwright_core::{Pattern, WorkerId};
 use taskwright_store::{Order, WorkerState, WorkerView};
 
 use super::Context;
@@ -54,7 +54,8 @@ struct Which {
     /// All workers that are alive
     #[arg(long, conflicts_with_all = ["ids", "host"])]
     all: bool,
-    /// All workers of this machine that are alive
+    /// All workers of the node of this name that are alive; `*` stands for
+    /// anything, as in `jobs list --host`
     #[arg(long, value_name = "NAME", conflicts_with = "ids")]
     host: Option<String>,
 }
@@ -150,14 +151,26 @@ async fn order(context: &Context, which: Which, order: Order) -> Result<Exit, Er
     let store = context.store().await?;
     let mut ids = which.ids;
     if ids.is_empty() {
-        let wanted = |worker: &WorkerView| which.host.as_ref().is_none_or(|host| *host == worker.host);
+        let host = which.host.as_deref().map(Pattern::new);
+        let wanted = |worker: &WorkerView| host.as_ref().is_none_or(|host| host.matches(&worker.host));
         let alive = store.workers().await?.into_iter();
         let alive = alive.filter(|worker| worker.state == WorkerState::Alive && wanted(worker));
         ids = alive.map(|worker| worker.id).collect();
     }
-    if ids.is_empty() {
-        context.output.note("no worker matches that is alive");
-        return Ok(Exit::Ok);
+    match which.host {
+        Some(host) if ids.is_empty() => {
+            return Err(Error::operational(
+                format!("the node {:?}", taskwright_core::name::shown(&host)),
+                "no worker of it is alive",
+                "see the workers and their nodes with `taskwright workers list`",
+            ));
+        }
+        // All of none are told.
+        None if ids.is_empty() => {
+            context.output.note("no worker is alive");
+            return Ok(Exit::Ok);
+        }
+        _ => {}
     }
     let answers = store.order(ids.clone(), order).await?;
     let mut unknown = 0;

@@ -61,13 +61,18 @@ pub struct TlsFiles {
 impl ServerConfig {
     /// Whether what is said to a server at this address would cross a network in the clear, and nobody has said that it may.
     pub(crate) fn is_too_open(&self, address: SocketAddr, allowed: bool) -> bool {
-        !address.ip().is_loopback() && self.tls.is_none() && !self.allow_clear_text && !allowed
+        !is_here(address.ip()) && self.tls.is_none() && !self.allow_clear_text && !allowed
     }
 
     /// Whether it says nothing.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Whether only this machine reaches an address, be it written as one of IPv6 or not.
+pub(crate) fn is_here(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
 /// Threads that may be asked for.
@@ -211,6 +216,11 @@ mod tests {
         let none = ServerConfig::default();
         assert!(!none.is_too_open(here, false) && none.is_too_open(there, false));
         assert!(!none.is_too_open(there, true));
+        for (address, is_open) in
+            [("[::1]:0", false), ("[::ffff:127.0.0.1]:0", false), ("[::ffff:10.0.0.1]:0", true)]
+        {
+            assert_eq!(none.is_too_open(address.parse().unwrap(), false), is_open, "{address}");
+        }
         let allowed = ServerConfig { allow_clear_text: true, ..none.clone() };
         assert!(!allowed.is_too_open(there, false));
         let files = TlsFiles { cert: "c".into(), key: "k".into() };

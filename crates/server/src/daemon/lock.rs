@@ -24,12 +24,18 @@ impl Lock {
     pub(super) fn handle(&self) -> std::io::Result<Option<std::os::fd::OwnedFd>> {
         self.file.as_ref().map(|file| file.try_clone().map(Into::into)).transpose()
     }
+
+    /// Names this process to whoever is refused the lock: for one that has taken another's place, and not before it has.
+    pub(super) fn sign(&self) {
+        if let Some(file) = &self.file {
+            // Who holds it is a help and no more.
+            let _ = sign(file);
+        }
+    }
 }
 
-/// Goes on with the lock of a process whose place this one takes.
+/// Goes on with the lock of a process whose place this one is to take: that one is named in it until then.
 pub(super) fn adopt(file: File) -> Lock {
-    // Who holds it is a help and no more.
-    let _ = sign(&file);
     Lock { file: Some(file) }
 }
 

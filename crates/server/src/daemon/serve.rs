@@ -148,7 +148,7 @@ impl Bound {
         let (url, address) = (server.url(), server.address());
         let store = Arc::clone(context.store_or_new().await?);
         super::principals::see_to(context, address).await?;
-        if !address.ip().is_loopback() && context.config.server.tls.is_none() {
+        if !crate::config::is_here(address.ip()) && context.config.server.tls.is_none() {
             context.output.note(format!(
                 "warning: what is said to {address} crosses the network in the clear, tokens and passwords too; name tls_cert and \
                  tls_key in [server], or let only a proxy that speaks TLS reach it"

@@ -81,6 +81,7 @@ async fn run(context: &Context, logging: &Logging, verb: &Up) -> Result<Exit, Er
     let offer = place.map(|place| offer(&env, &place, socket, &lock)).transpose()?;
     greet(context, &*store, &plan, url.as_deref());
     serve::took_over(context, taken);
+    lock.sign();
 
     let duties =
         |config: &DutyConfig| Duties::start_with(&store, &env, config, crate::command::orphan_killer(&store));

@@ -39,7 +39,7 @@ impl Hosts {
         let literal = name.trim_start_matches('[').trim_end_matches(']');
         // Whoever listens at all addresses of a machine is asked by any of them; a page of another site has a name.
         let is_any = address.is_unspecified();
-        literal.parse::<IpAddr>().is_ok_and(|ip| ip == address || ip.is_loopback() || is_any)
+        literal.parse::<IpAddr>().is_ok_and(|ip| ip == address || crate::config::is_here(ip) || is_any)
     }
 }
 

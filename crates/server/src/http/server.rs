@@ -121,7 +121,7 @@ impl Server {
         limits: Limits,
     ) -> Running {
         let ip = self.address.ip();
-        let local = ip.is_loopback().then(crate::cli::local_actor);
+        let local = crate::config::is_here(ip).then(crate::cli::local_actor);
         let identities = Client::new(Arc::clone(&store), context.env.clone()).identities();
         let made = Made {
             store,

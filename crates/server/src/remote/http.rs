@@ -314,7 +314,7 @@ impl Remote {
 /// Whether a host of a URL is this machine.
 fn is_here(host: &str) -> bool {
     let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || literal.is_ok_and(|ip| ip.is_loopback())
+    host == "localhost" || literal.is_ok_and(crate::config::is_here)
 }
 
 /// What TLS says, if the error is one of it.

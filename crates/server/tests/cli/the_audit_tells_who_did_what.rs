@@ -44,6 +44,21 @@ fn each_change_of_a_principal_and_each_comment_leaves_an_entry() {
 }
 
 #[test]
+fn what_a_retention_was_set_to_is_told_of_each() {
+    let cli = Cli::new();
+    for set in ["completed failed --keep 36h", "failed --forever", "failed --default"] {
+        assert_eq!(cli.run(&format!("gc set {set}")).exit, Exit::Ok);
+    }
+    let told = parsed(&cli.run("audit list --action gc.set --json").out);
+    let mut objects: Vec<_> = told.iter().map(|one| one["object"].as_str().unwrap()).collect();
+    // The first time they are made known, too.
+    objects.dedup();
+    let expected =
+        ["failed keep default", "failed keep forever", "failed keep 1d12h", "completed keep 1d12h"];
+    assert_eq!(objects, expected);
+}
+
+#[test]
 fn a_comment_is_shown_with_the_job() {
     let mut cli = Cli::new();
     let id = cli.job("probe").to_string();

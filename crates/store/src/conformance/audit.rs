@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use taskwright_core::audit::{Behalf, Broken, Link, Place, StateHash, Verifier};
+use taskwright_core::webhook::Endpoint;
 use taskwright_core::{
-    Args, CancelPolicy, EventId, Garbage, NewJob, Principal, Priority, Topic, UniqueScope,
+    Args, CancelPolicy, EventId, Garbage, Grants, NewJob, Principal, Priority, Role, Topic, UniqueScope,
 };
 
 use super::fixture::*;
 use super::identity::token;
-use super::{Harness, generator, schedule};
+use super::{Harness, generator, identity, schedule, webhook};
 use crate::{
-    AuditFilter, AuditPage, Change, Changed, NewEvent, NewGenerator, Pattern, ScheduleWrite, SharedStore,
+    AuditFilter, AuditPage, Change, Changed, GeneratorWrite, Kept, NewEvent, NewGenerator, NewWebhook, Pattern,
+    ScheduleWrite, Shape, SharedStore, UserWrite,
 };
 
 /// On behalf of [`alice`], something at some second.
@@ -235,6 +237,85 @@ pub async fn entries_about_one_thing_hand_over_from_each_to_the_next(harness: &i
     let generators = &changes(&process).await[4..];
     assert_hand_over(generators, true);
     verify(&process, None).await.expect("the chain is whole");
+}
+
+/// S27.
+pub async fn entries_about_one_user_hand_over_from_each_to_the_next(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let by = |action: &str| acting(&process, 1, action, "it");
+    let name = || identity::user_name("bob");
+    let grants = || Grants::of(namespace("a"), Role::Viewer);
+    // One more superuser, so that the other may go; it is no part of the entries.
+    process.store().add_user(at(0), identity::user("alice", Grants::superuser())).await.expect("added");
+    assert!(by("users.add").add_user(at(1), identity::user("bob", grants())).await.expect("added"));
+    let writes = [
+        UserWrite { password: Some("hashed anew".to_owned()), ..UserWrite::default() },
+        UserWrite { grants: Some(Grants::superuser()), ..UserWrite::default() },
+        UserWrite { disabled: Some(true), ..UserWrite::default() },
+    ];
+    for write in writes {
+        let done = by("users.set").write_user(at(2), name(), write).await.expect("written");
+        assert_eq!(done, Kept::Done);
+    }
+    let removed = by("users.remove").remove_user(at(4), name()).await.expect("removed");
+    assert_eq!(removed, Kept::Done);
+    let users = changes(&process).await;
+    assert_eq!(users.len(), 5);
+    assert_hand_over(&users, true);
+    verify(&process, None).await.expect("the chain is whole");
+}
+
+/// S27.
+pub async fn entries_about_one_endpoint_hand_over_from_each_to_the_next(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let by = |action: &str| acting(&process, 1, action, "it");
+    let wanted = webhook::endpoint(&["**"]);
+    let new = NewWebhook { generator: generator::generator("webhook:a", 0), shape: Shape::of(&wanted) };
+    assert!(by("webhooks.create").add_webhook(at(0), new).await.expect("added"));
+    let found = webhook::stored(&process, "webhook:a").await;
+    // What it does by itself leaves no entry, and no gap between two.
+    webhook::turn(&process, 1, "webhook:a", webhook::nothing(&found)).await;
+    let others = [
+        Endpoint { in_flight: 3, ..wanted.clone() },
+        Endpoint { topics: webhook::topics(&["job.failed"]), ..wanted.clone() },
+    ];
+    for other in others {
+        let found = webhook::stored(&process, "webhook:a").await;
+        let write = webhook::write_of(&found, &other, false);
+        assert!(by("webhooks.set").write_webhook(at(2), write).await.expect("written"));
+    }
+    let key = found.generator.key;
+    assert!(by("webhooks.remove").remove_webhook(at(3), key).await.expect("removed"));
+    let endpoints = changes(&process).await;
+    assert_eq!(endpoints.len(), 4);
+    assert_hand_over(&endpoints, true);
+}
+
+/// S27.
+pub async fn a_generator_that_rests_and_goes_on_is_what_it_was(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let by = |action: &str| acting(&process, 1, action, "it");
+    let new = generator::generator("feed", 5);
+    assert!(by("generators.put").put_generators(at(1), vec![new]).await.expect("put")[0]);
+    let mut versions = Vec::new();
+    for paused in [true, false] {
+        let found = generator::stored(&process, "feed").await;
+        let write = GeneratorWrite {
+            generator: found.key,
+            version: found.version,
+            record: "{}".to_owned(),
+            paused,
+            next: None,
+            state: None,
+        };
+        versions.push(write.clone());
+        assert!(by("generators.pause").write_generator(at(2), write).await.expect("written"));
+    }
+    assert!(!by("generators.pause").write_generator(at(3), versions.remove(0)).await.expect("answered"), "stale");
+    let told = changes(&process).await;
+    assert_eq!(told.len(), 3, "what is stale is no entry");
+    assert_hand_over(&told, false);
+    assert_eq!(told[0].1, told[2].1);
 }
 
 /// S27.

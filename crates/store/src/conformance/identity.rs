@@ -37,11 +37,11 @@ pub fn token(n: u8) -> NewToken {
     }
 }
 
-fn user_name(name: &str) -> UserName {
+pub fn user_name(name: &str) -> UserName {
     UserName::new(name).expect("scenarios name users well")
 }
 
-fn user(name: &str, grants: Grants) -> NewUser {
+pub fn user(name: &str, grants: Grants) -> NewUser {
     NewUser { name: user_name(name), password: format!("hashed-{name}"), grants, created_by: alice() }
 }
 

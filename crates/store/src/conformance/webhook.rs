@@ -16,7 +16,7 @@ fn event_id(n: u32) -> EventId {
     EventId::from_bytes(*id(n).as_bytes())
 }
 
-fn topics(patterns: &[&str]) -> Topics {
+pub fn topics(patterns: &[&str]) -> Topics {
     Topics(patterns.iter().map(|pattern| pattern.parse().expect("scenarios name topics well")).collect())
 }
 
@@ -396,7 +396,7 @@ pub async fn an_event_that_was_never_stored_is_not_missed(harness: &impl Harness
 }
 
 /// What somebody writes about an endpoint.
-fn write_of(webhook: &StoredWebhook, endpoint: &Endpoint, drop_retries: bool) -> WebhookWrite {
+pub fn write_of(webhook: &StoredWebhook, endpoint: &Endpoint, drop_retries: bool) -> WebhookWrite {
     let generator = GeneratorWrite {
         state: None,
         generator: webhook.generator.key,

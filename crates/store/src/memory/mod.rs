@@ -152,7 +152,7 @@ impl MemoryStore {
             {
                 let mut entry = behalf.entry(outcome);
                 if let (Some(about), Some(before)) = (&about, &before) {
-                    entry = entry.changing(difference(before, &world.look(about)));
+                    entry = entry.changing(difference(before, &world.look(about), answer));
                 }
                 world.audit.append(entry.body());
             }

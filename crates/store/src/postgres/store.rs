@@ -62,7 +62,7 @@ macro_rules! transact {
         transact!($store, $session => async {
             let before = subject::before($session, about.as_ref()).await?;
             let done = $work.await?;
-            subject::after($session, about.as_ref(), before).await?;
+            subject::after($session, about.as_ref(), before, &done).await?;
             Ok::<_, $crate::Error>(done)
         }, if $keep)
     }};

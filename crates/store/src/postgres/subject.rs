@@ -2,6 +2,8 @@
 //!
 //! Before, it is locked in the order in which the call does that: what is told of is what the call found.
 
+use std::any::Any;
+
 use taskwright_core::{GeneratorName, JobId, ScheduleName};
 
 use super::change;
@@ -32,9 +34,10 @@ pub(super) async fn after(
     session: &mut Session<'_>,
     about: Option<&Subject>,
     before: Looks,
+    answer: &(dyn Any + Sync),
 ) -> Result<(), Error> {
     if let Some(about) = about {
-        session.difference = difference(&before, &look(session, about).await?);
+        session.difference = difference(&before, &look(session, about).await?, answer);
     }
     Ok(())
 }

@@ -164,7 +164,7 @@ fn told<T: Send + 'static>(
         {
             let mut entry = behalf.entry(outcome);
             if let (Some(about), Some(before)) = (&about, before) {
-                entry = entry.changing(difference(&before, &subject::look(session, about)?));
+                entry = entry.changing(difference(&before, &subject::look(session, about)?, &answer));
             }
             audit::append(session, &entry)?;
         }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use taskwright_core::generator::{Definition, Record};
+use taskwright_core::generator::Definition;
 use taskwright_core::limit::GENERATOR_LEASE;
 use taskwright_core::retention::{Garbage, Retention};
 use taskwright_core::{JobId, Namespace, Priority, Timestamp};
@@ -266,6 +266,19 @@ impl Collectors {
         Ok(CollectorView { garbage, keep, set, removed, more, generator })
     }
 
+    /// The same, if it is not paused.
+    ///
+    /// # Errors
+    ///
+    /// When it is, and as [`get`](Self::get).
+    pub async fn awake(&self, garbage: Garbage) -> Result<CollectorView, Error> {
+        let view = self.get(garbage).await?;
+        match view.generator.as_ref().is_some_and(|generator| generator.record.paused.is_some()) {
+            true => Err(paused(garbage)),
+            false => Ok(view),
+        }
+    }
+
     /// All collectors.
     ///
     /// # Errors
@@ -390,15 +403,11 @@ impl Collectors {
                 if !view.more || is_up() {
                     return Ok(Removed { rows: view.removed.saturating_sub(before), more: view.more });
                 }
-            } else if self.is_paused(garbage).await? {
-                return Err(taskwright_core::Error::invalid(
-                    format!("the collector {name}"),
-                    "it is paused",
-                    format!("let it go on with `taskwright generators resume {name}`"),
-                )
-                .into());
-            } else if is_up() {
-                let removed = self.get(garbage).await?.removed;
+                continue;
+            }
+            // Nobody is waited for who rests.
+            let removed = self.awake(garbage).await?.removed;
+            if is_up() {
                 return Ok(Removed { rows: removed.saturating_sub(before), more: true });
             } else if self.env.monotonic_us() - waited_us > micros(PATIENCE) {
                 return Err(busy(garbage).into());
@@ -406,11 +415,6 @@ impl Collectors {
                 self.env.sleep(LOOK_EVERY).await;
             }
         }
-    }
-
-    async fn is_paused(&self, garbage: Garbage) -> Result<bool, Error> {
-        let paused = |record: &Record| record.paused.is_some();
-        Ok(self.get(garbage).await?.generator.is_some_and(|view| paused(&view.record)))
     }
 
     /// The collector, which the store knows from now on.
@@ -421,6 +425,13 @@ impl Collectors {
         register(&self.store, self.env.now(), known.iter()).await?;
         Ok(known)
     }
+}
+
+/// That a collector removes nothing until somebody lets it.
+fn paused(garbage: Garbage) -> Error {
+    let name = garbage.collector();
+    let (why, fix) = ("it is paused", format!("let it go on with `taskwright generators resume {name}`"));
+    taskwright_core::Error::invalid(format!("the collector {name}"), why, fix).into()
 }
 
 fn busy(garbage: Garbage) -> StoreError {

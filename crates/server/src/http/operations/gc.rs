@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use taskwright::generator::{Collectors, Keep};
 use taskwright_core::Permission as P;
 use taskwright_core::retention::Garbage;
-use taskwright_core::time::parse_duration;
+use taskwright_core::time::{format_duration, parse_duration};
 
 use crate::answer::gc::{Listed, Removed, WouldGo};
 use crate::http::operation::{Access, Call, Nothing, Operation};
@@ -82,11 +82,6 @@ fn collectors<P, Q, B>(call: &Call<P, Q, B>) -> Collectors {
     call.client().collectors(call.api.config().retention)
 }
 
-/// The same, to have the one that is named do something.
-fn changing<Q, B>(call: &Call<Named, Q, B>) -> Collectors {
-    call.acting(None, call.path.what).collectors(call.api.config().retention)
-}
-
 async fn list(call: Call) -> Result<Json<Items<Listed>>, Problem> {
     let views = collectors(&call).list().await?;
     Ok(Items::all(views.iter().map(Listed::of).collect()))
@@ -105,6 +100,15 @@ pub(crate) struct Retention {
     pub(crate) keep: String,
 }
 
+/// What is set to what, as the audit tells it: a generator's state, where it is kept, has no hash there.
+pub(crate) fn deed(what: Garbage, keep: Option<Keep>) -> String {
+    match keep {
+        None => format!("{what} keep {DEFAULT}"),
+        Some(Keep::Forever) => format!("{what} keep {FOREVER}"),
+        Some(Keep::For(keep)) => format!("{what} keep {}", format_duration(keep)),
+    }
+}
+
 async fn set(call: Call<Named, Nothing, Retention>) -> Result<Json<Listed>, Problem> {
     let what = call.path.what;
     let keep = match call.body.keep.as_str() {
@@ -112,7 +116,8 @@ async fn set(call: Call<Named, Nothing, Retention>) -> Result<Json<Listed>, Prob
         FOREVER => Some(Keep::Forever),
         text => Some(Keep::For(parse_duration(text)?)),
     };
-    changing(&call).set(what, keep).await?;
+    let acting = call.acting(None, deed(what, keep));
+    acting.collectors(call.api.config().retention).set(what, keep).await?;
     Ok(Json(Listed::of(&collectors(&call).get(what).await?)))
 }
 
@@ -124,10 +129,10 @@ async fn dry_run(call: Call<Named>) -> Result<Json<WouldGo>, Problem> {
 async fn run(call: Call<Named>) -> Result<Json<Removed>, Problem> {
     let what = call.path.what;
     let (ours, behalf) = (collectors(&call), call.behalf(None, what));
+    let before = ours.awake(what).await?.removed;
     // That it was begun is told first: what is removed stays removed, whatever becomes of this request. Its many transactions leave
     // no entries of their own.
     call.store().note_audit(behalf.entry("begun")).await?;
-    let before = ours.get(what).await?.removed;
     let done = ours.run_for(what, RUN_TIME).await;
     let rows = match &done {
         Ok(done) => done.rows,

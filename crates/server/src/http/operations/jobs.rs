@@ -351,7 +351,7 @@ pub(crate) struct Filter {
     pub(crate) worker: Vec<WorkerId>,
     /// That these workers run now, or ran last.
     pub(crate) last_worker: Vec<WorkerId>,
-    /// That workers of these machines run now, or ran last.
+    /// That workers of these nodes run now, or ran last.
     pub(crate) host: Vec<String>,
     /// Of these owners.
     pub(crate) owner: Vec<String>,

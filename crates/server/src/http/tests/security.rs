@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::header::{CONTENT_TYPE, SET_COOKIE};
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use taskwright::Client;
 use taskwright_core::attempt::Outcome;
@@ -365,6 +365,34 @@ async fn s27_what_is_removed_by_hand_is_told_with_its_sum() {
     assert_eq!(outcomes().await, ["3 removed", "begun"]);
     assert_eq!(run().await["removed"], 0);
     assert_eq!(outcomes().await, ["begun", "3 removed", "begun"]);
+}
+
+/// S27: what a retention was set to stands in the entry; a run that is refused leaves none.
+#[tokio::test]
+async fn s27_what_a_retention_was_set_to_is_told_and_a_run_that_is_refused_is_not() {
+    let guarded = Guarded::new(Limits::default()).await;
+    let call = async |method: Method, path: &str, body: Option<Value>| {
+        guarded.call(&guarded.root, method, path, body).await
+    };
+    for keep in ["60d", "forever", "default"] {
+        call(Method::PUT, "/api/v1/gc/audit", Some(json!({ "keep": keep }))).await.good();
+    }
+    let objects = async |action: &str| -> Vec<String> {
+        let path = format!("/api/v1/audit?action={action}");
+        let listed = guarded.site.get_as(&guarded.root, &path).await.good();
+        let items = listed["items"].as_array().unwrap();
+        items.iter().map(|entry| entry["object"].as_str().unwrap().to_owned()).collect()
+    };
+    // The first one made the collector known, too.
+    let mut told = objects("gc.set").await;
+    told.dedup();
+    assert_eq!(told, ["audit keep default", "audit keep forever", "audit keep 60d"]);
+
+    call(Method::POST, "/api/v1/generators/gc:audit/pause", None).await.good();
+    let refused = call(Method::POST, "/api/v1/gc/audit/run", None).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);
+    assert!(refused.text.contains("it is paused"), "{}", refused.text);
+    assert_eq!(objects("gc.run").await, [""; 0]);
 }
 
 /// S34: paths and machines of event sources are for who may view the system.

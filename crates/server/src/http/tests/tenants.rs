@@ -7,9 +7,12 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use taskwright::{Client, Job};
-use taskwright_core::Kind;
 use taskwright_core::attempt::Outcome;
-use taskwright_store::{Claim, LogEntry, LogStream, NewWorker, Store as _};
+use taskwright_core::{Kind, Namespace, ServiceName, ServiceState, StepName, Verdict};
+use taskwright_store::{
+    Claim, LogEntry, LogStream, NewStep, NewWorker, ProcessPlace, ServiceRecord, ServiceStore as _,
+    SourceNote, SourcePlace, SourceStore as _, StepStore as _, Store as _,
+};
 
 use super::{Site, bearing, by_token, matrix, whole};
 
@@ -19,10 +22,11 @@ const CANARY: &str = "canary-7f3a";
 const NAME: &str = "named-91c4";
 
 /// A job, a schedule, a webhook, an event, a bulk and a queue of `b`, all with the canary; jobs that ended, with it in their results,
-/// errors and logs; a comment, a token, and a worker that serves the queue.
+/// errors, logs and steps; a comment, a token, an event source, a service, and a worker that serves the queue.
 async fn furnish(site: &Site) -> Vec<String> {
     let mut ids = executed(site).await;
     ids.splice(0..0, stored(site).await);
+    beside_the_jobs(site).await;
     let comment = json!({ "text": CANARY });
     site.post_as("b", &format!("/api/v1/jobs/{}/comments", ids[0]), comment).await.good();
     site.post_as("b", "/api/v1/tokens", json!({ "name": NAME, "role": "viewer" })).await.good();
@@ -65,6 +69,14 @@ async fn executed(site: &Site) -> Vec<String> {
             bytes: CANARY.as_bytes().to_vec(),
         };
         site.store.log(worker, vec![entry]).await.unwrap();
+        let step = NewStep {
+            key: claimed.key,
+            attempt: claimed.attempt,
+            at: site.env.now(),
+            name: StepName::new(NAME).unwrap(),
+            result: format!("{CANARY:?}"),
+        };
+        assert_eq!(site.store.keep_steps(worker, vec![step]).await.unwrap(), [Verdict::Accepted]);
         let outcome = match is_good {
             true => Outcome::Completed { result: Some(format!("{CANARY:?}")) },
             false => Outcome::Fail { error: CANARY.to_owned() },
@@ -72,6 +84,28 @@ async fn executed(site: &Site) -> Vec<String> {
         site.end((worker, claimed), outcome).await;
     }
     ids
+}
+
+/// An event source, and a service that failed at something of `b`.
+async fn beside_the_jobs(site: &Site) {
+    let (now, namespace) = (site.env.now(), Namespace::new("b").unwrap());
+    let (host, path) = ("here".to_owned(), format!("/srv/{CANARY}"));
+    let place = SourcePlace { namespace, name: NAME.parse().unwrap(), host, path };
+    let key = site.store.open_source(now, place).await.unwrap();
+    let note =
+        SourceNote { mode: CANARY.to_owned(), scanned_at: None, files: 1, error: Some(CANARY.to_owned()) };
+    assert!(site.store.note_source(now, key, note).await.unwrap());
+    let place = ProcessPlace { id: site.env.process_id(), host: "here".to_owned(), pid: 7 };
+    let service = ServiceRecord {
+        name: ServiceName::new("reader").unwrap(),
+        state: ServiceState::Failed,
+        since: now,
+        restarts: 1,
+        restart_at: None,
+        error: Some(CANARY.to_owned()),
+        error_at: Some(now),
+    };
+    site.store.tell_services(now, place, vec![service]).await.unwrap();
 }
 
 async fn stored(site: &Site) -> Vec<String> {
@@ -155,9 +189,13 @@ async fn no_answer_to_another_namespace_has_anything_of_it() {
         assert!(job["state"] == "completed" || job["state"] == "failed", "{job}");
         let logged = site.get_as("b", &format!("/api/v1/jobs/{id}/logs")).await.text;
         assert!(logged.contains(CANARY), "{logged}");
+        let kept = site.get_as("b", &format!("/api/v1/jobs/{id}/steps")).await.text;
+        assert!(kept.contains(CANARY) && kept.contains(NAME), "{kept}");
     }
     // Those to whom it belongs see all of it, so that it was there to be seen.
-    for path in ["jobs", "jobs/history", "workers", "tokens", "queues", "schedules", "webhooks", "events"] {
+    for path in
+        ["jobs", "jobs/history", "workers", "tokens", "queues", "schedules", "webhooks", "events", "sources"]
+    {
         let answer = site.get_as("b", &format!("/api/v1/{path}")).await.text;
         assert!(answer.contains(CANARY) || answer.contains(NAME), "{path}: {answer}");
     }
