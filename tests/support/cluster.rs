@@ -91,7 +91,8 @@ impl Cluster {
         users.lock_shared().unwrap();
         // First, so that a start that fails half-way is cleared away, too.
         place.watch(flavour);
-        if !place.answers() {
+        // One that others use is not taken for a dead one because it is slow at the moment.
+        if !place.answers_within(60) {
             place.discard();
             place.initialise(flavour);
             place.launch();
@@ -299,8 +300,13 @@ impl Place {
     }
 
     fn answers(&self) -> bool {
+        self.answers_within(3)
+    }
+
+    /// Where nobody listens the answer is known at once.
+    fn answers_within(&self, seconds: u32) -> bool {
         let mut ready = self.program("pg_isready");
-        ready.arg("-q").arg("-h").arg(self.run()).args(["-p", &PORT.to_string()]);
+        ready.arg("-q").arg("-h").arg(self.run()).args(["-p", &PORT.to_string(), "-t", &seconds.to_string()]);
         ready.status().unwrap().success()
     }
 
