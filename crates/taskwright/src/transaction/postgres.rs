@@ -20,6 +20,12 @@ const STATEMENT_ARGS_BYTES: usize = 16 << 20;
 
 /// Begins the transaction of a task. Whatever the database's default is: to complete a job sets it apart first, of which a snapshot that is
 /// older would know nothing.
+#[cfg(any(
+    feature = "tokio-postgres-0_7",
+    feature = "deadpool-postgres-0_14",
+    feature = "sqlx-0_9",
+    feature = "diesel-async-0_9"
+))]
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// A future on the heap.
