@@ -70,6 +70,7 @@ examples!(HERE {
     retries: Nothing, ["card.charge: completed", "card.refund: failed", "parcel.ship: completed"];
     schedules: Nothing, ["  the meter of 2026-01-04T00:00:00.000000Z", "  the report of the day"];
     services: Nothing, ["heartbeat was told to stop"];
+    standby: Arguments(&["once"]), ["Hello, Ada"];
     steps: Nothing, ["  card 7 is charged", "  the parcel is shipped", "payment 1, parcel 1"];
     task_by_hand: Nothing, ["month 5, from the queue reports, at most 3 attempts"];
     testing_kit: Nothing, [];

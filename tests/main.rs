@@ -66,6 +66,7 @@ mod rolling_restarts_lose_nothing;
 mod schedules_next_agrees_with_an_oracle;
 mod schedules_obey_the_command_line;
 mod schedules_of_the_config_file_are_kept;
+mod services_hold_up_nobody;
 mod stop_of_a_worker_blocks_nobody_for_long;
 mod stop_of_up_is_polite_then_final;
 mod tls_is_spoken_and_renewed;

@@ -35,6 +35,9 @@ pub struct ServerConfig {
     /// Requests of one principal at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_burst: Option<u32>,
+    /// Requests of one principal that are worked on at a time while others ask, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_at_once: Option<u32>,
     /// How long one request may take that is no stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_timeout: Option<Duration>,
@@ -93,6 +96,7 @@ pub(super) fn read(section: &Section<'_>) -> ServerConfig {
         streams_each_max: section.whole("streams_each_max", 1, MAX),
         requests_per_second: section.whole("requests_per_second", 1, PACE_MAX),
         requests_burst: section.whole("requests_burst", 1, PACE_MAX),
+        requests_at_once: section.whole("requests_at_once", 1, MAX),
         hosts: section.list("hosts", "a list of names like [\"jobs.example.org\"]", host).unwrap_or_default(),
         request_timeout: section.span("request_timeout", REQUEST.0, REQUEST.1),
         tls: tls(section),

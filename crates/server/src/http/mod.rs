@@ -20,6 +20,8 @@
 //! [`answer`](crate::answer).
 
 mod authenticate;
+mod body;
+mod call;
 mod caller;
 pub(crate) mod cursor;
 mod guard;
@@ -43,6 +45,7 @@ mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
+mod turns;
 mod watcher;
 
 use std::sync::Arc;

@@ -8,7 +8,9 @@ use taskwright_core::Namespace;
 use taskwright_core::limit::NAMESPACES_MAX;
 
 use super::authenticate::SESSION_COOKIE;
-use super::operation::{Access, BYTES, Described, NAMESPACE, Operation};
+use super::body::BYTES;
+use super::call::NAMESPACE;
+use super::operation::{Access, Described, Operation};
 use super::problem::{Details, MEDIA_TYPE, Sort};
 
 /// Where the schemas stand in the document.

@@ -4,6 +4,8 @@
 //! know goes to the log, under the id that the answer names. What does not exist and what the caller may not see answer the
 //! same bytes.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -11,6 +13,8 @@ use http::{HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use taskwright_core::CancelPolicy;
+
+use super::state::Limits;
 
 /// What a type URI begins with.
 const TYPE_PREFIX: &str = "urn:taskwright:problem:";
@@ -224,9 +228,13 @@ impl Problem {
         self
     }
 
-    /// Whether it is told after a while that is always as long.
-    pub(crate) fn is_uniform(&self) -> bool {
-        self.0.is_uniform
+    /// How long it takes at least to tell it.
+    pub(crate) fn takes_at_least(&self, limits: &Limits) -> Duration {
+        match self.sort() {
+            Sort::TooMany => limits.refused_time,
+            _ if self.0.is_uniform => limits.unknown_time,
+            _ => Duration::ZERO,
+        }
     }
 
     /// The same, with how many seconds to wait before asking again.

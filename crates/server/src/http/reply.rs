@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
-use super::operation::BYTES;
+use super::body::BYTES;
 use super::problem::{Problem, Sort};
 
 /// The media type of JSON.

@@ -22,6 +22,7 @@ use super::problem::{Problem, Sort};
 use super::readiness::Readiness;
 use super::tail::Tail;
 use super::tls::Tls;
+use super::turns::Turns;
 use super::watcher::Watcher;
 use crate::App;
 use crate::config::Config;
@@ -52,6 +53,10 @@ pub(crate) struct Limits {
     pub(crate) bodies_each_bytes_max: u64,
     /// Requests of one principal.
     pub(crate) pace: Pace,
+    /// Requests of one principal that are worked on at a time while others ask, too, streams not counted.
+    pub(crate) requests_at_once: u32,
+    /// How long it takes at least to refuse who asks too much: whoever goes on all the same is slow.
+    pub(crate) refused_time: Duration,
     /// Requests from one address with credentials that are good for nothing: a program with an old token is told so, and one that
     /// guesses is slow.
     pub(crate) strangers: Pace,
@@ -73,6 +78,8 @@ impl Default for Limits {
             bodies_bytes_max: 256 << 20,
             bodies_each_bytes_max: 64 << 20,
             pace: Pace { per_second: 10_000, burst: 20_000 },
+            requests_at_once: 4,
+            refused_time: Duration::from_millis(100),
             strangers: Pace { per_second: 50, burst: 200 },
             unknown_time: Duration::from_millis(5),
         }
@@ -98,6 +105,7 @@ pub(crate) struct Api {
     /// The OpenAPI document.
     pub(crate) document: Bytes,
     pub(crate) paces: Paces,
+    pub(crate) turns: Turns,
     authenticate: Box<dyn Authenticate>,
     known: Known,
     readiness: Readiness,
@@ -166,6 +174,7 @@ impl Api {
             hosts,
             tls,
             paces: Paces::default(),
+            turns: Turns::default(),
             authenticate,
             known: Known::default(),
             readiness: Readiness::default(),

@@ -14,7 +14,8 @@ use taskwright_store::{Attached, AttachmentView};
 
 use super::jobs::Named;
 use crate::answer::attachment::{Added, Listed};
-use crate::http::operation::{Access, Call, Operation};
+use crate::http::call::Call;
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::{Created, Download, Items, Json};
 

@@ -10,8 +10,9 @@ use taskwright_store::{AuditFilter, AuditView, Pattern};
 
 use super::page_size;
 use crate::answer::audit::Verified;
+use crate::http::call::{Call, Nothing};
 use crate::http::cursor;
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 

@@ -13,9 +13,10 @@ use taskwright_store::JobKey;
 
 use super::page_size;
 use crate::answer::bulk::{Changed, Created as Made, Listed, Retried, Whole};
+use crate::http::call::{Call, Nothing};
 use crate::http::caller::Reach;
 use crate::http::cursor;
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::{Created, Items, Json};
 

@@ -16,7 +16,8 @@ use taskwright_store::{Change, Changed, Page, Seen};
 use super::jobs::Named;
 use crate::answer::job::Became;
 use crate::answer::micros;
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::call::{Call, Nothing};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 

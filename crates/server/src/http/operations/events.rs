@@ -11,8 +11,9 @@ use taskwright_store::EventKey;
 
 use super::page_size;
 use crate::answer::event::{Emitted, Listed};
+use crate::http::call::{Call, Nothing};
 use crate::http::cursor;
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Created, Items, Json};
 

@@ -11,7 +11,8 @@ use taskwright_core::retention::Garbage;
 use taskwright_core::time::{format_duration, parse_duration};
 
 use crate::answer::gc::{Listed, Removed, WouldGo};
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::call::{Call, Nothing};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 

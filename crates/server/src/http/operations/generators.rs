@@ -14,8 +14,9 @@ use taskwright_core::generator::is_reserved;
 use super::page_size;
 use crate::answer::generator::{Changed, Listed, Removed, Whole};
 use crate::generator::check_removable;
+use crate::http::call::{Call, Nothing};
 use crate::http::cursor;
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 

@@ -10,8 +10,9 @@ use taskwright_store::{ExecutionFilter, ExecutionPage, ExecutionPlace, Pattern, 
 
 use super::page_size;
 use crate::answer::history::{Executed, Part};
+use crate::http::call::{Call, Nothing};
 use crate::http::cursor;
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::Json;
 

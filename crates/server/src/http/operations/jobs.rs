@@ -20,9 +20,10 @@ use taskwright_store::{
 
 use super::{page_size, reserved};
 use crate::answer::job::{Commented, Piece, Stored, Whole};
+use crate::http::call::{Call, Nothing};
 use crate::http::caller::Reach;
 use crate::http::cursor;
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::{Created, Items, Json};
 use crate::http::watcher::Look;

@@ -8,7 +8,8 @@ use taskwright_core::QueueName;
 use taskwright_store::QueueView;
 
 use crate::answer::queue::{Purged, Switched};
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::call::{Call, Nothing};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 

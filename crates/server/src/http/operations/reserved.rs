@@ -4,7 +4,7 @@
 use taskwright_core::authority::{COMMAND_KIND, has, may_run, needed_in_queue};
 use taskwright_core::{Permission as P, QueueName};
 
-use crate::http::operation::Call;
+use crate::http::call::Call;
 use crate::http::problem::{Problem, Sort};
 use crate::submit;
 

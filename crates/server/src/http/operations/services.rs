@@ -4,8 +4,9 @@ use http::Method;
 use taskwright_core::Permission as P;
 use taskwright_store::ServiceView;
 
+use crate::http::call::Call;
 use crate::http::caller::Reach;
-use crate::http::operation::{Access, Call, Operation};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 

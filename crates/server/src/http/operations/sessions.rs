@@ -14,7 +14,8 @@ use super::tokens::changed;
 use super::users::NewPassword;
 use crate::answer::principal::{Changed, SessionListed, WhoAmI};
 use crate::http::authenticate::{Credential, SESSION_COOKIE};
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::call::{Call, Nothing};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::{Items, Json, WithCookie};
 

@@ -4,7 +4,8 @@ use http::Method;
 use taskwright_core::Permission as P;
 
 use crate::answer::source::Listed;
-use crate::http::operation::{Access, Call, Operation};
+use crate::http::call::Call;
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 

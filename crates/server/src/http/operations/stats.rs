@@ -11,7 +11,8 @@ use taskwright_core::rollup::Grain;
 use taskwright_store::{Pattern, RollUpFilter};
 
 use crate::answer::stats::{By, Line, MINUTES_MAX, lines};
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::call::{Call, Nothing};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 

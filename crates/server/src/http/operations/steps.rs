@@ -5,7 +5,8 @@ use taskwright_core::Permission as P;
 
 use super::jobs::Named;
 use crate::answer::step::Step;
-use crate::http::operation::{Access, Call, Operation};
+use crate::http::call::Call;
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 

@@ -10,8 +10,9 @@ use taskwright_core::{GeneratorName, JobId, ScheduleName, WebhookName};
 use taskwright_store::{GeneratorKey, JobKey, ScheduleKey, StoredBulk, StoredGenerator, StoredSchedule};
 
 use super::page_size;
+use crate::http::call::{Call, Nothing};
 use crate::http::cursor;
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 

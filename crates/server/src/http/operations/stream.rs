@@ -23,7 +23,8 @@ use tokio::sync::watch;
 
 use super::jobs::Filter;
 use crate::answer::event::Listed;
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::call::{Call, Nothing};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::Events;
 use crate::http::state::Api;

@@ -4,7 +4,8 @@ use http::Method;
 use taskwright_core::{Kind, Permission as P};
 
 use crate::answer::task::Known;
-use crate::http::operation::{Access, Call, Operation};
+use crate::http::call::Call;
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 use crate::submit;

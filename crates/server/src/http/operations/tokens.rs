@@ -13,8 +13,9 @@ use taskwright_store::{Kept, Rank, StoredToken};
 
 use super::page_size;
 use crate::answer::principal::{Changed, TokenListed, TokenMade};
+use crate::http::call::{Call, Nothing};
 use crate::http::cursor;
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::{Created, Items, Json};
 

@@ -12,8 +12,9 @@ use super::page_size;
 use super::tokens::changed;
 use crate::answer::namespace::Policy;
 use crate::answer::principal::{Changed, UserListed};
+use crate::http::call::{Call, Nothing};
 use crate::http::cursor;
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::{Created, Items, Json};
 

@@ -13,8 +13,9 @@ use taskwright_store::DeliveryView;
 
 use super::page_size;
 use crate::answer::webhook::{Changed, Facts, Listed, Redelivered, Secret, TEST_TOPIC, Tested, Whole};
+use crate::http::call::{Call, Nothing};
 use crate::http::cursor;
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::{Problem, Sort};
 use crate::http::reply::{Created, Items, Json};
 

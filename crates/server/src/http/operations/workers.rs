@@ -10,8 +10,9 @@ use taskwright_core::WorkerId;
 use taskwright_store::{Order, WorkerState, WorkerView};
 
 use crate::answer::worker::Told;
+use crate::http::call::{Call, Nothing};
 use crate::http::caller::Reach;
-use crate::http::operation::{Access, Call, Nothing, Operation};
+use crate::http::operation::{Access, Operation};
 use crate::http::problem::Problem;
 use crate::http::reply::{Items, Json};
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -81,6 +82,10 @@ async fn s33_one_principal_does_not_use_up_what_is_there_for_others() {
     assert!(taken >= 5, "{taken}");
     assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (429, "too-many"));
     assert_eq!(refused.headers["retry-after"], "1");
+    // Whoever does not wait as they are told is slow all the same.
+    let began_us = guarded.site.env.monotonic_us();
+    assert_eq!(guarded.site.get_as(&greedy, "/api/v1/queues").await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(guarded.site.env.monotonic_us() - began_us >= 100_000);
     assert_eq!(guarded.site.get_as(&other, "/api/v1/queues").await.status, StatusCode::OK);
     let follow = async |token: &str| {
         let request = bearing(token, Site::request(Method::GET, "/api/v1/events/stream", None));
@@ -95,14 +100,52 @@ async fn s33_one_principal_does_not_use_up_what_is_there_for_others() {
     assert_eq!(follow(&other).await.status(), StatusCode::OK, "what was closed makes room");
 }
 
+/// S33: whoever asks beside others waits behind their own requests, and others do not.
+#[tokio::test]
+async fn s33_what_one_principal_asks_waits_behind_its_own_and_not_before_others() {
+    let guarded = Guarded::new(Limits { requests_at_once: 2, ..Limits::default() }).await;
+    let (greedy, other) = (&guarded.root, guarded.token("other", "a", Role::Viewer).await);
+    let ask = async |token: &str, path: &str| {
+        let answer = guarded.site.get_as(token, path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+    };
+    // Whoever has the server looked over waits here, in the midst of it.
+    let busy = guarded.site.api.examining.lock().await;
+    let mut waiting = Vec::new();
+    let mut begin = async |count: usize| {
+        for _ in 0..count {
+            let mut one = Box::pin(ask(greedy, "/api/v1/doctor"));
+            for _ in 0..100 {
+                assert!(super::is_pending(one.as_mut()));
+                tokio::task::yield_now().await;
+            }
+            waiting.push(one);
+        }
+    };
+    // Alone, as many as they like are worked on.
+    begin(4).await;
+    ask(greedy, "/api/v1/queues").await;
+    // Beside others, two.
+    ask(&other, "/api/v1/queues").await;
+    begin(2).await;
+    let mut third = Box::pin(ask(greedy, "/api/v1/queues"));
+    for _ in 0..100 {
+        assert!(super::is_pending(third.as_mut()));
+        ask(&other, "/api/v1/queues").await;
+    }
+    drop(busy);
+    tokio::join!(third, futures_util::future::join_all(waiting));
+}
+
 /// S33: of what was refused nothing is left that others wait for: the store is not asked what the request was about, and who comes next
 /// is answered as soon as when nobody had asked.
 #[tokio::test]
 async fn s33_what_is_refused_keeps_nobody_else_waiting() {
     const ROUNDS: usize = 60;
     let pace = Pace { per_second: 1, burst: 5 };
-    let (faulty, limits) =
-        (FaultyStore::new(Arc::new(MemoryStore::new())), Limits { pace, ..Limits::default() });
+    // Refused at once: it is about what is left of it.
+    let limits = Limits { pace, refused_time: Duration::ZERO, ..Limits::default() };
+    let faulty = FaultyStore::new(Arc::new(MemoryStore::new()));
     let guarded = Guarded::on(faulty.clone(), limits).await;
     let greedy = guarded.token("greedy", "a", Role::Viewer).await;
     // Whoever stays within its pace: a token for each few requests.
