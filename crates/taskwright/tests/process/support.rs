@@ -180,6 +180,12 @@ pub fn ended(handle: &OwnedFd) -> bool {
     poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&limit)).is_ok_and(|ready| ready == 1)
 }
 
+/// Waits until a process has ended that may be gone already, at most ten seconds.
+pub fn is_over(pid: i32) -> bool {
+    let pid = Pid::from_raw(pid).expect("a process number");
+    pidfd_open(pid, PidfdFlags::empty()).map_or(true, |handle| ended(&handle))
+}
+
 /// Says where a program of a test has its files.
 const SITE: &str = "TASKWRIGHT_TEST_SITE";
 
