@@ -23,7 +23,11 @@ use crate::schedule::{ScheduleKey, ScheduleWrite, StoredSchedule, Target};
 #[derive(Clone, Debug)]
 pub(crate) enum Subject {
     /// Jobs, and what is done to them.
-    Jobs(Vec<JobId>, Change),
+    Jobs(
+        Vec<JobId>,
+        #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only there it is locked for"))]
+        Change,
+    ),
     /// Whether a queue is paused.
     Queue(Namespace, QueueName),
     /// Schedules.

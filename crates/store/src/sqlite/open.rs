@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use taskwright_core::Timestamp;
 
@@ -346,6 +347,9 @@ fn set_up(conn: &mut Connection, journal: &str, cache_kib: i32) -> rusqlite::Res
     conn.pragma_update(None, "temp_store", "memory")?;
     conn.pragma_update(None, "cache_size", -cache_kib)?;
     conn.set_prepared_statement_cache_capacity(256);
+    // A plan does not depend on what is bound: without this, a table with a partial index has its statements prepared again for each
+    // value.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     rusqlite::vtab::array::load_module(conn)
 }
 
