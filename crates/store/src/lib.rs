@@ -107,7 +107,7 @@ pub use schedule::{
 pub use service::{ProcessPlace, ServiceRecord, ServiceStore, ServiceView};
 pub use source::{Sighting, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView};
 pub use step::{NewStep, StepStore, StepView};
-pub use submitter::{Comment, RequestKey, Requested, SubmitterStore};
+pub use submitter::{Comment, RequestKey, Requested, SubmitterStore, Whose};
 pub use sweep::{LostWorker, Promoted, Reclaimed};
 pub use table::{RowCursor, RowMark, RowOrder, RowsAfter, TableRow, TableRows};
 pub use takers::{Offer, Taker, Takers};

@@ -1,6 +1,6 @@
 //! What those who submit jobs do with them besides.
 
-use taskwright_core::{Actor, JobId, NewJob, Owner, Timestamp};
+use taskwright_core::{Actor, JobId, Namespace, NewJob, Owner, Timestamp};
 
 use crate::{Enqueued, Reply};
 
@@ -28,6 +28,18 @@ pub trait SubmitterStore: Send + Sync + 'static {
     /// with the same key that come at once, one stores its jobs. What is known of the request is written in the transaction of its
     /// jobs.
     fn enqueue_once(&self, now: Timestamp, request: RequestKey, jobs: Vec<NewJob>) -> Reply<'_, Requested>;
+
+    /// Whose a job is; `None` when there is none. It costs the same however large the job is: nothing else of it is read.
+    fn whose(&self, job: JobId) -> Reply<'_, Option<Whose>>;
+}
+
+/// Whose a job is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whose {
+    /// In which namespace it is.
+    pub namespace: Namespace,
+    /// Who has submitted it, if that is known.
+    pub owner: Option<Owner>,
 }
 
 /// What a request is known by that may be sent twice.

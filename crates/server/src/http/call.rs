@@ -13,7 +13,7 @@ use taskwright::Client;
 use taskwright_core::audit::Behalf;
 use taskwright_core::permission::{self, Sight};
 use taskwright_core::{Actor, CancelPolicy, JobId, Namespace, Owner, Permission, Right, Timestamp};
-use taskwright_store::{Filter, JobDetail, JobView, Page, Store};
+use taskwright_store::{Filter, JobDetail, JobView, Page, Store, Whose};
 
 use super::body::{BYTES, no_body, read_body, read_bytes};
 use super::caller::{Caller, Reach, admit_several};
@@ -321,10 +321,11 @@ impl<P, Q, B> Call<P, Q, B> {
     pub(crate) async fn job(&self, id: JobId) -> Result<JobDetail, Problem> {
         let is_seen = |view: &JobView| self.sees(Permission::JobsView, &view.namespace, view.owner.as_ref());
         if !self.caller.is_superuser() {
-            // One row tells whose it is: all of somebody else's job is never read, however large it is.
-            let filter = Filter { ids: vec![id], ..Filter::default() };
-            let page = Page { after: None, limit: 1, oldest_first: true };
-            if !self.store().list(filter, page).await?.jobs.iter().any(is_seen) {
+            // All of somebody else's job is never read, however large it is.
+            let whose = self.store().whose(id).await?;
+            let is_theirs =
+                |whose: &Whose| self.sees(Permission::JobsView, &whose.namespace, whose.owner.as_ref());
+            if !whose.as_ref().is_some_and(is_theirs) {
                 return Err(self.unknown("job"));
             }
         }

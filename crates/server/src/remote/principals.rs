@@ -91,6 +91,14 @@ impl SubmitterStore for RemoteStore {
     refused! {
         enqueue_once(now: Timestamp, request: RequestKey, jobs: Vec<NewJob>) -> Requested;
     }
+
+    /// The server shows a job whole, or does not.
+    fn whose(&self, job: JobId) -> Reply<'_, Option<Whose>> {
+        Box::pin(async move {
+            let job = self.job(job).await?;
+            Ok(job.map(|job| Whose { namespace: job.view.namespace, owner: job.view.owner }))
+        })
+    }
 }
 
 impl AuditStore for RemoteStore {

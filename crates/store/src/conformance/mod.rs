@@ -546,6 +546,7 @@ macro_rules! conformance {
                 a_request_is_known_for_a_day,
                 of_requests_that_come_at_once_one_stores_its_jobs,
                 a_request_that_is_refused_is_not_known,
+                whose_a_job_is_can_be_asked_alone,
                 comments_are_shown_with_the_job_in_their_order,
                 comments_go_with_their_job,
                 too_many_comments_and_bad_ones_are_refused,

@@ -1,11 +1,11 @@
 //! What those who submit jobs do with them besides.
 
 use taskwright_core::limit::{COMMENTS_MAX, REQUEST_KEPT};
-use taskwright_core::{Garbage, NewJob, Owner, State, UniqueScope};
+use taskwright_core::{Garbage, Namespace, NewJob, Owner, State, UniqueScope};
 
 use super::Harness;
 use super::fixture::*;
-use crate::{Change, Changed, Collect, Enqueued, Filter, RequestKey, Requested};
+use crate::{Change, Changed, Collect, Enqueued, Filter, RequestKey, Requested, Whose};
 
 fn owner(name: &str) -> Owner {
     Owner::new(name).expect("scenarios name owners well")
@@ -22,6 +22,19 @@ async fn consume(process: &Process, now: u64, numbers: &[u32], name: &str) -> Ve
 
 async fn comment(process: &Process, now: u64, n: u32, text: &str) -> bool {
     process.store().comment(at(now), id(n), alice(), text.to_owned()).await.expect("it is answered")
+}
+
+pub async fn whose_a_job_is_can_be_asked_alone(harness: &impl Harness) {
+    let process = Process::start(harness).await;
+    let elsewhere = NewJob { namespace: Namespace::new("elsewhere").expect("a good name"), ..owned(2, "alice") };
+    process.enqueue(0, vec![job(1), elsewhere]).await;
+    let whose = async |n: u32| process.store().whose(id(n)).await.expect("it is answered");
+    assert_eq!(whose(1).await, Some(Whose { namespace: Namespace::default(), owner: None }));
+    let alices = Whose { namespace: Namespace::new("elsewhere").expect("a good name"), owner: Some(owner("alice")) };
+    assert_eq!(whose(2).await, Some(alices.clone()));
+    process.change(7, 2, Change::Cancel).await;
+    assert_eq!(whose(2).await, Some(alices), "also once it is over");
+    assert_eq!(whose(9).await, None);
 }
 
 pub async fn comments_are_shown_with_the_job_in_their_order(harness: &impl Harness) {

@@ -6,7 +6,7 @@ use taskwright_core::{Actor, JobId, NewJob, Owner, Timestamp};
 use super::MemoryStore;
 use super::world::World;
 use crate::submitter::{
-    Comment, RequestKey, Requested, SubmitterStore, check_consume, check_count, known_since,
+    Comment, RequestKey, Requested, SubmitterStore, Whose, check_consume, check_count, known_since,
 };
 use crate::{Enqueued, Reply};
 
@@ -42,6 +42,13 @@ impl SubmitterStore for MemoryStore {
             let answer = stored.clone();
             world.requests.insert(request.key, Request { body: request.body, answer, at: now });
             Ok(Requested::Stored(stored))
+        })
+    }
+
+    fn whose(&self, job: JobId) -> Reply<'_, Option<Whose>> {
+        self.ask(|world| {
+            let new = world.keys.get(&job).map(|key| &world.jobs[key].new);
+            Ok(new.map(|new| Whose { namespace: new.namespace.clone(), owner: new.owner.clone() }))
         })
     }
 }

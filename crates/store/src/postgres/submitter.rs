@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 
 use taskwright_core::limit::check_comment;
-use taskwright_core::{Actor, JobId, NewJob, Owner, Timestamp};
+use taskwright_core::{Actor, JobId, Namespace, NewJob, Owner, Timestamp};
+use tokio_postgres::Row;
 
 use super::change::LOCK_JOBS;
+use super::claim::owner;
 use super::session::{Session, Uuid, get, name, vanished};
 use super::{enqueue, place};
 use crate::error::Error;
 use crate::submitter::{
-    Comment, RequestKey, Requested, check_consume, check_count, keep_answer, known_since,
+    Comment, RequestKey, Requested, Whose, check_consume, check_count, keep_answer, known_since,
 };
 
 /// See [`SubmitterStore::comment`](crate::SubmitterStore::comment).
@@ -31,6 +33,17 @@ pub(super) async fn comment(
     session.execute(INSERT, &[&seq, &number, &now.as_micros(), &actor.as_str(), &text]).await?;
     Ok(true)
 }
+
+/// See [`SubmitterStore::whose`](crate::SubmitterStore::whose).
+pub(super) async fn whose(session: &mut Session<'_>, job: JobId) -> Result<Option<Whose>, Error> {
+    let row = session.first(WHOSE, &[&Uuid::from(job)]).await?;
+    let read = |row: &Row| Ok(Whose { namespace: name(row, 0, Namespace::new)?, owner: owner(row, 1)? });
+    row.as_ref().map(read).transpose()
+}
+
+const WHOSE: &str =
+    "SELECT q.namespace, j.owner FROM job j JOIN lane l ON l.lane = j.lane JOIN queue q ON q.queue = l.queue
+    WHERE j.id = $1";
 
 /// See [`SubmitterStore::consume`](crate::SubmitterStore::consume).
 pub(super) async fn consume(

@@ -197,6 +197,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("audit: forget", audit::REMOVE),
     ("principals: any", identity::ARE_SOME),
     ("principals: forget sessions", identity::REMOVE_SESSIONS),
+    ("job: whose", submitter::WHOSE),
     ("requests: known", submitter::KNOWN_REQUEST),
     ("requests: forget", submitter::FORGET_REQUESTS),
     ("comment: job", submitter::COUNT),

@@ -1,17 +1,20 @@
 //! Comments, and jobs whose end was read.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use taskwright_core::limit::check_comment;
-use taskwright_core::{Actor, JobId, NewJob, Owner, Timestamp};
+use taskwright_core::{Actor, JobId, Namespace, NewJob, Owner, Timestamp};
 
 use super::SqliteStore;
+use super::claim::owner;
 use super::enqueue;
+use super::error::read_error;
 use super::place::{self, PLACE_COLUMNS, PLACE_JOINS};
 use super::session::{Session, name};
 use crate::Reply;
 use crate::error::Error;
 use crate::submitter::{
-    Comment, RequestKey, Requested, SubmitterStore, check_consume, check_count, keep_answer, known_since,
+    Comment, RequestKey, Requested, SubmitterStore, Whose, check_consume, check_count, keep_answer,
+    known_since,
 };
 
 impl SubmitterStore for SqliteStore {
@@ -49,6 +52,18 @@ impl SubmitterStore for SqliteStore {
                 params![request.key, request.body, keep_answer(&stored), now.as_micros()],
             )?;
             Ok(Requested::Stored(stored))
+        })
+    }
+
+    fn whose(&self, job: JobId) -> Reply<'_, Option<Whose>> {
+        self.readers.read(move |conn| {
+            let found = conn.prepare_cached(WHOSE).and_then(|mut find| {
+                find.query_row([job.as_bytes()], |row| {
+                    Ok(Whose { namespace: name(row, 0, Namespace::new)?, owner: owner(row, 1)? })
+                })
+                .optional()
+            });
+            found.map_err(read_error)
         })
     }
 }
@@ -104,6 +119,9 @@ pub(super) fn consumed() -> String {
 /// A hundred at a time, of which each is one that somebody stored before: there are never many too many.
 pub(super) const FORGET_REQUESTS: &str = "DELETE FROM taskwright_request WHERE key IN
      (SELECT key FROM taskwright_request WHERE created_at <= ?1 ORDER BY created_at LIMIT 100)";
+pub(super) const WHOSE: &str = "SELECT q.namespace, j.owner FROM taskwright_job j
+    JOIN taskwright_lane l ON l.lane = j.lane JOIN taskwright_queue q ON q.queue = l.queue WHERE j.id = ?1";
+
 pub(super) const KNOWN_REQUEST: &str =
     "SELECT body, jobs FROM taskwright_request WHERE key = ?1 AND created_at > ?2";
 const NOTE_REQUEST: &str =

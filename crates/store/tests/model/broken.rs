@@ -232,6 +232,7 @@ impl SubmitterStore for Broken {
         comment(now: Timestamp, job: JobId, actor: Actor, text: String) -> bool;
         consume(now: Timestamp, jobs: Vec<JobId>, owner: Owner) -> Vec<bool>;
         enqueue_once(now: Timestamp, request: RequestKey, jobs: Vec<NewJob>) -> Requested;
+        whose(job: JobId) -> Option<Whose>;
     }
 }
 

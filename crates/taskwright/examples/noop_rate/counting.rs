@@ -25,7 +25,7 @@ use taskwright::store::{
     SharedStore, Sighting, Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, StartMarks,
     Statistics, StepStore, StepView, Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry,
     StoredSchedule, StoredSession, StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows,
-    TakeGenerators, TakenGenerators, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
+    TakeGenerators, TakenGenerators, UserWrite, WebhookStore, WebhookWrite, Whose, WorkerView, Written,
 };
 use taskwright::{
     Actor, Args, Delivery, JobId, Kind, MaxAttempts, Namespace, NewJob, Owner, Priority, QueueName,
@@ -521,6 +521,10 @@ impl SubmitterStore for CountingStore {
 
     fn enqueue_once(&self, _: Timestamp, _: RequestKey, _: Vec<NewJob>) -> Reply<'_, Requested> {
         reply(Requested::Other)
+    }
+
+    fn whose(&self, _: JobId) -> Reply<'_, Option<Whose>> {
+        reply(None)
     }
 }
 

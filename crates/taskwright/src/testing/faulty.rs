@@ -27,7 +27,7 @@ use taskwright_store::{
     Signals, SourceKey, SourceNote, SourcePlace, SourceStore, SourceView, Statistics, StepStore, StepView,
     Store, StoreInfo, StoredBulk, StoredEvent, StoredGenerator, StoredRetry, StoredSchedule, StoredSession,
     StoredToken, StoredUser, StoredWebhook, SubmitterStore, TableRows, TakeGenerators, TakenGenerators,
-    Takers, UserWrite, WebhookStore, WebhookWrite, WorkerView, Written,
+    Takers, UserWrite, WebhookStore, WebhookWrite, Whose, WorkerView, Written,
 };
 use tokio::sync::watch;
 
@@ -678,6 +678,10 @@ impl SubmitterStore for FaultyStore {
 
     fn enqueue_once(&self, now: Timestamp, request: RequestKey, jobs: Vec<NewJob>) -> Reply<'_, Requested> {
         self.hold(self.store.enqueue_once(now, request, jobs))
+    }
+
+    fn whose(&self, job: JobId) -> Reply<'_, Option<Whose>> {
+        self.hold(self.store.whose(job))
     }
 }
 

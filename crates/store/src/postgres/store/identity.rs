@@ -20,7 +20,7 @@ use crate::identity::{
     UserWrite,
 };
 use crate::subject::Subject;
-use crate::submitter::{RequestKey, Requested, SubmitterStore};
+use crate::submitter::{RequestKey, Requested, SubmitterStore, Whose};
 
 impl IdentityStore for PostgresStore {
     fn has_principals(&self) -> Reply<'_, bool> {
@@ -206,5 +206,9 @@ impl SubmitterStore for PostgresStore {
         Box::pin(
             async move { transact!(self, session => submitter::enqueue_once(session, now, &request, &jobs)) },
         )
+    }
+
+    fn whose(&self, job: JobId) -> Reply<'_, Option<Whose>> {
+        Box::pin(async move { snapshot!(self, session => submitter::whose(session, job)) })
     }
 }
