@@ -243,7 +243,7 @@ pub(super) fn limits(config: &Config) -> Limits {
             per_second: config.requests_per_second.unwrap_or(defaults.pace.per_second),
             burst: config.requests_burst.unwrap_or(defaults.pace.burst),
         },
-        requests_at_once: config.requests_at_once.unwrap_or(defaults.requests_at_once),
+        requests_at_once: config.requests_at_once,
         ..defaults
     }
 }

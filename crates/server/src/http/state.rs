@@ -53,8 +53,8 @@ pub(crate) struct Limits {
     pub(crate) bodies_each_bytes_max: u64,
     /// Requests of one principal.
     pub(crate) pace: Pace,
-    /// Requests of one principal that are worked on at a time while others ask, too, streams not counted.
-    pub(crate) requests_at_once: u32,
+    /// Requests of one principal that are worked on at a time while others ask, too, streams not counted; `None` is by the store.
+    pub(crate) requests_at_once: Option<u32>,
     /// How long it takes at least to refuse who asks too much: whoever goes on all the same is slow.
     pub(crate) refused_time: Duration,
     /// Requests from one address with credentials that are good for nothing: a program with an old token is told so, and one that
@@ -78,7 +78,7 @@ impl Default for Limits {
             bodies_bytes_max: 256 << 20,
             bodies_each_bytes_max: 64 << 20,
             pace: Pace { per_second: 10_000, burst: 20_000 },
-            requests_at_once: 4,
+            requests_at_once: None,
             refused_time: Duration::from_millis(100),
             strangers: Pace { per_second: 50, burst: 200 },
             unknown_time: Duration::from_millis(5),
@@ -156,6 +156,7 @@ impl Api {
     /// Puts it together. Must be called within a runtime.
     pub(crate) fn new(parts: Made) -> Arc<Self> {
         let Made { store, store_url, env, app, config, limits, hosts, tls, authenticate } = parts;
+        let turns = Turns::on(&store);
         Arc::new(Self {
             client: Client::new(Arc::clone(&store), env.clone()),
             watcher: Watcher::start(Arc::clone(&store), env.clone()),
@@ -174,7 +175,7 @@ impl Api {
             hosts,
             tls,
             paces: Paces::default(),
-            turns: Turns::default(),
+            turns,
             authenticate,
             known: Known::default(),
             readiness: Readiness::default(),

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use taskwright_core::Actor;
+use taskwright_store::SharedStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::caller::Caller;
@@ -17,9 +18,16 @@ use super::state::Limits;
 /// For how long somebody who has asked counts as one who asks.
 const BESIDE: Duration = Duration::from_secs(1);
 
+/// Requests of one principal beside others, where the store is in this process: as many as it writes together while one is waited for.
+const AT_ONCE_HERE: u32 = 4;
+/// The same where each request waits for another machine: so many are under way without anything to do.
+const AT_ONCE_ELSEWHERE: u32 = 64;
+
 /// Who asks, and whose requests are worked on.
-#[derive(Default)]
-pub(crate) struct Turns(Mutex<State>);
+pub(crate) struct Turns {
+    at_once: u32,
+    state: Mutex<State>,
+}
 
 #[derive(Default)]
 struct State {
@@ -63,6 +71,13 @@ impl State {
 }
 
 impl Turns {
+    /// For a server on this store.
+    pub(crate) fn on(store: &SharedStore) -> Self {
+        let is_elsewhere = store.info().kind == "postgres";
+        let at_once = if is_elsewhere { AT_ONCE_ELSEWHERE } else { AT_ONCE_HERE };
+        Self { at_once, state: Mutex::default() }
+    }
+
     /// Waits until it is the caller's turn, which lasts until what this gives is dropped. The local user never waits: there is
     /// nobody else then.
     pub(crate) fn of(
@@ -72,9 +87,9 @@ impl Turns {
         now_us: u64,
     ) -> impl Future<Output = Turn> + Send + use<> {
         let room = {
-            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let are_others = caller.owner().is_some() && state.ask(caller.actor(), now_us);
-            are_others.then(|| state.line(caller.actor(), limits.requests_at_once))
+            are_others.then(|| state.line(caller.actor(), limits.requests_at_once.unwrap_or(self.at_once)))
         };
         async move {
             match room {

@@ -103,7 +103,7 @@ async fn s33_one_principal_does_not_use_up_what_is_there_for_others() {
 /// S33: whoever asks beside others waits behind their own requests, and others do not.
 #[tokio::test]
 async fn s33_what_one_principal_asks_waits_behind_its_own_and_not_before_others() {
-    let guarded = Guarded::new(Limits { requests_at_once: 2, ..Limits::default() }).await;
+    let guarded = Guarded::new(Limits { requests_at_once: Some(2), ..Limits::default() }).await;
     let (greedy, other) = (&guarded.root, guarded.token("other", "a", Role::Viewer).await);
     let ask = async |token: &str, path: &str| {
         let answer = guarded.site.get_as(token, path).await;
