@@ -29,6 +29,7 @@ pub(crate) struct Host {
     /// Room for handlers that block their threads.
     pub(crate) blocking: Arc<Semaphore>,
     /// For the one attempt that has a transaction on the file of the store.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only a file has one writer"))]
     pub(crate) writing: Arc<Semaphore>,
     /// To the worker, in a process of one attempt: the store is not that of the job there, and the lease is another's.
     pub(crate) link: Option<Link>,

@@ -598,8 +598,8 @@ impl Client {
         Ok(self.store.logs(id, from, limit).await?)
     }
 
-    /// Time, randomness and ids of this client.
-    pub(crate) fn env(&self) -> &Env {
+    /// Time, randomness and ids of this client: what is dated by it has the same clock as its jobs, also in a test.
+    pub fn env(&self) -> &Env {
         &self.env
     }
 

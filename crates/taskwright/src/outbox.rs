@@ -62,6 +62,7 @@ impl Outbox {
     }
 
     /// Has everything written that is here; the receiver hears of that, or that it never will be.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "not by every driver"))]
     pub(crate) fn flush(&self) -> oneshot::Receiver<()> {
         let (done, told) = oneshot::channel();
         lock(&self.waiting).flushes.push(done);

@@ -5,8 +5,8 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use taskwright::Client;
 use taskwright::service::{Service, ServiceContext, ServiceError};
-use taskwright::{Client, Env};
 
 use crate::orders::{NewOrder, Shop};
 
@@ -35,7 +35,7 @@ async fn place(State((shop, client)): State<(Shop, Client)>, Json(order): Json<N
             "a line has a count, and costs 100,000 EUR at most".to_owned(),
         ));
     }
-    let env = Env::system();
+    let env = client.env().clone();
     let now = env.now();
     // The transaction waits for the disk: not on a thread that serves others.
     let placed = env.blocking(move || shop.place(&client, now, order)).await.map_err(broken)?;
@@ -44,7 +44,7 @@ async fn place(State((shop, client)): State<(Shop, Client)>, Json(order): Json<N
 
 async fn show(State((shop, client)): State<(Shop, Client)>, Path(number): Path<i64>) -> Answer {
     let none = || (StatusCode::NOT_FOUND, format!("there is no order {number}"));
-    let order = Env::system().blocking(move || shop.order(number)).await.map_err(broken)?.ok_or_else(none)?;
+    let order = client.env().blocking(move || shop.order(number)).await.map_err(broken)?.ok_or_else(none)?;
     // After 30 days the job is no longer kept: then it was confirmed long ago.
     let job = client.job(order.job).await.map_err(|error| broken(error.into()))?;
     let confirmation = job.map_or("done", |job| job.view.state.as_str());

@@ -61,6 +61,12 @@ fn an_order_is_confirmed_by_one_mail_and_its_invoice_follows() {
         let (status, placed) = ask(&shop, &kit, post(&json!(order()))).await;
         assert_eq!((status, &placed["order"]), (StatusCode::CREATED, &json!(1)));
         assert_enqueued!(kit.client(), Confirm { order: 1 });
+        let now = sim.env().now();
+        assert_eq!(
+            shop.taken(now, now.plus(Duration::from_secs(1))).unwrap(),
+            (1, 4_148),
+            "by the clock of the test"
+        );
 
         let show = || Request::get("/orders/1").body(Body::empty()).unwrap();
         assert_eq!(ask(&shop, &kit, show()).await.1["confirmation"], "available");

@@ -36,7 +36,7 @@ async fn of_the_program(context: &Context, config: &Config) -> Result<(), Error>
         return Ok(());
     }
     let client = context.client_or_new().await?;
-    let puts = client.schedules().put_all(&schedules).await?;
+    let puts = context.app.register(&client.schedules(), &schedules).await?;
     for (schedule, put) in schedules.iter().zip(puts) {
         let (name, when) = (&schedule.name, text::one_line(&schedule.triggers.describe()));
         match put {

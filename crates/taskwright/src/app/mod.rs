@@ -9,7 +9,7 @@ mod run;
 
 pub use self::run::stop_signal;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -77,6 +77,8 @@ pub struct App {
     /// What is made at the start of whoever runs jobs.
     setups: Vec<Setup>,
     schedules: Vec<Schedule>,
+    /// By the kind of a task, which a schedule of it has for a name that says none: its earlier kinds.
+    renamed: BTreeMap<&'static str, &'static [&'static str]>,
     triggers: CustomTriggers,
     generators: Vec<Generators>,
     bulks: BulkSet,
@@ -165,6 +167,7 @@ impl Default for App {
             registry: Registry::new(),
             setups: Vec::new(),
             schedules: Vec::new(),
+            renamed: BTreeMap::new(),
             triggers: CustomTriggers::default(),
             generators: Vec::new(),
             bulks: BulkSet::built_in(),
@@ -220,6 +223,7 @@ impl App {
     #[must_use]
     pub fn task<T: Task>(mut self) -> Self {
         self.kinds.extend([T::KIND].iter().chain(T::ALIASES).map(|kind| (*kind).to_owned()));
+        self.renamed.insert(T::KIND, T::ALIASES);
         let added = self.add(|registry| registry.register::<T>());
         match T::schedules() {
             Ok(schedules) => schedules.into_iter().fold(added, Self::schedule),

@@ -176,7 +176,7 @@ impl App {
         let store = self.open().await?;
         let registry = self.ready_registry().await?;
         let client = Client::new(Arc::clone(&store), self.env.clone());
-        client.schedules().put_all(&self.schedules).await?;
+        self.register(&client.schedules(), &self.schedules).await?;
         warn_of_unknown_kinds(&client, &registry).await;
         let worker = Worker::builder(Arc::clone(&store), registry, self.env.clone()).reports(reports.clone());
         Ok((store, self.worker.iter().fold(worker, |worker, change| change(worker))))
@@ -308,6 +308,25 @@ impl App {
             StoreOf::Handle(store) => Some(store),
             StoreOf::Default | StoreOf::Url(_) => None,
         }
+    }
+
+    /// Registers schedules of the program, and answers in their order. Those of a task that was renamed take the place of those that it had.
+    ///
+    /// # Errors
+    ///
+    /// As [`Schedules::put_all`](crate::schedule::Schedules::put_all).
+    pub async fn register(
+        &self,
+        registry: &crate::schedule::Schedules,
+        schedules: &[Schedule],
+    ) -> Result<Vec<crate::schedule::Put>, Error> {
+        for schedule in schedules {
+            let former = self.renamed.get(schedule.name.as_str()).copied().unwrap_or_default();
+            for former in former.iter().filter(|_| schedule.name.as_str() == schedule.kind.as_str()) {
+                registry.succeed(&former.parse()?, schedule).await?;
+            }
+        }
+        registry.put_all(schedules).await
     }
 
     /// The schedules.

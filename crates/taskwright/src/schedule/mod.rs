@@ -345,27 +345,39 @@ fn registration(
     stored: Option<StoredSchedule>,
     now: Timestamp,
 ) -> Result<Option<(Put, ScheduleWrite)>, Error> {
-    let json = serde_json::to_string(schedule).map_err(|error| unwritable(schedule, &error))?;
     let (namespace, name) = (schedule.namespace.clone(), schedule.name.clone());
     let (put, target, state) = match stored {
         None => (Put::Registered, Target::New { namespace, name }, ScheduleState::new(schedule, now)),
-        Some(stored) if stored.definition == json => return Ok(None),
+        Some(stored) if stored.definition == json(schedule)? => return Ok(None),
         Some(stored) => {
             let before = ScheduleView::read(&stored)?;
             let state = before.state.edited(Some(&before.schedule), schedule, now);
             (Put::Changed, target(&stored), state)
         }
     };
+    Ok(Some((put, write_of(schedule, target, &state, now)?)))
+}
+
+/// A schedule with its state, as it is to be from now on.
+fn write_of(
+    schedule: &Schedule,
+    target: Target,
+    state: &ScheduleState,
+    now: Timestamp,
+) -> Result<ScheduleWrite, Error> {
     let (listens, outcomes) = (schedule.has_event_trigger(), schedule.outcome_interests());
-    let write = ScheduleWrite {
+    Ok(ScheduleWrite {
         target,
-        definition: Some(Definition { json, listens, outcomes }),
-        next: first_look(schedule, &state, now),
-        state: written(&state),
+        definition: Some(Definition { json: json(schedule)?, listens, outcomes }),
+        next: first_look(schedule, state, now),
+        state: written(state),
         cancel: Previous::default(),
         firings: Vec::new(),
-    };
-    Ok(Some((put, write)))
+    })
+}
+
+fn json(schedule: &Schedule) -> Result<String, Error> {
+    serde_json::to_string(schedule).map_err(|error| unwritable(schedule, &error))
 }
 
 fn contended(name: &ScheduleName) -> Error {

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use taskwright_core::schedule::Origin;
 use taskwright_core::{Namespace, Schedule, ScheduleName};
-use taskwright_store::StoredSchedule;
+use taskwright_store::{StoredSchedule, Target, Written};
 
-use super::{PAGE, Put, ScheduleView, Schedules};
+use super::{PAGE, Put, ScheduleView, Schedules, TRIES_MAX, contended, write_of};
 use crate::error::Error;
 
 /// What a registration of all schedules of one origin did about one of them.
@@ -66,6 +66,42 @@ impl Schedules {
             }
         }
         Ok(done)
+    }
+
+    /// Has a schedule take the place of one that the same origin has registered under another name, for the task of that name: it goes on
+    /// where that one was, paused or not, and that one is removed. `false` when there is none; what somebody else registered stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Self::put).
+    pub async fn succeed(&self, former: &ScheduleName, schedule: &Schedule) -> Result<bool, Error> {
+        let (namespace, now) = (&schedule.namespace, self.env.now());
+        for _ in 0..TRIES_MAX {
+            let both = [former, &schedule.name].map(|name| (namespace.clone(), name.clone()));
+            let stored = self.store.schedules_named(both.to_vec()).await?;
+            let Ok([Some(former), ours]) = <[_; 2]>::try_from(stored) else { return Ok(false) };
+            let before = ScheduleView::read(&former)?;
+            let is_its_former = before.schedule.origin == schedule.origin
+                && before.schedule.kind.as_str() == before.schedule.name.as_str();
+            if !is_its_former {
+                return Ok(false);
+            }
+            let is_there = match ours {
+                Some(_) => true,
+                None => {
+                    let state = before.state.edited(Some(&before.schedule), schedule, now);
+                    let target = Target::New { namespace: namespace.clone(), name: schedule.name.clone() };
+                    let written =
+                        self.store.write_schedules(now, vec![write_of(schedule, target, &state, now)?]);
+                    matches!(written.await?[..], [Written::Done(_)])
+                }
+            };
+            // Whoever is killed here finds both at the next start, and removes the other then.
+            if is_there {
+                return Ok(self.store.remove_schedule(former.key).await?);
+            }
+        }
+        Err(contended(&schedule.name))
     }
 
     /// The schedules that an origin has registered in a namespace. What is not understood here is of somebody else: a newer

@@ -16,7 +16,8 @@ use crate::env::{Clock, Env, Randomness, Sleep, micros};
 
 /// When every virtual clock begins: 2026-01-01T00:00:00Z.
 const BEGIN: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
-/// Sleepers that one simulation wakes, before it is taken for one that waits for what never comes.
+/// Sleepers that are woken while the test waits for something, and not for time, before it is taken for one that waits for what never
+/// comes.
 const STEPS_MAX: u64 = 2_000_000;
 
 /// A clock that stands still until somebody moves it.
@@ -34,7 +35,10 @@ struct State {
     /// Waits until everybody who can go on has gone on.
     settling: Option<Waker>,
     settled: bool,
+    /// Sleepers that were woken since the test last let time pass.
     steps: u64,
+    /// Until when the test lets time pass, however many wake.
+    until_us: u64,
     /// Who works elsewhere, and is waited for.
     held: u32,
 }
@@ -64,7 +68,9 @@ impl VirtualClock {
         let mut state = lock(&self.0);
         let Some(((due_us, _), waker)) = state.sleepers.pop_first() else { return false };
         state.elapsed_us = state.elapsed_us.max(due_us);
-        state.steps += 1;
+        if state.elapsed_us > state.until_us {
+            state.steps += 1;
+        }
         let (steps, at) = (state.steps, state.now());
         drop(state);
         assert!(steps <= STEPS_MAX, "the simulation waits for something that has not come by {at}");
@@ -191,7 +197,12 @@ impl Sim {
 
     /// Lets this much time pass: everybody who sleeps until then wakes in order, and does what there is to do.
     pub async fn advance(&self, duration: Duration) {
-        self.env.sleep_until_us(self.env.monotonic_us() + micros(duration)).await;
+        let until_us = self.env.monotonic_us().saturating_add(micros(duration));
+        {
+            let mut state = lock(&self.clock.0);
+            (state.steps, state.until_us) = (0, until_us);
+        }
+        self.env.sleep_until_us(until_us).await;
         self.settle().await;
     }
 
@@ -272,6 +283,23 @@ mod tests {
         let run = |seed| simulate(seed, async |sim| (sim.env().job_id(), sim.env().dice()));
         assert_eq!(run(3), run(3));
         assert_ne!(run(3), run(4));
+    }
+
+    #[test]
+    fn time_that_a_test_lets_pass_may_be_as_long_as_it_likes() {
+        simulate(1, async |sim| {
+            let env = sim.env();
+            let _ticks = sim.env().spawn("ticks", async move {
+                loop {
+                    env.sleep(Duration::from_secs(1)).await;
+                }
+            });
+            lock(&sim.clock().0).steps = STEPS_MAX - 10;
+            sim.advance(Duration::from_secs(60)).await;
+            assert_eq!(lock(&sim.clock().0).steps, 0);
+            sim.env().sleep(Duration::from_secs(60)).await;
+            assert!(lock(&sim.clock().0).steps >= 60, "what it waits for otherwise is counted");
+        });
     }
 
     #[test]

@@ -54,6 +54,52 @@ async fn pages(after: Option<Cursor>, limit: usize) -> Result<Vec<Row>, PollErro
     Ok((first..3).take(limit).map(|page| Row::new(Cursor::key(page), Item::of(&Render { page }))).collect())
 }
 
+/// The same task before it was renamed, and after.
+mod nightly {
+    #[taskwright::task("clean.nightly", schedule(every = "10s"))]
+    pub(super) async fn before(#[state] notes: &crate::support::Notes<&'static str>) {
+        notes.add("before");
+    }
+
+    #[taskwright::task("clean.daily", aliases("clean.nightly", "clean.never"), schedule(every = "10s"))]
+    pub(super) async fn after(#[state] notes: &crate::support::Notes<&'static str>) {
+        notes.add("after");
+    }
+}
+
+#[test]
+fn the_schedule_of_a_task_that_was_renamed_takes_the_place_of_the_one_that_it_had() {
+    simulate(1, async |sim| {
+        let (store, notes) = (Arc::new(MemoryStore::new()) as SharedStore, Notes::<&'static str>::new());
+        let app = || App::new().store(Arc::clone(&store)).env(sim.env()).state(notes.clone());
+        let (before, after) = (app().task::<nightly::Before>(), app().task::<nightly::After>());
+        let schedules = before.client().await.unwrap().schedules();
+        let run = async |app: &App, time| app.run_until(sim.env().sleep(seconds(time))).await.unwrap();
+        let named = async || {
+            let all = schedules.list(None).await.unwrap();
+            all.iter().map(|one| (one.schedule.name.to_string(), one.state.fired)).collect::<Vec<_>>()
+        };
+        assert_eq!(run(&before, 25).await.completed, 2);
+        assert_eq!(named().await, [("clean.nightly".to_owned(), 2)]);
+        // It goes on where it was: the third comes 30 s after the first registration, once.
+        assert_eq!(run(&after, 10).await.completed, 1);
+        assert_eq!(named().await, [("clean.daily".to_owned(), 3)]);
+        assert_eq!(notes.all(), ["before", "before", "after"]);
+
+        // Paused stays paused, and what somebody has registered by hand stays.
+        let name = |name: &str| name.parse().unwrap();
+        schedules.remove(&Default::default(), &name("clean.daily")).await.unwrap();
+        run(&before, 1).await;
+        schedules.pause(&Default::default(), &name("clean.nightly")).await.unwrap();
+        let every = Trigger::read("every", "1h", None).unwrap();
+        let other = Schedule::builder(name("clean.never"), "page.render".parse().unwrap()).trigger(every);
+        schedules.put(&other.build().unwrap()).await.unwrap();
+        assert_eq!(run(&after, 60).await.completed, 0);
+        let names: Vec<_> = named().await.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["clean.never", "clean.daily"]);
+    });
+}
+
 #[test]
 fn an_app_runs_its_tasks_schedules_generators_and_triggers_until_it_is_told_to_stop() {
     simulate(1, async |sim| {
