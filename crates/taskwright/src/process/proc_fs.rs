@@ -6,6 +6,8 @@ use std::io::Read;
 /// `/proc/PID/environ` is read up to here; more than any system passes to a program that was given only our
 /// variables.
 const ENVIRON_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// How often an environment is read that is empty, though its process lives and is not between two programs.
+const ENVIRON_READS_MAX: usize = 8;
 /// How often the list of children is read until two readings agree.
 const CHILDREN_READS_MAX: usize = 5;
 
@@ -119,8 +121,9 @@ pub(super) fn descendants(pid: i32, max: usize) -> Vec<i32> {
 /// Whether the process started with exactly this entry (`NAME=value`) in its environment; `None` while it is
 /// between two programs, when nobody can tell.
 pub(super) fn environ_holds(pid: i32, entry: &[u8]) -> Option<bool> {
-    // The second try is for a process that has got its new program since the first.
-    for _ in 0..2 {
+    // What was opened for one program says nothing once the process has another: that is tried again, as often as programs may follow
+    // each other meanwhile.
+    for _ in 0..ENVIRON_READS_MAX {
         let environ = read_environ(pid);
         if !environ.is_empty() {
             return Some(environ.split(|&byte| byte == 0).any(|candidate| candidate == entry));
