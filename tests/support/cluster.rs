@@ -32,6 +32,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// What a test that finds no PostgreSQL says.
 const MISSING: &str = "these tests need PostgreSQL 14 or newer (initdb, pg_ctl, psql), and none was found by \
@@ -91,8 +92,7 @@ impl Cluster {
         users.lock_shared().unwrap();
         // First, so that a start that fails half-way is cleared away, too.
         place.watch(flavour);
-        // One that others use is not taken for a dead one because it is slow at the moment.
-        if !place.answers_within(60) {
+        if !place.is_there() {
             place.discard();
             place.initialise(flavour);
             place.launch();
@@ -308,6 +308,22 @@ impl Place {
         let mut ready = self.program("pg_isready");
         ready.arg("-q").arg("-h").arg(self.run()).args(["-p", &PORT.to_string(), "-t", &seconds.to_string()]);
         ready.status().unwrap().success()
+    }
+
+    /// Whether there is a server. One that others use is not taken for a dead one because it is slow, or takes no connection, at the
+    /// moment.
+    fn is_there(&self) -> bool {
+        const LOOKS: u32 = 60;
+        for _ in 0..LOOKS {
+            if self.answers_within(60) {
+                return true;
+            }
+            if !self.is_alive() {
+                return false;
+            }
+            std::thread::park_timeout(Duration::from_millis(250));
+        }
+        false
     }
 
     /// Removes what a crash left behind.

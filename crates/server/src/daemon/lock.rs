@@ -4,8 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::error::{Error, in_words};
 use crate::store_url::StoreUrl;
@@ -45,6 +48,16 @@ fn sign(mut file: &File) -> std::io::Result<()> {
     writeln!(file, "{}", std::process::id())
 }
 
+/// How often it is looked whether the lock of a process that is gone is free, and how long between the looks.
+const LOOKS_MAX: u32 = 100;
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Whether there is no process of this number.
+fn is_gone(pid: &str) -> bool {
+    let pid = pid.parse().ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+}
+
 /// Takes the lock.
 ///
 /// # Errors
@@ -70,11 +83,19 @@ pub(super) fn take(store: &StoreUrl) -> Result<Lock, Error> {
         .mode(0o600)
         .open(beside)
         .map_err(cannot)?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    for look in 1.. {
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            break;
+        }
         let mut holder = String::new();
         // Who it is, is a help and no more.
-        let _ = file.read_to_string(&mut holder);
+        let _ = file.rewind().and_then(|()| file.read_to_string(&mut holder));
         let holder = holder.trim();
+        // What it was starting when it was killed holds the lock with it, until that is a program of its own.
+        if look < LOOKS_MAX && is_gone(holder) {
+            std::thread::park_timeout(LOOK_PAUSE);
+            continue;
+        }
         let pid = if holder.is_empty() { "?" } else { holder };
         return Err(Error::operational(
             format!("`up` on {store}"),
