@@ -11,20 +11,11 @@ use taskwright::State;
 use taskwright::testing::simulate;
 
 use self::program::{Line, Total, app};
-use crate::support::{Site, example};
+use crate::support::Site;
 
 /// The program, in the place of the binary.
 fn command<const N: usize>(site: &Site, args: [&str; N]) -> Command {
-    let binary = site.taskwright(args);
-    let mut ours = Command::new(example("four_ways"));
-    ours.args(args).current_dir(site.path());
-    for (name, value) in binary.get_envs() {
-        match value {
-            Some(value) => ours.env(name, value),
-            None => ours.env_remove(name),
-        };
-    }
-    ours
+    site.program("four_ways", args)
 }
 
 /// Runs the program to its end; its exit code, what it printed, and what it said.

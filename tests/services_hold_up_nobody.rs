@@ -6,20 +6,11 @@ use std::time::Duration;
 
 use taskwright::service::ServiceState;
 
-use crate::support::{Site, example};
+use crate::support::Site;
 
 /// The program, in the place of the binary.
 fn standby<const N: usize>(site: &Site, args: [&str; N]) -> Command {
-    let binary = site.taskwright(args);
-    let mut ours = Command::new(example("standby"));
-    ours.args(args).current_dir(site.path());
-    for (name, value) in binary.get_envs() {
-        match value {
-            Some(value) => ours.env(name, value),
-            None => ours.env_remove(name),
-        };
-    }
-    ours
+    site.program("standby", args)
 }
 
 /// What the service waits for, in the hands of somebody else.

@@ -79,6 +79,20 @@ impl Site {
         command
     }
 
+    /// An example that is a program with tasks of its own, in the place of the binary.
+    pub fn program<const N: usize>(&self, name: &str, args: [&str; N]) -> Command {
+        let binary = self.taskwright(args);
+        let mut ours = Command::new(example(name));
+        ours.args(args).current_dir(self.path());
+        for (name, value) in binary.get_envs() {
+            match value {
+                Some(value) => ours.env(name, value),
+                None => ours.env_remove(name),
+            };
+        }
+        ours
+    }
+
     /// Runs the binary to its end, which must be good; what it printed.
     pub fn run<const N: usize>(&self, args: [&str; N]) -> String {
         let output = self.taskwright(args).output().unwrap();

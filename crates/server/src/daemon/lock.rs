@@ -58,6 +58,26 @@ fn is_gone(pid: &str) -> bool {
     pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
+/// Waits for a lock whose holder is gone: what it was starting when it was killed has the lock with it, until that is a program of its
+/// own. With one that lives it gives up at once.
+///
+/// # Errors
+///
+/// Who has it.
+fn wait(mut try_lock: impl FnMut() -> bool, holder: impl Fn() -> String) -> Result<(), String> {
+    for look in 1.. {
+        if try_lock() {
+            break;
+        }
+        let holder = holder();
+        if look == LOOKS_MAX || !is_gone(&holder) {
+            return Err(holder);
+        }
+        std::thread::park_timeout(LOOK_PAUSE);
+    }
+    Ok(())
+}
+
 /// Takes the lock.
 ///
 /// # Errors
@@ -75,7 +95,7 @@ pub(super) fn take(store: &StoreUrl) -> Result<Lock, Error> {
             "check the rights of this user in that directory",
         )
     };
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
@@ -83,20 +103,15 @@ pub(super) fn take(store: &StoreUrl) -> Result<Lock, Error> {
         .mode(0o600)
         .open(beside)
         .map_err(cannot)?;
-    for look in 1.. {
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            break;
-        }
-        let mut holder = String::new();
+    let try_lock = || flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let holder = || {
+        let (mut file, mut holder) = (&file, String::new());
         // Who it is, is a help and no more.
         let _ = file.rewind().and_then(|()| file.read_to_string(&mut holder));
-        let holder = holder.trim();
-        // What it was starting when it was killed holds the lock with it, until that is a program of its own.
-        if look < LOOKS_MAX && is_gone(holder) {
-            std::thread::park_timeout(LOOK_PAUSE);
-            continue;
-        }
-        let pid = if holder.is_empty() { "?" } else { holder };
+        holder.trim().to_owned()
+    };
+    if let Err(holder) = wait(try_lock, holder) {
+        let pid = if holder.is_empty() { "?" } else { &holder };
         return Err(Error::operational(
             format!("`up` on {store}"),
             format!("another `up` runs on it already (process {pid})"),
@@ -107,4 +122,35 @@ pub(super) fn take(store: &StoreUrl) -> Result<Lock, Error> {
     }
     sign(&file).map_err(cannot)?;
     Ok(Lock { file: Some(file) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The number of a process that has ended, and was waited for.
+    fn of_the_dead() -> String {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        child.id().to_string()
+    }
+
+    #[test]
+    fn the_lock_of_a_process_that_is_gone_is_waited_for_and_that_of_one_that_lives_is_not() {
+        let (dead, alive) = (of_the_dead(), std::process::id().to_string());
+        let mut tries = 0;
+        let third = || {
+            tries += 1;
+            tries == 3
+        };
+        assert_eq!(wait(third, || dead.clone()), Ok(()));
+        for holder in [alive, String::new(), "nobody".to_owned()] {
+            let mut tries = 0;
+            let never = || {
+                tries += 1;
+                false
+            };
+            assert_eq!((wait(never, || holder.clone()), tries), (Err(holder.clone()), 1));
+        }
+    }
 }
