@@ -6,7 +6,7 @@ use taskwright::core::schedule::Overlap;
 use taskwright::core::trigger::Custom;
 use taskwright::{Client, Schedule, Trigger};
 
-use crate::support::{Site, example};
+use crate::support::Site;
 
 #[test]
 fn up_fires_by_a_rule_of_the_programs_own() {
@@ -24,17 +24,7 @@ fn up_fires_by_a_rule_of_the_programs_own() {
         client.schedules().put(&schedule("theirs", "of-another-program")).await.unwrap();
     });
 
-    let up = site.taskwright(["up"]);
-    let mut ours = std::process::Command::new(example("own_trigger"));
-    ours.args(["up", "--workers", "1"]).current_dir(site.path());
-    for (name, value) in up.get_envs() {
-        match value {
-            Some(value) => ours.env(name, value),
-            None => ours.env_remove(name),
-        };
-    }
-    drop(up);
-    let up = site.start(&mut ours);
+    let up = site.start(&mut site.program("own_trigger", ["up", "--workers", "1"]));
     site.wait_until("it to fire three times", Duration::from_secs(30), || site.jobs(&[]).len() >= 3);
     assert!(up.stop().success());
 
